@@ -1,0 +1,51 @@
+//! `ldap-usher` invites people into Vaultwarden the moment they appear in an LDAP directory.
+//!
+//! # The journey of one change
+//!
+//! ```text
+//! directory --> listener --> membership (pure) --> ledger --> invite worker --> Vaultwarden
+//!                                                    |
+//!                                                    +--> observe: log, metrics, health
+//! ```
+//!
+//! 1. [`directory`] keeps a search open and turns what one server says into [`model::Change`]s.
+//! 2. [`listener`] glues sessions into one endless stream: resume, list again, back off. It takes changes in
+//!    batches, asks [`membership`] what each means, and commits members, tasks and cursor in ONE transaction.
+//! 3. [`ledger`] is that transaction: the only thing that joins the two loops. A `Notify` is a hint, the table is
+//!    the truth.
+//! 4. [`invite`] claims due tasks under a lease, calls [`vaultwarden`], and settles each with its outcome.
+//! 5. [`observe`] says what happened, as log line and metric at once, and answers `/livez`, `/readyz`, `/metrics`.
+//!
+//! [`service`] wires it all together; [`cli`] is how a person starts it; [`config`] is what they told it.
+//!
+//! # Invariants
+//!
+//! - Nothing is acknowledged to a directory (no cursor is stored) before what came before it is committed: a crash
+//!   repeats work and never loses it.
+//! - The listener waits for nothing but the directory and the ledger, never for Vaultwarden.
+//! - Only a listing that the server itself called complete can make anyone a leaver, and each leaver is looked up
+//!   once more by identity first.
+//! - Identity is the entry's UUID, never its DN or its address.
+//! - One address has one task, by the schema; an attempt whose outcome is unknown is looked up before it is repeated.
+//! - Memory does not grow with the directory: what is known of a member lives in the ledger.
+//!
+//! # Who may import whom
+//!
+//! `cli -> service -> {listener, invite, observe, config} -> {directory, membership, ledger, vaultwarden} -> model`.
+//! `directory`, `ledger` and `vaultwarden` never import each other; `membership` and `invite::policy` import only
+//! `model`. Each outside crate has one home. A test reads the sources and holds these rules.
+
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod directory;
+pub mod invite;
+pub mod ledger;
+pub mod listener;
+pub mod membership;
+pub mod model;
+pub mod observe;
+pub mod retry;
+pub mod service;
+pub mod tls;
+pub mod vaultwarden;

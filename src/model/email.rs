@@ -1,0 +1,157 @@
+//! Addresses, judged as Vaultwarden judges them.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// An address that Vaultwarden accepts: trimmed, without display name or `mailto:`, in lower case (as Vaultwarden
+/// stores it).
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EmailAddress(String);
+
+/// Why a value is not a usable address; reads as the end of "the value ...".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AddressProblem {
+    /// The bytes are no text.
+    #[error("is not UTF-8 text")]
+    NotText,
+    /// Nothing is left after trimming.
+    #[error("is empty")]
+    Empty,
+    /// Longer than SMTP can carry (RFC 5321, 4.5.3.1.3).
+    #[error("is longer than 254 bytes")]
+    TooLong,
+    /// Control characters, line breaks among them.
+    #[error("contains control characters")]
+    ControlCharacters,
+    /// Whatever else Vaultwarden would refuse.
+    #[error("is not an e-mail address: {0}")]
+    Invalid(String),
+}
+
+impl EmailAddress {
+    /// Reads one value of a mail attribute.
+    ///
+    /// White space around it, `mailto:` before it (RFC 6068) and a display name (`Ann <ann@example.org>`,
+    /// RFC 5322) are stripped; what remains must satisfy the `email_address` crate and have a domain that parses
+    /// as the host of a URL, which is `is_valid_email` of Vaultwarden 1.33 and later. Vaultwarden itself would
+    /// take a display name as part of the address and create an account that nobody can use.
+    ///
+    /// # Errors
+    /// The reason why nothing usable is in the value.
+    pub fn parse(value: &[u8]) -> Result<Self, AddressProblem> {
+        let text = std::str::from_utf8(value)
+            .map_err(|_| AddressProblem::NotText)?
+            .trim();
+        let text = strip_display_name(strip_mailto(text)).trim();
+        if text.is_empty() {
+            return Err(AddressProblem::Empty);
+        }
+        if text.len() > 254 {
+            return Err(AddressProblem::TooLong);
+        }
+        if text.chars().any(char::is_control) {
+            return Err(AddressProblem::ControlCharacters);
+        }
+        let address = email_address::EmailAddress::from_str(text)
+            .map_err(|error| AddressProblem::Invalid(error.to_string()))?;
+        if !is_host(address.domain()) {
+            return Err(AddressProblem::Invalid("its domain is not a host name".into()));
+        }
+        Ok(Self(text.to_lowercase()))
+    }
+
+    /// The address.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn strip_mailto(text: &str) -> &str {
+    match text.split_at_checked("mailto:".len()) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("mailto:") => rest,
+        _ => text,
+    }
+}
+
+fn strip_display_name(text: &str) -> &str {
+    match text.strip_suffix('>').and_then(|t| t.rsplit_once('<')) {
+        Some((_, address)) => address,
+        None => text,
+    }
+}
+
+fn is_host(domain: &str) -> bool {
+    url::Url::parse(&format!("https://{domain}"))
+        .is_ok_and(|url| url.path() == "/" && url.domain().is_some() && url.query().is_none())
+}
+
+impl fmt::Display for EmailAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for EmailAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(value: &str) -> Result<String, AddressProblem> {
+        EmailAddress::parse(value.as_bytes()).map(|a| a.to_string())
+    }
+
+    #[test]
+    fn usable_addresses_come_out_trimmed_and_in_lower_case() {
+        for (value, address) in [
+            ("ann@example.org", "ann@example.org"),
+            ("  Ann.Bee@Example.ORG\n", "ann.bee@example.org"),
+            ("mailto:ann@example.org", "ann@example.org"),
+            ("MailTo: ann@example.org", "ann@example.org"),
+            ("Ann Bee <ann@example.org>", "ann@example.org"),
+            ("\"Bee, Ann\" < ann@example.org >", "ann@example.org"),
+            ("bob@localhost", "bob@localhost"),
+            ("jörg@exämple.org", "jörg@exämple.org"),
+            ("ann+vault@example.org", "ann+vault@example.org"),
+        ] {
+            assert_eq!(parse(value).as_deref(), Ok(address), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn what_vaultwarden_would_refuse_or_misread_is_refused_with_its_reason() {
+        assert_eq!(parse(" "), Err(AddressProblem::Empty));
+        assert_eq!(parse("Ann <>"), Err(AddressProblem::Empty));
+        assert_eq!(
+            EmailAddress::parse(b"\xff\xfe@example.org"),
+            Err(AddressProblem::NotText)
+        );
+        assert_eq!(
+            parse("ann@example.org\r\nBcc: x@y.z"),
+            Err(AddressProblem::ControlCharacters)
+        );
+        assert_eq!(
+            parse(&format!("{}@example.org", "a".repeat(250))),
+            Err(AddressProblem::TooLong)
+        );
+        for value in [
+            "ann",
+            "@example.org",
+            "ann@",
+            "ann@exa mple.org",
+            "ann@[127.0.0.1]",
+            "ann@example.org/x",
+            "a b@x.org",
+        ] {
+            assert!(
+                matches!(parse(value), Err(AddressProblem::Invalid(_))),
+                "{value:?}: {:?}",
+                parse(value)
+            );
+        }
+    }
+}

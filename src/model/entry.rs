@@ -1,0 +1,101 @@
+//! An entry of a directory, as far as this program looks at it.
+
+use std::fmt;
+
+/// The identity of an entry: its `entryUUID` (RFC 4530), `nsUniqueId` or `objectGUID`, as 16 bytes in the order in
+/// which the server's own text form shows them. It survives renames, moves and changes of address.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EntryId([u8; 16]);
+
+impl EntryId {
+    /// From the 16 bytes of a Sync State control or of the ledger; `None` for any other length.
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// From text: 32 hexadecimal digits, dashes anywhere (RFC 4122's form, and 389-DS's `nsUniqueId`).
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let mut bytes = [0; 16];
+        let mut digits = text.iter().filter(|&&b| b != b'-');
+        for byte in &mut bytes {
+            let high = char::from(*digits.next()?).to_digit(16)?;
+            let low = char::from(*digits.next()?).to_digit(16)?;
+            *byte = u8::try_from(high * 16 + low).ok()?;
+        }
+        digits.next().is_none().then_some(Self(bytes))
+    }
+
+    /// The 16 bytes.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Display for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, byte) in self.0.iter().enumerate() {
+            if matches!(i, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// One attribute and its values, as the server sent them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attribute {
+    /// The attribute description, in the server's spelling.
+    pub name: String,
+    /// The values, in the server's order.
+    pub values: Vec<Vec<u8>>,
+}
+
+/// An entry that matches the configured filter, with the attributes that were asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Who it is.
+    pub id: EntryId,
+    /// Where it stands now; for people to read, never for identity.
+    pub dn: String,
+    /// The attributes asked for, as far as the entry has them and the account may read them.
+    pub attributes: Vec<Attribute>,
+}
+
+impl Entry {
+    /// The values of an attribute; names compare without regard to case (RFC 4512, 2.5).
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.attributes
+            .iter()
+            .filter(move |a| a.name.eq_ignore_ascii_case(name))
+            .flat_map(|a| a.values.iter().map(Vec::as_slice))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_id_reads_both_uuid_and_nsuniqueid_text_and_prints_the_uuid() {
+        let uuid = EntryId::parse(b"0b3a1f2e-91f1-4c5a-8d2e-00112233ff55").unwrap();
+        let ns = EntryId::parse(b"0b3a1f2e-91f14c5a-8d2e0011-2233ff55").unwrap();
+        assert_eq!(uuid, ns);
+        assert_eq!(uuid.to_string(), "0b3a1f2e-91f1-4c5a-8d2e-00112233ff55");
+    }
+
+    #[test]
+    fn an_entry_id_of_another_length_is_none() {
+        assert_eq!(EntryId::parse(b"0b3a"), None);
+        assert_eq!(EntryId::parse(b"0b3a1f2e-91f1-4c5a-8d2e-00112233ff5500"), None);
+        assert_eq!(EntryId::parse(b"zb3a1f2e-91f1-4c5a-8d2e-00112233ff55"), None);
+        assert_eq!(EntryId::from_slice(&[0; 15]), None);
+    }
+}

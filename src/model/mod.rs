@@ -1,0 +1,15 @@
+//! The words of this program: no I/O, no async.
+
+mod change;
+mod disposition;
+mod email;
+mod entry;
+mod member;
+mod task;
+
+pub use change::{Change, Cursor, Listing, Why};
+pub use disposition::Disposition;
+pub use email::{AddressProblem, EmailAddress};
+pub use entry::{Attribute, Entry, EntryId};
+pub use member::{Member, Standing};
+pub use task::{Outcome, Settlement, Task, TaskState};

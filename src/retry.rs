@@ -1,0 +1,75 @@
+//! How long to wait after a failure: exponential growth with full jitter.
+//!
+//! The only file that imports `backoff`. That crate's clock does not see tokio's paused time and it gives up after
+//! 15 minutes by default, so it serves here as arithmetic only: no clock, no limit, no sleeping.
+
+use std::time::Duration;
+
+use backoff::ExponentialBackoff;
+use backoff::backoff::Backoff;
+
+/// A rule for waits: after the `n`-th failure in a row a random time between zero and
+/// `min(ceiling, first * 2^n)` ("full jitter"), never less than `floor`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// The upper bound of the first wait.
+    pub first: Duration,
+    /// The upper bound of every wait.
+    pub ceiling: Duration,
+    /// The lower bound of every wait.
+    pub floor: Duration,
+}
+
+impl Retry {
+    /// The wait after `failures` failures in a row (1 after the first one).
+    ///
+    /// `dice` is a random number from `0.0..1.0`; the same dice give the same wait, so that the caller decides
+    /// where chance comes from and what is stored survives a restart.
+    pub fn wait(&self, failures: u32, dice: f64) -> Duration {
+        self.bound(failures).mul_f64(dice.clamp(0.0, 1.0)).max(self.floor)
+    }
+
+    /// The upper bound of the wait after `failures` failures in a row.
+    pub fn bound(&self, failures: u32) -> Duration {
+        let mut growth = ExponentialBackoff {
+            current_interval: self.first,
+            initial_interval: self.first,
+            max_interval: self.ceiling,
+            multiplier: 2.0,
+            randomization_factor: 0.0,
+            max_elapsed_time: None,
+            ..ExponentialBackoff::default()
+        };
+        // Past 64 doublings every interval has reached its ceiling.
+        (0..failures.clamp(1, 64))
+            .filter_map(|_| growth.next_backoff())
+            .last()
+            .unwrap_or(self.ceiling)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RETRY: Retry = Retry {
+        first: Duration::from_secs(1),
+        ceiling: Duration::from_secs(60),
+        floor: Duration::from_millis(100),
+    };
+
+    #[test]
+    fn the_bound_doubles_up_to_its_ceiling_and_never_ends() {
+        let bounds: Vec<u64> = [1, 2, 3, 4, 7, 8, 1000, u32::MAX]
+            .map(|n| RETRY.bound(n).as_secs())
+            .into();
+        assert_eq!(bounds, [1, 2, 4, 8, 60, 60, 60, 60]);
+    }
+
+    #[test]
+    fn the_dice_spread_the_wait_between_floor_and_bound() {
+        assert_eq!(RETRY.wait(3, 0.0), Duration::from_millis(100));
+        assert_eq!(RETRY.wait(3, 0.5), Duration::from_secs(2));
+        assert_eq!(RETRY.wait(3, 0.999).as_millis(), 3996);
+    }
+}
