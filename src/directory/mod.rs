@@ -1,13 +1,35 @@
 //! Sessions with one LDAP directory. The only folder that knows `ldap3`.
+//!
+//! `connect` makes an authenticated connection whose every message passes the `guard`; `session` runs operations on
+//! it; `root_dse` tells what the server can do; `syncrepl`, `poll` and `scan` turn its answers into
+//! [`Change`]s, `lookup` reads single people again. `ber` and `decode` read foreign bytes without ever panicking.
 
+mod ber;
+mod connect;
+mod decode;
 mod error;
+mod guard;
+mod lookup;
+mod poll;
+mod quiet;
+mod root_dse;
+mod scan;
+mod session;
+mod settings;
+mod syncrepl;
 
+use std::fmt;
+use std::sync::Arc;
+
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
 use crate::model::{Change, Cursor, Entry, EntryId};
 
 pub use error::DirectoryError;
+pub use quiet::in_library;
+pub use settings::{Bind, Server, Settings, StreamChoice, check_filter};
 
 /// What a session says, until it ends with its first error.
 pub type Changes = BoxStream<'static, Result<Change, DirectoryError>>;
@@ -18,11 +40,124 @@ pub trait Directory: Send + Sync {
     ///
     /// The stream begins with [`Change::ListingBegin`] .. [`Change::ListingEnd`], which bring the caller up to
     /// date, and ends only with an error.
-    fn open(&self, from: Option<Cursor>) -> BoxFuture<'_, Result<Changes, DirectoryError>>;
+    fn open(&self, from: Option<Cursor>) -> BoxFuture<'_, Result<Opened, DirectoryError>>;
 
     /// One full listing, beside whatever stream is open; the stream ends after [`Change::ListingEnd`].
     fn list(&self) -> BoxFuture<'_, Result<Changes, DirectoryError>>;
 
     /// Those of `who` that match the filter right now, read by identity.
     fn lookup<'a>(&'a self, who: &'a [EntryId]) -> BoxFuture<'a, Result<Vec<Entry>, DirectoryError>>;
+}
+
+/// An open stream of changes.
+pub struct Opened {
+    /// The server that was reached.
+    pub server: String,
+    /// How it tells of changes.
+    pub stream: StreamKind,
+    /// Why this kind of stream, for the log.
+    pub why: &'static str,
+    /// What it says.
+    pub changes: Changes,
+}
+
+/// How changes are learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamKind {
+    /// RFC 4533, refreshAndPersist: the server tells.
+    Syncrepl,
+    /// A full listing at an interval.
+    Poll,
+}
+
+impl StreamKind {
+    /// The word for it in the configuration, in `status` and in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Syncrepl => "syncrepl",
+            Self::Poll => "poll",
+        }
+    }
+}
+
+impl fmt::Display for StreamKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A directory behind LDAP.
+#[derive(Debug, Clone)]
+pub struct LdapDirectory {
+    settings: Arc<Settings>,
+}
+
+impl LdapDirectory {
+    /// A directory with these settings; nothing is contacted yet.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings: Arc::new(settings),
+        }
+    }
+
+    async fn open_stream(&self, from: Option<Cursor>) -> Result<Opened, DirectoryError> {
+        let mut session = connect::connect(&self.settings).await?;
+        let capabilities = root_dse::read(&mut session).await?;
+        lookup::check_base(&mut session, &self.settings.base).await?;
+        let server = session.server().to_owned();
+        let why = match (self.settings.stream, capabilities.syncrepl) {
+            (StreamChoice::Poll, _) => "the configuration asks for it",
+            (StreamChoice::Auto, false) => "the server does not offer content synchronisation (RFC 4533)",
+            (choice, _) => {
+                let why = match choice {
+                    StreamChoice::Auto => "the server offers content synchronisation (RFC 4533)",
+                    _ => "the configuration asks for it",
+                };
+                match syncrepl::open(session, &self.settings, from).await {
+                    Ok(changes) => {
+                        return Ok(Opened {
+                            server,
+                            stream: StreamKind::Syncrepl,
+                            why,
+                            changes,
+                        });
+                    }
+                    Err(DirectoryError::Unsupported { .. }) if choice == StreamChoice::Auto => {
+                        "the server offers content synchronisation, but not for this base (is `overlay syncprov` missing?)"
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        let changes = poll::open(self.settings.clone()).await?;
+        Ok(Opened {
+            server,
+            stream: StreamKind::Poll,
+            why,
+            changes,
+        })
+    }
+}
+
+impl Directory for LdapDirectory {
+    fn open(&self, from: Option<Cursor>) -> BoxFuture<'_, Result<Opened, DirectoryError>> {
+        self.open_stream(from).boxed()
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Changes, DirectoryError>> {
+        scan::open(self.settings.clone()).boxed()
+    }
+
+    fn lookup<'a>(&'a self, who: &'a [EntryId]) -> BoxFuture<'a, Result<Vec<Entry>, DirectoryError>> {
+        lookup::lookup(&self.settings, who).boxed()
+    }
+}
+
+/// The error for something that the server sent and that cannot be understood.
+fn malformed(session: &session::Session, what: &str, error: &ber::Malformed) -> DirectoryError {
+    DirectoryError::Malformed {
+        server: session.server().to_owned(),
+        what: format!("the server sent {what}"),
+        cause: error.to_string(),
+    }
 }

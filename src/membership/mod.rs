@@ -1,1 +1,296 @@
-//! (in progress)
+//! What a change means for a person: pure decisions, each with a reason that a person can read.
+
+mod address;
+
+use crate::model::{EmailAddress, Entry, EntryId, Member, Standing};
+
+pub use address::usable_address;
+
+/// What the administrator decided about membership.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// The attributes that may hold an address, in order of preference.
+    pub mail_attributes: Vec<String>,
+    /// Whether a new address of someone who was invited is invited, too (`[invite] on_address_change`).
+    pub invite_changed_address: bool,
+}
+
+/// What a directory says about one person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sighting {
+    /// The entry matches the filter.
+    Entry(Entry),
+    /// The entry is still there, unchanged (RFC 4533 present phase).
+    Present(EntryId),
+    /// The entry matches no more.
+    Gone(EntryId),
+}
+
+impl Sighting {
+    /// Whom it is about.
+    pub fn id(&self) -> EntryId {
+        match self {
+            Self::Entry(entry) => entry.id,
+            Self::Present(id) | Self::Gone(id) => *id,
+        }
+    }
+}
+
+/// What is to be done about a sighting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Nobody we know, and nothing to learn.
+    Ignore,
+    /// A known person, just as known.
+    Unchanged,
+    /// Present, but we do not know the entry: read it.
+    Fetch,
+    /// The person is brought to this state, because of this.
+    Change(Member, Reason),
+}
+
+/// Why a person's state changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// Seen for the first time with a usable address: an invitation is owed.
+    Joined(EmailAddress),
+    /// Left before and came back: an invitation is owed again.
+    Rejoined(EmailAddress),
+    /// Matches, but has no usable address yet.
+    Waiting(String),
+    /// Had a usable address and has none any more: not a leaver, but an unsent invitation is void.
+    LostAddress(EmailAddress),
+    /// Has another usable address than before.
+    ChangedAddress {
+        /// The address before.
+        from: EmailAddress,
+        /// The address now.
+        to: EmailAddress,
+        /// Whether `to` is invited even though `from` was.
+        invite: bool,
+    },
+    /// Only the DN differs, or an address came back that is known already.
+    Noted,
+    /// Matches no more.
+    Left,
+}
+
+/// Decides what a sighting of somebody means, given what is known of them.
+pub fn decide(known: Option<&Member>, sighting: &Sighting, policy: &Policy) -> Decision {
+    match (sighting, known) {
+        (Sighting::Entry(entry), known) => decide_entry(known, entry, policy),
+        (
+            Sighting::Present(_),
+            None
+            | Some(Member {
+                standing: Standing::Left,
+                ..
+            }),
+        ) => Decision::Fetch,
+        (Sighting::Present(_), Some(_)) => Decision::Unchanged,
+        (
+            Sighting::Gone(_),
+            None
+            | Some(Member {
+                standing: Standing::Left,
+                ..
+            }),
+        ) => Decision::Ignore,
+        (Sighting::Gone(_), Some(member)) => Decision::Change(
+            Member {
+                standing: Standing::Left,
+                ..member.clone()
+            },
+            Reason::Left,
+        ),
+    }
+}
+
+fn decide_entry(known: Option<&Member>, entry: &Entry, policy: &Policy) -> Decision {
+    let usable = usable_address(entry, &policy.mail_attributes);
+    let former = known.and_then(|member| member.address.clone());
+    let standing = known.map(|member| &member.standing);
+    let (address, new_standing, reason) = match (usable, former) {
+        (Ok(address), _) if standing == Some(&Standing::Left) => {
+            (Some(address.clone()), Standing::Member, Reason::Rejoined(address))
+        }
+        (Ok(address), None) => (Some(address.clone()), Standing::Member, Reason::Joined(address)),
+        (Ok(address), Some(former)) if address == former => (Some(address), Standing::Member, Reason::Noted),
+        (Ok(to), Some(from)) => {
+            let invite = policy.invite_changed_address;
+            (
+                Some(to.clone()),
+                Standing::Member,
+                Reason::ChangedAddress { from, to, invite },
+            )
+        }
+        (Err(why), Some(former)) if standing == Some(&Standing::Member) => (
+            Some(former.clone()),
+            Standing::WithoutAddress(why),
+            Reason::LostAddress(former),
+        ),
+        (Err(why), former) => (
+            former,
+            Standing::WithoutAddress(why.clone()),
+            Reason::Waiting(why),
+        ),
+    };
+    let member = Member {
+        row: known.map_or(0, |member| member.row),
+        id: entry.id,
+        dn: entry.dn.clone(),
+        address,
+        standing: new_standing,
+    };
+    if known == Some(&member) {
+        Decision::Unchanged
+    } else {
+        Decision::Change(member, reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Attribute;
+
+    fn id() -> EntryId {
+        EntryId::from_slice(&[7; 16]).unwrap()
+    }
+
+    fn entry(mail: &[&str]) -> Sighting {
+        let values = mail.iter().map(|value| value.as_bytes().to_vec()).collect();
+        let attributes = vec![Attribute {
+            name: "mail".into(),
+            values,
+        }];
+        Sighting::Entry(Entry {
+            id: id(),
+            dn: "uid=ann,ou=people".into(),
+            attributes,
+        })
+    }
+
+    fn address(text: &str) -> EmailAddress {
+        EmailAddress::parse(text.as_bytes()).unwrap()
+    }
+
+    fn known(mail: Option<&str>, standing: Standing) -> Member {
+        Member {
+            row: 1,
+            id: id(),
+            dn: "uid=ann,ou=people".into(),
+            address: mail.map(address),
+            standing,
+        }
+    }
+
+    fn policy(invite_changed_address: bool) -> Policy {
+        Policy {
+            mail_attributes: vec!["mail".into()],
+            invite_changed_address,
+        }
+    }
+
+    fn reason(known: Option<&Member>, sighting: &Sighting) -> Option<Reason> {
+        match decide(known, sighting, &policy(false)) {
+            Decision::Change(_, reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn someone_new_joins_as_soon_as_they_have_a_usable_address() {
+        assert_eq!(
+            reason(None, &entry(&["a@x.org"])),
+            Some(Reason::Joined(address("a@x.org")))
+        );
+        let why = "has no mail".to_owned();
+        assert_eq!(reason(None, &entry(&[])), Some(Reason::Waiting(why.clone())));
+        let waiting = known(None, Standing::WithoutAddress(why));
+        assert_eq!(
+            reason(Some(&waiting), &entry(&["a@x.org"])),
+            Some(Reason::Joined(address("a@x.org")))
+        );
+    }
+
+    #[test]
+    fn a_known_member_seen_again_is_unchanged() {
+        let member = known(Some("a@x.org"), Standing::Member);
+        assert_eq!(
+            decide(Some(&member), &entry(&["A@x.org "]), &policy(false)),
+            Decision::Unchanged
+        );
+        assert_eq!(
+            decide(Some(&member), &Sighting::Present(id()), &policy(false)),
+            Decision::Unchanged
+        );
+    }
+
+    #[test]
+    fn a_changed_address_is_neither_a_leave_nor_a_join() {
+        let member = known(Some("a@x.org"), Standing::Member);
+        let (from, to) = (address("a@x.org"), address("b@x.org"));
+        for invite in [false, true] {
+            let Decision::Change(after, reason) =
+                decide(Some(&member), &entry(&["b@x.org"]), &policy(invite))
+            else {
+                panic!("no change")
+            };
+            assert_eq!(
+                reason,
+                Reason::ChangedAddress {
+                    from: from.clone(),
+                    to: to.clone(),
+                    invite
+                }
+            );
+            assert_eq!(
+                (after.address, after.standing),
+                (Some(to.clone()), Standing::Member)
+            );
+        }
+    }
+
+    #[test]
+    fn losing_the_address_is_no_leave_and_its_return_is_no_second_join() {
+        let member = known(Some("a@x.org"), Standing::Member);
+        let Decision::Change(without, lost) = decide(Some(&member), &entry(&[]), &policy(false)) else {
+            panic!("no change")
+        };
+        assert_eq!(lost, Reason::LostAddress(address("a@x.org")));
+        assert!(matches!(without.standing, Standing::WithoutAddress(_)));
+        assert_eq!(reason(Some(&without), &entry(&["a@x.org"])), Some(Reason::Noted));
+    }
+
+    #[test]
+    fn leaving_and_coming_back_is_told_apart_from_joining() {
+        let member = known(Some("a@x.org"), Standing::Member);
+        assert_eq!(reason(Some(&member), &Sighting::Gone(id())), Some(Reason::Left));
+        let left = known(Some("a@x.org"), Standing::Left);
+        assert_eq!(
+            decide(Some(&left), &Sighting::Gone(id()), &policy(false)),
+            Decision::Ignore
+        );
+        assert_eq!(
+            decide(Some(&left), &Sighting::Present(id()), &policy(false)),
+            Decision::Fetch
+        );
+        assert_eq!(
+            reason(Some(&left), &entry(&["b@x.org"])),
+            Some(Reason::Rejoined(address("b@x.org")))
+        );
+    }
+
+    #[test]
+    fn what_is_unknown_is_ignored_when_gone_and_fetched_when_present() {
+        assert_eq!(
+            decide(None, &Sighting::Gone(id()), &policy(false)),
+            Decision::Ignore
+        );
+        assert_eq!(
+            decide(None, &Sighting::Present(id()), &policy(false)),
+            Decision::Fetch
+        );
+    }
+}

@@ -23,6 +23,8 @@ pub enum Change {
     Doorbell(Why),
     /// A resume point, valid once everything before it is committed.
     Checkpoint(Cursor),
+    /// Nothing changed, and the server was asked and answered.
+    Alive,
 }
 
 impl Change {
@@ -36,6 +38,7 @@ impl Change {
             Self::ListingEnd(_) => "listing-end",
             Self::Doorbell(_) => "doorbell",
             Self::Checkpoint(_) => "checkpoint",
+            Self::Alive => "alive",
         }
     }
 }

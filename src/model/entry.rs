@@ -58,6 +58,16 @@ pub struct Attribute {
     pub values: Vec<Vec<u8>>,
 }
 
+impl Attribute {
+    /// The values of the attribute `name` among `attributes`; names compare without regard to case (RFC 4512, 2.5).
+    pub fn values_of<'a>(attributes: &'a [Self], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        attributes
+            .iter()
+            .filter(move |attribute| attribute.name.eq_ignore_ascii_case(name))
+            .flat_map(|attribute| attribute.values.iter().map(Vec::as_slice))
+    }
+}
+
 /// An entry that matches the configured filter, with the attributes that were asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -70,12 +80,9 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The values of an attribute; names compare without regard to case (RFC 4512, 2.5).
-    pub fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        self.attributes
-            .iter()
-            .filter(move |a| a.name.eq_ignore_ascii_case(name))
-            .flat_map(|a| a.values.iter().map(Vec::as_slice))
+    /// The values of an attribute.
+    pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        Attribute::values_of(&self.attributes, name)
     }
 }
 

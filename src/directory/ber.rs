@@ -1,0 +1,235 @@
+//! A reader of BER as LDAP restricts it (RFC 4511, 5.1): definite lengths, one-byte tags. Total functions over
+//! slices; nothing here recurses or panics, whatever the bytes are.
+
+/// Bytes that are not what the protocol says they are; reads as the end of "the message ...".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Malformed(pub &'static str);
+
+pub(super) const BOOLEAN: u8 = 0x01;
+pub(super) const INTEGER: u8 = 0x02;
+pub(super) const OCTET_STRING: u8 = 0x04;
+pub(super) const ENUMERATED: u8 = 0x0a;
+pub(super) const SEQUENCE: u8 = 0x30;
+pub(super) const SET: u8 = 0x31;
+
+const CONSTRUCTED: u8 = 0x20;
+
+/// The first bytes of an element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Header {
+    /// Class, form and number.
+    pub tag: u8,
+    /// How many bytes tag and length take.
+    pub size: usize,
+    /// How many bytes of contents follow.
+    pub length: usize,
+}
+
+/// Reads a header; `None` where the bytes end within it.
+pub(super) fn header(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
+    let Some((&tag, rest)) = bytes.split_first() else {
+        return Ok(None);
+    };
+    if tag & 0x1f == 0x1f {
+        return Err(Malformed(
+            "has a tag of more than one byte, which LDAP does not use",
+        ));
+    }
+    let Some((&first, rest)) = rest.split_first() else {
+        return Ok(None);
+    };
+    if first < 0x80 {
+        return Ok(Some(Header {
+            tag,
+            size: 2,
+            length: usize::from(first),
+        }));
+    }
+    let count = usize::from(first & 0x7f);
+    if count == 0 {
+        return Err(Malformed("has an indefinite length, which LDAP forbids"));
+    }
+    if count > 8 {
+        return Err(Malformed("has a length of more than eight bytes"));
+    }
+    let Some(digits) = rest.get(..count) else {
+        return Ok(None);
+    };
+    let length = digits
+        .iter()
+        .fold(0u64, |sum, &digit| (sum << 8) | u64::from(digit));
+    let length = usize::try_from(length).map_err(|_| Malformed("has a length beyond all memory"))?;
+    Ok(Some(Header {
+        tag,
+        size: 2 + count,
+        length,
+    }))
+}
+
+/// Reads elements one after another.
+#[derive(Debug, Clone)]
+pub(super) struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The tag of the next element.
+    pub(super) fn peek(&self) -> Option<u8> {
+        self.0.first().copied()
+    }
+
+    /// The next element's tag and contents; `None` at the end.
+    pub(super) fn next(&mut self) -> Result<Option<(u8, &'a [u8])>, Malformed> {
+        const CUT: Malformed = Malformed("ends within an element");
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        let header = header(self.0)?.ok_or(CUT)?;
+        let end = header.size.checked_add(header.length).ok_or(CUT)?;
+        let contents = self.0.get(header.size..end).ok_or(CUT)?;
+        self.0 = &self.0[end..];
+        Ok(Some((header.tag, contents)))
+    }
+
+    /// The contents of the next element, which must have this tag.
+    pub(super) fn expect(&mut self, tag: u8, or: &'static str) -> Result<&'a [u8], Malformed> {
+        match self.next()? {
+            Some((found, contents)) if found == tag => Ok(contents),
+            _ => Err(Malformed(or)),
+        }
+    }
+
+    /// The contents of the next element if it has this tag; otherwise nothing is read.
+    pub(super) fn optional(&mut self, tag: u8) -> Result<Option<&'a [u8]>, Malformed> {
+        if self.peek() == Some(tag) {
+            Ok(self.next()?.map(|(_, contents)| contents))
+        } else {
+            Ok(None)
+        }
+    }
+}
+
+/// The value of an INTEGER or ENUMERATED of at most eight bytes.
+pub(super) fn integer(contents: &[u8]) -> Result<i64, Malformed> {
+    match contents {
+        [] => Err(Malformed("has an integer without digits")),
+        [first, ..] if contents.len() <= 8 => {
+            let sign = if first & 0x80 == 0 { 0 } else { -1 };
+            Ok(contents
+                .iter()
+                .fold(sign, |sum, &digit| (sum << 8) | i64::from(digit)))
+        }
+        _ => Err(Malformed("has an integer of more than eight bytes")),
+    }
+}
+
+/// The value of a BOOLEAN.
+pub(super) fn boolean(contents: &[u8]) -> Result<bool, Malformed> {
+    match contents {
+        [value] => Ok(*value != 0),
+        _ => Err(Malformed("has a boolean that is not one byte")),
+    }
+}
+
+/// Checks that every constructed element is made of whole elements, no more than `depth` deep.
+pub(super) fn check_nesting(bytes: &[u8], depth: usize) -> Result<(), Malformed> {
+    let mut open = vec![Reader::new(bytes)];
+    while let Some(innermost) = open.last_mut() {
+        match innermost.next()? {
+            None => {
+                open.pop();
+            }
+            Some((tag, contents)) if tag & CONSTRUCTED != 0 => {
+                if open.len() >= depth {
+                    return Err(Malformed("is nested more deeply than any LDAP message"));
+                }
+                open.push(Reader::new(contents));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_header_is_read_in_short_and_long_form_and_waits_for_missing_bytes() {
+        assert_eq!(
+            header(&[0x30, 0x05]),
+            Ok(Some(Header {
+                tag: 0x30,
+                size: 2,
+                length: 5
+            }))
+        );
+        assert_eq!(
+            header(&[0x30, 0x82, 0x01, 0x00]),
+            Ok(Some(Header {
+                tag: 0x30,
+                size: 4,
+                length: 256
+            }))
+        );
+        for cut in [&[][..], &[0x30], &[0x30, 0x82], &[0x30, 0x82, 0x01]] {
+            assert_eq!(header(cut), Ok(None));
+        }
+    }
+
+    #[test]
+    fn what_ldap_forbids_is_malformed() {
+        assert!(header(&[0x30, 0x80, 0, 0]).is_err(), "indefinite length");
+        assert!(header(&[0x1f, 0x85, 0x01, 0]).is_err(), "long tag");
+        assert!(
+            header(&[0x30, 0x89, 1, 1, 1, 1, 1, 1, 1, 1, 1]).is_err(),
+            "length of length"
+        );
+        assert!(Reader::new(&[0x04, 0x05, b'a']).next().is_err(), "cut");
+        assert!(integer(&[]).is_err() && integer(&[1; 9]).is_err() && boolean(&[]).is_err());
+    }
+
+    #[test]
+    fn integers_keep_their_sign() {
+        assert_eq!(integer(&[0xff]), Ok(-1));
+        assert_eq!(integer(&[0x00, 0xff]), Ok(255));
+        assert_eq!(integer(&[0x10, 0x00]), Ok(4096));
+    }
+
+    #[test]
+    fn nesting_is_bounded_without_recursion() {
+        let mut deep = Vec::new();
+        for _ in 0..20_000 {
+            let mut outer = vec![0x30, 0x83];
+            outer.extend(&u32::try_from(deep.len()).unwrap().to_be_bytes()[1..]);
+            outer.extend(&deep);
+            deep = outer;
+            if deep.len() > 60_000 {
+                break;
+            }
+        }
+        assert!(check_nesting(&deep, 32).is_err());
+        assert_eq!(check_nesting(&[0x30, 0x02, 0x30, 0x00], 32), Ok(()));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = header(&bytes);
+            let _ = check_nesting(&bytes, 8);
+            let mut reader = Reader::new(&bytes);
+            while let Ok(Some((_, contents))) = reader.next() {
+                let _ = (integer(contents), boolean(contents));
+            }
+        }
+    }
+}

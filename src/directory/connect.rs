@@ -1,0 +1,276 @@
+//! From an address to an authenticated connection: dial, keep-alive, TLS, the guard, bind.
+
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use ldap3::{LdapConnAsync, LdapConnSettings, LdapError, StdStream};
+use rustls::pki_types::ServerName;
+use secrecy::ExposeSecret;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::ber::{self, Reader};
+use super::guard::{self, Breach};
+use super::session::Session;
+use super::settings::{Bind, Server, Settings};
+use super::{DirectoryError, quiet};
+
+/// Dialling one address, and each of the steps up to the bind.
+const STEP: Duration = Duration::from_secs(10);
+
+/// Connects to the first server that lets us in, and binds.
+///
+/// # Errors
+/// That of the last server, where several were tried.
+pub(super) async fn connect(settings: &Settings) -> Result<Session, DirectoryError> {
+    let mut last = DirectoryError::Settings(format!("directory {} names no server", settings.name));
+    for server in &settings.servers {
+        match connect_to(server, settings).await {
+            Ok(session) => return Ok(session),
+            Err(error) => {
+                tracing::debug!(%error, "this server does not let us in");
+                last = error;
+            }
+        }
+    }
+    Err(last)
+}
+
+async fn connect_to(server: &Server, settings: &Settings) -> Result<Session, DirectoryError> {
+    let name = server.to_string();
+    let limit = settings.max_message_size;
+    let (ours, ldap3s) = UnixStream::pair().map_err(|error| refused(&name, &error))?;
+    let relay: BoxFuture<'static, Breach> = match server {
+        Server::Unix { path } => {
+            let stream = deadline(&name, "connecting", UnixStream::connect(path))
+                .await?
+                .map_err(|error| DirectoryError::Connect {
+                    server: name.clone(),
+                    cause: format!("{path}: {error}"),
+                })?;
+            guard::relay(stream, ours, limit).boxed()
+        }
+        Server::Tcp { host, port, tls } => {
+            let mut stream = dial(&name, host, *port).await?;
+            if settings.starttls && !tls {
+                deadline(&name, "negotiating StartTLS", start_tls(&name, &mut stream)).await??;
+            }
+            if settings.starttls || *tls {
+                let stream =
+                    deadline(&name, "negotiating TLS", wrap(&name, host, stream, &settings.tls)).await??;
+                guard::relay(stream, ours, limit).boxed()
+            } else {
+                guard::relay(stream, ours, limit).boxed()
+            }
+        }
+    };
+    let ldap3s = ldap3s.into_std().map_err(|error| refused(&name, &error))?;
+    let stream = LdapConnSettings::new().set_std_stream(StdStream::Unix(ldap3s));
+    let (driver, ldap) = LdapConnAsync::with_settings(stream, "ldapi://guard")
+        .await
+        .map_err(|error| DirectoryError::Connect {
+            server: name.clone(),
+            cause: error.to_string(),
+        })?;
+    // The guard keeps from ldap3 what it would panic on; should something slip through, it ends this session only.
+    let driver = quiet::Quiet(AssertUnwindSafe(driver.drive()).catch_unwind().boxed());
+    let link = async move {
+        match tokio::join!(relay, driver) {
+            (_, Err(_panic)) => "sent a message that the LDAP library could not digest".to_owned(),
+            (Breach::Closed, Ok(Err(LdapError::Io { source }))) => format!("lost the connection: {source}"),
+            (breach, _) => breach.to_string(),
+        }
+    }
+    .boxed();
+    let mut session = Session::new(name, ldap, link);
+    match &settings.bind {
+        Bind::Anonymous => {}
+        Bind::Simple { dn, password } => session.bind(dn, password.expose_secret()).await?,
+        Bind::External => session.bind_external().await?,
+    }
+    Ok(session)
+}
+
+async fn deadline<T>(
+    server: &str,
+    doing: &'static str,
+    step: impl Future<Output = T>,
+) -> Result<T, DirectoryError> {
+    timeout(STEP, step).await.map_err(|_| DirectoryError::Silent {
+        server: server.to_owned(),
+        doing,
+        waited: STEP,
+    })
+}
+
+fn refused(server: &str, error: &io::Error) -> DirectoryError {
+    DirectoryError::Connect {
+        server: server.to_owned(),
+        cause: error.to_string(),
+    }
+}
+
+/// Tries each address of a host. A peer that vanishes is noticed within 25 s even if nothing is sent.
+async fn dial(server: &str, host: &str, port: u16) -> Result<TcpStream, DirectoryError> {
+    let addresses = deadline(server, "resolving its name", lookup_host((host, port)))
+        .await?
+        .map_err(|error| DirectoryError::Connect {
+            server: server.to_owned(),
+            cause: format!("the name {host} cannot be resolved ({error})"),
+        })?;
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        match timeout(STEP, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                keep_alive(&stream).map_err(|error| refused(server, &error))?;
+                return Ok(stream);
+            }
+            Ok(Err(error)) => last = error,
+            Err(_) => last = io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(refused(server, &last))
+}
+
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    let probes = TcpKeepalive::new()
+        .with_time(Duration::from_secs(10))
+        .with_interval(Duration::from_secs(5))
+        .with_retries(3);
+    socket.set_tcp_keepalive(&probes)?;
+    socket.set_tcp_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(Duration::from_secs(20)))?;
+    Ok(())
+}
+
+/// Asks for TLS on a plain connection (RFC 4511, 4.14). Nothing that arrives before the handshake is kept.
+async fn start_tls<S: AsyncRead + AsyncWrite + Unpin>(
+    server: &str,
+    stream: &mut S,
+) -> Result<(), DirectoryError> {
+    const REQUEST: &[u8] = b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037";
+    let failed = |cause: String| DirectoryError::Tls {
+        server: server.to_owned(),
+        cause,
+    };
+    let lost = |error: io::Error| failed(format!("the connection was lost during StartTLS ({error})"));
+    stream.write_all(REQUEST).await.map_err(lost)?;
+    let mut answer = Vec::new();
+    let message = loop {
+        match guard::next_message(&answer, 64 * 1024) {
+            Ok(Some(message)) => break message,
+            Ok(None) => {}
+            Err(breach) => return Err(failed(format!("the server {breach}"))),
+        }
+        if stream.read_buf(&mut answer).await.map_err(lost)? == 0 {
+            return Err(failed(
+                "the server closed the connection instead of answering StartTLS".into(),
+            ));
+        }
+    };
+    if message.len() != answer.len() {
+        return Err(failed(
+            "the server sent more than its answer to StartTLS before the handshake".into(),
+        ));
+    }
+    match start_tls_result(message) {
+        Ok((0, _)) => Ok(()),
+        Ok((code, text)) => Err(failed(format!(
+            "the server refused StartTLS (result {code}: {text}); configure a certificate there, or use ldaps://"
+        ))),
+        Err(malformed) => Err(failed(format!(
+            "the server answered StartTLS with a message that {malformed}"
+        ))),
+    }
+}
+
+fn start_tls_result(message: &[u8]) -> Result<(i64, String), ber::Malformed> {
+    let mut parts = Reader::new(Reader::new(message).expect(ber::SEQUENCE, "is not an LDAP message")?);
+    parts.expect(ber::INTEGER, "has no message id")?;
+    let mut result = Reader::new(parts.expect(0x78, "is no extended response")?);
+    let code = ber::integer(result.expect(ber::ENUMERATED, "has no result code")?)?;
+    result.expect(ber::OCTET_STRING, "has no matched DN")?;
+    let text = result.expect(ber::OCTET_STRING, "has no diagnostic message")?;
+    Ok((code, String::from_utf8_lossy(text).into_owned()))
+}
+
+async fn wrap(
+    server: &str,
+    host: &str,
+    stream: TcpStream,
+    config: &Arc<rustls::ClientConfig>,
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, DirectoryError> {
+    let failed = |cause: String| DirectoryError::Tls {
+        server: server.to_owned(),
+        cause,
+    };
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|_| failed(format!("{host} is not a name that a certificate can carry")))?;
+    TlsConnector::from(Arc::clone(config))
+        .connect(name, stream)
+        .await
+        .map_err(|error| failed(tls_cause(&error)))
+}
+
+/// The cause of a failed handshake, with the remedy for the usual ones.
+fn tls_cause(error: &io::Error) -> String {
+    use rustls::CertificateError as Certificate;
+    let cause = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let remedy = match cause {
+        Some(rustls::Error::InvalidCertificate(Certificate::UnknownIssuer)) => {
+            "; name the CA that signed the server's certificate in `ca_file`"
+        }
+        Some(rustls::Error::InvalidCertificate(
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. },
+        )) => "; use a host name that stands in the server's certificate",
+        Some(rustls::Error::InvalidCertificate(
+            Certificate::Expired | Certificate::ExpiredContext { .. },
+        )) => "; renew the server's certificate",
+        Some(rustls::Error::InvalidMessage(_)) => "; is this a port without TLS?",
+        None if error.kind() == io::ErrorKind::UnexpectedEof => "; is this a port without TLS?",
+        _ => "",
+    };
+    format!("{error}{remedy}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn start_tls_answered(answer: &[u8]) -> Result<(), String> {
+        let (mut ours, mut servers) = tokio::io::duplex(1024);
+        servers.write_all(answer).await.unwrap();
+        start_tls("ldap://test", &mut ours)
+            .await
+            .map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn start_tls_accepts_success_and_nothing_else() {
+        assert_eq!(
+            start_tls_answered(b"\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x00\x04\x00\x04\x00").await,
+            Ok(())
+        );
+        let refused = start_tls_answered(b"\x30\x0e\x02\x01\x01\x78\x09\x0a\x01\x02\x04\x00\x04\x02no")
+            .await
+            .unwrap_err();
+        assert!(refused.contains("refused StartTLS (result 2: no)"), "{refused}");
+        let injected = start_tls_answered(b"\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x00\x04\x00\x04\x00\x30")
+            .await
+            .unwrap_err();
+        assert!(injected.contains("more than its answer"), "{injected}");
+        let other = start_tls_answered(b"HTTP/1.0 400\r\n").await.unwrap_err();
+        assert!(other.contains("not an LDAP message"), "{other}");
+    }
+}

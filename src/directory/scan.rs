@@ -1,0 +1,141 @@
+//! A full listing, in pages where the server can (RFC 2696): baseline and fallback on every server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream;
+use ldap3::controls::PagedResults;
+use ldap3::{LdapResult, Scope};
+
+use super::decode::{self, PAGED_RESULTS};
+use super::lookup::{attributes, check_base, identified};
+use super::root_dse::{self, Capabilities};
+use super::session::{Item, Request, Search, Session};
+use super::settings::Settings;
+use super::{Changes, DirectoryError, connect, malformed};
+use crate::model::{Change, Listing};
+
+/// A server that says nothing for this long in the middle of a listing is given up.
+const PROGRESS: Duration = Duration::from_secs(120);
+
+/// Starts a listing on a connection of its own.
+pub(super) async fn open(settings: Arc<Settings>) -> Result<Changes, DirectoryError> {
+    let mut session = connect::connect(&settings).await?;
+    let capabilities = root_dse::read(&mut session).await?;
+    check_base(&mut session, &settings.base).await?;
+    let scan = Scan {
+        settings,
+        session,
+        capabilities,
+        state: State::Begin,
+        unidentified: None,
+    };
+    Ok(stream::try_unfold(scan, |mut scan| async {
+        Ok(scan.next().await?.map(|change| (change, scan)))
+    })
+    .boxed())
+}
+
+struct Scan {
+    settings: Arc<Settings>,
+    session: Session,
+    capabilities: Capabilities,
+    state: State,
+    /// How many entries had no readable identity, and the first of them.
+    unidentified: Option<(u64, String)>,
+}
+
+enum State {
+    Begin,
+    /// The next page starts after this cookie.
+    Page(Vec<u8>),
+    Reading(Box<Search>),
+    End,
+}
+
+impl Scan {
+    async fn next(&mut self) -> Result<Option<Change>, DirectoryError> {
+        loop {
+            match &mut self.state {
+                State::Begin => {
+                    self.state = State::Page(Vec::new());
+                    return Ok(Some(Change::ListingBegin));
+                }
+                State::Page(cookie) => {
+                    let cookie = std::mem::take(cookie);
+                    self.state = State::Reading(Box::new(self.request(cookie).await?));
+                }
+                State::Reading(search) => match self.session.next(search, PROGRESS, "listing").await? {
+                    Item::Message(message) if message.is_intermediate() => {}
+                    Item::Message(message) => {
+                        let raw = decode::entry(message)
+                            .map_err(|error| malformed(&self.session, "an entry", &error))?;
+                        match identified(raw, self.capabilities.identity) {
+                            Ok(entry) => return Ok(Some(Change::Upsert(entry))),
+                            Err(dn) => self.unidentified.get_or_insert((0, dn)).0 += 1,
+                        }
+                    }
+                    Item::Done(result) => match self.page_ended(&result)? {
+                        Some(cookie) => self.state = State::Page(cookie),
+                        None => {
+                            self.state = State::End;
+                            return Ok(Some(Change::ListingEnd(self.verdict(&result))));
+                        }
+                    },
+                },
+                State::End => return Ok(None),
+            }
+        }
+    }
+
+    async fn request(&mut self, cookie: Vec<u8>) -> Result<Search, DirectoryError> {
+        let page = PagedResults {
+            size: i32::try_from(self.settings.page_size).unwrap_or(i32::MAX),
+            cookie,
+        };
+        let request = Request {
+            base: &self.settings.base,
+            scope: Scope::Subtree,
+            filter: &self.settings.filter,
+            attributes: attributes(&self.settings, self.capabilities.identity),
+            controls: self
+                .capabilities
+                .paging
+                .then(|| page.into())
+                .into_iter()
+                .collect(),
+        };
+        self.session.search(request).await
+    }
+
+    /// The cookie of the next page, where there is one. A server that ignored the control has told everything.
+    fn page_ended(&self, result: &LdapResult) -> Result<Option<Vec<u8>>, DirectoryError> {
+        if result.rc != 0 {
+            return Ok(None);
+        }
+        let Some(value) = decode::control(&result.ctrls, PAGED_RESULTS) else {
+            return Ok(None);
+        };
+        let cookie = decode::page_cookie(value)
+            .map_err(|error| malformed(&self.session, "a paging control", &error))?;
+        Ok(Some(cookie).filter(|cookie| !cookie.is_empty()))
+    }
+
+    /// Only a success with every entry identified is a complete listing.
+    fn verdict(&self, result: &LdapResult) -> Listing {
+        if result.rc != 0 {
+            let server = self.session.server();
+            let error = DirectoryError::from_search_result(server, "the listing", result.rc, &result.text);
+            return Listing::Partial(error.to_string());
+        }
+        match &self.unidentified {
+            None => Listing::Complete,
+            Some((count, first)) => Listing::Partial(format!(
+                "{}: {count} entries came without a readable {}, the first of them {first}; let the bind account read that attribute",
+                self.session.server(),
+                self.capabilities.identity
+            )),
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! One authenticated connection: operations with deadlines, and the driver that moves its bytes.
+//!
+//! The driver runs only while somebody waits for an answer here, never in a task of its own: `ldap3` passes search
+//! results on through an unbounded channel, so a driver that ran while the caller works would queue the whole
+//! answer in memory.
+
+use std::future::pending;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use ldap3::controls::RawControl;
+use ldap3::{Ldap, LdapError, LdapResult, ResultEntry, Scope, SearchStream};
+use tokio::time::{sleep, timeout};
+
+use super::DirectoryError;
+
+/// An operation that answers with one message.
+const ANSWER: Duration = Duration::from_secs(15);
+
+/// One authenticated connection. Dropping it closes the connection.
+pub(super) struct Session {
+    server: String,
+    ldap: Ldap,
+    link: Link,
+}
+
+/// What moves the bytes, until it ends with its reason.
+struct Link {
+    driver: Option<BoxFuture<'static, String>>,
+    end: Option<String>,
+}
+
+impl Link {
+    /// Moves bytes until the connection ends; once it has ended, never comes back.
+    async fn run(&mut self) {
+        match &mut self.driver {
+            Some(driver) => {
+                let end = driver.await;
+                self.driver = None;
+                self.end = Some(end);
+            }
+            None => pending().await,
+        }
+    }
+}
+
+/// What to search for.
+pub(super) struct Request<'a> {
+    pub base: &'a str,
+    pub scope: Scope,
+    pub filter: &'a str,
+    pub attributes: Vec<String>,
+    pub controls: Vec<RawControl>,
+}
+
+/// A search under way.
+pub(super) struct Search(SearchStream<'static, String, Vec<String>>);
+
+/// One message of a search.
+pub(super) enum Item {
+    /// An entry or an intermediate response.
+    Message(ResultEntry),
+    /// The result; nothing follows.
+    Done(LdapResult),
+}
+
+impl Session {
+    pub(super) fn new(server: String, ldap: Ldap, driver: BoxFuture<'static, String>) -> Self {
+        Self {
+            server,
+            ldap,
+            link: Link {
+                driver: Some(driver),
+                end: None,
+            },
+        }
+    }
+
+    /// The server's URL.
+    pub(super) fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// Simple bind (RFC 4513, 5.1.3).
+    pub(super) async fn bind(&mut self, dn: &str, password: &str) -> Result<(), DirectoryError> {
+        let mut ldap = self.ldap.clone();
+        let result = self.answer("binding", ldap.simple_bind(dn, password)).await?;
+        self.bound(dn, &result)
+    }
+
+    /// SASL EXTERNAL (RFC 4422, appendix A).
+    pub(super) async fn bind_external(&mut self) -> Result<(), DirectoryError> {
+        let mut ldap = self.ldap.clone();
+        let result = self.answer("binding", ldap.sasl_external_bind()).await?;
+        self.bound("SASL EXTERNAL", &result)
+    }
+
+    fn bound(&self, who: &str, result: &LdapResult) -> Result<(), DirectoryError> {
+        match result.rc {
+            0 => Ok(()),
+            code => Err(DirectoryError::from_bind_result(
+                &self.server,
+                who,
+                code,
+                &result.text,
+            )),
+        }
+    }
+
+    /// Sends a search; its messages come by [`Session::next`].
+    pub(super) async fn search(&mut self, request: Request<'_>) -> Result<Search, DirectoryError> {
+        let mut ldap = self.ldap.clone();
+        if !request.controls.is_empty() {
+            ldap.with_controls(request.controls);
+        }
+        let search = ldap.streaming_search(request.base, request.scope, request.filter, request.attributes);
+        self.answer("sending a search", search).await.map(Search)
+    }
+
+    /// The next message of a search, or an error when the server says nothing for `silence`.
+    ///
+    /// # Cancellation
+    /// Safe: a message is taken from the connection only when it is returned.
+    pub(super) async fn next(
+        &mut self,
+        search: &mut Search,
+        silence: Duration,
+        doing: &'static str,
+    ) -> Result<Item, DirectoryError> {
+        loop {
+            tokio::select! {
+                biased;
+                item = search.0.next() => return match item {
+                    Ok(Some(message)) => Ok(Item::Message(message)),
+                    Ok(None) => Ok(Item::Done(search.0.finish().await)),
+                    Err(error) => Err(self.broken(&error).await),
+                },
+                () = self.link.run() => {}
+                () = sleep(silence) => return Err(self.silent(doing, silence)),
+            }
+        }
+    }
+
+    /// A search that is read to its end at once: for a handful of entries.
+    pub(super) async fn collect(
+        &mut self,
+        request: Request<'_>,
+        doing: &'static str,
+    ) -> Result<(Vec<ResultEntry>, LdapResult), DirectoryError> {
+        let mut search = self.search(request).await?;
+        let mut entries = Vec::new();
+        loop {
+            match self.next(&mut search, ANSWER, doing).await? {
+                Item::Message(entry) => entries.push(entry),
+                Item::Done(result) => return Ok((entries, result)),
+            }
+        }
+    }
+
+    /// Waits for one answer while the driver runs.
+    async fn answer<T>(
+        &mut self,
+        doing: &'static str,
+        operation: impl Future<Output = Result<T, LdapError>>,
+    ) -> Result<T, DirectoryError> {
+        tokio::pin!(operation);
+        let deadline = sleep(ANSWER);
+        tokio::pin!(deadline);
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut operation => return match answer {
+                    Ok(answer) => Ok(answer),
+                    Err(LdapError::FilterParsing) => Err(DirectoryError::Settings("a search filter is not well-formed".into())),
+                    Err(error) => Err(self.broken(&error).await),
+                },
+                () = self.link.run() => {}
+                () = &mut deadline => return Err(self.silent(doing, ANSWER)),
+            }
+        }
+    }
+
+    fn silent(&self, doing: &'static str, waited: Duration) -> DirectoryError {
+        DirectoryError::Silent {
+            server: self.server.clone(),
+            doing,
+            waited,
+        }
+    }
+
+    /// The connection's own reason for an operation that failed.
+    async fn broken(&mut self, error: &LdapError) -> DirectoryError {
+        if self.link.end.is_none() {
+            // The operation noticed first; the driver is about to end.
+            let _ = timeout(Duration::from_secs(1), self.link.run()).await;
+        }
+        let cause = self
+            .link
+            .end
+            .clone()
+            .unwrap_or_else(|| format!("ended the operation: {error}"));
+        DirectoryError::Broken {
+            server: self.server.clone(),
+            cause,
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! What a directory needs to know about its server, as the configuration says it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ldap3::parse_filter;
+use percent_encoding::percent_decode_str;
+use secrecy::SecretString;
+
+use super::DirectoryError;
+
+/// How to reach and read one directory.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The name of the directory in the configuration.
+    pub name: String,
+    /// The servers, tried in order.
+    pub servers: Vec<Server>,
+    /// StartTLS on ldap:// (RFC 4511, 4.14).
+    pub starttls: bool,
+    /// How TLS is checked.
+    pub tls: Arc<rustls::ClientConfig>,
+    /// Who we are.
+    pub bind: Bind,
+    /// Where the search starts; always the whole subtree.
+    pub base: String,
+    /// Who is a member (RFC 4515).
+    pub filter: String,
+    /// The attributes that may hold an address, in order of preference.
+    pub mail_attributes: Vec<String>,
+    /// How changes are learned.
+    pub stream: StreamChoice,
+    /// The time between two listings of the `poll` stream.
+    pub poll_interval: Duration,
+    /// Entries per page of a listing (RFC 2696).
+    pub page_size: u32,
+    /// Bytes that one message of the server may have.
+    pub max_message_size: usize,
+}
+
+/// How changes are learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamChoice {
+    /// The best that the server has.
+    Auto,
+    /// RFC 4533, refreshAndPersist.
+    Syncrepl,
+    /// A full listing at an interval.
+    Poll,
+}
+
+/// Who we are to the server.
+#[derive(Debug, Clone)]
+pub enum Bind {
+    /// Nobody.
+    Anonymous,
+    /// A DN and its password.
+    Simple {
+        /// The DN.
+        dn: String,
+        /// The password.
+        password: SecretString,
+    },
+    /// Whoever the connection says we are (RFC 4422, appendix A): the Unix user on ldapi://.
+    External,
+}
+
+impl Bind {
+    /// For messages and logs.
+    pub fn who(&self) -> &str {
+        match self {
+            Self::Anonymous => "anonymous",
+            Self::Simple { dn, .. } => dn,
+            Self::External => "SASL EXTERNAL",
+        }
+    }
+}
+
+/// One server's address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Server {
+    /// ldap:// or ldaps://
+    Tcp {
+        /// Name or address, without brackets.
+        host: String,
+        /// The port.
+        port: u16,
+        /// TLS from the first byte.
+        tls: bool,
+    },
+    /// ldapi://
+    Unix {
+        /// The path of the socket.
+        path: String,
+    },
+}
+
+impl Server {
+    /// Reads `ldap://host[:port]`, `ldaps://host[:port]` or `ldapi://%2Fpath` (RFC 4516 and OpenLDAP's ldapi form).
+    ///
+    /// # Errors
+    /// A text that names what is wrong and what is expected.
+    pub fn parse(url: &str) -> Result<Self, String> {
+        let parsed = url::Url::parse(url).map_err(|error| {
+            format!("{url} is not a URL ({error}); write ldaps://host, ldap://host:port or ldapi://%2Fpath")
+        })?;
+        if !matches!(parsed.path(), "" | "/") || parsed.query().is_some() {
+            return Err(format!(
+                "{url} has more than scheme, host and port; base and filter have keys of their own"
+            ));
+        }
+        let host = parsed.host_str().unwrap_or_default();
+        let host = host
+            .strip_prefix('[')
+            .and_then(|h| h.strip_suffix(']'))
+            .unwrap_or(host)
+            .to_owned();
+        let tls = match parsed.scheme() {
+            "ldap" => false,
+            "ldaps" => true,
+            "ldapi" => {
+                let path = percent_decode_str(&host).decode_utf8_lossy().into_owned();
+                return if path.starts_with('/') {
+                    Ok(Self::Unix { path })
+                } else {
+                    Err(format!(
+                        "{url} names no socket; write its path with %2F for each slash, as in ldapi://%2Frun%2Fslapd%2Fldapi"
+                    ))
+                };
+            }
+            other => {
+                return Err(format!(
+                    "{url} has the scheme {other}; ldap, ldaps and ldapi are known"
+                ));
+            }
+        };
+        if host.is_empty() {
+            return Err(format!("{url} names no host"));
+        }
+        Ok(Self::Tcp {
+            host,
+            port: parsed.port().unwrap_or(if tls { 636 } else { 389 }),
+            tls,
+        })
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port, tls } => {
+                let scheme = if *tls { "ldaps" } else { "ldap" };
+                if host.contains(':') {
+                    write!(f, "{scheme}://[{host}]:{port}")
+                } else {
+                    write!(f, "{scheme}://{host}:{port}")
+                }
+            }
+            Self::Unix { path } => write!(f, "ldapi://{}", path.replace('/', "%2F")),
+        }
+    }
+}
+
+/// Whether a filter is well-formed (RFC 4515).
+///
+/// # Errors
+/// The text says what is expected.
+pub fn check_filter(filter: &str) -> Result<(), DirectoryError> {
+    parse_filter(filter).map(drop).map_err(|_| {
+        DirectoryError::Settings(format!(
+            "the filter {filter} is not well-formed; write it as in (&(objectClass=person)(mail=*)), with balanced parentheses"
+        ))
+    })
+}
+
+impl Settings {
+    /// The text of everything on which a cursor depends: a cursor that was stored with another text is not used.
+    pub fn fingerprint(&self) -> String {
+        let servers: Vec<String> = self.servers.iter().map(ToString::to_string).collect();
+        [
+            servers.join(" "),
+            self.bind.who().to_owned(),
+            self.base.clone(),
+            self.filter.clone(),
+            self.mail_attributes.join(" "),
+        ]
+        .join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_read_and_print_as_they_are_reached() {
+        for (url, shown) in [
+            ("ldap://localhost", "ldap://localhost:389"),
+            ("ldaps://ldap.example.org/", "ldaps://ldap.example.org:636"),
+            ("ldap://[::1]:3389", "ldap://[::1]:3389"),
+            ("ldapi://%2Frun%2Fslapd%2Fldapi", "ldapi://%2Frun%2Fslapd%2Fldapi"),
+            ("ldapi://%2frun%2fldapi/", "ldapi://%2Frun%2Fldapi"),
+        ] {
+            assert_eq!(
+                Server::parse(url).map(|s| s.to_string()).as_deref(),
+                Ok(shown),
+                "{url}"
+            );
+        }
+    }
+
+    #[test]
+    fn urls_that_cannot_work_say_why() {
+        for url in [
+            "localhost",
+            "http://localhost",
+            "ldap://",
+            "ldapi://localhost",
+            "ldap://h/dc=x",
+            "ldap://h:99999",
+        ] {
+            assert!(Server::parse(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_filter_is_checked_for_its_form() {
+        assert!(check_filter("(&(objectClass=person)(!(mail=*@old.example.org)))").is_ok());
+        assert!(check_filter("(&(objectClass=person)").is_err());
+        assert!(check_filter("").is_err());
+    }
+}

@@ -1,0 +1,70 @@
+//! Which of an entry's values is the address to invite.
+
+use crate::model::{EmailAddress, Entry};
+
+/// The first usable value of the first attribute, in the configured order, that has one.
+///
+/// # Errors
+/// Why there is none, as a person would put it: which attributes are empty, or what is wrong with the first value.
+pub fn usable_address(entry: &Entry, mail_attributes: &[String]) -> Result<EmailAddress, String> {
+    let mut first_problem = None;
+    for attribute in mail_attributes {
+        for value in entry.values(attribute) {
+            match EmailAddress::parse(value) {
+                Ok(address) => return Ok(address),
+                Err(problem) => {
+                    first_problem.get_or_insert_with(|| {
+                        format!("the value {:?} of {attribute} {problem}", shown(value))
+                    });
+                }
+            }
+        }
+    }
+    Err(first_problem.unwrap_or_else(|| format!("has no {}", mail_attributes.join(", "))))
+}
+
+/// At most 80 characters of a value: it goes into logs and into the ledger.
+fn shown(value: &[u8]) -> String {
+    String::from_utf8_lossy(value).chars().take(80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Attribute, EntryId};
+
+    fn address(attributes: &[(&str, &[&[u8]])]) -> Result<String, String> {
+        let attributes = attributes
+            .iter()
+            .map(|(name, values)| Attribute {
+                name: (*name).into(),
+                values: values.iter().map(|v| v.to_vec()).collect(),
+            })
+            .collect();
+        let entry = Entry {
+            id: EntryId::from_slice(&[1; 16]).unwrap(),
+            dn: "cn=a".into(),
+            attributes,
+        };
+        let order = ["mail".to_owned(), "mailAlternateAddress".to_owned()];
+        usable_address(&entry, &order).map(|a| a.to_string())
+    }
+
+    #[test]
+    fn the_first_usable_value_of_the_first_attribute_that_has_one_wins() {
+        let both: &[(&str, &[&[u8]])] = &[
+            ("mailalternateaddress", &[b"alt@x.org"]),
+            ("MAIL", &[b"no address", b"Ann@x.org"]),
+        ];
+        assert_eq!(address(both).as_deref(), Ok("ann@x.org"));
+        let alternate: &[(&str, &[&[u8]])] = &[("mail", &[b""]), ("mailAlternateAddress", &[b"alt@x.org"])];
+        assert_eq!(address(alternate).as_deref(), Ok("alt@x.org"));
+    }
+
+    #[test]
+    fn without_one_the_reason_names_the_attributes_or_the_first_bad_value() {
+        assert_eq!(address(&[]).unwrap_err(), "has no mail, mailAlternateAddress");
+        let bad = address(&[("mail", &[b"\xffann"])]).unwrap_err();
+        assert_eq!(bad, "the value \"\u{fffd}ann\" of mail is not UTF-8 text");
+    }
+}
