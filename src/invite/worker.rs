@@ -9,7 +9,6 @@
 //! There is one worker on a ledger at a time.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -248,7 +247,7 @@ impl Worker {
         match (failure, wait) {
             (Err((error, _)), Some(wait)) => self.observer.vaultwarden_down(error, wait),
             (Ok(()) | Err((_, Disposition::Reject(_) | Disposition::Retry)), _) => {
-                self.observer.vaultwarden_back()
+                self.observer.vaultwarden_back();
             }
             _ => {}
         }
