@@ -11,6 +11,7 @@ mod support;
 
 mod architecture;
 mod configuration;
+mod directory;
 mod http;
 mod ledger;
 mod slapd;
