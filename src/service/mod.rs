@@ -1,1 +1,7 @@
-//! (in progress)
+//! The service as a whole: everything wired together, kept running, and stopped in order.
+
+mod run;
+pub mod signals;
+pub mod supervisor;
+
+pub use run::{SyncSummary, run, sync};
