@@ -45,6 +45,7 @@ pub mod listener;
 pub mod membership;
 pub mod model;
 pub mod observe;
+pub mod panics;
 pub mod retry;
 pub mod service;
 pub mod tls;

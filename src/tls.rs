@@ -1,1 +1,199 @@
-//! (in progress)
+//! TLS for both sides, LDAP and HTTP: the only file that picks the crypto provider and builds root stores.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+/// Whom to trust when connecting to one server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsOptions {
+    /// Certificates to trust beside the system's: a PEM bundle or one DER certificate.
+    pub ca_file: Option<PathBuf>,
+    /// Whether the server's certificate is checked at all. `false` protects against nobody who can reach the
+    /// wire, and deserves a loud warning.
+    pub verify: bool,
+}
+
+impl Default for TlsOptions {
+    /// The system's roots, and every certificate checked.
+    fn default() -> Self {
+        Self {
+            ca_file: None,
+            verify: true,
+        }
+    }
+}
+
+/// Why there is no TLS configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TlsError {
+    /// The CA file cannot be read.
+    #[error("the CA file {path} cannot be read: {cause}; check the path and its permissions")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        cause: String,
+    },
+    /// The CA file is in PEM, but holds something else.
+    #[error(
+        "the CA file {path} holds no certificate; it needs a block that begins with -----BEGIN CERTIFICATE-----"
+    )]
+    NoCertificate {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The CA file is damaged, or neither PEM nor DER.
+    #[error("the CA file {path} holds no valid certificate: {cause}; export the CA again as PEM or DER")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// Nobody would be trusted.
+    #[error(
+        "this system has no trusted CA certificates{cause}; install its package ca-certificates or name a CA file"
+    )]
+    NoRoots {
+        /// ": " and what went wrong while they were read, where something did.
+        cause: String,
+    },
+    /// The provider and rustls do not fit.
+    #[error("TLS cannot be set up: {0}")]
+    Setup(String),
+}
+
+/// Makes `ring` the provider of everything in this process that asks rustls for its default. Does nothing if there
+/// is one already.
+pub fn install() {
+    // The only error says that a provider was installed before, which is what is wanted.
+    drop(ring::default_provider().install_default());
+}
+
+impl TlsOptions {
+    /// The configuration of a TLS client that trusts as told: TLS 1.2 and 1.3, no client certificate.
+    ///
+    /// # Errors
+    /// The CA file cannot be used, or nothing would be trusted.
+    pub fn client_config(&self) -> Result<ClientConfig, TlsError> {
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| TlsError::Setup(error.to_string()))?;
+        let builder = if self.verify {
+            builder.with_root_certificates(self.roots()?)
+        } else {
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(AcceptAnyCertificate(provider)))
+        };
+        Ok(builder.with_no_client_auth())
+    }
+
+    fn roots(&self) -> Result<RootCertStore, TlsError> {
+        let mut roots = RootCertStore::empty();
+        if let Some(path) = &self.ca_file {
+            for certificate in read_certificates(path)? {
+                roots.add(certificate).map_err(|error| invalid(path, &error))?;
+            }
+        }
+        let system = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(system.certs);
+        if roots.is_empty() {
+            let cause = system.errors.first();
+            return Err(TlsError::NoRoots {
+                cause: cause.map_or_else(String::new, |error| format!(": {error}")),
+            });
+        }
+        Ok(roots)
+    }
+}
+
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let bytes = std::fs::read(path).map_err(|error| TlsError::Unreadable {
+        path: path.into(),
+        cause: error.to_string(),
+    })?;
+    if !bytes.windows(11).any(|window| window == b"-----BEGIN ") {
+        return Ok(vec![CertificateDer::from(bytes)]);
+    }
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&bytes)
+        .collect::<Result<_, _>>()
+        .map_err(|error| invalid(path, &error))?;
+    if certificates.is_empty() {
+        return Err(TlsError::NoCertificate { path: path.into() });
+    }
+    Ok(certificates)
+}
+
+fn invalid(path: &Path, cause: &dyn std::fmt::Display) -> TlsError {
+    TlsError::Invalid {
+        path: path.into(),
+        cause: cause.to_string(),
+    }
+}
+
+/// Believes any certificate, whoever it names. The handshake is still checked: whoever answers holds its key.
+#[derive(Debug)]
+struct AcceptAnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AcceptAnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CA: &str = "-----BEGIN CERTIFICATE-----
+MIIBhDCCASugAwIBAgIUTESTCA==
+-----END CERTIFICATE-----
+";
+
+    fn with_file(bytes: &[u8]) -> Result<usize, TlsError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        let options = TlsOptions {
+            ca_file: Some(file.path().into()),
+            verify: true,
+        };
+        options.client_config().map(|_| 0)
+    }
+}

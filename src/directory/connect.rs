@@ -1,7 +1,6 @@
 //! From an address to an authenticated connection: dial, keep-alive, TLS, the guard, bind.
 
 use std::io;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +15,12 @@ use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::DirectoryError;
 use super::ber::{self, Reader};
 use super::guard::{self, Breach};
 use super::session::Session;
 use super::settings::{Bind, Server, Settings};
-use super::{DirectoryError, quiet};
+use crate::panics;
 
 /// Dialling one address, and each of the steps up to the bind.
 const STEP: Duration = Duration::from_secs(10);
@@ -80,10 +80,10 @@ async fn connect_to(server: &Server, settings: &Settings) -> Result<Session, Dir
             cause: error.to_string(),
         })?;
     // The guard keeps from ldap3 what it would panic on; should something slip through, it ends this session only.
-    let driver = quiet::Quiet(AssertUnwindSafe(driver.drive()).catch_unwind().boxed());
+    let driver = panics::contain(driver.drive());
     let link = async move {
         match tokio::join!(relay, driver) {
-            (_, Err(_panic)) => "sent a message that the LDAP library could not digest".to_owned(),
+            (_, Err(panic)) => format!("sent something that the LDAP library could not digest ({panic})"),
             (Breach::Closed, Ok(Err(LdapError::Io { source }))) => format!("lost the connection: {source}"),
             (breach, _) => breach.to_string(),
         }

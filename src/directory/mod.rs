@@ -11,7 +11,6 @@ mod error;
 mod guard;
 mod lookup;
 mod poll;
-mod quiet;
 mod root_dse;
 mod scan;
 mod session;
@@ -28,7 +27,6 @@ use futures::stream::BoxStream;
 use crate::model::{Change, Cursor, Entry, EntryId};
 
 pub use error::DirectoryError;
-pub use quiet::in_library;
 pub use settings::{Bind, Server, Settings, StreamChoice, check_filter};
 
 /// What a session says, until it ends with its first error.

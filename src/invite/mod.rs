@@ -1,1 +1,8 @@
-//! (in progress)
+//! The invite worker: claims what the ledger says is due, brings it to Vaultwarden, and settles it.
+
+mod pace;
+mod policy;
+mod worker;
+
+pub use policy::{Breaker, next};
+pub use worker::{Settings, Until, Worker};

@@ -11,7 +11,7 @@ use crate::model::{EmailAddress, EntryId, Listing, Member, Settlement, Task};
 
 pub use types::{
     Batch, Committed, DirectoryReport, DirectoryRow, DirectoryState, Duplicate, LedgerError, ListingOutcome,
-    MemberWrite, Origin, Report, TaskReport, TaskWrite,
+    MemberWrite, Origin, Report, TaskReport, TaskWrite, Unchecked,
 };
 
 /// A future of this module.
@@ -66,7 +66,7 @@ pub trait Ledger: Send + Sync {
     fn next_due(&self) -> Reply<'_, Option<Timestamp>>;
 
     /// How many queued or held tasks have not been compared with Vaultwarden's list of accounts.
-    fn unchecked(&self) -> Reply<'_, u64>;
+    fn unchecked(&self) -> Reply<'_, Unchecked>;
 
     /// Marks tasks done (had an account) whose address is among `accounts` and that are queued, not under a lease,
     /// or held; returns how many.

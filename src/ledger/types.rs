@@ -129,6 +129,17 @@ pub struct DirectoryRow {
     pub cursor: Option<Cursor>,
     /// A cursor was dropped because the settings differ from those it belongs to.
     pub settings_changed: bool,
+    /// When the last complete listing ended.
+    pub listed: Option<Timestamp>,
+}
+
+/// Tasks that have not been compared with Vaultwarden's list of accounts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unchecked {
+    /// Queued ones.
+    pub queued: u64,
+    /// Held ones: the comparison decides whether they stay held.
+    pub held: u64,
 }
 
 /// How a directory's stream stands.

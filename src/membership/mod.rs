@@ -52,7 +52,7 @@ pub enum Decision {
 /// Why a person's state changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
-    /// Seen for the first time with a usable address: an invitation is owed.
+    /// Has a usable address, for the first time or again: an invitation is owed, unless it was sent before.
     Joined(EmailAddress),
     /// Left before and came back: an invitation is owed again.
     Rejoined(EmailAddress),
@@ -69,8 +69,8 @@ pub enum Reason {
         /// Whether `to` is invited even though `from` was.
         invite: bool,
     },
-    /// Only the DN differs, or an address came back that is known already.
-    Noted,
+    /// Only the DN differs.
+    Moved,
     /// Matches no more.
     Left,
 }
@@ -115,7 +115,15 @@ fn decide_entry(known: Option<&Member>, entry: &Entry, policy: &Policy) -> Decis
             (Some(address.clone()), Standing::Member, Reason::Rejoined(address))
         }
         (Ok(address), None) => (Some(address.clone()), Standing::Member, Reason::Joined(address)),
-        (Ok(address), Some(former)) if address == former => (Some(address), Standing::Member, Reason::Noted),
+        (Ok(address), Some(former)) if address == former => {
+            let back = matches!(standing, Some(Standing::WithoutAddress(_)));
+            let reason = if back {
+                Reason::Joined(address.clone())
+            } else {
+                Reason::Moved
+            };
+            (Some(address), Standing::Member, reason)
+        }
         (Ok(to), Some(from)) => {
             let invite = policy.invite_changed_address;
             (
@@ -253,14 +261,17 @@ mod tests {
     }
 
     #[test]
-    fn losing_the_address_is_no_leave_and_its_return_is_no_second_join() {
+    fn losing_the_address_is_no_leave_and_its_return_owes_whatever_was_not_sent() {
         let member = known(Some("a@x.org"), Standing::Member);
         let Decision::Change(without, lost) = decide(Some(&member), &entry(&[]), &policy(false)) else {
             panic!("no change")
         };
         assert_eq!(lost, Reason::LostAddress(address("a@x.org")));
         assert!(matches!(without.standing, Standing::WithoutAddress(_)));
-        assert_eq!(reason(Some(&without), &entry(&["a@x.org"])), Some(Reason::Noted));
+        assert_eq!(
+            reason(Some(&without), &entry(&["a@x.org"])),
+            Some(Reason::Joined(address("a@x.org")))
+        );
     }
 
     #[test]

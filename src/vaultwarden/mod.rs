@@ -1,13 +1,29 @@
 //! Vaultwarden's admin API. The only folder that knows `reqwest`.
+//!
+//! Speaks with every version from 1.19 on. [`Vaultwarden`] is the client: each call goes out with the session that
+//! is at hand, and only an answer that asks for a login leads to one. What a refused invitation means is told in
+//! `refusal`, how often to log in in `budget`, what the answers look like in `decode`; these three are pure.
 
+mod admin;
+mod answer;
+mod budget;
+mod client;
+mod decode;
 mod error;
+mod refusal;
+mod session;
+mod settings;
+mod store;
 
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
 use crate::model::{EmailAddress, Outcome};
 
+pub use admin::Vaultwarden;
 pub use error::VaultwardenError;
+pub use settings::Settings;
+pub use store::{InMemory, SessionStore};
 
 /// A future of this module.
 pub type Reply<'a, T> = BoxFuture<'a, Result<T, VaultwardenError>>;

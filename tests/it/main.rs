@@ -1,15 +1,18 @@
 //! The integration tests: one binary, a file per capability, real servers.
 #![allow(
     missing_docs,
+    unreachable_pub,
     clippy::unwrap_used,
     clippy::disallowed_methods,
-    reason = "tests speak in names"
+    reason = "tests speak in names and are nobody's library"
 )]
 
 mod support;
 
 mod architecture;
 mod configuration;
+mod directory;
 mod http;
 mod ledger;
+mod slapd;
 mod vaultwarden;

@@ -1,0 +1,63 @@
+//! No more invitations a minute than the administrator allows.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Spreads starts evenly: mail servers count by the minute.
+#[derive(Debug, Clone)]
+pub(super) struct Pace {
+    interval: Duration,
+    next: Instant,
+}
+
+impl Pace {
+    /// At most `per_minute` starts a minute; `None` is as fast as it goes.
+    pub(super) fn new(per_minute: Option<u32>) -> Self {
+        let interval = per_minute.map_or(Duration::ZERO, |n| Duration::from_secs(60) / n.max(1));
+        Self {
+            interval,
+            next: Instant::now(),
+        }
+    }
+
+    /// When the next start is allowed.
+    pub(super) fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// Whether a start is allowed now.
+    pub(super) fn permits(&self) -> bool {
+        self.interval.is_zero() || Instant::now() >= self.next
+    }
+
+    /// A start was made.
+    pub(super) fn started(&mut self) {
+        self.next = Instant::now() + self.interval;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn starts_are_spread_evenly_over_the_minute() {
+        let mut pace = Pace::new(Some(30));
+        let began = Instant::now();
+        for _ in 0..31 {
+            tokio::time::sleep_until(pace.next()).await;
+            assert!(pace.permits());
+            pace.started();
+            assert!(!pace.permits());
+        }
+        assert_eq!(began.elapsed(), Duration::from_secs(60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_rate_every_start_is_allowed() {
+        let mut pace = Pace::new(None);
+        pace.started();
+        assert!(pace.permits());
+    }
+}

@@ -1,0 +1,238 @@
+//! What becomes of a task after an attempt, and when the whole server is left alone: pure.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::model::{Disposition, Outcome, Settlement, Task};
+use crate::retry::Retry;
+
+/// The wait of one task between its own failures.
+const TASK: Retry = Retry {
+    first: Duration::from_secs(2),
+    ceiling: Duration::from_secs(3600),
+    floor: Duration::from_millis(500),
+};
+/// The wait after trouble of the whole server.
+const SERVER: Retry = Retry {
+    first: Duration::from_secs(1),
+    ceiling: Duration::from_secs(60),
+    floor: Duration::from_millis(200),
+};
+/// The shortest wait where a human has to mend something first: an attempt may cost one of few logins.
+const OPERATOR: Duration = Duration::from_secs(60);
+
+/// Decides what becomes of a task.
+///
+/// `now` is the time, `dice` a random number from `0.0..1.0`, and `breaker` says when the server may be asked
+/// again, if this or an earlier failure concerned all of it. The wait grows with the failures that the ledger has
+/// stored, so a restart forgets nothing.
+pub fn next(
+    task: &Task,
+    attempt: Result<Outcome, (Disposition, String)>,
+    breaker: &Breaker,
+    now: Timestamp,
+    dice: f64,
+) -> Settlement {
+    let (disposition, error) = match attempt {
+        Ok(outcome) => return Settlement::Done(outcome),
+        Err(failure) => failure,
+    };
+    let own_wait = now + TASK.wait(task.attempts.saturating_add(1), dice);
+    match disposition {
+        Disposition::Reject(reason) => Settlement::Quarantine(reason),
+        Disposition::Outage | Disposition::RetryAfter(_) | Disposition::Operator => {
+            let at = breaker.open_until().unwrap_or(now);
+            Settlement::RetryAt {
+                at,
+                failed: false,
+                in_doubt: task.in_doubt,
+                error,
+            }
+        }
+        Disposition::Ambiguous => Settlement::RetryAt {
+            at: own_wait,
+            failed: true,
+            in_doubt: true,
+            error,
+        },
+        Disposition::Retry | Disposition::Relist => Settlement::RetryAt {
+            at: own_wait,
+            failed: true,
+            in_doubt: task.in_doubt,
+            error,
+        },
+    }
+}
+
+/// Stops everyone from asking a server that is in trouble. After the wait one attempt tries; the next success
+/// closes it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Breaker {
+    failures: u32,
+    open_until: Option<Timestamp>,
+}
+
+impl Breaker {
+    /// How many attempts may be under way now, of `concurrency`.
+    pub fn permits(&self, concurrency: usize, now: Timestamp) -> usize {
+        match self.open_until {
+            None => concurrency,
+            Some(until) if now >= until => 1,
+            Some(_) => 0,
+        }
+    }
+
+    /// When the server may be asked again, while it is in trouble.
+    pub fn open_until(&self) -> Option<Timestamp> {
+        self.open_until
+    }
+
+    /// How many times in a row the server was found in trouble.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Takes the outcome of a call into account. Failures that arrive while it is open count once: they were under
+    /// way together. Returns the wait when this failure opened it.
+    pub fn record(&mut self, failure: Option<&Disposition>, now: Timestamp, dice: f64) -> Option<Duration> {
+        let shortest = match failure {
+            Some(Disposition::Outage) => Duration::ZERO,
+            Some(Disposition::RetryAfter(wait)) => *wait,
+            Some(Disposition::Operator) => OPERATOR,
+            // It answered sensibly, be it about one person's fault.
+            None | Some(Disposition::Reject(_) | Disposition::Retry | Disposition::Relist) => {
+                *self = Self::default();
+                return None;
+            }
+            Some(Disposition::Ambiguous) => return None,
+        };
+        if self.open_until.is_some_and(|until| now < until) {
+            return None;
+        }
+        self.failures = self.failures.saturating_add(1);
+        let wait = SERVER.wait(self.failures, dice).max(shortest);
+        self.open_until = Some(now + wait);
+        Some(wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::EmailAddress;
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    fn task(attempts: u32, in_doubt: bool) -> Task {
+        let address = EmailAddress::parse(b"ann@example.org").unwrap();
+        Task {
+            id: 1,
+            address,
+            dn: "uid=ann".into(),
+            directory: "main".into(),
+            attempts,
+            in_doubt,
+            arrived: NOW,
+        }
+    }
+
+    fn after(task: &Task, disposition: Disposition, breaker: &Breaker) -> Settlement {
+        next(task, Err((disposition, "why".into())), breaker, NOW, 0.999)
+    }
+
+    #[test]
+    fn success_is_done_and_a_persons_own_fault_is_quarantined() {
+        let closed = Breaker::default();
+        let done = next(&task(3, true), Ok(Outcome::HadAccount), &closed, NOW, 0.5);
+        assert_eq!(done, Settlement::Done(Outcome::HadAccount));
+        let rejected = after(
+            &task(0, false),
+            Disposition::Reject("no such mailbox".into()),
+            &closed,
+        );
+        assert_eq!(rejected, Settlement::Quarantine("no such mailbox".into()));
+    }
+
+    #[test]
+    fn the_wait_of_a_task_grows_with_its_stored_failures() {
+        let waits: Vec<i64> = [0, 1, 5, 30]
+            .into_iter()
+            .map(
+                |attempts| match after(&task(attempts, false), Disposition::Retry, &Breaker::default()) {
+                    Settlement::RetryAt { at, failed: true, .. } => (at.0 - NOW.0) / 1000,
+                    other => panic!("{other:?}"),
+                },
+            )
+            .collect();
+        assert_eq!(waits, [1, 3, 63, 3596]);
+    }
+
+    #[test]
+    fn an_unknown_outcome_asks_for_a_look_up_and_doubt_outlives_other_failures() {
+        let in_doubt = |settlement| matches!(settlement, Settlement::RetryAt { in_doubt: true, .. });
+        assert!(in_doubt(after(
+            &task(0, false),
+            Disposition::Ambiguous,
+            &Breaker::default()
+        )));
+        assert!(in_doubt(after(
+            &task(0, true),
+            Disposition::Retry,
+            &Breaker::default()
+        )));
+        assert!(!in_doubt(after(
+            &task(0, false),
+            Disposition::Retry,
+            &Breaker::default()
+        )));
+    }
+
+    #[test]
+    fn an_outage_is_nobodys_failure_and_waits_for_the_breaker() {
+        let mut breaker = Breaker::default();
+        let wait = breaker.record(Some(&Disposition::Outage), NOW, 0.5).unwrap();
+        let settlement = after(&task(4, false), Disposition::Outage, &breaker);
+        let expected = Settlement::RetryAt {
+            at: NOW + wait,
+            failed: false,
+            in_doubt: false,
+            error: "why".into(),
+        };
+        assert_eq!(settlement, expected);
+    }
+
+    #[test]
+    fn the_breaker_lets_one_attempt_try_after_its_wait_and_a_success_closes_it() {
+        let mut breaker = Breaker::default();
+        assert_eq!(breaker.permits(8, NOW), 8);
+        let wait = breaker.record(Some(&Disposition::Outage), NOW, 0.5).unwrap();
+        assert_eq!(
+            breaker.record(Some(&Disposition::Outage), NOW, 0.5),
+            None,
+            "under way together"
+        );
+        assert_eq!((breaker.failures(), breaker.permits(8, NOW)), (1, 0));
+        assert_eq!(breaker.permits(8, NOW + wait), 1);
+        let longer = breaker
+            .record(Some(&Disposition::Outage), NOW + wait, 0.5)
+            .unwrap();
+        assert!(longer > wait);
+        breaker.record(None, NOW + wait + longer, 0.5);
+        assert_eq!(breaker.permits(8, NOW), 8);
+    }
+
+    #[test]
+    fn a_server_that_names_a_wait_gets_it_and_an_operator_gets_a_minute() {
+        let mut breaker = Breaker::default();
+        let asked = Duration::from_secs(300);
+        assert_eq!(
+            breaker.record(Some(&Disposition::RetryAfter(asked)), NOW, 0.5),
+            Some(asked)
+        );
+        let mut breaker = Breaker::default();
+        assert_eq!(
+            breaker.record(Some(&Disposition::Operator), NOW, 0.5),
+            Some(OPERATOR)
+        );
+    }
+}

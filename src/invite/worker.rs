@@ -1,0 +1,398 @@
+//! The loop that brings due invitations to Vaultwarden.
+//!
+//! # Guarantees
+//! - An invitation is attempted only under a lease of the ledger, and each attempt is settled there. A crash in
+//!   between leaves the task in doubt, and a task in doubt is looked up before it is attempted again.
+//! - A task that fails delays no other; trouble of the whole server stops everyone at once.
+//!
+//! # Assumptions
+//! There is one worker on a ledger at a time.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::pace::Pace;
+use super::policy::{Breaker, next};
+use crate::clock::{Clock, Timestamp};
+use crate::ledger::{Ledger, LedgerError};
+use crate::model::{Disposition, EmailAddress, Outcome, Settlement, Task};
+use crate::observe::Observer;
+use crate::vaultwarden::{Admin, VaultwardenError};
+
+/// Longer than any call to Vaultwarden takes, look-up included.
+const LEASE: Duration = Duration::from_secs(300);
+/// Another process may have released held invitations: look this often.
+const LOOK: Duration = Duration::from_secs(2);
+/// When there is nothing to do, whether Vaultwarden answers is asked this often.
+const PROBE: Duration = Duration::from_secs(60);
+/// From this many unknown addresses on, one list of all accounts is cheaper than as many refusals.
+const CENSUS: u64 = 100;
+/// Addresses of accounts that are compared at a time.
+const CENSUS_PAGE: usize = 1000;
+/// `sync` gives up on a server that was found in trouble this many times in a row.
+const PATIENCE: u32 = 3;
+
+/// How the worker works.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Invitations under way at a time.
+    pub concurrency: usize,
+    /// Invitations a minute; `None` for no limit.
+    pub per_minute: Option<u32>,
+    /// `limits.invites_per_listing`, for listings that are held until they are compared with the accounts.
+    pub hold_above: Option<u32>,
+    /// How long `stop` waits for invitations under way.
+    pub grace: Duration,
+}
+
+/// When the worker's work is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// When it is stopped.
+    Stopped,
+    /// When nothing is due any more, or Vaultwarden does not answer.
+    Drained,
+}
+
+/// Brings due invitations to Vaultwarden.
+pub struct Worker {
+    /// What is due, and how it ended.
+    pub ledger: Arc<dyn Ledger>,
+    /// Where invitations go.
+    pub vaultwarden: Arc<dyn Admin>,
+    /// Told of everything that happens.
+    pub observer: Observer,
+    /// Wall time.
+    pub clock: Clock,
+    /// Rung when something became due.
+    pub wake: Arc<Notify>,
+    /// How to work.
+    pub settings: Settings,
+}
+
+type Attempt = (Task, Result<Outcome, VaultwardenError>);
+
+/// What one run of the loop knows; all of it can be lost.
+struct State<'a> {
+    /// Claimed and not begun.
+    claimed: VecDeque<Task>,
+    under_way: FuturesUnordered<BoxFuture<'a, Attempt>>,
+    breaker: Breaker,
+    pace: Pace,
+    probe_at: Instant,
+}
+
+impl Worker {
+    /// Works until `stop`, then finishes what is under way within the grace period; `abort` ends it at once.
+    ///
+    /// # Errors
+    /// The ledger failed. Whatever was under way is in doubt and will be looked up.
+    ///
+    /// # Cancellation
+    /// Safe: leases run out, and what was under way is looked up.
+    pub async fn run(
+        &self,
+        until: Until,
+        stop: &CancellationToken,
+        abort: &CancellationToken,
+    ) -> Result<(), LedgerError> {
+        let mut state = State {
+            claimed: VecDeque::new(),
+            under_way: FuturesUnordered::new(),
+            breaker: Breaker::default(),
+            pace: Pace::new(self.settings.per_minute),
+            probe_at: Instant::now() + PROBE,
+        };
+        while !stop.is_cancelled() {
+            let found = self.refill(&mut state).await?;
+            self.begin(&mut state);
+            let idle = state.claimed.is_empty() && state.under_way.is_empty();
+            if until == Until::Drained && ((idle && !found) || state.breaker.failures() >= PATIENCE) {
+                break;
+            }
+            let look = self.look_again(&state).await?;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                Some(attempt) = state.under_way.next() => self.finish(&mut state, attempt).await?,
+                () = sleep_until(state.pace.next()), if !state.claimed.is_empty() && !state.pace.permits() => {}
+                () = self.wake.notified(), if state.claimed.is_empty() => {}
+                () = sleep_until(state.probe_at), if idle => self.probe(&mut state).await,
+                () = sleep(look) => {}
+            }
+        }
+        self.wind_up(&mut state, abort).await
+    }
+
+    /// Claims what is due, a little ahead of what can begin. Returns whether anything is or was there to do.
+    async fn refill(&self, state: &mut State<'_>) -> Result<bool, LedgerError> {
+        let now = self.clock.now();
+        let permitted = state.breaker.permits(self.settings.concurrency, now);
+        if permitted == 0 {
+            return Ok(true);
+        }
+        if state.claimed.len() >= permitted {
+            return Ok(true);
+        }
+        if state.under_way.is_empty() && state.claimed.is_empty() && !self.census(state).await? {
+            return Ok(true);
+        }
+        let ahead = permitted * 2 - state.claimed.len();
+        // While the server is in doubt, one attempt tries for all.
+        let max = if permitted == 1 {
+            1usize.saturating_sub(state.under_way.len() + state.claimed.len())
+        } else {
+            ahead
+        };
+        if max == 0 {
+            return Ok(true);
+        }
+        let tasks = self
+            .ledger
+            .claim(u32::try_from(max).unwrap_or(u32::MAX), LEASE, now)
+            .await?;
+        let found = !tasks.is_empty();
+        state.claimed.extend(tasks);
+        Ok(found)
+    }
+
+    fn begin<'a>(&'a self, state: &mut State<'a>) {
+        let permitted = state.breaker.permits(self.settings.concurrency, self.clock.now());
+        while state.under_way.len() < permitted && state.pace.permits() {
+            let Some(task) = state.claimed.pop_front() else {
+                break;
+            };
+            state.pace.started();
+            state.under_way.push(self.attempt(task).boxed());
+        }
+    }
+
+    async fn attempt(&self, task: Task) -> Attempt {
+        let result = if task.in_doubt {
+            self.settle_doubt(&task.address).await
+        } else {
+            self.invite(&task.address).await
+        };
+        (task, result)
+    }
+
+    async fn settle_doubt(&self, address: &EmailAddress) -> Result<Outcome, VaultwardenError> {
+        let account = self.vaultwarden.account(address).await;
+        self.observer
+            .vaultwarden_call("account", word(account.as_ref().map(drop)));
+        match account? {
+            Some(account) if account.invited => Ok(Outcome::Invited),
+            Some(_) => Ok(Outcome::HadAccount),
+            None => self.invite(address).await,
+        }
+    }
+
+    async fn invite(&self, address: &EmailAddress) -> Result<Outcome, VaultwardenError> {
+        let result = self.vaultwarden.invite(address).await;
+        let word = match &result {
+            Ok(outcome) => outcome.as_str(),
+            Err(_) => word(result.as_ref().map(drop)),
+        };
+        self.observer.vaultwarden_call("invite", word);
+        result
+    }
+
+    /// Settles this attempt and all others that have ended meanwhile, in one transaction.
+    async fn finish(&self, state: &mut State<'_>, first: Attempt) -> Result<(), LedgerError> {
+        let mut ended = vec![first];
+        while let Some(Some(attempt)) = state.under_way.next().now_or_never() {
+            ended.push(attempt);
+        }
+        let now = self.clock.now();
+        let settled: Vec<(Task, Settlement)> = ended
+            .into_iter()
+            .map(|(task, result)| {
+                self.judge_server(&mut state.breaker, result.as_ref().map(drop), now);
+                let attempt = result.map_err(|error| (error.disposition(), error.to_string()));
+                let settlement = next(&task, attempt, &state.breaker, now, rand::random());
+                (task, settlement)
+            })
+            .collect();
+        let rows: Vec<(i64, Settlement)> = settled
+            .iter()
+            .map(|(task, settlement)| (task.id, settlement.clone()))
+            .collect();
+        self.ledger.settle(&rows, now).await?;
+        for (task, settlement) in &settled {
+            self.tell(task, settlement, now);
+        }
+        if state.breaker.open_until().is_some() {
+            self.release(&mut state.claimed, state.breaker.open_until().unwrap_or(now))
+                .await?;
+        }
+        state.probe_at = Instant::now() + PROBE;
+        Ok(())
+    }
+
+    fn judge_server(&self, breaker: &mut Breaker, result: Result<(), &VaultwardenError>, now: Timestamp) {
+        let failure = result.map_err(|error| (error, error.disposition()));
+        let wait = breaker.record(
+            failure.as_ref().err().map(|(_, disposition)| disposition),
+            now,
+            rand::random(),
+        );
+        match (failure, wait) {
+            (Err((error, _)), Some(wait)) => self.observer.vaultwarden_down(error, wait),
+            (Ok(()) | Err((_, Disposition::Reject(_) | Disposition::Retry)), _) => {
+                self.observer.vaultwarden_back();
+            }
+            _ => {}
+        }
+    }
+
+    fn tell(&self, task: &Task, settlement: &Settlement, now: Timestamp) {
+        match settlement {
+            Settlement::Done(Outcome::Invited) => self.observer.invited(task, now.since(task.arrived)),
+            Settlement::Done(Outcome::HadAccount) => self.observer.had_account(task),
+            Settlement::Quarantine(reason) => self.observer.quarantined(task, reason),
+            // An outage is told once, for all.
+            Settlement::RetryAt { failed: false, .. } => {}
+            Settlement::RetryAt { at, error, .. } => self.observer.invite_failed(task, error, at.since(now)),
+        }
+    }
+
+    /// Gives back what was claimed and not begun.
+    async fn release(&self, claimed: &mut VecDeque<Task>, at: Timestamp) -> Result<(), LedgerError> {
+        let rows: Vec<(i64, Settlement)> = claimed
+            .drain(..)
+            .map(|task| {
+                let in_doubt = task.in_doubt;
+                (
+                    task.id,
+                    Settlement::RetryAt {
+                        at,
+                        failed: false,
+                        in_doubt,
+                        error: String::new(),
+                    },
+                )
+            })
+            .collect();
+        if rows.is_empty() {
+            Ok(())
+        } else {
+            self.ledger.settle(&rows, self.clock.now()).await
+        }
+    }
+
+    /// Compares a large backlog with the list of all accounts, once. Returns whether claiming may go on.
+    async fn census(&self, state: &mut State<'_>) -> Result<bool, LedgerError> {
+        let unchecked = self.ledger.unchecked().await?;
+        if unchecked.held == 0 && unchecked.queued < CENSUS {
+            return Ok(true);
+        }
+        let begun = self.clock.now();
+        match self.count_accounts().await? {
+            Ok(known) => {
+                self.judge_server(&mut state.breaker, Ok(()), begun);
+                tracing::info!(
+                    compared = unchecked.queued + unchecked.held,
+                    known,
+                    "compared the backlog with Vaultwarden's accounts"
+                );
+            }
+            Err(error) => {
+                self.judge_server(&mut state.breaker, Err(&error), self.clock.now());
+                return Ok(false);
+            }
+        }
+        let hold_above = self.settings.hold_above;
+        for (directory, count) in self.ledger.checked(begun, hold_above, self.clock.now()).await? {
+            self.observer
+                .held(&directory, count, hold_above.unwrap_or(u32::MAX));
+        }
+        Ok(true)
+    }
+
+    async fn count_accounts(&self) -> Result<Result<u64, VaultwardenError>, LedgerError> {
+        let mut accounts = self.vaultwarden.accounts().chunks(CENSUS_PAGE);
+        let mut known = 0;
+        while let Some(page) = accounts.next().await {
+            let page: Result<Vec<_>, _> = page.into_iter().collect();
+            self.observer
+                .vaultwarden_call("accounts", word(page.as_ref().map(drop)));
+            let addresses: Vec<EmailAddress> = match page {
+                Ok(page) => page
+                    .iter()
+                    .filter_map(|account| EmailAddress::parse(account.email.as_bytes()).ok())
+                    .collect(),
+                Err(error) => return Ok(Err(error)),
+            };
+            known += self.ledger.had_accounts(&addresses, self.clock.now()).await?;
+        }
+        Ok(Ok(known))
+    }
+
+    /// Asks whether Vaultwarden answers, so that `/readyz` knows before the next newcomer does.
+    async fn probe(&self, state: &mut State<'_>) {
+        state.probe_at = Instant::now() + PROBE;
+        let alive = self.vaultwarden.alive().await;
+        self.observer
+            .vaultwarden_call("alive", word(alive.as_ref().map(drop)));
+        match alive {
+            Ok(()) => self.observer.vaultwarden_back(),
+            Err(error) => self.observer.vaultwarden_down(&error, PROBE),
+        }
+    }
+
+    /// How long to wait for something to happen before looking into the ledger again.
+    async fn look_again(&self, state: &State<'_>) -> Result<Duration, LedgerError> {
+        let now = self.clock.now();
+        let due = match state.breaker.open_until() {
+            Some(until) if until > now => Some(until),
+            _ if state.under_way.is_empty() => self.ledger.next_due().await?,
+            _ => None,
+        };
+        // Due and not claimed means that the breaker lets one attempt try: its end is waited for, not the clock.
+        Ok(due.map_or(LOOK, |due| due.since(now).clamp(Duration::from_millis(10), LOOK)))
+    }
+
+    /// Finishes what is under way.
+    async fn wind_up(&self, state: &mut State<'_>, abort: &CancellationToken) -> Result<(), LedgerError> {
+        let now = self.clock.now();
+        self.release(&mut state.claimed, now).await?;
+        if !state.under_way.is_empty() {
+            tracing::info!(
+                count = state.under_way.len(),
+                "finishing the invitations that are under way"
+            );
+        }
+        let finishing = async {
+            while let Some(attempt) = state.under_way.next().await {
+                self.finish(state, attempt).await?;
+            }
+            Ok(())
+        };
+        tokio::select! {
+            biased;
+            () = abort.cancelled() => Ok(()),
+            finished = timeout(self.settings.grace, finishing) => finished.unwrap_or(Ok(())),
+        }
+    }
+}
+
+/// The word for a call's result in metrics.
+fn word(result: Result<(), &VaultwardenError>) -> &'static str {
+    match result.map_err(VaultwardenError::disposition) {
+        Ok(()) => "ok",
+        Err(Disposition::Reject(_)) => "rejected",
+        Err(Disposition::Ambiguous) => "unknown-outcome",
+        Err(Disposition::RetryAfter(_)) => "rate-limited",
+        Err(Disposition::Operator) => "misconfigured",
+        Err(Disposition::Outage) => "outage",
+        Err(Disposition::Retry | Disposition::Relist) => "failed",
+    }
+}

@@ -1,0 +1,342 @@
+//! Sessions with one directory, glued into one endless stream of committed decisions.
+//!
+//! # Guarantees
+//! - Every change that a session tells is decided on and committed, in order, before the next one is taken; a cursor
+//!   is committed together with what it covers. A crash at any point repeats work and loses none.
+//! - The loop ends only by its stop token. A session that fails is followed by another, which resumes from the
+//!   stored cursor, or lists everything where there is none or it is refused.
+//! - A listing that did not end complete makes nobody a leaver.
+//!
+//! # Caveats
+//! A stream can be wrong without knowing it (see [`crate::directory`]): a full listing beside it, every
+//! `audit_interval`, finds what it lost.
+
+mod intake;
+mod plan;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::directory::{Changes, Directory, DirectoryError, Opened, StreamKind};
+use crate::ledger::{DirectoryState, Ledger, LedgerError};
+use crate::membership::Policy;
+use crate::model::{Change, Cursor, Disposition, Listing};
+use crate::observe::Observer;
+use crate::retry::Retry;
+
+use intake::Intake;
+
+/// Changes that one transaction takes at most.
+const BATCH: usize = 1000;
+/// A session that lasted this long forgives the failures before it.
+const QUIET: Duration = Duration::from_secs(60);
+/// The shortest wait after an error that only a human can mend.
+const OPERATOR: Duration = Duration::from_secs(10);
+/// The pause between the end of an audit's listing and the judgement on its findings: what the stream has under way
+/// arrives meanwhile and is no finding.
+const GRACE: Duration = Duration::from_secs(1);
+/// When an audit that failed is tried again.
+const AUDIT_AGAIN: Duration = Duration::from_secs(600);
+
+/// Listens to one directory.
+pub struct Listener {
+    /// The directory's name in the configuration.
+    pub name: String,
+    /// Where changes come from.
+    pub directory: Arc<dyn Directory>,
+    /// Where decisions go.
+    pub ledger: Arc<dyn Ledger>,
+    /// Told of everything that happens.
+    pub observer: Observer,
+    /// Wall time.
+    pub clock: Clock,
+    /// Rung when invitations became due.
+    pub wake: Arc<Notify>,
+    /// The text of the settings on which a cursor depends.
+    pub fingerprint: String,
+    /// What the administrator decided about membership.
+    pub policy: Policy,
+    /// `limits.invites_per_listing`; `None` holds nothing.
+    pub hold_above: Option<u32>,
+    /// The time between two audits.
+    pub audit_interval: Duration,
+    /// How to wait after failures.
+    pub retry: Retry,
+}
+
+/// Why a session or a listing ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// The directory failed.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The ledger failed; nothing since the last commit was taken.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A listing did not name everyone.
+    #[error("the listing is not complete: {0}")]
+    Partial(String),
+    /// The stream came to an end that no stream should have.
+    #[error("the stream of changes ended without a reason")]
+    Ended,
+}
+
+impl Trouble {
+    /// What to do about it.
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::Directory(error) => error.disposition(),
+            Self::Ledger(error) => error.disposition(),
+            Self::Partial(_) => Disposition::Operator,
+            Self::Ended => Disposition::Outage,
+        }
+    }
+}
+
+/// What is ready at once comes as one batch; nothing waits for a batch to fill.
+type Batches = BoxStream<'static, Vec<Result<Change, DirectoryError>>>;
+
+fn batches(changes: Changes) -> Batches {
+    changes.ready_chunks(BATCH).boxed()
+}
+
+impl Listener {
+    /// Listens until `stop`.
+    ///
+    /// # Errors
+    /// Only where the ledger cannot even say what it knows of this directory; whatever fails later is retried.
+    ///
+    /// # Cancellation
+    /// Safe at any point: what was not committed is told again. `stop` also records the end of the session.
+    pub async fn run(&self, stop: &CancellationToken) -> Result<(), LedgerError> {
+        let row = self.ledger.enroll(&self.name, &self.fingerprint).await?;
+        if row.settings_changed {
+            tracing::info!(
+                directory = self.name,
+                "the settings changed: the resume point is dropped, everything is listed"
+            );
+        }
+        let since_listing = row
+            .listed
+            .map_or(Duration::MAX, |listed| self.clock.now().since(listed));
+        let mut audit_at = Instant::now() + self.audit_interval.saturating_sub(since_listing);
+        let mut intake = Intake::new(self, row.id);
+        let mut cursor = row.cursor;
+        let mut failures = 0;
+        loop {
+            let began = Instant::now();
+            let trouble = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                trouble = self.session(&mut intake, cursor, &mut audit_at) => trouble,
+            };
+            failures = if began.elapsed() >= QUIET { 1 } else { failures + 1 };
+            let wait = self.wait(&trouble, failures);
+            self.observer.disconnected(&self.name, &trouble, wait);
+            self.record(&intake, false, Some(trouble.to_string())).await;
+            cursor = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                cursor = self.recover(&mut intake, &trouble, wait) => cursor,
+            };
+        }
+        self.record(&intake, false, None).await;
+        Ok(())
+    }
+
+    /// One full listing from beginning to end, for `sync` and where a stream cannot list.
+    ///
+    /// # Errors
+    /// Whatever kept it from being complete. What it found until then is committed.
+    pub async fn list_once(&self) -> Result<(), Trouble> {
+        let row = self.ledger.enroll(&self.name, &self.fingerprint).await?;
+        self.list(&mut Intake::new(self, row.id)).await
+    }
+
+    async fn list(&self, intake: &mut Intake<'_>) -> Result<(), Trouble> {
+        let mut listing = batches(self.directory.list().await?);
+        let mut end = None;
+        while let Some(batch) = listing.next().await {
+            match intake.take(batch).await {
+                Ok(listing) => end = listing.or(end),
+                Err(trouble) => {
+                    intake.abandon(&trouble).await?;
+                    return Err(trouble);
+                }
+            }
+        }
+        match end {
+            Some(Listing::Partial(reason)) => Err(Trouble::Partial(reason)),
+            Some(_) => Ok(()),
+            None => Err(Trouble::Ended),
+        }
+    }
+
+    /// One session, until it fails.
+    async fn session(
+        &self,
+        intake: &mut Intake<'_>,
+        cursor: Option<Cursor>,
+        audit_at: &mut Instant,
+    ) -> Trouble {
+        let resumed = cursor.is_some();
+        let opened = match self.directory.open(cursor).await {
+            Ok(opened) => opened,
+            Err(error) => return error.into(),
+        };
+        self.observer.connected(
+            &self.name,
+            &opened.server,
+            opened.stream.as_str(),
+            opened.why,
+            resumed,
+        );
+        intake.stream = Some(opened.stream);
+        self.record(intake, true, None).await;
+        let trouble = match self.follow(intake, opened, audit_at).await {
+            Ok(()) => Trouble::Ended,
+            Err(trouble) => trouble,
+        };
+        match intake.abandon(&trouble).await {
+            Ok(()) => trouble,
+            Err(error) => error.into(),
+        }
+    }
+
+    /// Takes what the stream tells and, from time to time, what an audit beside it finds.
+    async fn follow(
+        &self,
+        intake: &mut Intake<'_>,
+        opened: Opened,
+        audit_at: &mut Instant,
+    ) -> Result<(), Trouble> {
+        let mut stream = batches(opened.changes);
+        // A poll is a full listing already.
+        let audited = opened.stream != StreamKind::Poll;
+        let mut audit = Audit::Due(*audit_at);
+        loop {
+            tokio::select! {
+                batch = stream.next() => match batch {
+                    Some(batch) => drop(intake.take(batch).await?),
+                    None => return Ok(()),
+                },
+                step = audit.next(), if audited && !intake.is_listing() => {
+                    audit = match step {
+                        AuditStep::Begin => Audit::Listing(self.audit()),
+                        AuditStep::Heard(batch) => match intake.take_audit(batch).await {
+                            Ok(None) => continue,
+                            Ok(Some(listing)) => Audit::Settling(Instant::now() + GRACE, listing),
+                            Err(Trouble::Ledger(error)) => return Err(error.into()),
+                            Err(trouble) => {
+                                intake.audit_failed(&trouble).await?;
+                                *audit_at = Instant::now() + AUDIT_AGAIN.min(self.audit_interval);
+                                Audit::Due(*audit_at)
+                            }
+                        },
+                        AuditStep::Judge(listing) => {
+                            intake.judge_audit(listing).await?;
+                            *audit_at = Instant::now() + self.audit_interval;
+                            Audit::Due(*audit_at)
+                        }
+                    };
+                }
+            }
+        }
+    }
+
+    fn audit(&self) -> Batches {
+        let directory = self.directory.clone();
+        batches(
+            stream::once(async move { directory.list().await })
+                .try_flatten()
+                .boxed(),
+        )
+    }
+
+    fn wait(&self, trouble: &Trouble, failures: u32) -> Duration {
+        let wait = self.retry.wait(failures, rand::random());
+        match trouble.disposition() {
+            // The cursor is dropped, so the next session may begin at once; a second refusal in a row waits.
+            Disposition::Relist if failures <= 1 => Duration::ZERO,
+            Disposition::Operator => wait.max(OPERATOR),
+            _ => wait,
+        }
+    }
+
+    /// Waits, then says where the next session resumes.
+    async fn recover(&self, intake: &mut Intake<'_>, trouble: &Trouble, wait: Duration) -> Option<Cursor> {
+        if let Trouble::Directory(DirectoryError::Limit { .. }) = trouble {
+            // A paged listing may get further than the refresh of the stream did.
+            if let Err(error) = self.list(intake).await {
+                tracing::debug!(directory = self.name, %error, "the listing in place of the stream failed, too");
+            }
+        }
+        sleep(wait).await;
+        if trouble.disposition() == Disposition::Relist {
+            return None;
+        }
+        match self.ledger.enroll(&self.name, &self.fingerprint).await {
+            Ok(row) => row.cursor,
+            Err(error) => {
+                // Without a cursor everything is listed: slower, never wrong.
+                tracing::warn!(directory = self.name, %error, "the resume point cannot be read");
+                None
+            }
+        }
+    }
+
+    /// For `status`.
+    async fn record(&self, intake: &Intake<'_>, connected: bool, error: Option<String>) {
+        let stream = intake.stream.map_or("none", StreamKind::as_str).to_owned();
+        let state = DirectoryState {
+            stream,
+            connected,
+            error,
+        };
+        if let Err(error) = self.ledger.observe(intake.row, &state, self.clock.now()).await {
+            tracing::debug!(directory = self.name, %error, "the state of the session was not recorded");
+        }
+    }
+}
+
+/// A full listing beside a stream, at its time.
+enum Audit {
+    Due(Instant),
+    Listing(Batches),
+    Settling(Instant, Listing),
+}
+
+enum AuditStep {
+    Begin,
+    Heard(Vec<Result<Change, DirectoryError>>),
+    Judge(Listing),
+}
+
+impl Audit {
+    /// Waits for the next step.
+    ///
+    /// # Cancellation
+    /// Safe: nothing is taken before it is returned.
+    async fn next(&mut self) -> AuditStep {
+        match self {
+            Self::Due(at) => {
+                sleep_until(*at).await;
+                AuditStep::Begin
+            }
+            Self::Listing(batches) => match batches.next().await {
+                Some(batch) => AuditStep::Heard(batch),
+                None => AuditStep::Judge(Listing::Partial("the listing ended without a result".into())),
+            },
+            Self::Settling(at, listing) => {
+                sleep_until(*at).await;
+                AuditStep::Judge(listing.clone())
+            }
+        }
+    }
+}

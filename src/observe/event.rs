@@ -1,0 +1,348 @@
+//! The one place where something that happened becomes a log line, a number and a state of health, all at once.
+
+use std::fmt::Display;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::health::Health;
+use super::metrics::Metrics;
+use crate::ledger::{Duplicate, ListingOutcome, Origin, Report};
+use crate::model::{EmailAddress, Listing, Task};
+
+/// How long a directory or Vaultwarden may fail before `/readyz` turns red.
+pub const GRACE: Duration = Duration::from_secs(300);
+
+/// Why a listing was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be up to date: the beginning of a session, or one round of a `poll` stream.
+    CatchUp,
+    /// To find what a stream lost, beside it.
+    Audit,
+}
+
+impl Purpose {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::CatchUp => "catch-up",
+            Self::Audit => "audit",
+        }
+    }
+}
+
+/// Told of everything that happens; cheap to clone, never blocks on anything but its own short lock.
+#[derive(Debug, Clone)]
+pub struct Observer {
+    metrics: Arc<Metrics>,
+    health: Arc<Mutex<Health>>,
+}
+
+/// One person's event: worth a line when it happens live, a detail when a listing finds hundreds of them.
+macro_rules! person {
+    ($origin:expr, $($line:tt)+) => {
+        match $origin {
+            Origin::Live => info!($($line)+),
+            Origin::Listing => debug!($($line)+),
+        }
+    };
+}
+
+/// A failure: worth a warning when it is news, a detail when it repeats.
+macro_rules! failure {
+    ($news:expr, $($line:tt)+) => {
+        if $news { warn!($($line)+) } else { debug!($($line)+) }
+    };
+}
+
+impl Observer {
+    /// Nothing has happened yet. `grace` is usually [`GRACE`].
+    pub fn new(directories: impl IntoIterator<Item = String>, grace: Duration) -> Self {
+        let metrics = Metrics::new();
+        let directories: Vec<String> = directories.into_iter().collect();
+        for name in &directories {
+            metrics.connected(name, false);
+        }
+        Self {
+            metrics: Arc::new(metrics),
+            health: Arc::new(Mutex::new(Health::new(directories, grace))),
+        }
+    }
+
+    /// Whether the service does its work.
+    ///
+    /// # Errors
+    /// One sentence for each directory that was never up to date, and for each directory and Vaultwarden that have
+    /// been failing for longer than the grace period.
+    pub fn ready(&self) -> Result<(), Vec<String>> {
+        self.health().ready(Instant::now())
+    }
+
+    /// The text for one scrape, with the ledger's numbers where it could be read.
+    pub fn scrape(&self, report: Option<&Report>) -> String {
+        // The lock also keeps two scrapes from mixing their numbers.
+        let health = self.health();
+        for (directory, silence) in health.silence(Instant::now()) {
+            self.metrics.silence(directory, silence);
+        }
+        self.metrics.ledger(report);
+        self.metrics.encode()
+    }
+
+    // -- directories --------------------------------------------------------------------------------------------
+
+    /// A session with `server` is open, on a stream of this kind, chosen for this reason; `resumed` if it goes on
+    /// from a cursor.
+    pub fn connected(&self, directory: &str, server: &str, stream: &str, why: &str, resumed: bool) {
+        self.metrics.connected(directory, true);
+        self.sign_of_life(directory);
+        info!(
+            directory,
+            server, stream, why, resumed, "connected to the directory"
+        );
+    }
+
+    /// A session failed or could not be opened. The same error again is not repeated to the operator.
+    pub fn disconnected(&self, directory: &str, error: &dyn Display, retry_in: Duration) {
+        self.metrics.connected(directory, false);
+        let error = error.to_string();
+        let news = self.health().trouble(directory, &error, Instant::now());
+        failure!(
+            news,
+            directory,
+            error,
+            retry_in_ms = ms(retry_in),
+            "lost the directory, will try again"
+        );
+    }
+
+    /// The directory said something, be it only the answer to a probe.
+    pub fn sign_of_life(&self, directory: &str) {
+        self.health().sign_of_life(directory, Instant::now());
+    }
+
+    /// The directory said something of this kind ([`crate::model::Change::kind`]).
+    pub fn change(&self, directory: &str, kind: &'static str) {
+        self.metrics.change(directory, kind);
+        self.sign_of_life(directory);
+    }
+
+    /// A listing ended, after `seen` entries.
+    pub fn listing_ended(
+        &self,
+        directory: &str,
+        purpose: Purpose,
+        end: &Listing,
+        outcome: &ListingOutcome,
+        seen: u64,
+        took: Duration,
+    ) {
+        let result = match end {
+            Listing::Complete => "complete",
+            Listing::Changes => "changes",
+            Listing::Partial(_) => "partial",
+        };
+        let purpose_name = purpose.as_str();
+        self.metrics.listing(directory, purpose_name, result);
+        let took_ms = ms(took);
+        if let Listing::Partial(reason) = end {
+            let news = purpose == Purpose::Audit || self.health().trouble(directory, reason, Instant::now());
+            failure!(
+                news,
+                directory,
+                purpose = purpose_name,
+                seen,
+                took_ms,
+                reason,
+                "a listing was cut short: nobody counts as having left because of it"
+            );
+            return;
+        }
+        if purpose == Purpose::CatchUp {
+            self.health().caught_up(directory);
+        }
+        let ListingOutcome {
+            left, queued, held, ..
+        } = outcome;
+        info!(
+            directory,
+            purpose = purpose_name,
+            result,
+            seen,
+            left,
+            queued,
+            held,
+            took_ms,
+            "listing ended"
+        );
+    }
+
+    /// A listing would have invited more new people than `limits.invites_per_listing`.
+    pub fn held(&self, directory: &str, count: u64, limit: u32) {
+        warn!(
+            directory,
+            count,
+            limit,
+            "{count} invitations are held back, because one listing may send {limit} at most \
+             (limits.invites_per_listing); look at them with `ldap-usher status`, release them with \
+             `ldap-usher approve --all`"
+        );
+    }
+
+    /// An audit put right what the stream had not told.
+    pub fn audit_repaired(&self, directory: &str, kind: &'static str, dn: &str) {
+        self.metrics.audit_repair(directory, kind);
+        warn!(
+            directory,
+            kind, dn, "the audit found a change that the stream had not told of"
+        );
+    }
+
+    // -- people -------------------------------------------------------------------------------------------------
+
+    /// Somebody became a member.
+    pub fn joined(&self, directory: &str, dn: &str, address: &EmailAddress, origin: Origin) {
+        self.metrics.person(directory, "joined");
+        person!(origin, directory, dn, %address, "joined");
+    }
+
+    /// Somebody who had left is a member again.
+    pub fn rejoined(&self, directory: &str, dn: &str, address: &EmailAddress, origin: Origin) {
+        self.metrics.person(directory, "rejoined");
+        person!(origin, directory, dn, %address, "joined again");
+    }
+
+    /// Somebody matches but cannot be invited: no usable address, for this reason.
+    pub fn without_address(&self, directory: &str, dn: &str, reason: &str, origin: Origin) {
+        self.metrics.person(directory, "without-address");
+        person!(
+            origin,
+            directory,
+            dn,
+            reason,
+            "cannot be invited for want of a usable address"
+        );
+    }
+
+    /// Somebody's address changed; `invite` if the new one is invited though the old one was.
+    pub fn address_changed(
+        &self,
+        directory: &str,
+        dn: &str,
+        from: &EmailAddress,
+        to: &EmailAddress,
+        invite: bool,
+        origin: Origin,
+    ) {
+        self.metrics.person(directory, "address-changed");
+        person!(origin, directory, dn, %from, %to, invite, "the address changed");
+    }
+
+    /// An entry was renamed or moved within the search base.
+    pub fn moved(&self, directory: &str, from: &str, to: &str, origin: Origin) {
+        self.metrics.person(directory, "moved");
+        person!(origin, directory, from, to, "renamed or moved");
+    }
+
+    /// Somebody ceased to match. Their account is left alone.
+    pub fn left(&self, directory: &str, dn: &str, origin: Origin) {
+        self.metrics.person(directory, "left");
+        person!(origin, directory, dn, "left");
+    }
+
+    /// Two people have one address: one invitation is sent.
+    pub fn duplicate_address(&self, directory: &str, duplicate: &Duplicate) {
+        self.metrics.person(directory, "duplicate-address");
+        let Duplicate {
+            address,
+            dn,
+            holder_dn,
+        } = duplicate;
+        warn!(directory, %address, dn, holder_dn, "two entries have one address, which is invited once");
+    }
+
+    // -- Vaultwarden --------------------------------------------------------------------------------------------
+
+    /// A call to Vaultwarden ended with this result.
+    pub fn vaultwarden_call(&self, call: &'static str, result: &'static str) {
+        self.metrics.call(call, result);
+    }
+
+    /// Vaultwarden created an invitation, so long after the change arrived.
+    pub fn invited(&self, task: &Task, delay: Duration) {
+        self.metrics.invite_delay(delay);
+        let Task {
+            address,
+            dn,
+            directory,
+            ..
+        } = task;
+        info!(%address, dn, directory, delay_ms = ms(delay), "invited");
+    }
+
+    /// There was an account already.
+    pub fn had_account(&self, task: &Task) {
+        let Task {
+            address,
+            dn,
+            directory,
+            ..
+        } = task;
+        info!(%address, dn, directory, "has an account already");
+    }
+
+    /// An invitation failed and will be tried again.
+    pub fn invite_failed(&self, task: &Task, error: &dyn Display, retry_in: Duration) {
+        let Task {
+            address,
+            dn,
+            directory,
+            attempts,
+            ..
+        } = task;
+        let retry_in_ms = ms(retry_in);
+        warn!(%address, dn, directory, attempts, %error, retry_in_ms, "could not invite, will try again");
+    }
+
+    /// An invitation will never succeed as things are.
+    pub fn quarantined(&self, task: &Task, reason: &str) {
+        let Task {
+            address,
+            dn,
+            directory,
+            ..
+        } = task;
+        warn!(%address, dn, directory, reason, "cannot be invited; see `ldap-usher status`");
+    }
+
+    /// Vaultwarden as a whole is in trouble. The same error again is not repeated to the operator.
+    pub fn vaultwarden_down(&self, error: &dyn Display, retry_in: Duration) {
+        let error = error.to_string();
+        let news = self.health().vaultwarden_down(&error, Instant::now());
+        failure!(
+            news,
+            error,
+            retry_in_ms = ms(retry_in),
+            "Vaultwarden fails, invitations wait"
+        );
+    }
+
+    /// Vaultwarden answers.
+    pub fn vaultwarden_back(&self) {
+        let down = self.health().vaultwarden_back(Instant::now());
+        if let Some(down) = down {
+            info!(down_ms = ms(down), "Vaultwarden answers again");
+        }
+    }
+
+    /// Health stays usable if somebody panicked while holding it: each change to it is a single assignment.
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

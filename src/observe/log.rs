@@ -1,0 +1,131 @@
+//! Where log lines go: standard error, as text for people or JSON for machines.
+
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// One line of text, in colour on a terminal.
+    Text,
+    /// One JSON object a line, fields at its top level.
+    Json,
+}
+
+/// Why logging cannot be set up as asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The level is neither a level nor a list of directives.
+    #[error(
+        "the log level {level:?} is not understood ({cause}); use error, warn, info, debug or trace, or directives such as \"info,ldap_usher::listener=debug\""
+    )]
+    Level {
+        /// What was asked for.
+        level: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// Something else in this process took the log before.
+    #[error("the log is set up already")]
+    Twice,
+}
+
+/// Changes the level of a running log.
+#[derive(Debug, Clone)]
+pub struct LogHandle(reload::Handle<EnvFilter, Registry>);
+
+impl LogHandle {
+    /// From now on log by this level, in the form that [`init`] takes.
+    ///
+    /// # Errors
+    /// [`LogError::Level`]; the level stays as it was.
+    pub fn set_level(&self, level: &str) -> Result<(), LogError> {
+        let filter = filter(level)?;
+        self.0.reload(filter).map_err(|_| LogError::Twice)
+    }
+}
+
+/// Sends all log lines of this process to standard error.
+///
+/// `level` is a level for this program (libraries stay at `warn`), or directives as `RUST_LOG` takes them.
+///
+/// # Errors
+/// [`LogError`].
+pub fn init(format: Format, level: &str) -> Result<LogHandle, LogError> {
+    let (filter, handle) = reload::Layer::new(filter(level)?);
+    // Once standard error is closed, complaining about it there would panic.
+    let layer = fmt::layer()
+        .with_writer(io::stderr)
+        .with_target(false)
+        .log_internal_errors(false);
+    let layer = if io::stderr().is_terminal() {
+        layer
+    } else {
+        layer.with_ansi(false)
+    };
+    let layer = match format {
+        Format::Text => layer.boxed(),
+        Format::Json => layer
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .boxed(),
+    };
+    let registry = tracing_subscriber::registry().with(filter).with(layer);
+    registry.try_init().map_err(|_| LogError::Twice)?;
+    Ok(LogHandle(handle))
+}
+
+/// The LDAP library's own words are dropped: it logs what it also returns, and we say it better.
+fn filter(level: &str) -> Result<EnvFilter, LogError> {
+    let level = level.trim();
+    let directives = match level.parse::<tracing::level_filters::LevelFilter>() {
+        Ok(level) => format!("warn,ldap3=off,ldap_usher={level}"),
+        Err(_) => format!("warn,ldap3=off,{level}"),
+    };
+    EnvFilter::builder()
+        .parse(directives)
+        .map_err(|cause| LogError::Level {
+            level: level.to_owned(),
+            cause: cause.to_string(),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directives(level: &str) -> String {
+        let text = filter(level).unwrap().to_string();
+        let mut parts: Vec<&str> = text.split(',').collect();
+        parts.sort_unstable();
+        parts.join(",")
+    }
+
+    #[test]
+    fn a_plain_level_is_for_this_program_and_libraries_stay_at_warn() {
+        assert_eq!(directives("debug"), "ldap3=off,ldap_usher=debug,warn");
+        assert_eq!(directives(" INFO "), "ldap3=off,ldap_usher=info,warn");
+    }
+
+    #[test]
+    fn directives_override_what_they_name_and_nothing_else() {
+        assert_eq!(
+            directives("info,ldap3=trace,ldap_usher::listener=debug"),
+            "info,ldap3=trace,ldap_usher::listener=debug"
+        );
+    }
+
+    #[test]
+    fn a_level_that_does_not_exist_is_an_error_that_names_the_choices() {
+        let error = filter("ldap_usher=loud").unwrap_err().to_string();
+        assert!(
+            error.contains("ldap_usher=loud") && error.contains("debug or trace"),
+            "{error}"
+        );
+    }
+}

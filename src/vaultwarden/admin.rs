@@ -1,0 +1,149 @@
+//! The calls that the invite worker needs, for every version from 1.19 on.
+
+use std::sync::Arc;
+
+use futures::future::{FutureExt, TryFutureExt};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+
+use super::answer::Answer;
+use super::client::{Call, Client};
+use super::decode::Objects;
+use super::session::Session;
+use super::{Account, Admin, Reply, SessionStore, Settings, VaultwardenError, decode, refusal};
+use crate::clock::Clock;
+use crate::model::{EmailAddress, Outcome};
+
+/// One Vaultwarden, through its admin API.
+pub struct Vaultwarden {
+    session: Session,
+}
+
+impl Vaultwarden {
+    /// A client for the Vaultwarden that `settings` describe. Sends nothing yet; `store` keeps its session between
+    /// runs.
+    ///
+    /// # Errors
+    /// A token that cannot be right, a URL or a CA file that cannot be used.
+    pub fn new(
+        settings: &Settings,
+        store: Arc<dyn SessionStore>,
+        clock: Clock,
+    ) -> Result<Self, VaultwardenError> {
+        let token = settings.token()?;
+        let client = Client::new(settings)?;
+        Ok(Self {
+            session: Session::new(client, token, store, clock),
+        })
+    }
+
+    /// Vaultwarden's version. `None` before 1.25, and from builds that do not know it.
+    ///
+    /// # Errors
+    /// No answer, or not Vaultwarden's.
+    pub async fn version(&self) -> Result<Option<String>, VaultwardenError> {
+        Ok(self.session.version().await?.map(|(text, _)| text))
+    }
+
+    async fn send_invitation(&self, address: &EmailAddress) -> Result<Outcome, VaultwardenError> {
+        let mut answer = self.session.call(Call::Invite(address)).await?;
+        let status = answer.status;
+        match status {
+            200 => {
+                let body = answer.body().await?;
+                // Up to 1.20 there is nothing in it.
+                if body.is_empty() || decode::is_object(&body) {
+                    Ok(Outcome::Invited)
+                } else {
+                    Err(answer.foreign_page())
+                }
+            }
+            409 => Ok(Outcome::HadAccount),
+            400 | 500 => {
+                let message = answer.message.as_deref().unwrap_or_default();
+                // Another invitation of the same address may have won, and 1.20 created accounts before it sent mails.
+                if refusal::has_account(message) || matches!(self.find(address).await, Ok(Some(_))) {
+                    return Ok(Outcome::HadAccount);
+                }
+                Err(refusal::classify(
+                    self.session.client().url(),
+                    address,
+                    status,
+                    message,
+                ))
+            }
+            _ => Err(answer.unexpected(format!("status {status} to an invitation"))),
+        }
+    }
+
+    async fn find(&self, address: &EmailAddress) -> Result<Option<Account>, VaultwardenError> {
+        let mut answer = self.session.call(Call::ByMail(address)).await?;
+        match answer.status {
+            200 => match decode::account(&answer.body().await?) {
+                Some(account) => Ok(Some(account)),
+                None => Err(answer.unexpected("something that is not an account")),
+            },
+            404 if answer.message.is_some() => Ok(None),
+            // Before 1.28 there is only the list.
+            404 => {
+                let mut accounts = self.list();
+                while let Some(account) = accounts.try_next().await? {
+                    if account.email == address.as_str() {
+                        return Ok(Some(account));
+                    }
+                }
+                Ok(None)
+            }
+            status => Err(answer.unexpected(format!("status {status} to a look-up"))),
+        }
+    }
+
+    fn list(&self) -> BoxStream<'_, Result<Account, VaultwardenError>> {
+        let open = async {
+            let answer = self.session.call(Call::Users).await?;
+            match answer.status {
+                200 => Ok(read_list(answer)),
+                500 => Err(answer.unavailable()),
+                status => Err(answer.unexpected(format!("status {status} to a list of accounts"))),
+            }
+        };
+        open.try_flatten_stream().boxed()
+    }
+}
+
+/// The accounts of a list, as its pieces arrive. What has no address is no account and is left out.
+fn read_list(answer: Answer) -> impl futures::Stream<Item = Result<Account, VaultwardenError>> {
+    let pieces = stream::try_unfold((answer, Objects::default()), |(mut answer, mut objects)| async {
+        let Some(piece) = answer.chunk().await? else {
+            return match objects.finish() {
+                Ok(()) => Ok(None),
+                Err(malformed) => Err(answer.unexpected(malformed.0)),
+            };
+        };
+        match objects.push(&piece) {
+            Ok(complete) => {
+                let accounts = complete.into_iter().filter_map(|object| decode::account(&object));
+                Ok(Some((stream::iter(accounts.map(Ok)), (answer, objects))))
+            }
+            Err(malformed) => Err(answer.unexpected(malformed.0)),
+        }
+    });
+    pieces.try_flatten()
+}
+
+impl Admin for Vaultwarden {
+    fn invite<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Outcome> {
+        self.send_invitation(address).boxed()
+    }
+
+    fn account<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Option<Account>> {
+        self.find(address).boxed()
+    }
+
+    fn accounts(&self) -> BoxStream<'_, Result<Account, VaultwardenError>> {
+        self.list()
+    }
+
+    fn alive(&self) -> Reply<'_, ()> {
+        self.session.alive().boxed()
+    }
+}

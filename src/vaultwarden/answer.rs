@@ -1,0 +1,295 @@
+//! One answer: bounded bodies, and what a status means whatever was asked.
+
+use std::error::Error;
+use std::time::Duration;
+
+use reqwest::Response;
+use reqwest::header::{
+    CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE,
+};
+use secrecy::SecretString;
+use tokio::time::timeout;
+
+use super::{VaultwardenError, decode};
+
+/// The most that is read of an answer that is no list.
+const LARGEST_BODY: usize = 1024 * 1024;
+
+/// How long to stay away after a 429 that does not say: Vaultwarden's `ADMIN_RATELIMIT_SECONDS`.
+const RATE_LIMIT: Duration = Duration::from_secs(300);
+
+/// The cookie that carries the session.
+const SESSION_COOKIE: &str = "VW_ADMIN=";
+
+/// What has to be known of a request to make sense of how it ends.
+pub(super) struct Exchange {
+    /// The URL called, for people.
+    pub(super) url: String,
+    /// Whether nothing can come of it but an answer.
+    pub(super) repeatable: bool,
+    /// How long the server may stay silent within its answer.
+    pub(super) silence: Duration,
+}
+
+/// What came back. The body of a 200 is still to be read; of any other the message is read already.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    /// The `message` of Vaultwarden's own error object.
+    pub(super) message: Option<String>,
+    headers: HeaderMap,
+    response: Response,
+    exchange: Exchange,
+}
+
+/// The cookie of a login.
+pub(super) struct Cookie {
+    /// `VW_ADMIN=..`, as it is sent back.
+    pub(super) pair: SecretString,
+    /// How long it lasts (`Max-Age`): the lifetime of the token in it, told in a way that needs no clock that agrees
+    /// with Vaultwarden's.
+    pub(super) lifetime: Option<Duration>,
+}
+
+impl Answer {
+    /// Takes an answer whose head has arrived.
+    pub(super) async fn receive(response: Response, exchange: Exchange) -> Result<Self, VaultwardenError> {
+        let mut answer = Self {
+            status: response.status().as_u16(),
+            message: None,
+            headers: response.headers().clone(),
+            response,
+            exchange,
+        };
+        if answer.status != 200 {
+            answer.message = decode::message(&answer.body().await?);
+        }
+        Ok(answer)
+    }
+
+    /// The URL that gave this answer, for people.
+    pub(super) fn url(&self) -> String {
+        self.exchange.url.clone()
+    }
+
+    /// The next piece of the body; `None` at its end.
+    ///
+    /// # Errors
+    /// Silence, or a broken connection.
+    pub(super) async fn chunk(&mut self) -> Result<Option<Vec<u8>>, VaultwardenError> {
+        match timeout(self.exchange.silence, self.response.chunk()).await {
+            Err(_) => Err(self.exchange.silent(self.exchange.silence)),
+            Ok(Err(error)) => Err(self.exchange.failed(&error)),
+            Ok(Ok(chunk)) => Ok(chunk.map(Into::into)),
+        }
+    }
+
+    /// The body, or its first MiB.
+    pub(super) async fn body(&mut self) -> Result<Vec<u8>, VaultwardenError> {
+        let mut body = Vec::new();
+        while let Some(chunk) = self.chunk().await? {
+            body.extend_from_slice(&chunk);
+            if body.len() >= LARGEST_BODY {
+                body.truncate(LARGEST_BODY);
+                break;
+            }
+        }
+        Ok(body)
+    }
+
+    /// The session that it opens.
+    pub(super) fn cookie(&self) -> Option<Cookie> {
+        self.headers
+            .get_all(SET_COOKIE)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .find_map(cookie)
+    }
+
+    /// Where it redirects to.
+    pub(super) fn location(&self) -> Option<&str> {
+        self.header(&LOCATION)
+    }
+
+    /// This answer, unless it means the same whatever was asked.
+    ///
+    /// # Errors
+    /// Too many requests, a redirect, a foreign page or challenge, a proxy's refusal, a server in trouble.
+    pub(super) fn checked(self) -> Result<Self, VaultwardenError> {
+        let url = self.url();
+        let status = self.status;
+        Err(match status {
+            200 if self.is_page() => self.foreign_page(),
+            300..=399 => {
+                let target = self.location().unwrap_or("nowhere");
+                // What follows may be a secret of the proxy's.
+                let target = target.split(['?', '#']).next().unwrap_or_default();
+                VaultwardenError::Guarded {
+                    url,
+                    guard: format!("a redirect to {target}"),
+                }
+            }
+            401 if self.headers.contains_key(WWW_AUTHENTICATE) => VaultwardenError::Guarded {
+                url,
+                guard: "HTTP authentication".into(),
+            },
+            403 | 405 | 407 | 451 => self.blocked(),
+            429 => VaultwardenError::RateLimited {
+                url,
+                wait: self
+                    .header(&RETRY_AFTER)
+                    .and_then(|seconds| seconds.parse().ok())
+                    .map_or(RATE_LIMIT, Duration::from_secs),
+            },
+            // A proxy that did not wait any longer: what it asked for may still happen.
+            408 | 504 | 524 if !self.exchange.repeatable => VaultwardenError::OutcomeUnknown {
+                url,
+                cause: format!("a proxy gave up waiting (status {status})"),
+            },
+            408 | 501.. => self.unavailable(),
+            _ => return Ok(self),
+        })
+    }
+
+    /// That nothing better can be made of it than that the server is in trouble.
+    pub(super) fn unavailable(&self) -> VaultwardenError {
+        VaultwardenError::Unavailable {
+            url: self.url(),
+            status: self.status,
+            message: self
+                .message
+                .as_deref()
+                .map_or_else(String::new, |words| format!(": {words}")),
+        }
+    }
+
+    /// That something in front of the admin API does not let the call through.
+    pub(super) fn blocked(&self) -> VaultwardenError {
+        VaultwardenError::Blocked {
+            url: self.url(),
+            status: self.status,
+        }
+    }
+
+    /// That a page came where none belongs.
+    pub(super) fn foreign_page(&self) -> VaultwardenError {
+        VaultwardenError::Guarded {
+            url: self.url(),
+            guard: "a page that is not Vaultwarden's".into(),
+        }
+    }
+
+    /// That it fits no known version.
+    pub(super) fn unexpected(&self, what: impl Into<String>) -> VaultwardenError {
+        VaultwardenError::Unexpected {
+            url: self.url(),
+            what: what.into(),
+        }
+    }
+
+    fn is_page(&self) -> bool {
+        self.header(&CONTENT_TYPE)
+            .is_some_and(|kind| kind.starts_with("text/html"))
+    }
+
+    fn header(&self, name: &HeaderName) -> Option<&str> {
+        self.headers
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+    }
+}
+
+fn cookie(header: &str) -> Option<Cookie> {
+    let mut parts = header.split(';').map(str::trim);
+    let pair = parts.next()?;
+    let token = pair.strip_prefix(SESSION_COOKIE)?;
+    let lifetime = parts.find_map(|part| {
+        let (name, value) = part.split_once('=')?;
+        let seconds = value.trim().parse().ok()?;
+        name.trim()
+            .eq_ignore_ascii_case("Max-Age")
+            .then(|| Duration::from_secs(seconds))
+    });
+    (!token.is_empty()).then(|| Cookie {
+        pair: pair.into(),
+        lifetime,
+    })
+}
+
+impl Exchange {
+    /// The error for a server that says nothing for `wait`.
+    pub(super) fn silent(&self, wait: Duration) -> VaultwardenError {
+        self.lost(format!("no answer within {}s", wait.as_secs_f32()))
+    }
+
+    /// The error for an exchange that broke.
+    pub(super) fn failed(&self, error: &reqwest::Error) -> VaultwardenError {
+        let url = self.url.clone();
+        if let Some(tls) = tls_error(error) {
+            return VaultwardenError::Untrusted {
+                url,
+                cause: tls.to_string(),
+            };
+        }
+        let cause = innermost(error);
+        if error.is_connect() {
+            VaultwardenError::Unreachable { url, cause }
+        } else {
+            self.lost(cause)
+        }
+    }
+
+    /// The error for a request that went out and of which nothing more is known.
+    fn lost(&self, cause: String) -> VaultwardenError {
+        let url = self.url.clone();
+        if self.repeatable {
+            VaultwardenError::Unreachable { url, cause }
+        } else {
+            VaultwardenError::OutcomeUnknown { url, cause }
+        }
+    }
+}
+
+/// The words of the innermost cause: the outer ones only say that a request failed.
+fn innermost(error: &reqwest::Error) -> String {
+    causes(error)
+        .last()
+        .map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// What rustls says, which lies wrapped in an I/O error that does not name it as its source.
+fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    causes(error).find_map(|cause| {
+        let inner = cause
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        inner
+            .and_then(|inner| inner.downcast_ref())
+            .or_else(|| cause.downcast_ref())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    #[test]
+    fn the_session_and_its_lifetime_are_read_from_the_cookie() {
+        let read = cookie("VW_ADMIN=a.b.c; HttpOnly; SameSite=Strict; Path=/admin; Max-Age=1200").unwrap();
+        assert_eq!(read.pair.expose_secret(), "VW_ADMIN=a.b.c");
+        assert_eq!(read.lifetime, Some(Duration::from_secs(1200)));
+        assert_eq!(cookie("VW_ADMIN=a.b.c").unwrap().lifetime, None);
+    }
+
+    #[test]
+    fn other_cookies_and_one_that_is_being_removed_are_no_session() {
+        assert!(cookie("rl_page_init=x; Path=/").is_none());
+        assert!(cookie("VW_ADMIN=; Max-Age=0").is_none());
+        assert!(cookie("").is_none());
+    }
+}

@@ -1,0 +1,187 @@
+//! One request: its URL, its headers, its deadlines.
+
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, CONTENT_TYPE, COOKIE, HeaderMap, HeaderValue};
+use reqwest::redirect::Policy;
+use reqwest::{Method, RequestBuilder};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::time::timeout;
+use url::Url;
+
+use super::answer::{Answer, Exchange};
+use super::{Settings, VaultwardenError};
+use crate::model::EmailAddress;
+use crate::tls::TlsOptions;
+
+/// Everything that is ever asked of Vaultwarden.
+#[derive(Clone, Copy)]
+pub(super) enum Call<'a> {
+    Login(&'a SecretString),
+    Invite(&'a EmailAddress),
+    ByMail(&'a EmailAddress),
+    Users,
+    AdminPage,
+    Alive,
+    Version,
+}
+
+impl Call<'_> {
+    fn path(&self) -> &[&str] {
+        match self {
+            Self::Login(_) | Self::AdminPage => &["admin"],
+            Self::Invite(_) => &["admin", "invite"],
+            Self::ByMail(_) => &["admin", "users", "by-mail"],
+            Self::Users => &["admin", "users"],
+            Self::Alive => &["alive"],
+            Self::Version => &["api", "version"],
+        }
+    }
+}
+
+/// Sends requests to one Vaultwarden and nowhere else: redirects are not followed, and proxies named in the
+/// environment are not used.
+pub(super) struct Client {
+    http: reqwest::Client,
+    base: Url,
+    /// The base as people see it: without credentials.
+    shown: String,
+    timeout: Duration,
+    slow_timeout: Duration,
+}
+
+impl Client {
+    pub(super) fn new(settings: &Settings) -> Result<Self, VaultwardenError> {
+        let base = settings.url.clone();
+        let shown = shown(&base);
+        let tls = match base.scheme() {
+            "https" => settings.tls.client_config()?,
+            // Never used, because redirects are not followed; so it must not ask for CA certificates either.
+            "http" => TlsOptions {
+                ca_file: None,
+                verify: false,
+            }
+            .client_config()?,
+            _ => {
+                return Err(VaultwardenError::Url {
+                    url: shown,
+                    cause: "it must begin with https:// or http://",
+                });
+            }
+        };
+        let json = HeaderValue::from_static("application/json");
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .user_agent(concat!("ldap-usher/", env!("CARGO_PKG_VERSION")))
+            .default_headers(HeaderMap::from_iter([(ACCEPT, json)]))
+            .connect_timeout(settings.connect_timeout)
+            // Below the 60 seconds after which common proxies drop an idle connection.
+            .pool_idle_timeout(Duration::from_secs(30))
+            .redirect(Policy::none())
+            .no_proxy()
+            .build()
+            .map_err(|error| VaultwardenError::Setup {
+                url: shown.clone(),
+                cause: error.to_string(),
+            })?;
+        Ok(Self {
+            http,
+            base,
+            shown,
+            timeout: settings.timeout,
+            slow_timeout: settings.slow_timeout,
+        })
+    }
+
+    /// Vaultwarden's URL, for people.
+    pub(super) fn url(&self) -> &str {
+        &self.shown
+    }
+
+    /// Sends one request and waits for its answer. The body of a 200 is still to be read.
+    ///
+    /// # Errors
+    /// No answer. What a status means is left to [`Answer::checked`].
+    ///
+    /// # Cancellation
+    /// A request that was sent may be carried out.
+    pub(super) async fn send(
+        &self,
+        call: Call<'_>,
+        cookie: Option<&SecretString>,
+    ) -> Result<Answer, VaultwardenError> {
+        let url = self.endpoint(call);
+        let mut request = match call {
+            Call::Login(token) => self
+                .http
+                .post(url.clone())
+                .form(&[("token", token.expose_secret())]),
+            Call::Invite(address) => self
+                .json(Method::POST, url.clone())
+                .body(serde_json::json!({ "email": address.as_str() }).to_string()),
+            _ => self.json(Method::GET, url.clone()),
+        };
+        if let Some(value) = cookie.and_then(cookie_header) {
+            request = request.header(COOKIE, value);
+        }
+        let deadline = match call {
+            Call::Invite(_) | Call::Users => self.slow_timeout,
+            _ => self.timeout,
+        };
+        let exchange = Exchange {
+            url: shown(&url),
+            repeatable: !matches!(call, Call::Invite(_)),
+            silence: self.timeout,
+        };
+        match timeout(deadline, request.send()).await {
+            Err(_) => Err(exchange.silent(deadline)),
+            Ok(Err(error)) => Err(exchange.failed(&error)),
+            Ok(Ok(response)) => Answer::receive(response, exchange).await,
+        }
+    }
+
+    /// Whether a redirect leads to Vaultwarden's own admin page.
+    pub(super) fn is_admin_page(&self, location: &str) -> bool {
+        let own = self.endpoint(Call::AdminPage);
+        own.join(location)
+            .is_ok_and(|target| target.origin() == own.origin() && target.path().starts_with(own.path()))
+    }
+
+    /// Vaultwarden sees to it since 1.33 that what goes to its API is JSON, even where there is no body.
+    fn json(&self, method: Method, url: Url) -> RequestBuilder {
+        self.http
+            .request(method, url)
+            .header(CONTENT_TYPE, "application/json")
+    }
+
+    fn endpoint(&self, call: Call<'_>) -> Url {
+        let mut url = self.base.clone();
+        url.set_query(None);
+        url.set_fragment(None);
+        // The only URLs without path segments are those that `new` refuses.
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(call.path());
+            if let Call::ByMail(address) = call {
+                path.push(address.as_str());
+            }
+        }
+        url
+    }
+}
+
+/// A URL for people: no credentials, no query.
+fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    // These fail only for URLs that have no host, and so no credentials either.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    String::from(url).trim_end_matches('/').into()
+}
+
+fn cookie_header(cookie: &SecretString) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(cookie.expose_secret()).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}

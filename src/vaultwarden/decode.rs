@@ -1,0 +1,254 @@
+//! Reading what Vaultwarden answers. Pure, and total: any bytes give an answer or an error, never a panic.
+//!
+//! Keys are compared without regard to case, because 1.31 turned them from `PascalCase` into `camelCase`.
+
+use serde_json::{Map, Value};
+
+use super::Account;
+
+/// The largest account that is read: organizations make it grow, but never to this.
+const LARGEST_ACCOUNT: usize = 1024 * 1024;
+
+/// The account in one JSON object; `None` where there is no object, or no address in it.
+pub(super) fn account(json: &[u8]) -> Option<Account> {
+    let object: Map<String, Value> = serde_json::from_slice(json).ok()?;
+    Some(Account {
+        id: get(&object, "id")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .into(),
+        email: get(&object, "email")?.as_str()?.to_lowercase(),
+        invited: get(&object, "_status").and_then(Value::as_i64) == Some(1),
+        enabled: get(&object, "userEnabled").and_then(Value::as_bool),
+    })
+}
+
+/// The `message` of Vaultwarden's error object. Rocket's own errors (a route that does not exist, JSON that does not
+/// fit) and a proxy's pages have none.
+pub(super) fn message(json: &[u8]) -> Option<String> {
+    let object: Map<String, Value> = serde_json::from_slice(json).ok()?;
+    Some(get(&object, "message")?.as_str()?.into())
+}
+
+/// The version in the answer of `/api/version`, as a string and as (major, minor). A Vaultwarden that was built
+/// outside its git repository says `""`.
+pub(super) fn version(json: &[u8]) -> Option<(String, (u32, u32))> {
+    let text: String = serde_json::from_slice(json).ok()?;
+    let mut numbers = text.split(['.', '-', '+']).map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Some((text, (major, minor))),
+        _ => None,
+    }
+}
+
+/// Whether it is a JSON object, as the answer to an invitation is.
+pub(super) fn is_object(json: &[u8]) -> bool {
+    serde_json::from_slice::<Map<String, Value>>(json).is_ok()
+}
+
+fn get<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    let (_, value) = object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?;
+    Some(value)
+}
+
+/// Why a list of accounts cannot be read; ends "answers with ..".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Malformed(pub(super) &'static str);
+
+/// Takes a JSON array of objects apart as it arrives, and holds nothing but the object that is not complete yet.
+///
+/// It finds where objects begin and end (braces outside strings); what is in them is left to the JSON parser.
+#[derive(Debug, Default)]
+pub(super) struct Objects {
+    place: Place,
+    object: Vec<u8>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Before the array.
+    #[default]
+    Before,
+    /// In the array, between objects.
+    Between,
+    /// In an object, this many braces deep.
+    Within(usize),
+    /// In a string of an object; the flag says that the next character is escaped.
+    Text(usize, bool),
+    /// After the array.
+    After,
+}
+
+impl Objects {
+    /// The objects that this piece completes.
+    ///
+    /// # Errors
+    /// It is no array of objects, or one of them is too large.
+    pub(super) fn push(&mut self, piece: &[u8]) -> Result<Vec<Vec<u8>>, Malformed> {
+        let mut complete = Vec::new();
+        for &byte in piece {
+            let was = self.place;
+            self.place = step(was, byte)?;
+            if matches!(was, Place::Within(_) | Place::Text(..)) || matches!(self.place, Place::Within(_)) {
+                self.object.push(byte);
+                if self.object.len() > LARGEST_ACCOUNT {
+                    return Err(Malformed("an account larger than 1 MiB"));
+                }
+            }
+            if was == Place::Within(1) && self.place == Place::Between {
+                complete.push(std::mem::take(&mut self.object));
+            }
+        }
+        Ok(complete)
+    }
+
+    /// To be called when nothing more comes.
+    ///
+    /// # Errors
+    /// The array was cut short.
+    pub(super) fn finish(self) -> Result<(), Malformed> {
+        if self.place == Place::After {
+            Ok(())
+        } else {
+            Err(Malformed("a list of accounts that is cut short"))
+        }
+    }
+}
+
+fn step(place: Place, byte: u8) -> Result<Place, Malformed> {
+    Ok(match (place, byte) {
+        (Place::Before | Place::Between | Place::After, b' ' | b'\t' | b'\r' | b'\n') => place,
+        (Place::Before, b'[') => Place::Between,
+        (Place::Between, b',') => Place::Between,
+        (Place::Between, b'{') => Place::Within(1),
+        (Place::Between, b']') => Place::After,
+        (Place::Before | Place::Between | Place::After, _) => {
+            return Err(Malformed("something that is not a list of accounts"));
+        }
+        (Place::Within(depth), b'{') => Place::Within(depth + 1),
+        (Place::Within(1), b'}') => Place::Between,
+        (Place::Within(depth), b'}') => Place::Within(depth - 1),
+        (Place::Within(depth), b'"') => Place::Text(depth, false),
+        (Place::Within(_), _) => place,
+        (Place::Text(depth, true), _) => Place::Text(depth, false),
+        (Place::Text(depth, false), b'\\') => Place::Text(depth, true),
+        (Place::Text(depth, false), b'"') => Place::Within(depth),
+        (Place::Text(..), _) => place,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Reads a whole list, handed over in pieces of `size` bytes.
+    fn list(json: &[u8], size: usize) -> Result<Vec<Account>, Malformed> {
+        let mut objects = Objects::default();
+        let mut accounts = Vec::new();
+        for piece in json.chunks(size) {
+            accounts.extend(objects.push(piece)?.iter().filter_map(|object| account(object)));
+        }
+        objects.finish().map(|()| accounts)
+    }
+
+    #[test]
+    fn an_account_reads_the_same_from_every_version() {
+        let expected = Account {
+            id: "63ef".into(),
+            email: "ann@example.org".into(),
+            invited: true,
+            enabled: Some(true),
+        };
+        let camel = br#"{"_status":1,"id":"63ef","email":"Ann@example.org","userEnabled":true,"organizations":[{"id":"x"}]}"#;
+        let pascal = br#"{"_Status":1,"Id":"63ef","Email":"ann@example.org","UserEnabled":true}"#;
+        let oldest = br#"{"_Status":1,"Id":"63ef","Email":"ann@example.org"}"#;
+        assert_eq!(account(camel).as_ref(), Some(&expected));
+        assert_eq!(account(pascal).as_ref(), Some(&expected));
+        assert_eq!(account(oldest).unwrap().enabled, None);
+    }
+
+    #[test]
+    fn what_is_no_account_is_none() {
+        for json in [&b""[..], b"[]", b"{}", br#"{"email":3}"#, b"<html>", b"\xff"] {
+            assert_eq!(account(json), None, "{json:?}");
+        }
+    }
+
+    #[test]
+    fn only_vaultwardens_own_errors_have_a_message() {
+        assert_eq!(
+            message(br#"{"message":"User doesn't exist","object":"error"}"#).as_deref(),
+            Some("User doesn't exist")
+        );
+        assert_eq!(
+            message(br#"{"Message":"User already exists"}"#).as_deref(),
+            Some("User already exists")
+        );
+        assert_eq!(message(br#"{"error":{"code":404,"reason":"Not Found"}}"#), None);
+        assert_eq!(message(b"<!DOCTYPE html>"), None);
+    }
+
+    #[test]
+    fn a_version_is_read_where_there_is_one() {
+        assert_eq!(version(br#""1.37.2""#), Some(("1.37.2".into(), (1, 37))));
+        assert_eq!(version(br#""1.26.0-beta""#).map(|v| v.1), Some((1, 26)));
+        assert_eq!(version(br#""""#), None);
+        assert_eq!(version(b"<html>"), None);
+    }
+
+    #[test]
+    fn braces_and_quotes_in_names_do_not_confuse_the_list() {
+        let json = br#" [ {"email":"a@x.org","name":"}\\\"{]"} ,
+            {"email":"b@x.org","organizations":[{"name":"{"},{}]}] "#;
+        for size in 1..json.len() {
+            let emails: Vec<_> = list(json, size).unwrap().into_iter().map(|a| a.email).collect();
+            assert_eq!(emails, ["a@x.org", "b@x.org"], "in pieces of {size}");
+        }
+        assert_eq!(list(b"[]", 1), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_list_that_is_cut_short_or_is_none_at_all_is_an_error() {
+        for json in [
+            &b""[..],
+            b"[",
+            b"[{}",
+            br#"[{"email":"a]"#,
+            b"<html>",
+            b"{}",
+            b"[1]",
+            b"[]]",
+        ] {
+            assert!(list(json, 3).is_err(), "{json:?}");
+        }
+    }
+
+    #[test]
+    fn an_endless_object_does_not_eat_the_memory() {
+        let mut objects = Objects::default();
+        objects.push(b"[{\"name\":\"").unwrap();
+        let failed = (0..3000).find_map(|_| objects.push(&[b'a'; 1024]).err());
+        assert_eq!(failed, Some(Malformed("an account larger than 1 MiB")));
+        assert!(objects.object.len() <= LARGEST_ACCOUNT + 1);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>, size in 1usize..20) {
+            let _ = list(&bytes, size);
+            let _ = (account(&bytes), message(&bytes), version(&bytes), is_object(&bytes));
+        }
+
+        #[test]
+        fn any_list_comes_out_whole_however_it_is_cut(names: Vec<String>, size in 1usize..50) {
+            let json = serde_json::to_vec(
+                &names.iter().map(|n| serde_json::json!({"email": n})).collect::<Vec<_>>()
+            ).unwrap();
+            let emails: Vec<_> = list(&json, size).unwrap().into_iter().map(|a| a.email).collect();
+            let expected: Vec<_> = names.iter().map(|n| n.to_lowercase()).collect();
+            prop_assert_eq!(emails, expected);
+        }
+    }
+}

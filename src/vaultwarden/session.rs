@@ -1,0 +1,268 @@
+//! The session with the admin page: opened only when an answer asks for it, by one caller for all, and never more
+//! often than Vaultwarden's limiter allows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::answer::{Answer, Cookie};
+use super::budget::LoginBudget;
+use super::client::{Call, Client};
+use super::{SessionStore, VaultwardenError, decode};
+use crate::clock::{Clock, Timestamp};
+
+/// After a refused token this process does not try again for so long: what is left of the burst is for the restart
+/// with a better token.
+const AFTER_WRONG_TOKEN: Duration = Duration::from_secs(300);
+
+/// The first version that answers 401 to a call without a session. Before, it was 404.
+const ANSWERS_401: (u32, u32) = (1, 27);
+
+/// Calls with a session.
+pub(super) struct Session {
+    client: Client,
+    token: SecretString,
+    store: Arc<dyn SessionStore>,
+    clock: Clock,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Absent until the store was read.
+    note: Option<Note>,
+    /// How many logins have ended, and how the last one did.
+    logins: u64,
+    last: Option<Result<SecretString, VaultwardenError>>,
+    /// When Vaultwarden last refused the token.
+    refused: Option<Timestamp>,
+}
+
+/// What is known between runs. It belongs to one URL and is worth nothing under another.
+#[derive(Clone, Serialize, Deserialize)]
+struct Note {
+    url: String,
+    cookie: Option<String>,
+    /// When the cookie is worth nothing any more, in milliseconds since 1970.
+    expires: i64,
+    /// See [`LoginBudget`].
+    logins_whole_at: i64,
+}
+
+/// What a call goes out with.
+struct Pass {
+    cookie: Option<SecretString>,
+    /// How many logins had ended by then.
+    logins: u64,
+}
+
+impl Session {
+    pub(super) fn new(
+        client: Client,
+        token: SecretString,
+        store: Arc<dyn SessionStore>,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            client,
+            token,
+            store,
+            clock,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Calls that need no session.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Sends one call with the session at hand; where Vaultwarden wants a login, logs in and sends it once more.
+    ///
+    /// The answer is neither 401 nor, but for a look-up, a 404 that is not Vaultwarden's own.
+    ///
+    /// # Errors
+    /// The call's, or the login's.
+    ///
+    /// # Cancellation
+    /// A call that was sent may be carried out; a login that was sent counts.
+    pub(super) async fn call(&self, call: Call<'_>) -> Result<Answer, VaultwardenError> {
+        let pass = self.pass().await;
+        let answer = self.client.send(call, pass.cookie.as_ref()).await?.checked()?;
+        if answer.status == 401 {
+            // Wants a login, and says so.
+        } else if is_missing(call, &answer) {
+            self.explain_not_found(&answer).await?;
+        } else {
+            return Ok(answer);
+        }
+        let cookie = self.log_in(&pass).await?;
+        let answer = self.client.send(call, Some(&cookie)).await?.checked()?;
+        if answer.status == 401 {
+            Err(VaultwardenError::SessionRefused { url: answer.url() })
+        } else if is_missing(call, &answer) {
+            Err(answer.blocked())
+        } else {
+            Ok(answer)
+        }
+    }
+
+    async fn pass(&self) -> Pass {
+        let mut state = self.state.lock().await;
+        let now = self.clock.now();
+        let note = self.note(&mut state).await;
+        let cookie = note.cookie.clone().filter(|_| now.0 < note.expires);
+        Pass {
+            cookie: cookie.map(Into::into),
+            logins: state.logins,
+        }
+    }
+
+    /// Opens a session, unless someone else has tried since `pass` was given out: then theirs counts.
+    async fn log_in(&self, pass: &Pass) -> Result<SecretString, VaultwardenError> {
+        let mut state = self.state.lock().await;
+        if let Some(last) = state.last.as_ref().filter(|_| state.logins != pass.logins) {
+            return last.clone();
+        }
+        let now = self.clock.now();
+        if state.refused.is_some_and(|at| now.since(at) < AFTER_WRONG_TOKEN) {
+            return Err(self.wrong_token());
+        }
+        let mut note = self.note(&mut state).await.clone();
+        note.cookie = None;
+        note.spend(now).map_err(|wait| VaultwardenError::LoginsSpent {
+            url: self.client.url().into(),
+            wait,
+        })?;
+        // Saved first: a process that dies now must not forget that it logged in.
+        self.save(&mut state, note.clone()).await;
+
+        let opened = self.open().await;
+        state.logins += 1;
+        state.refused = matches!(opened, Err(VaultwardenError::WrongToken { .. })).then_some(now);
+        match &opened {
+            Ok(cookie) => {
+                note.cookie = Some(cookie.pair.expose_secret().into());
+                note.expires = cookie.lifetime.map_or(i64::MAX, |lifetime| (now + lifetime).0);
+                self.save(&mut state, note).await;
+            }
+            Err(VaultwardenError::RateLimited { .. }) => {
+                note.logins_whole_at = LoginBudget::exhausted(now).whole_at.0;
+                self.save(&mut state, note).await;
+            }
+            Err(_) => {}
+        }
+        let outcome = opened.map(|cookie| cookie.pair);
+        state.last = Some(outcome.clone());
+        outcome
+    }
+
+    /// One login. The answer is a page from 1.26 on, and a redirect before, which a refused token gets as well.
+    async fn open(&self) -> Result<Cookie, VaultwardenError> {
+        let answer = self.client.send(Call::Login(&self.token), None).await?;
+        if let Some(cookie) = answer.cookie() {
+            return Ok(cookie);
+        }
+        match answer.status {
+            401 => Err(self.wrong_token()),
+            300..=399 if answer.location().is_some_and(|to| self.client.is_admin_page(to)) => {
+                Err(self.wrong_token())
+            }
+            404 => Err(answer.blocked()),
+            status => {
+                let answer = answer.checked()?;
+                Err(answer.unexpected(format!("status {status} to a login")))
+            }
+        }
+    }
+
+    /// What a 404 means that is not Vaultwarden's own; `Ok` if it may want a login.
+    async fn explain_not_found(&self, answer: &Answer) -> Result<(), VaultwardenError> {
+        let page = self.client.send(Call::AdminPage, None).await?.body().await?;
+        if String::from_utf8_lossy(&page).contains("admin panel is disabled") {
+            return Err(VaultwardenError::AdminDisabled {
+                url: self.client.url().into(),
+            });
+        }
+        match self.version().await? {
+            Some((_, numbers)) if numbers >= ANSWERS_401 => Err(answer.blocked()),
+            Some(_) => Ok(()),
+            // Either older than 1.25, or built outside its repository, or no Vaultwarden at all.
+            None => self.alive().await,
+        }
+    }
+
+    /// Vaultwarden's version, as far as it tells (from 1.25 on).
+    pub(super) async fn version(&self) -> Result<Option<(String, (u32, u32))>, VaultwardenError> {
+        let mut answer = self.client.send(Call::Version, None).await?.checked()?;
+        match answer.status {
+            200 => Ok(decode::version(&answer.body().await?)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether Vaultwarden and its database answer.
+    pub(super) async fn alive(&self) -> Result<(), VaultwardenError> {
+        let answer = self.client.send(Call::Alive, None).await?.checked()?;
+        match answer.status {
+            200 => Ok(()),
+            404 => Err(VaultwardenError::WrongPath {
+                url: self.client.url().into(),
+            }),
+            _ => Err(answer.unavailable()),
+        }
+    }
+
+    async fn note<'a>(&self, state: &'a mut MutexGuard<'_, State>) -> &'a mut Note {
+        let note = match state.note.take() {
+            Some(note) => note,
+            None => self.stored().await,
+        };
+        state.note.insert(note)
+    }
+
+    async fn stored(&self) -> Note {
+        let stored = self.store.load().await;
+        stored
+            .and_then(|note| serde_json::from_slice(&note).ok())
+            .filter(|note: &Note| note.url == self.client.url())
+            .unwrap_or_else(|| Note {
+                url: self.client.url().into(),
+                cookie: None,
+                expires: 0,
+                logins_whole_at: LoginBudget::UNTOUCHED.whole_at.0,
+            })
+    }
+
+    async fn save(&self, state: &mut MutexGuard<'_, State>, note: Note) {
+        // A note is made of strings and numbers, which always become JSON.
+        let bytes = serde_json::to_vec(&note).unwrap_or_default();
+        state.note = Some(note);
+        self.store.save(bytes).await;
+    }
+
+    fn wrong_token(&self) -> VaultwardenError {
+        VaultwardenError::WrongToken {
+            url: self.client.url().into(),
+        }
+    }
+}
+
+/// Whether it is a 404 where the admin API should be. A look-up by mail does not exist before 1.28, and whoever asks
+/// for it knows what to do instead.
+fn is_missing(call: Call<'_>, answer: &Answer) -> bool {
+    answer.status == 404 && answer.message.is_none() && !matches!(call, Call::ByMail(_))
+}
+
+impl Note {
+    fn spend(&mut self, now: Timestamp) -> Result<(), Duration> {
+        let budget = LoginBudget {
+            whole_at: Timestamp(self.logins_whole_at),
+        };
+        self.logins_whole_at = budget.spend(now)?.whole_at.0;
+        Ok(())
+    }
+}

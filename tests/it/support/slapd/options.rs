@@ -1,0 +1,219 @@
+//! What kind of slapd a test wants, and the files that make it so: slapd.conf, the first entries, certificates.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+
+pub(super) const SUFFIX: &str = "dc=example,dc=org";
+pub(super) const ADMIN: (&str, &str) = ("cn=admin,dc=example,dc=org", "admin-secret");
+pub(super) const READER: (&str, &str) = ("cn=reader,ou=system,dc=example,dc=org", "reader-secret");
+
+/// What kind of slapd to start; every option has the value of a well-kept production server until it is changed.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    syncprov: bool,
+    session_log: Option<u32>,
+    checkpoint: bool,
+    pub(super) tls: bool,
+    size_limit: Option<u32>,
+    memberof: bool,
+    hidden: Vec<&'static str>,
+    global: String,
+    database: String,
+    pub(super) people: usize,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            syncprov: true,
+            session_log: Some(1000),
+            checkpoint: true,
+            tls: false,
+            size_limit: None,
+            memberof: false,
+            hidden: Vec::new(),
+            global: String::new(),
+            database: String::new(),
+            people: 0,
+        }
+    }
+}
+
+impl Builder {
+    /// The length of syncprov's session log; `None` has it resume by a present phase only. Default: 1000.
+    pub fn session_log(mut self, length: Option<u32>) -> Self {
+        self.session_log = length;
+        self
+    }
+
+    /// Whether the contextCSN is stored with every write (`syncprov-checkpoint 1 1`). Default: yes. Without it
+    /// (slapd's own default) a `kill -9` loses it.
+    pub fn checkpoint(mut self, on: bool) -> Self {
+        self.checkpoint = on;
+        self
+    }
+
+    /// Also listens on ldaps:// and offers StartTLS, with a certificate by a CA of its own. Default: no.
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    /// Ends each search of anyone but the admin after so many entries (slapd's own default is 500).
+    /// Default: the reader has no limit.
+    pub fn size_limit(mut self, entries: Option<u32>) -> Self {
+        self.size_limit = entries;
+        self
+    }
+
+    /// Keeps `memberOf` up to date with the `memberof` overlay. Default: no.
+    pub fn memberof(mut self) -> Self {
+        self.memberof = true;
+        self
+    }
+
+    /// Loads no syncprov: a server that can only be polled. Default: it is loaded.
+    pub fn no_syncprov(mut self) -> Self {
+        self.syncprov = false;
+        self
+    }
+
+    /// Denies the reader an attribute, such as `entryCSN`.
+    pub fn hide_from_reader(mut self, attribute: &'static str) -> Self {
+        self.hidden.push(attribute);
+        self
+    }
+
+    /// A line for the global part of slapd.conf, such as `idletimeout 1`.
+    pub fn global_line(mut self, line: &str) -> Self {
+        writeln!(self.global, "{line}").unwrap();
+        self
+    }
+
+    /// A line for the database's part of slapd.conf, before its overlays.
+    pub fn database_line(mut self, line: &str) -> Self {
+        writeln!(self.database, "{line}").unwrap();
+        self
+    }
+
+    /// How many people are there from the start: `person1` (`person1@example.org`) and so on. Default: none.
+    pub fn people(mut self, count: usize) -> Self {
+        self.people = count;
+        self
+    }
+}
+
+pub(super) fn conf(dir: &Path, options: &Builder) -> String {
+    let dir = dir.display();
+    let (admin, admin_pw) = ADMIN;
+    let (reader, _) = READER;
+    let mut conf = String::new();
+    for schema in ["core", "cosine", "inetorgperson"] {
+        writeln!(conf, "include /etc/ldap/schema/{schema}.schema").unwrap();
+    }
+    conf += "modulepath /usr/lib/ldap\nmoduleload back_mdb\nmoduleload memberof\n";
+    if options.syncprov {
+        conf += "moduleload syncprov\n";
+    }
+    if options.tls {
+        conf += &format!(
+            "TLSCACertificateFile {dir}/ca.pem\nTLSCertificateFile {dir}/server.pem\nTLSCertificateKeyFile {dir}/server.key\n"
+        );
+    }
+    if let Some(entries) = options.size_limit {
+        writeln!(conf, "sizelimit {entries}").unwrap();
+    }
+    // The log goes to our file by -d, none of it to the machine's syslog.
+    write!(
+        conf,
+        r#"loglevel 0
+pidfile {dir}/slapd.pid
+argsfile {dir}/slapd.args
+authz-regexp "gidNumber=[0-9]+\\+uidNumber=[0-9]+,cn=peercred,cn=external,cn=auth" "{reader}"
+{global}
+database mdb
+suffix "{SUFFIX}"
+rootdn "{admin}"
+rootpw {admin_pw}
+directory {dir}/db
+maxsize 4294967296
+dbnosync
+index objectClass,uid,mail,entryCSN,entryUUID eq
+access to attrs=userPassword by anonymous auth by * none
+"#,
+        global = options.global,
+    )
+    .unwrap();
+    for attribute in &options.hidden {
+        writeln!(conf, "access to attrs={attribute} by * none").unwrap();
+    }
+    writeln!(conf, "access to * by dn.exact=\"{reader}\" read by * none").unwrap();
+    if options.size_limit.is_none() {
+        writeln!(conf, "limits dn.exact=\"{reader}\" size=unlimited time=unlimited").unwrap();
+    }
+    conf += &options.database;
+    if options.memberof {
+        conf += "overlay memberof\nmemberof-refint true\n";
+    }
+    if options.syncprov {
+        conf += "overlay syncprov\n";
+        if options.checkpoint {
+            conf += "syncprov-checkpoint 1 1\n";
+        }
+        if let Some(length) = options.session_log {
+            writeln!(conf, "syncprov-sessionlog {length}").unwrap();
+        }
+    }
+    conf
+}
+
+pub(super) fn seed(people: usize) -> String {
+    let mut ldif = format!(
+        "dn: {SUFFIX}\nobjectClass: dcObject\nobjectClass: organization\no: Example\ndc: example\n\n"
+    );
+    for ou in ["people", "former", "groups", "system"] {
+        writeln!(
+            ldif,
+            "dn: ou={ou},{SUFFIX}\nobjectClass: organizationalUnit\nou: {ou}\n"
+        )
+        .unwrap();
+    }
+    let (reader, password) = READER;
+    writeln!(
+        ldif,
+        "dn: {reader}\nobjectClass: applicationProcess\nobjectClass: simpleSecurityObject\ncn: reader\nuserPassword: {password}\n"
+    )
+    .unwrap();
+    for n in 1..=people {
+        ldif += &person_ldif(&format!("person{n}"));
+    }
+    ldif
+}
+
+/// The LDIF of a person with the address `UID@example.org`, ending in an empty line.
+pub fn person_ldif(uid: &str) -> String {
+    format!(
+        "dn: uid={uid},ou=people,{SUFFIX}\nobjectClass: inetOrgPerson\nuid: {uid}\ncn: {uid}\nsn: {uid}\nmail: {uid}@example.org\n\n"
+    )
+}
+
+/// A CA (ca.pem, ca.der) and a server certificate for the loopback names (server.pem, server.key).
+pub(super) fn write_certificates(dir: &Path) {
+    let mut ca = CertificateParams::default();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_key = KeyPair::generate().unwrap();
+    let ca_cert = ca.self_signed(&ca_key).unwrap();
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    let server_key = KeyPair::generate().unwrap();
+    let server_cert = CertificateParams::new(names)
+        .unwrap()
+        .signed_by(&server_key, &Issuer::new(ca, ca_key))
+        .unwrap();
+    fs::write(dir.join("ca.pem"), ca_cert.pem()).unwrap();
+    fs::write(dir.join("ca.der"), ca_cert.der()).unwrap();
+    fs::write(dir.join("server.pem"), server_cert.pem()).unwrap();
+    fs::write(dir.join("server.key"), server_key.serialize_pem()).unwrap();
+}
