@@ -1,1 +1,60 @@
-//! (in progress)
+//! How a person starts the program: arguments in, text and an exit code out.
+//!
+//! Each command is a file of its own. What a command prints goes to standard output, what went wrong to standard
+//! error.
+
+mod approve;
+mod args;
+mod config_show;
+pub mod exit;
+mod run;
+mod state;
+mod status;
+mod sync;
+
+use std::io::{self, Write};
+use std::path::Path;
+
+pub use args::Args;
+use args::{Command, ConfigCommand};
+use exit::Exit;
+
+use crate::config::{self, Config, ConfigError};
+
+/// Does what the arguments ask for. An error is printed with its causes.
+pub async fn main(args: Args) -> Exit {
+    let config = args.config.as_deref();
+    let done = match args.command {
+        Command::Run => run::run(config).await,
+        Command::Sync => sync::sync(config).await,
+        Command::Status { json } => status::status(config, json).await,
+        Command::Config {
+            command: ConfigCommand::Show,
+        } => config_show::config_show(config),
+        Command::Approve(people) => approve::approve(config, &people).await,
+    };
+    done.unwrap_or_else(|error| {
+        complain("error", &format!("{error:#}"));
+        Exit::of(&error)
+    })
+}
+
+fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
+    config::load(path).map(|loaded| loaded.config)
+}
+
+/// Prints to standard output. A reader that has seen enough (`| head`) is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("standard output cannot be written"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints to standard error, if it can be written at all.
+fn complain(what: &str, text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{what}: {text}");
+}

@@ -1,1 +1,116 @@
-//! (in progress)
+//! What the administrator told us: one TOML file, found, read, and checked as a whole.
+//!
+//! `config/default.toml` is the reference of all keys. [`load`] gives a [`Config`], in which nothing is missing and
+//! secrets are at hand, or every problem of the file together.
+
+mod check;
+mod load;
+mod problem;
+mod reference;
+mod schema;
+mod secret;
+mod value;
+mod words;
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use url::Url;
+
+pub use load::load;
+pub use problem::ConfigError;
+pub use schema::{Http, Invite, Limits, Log};
+pub use words::{Format, Level, OnAddressChange};
+
+use crate::directory::{Bind, Server, StreamChoice};
+
+/// A configuration that can be used.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The state file.
+    pub state: PathBuf,
+    /// Whom to invite people into.
+    pub vaultwarden: Vaultwarden,
+    /// Where people come from: at least one, each with a name of its own.
+    pub directories: Vec<Directory>,
+    /// How invitations are sent.
+    pub invite: Invite,
+    /// Brakes.
+    pub limits: Limits,
+    /// Health and metrics.
+    pub http: Http,
+    /// Logs.
+    pub log: Log,
+    /// What can be used but is unwise, one line each: `file:line: key: what; remedy`.
+    pub warnings: Vec<String>,
+}
+
+/// How to reach Vaultwarden's admin API.
+#[derive(Debug, Clone)]
+pub struct Vaultwarden {
+    /// `http` or `https`, with the sub-path if there is one; without credentials, query or `/admin`.
+    pub url: Url,
+    /// `ADMIN_TOKEN` in plain text.
+    pub admin_token: SecretString,
+    /// Whom to trust.
+    pub tls: Tls,
+}
+
+/// Whom to trust as the other end of a TLS connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// Authorities (PEM or DER) beside those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// Whether certificates are checked at all.
+    pub verify: bool,
+}
+
+/// One directory.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    /// Its name, unique among all directories.
+    pub name: String,
+    /// The servers in the order in which they are tried, at least one.
+    pub servers: Vec<Server>,
+    /// Whether connections are upgraded by StartTLS (RFC 4511, 4.14) before anything else is said; only where every
+    /// server is `ldap://`.
+    pub starttls: bool,
+    /// Whom to trust.
+    pub tls: Tls,
+    /// As whom to ask; neither name nor password is empty, and EXTERNAL comes with `ldapi://` only.
+    pub bind: Bind,
+    /// The DN at and below which people are looked for.
+    pub base_dn: String,
+    /// Who is a member: a well-formed filter (RFC 4515).
+    pub filter: String,
+    /// The attributes that may hold the address, in the order in which they are tried; at least one.
+    pub mail_attributes: Vec<String>,
+    /// How changes are learned.
+    pub stream: StreamChoice,
+    /// The time between two listings where they are the stream.
+    pub poll_interval: Duration,
+    /// The time between two full listings beside every other stream.
+    pub audit_interval: Duration,
+    /// Entries a page (RFC 2696).
+    pub page_size: NonZeroU32,
+}
+
+/// A configuration and how it reads with all defaults filled in.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What to run with.
+    pub config: Config,
+    effective: schema::File,
+}
+
+impl Loaded {
+    /// The effective configuration as TOML: defaults filled in, secrets replaced by where they came from.
+    ///
+    /// # Errors
+    /// A path that is not UTF-8 cannot be written as TOML.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string_pretty(&self.effective)
+    }
+}

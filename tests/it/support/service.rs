@@ -1,1 +1,183 @@
-//! (in progress)
+//! The built program, started as an administrator starts it.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// How long a command that does not stay, or a service that was told to stop, may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running `ldap-usher run`. It is killed when this is dropped.
+pub struct Service {
+    child: Child,
+    config: Config,
+    lines: watch::Receiver<Vec<String>>,
+    readers: JoinSet<()>,
+}
+
+/// A configuration file in a folder of its own, which lives as long as this.
+pub struct Config {
+    dir: TempDir,
+}
+
+impl Config {
+    /// Writes the configuration.
+    pub fn new(toml: &str) -> Self {
+        let config = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        std::fs::write(config.path(), toml).unwrap();
+        config
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> PathBuf {
+        self.dir.path().join("config.toml")
+    }
+
+    /// Runs a command that does not stay, such as `["status", "--json"]`, to its end; it reads nothing from a
+    /// terminal.
+    pub async fn ask(&self, args: &[&str]) -> Output {
+        let output = command(&self.path()).args(args).stdin(Stdio::null()).output();
+        timeout(PATIENCE, output)
+            .await
+            .unwrap_or_else(|_| panic!("`ldap-usher {}` hangs", args.join(" ")))
+            .unwrap()
+    }
+
+    /// What `status --json` prints.
+    pub async fn status_json(&self) -> serde_json::Value {
+        let output = self.ask(&["status", "--json"]).await;
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+}
+
+impl Service {
+    /// Starts the service with this configuration.
+    pub fn start(toml: &str) -> Self {
+        Self::start_with(Config::new(toml))
+    }
+
+    /// Starts the service with a configuration that was written before.
+    pub fn start_with(config: Config) -> Self {
+        let mut child = command(&config.path())
+            .arg("run")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, lines) = watch::channel(Vec::new());
+        let mut readers = JoinSet::new();
+        readers.spawn(keep(child.stdout.take().unwrap(), sender.clone()));
+        readers.spawn(keep(child.stderr.take().unwrap(), sender));
+        Self {
+            child,
+            config,
+            lines,
+            readers,
+        }
+    }
+
+    /// Waits for a line that contains `pattern`, among those printed already too, and returns it.
+    pub async fn wait_for_line(&self, pattern: &str, patience: Duration) -> String {
+        let mut lines = self.lines.clone();
+        let has = |line: &&String| line.contains(pattern);
+        let found = timeout(
+            patience,
+            lines.wait_for(|lines| lines.iter().any(|line| has(&line))),
+        )
+        .await;
+        match found {
+            Ok(Ok(lines)) => lines.iter().find(has).unwrap().clone(),
+            Ok(Err(_)) => panic!("the service ended without saying {pattern:?}:\n{}", self.output()),
+            Err(_) => panic!(
+                "the service did not say {pattern:?} in {patience:?}:\n{}",
+                self.output()
+            ),
+        }
+    }
+
+    /// Everything that it printed so far, standard output and standard error.
+    pub fn output(&self) -> String {
+        self.lines.borrow().join("\n")
+    }
+
+    /// What `status --json` prints beside it.
+    pub async fn status_json(&self) -> serde_json::Value {
+        self.config.status_json().await
+    }
+
+    /// Runs another command with the same configuration.
+    pub async fn ask(&self, args: &[&str]) -> Output {
+        self.config.ask(args).await
+    }
+
+    /// Asks it to stop (SIGTERM).
+    pub async fn term(&self) {
+        // The standard library sends no signal but KILL, and a shell is on every machine.
+        let pid = self.child.id().expect("the service runs");
+        let sent = Command::new("sh")
+            .arg("-c")
+            .arg(format!("kill -TERM {pid}"))
+            .status()
+            .await
+            .unwrap();
+        assert!(sent.success(), "{sent}");
+    }
+
+    /// Kills it (SIGKILL), as a power cut would.
+    pub async fn kill9(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Waits for its end, and for the last line of its output.
+    pub async fn wait(&mut self) -> ExitStatus {
+        let status = timeout(PATIENCE, self.child.wait())
+            .await
+            .unwrap_or_else(|_| panic!("the service does not end:\n{}", self.output()))
+            .unwrap();
+        while self.readers.join_next().await.is_some() {}
+        status
+    }
+}
+
+/// The program with a configuration, in an environment that says nothing of its own.
+pub fn command(config: &Path) -> Command {
+    let mut command = Command::new(program());
+    command
+        .arg("--config")
+        .arg(config)
+        .env_remove("CONFIG_PATH")
+        .env_remove("RUST_LOG")
+        .kill_on_drop(true);
+    command
+}
+
+/// The built program. Cargo names it to integration tests; an example finds it beside its own folder.
+pub fn program() -> PathBuf {
+    match option_env!("CARGO_BIN_EXE_ldap-usher") {
+        Some(program) => program.into(),
+        None => std::env::current_exe()
+            .unwrap()
+            .ancestors()
+            .nth(2)
+            .unwrap()
+            .join("ldap-usher"),
+    }
+}
+
+async fn keep(output: impl AsyncRead + Unpin, lines: watch::Sender<Vec<String>>) {
+    let mut reader = BufReader::new(output).lines();
+    while let Ok(Some(line)) = reader.next_line().await {
+        lines.send_modify(|lines| lines.push(line));
+    }
+}

@@ -1,0 +1,148 @@
+//! `approve`: a person has looked at those whom `limits.invites_per_listing` holds back, and lets them in.
+
+use std::collections::HashSet;
+use std::io::{self, BufRead, IsTerminal};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+
+use super::args::People;
+use super::exit::Exit;
+use super::state;
+use crate::clock::Clock;
+use crate::ledger::TaskReport;
+use crate::model::EmailAddress;
+
+/// How many people the question names; the rest is counted.
+const NAMED: usize = 20;
+
+/// Releases held invitations, after a question unless `--yes` answers it.
+pub(super) async fn approve(config: Option<&Path>, people: &People) -> anyhow::Result<Exit> {
+    let config = super::load(config)?;
+    let ledger = state::open(&config.state).await?;
+    let held = choose(ledger.held().await?, &people.addresses)?;
+    if held.is_empty() {
+        super::print("nobody is held back\n")?;
+        return Ok(Exit::Done);
+    }
+    super::print(&list(&held))?;
+    if !people.yes && !confirmed()? {
+        super::print("nobody was released\n")?;
+        return Ok(Exit::Failed);
+    }
+    // Exactly those who were shown: a listing may hold more people back while the question stands.
+    let addresses: Vec<EmailAddress> = held
+        .iter()
+        .filter_map(|task| EmailAddress::parse(task.address.as_bytes()).ok())
+        .collect();
+    let released = ledger.approve(Some(&addresses), Clock::system().now()).await?;
+    super::print(&format!("{} released\n", released.len()))?;
+    Ok(Exit::Done)
+}
+
+/// Those of `held` who are meant: all of them where no address is given.
+fn choose(held: Vec<TaskReport>, addresses: &[String]) -> anyhow::Result<Vec<TaskReport>> {
+    if addresses.is_empty() {
+        return Ok(held);
+    }
+    let mut wanted = HashSet::new();
+    for address in addresses {
+        let parsed = EmailAddress::parse(address.as_bytes());
+        wanted.insert(
+            parsed
+                .map_err(|problem| anyhow::anyhow!("{address:?} {problem}"))?
+                .to_string(),
+        );
+    }
+    let (chosen, _): (Vec<_>, Vec<_>) = held.into_iter().partition(|task| wanted.remove(&task.address));
+    if !wanted.is_empty() {
+        let mut missing: Vec<_> = wanted.into_iter().collect();
+        missing.sort();
+        bail!("not held back: {}; nobody was released", missing.join(", "));
+    }
+    Ok(chosen)
+}
+
+/// Who would be invited.
+fn list(held: &[TaskReport]) -> String {
+    let mut text = format!("{} to be invited:\n", held.len());
+    for task in held.iter().take(NAMED) {
+        text.push_str(&format!("  {}  {}\n", task.address, task.dn));
+    }
+    if held.len() > NAMED {
+        text.push_str(&format!("  and {} more\n", held.len() - NAMED));
+    }
+    text
+}
+
+/// Asks at the terminal.
+fn confirmed() -> anyhow::Result<bool> {
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        bail!("there is no terminal to ask at; say --yes if they are all to be invited");
+    }
+    super::print("Invite them? [y/N] ")?;
+    let mut answer = String::new();
+    stdin
+        .lock()
+        .read_line(&mut answer)
+        .context("the answer cannot be read")?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+
+    fn held(count: usize) -> Vec<TaskReport> {
+        (0..count)
+            .map(|i| TaskReport {
+                address: format!("p{i}@example.org"),
+                dn: format!("uid=p{i},dc=example,dc=org"),
+                directory: "main".into(),
+                reason: String::new(),
+                attempts: 0,
+                arrived: Timestamp(0),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_first_twenty_are_named_and_the_rest_is_counted() {
+        insta::assert_snapshot!(list(&held(2)), @r"
+            2 to be invited:
+              p0@example.org  uid=p0,dc=example,dc=org
+              p1@example.org  uid=p1,dc=example,dc=org
+            ");
+        let many = list(&held(25));
+        assert!(many.starts_with("25 to be invited:\n"));
+        assert!(many.contains("p19@") && !many.contains("p20@"));
+        assert!(many.ends_with("\n  and 5 more\n"));
+    }
+
+    #[test]
+    fn without_addresses_everyone_is_meant() {
+        assert_eq!(choose(held(3), &[]).unwrap(), held(3));
+    }
+
+    #[test]
+    fn addresses_choose_whatever_their_case() {
+        let chosen = choose(held(3), &["P1@Example.ORG".into(), "p1@example.org".into()]).unwrap();
+        assert_eq!(chosen, held(3)[1..2]);
+    }
+
+    #[test]
+    fn an_address_that_is_not_held_releases_nobody() {
+        let error = choose(held(3), &["p1@example.org".into(), "else@example.org".into()]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "not held back: else@example.org; nobody was released"
+        );
+        let error = choose(held(3), &["p1".into()]).unwrap_err();
+        assert!(
+            error.to_string().starts_with("\"p1\" is not an e-mail address"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,68 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use super::exit;
+
+/// Invites people into Vaultwarden the moment they appear in your LDAP directory.
+#[derive(Debug, clap::Parser)]
+#[command(name = "ldap-usher", version, after_help = exit::help(), disable_help_subcommand = true)]
+pub struct Args {
+    /// The configuration; else ./config.toml, else /etc/ldap-usher/config.toml
+    #[arg(long, value_name = "PATH", env = "CONFIG_PATH", global = true)]
+    pub(super) config: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Run the service: hear of changes and invite people, until SIGTERM
+    Run,
+    /// List every directory once, deliver what is due, and exit; for cron
+    Sync,
+    /// Show members, invitations and directories, whether or not the service runs
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the configuration
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Release invitations that limits.invites_per_listing holds back
+    Approve(People),
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Print the effective configuration as TOML, without secrets
+    Show,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct People {
+    /// Release all that are held
+    #[arg(long, conflicts_with = "addresses", required_unless_present = "addresses")]
+    pub(super) all: bool,
+    /// Release these addresses
+    #[arg(value_name = "ADDRESS")]
+    pub(super) addresses: Vec<String>,
+    /// Do not ask
+    #[arg(long)]
+    pub(super) yes: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+}

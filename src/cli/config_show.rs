@@ -1,0 +1,16 @@
+//! `config show`: what is in force.
+
+use std::path::Path;
+
+use super::exit::Exit;
+use crate::config;
+
+/// Prints the effective configuration; its warnings go to standard error.
+pub(super) fn config_show(path: Option<&Path>) -> anyhow::Result<Exit> {
+    let loaded = config::load(path)?;
+    for warning in &loaded.config.warnings {
+        super::complain("warning", warning);
+    }
+    super::print(&loaded.to_toml()?)?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,91 @@
+//! Exit codes. Scripts and service managers rely on them.
+
+use std::process::{ExitCode, Termination};
+
+use crate::config::ConfigError;
+use crate::ledger::LedgerError;
+
+/// How the program ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Everything that was asked for is done.
+    Done = 0,
+    /// Something failed.
+    Failed = 1,
+    /// The command line or the configuration cannot be used: trying again does not help.
+    Misconfigured = 2,
+    /// Another process runs on the same state file.
+    InUse = 3,
+    /// `sync` finished, but not every invitation is delivered.
+    Undelivered = 4,
+}
+
+impl Exit {
+    const MEANINGS: [(Self, &str); 5] = [
+        (Self::Done, "done"),
+        (Self::Failed, "failed"),
+        (
+            Self::Misconfigured,
+            "the command line or the configuration cannot be used",
+        ),
+        (Self::InUse, "another process uses the state file"),
+        (
+            Self::Undelivered,
+            "sync: some invitations are held, quarantined or still to be delivered",
+        ),
+    ];
+
+    /// How the program ends after this error.
+    pub fn of(error: &anyhow::Error) -> Self {
+        let is_config = error.chain().any(|cause| cause.is::<ConfigError>());
+        let in_use = error
+            .chain()
+            .any(|cause| matches!(cause.downcast_ref(), Some(LedgerError::InUse { .. })));
+        match (is_config, in_use) {
+            (true, _) => Self::Misconfigured,
+            (_, true) => Self::InUse,
+            _ => Self::Failed,
+        }
+    }
+}
+
+impl Termination for Exit {
+    fn report(self) -> ExitCode {
+        ExitCode::from(self as u8)
+    }
+}
+
+/// The exit codes for `--help`.
+pub(super) fn help() -> String {
+    let lines = Exit::MEANINGS.map(|(exit, meaning)| format!("\n  {}  {meaning}", exit as u8));
+    format!("Exit codes:{}", lines.concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn the_cause_decides_the_code_whatever_is_said_around_it() {
+        let in_use = || LedgerError::InUse {
+            path: "state.db".into(),
+            pid: String::new(),
+        };
+        let config: Result<(), _> = Err(ConfigError::NotFound).context("outer");
+        let state: Result<(), _> = Err(in_use()).context("inner").context("outer");
+        assert_eq!(Exit::of(&config.unwrap_err()), Exit::Misconfigured);
+        assert_eq!(Exit::of(&state.unwrap_err()), Exit::InUse);
+        assert_eq!(Exit::of(&in_use().into()), Exit::InUse);
+        assert_eq!(Exit::of(&anyhow::anyhow!("something else")), Exit::Failed);
+    }
+
+    #[test]
+    fn the_help_names_each_code_in_order() {
+        let codes: Vec<u8> = Exit::MEANINGS.iter().map(|(exit, _)| *exit as u8).collect();
+        assert_eq!(codes, [0, 1, 2, 3, 4]);
+        assert!(help().contains("\n  3  another process uses the state file\n"));
+    }
+}

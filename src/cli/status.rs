@@ -1,0 +1,357 @@
+//! `status`: how it stands, for people and for machines.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::io::{self, IsTerminal};
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::exit::Exit;
+use super::state;
+use crate::clock::{Clock, Timestamp};
+use crate::ledger::{DirectoryReport, Report, TaskReport};
+
+/// Prints how it stands, whether or not the service runs.
+pub(super) async fn status(config: Option<&Path>, as_json: bool) -> anyhow::Result<Exit> {
+    let config = super::load(config)?;
+    let (report, running) = state::report(&config.state).await?;
+    let now = Clock::system().now();
+    if as_json {
+        super::print(&format!("{:#}\n", json(&report, running, now)))?;
+    } else {
+        // https://no-color.org
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        super::print(&text(
+            &report,
+            running,
+            now,
+            io::stdout().is_terminal() && !no_color,
+        ))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// For machines. Ages are whole seconds, `null` where there is nothing to be old; times are RFC 3339 in UTC.
+fn json(report: &Report, running: bool, now: Timestamp) -> Value {
+    let age = |time: Option<Timestamp>| time.map(|time| now.since(time).as_secs());
+    let directory = |directory: &DirectoryReport| {
+        json!({
+            "name": directory.name,
+            "stream": directory.state.stream,
+            "connected": running && directory.state.connected,
+            "error": directory.state.error.as_ref().filter(|_| running),
+            "members": directory.members,
+            "without_address": directory.without_address,
+            "cursor_age_seconds": age(directory.cursor_stored),
+            "listed_age_seconds": age(directory.listed),
+        })
+    };
+    let task = |task: &TaskReport| {
+        json!({
+            "address": task.address,
+            "dn": task.dn,
+            "directory": task.directory,
+            "reason": task.reason,
+            "attempts": task.attempts,
+            "arrived": task.arrived.to_string(),
+        })
+    };
+    json!({
+        "running": running,
+        "members": report.members,
+        "without_address": report.without_address,
+        "tasks": report.tasks.iter().map(|(state, count)| (*state, *count)).collect::<BTreeMap<_, _>>(),
+        "directories": report.directories.iter().map(directory).collect::<Vec<_>>(),
+        "quarantined": report.quarantined.iter().map(task).collect::<Vec<_>>(),
+        "failing": report.failing.iter().map(task).collect::<Vec<_>>(),
+    })
+}
+
+/// For people, at a glance: what is well is green, what waits for a person is yellow, what is broken is red.
+fn text(report: &Report, running: bool, now: Timestamp, colour: bool) -> String {
+    let paint = |colour_code: &str, text: &str| match colour {
+        true => format!("\x1b[{colour_code}m{text}\x1b[0m"),
+        false => text.to_owned(),
+    };
+    let (good, wait, bad) = ("32", "33", "31");
+    let mut lines = vec![
+        format!(
+            "service      {}",
+            if running {
+                paint(good, "running")
+            } else {
+                paint(bad, "not running")
+            }
+        ),
+        format!(
+            "members      {}{}",
+            report.members,
+            without_address(report.without_address)
+        ),
+    ];
+
+    for directory in &report.directories {
+        let state = match (&directory.state.error, running) {
+            (_, false) => "not connected".to_owned(),
+            (_, true) if directory.state.connected => paint(good, "connected"),
+            (Some(error), true) => paint(bad, &format!("not connected: {error}")),
+            (None, true) => paint(bad, "not connected"),
+        };
+        lines.push(String::new());
+        lines.push(format!(
+            "directory    {} ({}), {state}",
+            directory.name, directory.state.stream
+        ));
+        lines.push(format!(
+            "  members    {}{}",
+            directory.members,
+            without_address(directory.without_address)
+        ));
+        lines.push(format!("  last list  {}", ago(directory.listed, now)));
+        if directory.cursor_stored.is_some() {
+            lines.push(format!("  cursor     {}", ago(directory.cursor_stored, now)));
+        }
+    }
+
+    lines.push(String::new());
+    lines.push("invitations".into());
+    for (state, count) in &report.tasks {
+        let line = format!("  {state:<13}{count}");
+        lines.push(match (*state, count) {
+            (_, 0) => line,
+            ("held", _) => paint(wait, &format!("{line}  (`ldap-usher approve` releases them)")),
+            ("quarantined", _) => paint(bad, &line),
+            _ => line,
+        });
+    }
+
+    for (title, tasks) in [
+        ("quarantined", &report.quarantined),
+        ("failing, will be tried again", &report.failing),
+    ] {
+        if !tasks.is_empty() {
+            lines.push(String::new());
+            lines.push(title.into());
+            lines.extend(tasks.iter().map(task));
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+fn without_address(count: u64) -> String {
+    if count == 0 {
+        String::new()
+    } else {
+        format!(", and {count} without a usable address")
+    }
+}
+
+fn task(task: &TaskReport) -> String {
+    let mut line = format!("  {}: {}", task.address, task.reason);
+    if task.attempts > 1 {
+        let _ = write!(line, " ({} attempts)", task.attempts);
+    }
+    let _ = write!(line, "\n    {} in {}", task.dn, task.directory);
+    line
+}
+
+/// The age in its largest unit.
+fn ago(time: Option<Timestamp>, now: Timestamp) -> String {
+    let Some(time) = time else { return "never".into() };
+    let seconds = std::time::Duration::from_secs(now.since(time).as_secs());
+    let age = humantime::format_duration(seconds).to_string();
+    format!("{} ago", age.split(' ').next().unwrap_or(&age))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::DirectoryState;
+
+    const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
+    fn minutes_ago(minutes: i64) -> Timestamp {
+        Timestamp(NOW.0 - minutes * 60_000)
+    }
+
+    fn report() -> Report {
+        let up = DirectoryReport {
+            name: "main".into(),
+            state: DirectoryState {
+                stream: "syncrepl".into(),
+                connected: true,
+                error: None,
+            },
+            recorded: Some(minutes_ago(0)),
+            members: 140,
+            without_address: 2,
+            cursor_stored: Some(minutes_ago(3)),
+            listed: Some(minutes_ago(125)),
+        };
+        let down = DirectoryReport {
+            name: "branch".into(),
+            state: DirectoryState {
+                stream: "poll".into(),
+                connected: false,
+                error: Some("ldap://10.0.0.9:389 refuses the connection".into()),
+            },
+            cursor_stored: None,
+            listed: None,
+            members: 2,
+            without_address: 0,
+            ..up
+        };
+        let task = TaskReport {
+            address: "bob@localhost".into(),
+            dn: "uid=bob,ou=people,dc=example,dc=org".into(),
+            directory: "main".into(),
+            reason: "the mail server refuses the address (550)".into(),
+            attempts: 1,
+            arrived: minutes_ago(90),
+        };
+        let failing = TaskReport {
+            address: "eve@example.org".into(),
+            attempts: 4,
+            ..task.clone()
+        };
+        Report {
+            members: 142,
+            without_address: 2,
+            tasks: vec![
+                ("staged", 0),
+                ("queued", 1),
+                ("held", 600),
+                ("done", 140),
+                ("quarantined", 1),
+                ("cancelled", 0),
+            ],
+            directories: vec![up, down],
+            quarantined: vec![task],
+            failing: vec![failing],
+        }
+    }
+
+    #[test]
+    fn a_person_reads_it_at_a_glance() {
+        insta::assert_snapshot!(text(&report(), true, NOW, false), @r"
+            service      running
+            members      142, and 2 without a usable address
+
+            directory    main (syncrepl), connected
+              members    140, and 2 without a usable address
+              last list  2h ago
+              cursor     3m ago
+
+            directory    branch (poll), not connected: ldap://10.0.0.9:389 refuses the connection
+              members    2
+              last list  never
+
+            invitations
+              staged       0
+              queued       1
+              held         600  (`ldap-usher approve` releases them)
+              done         140
+              quarantined  1
+              cancelled    0
+
+            quarantined
+              bob@localhost: the mail server refuses the address (550)
+                uid=bob,ou=people,dc=example,dc=org in main
+
+            failing, will be tried again
+              eve@example.org: the mail server refuses the address (550) (4 attempts)
+                uid=bob,ou=people,dc=example,dc=org in main
+            ");
+    }
+
+    #[test]
+    fn colours_mark_what_is_well_what_waits_and_what_is_broken() {
+        let coloured = text(&report(), true, NOW, true);
+        assert!(coloured.contains("\x1b[32mrunning\x1b[0m"));
+        assert!(coloured.contains("\x1b[33m  held         600"));
+        assert!(coloured.contains("\x1b[31m  quarantined  1\x1b[0m"));
+        assert!(coloured.contains("\x1b[31mnot connected: ldap://10.0.0.9:389 refuses"));
+        assert!(!text(&report(), true, NOW, false).contains('\x1b'));
+    }
+
+    #[test]
+    fn nothing_is_connected_while_the_service_does_not_run() {
+        let shown = json(&report(), false, NOW);
+        assert_eq!(shown["running"], false);
+        assert_eq!(shown["directories"][0]["connected"], false);
+        assert_eq!(shown["directories"][1]["error"], Value::Null);
+        assert!(text(&report(), false, NOW, false).starts_with("service      not running\n"));
+    }
+
+    #[test]
+    fn machines_get_every_number() {
+        insta::assert_snapshot!(format!("{:#}", json(&report(), true, NOW)), @r#"
+            {
+              "directories": [
+                {
+                  "connected": true,
+                  "cursor_age_seconds": 180,
+                  "error": null,
+                  "listed_age_seconds": 7500,
+                  "members": 140,
+                  "name": "main",
+                  "stream": "syncrepl",
+                  "without_address": 2
+                },
+                {
+                  "connected": false,
+                  "cursor_age_seconds": null,
+                  "error": "ldap://10.0.0.9:389 refuses the connection",
+                  "listed_age_seconds": null,
+                  "members": 2,
+                  "name": "branch",
+                  "stream": "poll",
+                  "without_address": 0
+                }
+              ],
+              "failing": [
+                {
+                  "address": "eve@example.org",
+                  "arrived": "2027-01-15T06:30:00Z",
+                  "attempts": 4,
+                  "directory": "main",
+                  "dn": "uid=bob,ou=people,dc=example,dc=org",
+                  "reason": "the mail server refuses the address (550)"
+                }
+              ],
+              "members": 142,
+              "quarantined": [
+                {
+                  "address": "bob@localhost",
+                  "arrived": "2027-01-15T06:30:00Z",
+                  "attempts": 1,
+                  "directory": "main",
+                  "dn": "uid=bob,ou=people,dc=example,dc=org",
+                  "reason": "the mail server refuses the address (550)"
+                }
+              ],
+              "running": true,
+              "tasks": {
+                "cancelled": 0,
+                "done": 140,
+                "held": 600,
+                "quarantined": 1,
+                "queued": 1,
+                "staged": 0
+              },
+              "without_address": 2
+            }
+            "#);
+    }
+
+    #[test]
+    fn a_state_without_anything_in_it_can_be_shown() {
+        insta::assert_snapshot!(text(&Report::default(), false, NOW, false), @r"
+            service      not running
+            members      0
+
+            invitations
+            ");
+    }
+}

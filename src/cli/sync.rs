@@ -1,0 +1,95 @@
+//! `sync`: one listing of every directory, and everything that is due delivered.
+
+use std::path::Path;
+
+use super::exit::Exit;
+use crate::service::{self, SyncSummary};
+
+/// Syncs once and says what came of it.
+pub(super) async fn sync(config: Option<&Path>) -> anyhow::Result<Exit> {
+    let summary = service::sync(super::load(config)?).await?;
+    super::print(&text(&summary))?;
+    Ok(exit(&summary))
+}
+
+fn exit(summary: &SyncSummary) -> Exit {
+    if summary.queued + summary.held + summary.quarantined == 0 {
+        Exit::Done
+    } else {
+        Exit::Undelivered
+    }
+}
+
+fn text(summary: &SyncSummary) -> String {
+    let SyncSummary {
+        invited,
+        had_account,
+        queued,
+        held,
+        quarantined,
+    } = summary;
+    let mut text = format!("{invited} invited, {had_account} had an account\n");
+    for (count, what) in [
+        (queued, "could not be delivered yet; the next run tries again"),
+        (
+            held,
+            "held back by limits.invites_per_listing; see `ldap-usher approve --help`",
+        ),
+        (quarantined, "in quarantine; see `ldap-usher status`"),
+    ] {
+        if *count > 0 {
+            text.push_str(&format!("{count} {what}\n"));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sync_that_leaves_nothing_open_is_done() {
+        let summary = SyncSummary {
+            invited: 3,
+            had_account: 2,
+            ..SyncSummary::default()
+        };
+        assert_eq!(exit(&summary), Exit::Done);
+        assert_eq!(text(&summary), "3 invited, 2 had an account\n");
+    }
+
+    #[test]
+    fn what_is_left_open_is_named_and_changes_the_exit_code() {
+        let summary = SyncSummary {
+            invited: 3,
+            queued: 1,
+            held: 600,
+            quarantined: 2,
+            ..SyncSummary::default()
+        };
+        assert_eq!(exit(&summary), Exit::Undelivered);
+        insta::assert_snapshot!(text(&summary), @r"
+            3 invited, 0 had an account
+            1 could not be delivered yet; the next run tries again
+            600 held back by limits.invites_per_listing; see `ldap-usher approve --help`
+            2 in quarantine; see `ldap-usher status`
+            ");
+        for open in [
+            SyncSummary {
+                queued: 1,
+                ..SyncSummary::default()
+            },
+            SyncSummary {
+                held: 1,
+                ..SyncSummary::default()
+            },
+            SyncSummary {
+                quarantined: 1,
+                ..SyncSummary::default()
+            },
+        ] {
+            assert_eq!(exit(&open), Exit::Undelivered, "{open:?}");
+        }
+    }
+}

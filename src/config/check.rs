@@ -1,0 +1,404 @@
+//! From what is written to what can be used. Each function records every problem that it finds and answers `None`
+//! where it found one.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use secrecy::{ExposeSecret, SecretString};
+use url::{Host, Url};
+
+use super::problem::{KeyPath, Problems};
+use super::schema::{DirectoryTable, File, VaultwardenTable};
+use super::words::{Sasl, Stream};
+use super::{Config, Directory, Tls, Vaultwarden, secret};
+use crate::directory::{Bind, Server, StreamChoice, check_filter};
+
+/// Checks the whole file, and resolves its secrets in place. `public` says whether everyone can read it.
+pub(super) fn check(file: &mut File, public: bool, problems: &mut Problems<'_>) -> Option<Config> {
+    let root = KeyPath::root();
+    if file.state.as_os_str().is_empty() {
+        problems.error(&root.key("state"), "names no file");
+    }
+    let vaultwarden = vaultwarden(&mut file.vaultwarden, &root.key("vaultwarden"), public, problems);
+    let directories = directories(&mut file.directory, &root.key("directory"), public, problems);
+    Some(Config {
+        state: file.state.clone(),
+        vaultwarden: vaultwarden?,
+        directories: directories?,
+        invite: file.invite.clone(),
+        limits: file.limits.clone(),
+        http: file.http.clone(),
+        log: file.log.clone(),
+        warnings: Vec::new(),
+    })
+}
+
+fn vaultwarden(
+    table: &mut VaultwardenTable,
+    at: &KeyPath,
+    public: bool,
+    problems: &mut Problems<'_>,
+) -> Option<Vaultwarden> {
+    let url = vaultwarden_url(table.url.as_deref(), &at.key("url"), problems);
+    if table.admin_token.is_none() && table.admin_token_file.is_none() {
+        problems.error(
+            &at.key("admin_token"),
+            "is missing; write Vaultwarden's ADMIN_TOKEN into a file and name it by `admin_token_file`",
+        );
+    }
+    warn_if_public(
+        table.admin_token.is_some() && public,
+        &at.key("admin_token"),
+        problems,
+    );
+    let key = if table.admin_token_file.is_some() {
+        "admin_token_file"
+    } else {
+        "admin_token"
+    };
+    let token = secret::resolve(
+        at,
+        "admin_token",
+        &mut table.admin_token,
+        &mut table.admin_token_file,
+        problems,
+    );
+    if token
+        .as_ref()
+        .is_some_and(|token| token.expose_secret().starts_with("$argon2"))
+    {
+        problems.error(
+            &at.key(key),
+            "is the hash that Vaultwarden keeps as its ADMIN_TOKEN; give the secret from which it was made, in plain text",
+        );
+    }
+    let tls = tls(table.ca_file.clone(), table.tls_verify, at, problems);
+    Some(Vaultwarden {
+        url: url?,
+        admin_token: token?,
+        tls,
+    })
+}
+
+/// The address of Vaultwarden. Its text is not repeated in a problem: some put a password into it.
+fn vaultwarden_url(url: Option<&str>, at: &KeyPath, problems: &mut Problems<'_>) -> Option<Url> {
+    const FORM: &str = "write it as https://vault.example.org, with the sub-path if there is one";
+    let Some(url) = url else {
+        problems.error(
+            at,
+            "is missing; give the address of Vaultwarden, as in \"https://vault.example.org\"",
+        );
+        return None;
+    };
+    let url = match Url::parse(url) {
+        Ok(url) => url,
+        Err(cause) => {
+            problems.error(at, format!("is not a URL ({cause}); {FORM}"));
+            return None;
+        }
+    };
+    if !matches!(url.scheme(), "http" | "https") {
+        problems.error(at, format!("has the scheme {}; {FORM}", url.scheme()));
+    } else if !url.username().is_empty() || url.password().is_some() {
+        problems.error(
+            at,
+            "holds a user or a password, which Vaultwarden's admin API does not take; leave them out",
+        );
+    } else if url.query().is_some() || url.fragment().is_some() {
+        problems.error(at, format!("has a query or a fragment; {FORM}"));
+    } else if url.path().trim_end_matches('/').ends_with("/admin") {
+        problems.error(at, "ends in /admin; leave that out, it is added where it belongs");
+    } else if url.scheme() == "http" && !url.host().is_some_and(|host| is_loopback(&host)) {
+        problems.warning(
+            at,
+            "sends the admin token in clear text to another host; use https://",
+        );
+    }
+    Some(url)
+}
+
+fn is_loopback(host: &Host<&str>) -> bool {
+    match host {
+        Host::Domain(name) => *name == "localhost",
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+    }
+}
+
+fn directories(
+    tables: &mut [DirectoryTable],
+    at: &KeyPath,
+    public: bool,
+    problems: &mut Problems<'_>,
+) -> Option<Vec<Directory>> {
+    if tables.is_empty() {
+        problems.error(
+            at,
+            "is missing; add a [[directory]] table with `url` and `base_dn`",
+        );
+        return None;
+    }
+    for (i, table) in tables.iter().enumerate() {
+        if let Some(namesake) = tables[..i].iter().position(|earlier| earlier.name == table.name) {
+            problems.error(
+                &at.index(i).key("name"),
+                format!(
+                    "\"{}\" is the name of directory[{namesake}] too; give each its own `name`",
+                    table.name
+                ),
+            );
+        }
+    }
+    let checked: Vec<_> = tables
+        .iter_mut()
+        .enumerate()
+        .map(|(i, table)| directory(table, &at.index(i), public, problems))
+        .collect();
+    checked.into_iter().collect()
+}
+
+fn directory(
+    table: &mut DirectoryTable,
+    at: &KeyPath,
+    public: bool,
+    problems: &mut Problems<'_>,
+) -> Option<Directory> {
+    if table.name.trim().is_empty() {
+        problems.error(&at.key("name"), "is empty; give the directory a name");
+    }
+    let servers = servers(&table.url, &at.key("url"), problems);
+    warn_if_public(
+        table.bind_password.is_some() && public,
+        &at.key("bind_password"),
+        problems,
+    );
+    let bind = bind(table, at, problems);
+    if let Some(servers) = &servers {
+        fits_servers(
+            table,
+            matches!(bind, Some(Bind::Simple { .. })),
+            servers,
+            at,
+            problems,
+        );
+    }
+    if table.base_dn.is_none() {
+        problems.error(
+            &at.key("base_dn"),
+            "is missing; give the DN below which people are, as in \"ou=people,dc=example,dc=org\"",
+        );
+    } else if !table.base_dn.as_ref().is_some_and(|dn| dn.contains('=')) {
+        problems.error(
+            &at.key("base_dn"),
+            "is not a DN; write it as in \"ou=people,dc=example,dc=org\"",
+        );
+    }
+    if let Err(problem) = check_filter(&table.filter) {
+        problems.error(&at.key("filter"), problem.to_string());
+    }
+    mail_attributes(&table.mail_attributes, &at.key("mail_attributes"), problems);
+    let tls = tls(table.ca_file.clone(), table.tls_verify, at, problems);
+    Some(Directory {
+        name: table.name.clone(),
+        servers: servers?,
+        starttls: table.starttls,
+        tls,
+        bind: bind?,
+        base_dn: table.base_dn.clone()?,
+        filter: table.filter.clone(),
+        mail_attributes: table.mail_attributes.clone(),
+        stream: match table.stream {
+            Stream::Auto => StreamChoice::Auto,
+            Stream::Syncrepl => StreamChoice::Syncrepl,
+            Stream::Poll => StreamChoice::Poll,
+        },
+        poll_interval: table.poll_interval,
+        audit_interval: table.audit_interval,
+        page_size: table.page_size,
+    })
+}
+
+fn servers(urls: &[String], at: &KeyPath, problems: &mut Problems<'_>) -> Option<Vec<Server>> {
+    if urls.is_empty() {
+        problems.error(
+            at,
+            "is missing; give the address of the server, as in \"ldaps://ldap.example.org\"",
+        );
+        return None;
+    }
+    let servers: Vec<_> = urls
+        .iter()
+        .enumerate()
+        .map(|(i, url)| {
+            let server = server(url);
+            if let Err(problem) = &server {
+                // A single string has no elements, and its own line is the right one.
+                let place = if urls.len() == 1 { at.clone() } else { at.index(i) };
+                problems.error(&place, problem);
+            }
+            server.ok()
+        })
+        .collect();
+    servers.into_iter().collect()
+}
+
+fn server(url: &str) -> Result<Server, String> {
+    // Before anything repeats the text.
+    if url.contains('@') {
+        return Err("holds a user or a password; write them as `bind_dn` and `bind_password_file`".into());
+    }
+    match Server::parse(url)? {
+        Server::Tcp { port: 0, .. } => {
+            Err(format!("{url} has the port 0; leave it out or give the real one"))
+        }
+        server => Ok(server),
+    }
+}
+
+/// As whom to ask; anonymous where nothing is said.
+fn bind(table: &mut DirectoryTable, at: &KeyPath, problems: &mut Problems<'_>) -> Option<Bind> {
+    let has_password = table.bind_password.is_some() || table.bind_password_file.is_some();
+    let password_key = if table.bind_password_file.is_some() {
+        "bind_password_file"
+    } else {
+        "bind_password"
+    };
+    let password: Option<SecretString> = secret::resolve(
+        at,
+        "bind_password",
+        &mut table.bind_password,
+        &mut table.bind_password_file,
+        problems,
+    );
+    match (&table.bind_dn, has_password, table.sasl) {
+        (None, false, None) => Some(Bind::Anonymous),
+        (None, false, Some(Sasl::External)) => Some(Bind::External),
+        (_, _, Some(Sasl::External)) => {
+            problems.error(
+                &at.key("sasl"),
+                "\"external\" lets the operating system say who asks; leave out `bind_dn` and the password",
+            );
+            None
+        }
+        (Some(dn), true, None) if dn.contains('=') || dn.contains('@') || dn.contains('\\') => {
+            Some(Bind::Simple {
+                dn: dn.clone(),
+                password: password?,
+            })
+        }
+        (Some(_), true, None) => {
+            problems.error(
+                &at.key("bind_dn"),
+                "is not a DN; write it as in \"cn=reader,dc=example,dc=org\"",
+            );
+            None
+        }
+        (Some(_), false, None) => {
+            problems.error(
+                &at.key("bind_dn"),
+                "has no password; name its file by `bind_password_file`, or leave `bind_dn` out to ask anonymously",
+            );
+            None
+        }
+        (None, true, None) => {
+            problems.error(
+                &at.key(password_key),
+                "has no `bind_dn`; say whose password it is, or leave it out to ask anonymously",
+            );
+            None
+        }
+    }
+}
+
+/// Whether what is asked for can be had from these servers, and safely.
+fn fits_servers(
+    table: &DirectoryTable,
+    sends_password: bool,
+    servers: &[Server],
+    at: &KeyPath,
+    problems: &mut Problems<'_>,
+) {
+    let plain = |server: &&Server| matches!(server, Server::Tcp { tls: false, .. });
+    if table.starttls
+        && let Some(other) = servers.iter().find(|server| !plain(server))
+    {
+        problems.error(
+            &at.key("starttls"),
+            format!("is for ldap:// only, and {other} is something else; leave it out or write ldap://"),
+        );
+    }
+    if table.sasl == Some(Sasl::External)
+        && let Some(other) = servers.iter().find(|server| matches!(server, Server::Tcp { .. }))
+    {
+        problems.error(
+            &at.key("sasl"),
+            format!("\"external\" is for ldapi:// only, and {other} is something else; use `bind_dn` and a password"),
+        );
+    }
+    let exposed = servers
+        .iter()
+        .filter(plain)
+        .find(|server| !is_this_machine(server));
+    if sends_password
+        && !table.starttls
+        && let Some(exposed) = exposed
+    {
+        problems.warning(
+            &at.key("url"),
+            format!(
+                "the bind password goes to {exposed} in clear text; use ldaps://, or set `starttls = true`"
+            ),
+        );
+    }
+}
+
+fn is_this_machine(server: &Server) -> bool {
+    match server {
+        Server::Unix { .. } => true,
+        Server::Tcp { host, .. } => {
+            host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        }
+    }
+}
+
+fn mail_attributes(attributes: &[String], at: &KeyPath, problems: &mut Problems<'_>) {
+    if attributes.is_empty() {
+        problems.error(
+            at,
+            "is empty; name the attributes that hold the address, as in [\"mail\"]",
+        );
+    }
+    // RFC 4512, 2.5: a name or an OID, and options.
+    let part_of_description = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | ';');
+    for attribute in attributes {
+        if attribute.is_empty() || !attribute.chars().all(part_of_description) {
+            problems.error(
+                at,
+                format!("\"{attribute}\" is not the name of an attribute; write several as a list, as in [\"mail\", \"mailAlternateAddress\"]"),
+            );
+        }
+    }
+}
+
+fn tls(ca_file: Option<PathBuf>, verify: bool, at: &KeyPath, problems: &mut Problems<'_>) -> Tls {
+    if let Some(Err(cause)) = ca_file.as_ref().map(std::fs::File::open) {
+        problems.error(&at.key("ca_file"), format!("cannot be read: {cause}"));
+    }
+    if !verify {
+        problems.warning(
+            &at.key("tls_verify"),
+            "certificates are not checked, so anyone on the way can read and change everything; name the authority by `ca_file`",
+        );
+    }
+    Tls { ca_file, verify }
+}
+
+/// A secret in a file that everyone can read is none.
+fn warn_if_public(public: bool, at: &KeyPath, problems: &mut Problems<'_>) {
+    if public {
+        problems.warning(
+            at,
+            "everyone on this machine can read this file; chmod o-r it, or use a file for the secret",
+        );
+    }
+}

@@ -1,0 +1,234 @@
+//! What is wrong with a configuration, said in one place and all at once, as a compiler says it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Why there is no usable configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// None was named and none is where one is looked for.
+    #[error(
+        "there is no configuration: neither ./config.toml nor /etc/ldap-usher/config.toml exists; name one with --config PATH or $CONFIG_PATH"
+    )]
+    NotFound,
+    /// The file cannot be read.
+    #[error("the configuration {} cannot be read: {cause}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// The file can be read but not be used; one line a problem.
+    #[error("the configuration cannot be used\n{}", problems.join("\n"))]
+    Invalid {
+        /// Each problem as `file:line: key: what is wrong; what to do`.
+        problems: Vec<String>,
+    },
+}
+
+/// Where a key stands: `directory[0].stream`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KeyPath(pub(super) Vec<Step>);
+
+/// One step of a [`KeyPath`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// A key of a table.
+    Key(String),
+    /// An element of an array.
+    Index(usize),
+}
+
+impl KeyPath {
+    /// The whole document.
+    pub(super) fn root() -> Self {
+        Self(Vec::new())
+    }
+
+    /// A key of the table that stands here.
+    pub(super) fn key(&self, key: &str) -> Self {
+        self.step(Step::Key(key.to_owned()))
+    }
+
+    /// An element of the array that stands here.
+    pub(super) fn index(&self, index: usize) -> Self {
+        self.step(Step::Index(index))
+    }
+
+    fn step(&self, step: Step) -> Self {
+        let mut steps = self.0.clone();
+        steps.push(step);
+        Self(steps)
+    }
+
+    /// Whether one of the two contains the other.
+    fn overlaps(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).all(|(a, b)| a == b)
+    }
+}
+
+impl fmt::Display for KeyPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, step) in self.0.iter().enumerate() {
+            match step {
+                Step::Key(key) if i == 0 => f.write_str(key)?,
+                Step::Key(key) => write!(f, ".{key}")?,
+                Step::Index(index) => write!(f, "[{index}]")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl From<&serde_path_to_error::Path> for KeyPath {
+    fn from(path: &serde_path_to_error::Path) -> Self {
+        use serde_path_to_error::Segment;
+        let steps = path.iter().map_while(|segment| match segment {
+            Segment::Seq { index } => Some(Step::Index(*index)),
+            Segment::Map { key } => Some(Step::Key(key.clone())),
+            Segment::Enum { .. } | Segment::Unknown => None,
+        });
+        Self(steps.collect())
+    }
+}
+
+impl From<&serde_ignored::Path<'_>> for KeyPath {
+    fn from(path: &serde_ignored::Path<'_>) -> Self {
+        use serde_ignored::Path;
+        match path {
+            Path::Root => Self::root(),
+            Path::Seq { parent, index } => Self::from(*parent).index(*index),
+            Path::Map { parent, key } => Self::from(*parent).key(key),
+            Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
+                Self::from(*parent)
+            }
+        }
+    }
+}
+
+/// Collects what is wrong (errors) and what is unwise (warnings) with one file.
+pub(super) struct Problems<'a> {
+    file: &'a str,
+    text: &'a str,
+    document: &'a Spanned<DeTable<'a>>,
+    errors: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
+
+struct Problem {
+    line: Option<usize>,
+    path: KeyPath,
+    message: String,
+}
+
+impl<'a> Problems<'a> {
+    /// Nothing is known to be wrong yet. `document` is what was parsed from `text`, which was read from `file`.
+    pub(super) fn new(file: &'a str, text: &'a str, document: &'a Spanned<DeTable<'a>>) -> Self {
+        Self {
+            file,
+            text,
+            document,
+            errors: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Records an error. The first one at a place stands: what follows from it is not reported beside it, so that a
+    /// key of a wrong type is not called missing as well.
+    pub(super) fn error(&mut self, path: &KeyPath, message: impl Into<String>) {
+        if !self.errors.iter().any(|earlier| earlier.path.overlaps(path)) {
+            let problem = self.problem(path, message.into());
+            self.errors.push(problem);
+        }
+    }
+
+    /// Records a warning.
+    pub(super) fn warning(&mut self, path: &KeyPath, message: impl Into<String>) {
+        let problem = self.problem(path, message.into());
+        self.warnings.push(problem);
+    }
+
+    fn problem(&self, path: &KeyPath, message: String) -> Problem {
+        let line = offset_of(self.document, path).map(|offset| line_of(self.text, offset));
+        Problem {
+            line,
+            path: path.clone(),
+            message,
+        }
+    }
+
+    /// What was checked and its warnings, if there are no errors.
+    ///
+    /// # Errors
+    /// All errors, in the order of their lines. The warnings wait until there are none.
+    pub(super) fn judge<T>(mut self, checked: Option<T>) -> Result<(T, Vec<String>), ConfigError> {
+        self.errors.sort_by_key(|problem| problem.line);
+        self.warnings.sort_by_key(|problem| problem.line);
+        match checked {
+            Some(checked) if self.errors.is_empty() => Ok((checked, render(self.file, &self.warnings))),
+            _ => Err(ConfigError::Invalid {
+                problems: render(self.file, &self.errors),
+            }),
+        }
+    }
+}
+
+fn render(file: &str, problems: &[Problem]) -> Vec<String> {
+    let place = |line: Option<usize>| line.map_or_else(|| file.to_owned(), |line| format!("{file}:{line}"));
+    problems
+        .iter()
+        .map(|problem| match problem.path.0.as_slice() {
+            [] => format!("{}: {}", place(problem.line), problem.message),
+            _ => format!("{}: {}: {}", place(problem.line), problem.path, problem.message),
+        })
+        .collect()
+}
+
+/// What the parser of TOML found, as lines of a [`ConfigError::Invalid`]. Only its own words: its full report quotes
+/// the line, which may hold a secret.
+pub(super) fn syntax_errors(file: &str, text: &str, errors: &[toml::de::Error]) -> ConfigError {
+    let problems = errors
+        .iter()
+        .map(|error| {
+            let line = error.span().map_or(1, |span| line_of(text, span.start));
+            format!("{file}:{line}: {}", error.message().replace('\n', ", "))
+        })
+        .collect();
+    ConfigError::Invalid { problems }
+}
+
+/// Where in the text a key stands, or the nearest table around it that is written out.
+fn offset_of(document: &Spanned<DeTable<'_>>, path: &KeyPath) -> Option<usize> {
+    let mut found = None;
+    let mut table = Some(document.get_ref());
+    let mut array = None;
+    for step in &path.0 {
+        let value: &Spanned<DeValue<'_>> = match step {
+            Step::Key(key) => {
+                let Some((key, value)) = table.and_then(|table| table.get_key_value(key.as_str())) else {
+                    break;
+                };
+                found = Some(key.span().start);
+                value
+            }
+            Step::Index(index) => {
+                let Some(value) = array.and_then(|array: &toml::de::DeArray<'_>| array.get(*index)) else {
+                    break;
+                };
+                found = Some(value.span().start);
+                value
+            }
+        };
+        table = value.get_ref().as_table();
+        array = value.get_ref().as_array();
+    }
+    found
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1
+}

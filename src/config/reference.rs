@@ -1,0 +1,162 @@
+//! `config/default.toml`, the reference of all keys, and what it knows of slips of the pen.
+
+use std::fmt::Write;
+
+use toml::{Table, Value};
+
+use super::problem::{KeyPath, Step};
+
+/// Every key with its default and why. Optional keys stand there commented out, as `#key = value` without a blank;
+/// comments for people have one.
+const REFERENCE: &str = include_str!("../../config/default.toml");
+
+/// The remedy for an unknown key: the key that was meant, where it belongs, or which ones there are.
+pub(super) fn remedy(path: &KeyPath) -> String {
+    let Some((Step::Key(key), parents)) = path.0.split_last() else {
+        return String::new();
+    };
+    let document = every_key();
+    let Some((header, table)) = enclosing(&document, parents) else {
+        return String::new();
+    };
+    if let Some(meant) = nearest(key, table.keys().map(String::as_str)) {
+        return format!("; did you mean `{meant}`?");
+    }
+    if let Some(home) = home_of(key, &document) {
+        return format!("; it belongs {home}");
+    }
+    let known: Vec<&str> = table.keys().map(String::as_str).collect();
+    format!("; {header} has {}", known.join(", "))
+}
+
+/// The candidate that `word` was probably meant to be.
+pub(super) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // Above this, what a person would call a slip: a letter too many, too few, swapped, a word cut short.
+    const SLIP: f64 = 0.85;
+    candidates
+        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
+        .filter(|(likeness, _)| *likeness > SLIP)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+/// The reference with its optional keys uncommented.
+fn every_key() -> Table {
+    let mut text = String::new();
+    for line in REFERENCE.lines() {
+        let line = line
+            .strip_prefix('#')
+            .filter(|rest| rest.starts_with(char::is_alphabetic))
+            .unwrap_or(line);
+        let _ = writeln!(text, "{line}");
+    }
+    // A test holds that it parses; where it would not, an unknown key is reported without a remedy.
+    text.parse().unwrap_or_default()
+}
+
+/// The table at `path` and its header as a person writes it.
+fn enclosing<'a>(document: &'a Table, path: &[Step]) -> Option<(String, &'a Table)> {
+    let mut header = "the top level".to_owned();
+    let mut table = document;
+    for step in path {
+        if let Step::Key(key) = step {
+            (header, table) = sub_table(key, table.get(key)?)?;
+        }
+    }
+    Some((header, table))
+}
+
+fn sub_table<'a>(key: &str, value: &'a Value) -> Option<(String, &'a Table)> {
+    match value {
+        Value::Table(table) => Some((format!("[{key}]"), table)),
+        Value::Array(tables) => Some((format!("[[{key}]]"), tables.first()?.as_table()?)),
+        _ => None,
+    }
+}
+
+/// Where a key that stands in the wrong table belongs. In TOML that happens easily: a key after a header belongs to
+/// that header, whatever the indentation says.
+fn home_of(key: &str, document: &Table) -> Option<String> {
+    if document.contains_key(key) {
+        return Some("at the top, before the first [table]".into());
+    }
+    let (header, _) = document
+        .iter()
+        .filter_map(|(name, value)| sub_table(name, value))
+        .find(|(_, table)| table.contains_key(key))?;
+    Some(format!("into {header}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+    use crate::config::schema::{DirectoryTable, File};
+
+    /// The paths of all keys below a value; arrays of tables count as their first table.
+    fn keys(prefix: &str, value: &Json, found: &mut BTreeSet<String>) {
+        match value {
+            Json::Object(object) => {
+                for (key, value) in object {
+                    let path = format!("{prefix}.{key}");
+                    keys(&path, value, found);
+                    found.insert(path);
+                }
+            }
+            Json::Array(array) => array
+                .first()
+                .into_iter()
+                .for_each(|first| keys(prefix, first, found)),
+            _ => {}
+        }
+    }
+
+    /// What the schema says when nothing is configured.
+    fn defaults() -> Json {
+        serde_json::to_value(File {
+            directory: vec![DirectoryTable::default()],
+            ..File::default()
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn the_reference_names_exactly_the_keys_of_the_schema() {
+        let (mut schema, mut reference) = (BTreeSet::new(), BTreeSet::new());
+        keys("", &defaults(), &mut schema);
+        keys("", &json!(every_key()), &mut reference);
+        assert!(schema.len() > 30, "{schema:?}");
+        assert_eq!(schema, reference);
+    }
+
+    #[test]
+    fn the_values_in_the_reference_are_the_defaults() {
+        let reference: File = toml::from_str(REFERENCE).unwrap();
+        assert_eq!(serde_json::to_value(reference).unwrap(), defaults());
+    }
+
+    #[test]
+    fn the_examples_in_the_reference_have_the_right_types() {
+        let unknown = &mut Vec::new();
+        let examples = every_key().to_string();
+        let file: File = serde_ignored::deserialize(toml::Deserializer::parse(&examples).unwrap(), |p| {
+            unknown.push(p.to_string());
+        })
+        .unwrap();
+        assert_eq!(file.directory[0].url.len(), 2);
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
+
+    #[test]
+    fn a_slip_is_recognised_and_another_word_is_not() {
+        let near = |word| nearest(word, ["mail_attributes", "bind_dn", "url", "stream"].into_iter());
+        assert_eq!(near("mail_attribute"), Some("mail_attributes"));
+        assert_eq!(near("binddn"), Some("bind_dn"));
+        assert_eq!(near("urls"), Some("url"));
+        assert_eq!(near("strem"), Some("stream"));
+        assert_eq!(near("groups"), None);
+    }
+}

@@ -1,0 +1,191 @@
+//! The configuration file as it is written: one struct a table, one field a key.
+//!
+//! Keys without a default are optional here, so that everything that is missing is reported together; [`super::check`]
+//! turns this into a [`super::Config`], in which nothing is missing. `config/default.toml` explains each key, and a
+//! test holds the two together.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::secret::Secret;
+use super::value::{duration, limit, listen, one_or_many, tables};
+use super::words::{Format, Level, OnAddressChange, Sasl, Stream};
+
+/// The whole file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, expecting = "a table")]
+pub(super) struct File {
+    pub(super) state: PathBuf,
+    pub(super) vaultwarden: VaultwardenTable,
+    #[serde(deserialize_with = "tables")]
+    pub(super) directory: Vec<DirectoryTable>,
+    pub(super) invite: Invite,
+    pub(super) limits: Limits,
+    pub(super) http: Http,
+    pub(super) log: Log,
+}
+
+impl Default for File {
+    fn default() -> Self {
+        Self {
+            state: "/var/lib/ldap-usher/state.db".into(),
+            vaultwarden: VaultwardenTable::default(),
+            directory: Vec::new(),
+            invite: Invite::default(),
+            limits: Limits::default(),
+            http: Http::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+/// `[vaultwarden]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, expecting = "a table")]
+pub(super) struct VaultwardenTable {
+    pub(super) url: Option<String>,
+    pub(super) admin_token: Option<Secret>,
+    pub(super) admin_token_file: Option<PathBuf>,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) tls_verify: bool,
+}
+
+impl Default for VaultwardenTable {
+    fn default() -> Self {
+        Self {
+            url: None,
+            admin_token: None,
+            admin_token_file: None,
+            ca_file: None,
+            tls_verify: true,
+        }
+    }
+}
+
+/// `[[directory]]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, expecting = "a table")]
+pub(super) struct DirectoryTable {
+    pub(super) name: String,
+    #[serde(deserialize_with = "one_or_many")]
+    pub(super) url: Vec<String>,
+    pub(super) starttls: bool,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) tls_verify: bool,
+    pub(super) bind_dn: Option<String>,
+    pub(super) bind_password: Option<Secret>,
+    pub(super) bind_password_file: Option<PathBuf>,
+    pub(super) sasl: Option<Sasl>,
+    pub(super) base_dn: Option<String>,
+    pub(super) filter: String,
+    #[serde(deserialize_with = "one_or_many")]
+    pub(super) mail_attributes: Vec<String>,
+    pub(super) stream: Stream,
+    #[serde(with = "duration")]
+    pub(super) poll_interval: Duration,
+    #[serde(with = "duration")]
+    pub(super) audit_interval: Duration,
+    pub(super) page_size: NonZeroU32,
+}
+
+impl Default for DirectoryTable {
+    fn default() -> Self {
+        Self {
+            name: "main".into(),
+            url: Vec::new(),
+            starttls: false,
+            ca_file: None,
+            tls_verify: true,
+            bind_dn: None,
+            bind_password: None,
+            bind_password_file: None,
+            sasl: None,
+            base_dn: None,
+            filter: "(objectClass=inetOrgPerson)".into(),
+            mail_attributes: vec!["mail".into()],
+            stream: Stream::Auto,
+            poll_interval: Duration::from_secs(60),
+            audit_interval: Duration::from_secs(6 * 60 * 60),
+            page_size: const { NonZeroU32::new(500).unwrap() },
+        }
+    }
+}
+
+/// `[invite]`: how invitations are sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, expecting = "a table")]
+pub struct Invite {
+    /// What to do when a person who was invited has another address.
+    pub on_address_change: OnAddressChange,
+    /// How many invitations are under way at once.
+    pub concurrency: NonZeroU32,
+    /// How many invitations are sent in a minute at most; `None` is as many as Vaultwarden takes.
+    pub per_minute: Option<NonZeroU32>,
+}
+
+impl Default for Invite {
+    fn default() -> Self {
+        Self {
+            on_address_change: OnAddressChange::Report,
+            concurrency: const { NonZeroU32::new(8).unwrap() },
+            per_minute: None,
+        }
+    }
+}
+
+/// `[limits]`: brakes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, expecting = "a table")]
+pub struct Limits {
+    /// A listing that would invite more people than this holds them all until someone approves; `None` is no limit.
+    #[serde(with = "limit")]
+    pub invites_per_listing: Option<u32>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            invites_per_listing: Some(500),
+        }
+    }
+}
+
+/// `[http]`: `/livez`, `/readyz` and `/metrics`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, expecting = "a table")]
+pub struct Http {
+    /// Where to listen; `None` is nowhere.
+    #[serde(with = "listen")]
+    pub listen: Option<SocketAddr>,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: Some((Ipv4Addr::LOCALHOST, 9464).into()),
+        }
+    }
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, expecting = "a table")]
+pub struct Log {
+    /// The least important events that are logged.
+    pub level: Level,
+    /// How a line looks.
+    pub format: Format,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: Level::Info,
+            format: Format::Text,
+        }
+    }
+}

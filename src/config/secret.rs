@@ -1,0 +1,106 @@
+//! Secrets: written into the configuration or kept in a file of their own.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::problem::{KeyPath, Problems};
+
+/// A secret and where it came from. It is shown as the latter.
+#[derive(Debug, Clone)]
+pub(super) struct Secret {
+    value: SecretString,
+    file: Option<PathBuf>,
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The deserializer's own error would quote a value of another type, say a password of digits only.
+        match String::deserialize(deserializer) {
+            Ok(value) => Ok(Self {
+                value: value.into(),
+                file: None,
+            }),
+            Err(_) => Err(de::Error::custom("expected a string in quotes")),
+        }
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.file {
+            Some(file) => serializer.collect_str(&format_args!("(set, from file {})", file.display())),
+            None => serializer.serialize_str("(set)"),
+        }
+    }
+}
+
+/// Reads the secret that stands under `key` itself or in the file that `key_file` names, and leaves it under `key`.
+///
+/// `None` if there is neither, or if there is a problem, which is recorded.
+pub(super) fn resolve(
+    table: &KeyPath,
+    key: &str,
+    inline: &mut Option<Secret>,
+    file: &mut Option<PathBuf>,
+    problems: &mut Problems<'_>,
+) -> Option<SecretString> {
+    let file_key = format!("{key}_file");
+    let at = table.key(if file.is_some() { &file_key } else { key });
+    if let Some(path) = file.take() {
+        if inline.is_some() {
+            problems.error(&at, format!("there is a `{key}` as well; keep one of the two"));
+            return None;
+        }
+        let value = read(&path, &at, problems)?;
+        *inline = Some(Secret {
+            value,
+            file: Some(path),
+        });
+    }
+    let value = &inline.as_ref()?.value;
+    if value.expose_secret().is_empty() {
+        problems.error(&at, "the secret is empty");
+        return None;
+    }
+    Some(value.clone())
+}
+
+/// The content of a file without one newline at its end. Files are what container platforms and service managers
+/// hand secrets over in, and editors end them with a newline.
+fn read(path: &Path, at: &KeyPath, problems: &mut Problems<'_>) -> Option<SecretString> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(cause) => {
+            problems.error(at, format!("{} cannot be read: {cause}", path.display()));
+            return None;
+        }
+    };
+    if readable_by_everyone(path) {
+        problems.warning(
+            at,
+            format!(
+                "everyone on this machine can read {}; chmod o-r it",
+                path.display()
+            ),
+        );
+    }
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    if text.is_empty() {
+        problems.error(
+            at,
+            format!("{} is empty; write the secret into it", path.display()),
+        );
+        return None;
+    }
+    Some(text.into())
+}
+
+/// Whether the permission bits let every user of the machine read the file.
+pub(super) fn readable_by_everyone(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
+}
