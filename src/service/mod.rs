@@ -1,1 +1,4 @@
 //! (in progress)
+
+pub mod signals;
+pub mod supervisor;
