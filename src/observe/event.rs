@@ -93,11 +93,15 @@ impl Observer {
 
     // -- directories --------------------------------------------------------------------------------------------
 
-    /// A session with `server` is open, on a stream of this kind; `resumed` if it goes on from a cursor.
-    pub fn connected(&self, directory: &str, server: &str, stream: &str, resumed: bool) {
+    /// A session with `server` is open, on a stream of this kind, chosen for this reason; `resumed` if it goes on
+    /// from a cursor.
+    pub fn connected(&self, directory: &str, server: &str, stream: &str, why: &str, resumed: bool) {
         self.metrics.connected(directory, true);
         self.sign_of_life(directory);
-        info!(directory, server, stream, resumed, "connected to the directory");
+        info!(
+            directory,
+            server, stream, why, resumed, "connected to the directory"
+        );
     }
 
     /// A session failed or could not be opened. The same error again is not repeated to the operator.
