@@ -1,9 +1,10 @@
 //! The integration tests: one binary, a file per capability, real servers.
 #![allow(
     missing_docs,
+    unreachable_pub,
     clippy::unwrap_used,
     clippy::disallowed_methods,
-    reason = "tests speak in names"
+    reason = "tests speak in names and are nobody's library"
 )]
 
 mod support;
@@ -12,4 +13,5 @@ mod architecture;
 mod configuration;
 mod http;
 mod ledger;
+mod tls;
 mod vaultwarden;

@@ -1,4 +1,5 @@
 //! What the tests stand on.
+#![allow(dead_code, reason = "each test takes what it needs")]
 
 pub mod service;
 pub mod slapd;
