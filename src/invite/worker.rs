@@ -129,7 +129,7 @@ impl Worker {
             if until == Until::Drained && ((idle && !found) || state.breaker.failures() >= PATIENCE) {
                 break;
             }
-            let look = self.look_again(&state).await?;
+            let look = self.look_again(&state.breaker, state.under_way.len()).await?;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
@@ -367,11 +367,11 @@ impl Worker {
     }
 
     /// How long to wait for something to happen before looking into the ledger again.
-    async fn look_again(&self, state: &State<'_>) -> Result<Duration, LedgerError> {
+    async fn look_again(&self, breaker: &Breaker, under_way: usize) -> Result<Duration, LedgerError> {
         let now = self.clock.now();
-        let due = match state.breaker.open_until() {
+        let due = match breaker.open_until() {
             Some(until) if until > now => Some(until),
-            _ if state.under_way.is_empty() => self.ledger.next_due().await?,
+            _ if under_way == 0 => self.ledger.next_due().await?,
             _ => None,
         };
         // Due and not claimed means that the breaker lets one attempt try: its end is waited for, not the clock.

@@ -28,8 +28,8 @@ pub struct Supervisor {
     retry: Retry,
     dice: fn() -> f64,
     stop: CancellationToken,
-    loops: JoinSet<&'static str>,
-    names: Vec<&'static str>,
+    loops: JoinSet<String>,
+    names: Vec<String>,
 }
 
 impl Supervisor {
@@ -45,22 +45,23 @@ impl Supervisor {
     }
 
     /// Runs a loop: `work` makes it, again after each failure. It returns `Ok` once the token is cancelled.
-    pub fn keep<F, Work>(&mut self, name: &'static str, work: F)
+    pub fn keep<F, Work>(&mut self, name: impl Into<String>, work: F)
     where
         F: FnMut() -> Work + Send + 'static,
         Work: Future<Output = anyhow::Result<()>> + Send,
     {
         let (retry, dice, stop) = (self.retry, self.dice, self.stop.clone());
-        self.names.push(name);
+        let name = name.into();
+        self.names.push(name.clone());
         self.loops.spawn(async move {
-            keep(name, work, retry, dice, &stop).await;
+            keep(&name, work, retry, dice, &stop).await;
             name
         });
     }
 
     /// Waits until every loop has ended: after the token is cancelled they have `grace` to do so, less if `at_once`
     /// is cancelled. Returns the names of those that had to be cut off.
-    pub async fn finish(mut self, grace: Duration, at_once: &CancellationToken) -> Vec<&'static str> {
+    pub async fn finish(mut self, grace: Duration, at_once: &CancellationToken) -> Vec<String> {
         let stop = self.stop.clone();
         let patience = async {
             stop.cancelled().await;
@@ -74,7 +75,7 @@ impl Supervisor {
             tokio::select! {
                 biased;
                 ended = self.loops.join_next() => match ended {
-                    Some(Ok(name)) => self.names.retain(|&running| running != name),
+                    Some(Ok(name)) => self.names.retain(|running| *running != name),
                     // Panics are contained, and nobody else aborts a loop.
                     Some(Err(failed)) => error!(%failed, "a loop was lost"),
                     None => break,
@@ -199,7 +200,10 @@ mod tests {
         let cut_off = supervisor
             .finish(Duration::from_secs(10), &CancellationToken::new())
             .await;
-        assert_eq!((cut_off, began.elapsed().as_secs()), (vec!["stubborn"], 10));
+        assert_eq!(
+            (cut_off, began.elapsed().as_secs()),
+            (vec!["stubborn".to_owned()], 10)
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -211,6 +215,9 @@ mod tests {
         at_once.cancel();
         let began = Instant::now();
         let cut_off = supervisor.finish(Duration::from_secs(10), &at_once).await;
-        assert_eq!((cut_off, began.elapsed()), (vec!["stubborn"], Duration::ZERO));
+        assert_eq!(
+            (cut_off, began.elapsed()),
+            (vec!["stubborn".to_owned()], Duration::ZERO)
+        );
     }
 }

@@ -16,18 +16,19 @@ pub(super) async fn enroll(
     name: &str,
     settings: &str,
 ) -> sqlx::Result<DirectoryRow> {
-    let stored: Option<(i64, String, Option<Vec<u8>>)> =
-        sqlx::query_as("select id, settings, cursor from directory where name = ?")
+    let stored: Option<(i64, String, Option<Vec<u8>>, Option<i64>)> =
+        sqlx::query_as("select id, settings, cursor, listed from directory where name = ?")
             .bind(name)
             .fetch_optional(&mut *db)
             .await?;
     match stored {
-        Some((id, before, cursor)) if before == settings => Ok(DirectoryRow {
+        Some((id, before, cursor, listed)) if before == settings => Ok(DirectoryRow {
             id,
             cursor: cursor.map(Cursor),
             settings_changed: false,
+            listed: listed.map(Timestamp),
         }),
-        Some((id, _, cursor)) => {
+        Some((id, _, cursor, listed)) => {
             sqlx::query(
                 "update directory set settings = ?2, cursor = null, cursor_stored = null where id = ?1",
             )
@@ -39,6 +40,7 @@ pub(super) async fn enroll(
                 id,
                 cursor: None,
                 settings_changed: cursor.is_some(),
+                listed: listed.map(Timestamp),
             })
         }
         None => {
@@ -51,6 +53,7 @@ pub(super) async fn enroll(
                 id,
                 cursor: None,
                 settings_changed: false,
+                listed: None,
             })
         }
     }

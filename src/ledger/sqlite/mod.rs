@@ -22,6 +22,7 @@ use tokio::sync::Mutex;
 
 use super::{
     Batch, Committed, DirectoryRow, DirectoryState, Ledger, ListingOutcome, Reply, Report, TaskReport,
+    Unchecked,
 };
 use crate::clock::Timestamp;
 use crate::model::{EmailAddress, EntryId, Listing, Member, Settlement, Task};
@@ -136,7 +137,7 @@ impl Ledger for Sqlite {
         })
     }
 
-    fn unchecked(&self) -> Reply<'_, u64> {
+    fn unchecked(&self) -> Reply<'_, Unchecked> {
         self.reply("counting unchecked tasks", async move {
             tasks::unchecked(&mut *self.db.lock().await).await
         })

@@ -7,6 +7,7 @@ use sqlx::SqliteConnection;
 use super::invitations::{self, Opening, Owed};
 use super::rows::json;
 use crate::clock::Timestamp;
+use crate::ledger::Unchecked;
 use crate::model::{EmailAddress, Settlement, Task};
 
 /// Ends the leases of a process that died: what it had claimed may or may not have been sent.
@@ -153,10 +154,14 @@ pub(super) async fn next_due(db: &mut SqliteConnection) -> sqlx::Result<Option<T
     Ok(due.map(Timestamp))
 }
 
-pub(super) async fn unchecked(db: &mut SqliteConnection) -> sqlx::Result<u64> {
-    sqlx::query_scalar("select sum(tasks) from task_count where state in ('queued', 'held') and checked = 0")
-        .fetch_one(db)
-        .await
+pub(super) async fn unchecked(db: &mut SqliteConnection) -> sqlx::Result<Unchecked> {
+    let (queued, held) = sqlx::query_as(
+        "select sum(tasks) filter (where state = 'queued'), sum(tasks) filter (where state = 'held')
+         from task_count where state in ('queued', 'held') and checked = 0",
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(Unchecked { queued, held })
 }
 
 pub(super) async fn had_accounts(
