@@ -11,6 +11,7 @@ mod support;
 
 mod architecture;
 mod configuration;
+mod convergence;
 mod directory;
 mod http;
 mod ledger;
