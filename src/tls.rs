@@ -177,23 +177,3 @@ impl ServerCertVerifier for AcceptAnyCertificate {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CA: &str = "-----BEGIN CERTIFICATE-----
-MIIBhDCCASugAwIBAgIUTESTCA==
------END CERTIFICATE-----
-";
-
-    fn with_file(bytes: &[u8]) -> Result<usize, TlsError> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), bytes).unwrap();
-        let options = TlsOptions {
-            ca_file: Some(file.path().into()),
-            verify: true,
-        };
-        options.client_config().map(|_| 0)
-    }
-}

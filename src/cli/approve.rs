@@ -10,7 +10,7 @@ use super::args::People;
 use super::exit::Exit;
 use super::state;
 use crate::clock::Clock;
-use crate::ledger::TaskReport;
+use crate::ledger::{Ledger, TaskReport};
 use crate::model::EmailAddress;
 
 /// How many people the question names; the rest is counted.

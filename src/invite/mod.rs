@@ -5,4 +5,4 @@ mod policy;
 mod worker;
 
 pub use policy::{Breaker, next};
-pub use worker::{Settings, Until, Worker};
+pub use worker::{Settings, Tally, Until, Worker};

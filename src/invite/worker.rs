@@ -62,6 +62,15 @@ pub enum Until {
     Drained,
 }
 
+/// What one run achieved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// People invited.
+    pub invited: u64,
+    /// People found to have an account.
+    pub had_account: u64,
+}
+
 /// Brings due invitations to Vaultwarden.
 pub struct Worker {
     /// What is due, and how it ended.
@@ -88,6 +97,7 @@ struct State<'a> {
     breaker: Breaker,
     pace: Pace,
     probe_at: Instant,
+    tally: Tally,
 }
 
 impl Worker {
@@ -103,13 +113,14 @@ impl Worker {
         until: Until,
         stop: &CancellationToken,
         abort: &CancellationToken,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<Tally, LedgerError> {
         let mut state = State {
             claimed: VecDeque::new(),
             under_way: FuturesUnordered::new(),
             breaker: Breaker::default(),
             pace: Pace::new(self.settings.per_minute),
             probe_at: Instant::now() + PROBE,
+            tally: Tally::default(),
         };
         while !stop.is_cancelled() {
             let found = self.refill(&mut state).await?;
@@ -118,7 +129,7 @@ impl Worker {
             if until == Until::Drained && ((idle && !found) || state.breaker.failures() >= PATIENCE) {
                 break;
             }
-            let look = self.look_again(&state).await?;
+            let look = self.look_again(&state.breaker, state.under_way.len()).await?;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
@@ -129,7 +140,8 @@ impl Worker {
                 () = sleep(look) => {}
             }
         }
-        self.wind_up(&mut state, abort).await
+        self.wind_up(&mut state, abort).await?;
+        Ok(state.tally)
     }
 
     /// Claims what is due, a little ahead of what can begin. Returns whether anything is or was there to do.
@@ -227,6 +239,11 @@ impl Worker {
             .collect();
         self.ledger.settle(&rows, now).await?;
         for (task, settlement) in &settled {
+            match settlement {
+                Settlement::Done(Outcome::Invited) => state.tally.invited += 1,
+                Settlement::Done(Outcome::HadAccount) => state.tally.had_account += 1,
+                _ => {}
+            }
             self.tell(task, settlement, now);
         }
         if state.breaker.open_until().is_some() {
@@ -297,6 +314,7 @@ impl Worker {
         let begun = self.clock.now();
         match self.count_accounts().await? {
             Ok(known) => {
+                state.tally.had_account += known;
                 self.judge_server(&mut state.breaker, Ok(()), begun);
                 tracing::info!(
                     compared = unchecked.queued + unchecked.held,
@@ -349,11 +367,11 @@ impl Worker {
     }
 
     /// How long to wait for something to happen before looking into the ledger again.
-    async fn look_again(&self, state: &State<'_>) -> Result<Duration, LedgerError> {
+    async fn look_again(&self, breaker: &Breaker, under_way: usize) -> Result<Duration, LedgerError> {
         let now = self.clock.now();
-        let due = match state.breaker.open_until() {
+        let due = match breaker.open_until() {
             Some(until) if until > now => Some(until),
-            _ if state.under_way.is_empty() => self.ledger.next_due().await?,
+            _ if under_way == 0 => self.ledger.next_due().await?,
             _ => None,
         };
         // Due and not claimed means that the breaker lets one attempt try: its end is waited for, not the clock.

@@ -1,5 +1,6 @@
 //! The durable memory: members, tasks and cursors. The only folder that knows `sqlx`.
 
+mod sqlite;
 mod types;
 
 use std::time::Duration;
@@ -9,6 +10,7 @@ use futures::future::BoxFuture;
 use crate::clock::Timestamp;
 use crate::model::{EmailAddress, EntryId, Listing, Member, Settlement, Task};
 
+pub use sqlite::Sqlite;
 pub use types::{
     Batch, Committed, DirectoryReport, DirectoryRow, DirectoryState, Duplicate, LedgerError, ListingOutcome,
     MemberWrite, Origin, Report, TaskReport, TaskWrite, Unchecked,

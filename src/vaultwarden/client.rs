@@ -75,8 +75,9 @@ impl Client {
             .user_agent(concat!("ldap-usher/", env!("CARGO_PKG_VERSION")))
             .default_headers(HeaderMap::from_iter([(ACCEPT, json)]))
             .connect_timeout(settings.connect_timeout)
-            // Below the 60 seconds after which common proxies drop an idle connection.
-            .pool_idle_timeout(Duration::from_secs(30))
+            // Vaultwarden drops an idle connection after five seconds; an invitation sent at that very moment would
+            // have an unknown outcome.
+            .pool_idle_timeout(Duration::from_secs(4))
             .redirect(Policy::none())
             .no_proxy()
             .build()

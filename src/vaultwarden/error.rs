@@ -90,7 +90,7 @@ pub enum VaultwardenError {
         url: String,
     },
     /// Another login would exceed what Vaultwarden's limiter allows.
-    #[error("{url} needs a login, and the next one is allowed in {}s only", wait.as_secs())]
+    #[error("{url} needs a login, and the next one is allowed in {}s only", wait.as_secs_f32().ceil())]
     LoginsSpent {
         /// Vaultwarden's URL.
         url: String,
@@ -98,7 +98,7 @@ pub enum VaultwardenError {
         wait: Duration,
     },
     /// Vaultwarden, or a proxy, asks to be called less often.
-    #[error("{url} answers too many requests, to be repeated in {}s", wait.as_secs())]
+    #[error("{url} answers too many requests, to be repeated in {}s", wait.as_secs_f32().ceil())]
     RateLimited {
         /// The URL called.
         url: String,

@@ -15,4 +15,5 @@ mod directory;
 mod http;
 mod ledger;
 mod slapd;
+mod tls;
 mod vaultwarden;

@@ -1,1 +1,801 @@
-//! (in progress)
+//! The client of Vaultwarden's admin API.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use futures::future::join_all;
+use ldap_usher::clock::{Clock, Timestamp};
+use ldap_usher::model::{Disposition, EmailAddress, Outcome};
+use ldap_usher::tls::TlsOptions;
+use ldap_usher::vaultwarden::{
+    Account, Admin, InMemory, SessionStore, Settings, Vaultwarden, VaultwardenError as Error,
+};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::support::stand_in::{Fault, Moment, On, Setup, StandIn};
+use crate::tls;
+
+const FOREVER: usize = usize::MAX;
+const SOON: Duration = Duration::from_secs(10);
+const START: Timestamp = Timestamp(1_800_000_000_000);
+
+fn address(text: &str) -> EmailAddress {
+    EmailAddress::parse(text.as_bytes()).unwrap()
+}
+
+fn settings(url: &str) -> Settings {
+    Settings::new(url.parse().unwrap(), "sesame".into())
+}
+
+fn client(stand_in: &StandIn) -> Vaultwarden {
+    client_of(&settings(&stand_in.url()))
+}
+
+fn client_of(settings: &Settings) -> Vaultwarden {
+    client_with(settings, Arc::new(InMemory::default()), Duration::ZERO)
+}
+
+/// A client that keeps its session in `store`, and is started so long after [`START`].
+fn client_with(settings: &Settings, store: Arc<dyn SessionStore>, after: Duration) -> Vaultwarden {
+    Vaultwarden::new(settings, store, Clock::following_tokio(START + after)).unwrap()
+}
+
+/// A client that does not wait for long.
+fn impatient(stand_in: &StandIn) -> Vaultwarden {
+    client_of(&Settings {
+        timeout: Duration::from_millis(300),
+        slow_timeout: Duration::from_millis(300),
+        ..settings(&stand_in.url())
+    })
+}
+
+fn version(major: u32, minor: u32) -> StandIn {
+    StandIn::with(Setup {
+        version: (major, minor),
+        ..Setup::default()
+    })
+}
+
+async fn addresses(client: &Vaultwarden) -> Result<Vec<String>, Error> {
+    client
+        .accounts()
+        .map_ok(|account| account.email)
+        .try_collect()
+        .await
+}
+
+// -- the everyday -------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn an_invitation_creates_an_account_that_can_be_looked_up() {
+    let stand_in = StandIn::start();
+    let client = client(&stand_in);
+    let ann = address("Ann+vault@Example.org");
+
+    assert_eq!(client.account(&ann).await, Ok(None));
+    assert_eq!(client.invite(&ann).await, Ok(Outcome::Invited));
+    let account = client.account(&ann).await.unwrap().unwrap();
+
+    assert_eq!(stand_in.invited(), ["ann+vault@example.org"]);
+    assert_eq!(account.email, "ann+vault@example.org");
+    assert!(account.invited && account.enabled == Some(true) && !account.id.is_empty());
+}
+
+#[tokio::test]
+async fn an_existing_account_is_a_success() {
+    let stand_in = StandIn::start();
+    stand_in.preload(["ann@example.org"]);
+    let client = client(&stand_in);
+    assert_eq!(
+        client.invite(&address("ann@example.org")).await,
+        Ok(Outcome::HadAccount)
+    );
+    assert!(stand_in.mailed().is_empty());
+}
+
+#[tokio::test]
+async fn all_accounts_are_listed_with_those_who_are_disabled() {
+    let stand_in = StandIn::start();
+    stand_in.preload((0..3000).map(|n| format!("person-{n:04}@example.org")));
+    stand_in.disable("person-0007@example.org");
+    let accounts: Vec<Account> = client(&stand_in).accounts().try_collect().await.unwrap();
+
+    assert_eq!(accounts.len(), 3000);
+    let disabled: Vec<_> = accounts
+        .iter()
+        .filter(|a| a.enabled == Some(false))
+        .map(|a| &a.email)
+        .collect();
+    assert_eq!(disabled, ["person-0007@example.org"]);
+    assert!(accounts.iter().all(|account| !account.invited));
+}
+
+#[tokio::test]
+async fn being_alive_and_the_version_need_no_session() {
+    let stand_in = StandIn::start();
+    let client = client(&stand_in);
+    assert_eq!(client.alive().await, Ok(()));
+    assert_eq!(client.version().await, Ok(Some("1.37.0".into())));
+    assert_eq!(stand_in.logins(), 0);
+}
+
+#[tokio::test]
+async fn a_sub_path_is_part_of_every_call_with_or_without_a_slash_at_its_end() {
+    let stand_in = StandIn::with(Setup {
+        sub_path: "/vault".into(),
+        ..Setup::default()
+    });
+    for (url, who) in [
+        (stand_in.url(), "ann@example.org"),
+        (stand_in.url() + "/", "bob@example.org"),
+    ] {
+        let client = client_of(&settings(&url));
+        assert_eq!(client.alive().await, Ok(()));
+        assert_eq!(client.invite(&address(who)).await, Ok(Outcome::Invited));
+        assert_eq!(client.account(&address(who)).await.unwrap().unwrap().email, who);
+    }
+}
+
+#[tokio::test]
+async fn unusual_addresses_are_looked_up_as_they_are() {
+    let stand_in = StandIn::start();
+    let client = client(&stand_in);
+    for text in [
+        "jörg@exämple.org",
+        "a/b@example.org",
+        "50%@example.org",
+        "who?@example.org",
+        "#1@example.org",
+    ] {
+        let who = address(text);
+        assert_eq!(client.invite(&who).await, Ok(Outcome::Invited), "{text}");
+        assert_eq!(client.account(&who).await.unwrap().unwrap().email, text);
+    }
+}
+
+// -- the session --------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn one_login_serves_many_callers_at_once() {
+    let stand_in = StandIn::start();
+    let client = client(&stand_in);
+    let people: Vec<_> = (0..20)
+        .map(|n| address(&format!("person-{n}@example.org")))
+        .collect();
+    let outcomes = join_all(people.iter().map(|who| client.invite(who))).await;
+
+    assert!(
+        outcomes.iter().all(|outcome| *outcome == Ok(Outcome::Invited)),
+        "{outcomes:?}"
+    );
+    assert_eq!(stand_in.logins(), 1);
+    assert_eq!(stand_in.invited().into_iter().collect::<BTreeSet<_>>().len(), 20);
+}
+
+#[tokio::test]
+async fn one_failed_login_is_the_answer_to_all_who_waited_for_it() {
+    let stand_in = StandIn::start();
+    let client = client_of(&Settings {
+        admin_token: "wrong".into(),
+        ..settings(&stand_in.url())
+    });
+    let people: Vec<_> = (0..20)
+        .map(|n| address(&format!("person-{n}@example.org")))
+        .collect();
+    let outcomes = join_all(people.iter().map(|who| client.invite(who))).await;
+
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| matches!(outcome, Err(Error::WrongToken { .. }))),
+        "{outcomes:?}"
+    );
+    assert_eq!(stand_in.logins(), 1);
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_with_the_session_that_was_stored() {
+    let stand_in = StandIn::start();
+    let store = Arc::new(InMemory::default());
+    for n in 0..10 {
+        let client = client_with(&settings(&stand_in.url()), store.clone(), Duration::from_secs(n));
+        assert_eq!(client.account(&address("ann@example.org")).await, Ok(None));
+    }
+    assert_eq!(stand_in.logins(), 1);
+}
+
+#[tokio::test]
+async fn a_session_past_its_lifetime_is_not_sent() {
+    let stand_in = StandIn::start();
+    let store = Arc::new(InMemory::default());
+    let settings = settings(&stand_in.url());
+    let ann = address("ann@example.org");
+    client_with(&settings, store.clone(), Duration::ZERO)
+        .account(&ann)
+        .await
+        .unwrap();
+    let before = stand_in.calls().len();
+
+    client_with(&settings, store, Duration::from_secs(20 * 60 + 1))
+        .account(&ann)
+        .await
+        .unwrap();
+    assert_eq!(stand_in.calls()[before].cookie, None);
+    assert_eq!(stand_in.logins(), 2);
+}
+
+#[tokio::test]
+async fn a_session_that_vaultwarden_forgot_is_opened_again_and_the_call_repeated() {
+    let stand_in = StandIn::start();
+    let client = client(&stand_in);
+    client.invite(&address("ann@example.org")).await.unwrap();
+    stand_in.forget_sessions();
+    assert_eq!(
+        client.invite(&address("bob@example.org")).await,
+        Ok(Outcome::Invited)
+    );
+    assert_eq!(addresses(&client).await.unwrap().len(), 2);
+    assert_eq!(stand_in.logins(), 2);
+}
+
+#[tokio::test]
+async fn a_stored_session_is_never_sent_to_another_url() {
+    let [first, second] = [StandIn::start(), StandIn::start()];
+    let store = Arc::new(InMemory::default());
+    let ann = address("ann@example.org");
+    client_with(&settings(&first.url()), store.clone(), Duration::ZERO)
+        .account(&ann)
+        .await
+        .unwrap();
+    client_with(&settings(&second.url()), store, Duration::ZERO)
+        .account(&ann)
+        .await
+        .unwrap();
+
+    let known: BTreeSet<_> = first.calls().into_iter().filter_map(|call| call.cookie).collect();
+    assert!(!known.is_empty());
+    // Serial numbers are per stand-in, so that the very same session would be accepted: it must not be tried.
+    assert_eq!(second.calls()[0].cookie, None);
+    assert_eq!(second.logins(), 1);
+}
+
+#[tokio::test]
+async fn a_stored_note_that_is_garbage_costs_a_login_and_nothing_more() {
+    let stand_in = StandIn::start();
+    let store = Arc::new(InMemory::default());
+    store.save(b"\xff{".to_vec()).await;
+    let client = client_with(&settings(&stand_in.url()), store, Duration::ZERO);
+    assert_eq!(client.account(&address("ann@example.org")).await, Ok(None));
+}
+
+#[tokio::test]
+async fn logins_stay_within_the_limit_even_across_restarts() {
+    let stand_in = StandIn::start();
+    let store = Arc::new(InMemory::default());
+    let settings = settings(&stand_in.url());
+    let ann = address("ann@example.org");
+    for restart in 0..3 {
+        stand_in.forget_sessions();
+        client_with(&settings, store.clone(), Duration::from_secs(restart))
+            .account(&ann)
+            .await
+            .unwrap();
+    }
+    stand_in.forget_sessions();
+    let error = client_with(&settings, store.clone(), Duration::from_secs(3))
+        .account(&ann)
+        .await
+        .unwrap_err();
+    let Disposition::RetryAfter(wait) = error.disposition() else {
+        panic!("{error}");
+    };
+    assert!(
+        wait > Duration::from_secs(290) && wait <= Duration::from_secs(301),
+        "{wait:?}"
+    );
+    assert_eq!(stand_in.logins(), 3);
+
+    // When the wait is over it does try again. The stand-in's clock did not move, so it says no.
+    let later = client_with(&settings, store, wait + Duration::from_secs(3));
+    assert!(matches!(
+        later.account(&ann).await,
+        Err(Error::RateLimited { .. })
+    ));
+    assert_eq!(stand_in.logins(), 4);
+}
+
+#[tokio::test]
+async fn a_limiter_that_others_have_used_up_is_left_alone_for_five_minutes() {
+    let stand_in = StandIn::with(Setup {
+        limiter: Some((1, Duration::from_secs(300))),
+        ..Setup::default()
+    });
+    let ann = address("ann@example.org");
+    client(&stand_in).account(&ann).await.unwrap();
+    let client = client(&stand_in);
+    for _ in 0..5 {
+        let error = client.account(&ann).await.unwrap_err();
+        assert!(
+            matches!(error.disposition(), Disposition::RetryAfter(wait) if wait.as_secs() >= 299),
+            "{error}"
+        );
+    }
+    assert_eq!(stand_in.logins(), 2);
+}
+
+#[tokio::test]
+async fn a_wrong_token_is_tried_once_and_a_restart_may_try_a_better_one_at_once() {
+    let stand_in = StandIn::start();
+    let store = Arc::new(InMemory::default());
+    let ann = address("ann@example.org");
+    let wrong = Settings {
+        admin_token: "wrong".into(),
+        ..settings(&stand_in.url())
+    };
+    let client = client_with(&wrong, store.clone(), Duration::ZERO);
+    for _ in 0..5 {
+        let error = client.invite(&ann).await.unwrap_err();
+        assert!(matches!(error, Error::WrongToken { .. }), "{error}");
+        assert_eq!(error.disposition(), Disposition::Operator);
+        assert!(!error.to_string().contains("wrong"), "{error}");
+    }
+    assert_eq!(stand_in.logins(), 1);
+
+    let better = client_with(&settings(&stand_in.url()), store, Duration::from_secs(1));
+    assert_eq!(better.invite(&ann).await, Ok(Outcome::Invited));
+}
+
+#[tokio::test]
+async fn a_session_that_is_refused_right_after_the_login_is_the_operators_matter() {
+    let stand_in = StandIn::start();
+    stand_in.fail(On::Invite, None, FOREVER, Fault::SessionLost);
+    let error = client(&stand_in)
+        .invite(&address("ann@example.org"))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::SessionRefused { .. }), "{error}");
+    assert_eq!(stand_in.logins(), 1);
+}
+
+#[tokio::test]
+async fn without_an_admin_token_check_nobody_logs_in() {
+    let stand_in = StandIn::with(Setup {
+        open: true,
+        ..Setup::default()
+    });
+    let client = client(&stand_in);
+    assert_eq!(client.account(&address("ann@example.org")).await, Ok(None));
+    assert_eq!(
+        client.invite(&address("ann@example.org")).await,
+        Ok(Outcome::Invited)
+    );
+    assert_eq!(stand_in.logins(), 0);
+}
+
+#[test]
+fn a_token_that_cannot_be_right_is_refused_before_anything_is_sent() {
+    let problem = |token: &str| {
+        let settings = Settings {
+            admin_token: token.into(),
+            ..settings("http://127.0.0.1:1")
+        };
+        let created = Vaultwarden::new(&settings, Arc::new(InMemory::default()), Clock::system());
+        created.err().unwrap()
+    };
+    assert_eq!(problem(" \n"), Error::EmptyToken);
+    assert_eq!(
+        problem("$argon2id$v=19$m=65540,t=3,p=4$c2FsdA$aGFzaA\n"),
+        Error::HashedToken
+    );
+}
+
+#[tokio::test]
+async fn white_space_around_the_token_does_not_matter() {
+    let stand_in = StandIn::start();
+    let client = client_of(&Settings {
+        admin_token: " sesame\n".into(),
+        ..settings(&stand_in.url())
+    });
+    assert_eq!(client.account(&address("ann@example.org")).await, Ok(None));
+}
+
+// -- other versions -----------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn every_version_is_spoken_with() {
+    for minor in [19, 20, 22, 24, 25, 26, 27, 28, 30, 31, 32, 33, 37] {
+        let stand_in = version(1, minor);
+        stand_in.preload(["old@example.org"]);
+        let client = client(&stand_in);
+        let [ann, old] = [address("ann@example.org"), address("old@example.org")];
+        assert_eq!(client.invite(&ann).await, Ok(Outcome::Invited), "1.{minor}");
+        assert_eq!(client.invite(&old).await, Ok(Outcome::HadAccount), "1.{minor}");
+        assert!(client.account(&ann).await.unwrap().unwrap().invited, "1.{minor}");
+        assert!(!client.account(&old).await.unwrap().unwrap().invited, "1.{minor}");
+        assert_eq!(
+            client.account(&address("bob@example.org")).await,
+            Ok(None),
+            "1.{minor}"
+        );
+        assert_eq!(addresses(&client).await.unwrap().len(), 2, "1.{minor}");
+        assert_eq!(stand_in.logins(), 1, "1.{minor}");
+    }
+}
+
+#[tokio::test]
+async fn an_old_version_is_looked_up_before_anyone_has_logged_in() {
+    for minor in [19, 26, 27] {
+        let stand_in = version(1, minor);
+        stand_in.preload(["ann@example.org"]);
+        let client = client(&stand_in);
+        assert!(
+            client
+                .account(&address("ann@example.org"))
+                .await
+                .unwrap()
+                .is_some(),
+            "1.{minor}"
+        );
+        assert_eq!(stand_in.logins(), 1, "1.{minor}");
+    }
+}
+
+#[tokio::test]
+async fn an_old_version_that_forgot_the_session_is_recognised_by_its_404() {
+    let stand_in = version(1, 26);
+    let client = client(&stand_in);
+    client.invite(&address("ann@example.org")).await.unwrap();
+    stand_in.forget_sessions();
+    assert_eq!(
+        client.invite(&address("bob@example.org")).await,
+        Ok(Outcome::Invited)
+    );
+    assert_eq!(stand_in.logins(), 2);
+}
+
+#[tokio::test]
+async fn an_old_versions_redirect_without_a_session_means_a_wrong_token() {
+    let stand_in = version(1, 25);
+    let client = client_of(&Settings {
+        admin_token: "wrong".into(),
+        ..settings(&stand_in.url())
+    });
+    let error = client.invite(&address("ann@example.org")).await.unwrap_err();
+    assert!(matches!(error, Error::WrongToken { .. }), "{error}");
+}
+
+// -- refused invitations ------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_500_that_is_one_persons_fault_is_told_from_one_that_is_everybodys() {
+    let reject = |words: &str| Disposition::Reject(format!("Vaultwarden says: {words}"));
+    for (words, expected) in [
+        ("Address", reject("Address")),
+        (
+            "SMTP 5xx error: permanent error (550): no such user",
+            reject("SMTP 5xx error: permanent error (550): no such user"),
+        ),
+        (
+            "SMTP 4xx error: transient error (451): greylisted",
+            Disposition::Retry,
+        ),
+        (
+            "SMTP 5xx error: permanent error (535): no - Authentication credentials invalid",
+            Disposition::Outage,
+        ),
+        (
+            "SMTP error: Connection error: Connection refused (os error 111)",
+            Disposition::Outage,
+        ),
+        ("Error saving user", Disposition::Outage),
+    ] {
+        let stand_in = StandIn::start();
+        stand_in.fail(
+            On::Invite,
+            Some("ann@example.org"),
+            FOREVER,
+            Fault::Error(500, words),
+        );
+        let client = client(&stand_in);
+        let error = client.invite(&address("ann@example.org")).await.unwrap_err();
+        assert_eq!(error.disposition(), expected, "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+        // It was looked up first, and nobody else is affected.
+        assert_eq!(stand_in.count("GET /admin/users/by-mail/ann@example.org"), 1);
+        assert_eq!(
+            client.invite(&address("bob@example.org")).await,
+            Ok(Outcome::Invited)
+        );
+    }
+}
+
+#[tokio::test]
+async fn of_two_invitations_at_once_both_succeed_and_one_account_is_made() {
+    let stand_in = StandIn::start();
+    stand_in.fail(On::Invite, None, 2, Fault::Hold(Moment::Mailed));
+    let client = client(&stand_in);
+    let ann = address("ann@example.org");
+    let (one, other, held) = tokio::join!(client.invite(&ann), client.invite(&ann), async {
+        let held = stand_in.wait_until_held(2, SOON).await;
+        stand_in.release();
+        held
+    });
+    assert!(held);
+    let outcomes = BTreeSet::from([one.unwrap().as_str(), other.unwrap().as_str()]);
+    assert_eq!(outcomes, BTreeSet::from(["had-account", "invited"]));
+    assert_eq!(stand_in.invited(), ["ann@example.org"]);
+}
+
+// -- outages and unknown outcomes ---------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_vaultwarden_that_is_down_is_an_outage_and_is_used_again_once_it_is_up() {
+    let mut stand_in = StandIn::start();
+    let client = client(&stand_in);
+    client.invite(&address("ann@example.org")).await.unwrap();
+    stand_in.down();
+    // Uses up the connection that was open, of which nobody knows at once that it broke.
+    assert_eq!(
+        client.alive().await.unwrap_err().disposition(),
+        Disposition::Outage
+    );
+    let error = client.invite(&address("bob@example.org")).await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    assert!(error.to_string().contains("Connection refused"), "{error}");
+    assert_eq!(error.disposition(), Disposition::Outage);
+    assert_eq!(
+        client.alive().await.unwrap_err().disposition(),
+        Disposition::Outage
+    );
+
+    stand_in.up();
+    assert_eq!(
+        client.invite(&address("bob@example.org")).await,
+        Ok(Outcome::Invited)
+    );
+    assert_eq!(stand_in.logins(), 1);
+}
+
+#[tokio::test]
+async fn an_invitation_whose_connection_breaks_has_an_unknown_outcome() {
+    for (moment, exists) in [
+        (Moment::Arrived, false),
+        (Moment::Mailed, false),
+        (Moment::Saved, true),
+    ] {
+        let stand_in = StandIn::start();
+        let client = client(&stand_in);
+        let ann = address("ann@example.org");
+        stand_in.fail(On::Invite, None, 1, Fault::Drop(moment));
+        let error = client.invite(&ann).await.unwrap_err();
+        assert!(
+            matches!(error, Error::OutcomeUnknown { .. }),
+            "{moment:?}: {error}"
+        );
+        assert_eq!(error.disposition(), Disposition::Ambiguous);
+        assert_eq!(
+            client.account(&ann).await.unwrap().is_some(),
+            exists,
+            "{moment:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_invitation_that_takes_too_long_has_an_unknown_outcome_and_may_still_succeed() {
+    let stand_in = StandIn::start();
+    let client = impatient(&stand_in);
+    let ann = address("ann@example.org");
+    client.account(&ann).await.unwrap();
+    stand_in.fail(On::Invite, None, 1, Fault::Delay(Duration::from_secs(1)));
+    assert_eq!(
+        client.invite(&ann).await.unwrap_err().disposition(),
+        Disposition::Ambiguous
+    );
+}
+
+#[tokio::test]
+async fn a_look_up_that_takes_too_long_is_an_outage() {
+    let stand_in = StandIn::start();
+    let client = impatient(&stand_in);
+    stand_in.fail(On::ByMail, None, 1, Fault::Delay(Duration::from_secs(5)));
+    let error = client.account(&address("ann@example.org")).await.unwrap_err();
+    assert_eq!(error.disposition(), Disposition::Outage, "{error}");
+}
+
+#[tokio::test]
+async fn a_list_that_breaks_off_ends_with_an_error() {
+    let stand_in = StandIn::start();
+    stand_in.preload((0..500).map(|n| format!("person-{n}@example.org")));
+    let client = client(&stand_in);
+    stand_in.fail(On::List, None, 1, Fault::Truncate);
+    let error = addresses(&client).await.unwrap_err();
+    assert_eq!(error.disposition(), Disposition::Outage, "{error}");
+}
+
+#[tokio::test]
+async fn what_a_proxy_says_for_a_vaultwarden_that_is_gone_is_an_outage_or_unknown() {
+    for (status, expected) in [
+        (502, Disposition::Outage),
+        (503, Disposition::Outage),
+        (504, Disposition::Ambiguous),
+        (429, Disposition::RetryAfter(Duration::from_secs(300))),
+    ] {
+        let stand_in = StandIn::start();
+        stand_in.fail(On::Invite, None, FOREVER, Fault::Page(status));
+        let error = client(&stand_in)
+            .invite(&address("ann@example.org"))
+            .await
+            .unwrap_err();
+        assert_eq!(error.disposition(), expected, "{error}");
+    }
+}
+
+// -- something else than Vaultwarden ------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_foreign_login_page_is_recognised() {
+    let stand_in = StandIn::start();
+    stand_in.fail(On::All, None, FOREVER, Fault::Page(200));
+    let client = client(&stand_in);
+    let ann = address("ann@example.org");
+    for error in [
+        client.invite(&ann).await.unwrap_err(),
+        client.account(&ann).await.unwrap_err(),
+        addresses(&client).await.unwrap_err(),
+        client.alive().await.unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::Guarded { .. }), "{error}");
+        assert_eq!(error.disposition(), Disposition::Operator);
+    }
+    assert_eq!(stand_in.logins(), 0);
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed_and_its_target_is_named_without_its_secrets() {
+    let [stand_in, elsewhere] = [StandIn::start(), StandIn::start()];
+    let target: &'static str = Box::leak(format!("{}/login?state=abc", elsewhere.url()).into_boxed_str());
+    stand_in.fail(On::All, None, FOREVER, Fault::Redirect(target));
+    let error = client(&stand_in)
+        .invite(&address("ann@example.org"))
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("a redirect to {}/login;", elsewhere.url())),
+        "{error}"
+    );
+    assert_eq!(error.disposition(), Disposition::Operator);
+    assert!(elsewhere.calls().is_empty());
+}
+
+#[tokio::test]
+async fn a_login_that_is_redirected_elsewhere_is_no_wrong_token() {
+    let stand_in = StandIn::start();
+    stand_in.fail(
+        On::Login,
+        None,
+        1,
+        Fault::Redirect("https://sso.example.org/login"),
+    );
+    let error = client(&stand_in)
+        .invite(&address("ann@example.org"))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Guarded { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_url_without_the_sub_path_is_named_as_such() {
+    let stand_in = StandIn::with(Setup {
+        sub_path: "/vault".into(),
+        ..Setup::default()
+    });
+    let url = stand_in.url();
+    let client = client_of(&settings(url.strip_suffix("/vault").unwrap()));
+    for error in [
+        client.alive().await.unwrap_err(),
+        client.invite(&address("ann@example.org")).await.unwrap_err(),
+        client.account(&address("ann@example.org")).await.unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::WrongPath { .. }), "{error}");
+    }
+    assert_eq!(stand_in.logins(), 0);
+}
+
+#[tokio::test]
+async fn an_admin_page_that_is_switched_off_is_named_as_such() {
+    for minor in [24, 37] {
+        let stand_in = StandIn::with(Setup {
+            version: (1, minor),
+            token: None,
+            ..Setup::default()
+        });
+        let error = client(&stand_in)
+            .invite(&address("ann@example.org"))
+            .await
+            .unwrap_err();
+        assert!(matches!(error, Error::AdminDisabled { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_blocks_the_admin_api_is_named_as_such_without_a_login() {
+    for status in [403, 404] {
+        let stand_in = StandIn::start();
+        stand_in.fail(On::Invite, None, FOREVER, Fault::Page(status));
+        let error = client(&stand_in)
+            .invite(&address("ann@example.org"))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, Error::Blocked { status: s, .. } if s == status),
+            "{error}"
+        );
+        assert_eq!(stand_in.logins(), 0);
+    }
+}
+
+#[tokio::test]
+async fn credentials_in_the_url_are_not_shown() {
+    let mut stand_in = StandIn::start();
+    stand_in.down();
+    let url = stand_in.url().replace("http://", "http://proxy:hush@");
+    let error = client_of(&settings(&url)).alive().await.unwrap_err().to_string();
+    assert!(
+        error.contains("http://127.0.0.1:") && !error.contains("hush"),
+        "{error}"
+    );
+}
+
+// -- TLS ----------------------------------------------------------------------------------------------------------
+
+/// Terminates TLS in front of a stand-in; the port.
+async fn behind_tls(stand_in: &StandIn, tasks: &mut JoinSet<()>) -> u16 {
+    let backend = stand_in.url().replace("http://", "");
+    let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tasks.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            if let Ok(mut stream) = tls::acceptor().accept(stream).await {
+                let mut backend = TcpStream::connect(&backend).await.unwrap();
+                // Ends with an error when the client goes away without saying goodbye.
+                let _ = tokio::io::copy_bidirectional(&mut stream, &mut backend).await;
+            }
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_vaultwarden_whose_ca_is_named_is_trusted_and_any_other_is_the_operators_matter() {
+    let stand_in = StandIn::start();
+    let mut tasks = JoinSet::new();
+    let port = behind_tls(&stand_in, &mut tasks).await;
+    let ca = tls::file(tls::CERTIFICATE.as_bytes());
+    let mut settings = settings(&format!("https://localhost:{port}"));
+    settings.tls = TlsOptions {
+        ca_file: Some(ca.path().into()),
+        verify: true,
+    };
+    assert_eq!(client_of(&settings).alive().await, Ok(()));
+
+    // The same certificate under a name that is not in it.
+    settings.url.set_host(Some("127.0.0.2")).unwrap();
+    let error = client_of(&settings).alive().await.unwrap_err();
+    assert!(matches!(error, Error::Untrusted { .. }), "{error}");
+    assert_eq!(error.disposition(), Disposition::Operator);
+}
+
+#[tokio::test]
+async fn a_port_that_speaks_no_tls_is_the_operators_matter() {
+    let stand_in = StandIn::start();
+    let mut settings = settings(&stand_in.url().replace("http://", "https://"));
+    settings.tls.verify = false;
+    let error = client_of(&settings).alive().await.unwrap_err();
+    assert!(matches!(error, Error::Untrusted { .. }), "{error}");
+}

@@ -1,0 +1,42 @@
+//! Between Rust's values and SQLite's.
+//!
+//! A whole batch goes into a statement as one JSON array, which the statement unfolds with `json_each`: one round
+//! trip and one prepared statement, however long the batch is. Entry ids travel as UUID text, which
+//! `unhex(.., '-')` reads.
+
+use serde::Serialize;
+
+use crate::model::{EmailAddress, EntryId, Member, Standing};
+
+/// A JSON array of the rows given.
+pub(super) fn json<T: Serialize>(rows: impl Iterator<Item = T>) -> sqlx::Result<String> {
+    serde_json::to_string(&rows.collect::<Vec<_>>()).map_err(|e| sqlx::Error::Encode(e.into()))
+}
+
+/// The columns `id, entry_id, dn, address, standing, reason` of `member`.
+pub(super) type MemberRow = (i64, Vec<u8>, String, Option<String>, String, Option<String>);
+
+/// Reads one row of `member`.
+pub(super) fn member((row, id, dn, address, standing, reason): MemberRow) -> sqlx::Result<Member> {
+    Ok(Member {
+        row,
+        id: EntryId::from_slice(&id)
+            .ok_or_else(|| sqlx::Error::Decode("an entry id is not 16 bytes".into()))?,
+        dn,
+        address: address.map(EmailAddress::stored),
+        standing: match (standing.as_str(), reason) {
+            ("left", _) => Standing::Left,
+            (_, Some(reason)) => Standing::WithoutAddress(reason),
+            (_, None) => Standing::Member,
+        },
+    })
+}
+
+/// The columns `standing, reason`.
+pub(super) fn standing(standing: &Standing) -> (&'static str, Option<&str>) {
+    match standing {
+        Standing::Member => ("member", None),
+        Standing::WithoutAddress(reason) => ("without-address", Some(reason)),
+        Standing::Left => ("left", None),
+    }
+}

@@ -1,0 +1,324 @@
+//! The one place that sees everything.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use futures::future::{BoxFuture, FutureExt, join_all};
+use tokio::sync::Notify;
+
+use super::signals::{Signals, Wishes};
+use super::supervisor::{RESTART, Supervisor};
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::directory::{self, LdapDirectory};
+use crate::invite::{self, Until, Worker};
+use crate::ledger::{Ledger, Sqlite};
+use crate::listener::Listener;
+use crate::membership::Policy;
+use crate::model::TaskState;
+use crate::observe::log::{self, LogHandle};
+use crate::observe::{GRACE, Observer, http};
+use crate::panics;
+use crate::retry::Retry;
+use crate::tls::TlsOptions;
+use crate::vaultwarden::{self, SessionStore, Vaultwarden};
+
+/// The waits between two sessions with a directory.
+const RECONNECT: Retry = Retry {
+    first: Duration::from_millis(500),
+    ceiling: Duration::from_secs(60),
+    floor: Duration::from_millis(50),
+};
+/// What is under way gets this long after SIGTERM: below the 90 s after which systemd kills.
+const STOP_GRACE: Duration = Duration::from_secs(60);
+/// Bytes that one message of a directory may have.
+const MAX_MESSAGE_SIZE: usize = 16 * 1024 * 1024;
+/// Where the session with Vaultwarden is kept in the ledger.
+const SESSION_NOTE: &str = "vaultwarden-session";
+
+const STOPPED: &str = "stopped before everything was done; the next run goes on from here";
+
+/// What a `sync` did, and what it leaves.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SyncSummary {
+    /// People invited by this run.
+    pub invited: u64,
+    /// People found to have an account by this run.
+    pub had_account: u64,
+    /// Invitations still to be delivered.
+    pub queued: u64,
+    /// Invitations held by `limits.invites_per_listing`.
+    pub held: u64,
+    /// Invitations in quarantine.
+    pub quarantined: u64,
+}
+
+/// Runs the service until it is told to stop by SIGTERM or SIGINT. `reload` reads the configuration again, on
+/// SIGHUP; its log level is applied at once.
+///
+/// # Errors
+/// What keeps the service from starting; once it runs it outlives everything outside it.
+pub async fn run(config: Config, reload: impl Fn() -> anyhow::Result<Config>) -> anyhow::Result<()> {
+    let log = start_log(&config)?;
+    let mut signals = Signals::take().context("signals cannot be handled")?;
+    let wishes = Wishes::default();
+    let parts = Parts::assemble(&config).await?;
+    let mut supervisor = Supervisor::new(RESTART, rand::random, wishes.stop.clone());
+    if let Some(address) = config.http.listen {
+        let mut taken = Some(http::bind(address).await?);
+        tracing::info!(%address, "answering /livez, /readyz and /metrics");
+        let (observer, ledger, stop) = (parts.observer.clone(), parts.ledger.clone(), wishes.stop.clone());
+        supervisor.keep("http", move || {
+            let (taken, observer, ledger, stop) =
+                (taken.take(), observer.clone(), ledger.clone(), stop.clone());
+            async move {
+                let listener = match taken {
+                    Some(listener) => listener,
+                    None => http::bind(address).await?,
+                };
+                Ok(http::serve(listener, observer, ledger, stop).await?)
+            }
+        });
+    }
+    for listener in parts.listeners {
+        let (name, listener, stop) = (
+            format!("listener {}", listener.name),
+            Arc::new(listener),
+            wishes.stop.clone(),
+        );
+        supervisor.keep(name, move || {
+            let (listener, stop) = (listener.clone(), stop.clone());
+            async move { Ok(listener.run(&stop).await?) }
+        });
+    }
+    let (worker, stop, at_once) = (
+        Arc::new(parts.worker),
+        wishes.stop.clone(),
+        wishes.at_once.clone(),
+    );
+    supervisor.keep("invite worker", move || {
+        let (worker, stop, at_once) = (worker.clone(), stop.clone(), at_once.clone());
+        async move { Ok(worker.run(Until::Stopped, &stop, &at_once).await.map(drop)?) }
+    });
+    let reloads = async {
+        loop {
+            wishes.reload.notified().await;
+            let level = reload().and_then(|config| {
+                let level = config.log.level.as_str();
+                log.set_level(level)?;
+                Ok(level)
+            });
+            match level {
+                Ok(level) => tracing::info!(
+                    level,
+                    "the log level was read again; other keys take effect after a restart"
+                ),
+                Err(error) => tracing::error!("the configuration stays as it was: {error:#}"),
+            }
+        }
+    };
+    let finished = supervisor.finish(STOP_GRACE, &wishes.at_once);
+    tokio::pin!(finished);
+    let cut_off = tokio::select! {
+        cut_off = &mut finished => cut_off,
+        () = async { tokio::join!(signals.relay(&wishes), reloads); } => finished.await,
+    };
+    if !cut_off.is_empty() {
+        tracing::warn!(
+            parts = cut_off.join(", "),
+            "stopped before these had finished; nothing is lost"
+        );
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Lists every directory once, delivers everything that is due, and ends.
+///
+/// # Errors
+/// A directory could not be listed completely, after everything that was found has been delivered.
+pub async fn sync(config: Config) -> anyhow::Result<SyncSummary> {
+    start_log(&config)?;
+    let mut signals = Signals::take().context("signals cannot be handled")?;
+    let wishes = Wishes::default();
+    let parts = Parts::assemble(&config).await?;
+    let work = async {
+        let listings = tokio::select! {
+            listings = join_all(parts.listeners.iter().map(Listener::list_once)) => listings,
+            () = wishes.stop.cancelled() => bail!("{STOPPED}"),
+        };
+        let tally = parts
+            .worker
+            .run(Until::Drained, &wishes.stop, &wishes.at_once)
+            .await?;
+        let names = parts.listeners.iter().map(|listener| &listener.name);
+        let failures: Vec<String> = names
+            .zip(listings)
+            .filter_map(|(name, listing)| {
+                listing
+                    .err()
+                    .map(|trouble| format!("directory {name}: {trouble}"))
+            })
+            .collect();
+        if !failures.is_empty() {
+            bail!("{}", failures.join("\n"));
+        }
+        let report = parts.ledger.report().await?;
+        let count = |state: TaskState| {
+            report
+                .tasks
+                .iter()
+                .find(|(name, _)| *name == state.as_str())
+                .map_or(0, |(_, count)| *count)
+        };
+        Ok(SyncSummary {
+            invited: tally.invited,
+            had_account: tally.had_account,
+            queued: count(TaskState::Queued),
+            held: count(TaskState::Held),
+            quarantined: count(TaskState::Quarantined),
+        })
+    };
+    tokio::select! {
+        summary = work => summary,
+        () = signals.relay(&wishes) => bail!("{STOPPED}"),
+    }
+}
+
+fn start_log(config: &Config) -> anyhow::Result<LogHandle> {
+    let format = match config.log.format {
+        config::Format::Text => log::Format::Text,
+        config::Format::Json => log::Format::Json,
+    };
+    let log = log::init(format, config.log.level.as_str())?;
+    panics::report();
+    Ok(log)
+}
+
+/// Everything, wired and not yet running.
+struct Parts {
+    ledger: Arc<dyn Ledger>,
+    observer: Observer,
+    listeners: Vec<Listener>,
+    worker: Worker,
+}
+
+impl Parts {
+    async fn assemble(config: &Config) -> anyhow::Result<Self> {
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), state = %config.state.display(), "ldap-usher starts");
+        let ledger: Arc<dyn Ledger> = Arc::new(Sqlite::open(&config.state).await?);
+        let clock = Clock::system();
+        let observer = Observer::new(
+            config.directories.iter().map(|directory| directory.name.clone()),
+            GRACE,
+        );
+        let wake = Arc::new(Notify::new());
+        let hold_above = config.limits.invites_per_listing;
+        let listeners = config
+            .directories
+            .iter()
+            .map(|directory| {
+                let settings = directory_settings(directory)?;
+                Ok(Listener {
+                    name: directory.name.clone(),
+                    fingerprint: settings.fingerprint(),
+                    directory: Arc::new(LdapDirectory::new(settings)),
+                    ledger: ledger.clone(),
+                    observer: observer.clone(),
+                    clock: clock.clone(),
+                    wake: wake.clone(),
+                    policy: Policy {
+                        mail_attributes: directory.mail_attributes.clone(),
+                        invite_changed_address: config.invite.on_address_change
+                            == config::OnAddressChange::Invite,
+                    },
+                    hold_above,
+                    audit_interval: directory.audit_interval,
+                    retry: RECONNECT,
+                })
+            })
+            .collect::<anyhow::Result<_>>()?;
+        let settings = vaultwarden::Settings {
+            tls: tls_options(&config.vaultwarden.tls),
+            ..vaultwarden::Settings::new(
+                config.vaultwarden.url.clone(),
+                config.vaultwarden.admin_token.clone(),
+            )
+        };
+        let sessions = Arc::new(LedgerNote(ledger.clone()));
+        let worker = Worker {
+            ledger: ledger.clone(),
+            vaultwarden: Arc::new(Vaultwarden::new(&settings, sessions, clock.clone())?),
+            observer: observer.clone(),
+            clock,
+            wake,
+            settings: invite::Settings {
+                concurrency: usize::try_from(config.invite.concurrency.get()).unwrap_or(usize::MAX),
+                per_minute: config.invite.per_minute.map(Into::into),
+                hold_above,
+                grace: STOP_GRACE,
+            },
+        };
+        Ok(Self {
+            ledger,
+            observer,
+            listeners,
+            worker,
+        })
+    }
+}
+
+fn directory_settings(directory: &config::Directory) -> anyhow::Result<directory::Settings> {
+    let tls = tls_options(&directory.tls)
+        .client_config()
+        .with_context(|| format!("directory {}", directory.name))?;
+    Ok(directory::Settings {
+        name: directory.name.clone(),
+        servers: directory.servers.clone(),
+        starttls: directory.starttls,
+        tls: Arc::new(tls),
+        bind: directory.bind.clone(),
+        base: directory.base_dn.clone(),
+        filter: directory.filter.clone(),
+        mail_attributes: directory.mail_attributes.clone(),
+        stream: directory.stream,
+        poll_interval: directory.poll_interval,
+        page_size: directory.page_size.get(),
+        max_message_size: MAX_MESSAGE_SIZE,
+    })
+}
+
+fn tls_options(tls: &config::Tls) -> TlsOptions {
+    TlsOptions {
+        ca_file: tls.ca_file.clone(),
+        verify: tls.verify,
+    }
+}
+
+/// The ledger as the place where the client of Vaultwarden keeps its session.
+struct LedgerNote(Arc<dyn Ledger>);
+
+impl SessionStore for LedgerNote {
+    fn load(&self) -> BoxFuture<'_, Option<Vec<u8>>> {
+        async {
+            self.0.recall(SESSION_NOTE).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "the session with Vaultwarden cannot be read back");
+                None
+            })
+        }
+        .boxed()
+    }
+
+    fn save(&self, note: Vec<u8>) -> BoxFuture<'_, ()> {
+        async move {
+            if let Err(error) = self.0.remember(SESSION_NOTE, &note).await {
+                tracing::warn!(%error, "the session with Vaultwarden cannot be kept");
+            }
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,146 @@
+//! Whom we trust: the system's roots, a CA file, or everyone.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+
+use ldap_usher::tls::{TlsError, TlsOptions};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tempfile::NamedTempFile;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+/// A certificate for localhost and 127.0.0.1 that signs itself, valid until 2120.
+pub const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----
+MIIBbzCCARagAwIBAgIBATAKBggqhkjOPQQDAjAaMRgwFgYDVQQDDA9sZGFwLXVz
+aGVyIHRlc3QwIBcNMjAwMTAxMDAwMDAwWhgPMjEyMDAxMDEwMDAwMDBaMBoxGDAW
+BgNVBAMMD2xkYXAtdXNoZXIgdGVzdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IA
+BD7XAaWQe4/R93SLZdH4zg9zSxgVd/Bq1hewjbHDjptoeHpNbumdvqOkVAxsmWA2
+8i2MK8DviHi71spD1Hd8frKjSzBJMAwGA1UdEwEB/wQCMAAwGgYDVR0RBBMwEYIJ
+bG9jYWxob3N0hwR/AAABMB0GA1UdDgQWBBSJeBZ2ei0ph7z66HO+HdVT16+J0zAK
+BggqhkjOPQQDAgNHADBEAiBVYbt3Ak4PHWlX1TODa/CqW4c7HToFrR1X/+ULK0dr
+IAIgTWhfecjO30kzhhpzwHm4v78vE+9m9MDXI1Fly7KTK+I=
+-----END CERTIFICATE-----
+";
+const KEY: &str = "-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgQqzQYeWPRew2vTiz
+gLt4yHLkN/y7eiLgpPbUqmBNlcihRANCAAQ+1wGlkHuP0fd0i2XR+M4Pc0sYFXfw
+atYXsI2xw46baHh6TW7pnb6jpFQMbJlgNvItjCvA74h4u9bKQ9R3fH6y
+-----END PRIVATE KEY-----
+";
+
+/// What a server needs that shows [`CERTIFICATE`].
+pub fn acceptor() -> TlsAcceptor {
+    let certificate = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(KEY.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    TlsAcceptor::from(Arc::new(config))
+}
+
+pub fn file(bytes: &[u8]) -> NamedTempFile {
+    let file = NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), bytes).unwrap();
+    file
+}
+
+fn trusting(path: &Path) -> TlsOptions {
+    TlsOptions {
+        ca_file: Some(path.into()),
+        verify: true,
+    }
+}
+
+/// Shakes hands with a server that shows [`CERTIFICATE`].
+async fn connect(options: &TlsOptions, name: &'static str) -> std::io::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let mut server = JoinSet::new();
+    server.spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        acceptor().accept(stream).await.is_ok()
+    });
+    let connector = TlsConnector::from(Arc::new(options.client_config().unwrap()));
+    let stream = TcpStream::connect(address).await?;
+    connector
+        .connect(ServerName::try_from(name).unwrap(), stream)
+        .await
+        .map(drop)
+}
+
+#[tokio::test]
+async fn a_ca_file_in_pem_is_trusted_beside_the_system() {
+    let ca = file(CERTIFICATE.as_bytes());
+    connect(&trusting(ca.path()), "localhost").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_ca_file_in_der_is_trusted_as_well() {
+    let der = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap();
+    let ca = file(&der);
+    connect(&trusting(ca.path()), "localhost").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_bundle_may_hold_keys_and_comments_beside_certificates() {
+    let ca = file(format!("# our CA\n{KEY}{CERTIFICATE}{CERTIFICATE}").as_bytes());
+    connect(&trusting(ca.path()), "localhost").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_trusted_certificate_for_another_name_is_refused() {
+    let ca = file(CERTIFICATE.as_bytes());
+    let error = connect(&trusting(ca.path()), "vault.example.org")
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
+}
+
+#[tokio::test]
+async fn without_verification_anyone_is_believed() {
+    let options = TlsOptions {
+        ca_file: None,
+        verify: false,
+    };
+    connect(&options, "vault.example.org").await.unwrap();
+}
+
+#[test]
+fn a_ca_file_that_cannot_be_used_is_named_with_what_to_do() {
+    let problem = |bytes: &[u8]| {
+        let ca = file(bytes);
+        let error = trusting(ca.path()).client_config().unwrap_err();
+        assert!(error.to_string().contains(ca.path().to_str().unwrap()), "{error}");
+        error
+    };
+    let missing = trusting(Path::new("/nowhere/ca.pem"))
+        .client_config()
+        .unwrap_err();
+    assert_eq!(
+        missing.to_string(),
+        "the CA file /nowhere/ca.pem cannot be read: No such file or directory (os error 2); \
+         check the path and its permissions"
+    );
+    assert!(matches!(problem(KEY.as_bytes()), TlsError::NoCertificate { .. }));
+    assert!(matches!(
+        problem(b"-----BEGIN CERTIFICATE-----\nMIIB"),
+        TlsError::Invalid { .. }
+    ));
+    assert!(matches!(problem(b"not a certificate"), TlsError::Invalid { .. }));
+    assert!(matches!(problem(b""), TlsError::Invalid { .. }));
+}
+
+#[test]
+fn installing_the_provider_twice_is_harmless() {
+    ldap_usher::tls::install();
+    ldap_usher::tls::install();
+    assert!(rustls::crypto::CryptoProvider::get_default().is_some());
+}
