@@ -1,6 +1,6 @@
 //! What the administrator told us: one TOML file, found, read, and checked as a whole.
 //!
-//! `config/default.toml` is the reference of all keys. [`load`] gives a [`Config`], in which nothing is missing and
+//! `config/default.toml` is the reference of all keys. [`load()`] gives a [`Config`], in which nothing is missing and
 //! secrets are at hand, or every problem of the file together.
 
 mod check;
