@@ -64,6 +64,9 @@ impl Vaultwarden {
                 if refusal::has_account(message) || matches!(self.find(address).await, Ok(Some(_))) {
                     return Ok(Outcome::HadAccount);
                 }
+                if message.is_empty() && status == 400 {
+                    return Err(answer.unexpected("status 400 to an invitation"));
+                }
                 Err(refusal::classify(
                     self.session.client().url(),
                     address,

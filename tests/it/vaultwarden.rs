@@ -299,7 +299,7 @@ async fn logins_stay_within_the_limit_even_across_restarts() {
     assert_eq!(stand_in.logins(), 3);
 
     // When the wait is over it does try again. The stand-in's clock did not move, so it says no.
-    let later = client_with(&settings, store, wait + Duration::from_secs(3));
+    let later = client_with(&settings, store, wait + Duration::from_secs(5));
     assert!(matches!(
         later.account(&ann).await,
         Err(Error::RateLimited { .. })
