@@ -170,10 +170,7 @@ impl Session {
             401 => Err(self.wrong_token()),
             303 if answer.location().is_some_and(is_admin_page) => Err(self.wrong_token()),
             404 => Err(answer.blocked()),
-            status => {
-                let answer = answer.checked()?;
-                Err(answer.unexpected(format!("status {status} to a login")))
-            }
+            _ => Err(answer.checked()?.strange_status("a login")),
         }
     }
 

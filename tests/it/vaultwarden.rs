@@ -607,6 +607,19 @@ async fn a_look_up_that_takes_too_long_is_an_outage() {
 }
 
 #[tokio::test]
+async fn a_500_to_anything_but_an_invitation_is_an_outage() {
+    for on in [On::Login, On::ByMail] {
+        let stand_in = StandIn::start();
+        stand_in.fail(on, None, 1, Fault::Error(500, "Error loading users"));
+        let error = client(&stand_in)
+            .account(&address("ann@example.org"))
+            .await
+            .unwrap_err();
+        assert_eq!(error.disposition(), Disposition::Outage, "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_list_that_breaks_off_ends_with_an_error() {
     let stand_in = StandIn::start();
     stand_in.preload((0..500).map(|n| format!("person-{n}@example.org")));
