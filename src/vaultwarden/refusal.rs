@@ -52,8 +52,13 @@ pub(super) fn classify(url: &str, address: &EmailAddress, status: u16, message: 
 }
 
 fn trouble(message: &str) -> Trouble {
-    // "Address" is all that is left of the mail library's opinion of an address.
-    if message == "Address" || message.contains("is not a valid email address") {
+    // "Address" is all that is left of the mail library's opinion of an address; the others are Vaultwarden's own.
+    let address = [
+        "is not a valid email address",
+        "Invalid email address",
+        "Can't convert email domain",
+    ];
+    if message == "Address" || address.iter().any(|words| message.contains(words)) {
         return Trouble::Permanent;
     }
     // Addresses beyond ASCII need RFC 6531 on the mail server, which nobody but its operator can change.
@@ -69,10 +74,10 @@ fn trouble(message: &str) -> Trouble {
     }
     if message.starts_with("SMTP 5xx") {
         return match reply_code(message) {
-            // RFC 5321, 4.2.3: no such mailbox, not local, name not allowed.
-            Some(550 | 551 | 553) => Trouble::Permanent,
-            // A full mailbox, and the catch-all for which servers use 554.
-            Some(552 | 554) => Trouble::Passing,
+            // RFC 5321, 4.2.3: no such mailbox, not local, name not allowed. RFC 7504: the domain takes no mail.
+            Some(550 | 551 | 553 | 556) => Trouble::Permanent,
+            // A full mailbox, the catch-all for which servers use 554, and versions that do not name the code.
+            Some(552 | 554) | None => Trouble::Passing,
             _ => Trouble::Mail,
         };
     }
@@ -116,6 +121,11 @@ mod tests {
                 "SMTP client error: Envelope contains non-ascii chars but server does not support SMTPUTF8",
                 Trouble::Permanent,
             ),
+            ("Invalid email address (no @)", Trouble::Permanent),
+            (
+                "SMTP 5xx error: lettre::transport::smtp::Error { kind: Permanent(Code { .. }) }",
+                Trouble::Passing,
+            ),
             (
                 "SMTP 4xx error: transient error (451): greylisted",
                 Trouble::Passing,
@@ -140,6 +150,7 @@ mod tests {
                 Trouble::Mail,
             ),
             ("Sendmail error: not found", Trouble::Mail),
+            ("SMTP IO error: timed out", Trouble::Mail),
             ("Error saving user", Trouble::Server),
             ("", Trouble::Server),
         ] {
