@@ -259,7 +259,6 @@ impl Parts {
                 concurrency: usize::try_from(config.invite.concurrency.get()).unwrap_or(usize::MAX),
                 per_minute: config.invite.per_minute.map(Into::into),
                 hold_above,
-                grace: STOP_GRACE,
             },
         };
         Ok(Self {
