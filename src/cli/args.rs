@@ -8,8 +8,14 @@ use super::exit;
 #[derive(Debug, clap::Parser)]
 #[command(name = "ldap-usher", version, after_help = exit::help(), disable_help_subcommand = true)]
 pub struct Args {
-    /// The configuration; else ./config.toml, else /etc/ldap-usher/config.toml
-    #[arg(long, value_name = "PATH", env = "CONFIG_PATH", global = true)]
+    /// The configuration; else $CONFIG_PATH, ./config.toml or /etc/ldap-usher/config.toml
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "CONFIG_PATH",
+        hide_env = true,
+        global = true
+    )]
     pub(super) config: Option<PathBuf>,
     #[command(subcommand)]
     pub(super) command: Command,

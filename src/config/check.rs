@@ -10,8 +10,9 @@ use url::{Host, Url};
 use super::problem::{KeyPath, Problems};
 use super::schema::{DirectoryTable, File, VaultwardenTable};
 use super::words::{Sasl, Stream};
-use super::{Config, Directory, Tls, Vaultwarden, secret};
+use super::{Config, Directory, Vaultwarden, secret};
 use crate::directory::{Bind, Server, StreamChoice, check_filter};
+use crate::tls::TlsOptions;
 
 /// Checks the whole file, and resolves its secrets in place. `public` says whether everyone can read it.
 pub(super) fn check(file: &mut File, public: bool, problems: &mut Problems<'_>) -> Option<Config> {
@@ -380,9 +381,12 @@ fn mail_attributes(attributes: &[String], at: &KeyPath, problems: &mut Problems<
     }
 }
 
-fn tls(ca_file: Option<PathBuf>, verify: bool, at: &KeyPath, problems: &mut Problems<'_>) -> Tls {
-    if let Some(Err(cause)) = ca_file.as_ref().map(std::fs::File::open) {
-        problems.error(&at.key("ca_file"), format!("cannot be read: {cause}"));
+fn tls(ca_file: Option<PathBuf>, verify: bool, at: &KeyPath, problems: &mut Problems<'_>) -> TlsOptions {
+    let options = TlsOptions { ca_file, verify };
+    if options.ca_file.is_some()
+        && let Err(problem) = options.client_config()
+    {
+        problems.error(&at.key("ca_file"), problem.to_string());
     }
     if !verify {
         problems.warning(
@@ -390,7 +394,7 @@ fn tls(ca_file: Option<PathBuf>, verify: bool, at: &KeyPath, problems: &mut Prob
             "certificates are not checked, so anyone on the way can read and change everything; name the authority by `ca_file`",
         );
     }
-    Tls { ca_file, verify }
+    options
 }
 
 /// A secret in a file that everyone can read is none.

@@ -99,3 +99,91 @@ fn remove(table: &mut DeTable<'_>, path: &[Step]) -> bool {
     };
     removed_below || table.remove(key.as_str()).is_some()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use secrecy::ExposeSecret;
+
+    use super::*;
+    use crate::directory::{Bind, Server, StreamChoice};
+
+    const SMALL: &str = r#"
+[vaultwarden]
+url = "https://vault.example.org/sub/"
+admin_token = "token\n"
+[[directory]]
+url = "ldap://[::1]"
+base_dn = "dc=example,dc=org"
+"#;
+
+    fn parsed(text: &str) -> Config {
+        parse(Path::new("config.toml"), text).unwrap().config
+    }
+
+    #[test]
+    fn what_is_not_written_has_its_default() {
+        let config = parsed(SMALL);
+        let [directory] = config.directories.as_slice() else {
+            panic!("{config:?}")
+        };
+        assert_eq!(
+            directory.servers,
+            [Server::Tcp {
+                host: "::1".into(),
+                port: 389,
+                tls: false
+            }]
+        );
+        assert!(matches!(directory.bind, Bind::Anonymous));
+        assert_eq!(directory.stream, StreamChoice::Auto);
+        assert_eq!(directory.audit_interval, Duration::from_secs(6 * 60 * 60));
+        assert_eq!(config.vaultwarden.url.path(), "/sub/");
+        assert_eq!(config.vaultwarden.admin_token.expose_secret(), "token\n");
+        assert_eq!(config.limits.invites_per_listing, Some(500));
+        assert_eq!(config.http.listen.map(|address| address.port()), Some(9464));
+    }
+
+    #[test]
+    fn limits_and_endpoints_can_be_switched_off() {
+        let off = |listen| {
+            parsed(&format!(
+                "{SMALL}[limits]\ninvites_per_listing = \"unlimited\"\n[http]\nlisten = {listen:?}\n"
+            ))
+        };
+        for config in [off("off"), off("")] {
+            assert_eq!(
+                (config.limits.invites_per_listing, config.http.listen),
+                (None, None)
+            );
+        }
+        let config = parsed(&format!("{SMALL}[limits]\ninvites_per_listing = 0\n"));
+        assert_eq!(config.limits.invites_per_listing, Some(0));
+    }
+
+    #[test]
+    fn one_newline_at_the_end_of_a_secret_file_does_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("token");
+        let toml = SMALL.replace(
+            "admin_token = \"token\\n\"",
+            &format!("admin_token_file = {file:?}"),
+        );
+        for (content, secret) in [("a b", "a b"), (" a\n", " a"), ("a\r\n", "a"), ("a\n\n", "a\n")] {
+            fs::write(&file, content).unwrap();
+            assert_eq!(
+                parsed(&toml).vaultwarden.admin_token.expose_secret(),
+                secret,
+                "{content:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_configuration_that_is_printed_for_debugging_shows_no_secret() {
+        let with_password = format!("{SMALL}bind_dn = \"cn=x\"\nbind_password = \"hidden\"\n");
+        let shown = format!("{:?}", parsed(&with_password.replace("token\\n", "hidden")));
+        assert!(shown.contains("cn=x") && !shown.contains("hidden"), "{shown}");
+    }
+}

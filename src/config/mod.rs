@@ -1,6 +1,6 @@
 //! What the administrator told us: one TOML file, found, read, and checked as a whole.
 //!
-//! `config/default.toml` is the reference of all keys. [`load`] gives a [`Config`], in which nothing is missing and
+//! `config/default.toml` is the reference of all keys. [`load()`] gives a [`Config`], in which nothing is missing and
 //! secrets are at hand, or every problem of the file together.
 
 mod check;
@@ -25,6 +25,7 @@ pub use schema::{Http, Invite, Limits, Log};
 pub use words::{Format, Level, OnAddressChange};
 
 use crate::directory::{Bind, Server, StreamChoice};
+use crate::tls::TlsOptions;
 
 /// A configuration that can be used.
 #[derive(Debug, Clone)]
@@ -55,16 +56,7 @@ pub struct Vaultwarden {
     /// `ADMIN_TOKEN` in plain text.
     pub admin_token: SecretString,
     /// Whom to trust.
-    pub tls: Tls,
-}
-
-/// Whom to trust as the other end of a TLS connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
-    /// Authorities (PEM or DER) beside those of the system.
-    pub ca_file: Option<PathBuf>,
-    /// Whether certificates are checked at all.
-    pub verify: bool,
+    pub tls: TlsOptions,
 }
 
 /// One directory.
@@ -78,7 +70,7 @@ pub struct Directory {
     /// server is `ldap://`.
     pub starttls: bool,
     /// Whom to trust.
-    pub tls: Tls,
+    pub tls: TlsOptions,
     /// As whom to ask; neither name nor password is empty, and EXTERNAL comes with `ldapi://` only.
     pub bind: Bind,
     /// The DN at and below which people are looked for.

@@ -191,14 +191,22 @@ fn render(file: &str, problems: &[Problem]) -> Vec<String> {
 /// What the parser of TOML found, as lines of a [`ConfigError::Invalid`]. Only its own words: its full report quotes
 /// the line, which may hold a secret.
 pub(super) fn syntax_errors(file: &str, text: &str, errors: &[toml::de::Error]) -> ConfigError {
-    let problems = errors
+    let mut problems: Vec<_> = errors
         .iter()
         .map(|error| {
-            let line = error.span().map_or(1, |span| line_of(text, span.start));
-            format!("{file}:{line}: {}", error.message().replace('\n', ", "))
+            (
+                line_of(text, error.span().unwrap_or_default().start),
+                error.message().replace('\n', ", "),
+            )
         })
         .collect();
-    ConfigError::Invalid { problems }
+    problems.sort();
+    let problems = problems
+        .into_iter()
+        .map(|(line, message)| format!("{file}:{line}: {message}"));
+    ConfigError::Invalid {
+        problems: problems.collect(),
+    }
 }
 
 /// Where in the text a key stands, or the nearest table around it that is written out.

@@ -78,13 +78,13 @@ fn sub_table<'a>(key: &str, value: &'a Value) -> Option<(String, &'a Table)> {
 /// that header, whatever the indentation says.
 fn home_of(key: &str, document: &Table) -> Option<String> {
     if document.contains_key(key) {
-        return Some("at the top, before the first [table]".into());
+        return Some("at the top, before the first table".into());
     }
     let (header, _) = document
         .iter()
         .filter_map(|(name, value)| sub_table(name, value))
         .find(|(_, table)| table.contains_key(key))?;
-    Some(format!("into {header}"))
+    Some(format!("in {header}"))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::secret::Secret;
-use super::value::{duration, limit, listen, one_or_many, tables};
+use super::value::{count, duration, limit, listen, one_or_many, optional_count, tables};
 use super::words::{Format, Level, OnAddressChange, Sasl, Stream};
 
 /// The whole file.
@@ -89,6 +89,7 @@ pub(super) struct DirectoryTable {
     pub(super) poll_interval: Duration,
     #[serde(with = "duration")]
     pub(super) audit_interval: Duration,
+    #[serde(deserialize_with = "count")]
     pub(super) page_size: NonZeroU32,
 }
 
@@ -122,8 +123,10 @@ pub struct Invite {
     /// What to do when a person who was invited has another address.
     pub on_address_change: OnAddressChange,
     /// How many invitations are under way at once.
+    #[serde(deserialize_with = "count")]
     pub concurrency: NonZeroU32,
     /// How many invitations are sent in a minute at most; `None` is as many as Vaultwarden takes.
+    #[serde(deserialize_with = "optional_count")]
     pub per_minute: Option<NonZeroU32>,
 }
 

@@ -1,6 +1,7 @@
 //! How single values are read and written: each says what it expects in words that an administrator uses.
 
 use std::fmt;
+use std::num::NonZeroU32;
 
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{self, SeqAccess, Visitor};
@@ -48,6 +49,22 @@ pub(super) fn tables<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     }
 
     deserializer.deserialize_any(Tables(std::marker::PhantomData))
+}
+
+/// A whole number from 1.
+pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NonZeroU32, D::Error> {
+    i64::deserialize(deserializer)
+        .ok()
+        .and_then(|number| u32::try_from(number).ok())
+        .and_then(NonZeroU32::new)
+        .ok_or_else(|| de::Error::custom("expected a whole number from 1"))
+}
+
+/// A whole number from 1, where the key may be absent.
+pub(super) fn optional_count<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<NonZeroU32>, D::Error> {
+    count(deserializer).map(Some)
 }
 
 /// A limit: a whole number, or "unlimited".

@@ -75,7 +75,7 @@ words! {
 
 words! {
     /// What to do when a person who was invited has another address.
-    pub OnAddressChange, "answer";
+    pub OnAddressChange, "policy";
     /// Record and log it.
     Report = "report",
     /// Invite the new address as well.

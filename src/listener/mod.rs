@@ -223,7 +223,11 @@ impl Listener {
         loop {
             tokio::select! {
                 batch = stream.next() => match batch {
-                    Some(batch) => drop(intake.take(batch).await?),
+                    // A complete listing of the stream's own does what an audit would.
+                    Some(batch) => if intake.take(batch).await? == Some(Listing::Complete) {
+                        *audit_at = Instant::now() + self.audit_interval;
+                        audit = Audit::Due(*audit_at);
+                    },
                     None => return Ok(()),
                 },
                 step = audit.next(), if audited && !intake.is_listing() => {

@@ -21,7 +21,6 @@ use crate::observe::log::{self, LogHandle};
 use crate::observe::{GRACE, Observer, http};
 use crate::panics;
 use crate::retry::Retry;
-use crate::tls::TlsOptions;
 use crate::vaultwarden::{self, SessionStore, Vaultwarden};
 
 /// The waits between two sessions with a directory.
@@ -243,7 +242,7 @@ impl Parts {
             })
             .collect::<anyhow::Result<_>>()?;
         let settings = vaultwarden::Settings {
-            tls: tls_options(&config.vaultwarden.tls),
+            tls: config.vaultwarden.tls.clone(),
             ..vaultwarden::Settings::new(
                 config.vaultwarden.url.clone(),
                 config.vaultwarden.admin_token.clone(),
@@ -273,7 +272,8 @@ impl Parts {
 }
 
 fn directory_settings(directory: &config::Directory) -> anyhow::Result<directory::Settings> {
-    let tls = tls_options(&directory.tls)
+    let tls = directory
+        .tls
         .client_config()
         .with_context(|| format!("directory {}", directory.name))?;
     Ok(directory::Settings {
@@ -290,13 +290,6 @@ fn directory_settings(directory: &config::Directory) -> anyhow::Result<directory
         page_size: directory.page_size.get(),
         max_message_size: MAX_MESSAGE_SIZE,
     })
-}
-
-fn tls_options(tls: &config::Tls) -> TlsOptions {
-    TlsOptions {
-        ca_file: tls.ca_file.clone(),
-        verify: tls.verify,
-    }
 }
 
 /// The ledger as the place where the client of Vaultwarden keeps its session.

@@ -34,7 +34,7 @@ fn write(dir: &Path, name: &str, text: &str, mode: u32) {
 /// The report of a configuration that must be refused.
 async fn problems(toml: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
-    write(dir.path(), "empty", "\n", 0o600);
+    write(dir.path(), "empty-file", "\n", 0o600);
     write(
         dir.path(),
         "hash",
@@ -72,7 +72,12 @@ base_dn = "ou=people,dc=example,dc=org"
 
 #[tokio::test]
 async fn an_empty_file_says_what_is_required() {
-    insta::assert_snapshot!(problems("").await, @"");
+    insta::assert_snapshot!(problems("").await, @r#"
+        error: the configuration cannot be used
+        config.toml: vaultwarden.url: is missing; give the address of Vaultwarden, as in "https://vault.example.org"
+        config.toml: vaultwarden.admin_token: is missing; write Vaultwarden's ADMIN_TOKEN into a file and name it by `admin_token_file`
+        config.toml: directory: is missing; add a [[directory]] table with `url` and `base_dn`
+        "#);
 }
 
 #[tokio::test]
@@ -83,7 +88,7 @@ colour = "green"
 [vaultwarden]
 url = "https://vault.example.org/admin/"
 admin_token_file = "hash"
-ca_file = "missing.pem"
+ca_file = "no-such-file"
 [[directory]]
 name = "main"
 urls = "ldap://ldap.example.org"
@@ -96,7 +101,7 @@ page_size = 0
 invites_per_listing = 3
 [[directory]]
 url = ["ldap://a.example.org", "http://b.example.org", "ldap://c.example.org:99999"]
-bind_password_file = "empty"
+bind_password_file = "empty-file"
 base_dn = "dc=example,dc=org"
 filter = "(&(objectClass=person)(mail=*)"
 mail_attributes = "mail, proxyAddresses"
@@ -111,7 +116,36 @@ listen = "localhost:9464"
 [log]
 level = "verbose"
 format = "jsno"
-"#).await, @"");
+"#).await, @r#"
+        error: the configuration cannot be used
+        config.toml:2: state: names no file
+        config.toml:3: colour: unknown key; the top level has directory, http, invite, limits, log, state, vaultwarden
+        config.toml:5: vaultwarden.url: ends in /admin; leave that out, it is added where it belongs
+        config.toml:6: vaultwarden.admin_token_file: is the hash that Vaultwarden keeps as its ADMIN_TOKEN; give the secret from which it was made, in plain text
+        config.toml:7: vaultwarden.ca_file: the CA file no-such-file cannot be read: No such file or directory (os error 2); check the path and its permissions
+        config.toml:8: directory[0].url: is missing; give the address of the server, as in "ldaps://ldap.example.org"
+        config.toml:10: directory[0].urls: unknown key; did you mean `url`?
+        config.toml:11: directory[0].bind_dn: has no password; name its file by `bind_password_file`, or leave `bind_dn` out to ask anonymously
+        config.toml:12: directory[0].base_dn: is not a DN; write it as in "ou=people,dc=example,dc=org"
+        config.toml:13: directory[0].stream: unknown stream "sincrepl"; did you mean "syncrepl"?
+        config.toml:14: directory[0].poll_interval: expected a time above zero with its unit, such as "60s" or "6h"
+        config.toml:15: directory[0].audit_interval: expected a time above zero with its unit, such as "60s" or "6h"
+        config.toml:16: directory[0].page_size: expected a whole number from 1
+        config.toml:17: directory[0].invites_per_listing: unknown key; it belongs in [limits]
+        config.toml:18: directory[1].name: "main" is the name of directory[0] too; give each its own `name`
+        config.toml:19: directory[1].url[1]: http://b.example.org has the scheme http; ldap, ldaps and ldapi are known
+        config.toml:19: directory[1].url[2]: ldap://c.example.org:99999 is not a URL (invalid port number); write ldaps://host, ldap://host:port or ldapi://%2Fpath
+        config.toml:20: directory[1].bind_password_file: empty-file is empty; write the secret into it
+        config.toml:22: directory[1].filter: the filter (&(objectClass=person)(mail=*) is not well-formed; write it as in (&(objectClass=person)(mail=*)), with balanced parentheses
+        config.toml:23: directory[1].mail_attributes: "mail, proxyAddresses" is not the name of an attribute; write several as a list, as in ["mail", "mailAlternateAddress"]
+        config.toml:24: directory[1].stream: stream "active-directory" is not in this version
+        config.toml:26: invite.on_address_change: unknown policy "ignore"; use one of "report", "invite"
+        config.toml:27: invite.concurrency: expected a whole number from 1
+        config.toml:29: limits.invites_per_listing: invalid value: string "all", expected a whole number or "unlimited"
+        config.toml:31: http.listen: expected an address with its port, such as "127.0.0.1:9464" or "[::]:9464", or "off"
+        config.toml:33: log.level: unknown level "verbose"; use one of "error", "warn", "info", "debug", "trace"
+        config.toml:34: log.format: unknown format "jsno"; did you mean "json"?
+        "#);
 }
 
 #[tokio::test]
@@ -153,7 +187,7 @@ base_dn = "dc=example,dc=org"
 name = "missing file"
 url = "ldaps://ldap.example.org"
 bind_dn = "cn=reader,dc=example,dc=org"
-bind_password_file = "missing"
+bind_password_file = "no-such-file"
 base_dn = "dc=example,dc=org"
 [[directory]]
 name = "missing file"
@@ -163,17 +197,42 @@ base_dn = "dc=example,dc=org"
 name = "path"
 url = "ldap://ldap.example.org/dc=example,dc=org"
 base_dn = "dc=example,dc=org"
-"#).await, @"");
+"#).await, @r#"
+        error: the configuration cannot be used
+        config.toml:3: vaultwarden.url: has the scheme ftp; write it as https://vault.example.org, with the sub-path if there is one
+        config.toml:5: vaultwarden.admin_token_file: there is a `admin_token` as well; keep one of the two
+        config.toml:9: directory[0].starttls: is for ldap:// only, and ldaps://ldap.example.org:636 is something else; leave it out or write ldap://
+        config.toml:14: directory[1].sasl: "external" is for ldapi:// only, and ldap://ldap.example.org:389 is something else; use `bind_dn` and a password
+        config.toml:19: directory[2].sasl: "external" lets the operating system say who asks; leave out `bind_dn` and the password
+        config.toml:26: directory[3].bind_password: has no `bind_dn`; say whose password it is, or leave it out to ask anonymously
+        config.toml:32: directory[4].bind_password: the secret is empty
+        config.toml:38: directory[5].bind_password_file: no-such-file cannot be read: No such file or directory (os error 2)
+        config.toml:41: directory[6].name: "missing file" is the name of directory[5] too; give each its own `name`
+        config.toml:42: directory[6].url: is missing; give the address of the server, as in "ldaps://ldap.example.org"
+        config.toml:46: directory[7].url: ldap://ldap.example.org/dc=example,dc=org has more than scheme, host and port; base and filter have keys of their own
+        "#);
 }
 
 #[tokio::test]
 async fn tables_of_another_kind_are_explained() {
-    insta::assert_snapshot!(problems("vaultwarden = 3\ninvite = []\n[directory]\nurl = \"ldaps://x\"\n").await, @"");
+    insta::assert_snapshot!(problems("vaultwarden = 3\ninvite = \"report\"\n[directory]\nurl = \"ldaps://x\"\n").await, @r#"
+        error: the configuration cannot be used
+        config.toml:1: vaultwarden: invalid type: integer `3`, expected a table
+        config.toml:2: invite: invalid type: string "report", expected a table
+        config.toml:3: directory: invalid type: map, expected a table in double brackets: [[directory]]
+        "#);
 }
 
 #[tokio::test]
 async fn every_syntax_error_has_its_line() {
-    insta::assert_snapshot!(problems("state = /var/lib\n\n[vaultwarden]\nurl = \"https://a\nadmin_token = x\nurl = 3\n[http\n").await, @"");
+    insta::assert_snapshot!(problems("state = /var/lib\n\n[vaultwarden]\nurl = \"https://a\nadmin_token = x\nurl = 3\n[http\n").await, @r#"
+        error: the configuration cannot be used
+        config.toml:1: string values must be quoted, expected literal string
+        config.toml:4: invalid basic string, expected `"`
+        config.toml:5: string values must be quoted, expected literal string
+        config.toml:6: duplicate key
+        config.toml:7: unclosed table, expected `]`
+        "#);
 }
 
 #[tokio::test]
@@ -206,7 +265,43 @@ async fn the_effective_configuration_is_shown_without_secrets_and_is_one_itself(
     .await;
     let shown = stdout(&output);
     assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
-    insta::assert_snapshot!(shown, @"");
+    insta::assert_snapshot!(shown, @r#"
+        state = "/var/lib/ldap-usher/state.db"
+
+        [vaultwarden]
+        url = "https://vault.example.org"
+        admin_token = "(set)"
+        tls_verify = true
+
+        [[directory]]
+        name = "main"
+        url = ["ldaps://ldap.example.org"]
+        starttls = false
+        tls_verify = true
+        bind_dn = "cn=x"
+        bind_password = "(set, from file password)"
+        base_dn = "ou=people,dc=example,dc=org"
+        filter = "(objectClass=inetOrgPerson)"
+        mail_attributes = ["mail"]
+        stream = "auto"
+        poll_interval = "1m"
+        audit_interval = "6h"
+        page_size = 500
+
+        [invite]
+        on_address_change = "report"
+        concurrency = 8
+
+        [limits]
+        invites_per_listing = 500
+
+        [http]
+        listen = "127.0.0.1:9464"
+
+        [log]
+        level = "info"
+        format = "text"
+        "#);
 
     let again = show(dir.path(), &shown).await;
     assert_eq!(
@@ -238,7 +333,14 @@ tls_verify = false
     );
     let output = run(dir.path(), &["config", "show"]).await;
     assert_eq!(output.status.code(), Some(0));
-    insta::assert_snapshot!(stderr(&output), @"");
+    insta::assert_snapshot!(stderr(&output), @r"
+        warning: config.toml:3: vaultwarden.url: sends the admin token in clear text to another host; use https://
+        warning: config.toml:4: vaultwarden.admin_token_file: everyone on this machine can read token; chmod o-r it
+        warning: config.toml:5: vaultwarden.tls_verify: certificates are not checked, so anyone on the way can read and change everything; name the authority by `ca_file`
+        warning: config.toml:7: directory[0].url: the bind password goes to ldap://ldap.example.org:389 in clear text; use ldaps://, or set `starttls = true`
+        warning: config.toml:9: directory[0].bind_password: everyone on this machine can read this file; chmod o-r it, or use a file for the secret
+        warning: config.toml:11: directory[0].tls_verify: certificates are not checked, so anyone on the way can read and change everything; name the authority by `ca_file`
+        ");
 }
 
 #[tokio::test]
@@ -317,7 +419,7 @@ async fn a_configuration_that_cannot_be_read_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let output = run(dir.path(), &["run"]).await;
     assert_eq!(output.status.code(), Some(2));
-    insta::assert_snapshot!(stderr(&output), @"");
+    insta::assert_snapshot!(stderr(&output), @r"error: the configuration config.toml cannot be read: No such file or directory (os error 2)");
 }
 
 #[tokio::test]
@@ -339,7 +441,31 @@ async fn a_wrong_command_line_ends_with_2() {
 async fn the_help_documents_commands_and_exit_codes() {
     let output = Config::new("").ask(&["--help"]).await;
     assert_eq!(output.status.code(), Some(0));
-    insta::assert_snapshot!(stdout(&output), @"");
+    insta::assert_snapshot!(stdout(&output), @r"
+        Invites people into Vaultwarden the moment they appear in your LDAP directory
+
+        Usage: ldap-usher [OPTIONS] <COMMAND>
+
+        Commands:
+          run      Run the service: hear of changes and invite people, until SIGTERM
+          sync     List every directory once, deliver what is due, and exit; for cron
+          status   Show members, invitations and directories, whether or not the service runs
+          config   Show the configuration
+          approve  Release invitations that limits.invites_per_listing holds back
+
+        Options:
+              --config <PATH>  The configuration; else $CONFIG_PATH, ./config.toml or
+                               /etc/ldap-usher/config.toml
+          -h, --help           Print help
+          -V, --version        Print version
+
+        Exit codes:
+          0  done
+          1  failed
+          2  the command line or the configuration cannot be used
+          3  another process uses the state file
+          4  sync: some invitations are held, quarantined or still to be delivered
+        ");
 }
 
 #[tokio::test]

@@ -10,7 +10,9 @@
 mod support;
 
 mod architecture;
+mod commands;
 mod configuration;
+mod convergence;
 mod directory;
 mod http;
 mod ledger;

@@ -1,5 +1,6 @@
 //! The built program, started as an administrator starts it.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -34,6 +35,8 @@ impl Config {
             dir: tempfile::tempdir().unwrap(),
         };
         std::fs::write(config.path(), toml).unwrap();
+        // It may hold a secret, and the program warns of those that everyone can read.
+        std::fs::set_permissions(config.path(), PermissionsExt::from_mode(0o600)).unwrap();
         config
     }
 
@@ -158,6 +161,7 @@ pub fn command(config: &Path) -> Command {
         .arg(config)
         .env_remove("CONFIG_PATH")
         .env_remove("RUST_LOG")
+        .env_remove("COLUMNS")
         .kill_on_drop(true);
     command
 }

@@ -1,0 +1,189 @@
+//! The commands beside the service, on a real state file, and how they end.
+
+use std::path::Path;
+use std::process::Output;
+
+use ldap_usher::clock::Clock;
+use ldap_usher::ledger::{Batch, Ledger, MemberWrite, Origin, Sqlite, TaskWrite};
+use ldap_usher::model::{EmailAddress, EntryId, Listing, Standing};
+use serde_json::json;
+
+use crate::support::service::Config;
+
+/// A configuration with its state file in `dir`; nobody listens where it points.
+fn config(dir: &Path) -> Config {
+    Config::new(&format!(
+        r#"
+state = "{}"
+[vaultwarden]
+url = "http://127.0.0.1:1"
+admin_token = "token"
+[[directory]]
+url = "ldap://127.0.0.1:1"
+base_dn = "dc=example,dc=org"
+"#,
+        dir.join("state.db").display()
+    ))
+}
+
+/// A state in which a listing found Ann, Bob and Eve, and all three are held.
+async fn three_held(dir: &Path) {
+    let ledger = Sqlite::open(&dir.join("state.db")).await.unwrap();
+    let now = Clock::system().now();
+    let directory = ledger.enroll("main", "settings").await.unwrap().id;
+    let people = ["ann", "bob", "eve"].map(|name| {
+        let id = EntryId::from_slice(&[name.as_bytes()[0]; 16]).unwrap();
+        let address = EmailAddress::parse(format!("{name}@example.org").as_bytes()).unwrap();
+        let dn = format!("uid={name},dc=example,dc=org");
+        (
+            MemberWrite {
+                id,
+                dn,
+                address: Some(address.clone()),
+                standing: Standing::Member,
+            },
+            address,
+        )
+    });
+    let batch = Batch {
+        directory,
+        origin: Origin::Listing,
+        arrived: now,
+        tasks: people
+            .iter()
+            .map(|(member, address)| TaskWrite::Open {
+                id: member.id,
+                address: address.clone(),
+                again: false,
+            })
+            .collect(),
+        members: people.into_iter().map(|(member, _)| member).collect(),
+        seen: Vec::new(),
+        cursor: None,
+    };
+    ledger.begin_listing(directory).await.unwrap();
+    ledger.commit(&batch, now).await.unwrap();
+    let ended = ledger
+        .end_listing(directory, &Listing::Complete, Some(2), now)
+        .await
+        .unwrap();
+    assert_eq!(ended.held, 3);
+}
+
+async fn tasks(config: &Config) -> (u64, u64) {
+    let status = config.status_json().await;
+    let count = |state: &str| status["tasks"][state].as_u64().unwrap();
+    (count("held"), count("queued"))
+}
+
+fn read(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_owned()).unwrap();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[tokio::test]
+async fn status_shows_what_is_held_while_no_service_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    three_held(dir.path()).await;
+    let status = config(dir.path()).status_json().await;
+    assert_eq!(status["running"], false);
+    assert_eq!(status["members"], 3);
+    assert_eq!(
+        status["tasks"],
+        json!({"staged": 0, "queued": 0, "held": 3, "done": 0, "quarantined": 0, "cancelled": 0})
+    );
+    assert_eq!(status["directories"][0]["name"], "main");
+    assert_eq!(status["directories"][0]["connected"], false);
+    assert_eq!(status["directories"][0]["members"], 3);
+}
+
+#[tokio::test]
+async fn status_says_so_while_a_service_has_the_state() {
+    let dir = tempfile::tempdir().unwrap();
+    let _service = Sqlite::open(&dir.path().join("state.db")).await.unwrap();
+    assert_eq!(config(dir.path()).status_json().await["running"], true);
+}
+
+#[tokio::test]
+async fn status_without_a_state_names_the_file_and_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let (code, stdout, stderr) = read(&config(dir.path()).ask(&["status"]).await);
+    assert_eq!((code, stdout.as_str()), (Some(1), ""));
+    assert!(
+        stderr.starts_with("error: ") && stderr.contains("state.db"),
+        "{stderr}"
+    );
+    assert!(!dir.path().join("state.db").exists());
+}
+
+#[tokio::test]
+async fn approve_asks_first_and_refuses_where_nobody_can_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    three_held(dir.path()).await;
+    let config = config(dir.path());
+    let (code, stdout, stderr) = read(&config.ask(&["approve", "--all"]).await);
+    assert_eq!(code, Some(1));
+    assert!(
+        stdout.starts_with("3 to be invited:\n  ann@example.org  uid=ann,"),
+        "{stdout}"
+    );
+    assert_eq!(
+        stderr,
+        "error: there is no terminal to ask at; say --yes if they are all to be invited\n"
+    );
+    assert_eq!(tasks(&config).await, (3, 0));
+}
+
+#[tokio::test]
+async fn approve_releases_those_who_are_named_and_then_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    three_held(dir.path()).await;
+    let config = config(dir.path());
+
+    let (code, _, stderr) = read(
+        &config
+            .ask(&["approve", "--yes", "mia@example.org", "bob@example.org"])
+            .await,
+    );
+    assert_eq!(code, Some(1));
+    assert_eq!(
+        stderr,
+        "error: not held back: mia@example.org; nobody was released\n"
+    );
+    assert_eq!(tasks(&config).await, (3, 0));
+
+    let (code, stdout, _) = read(&config.ask(&["approve", "--yes", "BOB@example.org"]).await);
+    assert_eq!((code, stdout.lines().last()), (Some(0), Some("1 released")));
+    assert_eq!(tasks(&config).await, (2, 1));
+
+    let (code, stdout, _) = read(&config.ask(&["approve", "--yes", "--all"]).await);
+    assert_eq!((code, stdout.lines().last()), (Some(0), Some("2 released")));
+    assert_eq!(tasks(&config).await, (0, 3));
+
+    let (code, stdout, _) = read(&config.ask(&["approve", "--yes", "--all"]).await);
+    assert_eq!((code, stdout.as_str()), (Some(0), "nobody is held back\n"));
+}
+
+#[tokio::test]
+async fn approve_works_beside_a_running_service() {
+    let dir = tempfile::tempdir().unwrap();
+    three_held(dir.path()).await;
+    let _service = Sqlite::open(&dir.path().join("state.db")).await.unwrap();
+    let config = config(dir.path());
+    let (code, _, _) = read(&config.ask(&["approve", "--yes", "--all"]).await);
+    assert_eq!((code, tasks(&config).await), (Some(0), (0, 3)));
+}
+
+#[tokio::test]
+async fn a_state_that_is_in_use_ends_run_and_sync_with_3() {
+    let dir = tempfile::tempdir().unwrap();
+    let _service = Sqlite::open(&dir.path().join("state.db")).await.unwrap();
+    for command in ["run", "sync"] {
+        let (code, _, stderr) = read(&config(dir.path()).ask(&[command]).await);
+        assert_eq!(code, Some(3), "{command}: {stderr}");
+        assert!(
+            stderr.contains("in use by another ldap-usher process"),
+            "{stderr}"
+        );
+    }
+}

@@ -1,0 +1,384 @@
+//! Whatever a directory tells, in whatever order, with whatever interruptions: at rest the ledger knows exactly its
+//! members, and owes exactly their invitations.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::{self, StreamExt};
+use futures::{FutureExt, SinkExt, channel::mpsc};
+use ldap_usher::clock::Clock;
+use ldap_usher::directory::{Changes, Directory, DirectoryError, Opened, StreamKind};
+use ldap_usher::ledger::{Ledger, Sqlite};
+use ldap_usher::listener::Listener;
+use ldap_usher::membership::Policy;
+use ldap_usher::model::{Attribute, Change, Cursor, Entry, EntryId, Listing, Standing};
+use ldap_usher::observe::Observer;
+use ldap_usher::retry::Retry;
+use proptest::prelude::*;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// What happens to the directory, or to the connection.
+#[derive(Debug, Clone)]
+enum Step {
+    /// A person has this address from now on, or none, and matches.
+    Put(u8, Option<u8>),
+    /// A person matches no more.
+    Remove(u8),
+    /// As `Put` and `Remove`, but the stream loses it: only an audit can tell.
+    PutUnheard(u8, Option<u8>),
+    RemoveUnheard(u8),
+    /// The connection breaks; the next session resumes in a way of the server's choice.
+    Break(Resume),
+    /// The service is killed and started again.
+    Restart,
+    /// Nothing happens until the service has caught up.
+    Rest,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Resume {
+    Changes,
+    Present,
+    Refuse,
+    /// The first listing of the next session breaks off in the middle.
+    BreakAgain,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let person = || 0..6u8;
+    let mail = || proptest::option::weighted(0.8, 0..5u8);
+    let resume = prop_oneof![
+        Just(Resume::Changes),
+        Just(Resume::Present),
+        Just(Resume::Refuse),
+        Just(Resume::BreakAgain)
+    ];
+    let step = prop_oneof![
+        6 => (person(), mail()).prop_map(|(who, mail)| Step::Put(who, mail)),
+        3 => person().prop_map(Step::Remove),
+        1 => (person(), mail()).prop_map(|(who, mail)| Step::PutUnheard(who, mail)),
+        1 => person().prop_map(Step::RemoveUnheard),
+        2 => resume.prop_map(Step::Break),
+        1 => Just(Step::Restart),
+        5 => Just(Step::Rest),
+    ];
+    proptest::collection::vec(step, 1..25)
+}
+
+/// A directory that keeps a journal, as a server with a session log does.
+#[derive(Default)]
+struct World {
+    people: BTreeMap<u8, Option<u8>>,
+    journal: Vec<u8>,
+    resume: Option<Resume>,
+    session: Option<mpsc::Sender<Result<Change, DirectoryError>>>,
+}
+
+struct Scripted(Mutex<World>);
+
+fn id(person: u8) -> EntryId {
+    EntryId::from_slice(&[person; 16]).unwrap()
+}
+
+fn address(mail: u8) -> String {
+    format!("mail{mail}@example.org")
+}
+
+fn entry(person: u8, mail: Option<u8>) -> Entry {
+    let values = mail.map(|mail| address(mail).into_bytes()).into_iter().collect();
+    let attributes = vec![Attribute {
+        name: "mail".into(),
+        values,
+    }];
+    Entry {
+        id: id(person),
+        dn: format!("uid=person{person}"),
+        attributes,
+    }
+}
+
+fn broken() -> DirectoryError {
+    DirectoryError::Broken {
+        server: "ldap://scripted".into(),
+        cause: "closed the connection".into(),
+    }
+}
+
+impl World {
+    fn everyone(&self) -> Vec<Change> {
+        self.people
+            .iter()
+            .map(|(&person, &mail)| Change::Upsert(entry(person, mail)))
+            .collect()
+    }
+
+    fn sight(&self, person: u8) -> Change {
+        match self.people.get(&person) {
+            Some(&mail) => Change::Upsert(entry(person, mail)),
+            None => Change::Gone(id(person)),
+        }
+    }
+
+    /// What a new session tells before anything happens.
+    fn refresh(
+        &mut self,
+        from: Option<usize>,
+    ) -> Result<Vec<Result<Change, DirectoryError>>, DirectoryError> {
+        let resume = self.resume.take();
+        let mut told = vec![Change::ListingBegin];
+        let (body, end) = match (from, resume) {
+            (Some(_), Some(Resume::Refuse)) => {
+                return Err(DirectoryError::CursorRefused {
+                    server: "ldap://scripted".into(),
+                    cause: "stale".into(),
+                });
+            }
+            (Some(from), Some(Resume::Changes)) => {
+                let changed: BTreeSet<u8> = self.journal[from..].iter().copied().collect();
+                (
+                    changed.into_iter().map(|person| self.sight(person)).collect(),
+                    Listing::Changes,
+                )
+            }
+            (Some(from), Some(Resume::Present)) => {
+                let changed: BTreeSet<u8> = self.journal[from..].iter().copied().collect();
+                let present = self.people.keys().map(|&person| Change::Present(id(person)));
+                let upserts = changed.iter().filter(|person| self.people.contains_key(person));
+                (
+                    present.chain(upserts.map(|&person| self.sight(person))).collect(),
+                    Listing::Complete,
+                )
+            }
+            _ => (self.everyone(), Listing::Complete),
+        };
+        told.extend(body);
+        if matches!(resume, Some(Resume::BreakAgain)) {
+            let half = told.len().div_ceil(2);
+            let told = told.into_iter().take(half).map(Ok);
+            return Ok(told.chain([Err(broken())]).collect());
+        }
+        told.push(Change::ListingEnd(end));
+        told.push(self.checkpoint());
+        Ok(told.into_iter().map(Ok).collect())
+    }
+
+    fn checkpoint(&self) -> Change {
+        Change::Checkpoint(Cursor(self.journal.len().to_string().into_bytes()))
+    }
+}
+
+impl Directory for Scripted {
+    fn open(&self, from: Option<Cursor>) -> BoxFuture<'_, Result<Opened, DirectoryError>> {
+        let from = from.map(|Cursor(text)| String::from_utf8(text).unwrap().parse().unwrap());
+        let mut world = self.0.lock().unwrap();
+        let refresh = world.refresh(from);
+        let (live, heard) = mpsc::channel(1000);
+        world.session = Some(live);
+        async {
+            let changes = stream::iter(refresh?).chain(heard).boxed();
+            Ok(Opened {
+                server: "ldap://scripted".into(),
+                stream: StreamKind::Syncrepl,
+                why: "it is scripted",
+                changes,
+            })
+        }
+        .boxed()
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Changes, DirectoryError>> {
+        let everyone = self.0.lock().unwrap().everyone();
+        let told = [Change::ListingBegin]
+            .into_iter()
+            .chain(everyone)
+            .chain([Change::ListingEnd(Listing::Complete)]);
+        let changes: Vec<_> = told.map(Ok).collect();
+        async { Ok(stream::iter(changes).boxed()) }.boxed()
+    }
+
+    fn lookup<'a>(&'a self, who: &'a [EntryId]) -> BoxFuture<'a, Result<Vec<Entry>, DirectoryError>> {
+        let world = self.0.lock().unwrap();
+        let found = world
+            .people
+            .iter()
+            .filter(|(person, _)| who.contains(&id(**person)));
+        let entries = found.map(|(&person, &mail)| entry(person, mail)).collect();
+        async { Ok(entries) }.boxed()
+    }
+}
+
+struct Bench {
+    directory: Arc<Scripted>,
+    ledger: Arc<Sqlite>,
+}
+
+impl Bench {
+    fn listener(&self) -> Listener {
+        let instant = Duration::from_millis(1);
+        Listener {
+            name: "main".into(),
+            directory: self.directory.clone(),
+            ledger: self.ledger.clone(),
+            observer: Observer::new(["main".to_owned()], Duration::from_secs(300)),
+            clock: Clock::system(),
+            wake: Arc::new(Notify::new()),
+            fingerprint: "settings".into(),
+            policy: Policy {
+                mail_attributes: vec!["mail".into()],
+                invite_changed_address: false,
+            },
+            hold_above: None,
+            audit_interval: Duration::from_secs(3600),
+            retry: Retry {
+                first: instant,
+                ceiling: instant,
+                floor: Duration::ZERO,
+            },
+        }
+    }
+
+    async fn tell(&self, person: u8) {
+        let told = {
+            let world = self.directory.0.lock().unwrap();
+            world
+                .session
+                .clone()
+                .map(|session| (session, [world.sight(person), world.checkpoint()]))
+        };
+        if let Some((mut session, changes)) = told {
+            for change in changes {
+                let _ = session.send(Ok(change)).await;
+            }
+        }
+    }
+
+    async fn hang_up(&self) {
+        let session = self.directory.0.lock().unwrap().session.take();
+        if let Some(mut session) = session {
+            let _ = session.send(Err(broken())).await;
+        }
+    }
+
+    /// Waits until the stored cursor is at the end of the journal.
+    async fn caught_up(&self) {
+        let caught_up = async {
+            loop {
+                let row = self.ledger.enroll("main", "settings").await.unwrap();
+                let end = self
+                    .directory
+                    .0
+                    .lock()
+                    .unwrap()
+                    .journal
+                    .len()
+                    .to_string()
+                    .into_bytes();
+                if row.cursor == Some(Cursor(end)) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), caught_up)
+            .await
+            .expect("the cursor reaches the end of the journal");
+    }
+
+    /// Members with their addresses.
+    async fn known(&self) -> BTreeMap<u8, String> {
+        let row = self.ledger.enroll("main", "settings").await.unwrap();
+        let ids: Vec<EntryId> = (0..6).map(id).collect();
+        let members = self.ledger.known(row.id, &ids).await.unwrap();
+        let present = members
+            .iter()
+            .filter(|member| member.standing == Standing::Member);
+        present
+            .map(|m| (m.id.as_bytes()[0], m.address.as_ref().unwrap().to_string()))
+            .collect()
+    }
+
+    fn expected(&self) -> BTreeMap<u8, String> {
+        let world = self.directory.0.lock().unwrap();
+        world
+            .people
+            .iter()
+            .filter_map(|(&person, mail)| Some((person, address((*mail)?))))
+            .collect()
+    }
+}
+
+async fn play(steps: Vec<Step>) {
+    let bench = Bench {
+        directory: Arc::new(Scripted(Mutex::new(World::default()))),
+        ledger: Arc::new(Sqlite::in_memory().await.unwrap()),
+    };
+    let mut listener = bench.listener();
+    let mut stop = CancellationToken::new();
+    let mut running = tokio::task::JoinSet::new();
+    let start = |listener: Listener, stop: CancellationToken, running: &mut tokio::task::JoinSet<_>| {
+        running.spawn(async move { listener.run(&stop).await });
+    };
+    start(listener, stop.clone(), &mut running);
+    for step in steps {
+        match step {
+            Step::Put(person, mail) | Step::PutUnheard(person, mail) => {
+                let mut world = bench.directory.0.lock().unwrap();
+                world.people.insert(person, mail);
+            }
+            Step::Remove(person) | Step::RemoveUnheard(person) => {
+                bench.directory.0.lock().unwrap().people.remove(&person);
+            }
+            _ => {}
+        }
+        match step {
+            Step::Put(person, _) | Step::Remove(person) => {
+                bench.directory.0.lock().unwrap().journal.push(person);
+                bench.tell(person).await;
+            }
+            Step::PutUnheard(..) | Step::RemoveUnheard(_) => {}
+            Step::Break(resume) => {
+                bench.directory.0.lock().unwrap().resume = Some(resume);
+                bench.hang_up().await;
+            }
+            Step::Restart => {
+                running.shutdown().await;
+                bench.directory.0.lock().unwrap().session = None;
+                stop = CancellationToken::new();
+                start(bench.listener(), stop.clone(), &mut running);
+            }
+            Step::Rest => bench.caught_up().await,
+        }
+        tokio::task::yield_now().await;
+    }
+    // At rest: the last session resumes, then one full listing finds what no stream told.
+    bench.directory.0.lock().unwrap().resume = Some(Resume::Changes);
+    bench.hang_up().await;
+    bench.caught_up().await;
+    stop.cancel();
+    while running.join_next().await.is_some() {}
+    listener = bench.listener();
+    listener.list_once().await.unwrap();
+
+    let expected = bench.expected();
+    assert_eq!(bench.known().await, expected);
+    let owed = bench
+        .ledger
+        .claim(1000, Duration::from_secs(60), Clock::system().now())
+        .await
+        .unwrap();
+    let owed: BTreeSet<String> = owed.into_iter().map(|task| task.address.to_string()).collect();
+    assert_eq!(owed, expected.into_values().collect());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_interleaving_of_changes_breaks_and_listings_ends_with_the_members_of_the_final_directory(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(play(steps));
+    }
+}
