@@ -10,6 +10,7 @@
 mod support;
 
 mod architecture;
+mod chaos;
 mod commands;
 mod configuration;
 mod convergence;

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 pub mod people;
+pub mod proxy;
 pub mod service;
 pub mod slapd;
 pub mod stand_in;
