@@ -1,5 +1,6 @@
 //! A network that fails in every way between the service and slapd: one clear error, and nothing lost.
 
+use std::path::Path;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -14,7 +15,23 @@ const SOON: Duration = Duration::from_secs(20);
 /// Longer than silence takes to be noticed: 10 s until the connection is asked, 15 s for its answer.
 const LATER: Duration = Duration::from_secs(45);
 /// The most memory that the service may use, in KiB.
-const MEMORY: u64 = 64 * 1024;
+pub const MEMORY: u64 = 64 * 1024;
+
+/// The configuration of a service with its state file in `dir`, and a directory of these keys.
+pub fn configuration(dir: &Path, vaultwarden: &str, directory: &str) -> String {
+    format!(
+        r#"
+state = "{}/state.db"
+[http]
+listen = "off"
+[vaultwarden]
+url = "{vaultwarden}"
+admin_token = "sesame"
+[[directory]]
+{directory}"#,
+        dir.display()
+    )
+}
 
 /// slapd, a proxy before it, the service and a stand-in for Vaultwarden.
 struct World {
@@ -34,27 +51,23 @@ impl World {
         proxy.set(fault);
         let stand_in = StandIn::start();
         let state = tempfile::tempdir().unwrap();
-        let service = Service::start(&format!(
-            r#"
-state = "{state}"
-[vaultwarden]
-url = "{vaultwarden}"
-admin_token = "sesame"
-[[directory]]
-url = "ldap://{proxy}"
-bind_dn = "{bind_dn}"
-bind_password = "{password}"
-base_dn = "{base}"
-[http]
-listen = "off"
+        let config = configuration(
+            state.path(),
+            &stand_in.url(),
+            &format!(
+                r#"
+url = "ldap://{}"
+bind_dn = "{}"
+bind_password = "{}"
+base_dn = "{}"
 "#,
-            state = state.path().join("state.db").display(),
-            vaultwarden = stand_in.url(),
-            proxy = proxy.address(),
-            bind_dn = slapd.reader_dn(),
-            password = slapd.reader_pw(),
-            base = slapd.people_base(),
-        ));
+                proxy.address(),
+                slapd.reader_dn(),
+                slapd.reader_pw(),
+                slapd.people_base()
+            ),
+        );
+        let service = Service::start(&config);
         Self {
             proxy,
             people: slapd.people(),

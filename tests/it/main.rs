@@ -15,6 +15,7 @@ mod commands;
 mod configuration;
 mod convergence;
 mod directory;
+mod flood;
 mod hostile;
 mod http;
 mod ledger;
