@@ -1,5 +1,6 @@
 //! The ledger: what each promise of its trait means on a real SQLite file.
 
+mod agreement;
 mod file;
 mod invitations;
 mod members;
