@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ldap_usher::clock::Timestamp;
 use ldap_usher::ledger::{Batch, Ledger, MemberWrite, Origin, Sqlite, TaskWrite};
-use ldap_usher::model::{EmailAddress, EntryId, Listing, Settlement, Standing, TaskState};
+use ldap_usher::model::{EmailAddress, EntryId, Listing, Outcome, Settlement, Standing, TaskState};
 use proptest::prelude::*;
 
 use super::model::Model;
@@ -23,7 +23,8 @@ enum Call {
     },
     EndListing(i64, Listing, Option<u32>),
     Claim(u32),
-    Settle(i64, Settlement),
+    /// Settles one of the claimed tasks, or, late, one that no longer is.
+    Settle(usize, Settlement),
     HadAccount(EmailAddress),
     Checked {
         ago: i64,
@@ -40,7 +41,7 @@ enum Fate {
     Gone,
 }
 
-const ENTRIES: u8 = 4;
+const ENTRIES: u8 = 3;
 const DIRECTORIES: [i64; 2] = [1, 2];
 
 fn address() -> impl Strategy<Value = EmailAddress> + Clone {
@@ -68,7 +69,7 @@ fn call() -> impl Strategy<Value = Call> {
         Listing::Partial("cut".into()),
     ]);
     let settlement = prop_oneof![
-        Just(Model::INVITED),
+        Just(Settlement::Done(Outcome::Invited)),
         (0..200_i64, any::<bool>(), any::<bool>()).prop_map(|(second, failed, in_doubt)| {
             let error = "refused".into();
             Settlement::RetryAt {
@@ -86,7 +87,7 @@ fn call() -> impl Strategy<Value = Call> {
             .prop_map(|(directory, origin, entries, invite)| Call::Commit { directory, origin, entries, invite }),
         2 => (directory(), end, hold_above()).prop_map(|(directory, end, hold)| Call::EndListing(directory, end, hold)),
         4 => (1..3_u32).prop_map(Call::Claim),
-        4 => (1..4_i64, settlement).prop_map(|(task, how)| Call::Settle(task, how)),
+        4 => (0..3_usize, settlement).prop_map(|(task, how)| Call::Settle(task, how)),
         1 => address().prop_map(Call::HadAccount),
         1 => (0..30_i64, hold_above()).prop_map(|(ago, hold_above)| Call::Checked { ago, hold_above }),
         1 => prop::option::of(address()).prop_map(Call::Approve),
@@ -191,11 +192,15 @@ async fn carry_out(ledger: &Sqlite, model: &mut Model, call: &Call, now: Timesta
             let expected = model.claim(max as usize, LEASE, now);
             assert_eq!(ledger.claim(max, LEASE, now).await.unwrap(), expected);
         }
-        Call::Settle(task, how) => {
-            if TaskState::ALL.map(|state| model.count(state)).iter().sum::<u64>() >= task.unsigned_abs() {
-                model.settle(*task, how, now);
-            }
-            ledger.settle(&[(*task, how.clone())], now).await.unwrap();
+        Call::Settle(choice, how) => {
+            let claimed = model.claimed();
+            let task = if claimed.is_empty() {
+                1
+            } else {
+                claimed[choice % claimed.len()]
+            };
+            model.settle(task, how, now);
+            ledger.settle(&[(task, how.clone())], now).await.unwrap();
         }
         Call::HadAccount(account) => {
             let expected = model.had_account(account, now);

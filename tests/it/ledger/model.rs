@@ -7,9 +7,7 @@ use ldap_usher::clock::Timestamp;
 use ldap_usher::ledger::{
     Batch, Committed, Duplicate, ListingOutcome, MemberWrite, Origin, TaskReport, TaskWrite,
 };
-use ldap_usher::model::{
-    EmailAddress, EntryId, Listing, Member, Outcome, Settlement, Standing, Task, TaskState,
-};
+use ldap_usher::model::{EmailAddress, EntryId, Listing, Member, Settlement, Standing, Task, TaskState};
 
 /// A row of the table of members; its number is its place, counted from one.
 struct Person {
@@ -292,7 +290,9 @@ impl Model {
 
     pub(super) fn settle(&mut self, id: i64, how: &Settlement, now: Timestamp) {
         let number = usize::try_from(id).unwrap() - 1;
-        let job = &mut self.jobs[number];
+        let Some(job) = self.jobs.get_mut(number) else {
+            return;
+        };
         let claimed = job.lease.is_some();
         match how {
             Settlement::Done(_) if job.state != TaskState::Done => {
@@ -329,6 +329,14 @@ impl Model {
             let address = member.address.clone().unwrap();
             self.open(person, &address, TaskState::Queued, false, arrived, now);
         }
+    }
+
+    /// The numbers of the claimed tasks.
+    pub(super) fn claimed(&self) -> Vec<i64> {
+        let jobs = (1..).zip(&self.jobs);
+        jobs.filter(|(_, job)| job.lease.is_some())
+            .map(|(id, _)| id)
+            .collect()
     }
 
     pub(super) fn had_account(&mut self, account: &EmailAddress, now: Timestamp) -> u64 {
@@ -450,7 +458,4 @@ impl Model {
             })
             .collect()
     }
-
-    /// How this settlement ends well, whatever became of the task; for readers of the property test.
-    pub(super) const INVITED: Settlement = Settlement::Done(Outcome::Invited);
 }
