@@ -173,7 +173,7 @@ pub(super) async fn had_accounts(
         "update task set state = 'done', outcome = 'had-account', since = ?2, lease_until = null, in_doubt = 0,
                          reason = null
          where address in (select value from json_each(?1))
-           and (state = 'held' or state = 'queued' and (lease_until is null or lease_until <= ?2))",
+           and (+state = 'held' or +state = 'queued' and (lease_until is null or lease_until <= ?2))",
     )
     .bind(json(accounts.iter().map(EmailAddress::as_str))?)
     .bind(now.0)
@@ -216,7 +216,7 @@ pub(super) async fn checked(
         }
     }
     sqlx::query(
-        "update task set checked = 1 where state in ('queued', 'held') and checked = 0 and since <= ?",
+        "update task set checked = 1 where (state = 'queued' or state = 'held') and checked = 0 and since <= ?",
     )
     .bind(begun.0)
     .execute(db)
