@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ldap_usher::clock::Timestamp;
 use ldap_usher::ledger::{
-    Batch, Committed, Duplicate, ListingOutcome, MemberWrite, Origin, TaskReport, TaskWrite,
+    Batch, Committed, Duplicate, ListingOutcome, MemberWrite, Origin, TaskReport, TaskWrite, Unchecked,
 };
 use ldap_usher::model::{EmailAddress, EntryId, Listing, Member, Settlement, Standing, Task, TaskState};
 
@@ -396,8 +396,17 @@ impl Model {
         approved
     }
 
-    pub(super) fn unchecked(&self) -> u64 {
-        self.jobs.iter().filter(|job| job.waits() && !job.checked).count() as u64
+    pub(super) fn unchecked(&self) -> Unchecked {
+        let count = |state| {
+            self.jobs
+                .iter()
+                .filter(|job| job.state == state && !job.checked)
+                .count() as u64
+        };
+        Unchecked {
+            queued: count(TaskState::Queued),
+            held: count(TaskState::Held),
+        }
     }
 
     pub(super) fn next_due(&self) -> Option<Timestamp> {
