@@ -205,6 +205,18 @@ async fn an_address_that_changes_in_flight_is_invited_if_the_old_one_was_not() {
 }
 
 #[tokio::test]
+async fn a_late_settlement_of_a_task_that_is_in_doubt_again_changes_nothing() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    let task = book.claims(2).await[0].id;
+    book.moves(1, "ann", "bee", false).await;
+    book.settle(3, &[(task, retry(4, true))]).await;
+    book.settle(3, &[(task, retry(4, false))]).await;
+    assert_eq!(book.tasks().await, "queued 1");
+    assert!(book.claims(4).await[0].in_doubt);
+}
+
+#[tokio::test]
 async fn an_in_flight_invitation_that_fails_goes_to_whoever_else_holds_the_address() {
     let book = Book::new().await;
     book.joins(1, "info").await;
