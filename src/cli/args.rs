@@ -49,9 +49,10 @@ pub(super) enum ConfigCommand {
 }
 
 #[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false, args = ["all", "addresses"])]
 pub(super) struct People {
     /// Release all that are held
-    #[arg(long, conflicts_with = "addresses", required_unless_present = "addresses")]
+    #[arg(long)]
     pub(super) all: bool,
     /// Release these addresses
     #[arg(value_name = "ADDRESS")]
