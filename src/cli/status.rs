@@ -101,7 +101,7 @@ fn text(report: &Report, running: bool, now: Timestamp, colour: bool) -> String 
         lines.push(String::new());
         // `sync` lists without a stream.
         let stream = match directory.state.stream.as_str() {
-            "" => String::new(),
+            "" | "none" => String::new(),
             stream => format!(" ({stream})"),
         };
         lines.push(format!("directory    {}{stream}, {state}", directory.name));
