@@ -251,7 +251,7 @@ impl Worker {
         );
         match (failure, wait) {
             (Err((error, _)), Some(wait)) => self.observer.vaultwarden_down(error, wait),
-            (Ok(()) | Err((_, Disposition::Reject(_) | Disposition::Retry)), _) => {
+            (Ok(()) | Err((_, Disposition::Reject(_))), _) => {
                 self.observer.vaultwarden_back();
             }
             _ => {}

@@ -11,12 +11,10 @@ use crate::model::EmailAddress;
 enum Trouble {
     /// This person's, for ever.
     Permanent,
-    /// This person's, for a while.
+    /// This person's for a while, or whatever else may pass: who else is concerned shows when it befalls them, too.
     Passing,
     /// Everyone's: no mail goes out.
     Mail,
-    /// Everyone's: the database, the templates, the unknown.
-    Server,
 }
 
 /// Whether the text says that the address has an account.
@@ -31,6 +29,10 @@ pub(super) fn classify(url: &str, address: &EmailAddress, status: u16, message: 
             address: address.clone(),
             reason: format!("Vaultwarden says: {message}"),
         },
+        Trouble::Passing if message.is_empty() => VaultwardenError::Deferred {
+            address: address.clone(),
+            reason: format!("Vaultwarden answers with status {status}"),
+        },
         Trouble::Passing => VaultwardenError::Deferred {
             address: address.clone(),
             reason: format!("Vaultwarden says: {message}"),
@@ -38,15 +40,6 @@ pub(super) fn classify(url: &str, address: &EmailAddress, status: u16, message: 
         Trouble::Mail => VaultwardenError::Mail {
             url: url.into(),
             message: message.into(),
-        },
-        Trouble::Server => VaultwardenError::Unavailable {
-            url: url.into(),
-            status,
-            message: if message.is_empty() {
-                String::new()
-            } else {
-                format!(": {message}")
-            },
         },
     }
 }
@@ -76,15 +69,16 @@ fn trouble(message: &str) -> Trouble {
         return match reply_code(message) {
             // RFC 5321, 4.2.3: no such mailbox, not local, name not allowed. RFC 7504: the domain takes no mail.
             Some(550 | 551 | 553 | 556) => Trouble::Permanent,
+            // RFC 4954, 6: the mail server wants another login.
+            Some(530 | 534 | 535 | 538) => Trouble::Mail,
             // A full mailbox, the catch-all for which servers use 554, and versions that do not name the code.
-            Some(552 | 554) | None => Trouble::Passing,
-            _ => Trouble::Mail,
+            _ => Trouble::Passing,
         };
     }
     if message.starts_with("SMTP") || message.starts_with("Sendmail") {
         return Trouble::Mail;
     }
-    Trouble::Server
+    Trouble::Passing
 }
 
 /// The SMTP reply code in `SMTP 5xx error: permanent error (550): no such user`.
@@ -151,8 +145,9 @@ mod tests {
             ),
             ("Sendmail error: not found", Trouble::Mail),
             ("SMTP IO error: timed out", Trouble::Mail),
-            ("Error saving user", Trouble::Server),
-            ("", Trouble::Server),
+            ("SMTP 5xx error: permanent error (501): syntax", Trouble::Passing),
+            ("Error saving user", Trouble::Passing),
+            ("", Trouble::Passing),
         ] {
             assert_eq!(trouble(message), expected, "{message:?}");
         }

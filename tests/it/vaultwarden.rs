@@ -490,7 +490,7 @@ async fn a_500_that_is_one_persons_fault_is_told_from_one_that_is_everybodys() {
             "SMTP error: Connection error: Connection refused (os error 111)",
             Disposition::Outage,
         ),
-        ("Error saving user", Disposition::Outage),
+        ("Error saving user", Disposition::Retry),
     ] {
         let stand_in = StandIn::start();
         stand_in.fail(
