@@ -118,7 +118,7 @@ impl Observer {
             directory,
             error,
             retry_in_ms = ms(retry_in),
-            "lost the directory, will try again"
+            "no session with the directory, will try again"
         );
     }
 
@@ -190,9 +190,8 @@ impl Observer {
             directory,
             count,
             limit,
-            "{count} invitations are held back, because one listing may send {limit} at most \
-             (limits.invites_per_listing); look at them with `ldap-usher status`, release them with \
-             `ldap-usher approve --all`"
+            "invitations are held back, because a listing may cause {limit} at most (limits.invites_per_listing); \
+             `ldap-usher approve --all` shows them and asks whether to release them"
         );
     }
 

@@ -451,7 +451,7 @@ async fn the_help_documents_commands_and_exit_codes() {
           sync     List every directory once, deliver what is due, and exit; for cron
           status   Show members, invitations and directories, whether or not the service runs
           config   Show the configuration
-          approve  Release invitations that limits.invites_per_listing holds back
+          approve  Show the invitations that limits.invites_per_listing holds back, and release them
 
         Options:
               --config <PATH>  The configuration; else $CONFIG_PATH, ./config.toml or

@@ -114,6 +114,11 @@ impl Service {
         self.lines.borrow().join("\n")
     }
 
+    /// The lines that it printed so far and those to come; closed when it ends.
+    pub fn lines(&self) -> watch::Receiver<Vec<String>> {
+        self.lines.clone()
+    }
+
     /// What `status --json` prints beside it.
     pub async fn status_json(&self) -> serde_json::Value {
         self.config.status_json().await
