@@ -13,6 +13,7 @@ mod architecture;
 mod commands;
 mod configuration;
 mod convergence;
+mod crash;
 mod directory;
 mod http;
 mod ledger;

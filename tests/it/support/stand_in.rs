@@ -115,6 +115,8 @@ pub struct Call {
     pub cookie: Option<String>,
     /// The status that it was answered with; `None` while it is not, or where the connection broke.
     pub status: Option<u16>,
+    /// When it was answered, or would have been.
+    pub ended: Option<Instant>,
 }
 
 /// The stand-in. Stops when dropped.
@@ -253,6 +255,17 @@ impl StandIn {
             .count()
     }
 
+    /// How many invitations of an address came in with a session.
+    pub fn attempts(&self, address: &str) -> usize {
+        let world = self.shared.world();
+        let attempts = world.calls.iter().filter(|call| {
+            call.what.ends_with("/admin/invite")
+                && call.address.as_deref() == Some(address)
+                && call.status != Some(401)
+        });
+        attempts.count()
+    }
+
     /// Waits until an address was invited with success; `false` if that takes too long.
     pub async fn wait_for_invite(&self, address: &str, limit: Duration) -> bool {
         self.wait(limit, |world| {
@@ -343,10 +356,22 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         body,
     };
     let number = shared.record(&request);
-    let response = shared.serve(&request).await;
-    shared.world().calls[number].status = Some(response.status().as_u16());
-    shared.changed.send_replace(());
-    response
+    // As in Vaultwarden, what was begun is finished, whether or not the client still waits for it.
+    let serving = tokio::task::spawn(async move {
+        let response = shared.serve(&request).await;
+        {
+            let mut world = shared.world();
+            world.calls[number].status = Some(response.status().as_u16());
+            world.calls[number].ended = Some(Instant::now());
+        }
+        shared.changed.send_replace(());
+        response
+    });
+    match serving.await {
+        Ok(response) => response,
+        // Unwinds the connection's task without a word; the socket closes.
+        Err(broken) => std::panic::resume_unwind(broken.into_panic()),
+    }
 }
 
 struct Incoming {
@@ -386,6 +411,7 @@ impl Shared {
             address: request.invitee(),
             cookie: request.cookie.clone(),
             status: None,
+            ended: None,
         });
         world.calls.len() - 1
     }
@@ -551,7 +577,6 @@ impl Shared {
     async fn moment(&self, now: Moment, fault: Option<&Fault>) {
         match fault {
             Some(Fault::Drop(moment)) if *moment == now => {
-                // Unwinds the connection's task without a word; the socket closes.
                 std::panic::resume_unwind(Box::new("the connection breaks"));
             }
             Some(Fault::Hold(moment)) if *moment == now => {
