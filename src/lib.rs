@@ -33,7 +33,8 @@
 //!
 //! `cli -> service -> {listener, invite, observe, config} -> {directory, membership, ledger, vaultwarden} -> model`.
 //! `directory`, `ledger` and `vaultwarden` never import each other; `membership` and `invite::policy` import only
-//! `model`; `clock`, `panics`, `retry` and `tls` know nobody. Each outside crate has one home. A test reads the sources and holds these rules.
+//! `model`; `clock`, `panics`, `retry` and `tls` know nobody. Each outside crate has one home. A test reads the
+//! sources and holds these rules.
 
 pub mod cli;
 pub mod clock;

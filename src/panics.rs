@@ -77,18 +77,64 @@ fn message_of(payload: &(dyn Any + Send)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
     use super::*;
 
-    #[tokio::test]
-    async fn a_contained_panic_is_an_error_that_says_what_and_where() {
+    /// Keeps what is logged.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Log {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Both in one test, as the hook belongs to the process that all tests may share.
+    #[test]
+    fn a_panic_is_one_error_event_and_a_contained_one_is_an_error_instead() {
+        let log = Log::default();
+        let lines = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || lines.clone())
+            .with_ansi(false)
+            .finish();
+        let before = std::panic::take_hook();
         report();
-        let panic = contain(async {
-            tokio::task::yield_now().await;
-            panic!("the server said {}", 42);
+        let (contained, reported) = tracing::subscriber::with_default(subscriber, || {
+            let contained = contain(async {
+                tokio::task::yield_now().await;
+                panic!("the server said {}", 42);
+            });
+            let contained = futures::executor::block_on(contained);
+            assert_eq!(log.text(), "");
+            (contained, std::panic::catch_unwind(|| panic!("a mistake")))
         });
-        let text = panic.await.unwrap_err().to_string();
-        assert!(text.starts_with("panicked at src/panics.rs:"), "{text}");
-        assert!(text.ends_with(": the server said 42"), "{text}");
+        std::panic::set_hook(before);
+
+        let contained = contained.unwrap_err().to_string();
+        assert!(contained.starts_with("panicked at src/panics.rs:"), "{contained}");
+        assert!(contained.ends_with(": the server said 42"), "{contained}");
+        assert!(reported.is_err());
+        let text = log.text();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(
+            text.contains("ERROR") && text.contains(": a mistake; please report this"),
+            "{text}"
+        );
     }
 
     #[tokio::test]

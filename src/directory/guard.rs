@@ -278,14 +278,14 @@ fn result(contents: &[u8]) -> Result<(i64, String), Malformed> {
 fn check_controls(controls: &[u8]) -> Result<(), Malformed> {
     const BAD: &str = "has a malformed control";
     let mut controls = Reader::new(controls);
-    while let Some((tag, control)) = controls.next()? {
-        let mut parts = Reader::new(control);
+    while !controls.is_empty() {
+        let mut parts = Reader::new(controls.expect(ber::SEQUENCE, BAD)?);
         let kind = parts.expect(ber::OCTET_STRING, BAD)?;
         if let Some(criticality) = parts.optional(ber::BOOLEAN)? {
             ber::boolean(criticality)?;
         }
         parts.optional(ber::OCTET_STRING)?;
-        if tag != ber::SEQUENCE || std::str::from_utf8(kind).is_err() || !parts.is_empty() {
+        if std::str::from_utf8(kind).is_err() || !parts.is_empty() {
             return Err(Malformed(BAD));
         }
     }

@@ -18,6 +18,8 @@ const SERVER: Retry = Retry {
     ceiling: Duration::from_secs(60),
     floor: Duration::from_millis(200),
 };
+/// So many failures in a row, each by itself nobody's but its own, are the server's.
+const STREAK: u32 = 5;
 /// The shortest wait where a human has to mend something first: an attempt may cost one of few logins.
 const OPERATOR: Duration = Duration::from_secs(60);
 
@@ -69,6 +71,7 @@ pub fn next(
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Breaker {
     failures: u32,
+    streak: u32,
     open_until: Option<Timestamp>,
 }
 
@@ -100,12 +103,19 @@ impl Breaker {
             Some(Disposition::RetryAfter(wait)) => *wait,
             Some(Disposition::Operator) => OPERATOR,
             // It answered sensibly, be it about one person's fault.
-            None | Some(Disposition::Reject(_) | Disposition::Retry | Disposition::Relist) => {
+            None | Some(Disposition::Reject(_)) => {
                 *self = Self::default();
                 return None;
             }
-            Some(Disposition::Ambiguous) => return None,
+            Some(Disposition::Retry | Disposition::Ambiguous | Disposition::Relist) => {
+                self.streak += 1;
+                if self.streak < STREAK {
+                    return None;
+                }
+                Duration::ZERO
+            }
         };
+        self.streak = 0;
         if self.open_until.is_some_and(|until| now < until) {
             return None;
         }
@@ -219,6 +229,19 @@ mod tests {
         assert!(longer > wait);
         breaker.record(None, NOW + wait + longer, 0.5);
         assert_eq!(breaker.permits(8, NOW), 8);
+    }
+
+    #[test]
+    fn failures_of_single_tasks_open_the_breaker_only_when_nothing_succeeds_in_between() {
+        let mut breaker = Breaker::default();
+        for _ in 0..STREAK - 1 {
+            assert_eq!(breaker.record(Some(&Disposition::Retry), NOW, 0.5), None);
+        }
+        breaker.record(None, NOW, 0.5);
+        for _ in 0..STREAK - 1 {
+            assert_eq!(breaker.record(Some(&Disposition::Ambiguous), NOW, 0.5), None);
+        }
+        assert!(breaker.record(Some(&Disposition::Retry), NOW, 0.5).is_some());
     }
 
     #[test]

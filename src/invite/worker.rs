@@ -16,7 +16,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::pace::Pace;
@@ -49,8 +49,6 @@ pub struct Settings {
     pub per_minute: Option<u32>,
     /// `limits.invites_per_listing`, for listings that are held until they are compared with the accounts.
     pub hold_above: Option<u32>,
-    /// How long `stop` waits for invitations under way.
-    pub grace: Duration,
 }
 
 /// When the worker's work is over.
@@ -101,7 +99,7 @@ struct State<'a> {
 }
 
 impl Worker {
-    /// Works until `stop`, then finishes what is under way within the grace period; `abort` ends it at once.
+    /// Works until `stop`, then finishes what is under way; `abort` ends it at once.
     ///
     /// # Errors
     /// The ledger failed. Whatever was under way is in doubt and will be looked up.
@@ -144,32 +142,22 @@ impl Worker {
         Ok(state.tally)
     }
 
-    /// Claims what is due, a little ahead of what can begin. Returns whether anything is or was there to do.
+    /// Claims what is due, a little ahead of what may begin. Returns whether there is or may be something to do.
     async fn refill(&self, state: &mut State<'_>) -> Result<bool, LedgerError> {
         let now = self.clock.now();
         let permitted = state.breaker.permits(self.settings.concurrency, now);
-        if permitted == 0 {
-            return Ok(true);
-        }
-        if state.claimed.len() >= permitted {
-            return Ok(true);
-        }
-        if state.under_way.is_empty() && state.claimed.is_empty() && !self.census(state).await? {
-            return Ok(true);
-        }
-        let ahead = permitted * 2 - state.claimed.len();
+        let in_hand = state.claimed.len() + state.under_way.len();
         // While the server is in doubt, one attempt tries for all.
-        let max = if permitted == 1 {
-            1usize.saturating_sub(state.under_way.len() + state.claimed.len())
-        } else {
-            ahead
-        };
-        if max == 0 {
+        let room = if permitted > 1 { permitted * 2 } else { permitted }.saturating_sub(in_hand);
+        if room == 0 {
+            return Ok(true);
+        }
+        if self.census_is_due().await? && (in_hand > 0 || !self.census(state).await?) {
             return Ok(true);
         }
         let tasks = self
             .ledger
-            .claim(u32::try_from(max).unwrap_or(u32::MAX), LEASE, now)
+            .claim(u32::try_from(room).unwrap_or(u32::MAX), LEASE, now)
             .await?;
         let found = !tasks.is_empty();
         state.claimed.extend(tasks);
@@ -263,7 +251,7 @@ impl Worker {
         );
         match (failure, wait) {
             (Err((error, _)), Some(wait)) => self.observer.vaultwarden_down(error, wait),
-            (Ok(()) | Err((_, Disposition::Reject(_) | Disposition::Retry)), _) => {
+            (Ok(()) | Err((_, Disposition::Reject(_))), _) => {
                 self.observer.vaultwarden_back();
             }
             _ => {}
@@ -305,22 +293,21 @@ impl Worker {
         }
     }
 
-    /// Compares a large backlog with the list of all accounts, once. Returns whether claiming may go on.
-    async fn census(&self, state: &mut State<'_>) -> Result<bool, LedgerError> {
+    /// Whether so many addresses are unknown that one list of all accounts is worth it, or any is held: who has an
+    /// account does not count towards `limits.invites_per_listing`.
+    async fn census_is_due(&self) -> Result<bool, LedgerError> {
         let unchecked = self.ledger.unchecked().await?;
-        if unchecked.held == 0 && unchecked.queued < CENSUS {
-            return Ok(true);
-        }
+        Ok(unchecked.held > 0 || unchecked.queued >= CENSUS)
+    }
+
+    /// Compares the backlog with the list of all accounts, once. Returns whether claiming may go on.
+    async fn census(&self, state: &mut State<'_>) -> Result<bool, LedgerError> {
         let begun = self.clock.now();
         match self.count_accounts().await? {
             Ok(known) => {
                 state.tally.had_account += known;
                 self.judge_server(&mut state.breaker, Ok(()), begun);
-                tracing::info!(
-                    compared = unchecked.queued + unchecked.held,
-                    known,
-                    "compared the backlog with Vaultwarden's accounts"
-                );
+                tracing::info!(known, "compared the backlog with Vaultwarden's accounts");
             }
             Err(error) => {
                 self.judge_server(&mut state.breaker, Err(&error), self.clock.now());
@@ -388,17 +375,14 @@ impl Worker {
                 "finishing the invitations that are under way"
             );
         }
-        let finishing = async {
-            while let Some(attempt) = state.under_way.next().await {
-                self.finish(state, attempt).await?;
+        while !state.under_way.is_empty() {
+            tokio::select! {
+                biased;
+                () = abort.cancelled() => break,
+                Some(attempt) = state.under_way.next() => self.finish(state, attempt).await?,
             }
-            Ok(())
-        };
-        tokio::select! {
-            biased;
-            () = abort.cancelled() => Ok(()),
-            finished = timeout(self.settings.grace, finishing) => finished.unwrap_or(Ok(())),
         }
+        Ok(())
     }
 }
 

@@ -64,6 +64,9 @@ impl Vaultwarden {
                 if refusal::has_account(message) || matches!(self.find(address).await, Ok(Some(_))) {
                     return Ok(Outcome::HadAccount);
                 }
+                if message.is_empty() && status == 400 {
+                    return Err(answer.strange_status("an invitation"));
+                }
                 Err(refusal::classify(
                     self.session.client().url(),
                     address,
@@ -71,7 +74,7 @@ impl Vaultwarden {
                     message,
                 ))
             }
-            _ => Err(answer.unexpected(format!("status {status} to an invitation"))),
+            _ => Err(answer.strange_status("an invitation")),
         }
     }
 
@@ -93,7 +96,7 @@ impl Vaultwarden {
                 }
                 Ok(None)
             }
-            status => Err(answer.unexpected(format!("status {status} to a look-up"))),
+            _ => Err(answer.strange_status("a look-up")),
         }
     }
 
@@ -102,8 +105,7 @@ impl Vaultwarden {
             let answer = self.session.call(Call::Users).await?;
             match answer.status {
                 200 => Ok(read_list(answer)),
-                500 => Err(answer.unavailable()),
-                status => Err(answer.unexpected(format!("status {status} to a list of accounts"))),
+                _ => Err(answer.strange_status("a list of accounts")),
             }
         };
         open.try_flatten_stream().boxed()

@@ -178,6 +178,14 @@ impl Answer {
         }
     }
 
+    /// That its status is none of those that a call may get.
+    pub(super) fn strange_status(&self, call: &str) -> VaultwardenError {
+        match self.status {
+            500 => self.unavailable(),
+            status => self.unexpected(format!("status {status} to {call}")),
+        }
+    }
+
     /// That it fits no known version.
     pub(super) fn unexpected(&self, what: impl Into<String>) -> VaultwardenError {
         VaultwardenError::Unexpected {

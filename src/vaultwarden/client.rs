@@ -141,13 +141,6 @@ impl Client {
         }
     }
 
-    /// Whether a redirect leads to Vaultwarden's own admin page.
-    pub(super) fn is_admin_page(&self, location: &str) -> bool {
-        let own = self.endpoint(Call::AdminPage);
-        own.join(location)
-            .is_ok_and(|target| target.origin() == own.origin() && target.path().starts_with(own.path()))
-    }
-
     /// Vaultwarden sees to it since 1.33 that what goes to its API is JSON, even where there is no body.
     fn json(&self, method: Method, url: Url) -> RequestBuilder {
         self.http

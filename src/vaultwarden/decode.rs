@@ -23,11 +23,14 @@ pub(super) fn account(json: &[u8]) -> Option<Account> {
     })
 }
 
-/// The `message` of Vaultwarden's error object. Rocket's own errors (a route that does not exist, JSON that does not
-/// fit) and a proxy's pages have none.
+/// The words in Vaultwarden's error object: its `message`, or, up to 1.20, that of the `ErrorModel` in it. Rocket's own
+/// errors (a route that does not exist, JSON that does not fit) and a proxy's pages have none.
 pub(super) fn message(json: &[u8]) -> Option<String> {
     let object: Map<String, Value> = serde_json::from_slice(json).ok()?;
-    Some(get(&object, "message")?.as_str()?.into())
+    let outer = get(&object, "message")?.as_str()?;
+    let inner = || get(get(&object, "errorModel")?.as_object()?, "message")?.as_str();
+    let words = if outer.is_empty() { inner() } else { Some(outer) };
+    words.map(Into::into)
 }
 
 /// The version in the answer of `/api/version`, as a string and as (major, minor). A Vaultwarden that was built
@@ -183,7 +186,7 @@ mod tests {
             Some("User doesn't exist")
         );
         assert_eq!(
-            message(br#"{"Message":"User already exists"}"#).as_deref(),
+            message(br#"{"Message":"","ErrorModel":{"Message":"User already exists"}}"#).as_deref(),
             Some("User already exists")
         );
         assert_eq!(message(br#"{"error":{"code":404,"reason":"Not Found"}}"#), None);

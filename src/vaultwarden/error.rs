@@ -98,7 +98,7 @@ pub enum VaultwardenError {
         wait: Duration,
     },
     /// Vaultwarden, or a proxy, asks to be called less often.
-    #[error("{url} answers too many requests, to be repeated in {}s", wait.as_secs_f32().ceil())]
+    #[error("{url} answers that there were too many requests; the next one is allowed in {}s", wait.as_secs_f32().ceil())]
     RateLimited {
         /// The URL called.
         url: String,

@@ -11,12 +11,10 @@ use crate::model::EmailAddress;
 enum Trouble {
     /// This person's, for ever.
     Permanent,
-    /// This person's, for a while.
+    /// This person's for a while, or whatever else may pass: who else is concerned shows when it befalls them, too.
     Passing,
     /// Everyone's: no mail goes out.
     Mail,
-    /// Everyone's: the database, the templates, the unknown.
-    Server,
 }
 
 /// Whether the text says that the address has an account.
@@ -31,6 +29,10 @@ pub(super) fn classify(url: &str, address: &EmailAddress, status: u16, message: 
             address: address.clone(),
             reason: format!("Vaultwarden says: {message}"),
         },
+        Trouble::Passing if message.is_empty() => VaultwardenError::Deferred {
+            address: address.clone(),
+            reason: format!("Vaultwarden answers with status {status}"),
+        },
         Trouble::Passing => VaultwardenError::Deferred {
             address: address.clone(),
             reason: format!("Vaultwarden says: {message}"),
@@ -39,21 +41,17 @@ pub(super) fn classify(url: &str, address: &EmailAddress, status: u16, message: 
             url: url.into(),
             message: message.into(),
         },
-        Trouble::Server => VaultwardenError::Unavailable {
-            url: url.into(),
-            status,
-            message: if message.is_empty() {
-                String::new()
-            } else {
-                format!(": {message}")
-            },
-        },
     }
 }
 
 fn trouble(message: &str) -> Trouble {
-    // "Address" is all that is left of the mail library's opinion of an address.
-    if message == "Address" || message.contains("is not a valid email address") {
+    // "Address" is all that is left of the mail library's opinion of an address; the others are Vaultwarden's own.
+    let address = [
+        "is not a valid email address",
+        "Invalid email address",
+        "Can't convert email domain",
+    ];
+    if message == "Address" || address.iter().any(|words| message.contains(words)) {
         return Trouble::Permanent;
     }
     // Addresses beyond ASCII need RFC 6531 on the mail server, which nobody but its operator can change.
@@ -69,17 +67,18 @@ fn trouble(message: &str) -> Trouble {
     }
     if message.starts_with("SMTP 5xx") {
         return match reply_code(message) {
-            // RFC 5321, 4.2.3: no such mailbox, not local, name not allowed.
-            Some(550 | 551 | 553) => Trouble::Permanent,
-            // A full mailbox, and the catch-all for which servers use 554.
-            Some(552 | 554) => Trouble::Passing,
-            _ => Trouble::Mail,
+            // RFC 5321, 4.2.3: no such mailbox, not local, name not allowed. RFC 7504: the domain takes no mail.
+            Some(550 | 551 | 553 | 556) => Trouble::Permanent,
+            // RFC 4954, 6: the mail server wants another login.
+            Some(530 | 534 | 535 | 538) => Trouble::Mail,
+            // A full mailbox, the catch-all for which servers use 554, and versions that do not name the code.
+            _ => Trouble::Passing,
         };
     }
     if message.starts_with("SMTP") || message.starts_with("Sendmail") {
         return Trouble::Mail;
     }
-    Trouble::Server
+    Trouble::Passing
 }
 
 /// The SMTP reply code in `SMTP 5xx error: permanent error (550): no such user`.
@@ -116,6 +115,11 @@ mod tests {
                 "SMTP client error: Envelope contains non-ascii chars but server does not support SMTPUTF8",
                 Trouble::Permanent,
             ),
+            ("Invalid email address (no @)", Trouble::Permanent),
+            (
+                "SMTP 5xx error: lettre::transport::smtp::Error { kind: Permanent(Code { .. }) }",
+                Trouble::Passing,
+            ),
             (
                 "SMTP 4xx error: transient error (451): greylisted",
                 Trouble::Passing,
@@ -140,8 +144,10 @@ mod tests {
                 Trouble::Mail,
             ),
             ("Sendmail error: not found", Trouble::Mail),
-            ("Error saving user", Trouble::Server),
-            ("", Trouble::Server),
+            ("SMTP IO error: timed out", Trouble::Mail),
+            ("SMTP 5xx error: permanent error (501): syntax", Trouble::Passing),
+            ("Error saving user", Trouble::Passing),
+            ("", Trouble::Passing),
         ] {
             assert_eq!(trouble(message), expected, "{message:?}");
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::Mutex;
 
 use super::answer::{Answer, Cookie};
 use super::budget::LoginBudget;
@@ -168,14 +168,9 @@ impl Session {
         }
         match answer.status {
             401 => Err(self.wrong_token()),
-            300..=399 if answer.location().is_some_and(|to| self.client.is_admin_page(to)) => {
-                Err(self.wrong_token())
-            }
+            303 if answer.location().is_some_and(is_admin_page) => Err(self.wrong_token()),
             404 => Err(answer.blocked()),
-            status => {
-                let answer = answer.checked()?;
-                Err(answer.unexpected(format!("status {status} to a login")))
-            }
+            _ => Err(answer.checked()?.strange_status("a login")),
         }
     }
 
@@ -216,7 +211,7 @@ impl Session {
         }
     }
 
-    async fn note<'a>(&self, state: &'a mut MutexGuard<'_, State>) -> &'a mut Note {
+    async fn note<'a>(&self, state: &'a mut State) -> &'a mut Note {
         let note = match state.note.take() {
             Some(note) => note,
             None => self.stored().await,
@@ -237,7 +232,7 @@ impl Session {
             })
     }
 
-    async fn save(&self, state: &mut MutexGuard<'_, State>, note: Note) {
+    async fn save(&self, state: &mut State, note: Note) {
         // A note is made of strings and numbers, which always become JSON.
         let bytes = serde_json::to_vec(&note).unwrap_or_default();
         state.note = Some(note);
@@ -255,6 +250,12 @@ impl Session {
 /// for it knows what to do instead.
 fn is_missing(call: Call<'_>, answer: &Answer) -> bool {
     answer.status == 404 && answer.message.is_none() && !matches!(call, Call::ByMail(_))
+}
+
+/// Whether a redirect leads to an admin page: the origin is that of `DOMAIN`, which need not be the one called.
+fn is_admin_page(location: &str) -> bool {
+    let path = location.split(['?', '#']).next().unwrap_or_default();
+    path.trim_end_matches('/').ends_with("/admin")
 }
 
 impl Note {

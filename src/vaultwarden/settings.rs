@@ -9,7 +9,7 @@ use super::VaultwardenError;
 use crate::tls::TlsOptions;
 
 /// How to reach one Vaultwarden.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     /// Vaultwarden's `DOMAIN`, sub-path included, or another way to the same server (the container's port).
     pub url: Url,

@@ -299,7 +299,7 @@ async fn logins_stay_within_the_limit_even_across_restarts() {
     assert_eq!(stand_in.logins(), 3);
 
     // When the wait is over it does try again. The stand-in's clock did not move, so it says no.
-    let later = client_with(&settings, store, wait + Duration::from_secs(3));
+    let later = client_with(&settings, store, wait + Duration::from_secs(5));
     assert!(matches!(
         later.account(&ann).await,
         Err(Error::RateLimited { .. })
@@ -490,7 +490,7 @@ async fn a_500_that_is_one_persons_fault_is_told_from_one_that_is_everybodys() {
             "SMTP error: Connection error: Connection refused (os error 111)",
             Disposition::Outage,
         ),
-        ("Error saving user", Disposition::Outage),
+        ("Error saving user", Disposition::Retry),
     ] {
         let stand_in = StandIn::start();
         stand_in.fail(
@@ -604,6 +604,19 @@ async fn a_look_up_that_takes_too_long_is_an_outage() {
     stand_in.fail(On::ByMail, None, 1, Fault::Delay(Duration::from_secs(5)));
     let error = client.account(&address("ann@example.org")).await.unwrap_err();
     assert_eq!(error.disposition(), Disposition::Outage, "{error}");
+}
+
+#[tokio::test]
+async fn a_500_to_anything_but_an_invitation_is_an_outage() {
+    for on in [On::Login, On::ByMail] {
+        let stand_in = StandIn::start();
+        stand_in.fail(on, None, 1, Fault::Error(500, "Error loading users"));
+        let error = client(&stand_in)
+            .account(&address("ann@example.org"))
+            .await
+            .unwrap_err();
+        assert_eq!(error.disposition(), Disposition::Outage, "{error}");
+    }
 }
 
 #[tokio::test]

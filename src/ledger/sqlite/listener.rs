@@ -16,7 +16,8 @@ pub(super) async fn enroll(
     name: &str,
     settings: &str,
 ) -> sqlx::Result<DirectoryRow> {
-    let stored: Option<(i64, String, Option<Vec<u8>>, Option<i64>)> =
+    type Row = (i64, String, Option<Vec<u8>>, Option<i64>);
+    let stored: Option<Row> =
         sqlx::query_as("select id, settings, cursor, listed from directory where name = ?")
             .bind(name)
             .fetch_optional(&mut *db)

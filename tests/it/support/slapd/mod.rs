@@ -191,6 +191,10 @@ impl Slapd {
     /// Freezes it (SIGSTOP): connections stay open and nothing answers.
     pub fn pause(&self) {
         self.signal("STOP");
+        // The signal reaches one thread after the other.
+        while !self.is_frozen() {
+            std::thread::yield_now();
+        }
     }
 
     /// Thaws it (SIGCONT).
@@ -275,6 +279,18 @@ impl Slapd {
 
     fn ended(&mut self) -> Option<ExitStatus> {
         self.process.as_mut().and_then(|child| child.try_wait().unwrap())
+    }
+
+    /// Whether every thread is stopped (proc(5), the state `T`).
+    fn is_frozen(&self) -> bool {
+        let pid = self.process.as_ref().expect("slapd runs").id();
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        threads
+            .filter_map(|thread| fs::read_to_string(thread.unwrap().path().join("stat")).ok())
+            .all(|stat| {
+                stat.rsplit_once(") ")
+                    .is_some_and(|(_, rest)| rest.starts_with('T'))
+            })
     }
 
     /// `kill` of the shell, which needs neither a package nor unsafe code.

@@ -1,0 +1,252 @@
+//! A stand-in for Vaultwarden's admin API, on a port of its own: what the real one (1.37.2, read and run) answers,
+//! with accounts, sessions, a login limiter, the differences between versions, and faults on demand.
+//!
+//! It runs on a thread and a runtime of its own, so that it may be stopped dead (every connection breaks, as after
+//! `kill -9`) and started again on the same port with the same accounts. It depends on nothing else in the tests.
+
+mod answers;
+mod fault;
+mod server;
+mod world;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use server::{Shared, answer};
+use world::{Injected, World};
+
+pub use fault::{Fault, Moment, On};
+
+/// How the stand-in is set up.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The version to speak as, (major, minor).
+    pub version: (u32, u32),
+    /// `ADMIN_TOKEN`; `None` switches the admin page off.
+    pub token: Option<String>,
+    /// The path of `DOMAIN`: `""`, or for example `"/vault"`.
+    pub sub_path: String,
+    /// `ADMIN_RATELIMIT_MAX_BURST` and `ADMIN_RATELIMIT_SECONDS`; `None` for no limiter.
+    pub limiter: Option<(u32, Duration)>,
+    /// `ADMIN_SESSION_LIFETIME`.
+    pub session: Duration,
+    /// `DISABLE_ADMIN_TOKEN`: everyone is an admin, and no login succeeds.
+    pub open: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            version: (1, 37),
+            token: Some("sesame".into()),
+            sub_path: String::new(),
+            limiter: Some((3, Duration::from_secs(300))),
+            session: Duration::from_secs(20 * 60),
+            open: false,
+        }
+    }
+}
+
+/// One request that came in.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// When it came in.
+    pub at: Instant,
+    /// `POST /admin/invite`.
+    pub what: String,
+    /// Whom an invitation is for.
+    pub address: Option<String>,
+    /// The session that it brought.
+    pub cookie: Option<String>,
+    /// The status that it was answered with; `None` while it is not, or where the connection broke.
+    pub status: Option<u16>,
+    /// When it was answered, or would have been.
+    pub ended: Option<Instant>,
+}
+
+/// The stand-in. Stops when dropped.
+pub struct StandIn {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    thread: Option<(watch::Sender<()>, JoinHandle<()>)>,
+}
+
+impl StandIn {
+    /// Vaultwarden 1.37 with the token `sesame`.
+    pub fn start() -> Self {
+        Self::with(Setup::default())
+    }
+
+    /// As told.
+    pub fn with(setup: Setup) -> Self {
+        let mut stand_in = Self {
+            shared: Arc::new(Shared {
+                setup,
+                world: Mutex::default(),
+                changed: watch::channel(()).0,
+            }),
+            address: (Ipv4Addr::LOCALHOST, 0).into(),
+            thread: None,
+        };
+        stand_in.up();
+        stand_in
+    }
+
+    /// Where it is, sub-path included.
+    pub fn url(&self) -> String {
+        format!("http://{}{}", self.address, self.shared.setup.sub_path)
+    }
+
+    /// Listens again, on the same port and with the same accounts and sessions.
+    pub fn up(&mut self) {
+        self.down();
+        let listener = StdListener::bind(self.address).unwrap();
+        self.address = listener.local_addr().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let (stop, mut stopped) = watch::channel(());
+        let shared = Arc::clone(&self.shared);
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            // What is in flight dies with the runtime.
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                let app = axum::Router::new().fallback(answer).with_state(shared);
+                tokio::select! {
+                    served = axum::serve(listener, app) => served.unwrap(),
+                    _ = stopped.changed() => {}
+                }
+            });
+        });
+        self.thread = Some((stop, thread));
+    }
+
+    /// Dies: connections break, new ones are refused.
+    pub fn down(&mut self) {
+        if let Some((stop, thread)) = self.thread.take() {
+            drop(stop);
+            thread.join().unwrap();
+            self.shared.world().held = 0;
+        }
+    }
+
+    // -- what has happened --------------------------------------------------------------------------------------
+
+    /// The addresses of successful invitations, in order.
+    pub fn invited(&self) -> Vec<String> {
+        self.shared.world().invited.clone()
+    }
+
+    /// The addresses to which an invitation was mailed, in order; there is no account for each of them.
+    pub fn mailed(&self) -> Vec<String> {
+        self.shared.world().mailed.clone()
+    }
+
+    /// How many logins were tried.
+    pub fn logins(&self) -> usize {
+        self.shared.world().logins
+    }
+
+    /// Every request, in order.
+    pub fn calls(&self) -> Vec<Call> {
+        self.shared.world().calls.clone()
+    }
+
+    /// How many requests of a kind there were, such as `GET /admin/users`.
+    pub fn count(&self, what: &str) -> usize {
+        self.shared
+            .world()
+            .calls
+            .iter()
+            .filter(|call| call.what == what)
+            .count()
+    }
+
+    /// How many invitations of an address came in with a session.
+    pub fn attempts(&self, address: &str) -> usize {
+        let world = self.shared.world();
+        let attempts = world.calls.iter().filter(|call| {
+            call.what.ends_with("/admin/invite")
+                && call.address.as_deref() == Some(address)
+                && call.status != Some(401)
+        });
+        attempts.count()
+    }
+
+    /// Waits until an address was invited with success; `false` if that takes too long.
+    pub async fn wait_for_invite(&self, address: &str, limit: Duration) -> bool {
+        self.wait(limit, |world| {
+            world.invited.iter().any(|invited| invited == address)
+        })
+        .await
+    }
+
+    /// Waits until so many requests are held; `false` if that takes too long.
+    pub async fn wait_until_held(&self, count: usize, limit: Duration) -> bool {
+        self.wait(limit, |world| world.held == count).await
+    }
+
+    async fn wait(&self, limit: Duration, until: impl Fn(&World) -> bool) -> bool {
+        let mut changed = self.shared.changed.subscribe();
+        let waiting = async {
+            while !until(&self.shared.world()) {
+                changed.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(limit, waiting).await.is_ok()
+    }
+
+    // -- what is to happen --------------------------------------------------------------------------------------
+
+    /// Creates accounts of people who have registered.
+    pub fn preload<A: AsRef<str>>(&self, addresses: impl IntoIterator<Item = A>) {
+        let mut world = self.shared.world();
+        for address in addresses {
+            world.save(&address.as_ref().to_lowercase(), false);
+        }
+    }
+
+    /// Disables an account.
+    pub fn disable(&self, address: &str) {
+        self.shared.world().accounts.get_mut(address).unwrap().enabled = false;
+    }
+
+    /// Lets the next `times` calls of a kind fail; with an address, only those that are about it. What happens inside
+    /// Vaultwarden happens only to calls with a session.
+    pub fn fail(&self, on: On, address: Option<&str>, times: usize, fault: Fault) {
+        self.shared.world().faults.push(Injected {
+            on,
+            address: address.map(Into::into),
+            times,
+            fault,
+        });
+    }
+
+    /// Takes back all faults.
+    pub fn heal(&self) {
+        self.shared.world().faults.clear();
+    }
+
+    /// Lets go of every request that is held.
+    pub fn release(&self) {
+        self.shared.world().released += 1;
+        self.shared.changed.send_replace(());
+    }
+
+    /// Forgets all sessions, as a Vaultwarden does that starts with a new key.
+    pub fn forget_sessions(&self) {
+        self.shared.world().sessions.clear();
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        self.down();
+    }
+}

@@ -1,0 +1,336 @@
+//! How the stand-in answers.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{Method, Response, header};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::answers::{
+    error, json_answer, page, pascal_case, plain, redirect, rocket_error, truncate, unescape,
+};
+use super::world::{Account, World};
+use super::{Call, Fault, Moment, On, Setup};
+
+/// The stand-in, as its connections see it.
+pub(super) struct Shared {
+    pub(super) setup: Setup,
+    pub(super) world: Mutex<World>,
+    /// Rings whenever the world has changed.
+    pub(super) changed: watch::Sender<()>,
+}
+
+pub(super) async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap_or_default();
+    let text = |name| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    let request = Incoming {
+        what: format!("{} {}", parts.method, parts.uri.path()),
+        accepts_json: text(header::ACCEPT).is_some_and(|kinds| kinds.contains("application/json")),
+        sends_json: text(header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json")),
+        cookie: text(header::COOKIE)
+            .and_then(|cookies| cookies.split("; ").find_map(|one| one.strip_prefix("VW_ADMIN=")))
+            .map(Into::into),
+        path: parts.uri.path().into(),
+        method: parts.method,
+        body,
+    };
+    let number = shared.record(&request);
+    // As in Vaultwarden, what was begun is finished, whether or not the client still waits for it.
+    let serving = tokio::task::spawn(async move {
+        let response = shared.serve(&request).await;
+        {
+            let mut world = shared.world();
+            world.calls[number].status = Some(response.status().as_u16());
+            world.calls[number].ended = Some(Instant::now());
+        }
+        shared.changed.send_replace(());
+        response
+    });
+    match serving.await {
+        Ok(response) => response,
+        // Unwinds the connection's task without a word; the socket closes.
+        Err(broken) => std::panic::resume_unwind(broken.into_panic()),
+    }
+}
+
+struct Incoming {
+    method: Method,
+    path: String,
+    what: String,
+    accepts_json: bool,
+    sends_json: bool,
+    cookie: Option<String>,
+    body: Bytes,
+}
+
+impl Incoming {
+    /// The address in the body of an invitation.
+    fn invitee(&self) -> Option<String> {
+        let body: Value = serde_json::from_slice(&self.body).ok()?;
+        Some(body["email"].as_str()?.to_lowercase())
+    }
+
+    fn token(&self) -> Option<String> {
+        let body = std::str::from_utf8(&self.body).ok()?;
+        let token = body.split('&').find_map(|field| field.strip_prefix("token="))?;
+        Some(unescape(&token.replace('+', " ")))
+    }
+}
+
+impl Shared {
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap()
+    }
+
+    fn record(&self, request: &Incoming) -> usize {
+        let mut world = self.world();
+        world.calls.push(Call {
+            at: Instant::now(),
+            what: request.what.clone(),
+            address: request.invitee(),
+            cookie: request.cookie.clone(),
+            status: None,
+            ended: None,
+        });
+        world.calls.len() - 1
+    }
+
+    async fn serve(&self, request: &Incoming) -> Response<Body> {
+        let Some(path) = request.path.strip_prefix(&self.setup.sub_path) else {
+            return rocket_error(404, request.accepts_json);
+        };
+        let by_mail = path
+            .strip_prefix("/admin/users/by-mail/")
+            .map(|mail| unescape(mail).to_lowercase());
+        let (on, about) = match (&request.method, path.trim_end_matches('/')) {
+            (&Method::POST, "/admin") => (On::Login, None),
+            (&Method::POST, "/admin/invite") => (On::Invite, request.invitee()),
+            (&Method::GET, "/admin/users") => (On::List, None),
+            (&Method::GET, _) if by_mail.is_some() => (On::ByMail, by_mail),
+            _ => (On::All, None),
+        };
+        // Nobody gets far enough for a fault inside Vaultwarden who is turned away at the door.
+        let admitted = match on {
+            On::Invite | On::List | On::ByMail => self.guard(request).is_none(),
+            On::Login | On::All => true,
+        };
+        let fault = self.world().fault(on, about.as_deref(), admitted);
+        match &fault {
+            Some(Fault::Error(status, message)) => return self.error(*status, message),
+            Some(Fault::Page(status)) => return page(*status, "Please log in"),
+            Some(Fault::Redirect(to)) => return redirect(to),
+            Some(Fault::SessionLost) => return self.error(401, "Authorization failed."),
+            Some(Fault::Delay(delay)) => tokio::time::sleep(*delay).await,
+            _ => {}
+        }
+        let response = match on {
+            On::Login => self.log_in(request),
+            On::Invite => self.invite(request, fault.as_ref()).await,
+            On::List => self.list(request),
+            On::ByMail => self.by_mail(request, &about.unwrap_or_default()),
+            On::All => self.other(request, path),
+        };
+        match fault {
+            Some(Fault::Truncate) => truncate(response).await,
+            _ => response,
+        }
+    }
+
+    fn other(&self, request: &Incoming, path: &str) -> Response<Body> {
+        match (request.method.as_str(), path) {
+            ("GET", "/alive") => json_answer(200, &json!("2026-01-01T00:00:00.000000Z")),
+            ("GET", "/api/version") if self.setup.version >= (1, 25) => {
+                let (major, minor) = self.setup.version;
+                json_answer(200, &json!(format!("{major}.{minor}.0")))
+            }
+            ("GET", "/admin") if self.setup.token.is_none() => plain(
+                200,
+                "The admin panel is disabled, please configure the 'ADMIN_TOKEN' variable to enable it",
+            ),
+            ("GET", "/admin") => page(200, "Vaultwarden Admin Panel: log in"),
+            _ => rocket_error(404, request.accepts_json),
+        }
+    }
+
+    fn log_in(&self, request: &Incoming) -> Response<Body> {
+        let mut world = self.world();
+        world.logins += 1;
+        let Some(expected) = &self.setup.token else {
+            return rocket_error(404, request.accepts_json);
+        };
+        let old = self.setup.version < (1, 26);
+        let admin = format!("{}/admin", self.setup.sub_path);
+        // That of DOMAIN, wherever the call came in.
+        let admin_url = format!("https://vault.example.org{admin}");
+        if let Some((burst, period)) = self.setup.limiter
+            && !world.allows_login(burst, period)
+        {
+            return if old {
+                redirect(&admin_url)
+            } else {
+                page(429, "Error: Too many requests, try again later.")
+            };
+        }
+        if self.setup.open || request.token().as_deref().map(str::trim) != Some(expected.trim()) {
+            return if old {
+                redirect(&admin_url)
+            } else {
+                page(401, "Error: Invalid admin token, please try again.")
+            };
+        }
+        let jwt = world.open_session(self.setup.session);
+        let mut response = if old {
+            redirect(&admin_url)
+        } else {
+            page(200, "Vaultwarden Admin Panel: settings")
+        };
+        let cookie = format!(
+            "VW_ADMIN={jwt}; HttpOnly; SameSite=Strict; Path={admin}; Max-Age={}",
+            self.setup.session.as_secs()
+        );
+        response
+            .headers_mut()
+            .insert(header::SET_COOKIE, cookie.parse().unwrap());
+        response
+    }
+
+    /// What a call without a session gets.
+    fn guard(&self, request: &Incoming) -> Option<Response<Body>> {
+        if self.setup.token.is_none() && !self.setup.open {
+            return Some(rocket_error(404, request.accepts_json));
+        }
+        let session = request
+            .cookie
+            .as_ref()
+            .and_then(|jwt| self.world().sessions.get(jwt).copied());
+        if self.setup.open || session.is_some_and(|expires| Instant::now() < expires) {
+            None
+        } else if self.setup.version < (1, 27) {
+            Some(rocket_error(404, request.accepts_json))
+        } else if request.accepts_json {
+            Some(self.error(401, "Authorization failed."))
+        } else {
+            Some(page(401, "Vaultwarden Admin Panel: log in"))
+        }
+    }
+
+    /// As in Vaultwarden: is there an account? Mail. Save. Two at once both send their mail, and one fails to save.
+    async fn invite(&self, request: &Incoming, fault: Option<&Fault>) -> Response<Body> {
+        if self.setup.version >= (1, 33) && !request.sends_json {
+            return rocket_error(404, request.accepts_json);
+        }
+        if let Some(refusal) = self.guard(request) {
+            return refusal;
+        }
+        let Some(address) = request.invitee() else {
+            return rocket_error(422, request.accepts_json);
+        };
+        let oldest = self.setup.version <= (1, 20);
+        self.moment(Moment::Arrived, fault).await;
+        if self.world().accounts.contains_key(&address) {
+            return self.error(if oldest { 400 } else { 409 }, "User already exists");
+        }
+        if !address.contains('@') {
+            return self.error(
+                500,
+                &format!("Invitation email {address} is not a valid email address"),
+            );
+        }
+        self.world().mailed.push(address.clone());
+        self.moment(Moment::Mailed, fault).await;
+        {
+            let mut world = self.world();
+            if world.accounts.contains_key(&address) {
+                return self.error(500, "Error saving user");
+            }
+            world.save(&address, true);
+            world.invited.push(address.clone());
+        }
+        self.changed.send_replace(());
+        self.moment(Moment::Saved, fault).await;
+        if oldest {
+            return plain(200, "");
+        }
+        let world = self.world();
+        json_answer(200, &self.account(&address, &world.accounts[&address], false))
+    }
+
+    fn error(&self, status: u16, message: &str) -> Response<Body> {
+        error(self.setup.version, status, message)
+    }
+
+    async fn moment(&self, now: Moment, fault: Option<&Fault>) {
+        match fault {
+            Some(Fault::Drop(moment)) if *moment == now => {
+                std::panic::resume_unwind(Box::new("the connection breaks"));
+            }
+            Some(Fault::Hold(moment)) if *moment == now => {
+                let mut changed = self.changed.subscribe();
+                let before = {
+                    let mut world = self.world();
+                    world.held += 1;
+                    world.released
+                };
+                self.changed.send_replace(());
+                while self.world().released == before {
+                    changed.changed().await.unwrap();
+                }
+                self.world().held -= 1;
+                self.changed.send_replace(());
+            }
+            _ => {}
+        }
+    }
+
+    fn list(&self, request: &Incoming) -> Response<Body> {
+        if let Some(refusal) = self.guard(request) {
+            return refusal;
+        }
+        let world = self.world();
+        let accounts = world
+            .accounts
+            .iter()
+            .map(|(address, account)| self.account(address, account, true));
+        json_answer(200, &Value::Array(accounts.collect()))
+    }
+
+    fn by_mail(&self, request: &Incoming, address: &str) -> Response<Body> {
+        if self.setup.version < (1, 28) {
+            return rocket_error(404, request.accepts_json);
+        }
+        if let Some(refusal) = self.guard(request) {
+            return refusal;
+        }
+        match self.world().accounts.get(address) {
+            Some(account) => json_answer(200, &self.account(address, account, true)),
+            None => self.error(404, "User doesn't exist"),
+        }
+    }
+
+    fn account(&self, address: &str, account: &Account, in_full: bool) -> Value {
+        let mut object = json!({
+            "_status": i32::from(account.invited),
+            "id": format!("63efca19-3103-4a59-8531-{:012x}", account.id),
+            "name": address,
+            "email": address,
+            "emailVerified": true,
+            "twoFactorEnabled": false,
+            "organizations": [],
+            "securityStamp": "fe1be4f2-e9af-4284-a0a5-000000000000",
+            "object": "profile",
+        });
+        if in_full && self.setup.version > (1, 25) {
+            object["userEnabled"] = json!(account.enabled);
+            object["createdAt"] = json!("2026-01-01 00:00:00 +00:00");
+        }
+        if self.setup.version < (1, 31) {
+            pascal_case(object)
+        } else {
+            object
+        }
+    }
+}
