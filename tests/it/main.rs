@@ -19,6 +19,7 @@ mod hostile;
 mod http;
 mod ledger;
 mod onboarding;
+mod outage;
 mod slapd;
 mod tls;
 mod vaultwarden;
