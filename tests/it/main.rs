@@ -20,6 +20,7 @@ mod http;
 mod ledger;
 mod onboarding;
 mod outage;
+mod packaging;
 mod slapd;
 mod tls;
 mod vaultwarden;
