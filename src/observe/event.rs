@@ -40,13 +40,17 @@ pub struct Observer {
     health: Arc<Mutex<Health>>,
 }
 
+/// Worth a line when it is news, a detail otherwise.
+macro_rules! event {
+    ($news:expr, $($line:tt)+) => {
+        if $news { info!($($line)+) } else { debug!($($line)+) }
+    };
+}
+
 /// One person's event: worth a line when it happens live, a detail when a listing finds hundreds of them.
 macro_rules! person {
     ($origin:expr, $($line:tt)+) => {
-        match $origin {
-            Origin::Live => info!($($line)+),
-            Origin::Listing => debug!($($line)+),
-        }
+        event!($origin == Origin::Live, $($line)+)
     };
 }
 
@@ -114,7 +118,7 @@ impl Observer {
             directory,
             error,
             retry_in_ms = ms(retry_in),
-            "lost the directory, will try again"
+            "no session with the directory, will try again"
         );
     }
 
@@ -160,13 +164,14 @@ impl Observer {
             );
             return;
         }
-        if purpose == Purpose::CatchUp {
-            self.health().caught_up(directory);
-        }
+        let back = purpose == Purpose::CatchUp && self.health().caught_up(directory);
         let ListingOutcome {
             left, queued, held, ..
         } = outcome;
-        info!(
+        // A poll lists every minute; that it found nothing is no news.
+        let news = back || purpose == Purpose::Audit || left + queued + held > 0;
+        event!(
+            news,
             directory,
             purpose = purpose_name,
             result,
@@ -185,9 +190,8 @@ impl Observer {
             directory,
             count,
             limit,
-            "{count} invitations are held back, because one listing may send {limit} at most \
-             (limits.invites_per_listing); look at them with `ldap-usher status`, release them with \
-             `ldap-usher approve --all`"
+            "invitations are held back, because a listing may cause {limit} at most (limits.invites_per_listing); \
+             `ldap-usher approve --all` shows them and asks whether to release them"
         );
     }
 

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::signals::{Signals, Wishes};
 use super::supervisor::{RESTART, Supervisor};
+use super::systemd;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::directory::{self, LdapDirectory};
@@ -65,7 +66,12 @@ pub async fn run(config: Config, reload: impl Fn() -> anyhow::Result<Config>) ->
     let parts = Parts::assemble(&config).await?;
     let mut supervisor = Supervisor::new(RESTART, rand::random, wishes.stop.clone());
     if let Some(address) = config.http.listen {
-        let mut taken = Some(http::bind(address).await?);
+        let listener = http::bind(address).await?;
+        // Port 0 leaves the choice to the system; a restart of this part keeps what was chosen.
+        let address = listener
+            .local_addr()
+            .context("the port of [http] cannot be read")?;
+        let mut taken = Some(listener);
         tracing::info!(%address, "answering /livez, /readyz and /metrics");
         let (observer, ledger, stop) = (parts.observer.clone(), parts.ledger.clone(), wishes.stop.clone());
         supervisor.keep("http", move || {
@@ -89,6 +95,13 @@ pub async fn run(config: Config, reload: impl Fn() -> anyhow::Result<Config>) ->
         supervisor.keep(name, move || {
             let (listener, stop) = (listener.clone(), stop.clone());
             async move { Ok(listener.run(&stop).await?) }
+        });
+    }
+    if systemd::listens() {
+        let (observer, ledger, stop) = (parts.observer, parts.ledger, wishes.stop.clone());
+        supervisor.keep("service manager", move || {
+            let (observer, ledger, stop) = (observer.clone(), ledger.clone(), stop.clone());
+            async move { systemd::inform(&observer, &*ledger, &stop).await }
         });
     }
     let (worker, stop, at_once) = (

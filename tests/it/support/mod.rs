@@ -8,3 +8,4 @@ pub mod scripted;
 pub mod service;
 pub mod slapd;
 pub mod stand_in;
+pub mod world;

@@ -116,10 +116,14 @@ impl Service {
 
     /// The most memory that it has used so far, in KiB (proc(5), `VmHWM`).
     pub fn peak_memory(&self) -> u64 {
-        let pid = self.child.id().expect("the service runs");
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         peak.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// The lines that it printed so far and those to come; closed when it ends.
+    pub fn lines(&self) -> watch::Receiver<Vec<String>> {
+        self.lines.clone()
     }
 
     /// What `status --json` prints beside it.
@@ -132,10 +136,15 @@ impl Service {
         self.config.ask(args).await
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("the service runs")
+    }
+
     /// Asks it to stop (SIGTERM).
     pub async fn term(&self) {
         // The standard library sends no signal but KILL, and a shell is on every machine.
-        let pid = self.child.id().expect("the service runs");
+        let pid = self.pid();
         let sent = Command::new("sh")
             .arg("-c")
             .arg(format!("kill -TERM {pid}"))
