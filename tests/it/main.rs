@@ -17,6 +17,7 @@ mod convergence;
 mod crash;
 mod directory;
 mod flood;
+mod foreign;
 mod hostile;
 mod http;
 mod ledger;
