@@ -87,6 +87,8 @@ pub struct Directory {
     pub audit_interval: Duration,
     /// Entries a page (RFC 2696).
     pub page_size: NonZeroU32,
+    /// Bytes that one message of the server may have.
+    pub max_message_size: usize,
 }
 
 /// A configuration and how it reads with all defaults filled in.
