@@ -83,6 +83,8 @@ pub struct Worker {
     pub wake: Arc<Notify>,
     /// How to work.
     pub settings: Settings,
+    /// Throws numbers from `0.0..1.0`.
+    pub dice: fn() -> f64,
 }
 
 type Attempt = (Task, Result<Outcome, VaultwardenError>);
@@ -217,7 +219,7 @@ impl Worker {
             .map(|(task, result)| {
                 self.judge_server(&mut state.breaker, result.as_ref().map(drop), now);
                 let attempt = result.map_err(|error| (error.disposition(), error.to_string()));
-                let settlement = next(&task, attempt, &state.breaker, now, rand::random());
+                let settlement = next(&task, attempt, &state.breaker, now, (self.dice)());
                 (task, settlement)
             })
             .collect();
@@ -247,7 +249,7 @@ impl Worker {
         let wait = breaker.record(
             failure.as_ref().err().map(|(_, disposition)| disposition),
             now,
-            rand::random(),
+            (self.dice)(),
         );
         match (failure, wait) {
             (Err((error, _)), Some(wait)) => self.observer.vaultwarden_down(error, wait),

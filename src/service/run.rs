@@ -249,6 +249,7 @@ impl Parts {
                     hold_above,
                     audit_interval: directory.audit_interval,
                     retry: RECONNECT,
+                    dice: rand::random,
                 })
             })
             .collect::<anyhow::Result<_>>()?;
@@ -271,6 +272,7 @@ impl Parts {
                 per_minute: config.invite.per_minute.map(Into::into),
                 hold_above,
             },
+            dice: rand::random,
         };
         Ok(Self {
             ledger,

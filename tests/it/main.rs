@@ -24,6 +24,7 @@ mod ledger;
 mod onboarding;
 mod outage;
 mod packaging;
+mod simulation;
 mod slapd;
 mod tls;
 mod vaultwarden;
