@@ -19,6 +19,8 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
+#[cfg(fuzzing)]
+pub use load::fuzz;
 pub use load::load;
 pub use problem::ConfigError;
 pub use schema::{Http, Invite, Limits, Log};
