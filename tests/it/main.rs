@@ -18,6 +18,7 @@ mod hostile;
 mod http;
 mod ledger;
 mod onboarding;
+mod resume;
 mod slapd;
 mod tls;
 mod vaultwarden;
