@@ -10,6 +10,7 @@
 mod support;
 
 mod architecture;
+mod audit;
 mod commands;
 mod configuration;
 mod convergence;

@@ -28,6 +28,7 @@ async fn change(world: &World) {
 /// The changes of [`change`] are known, and nothing else.
 async fn is_caught_up(world: &World) {
     world.invites("ann").await;
+    world.says(&["INFO left", "uid=person1,"], 1).await;
     world.members(3).await;
     let line = world.says(&["listing ended"], 1).await;
     assert!(line.contains("queued=1"), "{line}");
