@@ -52,7 +52,8 @@ pub enum TaskWrite {
     /// An invitation to this address is owed to this entry. Where there is no task for the address, one is opened; a
     /// cancelled one is opened again; a done or quarantined one only if `again` and it is not for another present
     /// member; any other stays as it is. Where another present member holds the address, the pair is returned as a
-    /// [`Duplicate`], once a commit.
+    /// [`Duplicate`], once a commit; a member of the same directory and DN is no other, but the entry before it was
+    /// deleted and made anew.
     Open {
         /// Who.
         id: EntryId,
