@@ -30,6 +30,8 @@ pub(super) struct Intake<'a> {
 struct Run {
     began: Instant,
     seen: u64,
+    /// Those whom the server itself named as gone.
+    left: u64,
 }
 
 impl Run {
@@ -37,6 +39,7 @@ impl Run {
         Self {
             began: Instant::now(),
             seen: 0,
+            left: 0,
         }
     }
 }
@@ -182,6 +185,8 @@ impl<'a> Intake<'a> {
         let origin = match &mut self.listing {
             Some(run) => {
                 run.seen += u64::try_from(sightings.len()).unwrap_or(u64::MAX);
+                let gone = plan.events.iter().filter(|event| event.reason == Reason::Left);
+                run.left += u64::try_from(gone.count()).unwrap_or(u64::MAX);
                 Origin::Listing
             }
             None => Origin::Live,
@@ -241,7 +246,8 @@ impl<'a> Intake<'a> {
             },
             other => other,
         };
-        let outcome = self.end_in_ledger(&listing).await?;
+        let mut outcome = self.end_in_ledger(&listing).await?;
+        outcome.left += run.left;
         let Listener { name, observer, .. } = self.listener;
         for dn in &outcome.left_dns {
             observer.left(name, dn);
