@@ -244,7 +244,7 @@ impl<'a> Intake<'a> {
         let outcome = self.end_in_ledger(&listing).await?;
         let Listener { name, observer, .. } = self.listener;
         for dn in &outcome.left_dns {
-            observer.left(name, dn, Origin::Listing);
+            observer.left(name, dn);
             if purpose == Purpose::Audit {
                 observer.audit_repaired(name, "left", dn);
             }
@@ -332,7 +332,7 @@ impl<'a> Intake<'a> {
                     observer.address_changed(name, dn, from, to, *invite, origin);
                 }
                 Reason::Moved => observer.moved(name, former_dn.as_deref().unwrap_or_default(), dn, origin),
-                Reason::Left => observer.left(name, dn, origin),
+                Reason::Left => observer.left(name, dn),
             }
         }
     }

@@ -250,10 +250,11 @@ impl Observer {
         person!(origin, directory, from, to, "renamed or moved");
     }
 
-    /// Somebody ceased to match. Their account is left alone.
-    pub fn left(&self, directory: &str, dn: &str, origin: Origin) {
+    /// Somebody ceased to match. Their account is left alone. Always worth a line: unlike those who come, who are
+    /// named again when they are invited, they are named nowhere else.
+    pub fn left(&self, directory: &str, dn: &str) {
         self.metrics.person(directory, "left");
-        person!(origin, directory, dn, "left");
+        info!(directory, dn, "left");
     }
 
     /// Two people have one address: one invitation is sent.
