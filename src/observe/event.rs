@@ -40,7 +40,8 @@ pub struct Observer {
     health: Arc<Mutex<Health>>,
 }
 
-/// One person's event: worth a line when it happens live, a detail when a listing finds hundreds of them.
+/// One person's event: worth a line when it happens live, a detail when a listing finds hundreds of them, of whom
+/// each has a line of their own when they are invited.
 macro_rules! person {
     ($origin:expr, $($line:tt)+) => {
         match $origin {
@@ -214,14 +215,11 @@ impl Observer {
     }
 
     /// Somebody matches but cannot be invited: no usable address, for this reason.
-    pub fn without_address(&self, directory: &str, dn: &str, reason: &str, origin: Origin) {
+    pub fn without_address(&self, directory: &str, dn: &str, reason: &str) {
         self.metrics.person(directory, "without-address");
-        person!(
-            origin,
+        info!(
             directory,
-            dn,
-            reason,
-            "cannot be invited for want of a usable address"
+            dn, reason, "cannot be invited for want of a usable address"
         );
     }
 
@@ -233,10 +231,9 @@ impl Observer {
         from: &EmailAddress,
         to: &EmailAddress,
         invite: bool,
-        origin: Origin,
     ) {
         self.metrics.person(directory, "address-changed");
-        person!(origin, directory, dn, %from, %to, invite, "the address changed");
+        info!(directory, dn, %from, %to, invite, "the address changed");
     }
 
     /// An entry was renamed or moved within the search base.
@@ -246,9 +243,9 @@ impl Observer {
     }
 
     /// Somebody ceased to match. Their account is left alone.
-    pub fn left(&self, directory: &str, dn: &str, origin: Origin) {
+    pub fn left(&self, directory: &str, dn: &str) {
         self.metrics.person(directory, "left");
-        person!(origin, directory, dn, "left");
+        info!(directory, dn, "left");
     }
 
     /// Two people have one address: one invitation is sent.
