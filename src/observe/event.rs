@@ -40,14 +40,18 @@ pub struct Observer {
     health: Arc<Mutex<Health>>,
 }
 
+/// Worth a line when it is news, a detail otherwise.
+macro_rules! event {
+    ($news:expr, $($line:tt)+) => {
+        if $news { info!($($line)+) } else { debug!($($line)+) }
+    };
+}
+
 /// One person's event: worth a line when it happens live, a detail when a listing finds hundreds of them, of whom
 /// each has a line of their own when they are invited.
 macro_rules! person {
     ($origin:expr, $($line:tt)+) => {
-        match $origin {
-            Origin::Live => info!($($line)+),
-            Origin::Listing => debug!($($line)+),
-        }
+        event!($origin == Origin::Live, $($line)+)
     };
 }
 
@@ -161,13 +165,14 @@ impl Observer {
             );
             return;
         }
-        if purpose == Purpose::CatchUp {
-            self.health().caught_up(directory);
-        }
+        let back = purpose == Purpose::CatchUp && self.health().caught_up(directory);
         let ListingOutcome {
             left, queued, held, ..
         } = outcome;
-        info!(
+        // A poll lists every minute; that it found nothing is no news.
+        let news = back || purpose == Purpose::Audit || left + queued + held > 0;
+        event!(
+            news,
             directory,
             purpose = purpose_name,
             result,
