@@ -47,7 +47,8 @@ macro_rules! event {
     };
 }
 
-/// One person's event: worth a line when it happens live, a detail when a listing finds hundreds of them.
+/// One person's event: worth a line when it happens live, a detail when a listing finds hundreds of them, of whom
+/// each has a line of their own when they are invited.
 macro_rules! person {
     ($origin:expr, $($line:tt)+) => {
         event!($origin == Origin::Live, $($line)+)
@@ -219,14 +220,11 @@ impl Observer {
     }
 
     /// Somebody matches but cannot be invited: no usable address, for this reason.
-    pub fn without_address(&self, directory: &str, dn: &str, reason: &str, origin: Origin) {
+    pub fn without_address(&self, directory: &str, dn: &str, reason: &str) {
         self.metrics.person(directory, "without-address");
-        person!(
-            origin,
+        info!(
             directory,
-            dn,
-            reason,
-            "cannot be invited for want of a usable address"
+            dn, reason, "cannot be invited for want of a usable address"
         );
     }
 
@@ -238,10 +236,9 @@ impl Observer {
         from: &EmailAddress,
         to: &EmailAddress,
         invite: bool,
-        origin: Origin,
     ) {
         self.metrics.person(directory, "address-changed");
-        person!(origin, directory, dn, %from, %to, invite, "the address changed");
+        info!(directory, dn, %from, %to, invite, "the address changed");
     }
 
     /// An entry was renamed or moved within the search base.
