@@ -11,11 +11,13 @@ mod support;
 
 mod architecture;
 mod audit;
+mod chaos;
 mod commands;
 mod configuration;
 mod convergence;
 mod crash;
 mod directory;
+mod flood;
 mod hostile;
 mod http;
 mod ledger;
