@@ -121,8 +121,7 @@ impl Service {
 
     /// The most memory that it has used so far, in KiB (proc(5), `VmHWM`).
     pub fn peak_memory(&self) -> u64 {
-        let pid = self.child.id().expect("the service runs");
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         peak.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
     }
