@@ -179,7 +179,7 @@ async fn all_is_right(world: &World) {
 async fn the_service_reconnects_to_a_slapd_that_was_killed_and_catches_up() {
     let mut world = World::running(Slapd::builder().people(3)).await;
     world.slapd.kill9().await;
-    world.says(&["lost the directory"], 1).await;
+    world.says(&["no session with the directory"], 1).await;
     world.slapd.restart().await;
     many_changes(&world).await;
     all_is_right(&world).await;
@@ -189,7 +189,7 @@ async fn the_service_reconnects_to_a_slapd_that_was_killed_and_catches_up() {
 async fn the_service_reconnects_to_a_slapd_that_was_stopped_and_catches_up() {
     let mut world = World::running(Slapd::builder().people(3)).await;
     world.slapd.stop().await;
-    world.says(&["lost the directory"], 1).await;
+    world.says(&["no session with the directory"], 1).await;
     let status = world
         .status_until("disconnected", |status| {
             status["directories"][0]["connected"] == false
@@ -212,7 +212,7 @@ async fn a_slapd_that_hangs_is_noticed_within_thirty_seconds_and_recovered_from(
     let world = World::running(Slapd::builder().people(3)).await;
     world.slapd.pause();
     let line = world
-        .says_within(&["lost the directory"], 1, Duration::from_secs(30))
+        .says_within(&["no session with the directory"], 1, Duration::from_secs(30))
         .await;
     world.slapd.resume();
     assert!(line.contains("no answer for"), "{line}");
