@@ -10,6 +10,7 @@
 mod support;
 
 mod architecture;
+mod brake;
 mod commands;
 mod configuration;
 mod convergence;
@@ -18,6 +19,7 @@ mod directory;
 mod hostile;
 mod http;
 mod ledger;
+mod lifecycle;
 mod onboarding;
 mod outage;
 mod slapd;

@@ -5,7 +5,7 @@
 //! the bare necessities is text that the test gives.
 
 use std::fmt::Display;
-use std::process::Output;
+use std::process::{ExitStatus, Output};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -131,6 +131,11 @@ listen = "127.0.0.1:0"
         service.term().await;
         let status = service.wait().await;
         assert!(status.success(), "{status}:\n{}", service.output());
+    }
+
+    /// Waits for the end of the service, which was asked for.
+    pub async fn ended(&mut self) -> ExitStatus {
+        self.service.take().expect("the service runs").wait().await
     }
 
     /// Kills the service (SIGKILL).
