@@ -25,3 +25,4 @@ mod outage;
 mod slapd;
 mod tls;
 mod vaultwarden;
+mod worker;
