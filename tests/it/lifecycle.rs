@@ -43,7 +43,7 @@ async fn the_first_sigterm_finishes_what_is_under_way_and_begins_nothing_else() 
         (&false.into(), &1.into())
     );
 
-    world.start_only();
+    world.start().await;
     world.invited_once(&["ann", "bob"]).await;
 }
 
@@ -221,11 +221,11 @@ async fn a_sync_that_cannot_deliver_says_so_soon_by_line_and_code() {
 #[tokio::test]
 async fn a_sync_without_its_directory_delivers_what_is_due_and_fails() {
     let mut world = World::running(Slapd::builder()).await;
-    world.vault.down();
+    let hold = Fault::Hold(Moment::Arrived);
+    world.vault.fail(On::Invite, None, 1, hold);
     world.people().add_person("ann").await;
-    world.tasks("queued", 1).await;
+    assert!(world.vault.wait_until_held(1, PATIENCE).await);
     world.kill9().await;
-    world.vault.up();
     world.slapd.stop().await;
     let (code, _, stderr) = read(&world.ask(&["sync"]).await);
     assert_eq!(code, Some(1), "{stderr}");

@@ -248,7 +248,10 @@ listen = "127.0.0.1:0"
     /// The answer of one of the service's endpoints, head and body.
     pub async fn get(&self, path: &str) -> String {
         let line = self.says(&["answering /livez"], 1).await;
-        let address = line.split_once("address=").unwrap().1.trim();
+        // In text and JSON alike.
+        let port = line.split_once("127.0.0.1:").unwrap().1;
+        let port = port.trim_end_matches(|c: char| !c.is_ascii_digit());
+        let address = format!("127.0.0.1:{}", port.split('"').next().unwrap());
         let mut connection = TcpStream::connect(address).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
         connection.write_all(request.as_bytes()).await.unwrap();
