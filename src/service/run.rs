@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::signals::{Signals, Wishes};
 use super::supervisor::{RESTART, Supervisor};
+use super::systemd;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::directory::{self, LdapDirectory};
@@ -94,6 +95,13 @@ pub async fn run(config: Config, reload: impl Fn() -> anyhow::Result<Config>) ->
         supervisor.keep(name, move || {
             let (listener, stop) = (listener.clone(), stop.clone());
             async move { Ok(listener.run(&stop).await?) }
+        });
+    }
+    if systemd::listens() {
+        let (observer, ledger, stop) = (parts.observer, parts.ledger, wishes.stop.clone());
+        supervisor.keep("service manager", move || {
+            let (observer, ledger, stop) = (observer.clone(), ledger.clone(), stop.clone());
+            async move { systemd::inform(&observer, &*ledger, &stop).await }
         });
     }
     let (worker, stop, at_once) = (

@@ -10,18 +10,23 @@
 mod support;
 
 mod architecture;
+mod audit;
 mod brake;
+mod chaos;
 mod commands;
 mod configuration;
 mod convergence;
 mod crash;
 mod directory;
+mod flood;
 mod hostile;
 mod http;
 mod ledger;
 mod lifecycle;
 mod onboarding;
 mod outage;
+mod packaging;
+mod resume;
 mod slapd;
 mod tls;
 mod vaultwarden;
