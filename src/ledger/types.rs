@@ -171,7 +171,7 @@ pub struct Report {
     pub directories: Vec<DirectoryReport>,
     /// The quarantined tasks, at most 100, newest first.
     pub quarantined: Vec<TaskReport>,
-    /// Queued tasks that failed at least once, at most 100, the latest arrivals first.
+    /// Queued tasks whose last attempt failed, be it for an outage, at most 100, the latest arrivals first.
     pub failing: Vec<TaskReport>,
 }
 

@@ -11,6 +11,7 @@ mod support;
 
 mod architecture;
 mod audit;
+mod brake;
 mod chaos;
 mod commands;
 mod configuration;
@@ -21,6 +22,7 @@ mod flood;
 mod hostile;
 mod http;
 mod ledger;
+mod lifecycle;
 mod onboarding;
 mod outage;
 mod packaging;

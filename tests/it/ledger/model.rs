@@ -440,10 +440,10 @@ impl Model {
         list
     }
 
-    /// The queued tasks that failed, newest first.
+    /// The queued tasks whose last attempt failed, newest first.
     pub(super) fn failing(&self) -> Vec<TaskReport> {
-        let mut list =
-            self.list(|job| (job.state == TaskState::Queued && job.attempts > 0).then_some(job.arrived));
+        let mut list = self
+            .list(|job| (job.state == TaskState::Queued && !job.reason.is_empty()).then_some(job.arrived));
         list.reverse();
         list
     }
