@@ -247,7 +247,8 @@ impl Observer {
         person!(origin, directory, from, to, "renamed or moved");
     }
 
-    /// Somebody ceased to match. Their account is left alone.
+    /// Somebody ceased to match. Their account is left alone. Always worth a line: unlike those who come, who are
+    /// named again when they are invited, they are named nowhere else.
     pub fn left(&self, directory: &str, dn: &str) {
         self.metrics.person(directory, "left");
         info!(directory, dn, "left");

@@ -10,6 +10,7 @@
 mod support;
 
 mod architecture;
+mod audit;
 mod commands;
 mod configuration;
 mod convergence;
@@ -21,6 +22,8 @@ mod ledger;
 mod onboarding;
 mod outage;
 mod packaging;
+mod resume;
 mod slapd;
 mod tls;
 mod vaultwarden;
+mod worker;
