@@ -23,7 +23,7 @@ bench: packages ## measure speed against references in the same run (PEOPLE=1000
 fuzz: ## throw bytes at every decoder for a minute each (needs cargo-fuzz; SECONDS=600 for longer)
 	@cargo fuzz --version >/dev/null 2>&1 || { echo "cargo-fuzz is missing; run: cargo install cargo-fuzz"; exit 1; }
 	@for target in $$(cargo fuzz list --fuzz-dir tests/fuzz); do set -x; \
-	RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir tests/fuzz $$target -- -max_total_time=$${SECONDS:-60} -rss_limit_mb=512 || exit 1; done
+	RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir tests/fuzz $$target -- -max_total_time=$(or $(SECONDS),60) -rss_limit_mb=512 || exit 1; done
 
 torture: packages ## kill the service, slapd and Vaultwarden at random, then see who is invited (SECONDS=60, SEED=..)
 	cargo build --locked --bin ldap-usher --example torture

@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use super::exit::Exit;
 use super::state;
 use crate::clock::{Clock, Timestamp};
+use crate::config;
 use crate::ledger::{DirectoryReport, Report, TaskReport};
 
 /// Prints how it stands, whether or not the service runs.
 pub(super) async fn status(config: Option<&Path>, as_json: bool) -> anyhow::Result<Exit> {
-    let config = super::load(config)?;
-    let (report, running) = state::report(&config.state).await?;
+    let (report, running) = state::report(&config::state_file(config)?).await?;
     let now = Clock::system().now();
     if as_json {
         super::print(&format!("{:#}\n", json(&report, running, now)))?;

@@ -17,9 +17,7 @@ use crate::tls::TlsOptions;
 /// Checks the whole file, and resolves its secrets in place. `public` says whether everyone can read it.
 pub(super) fn check(file: &mut File, public: bool, problems: &mut Problems<'_>) -> Option<Config> {
     let root = KeyPath::root();
-    if file.state.as_os_str().is_empty() {
-        problems.error(&root.key("state"), "names no file");
-    }
+    state(file, problems);
     let vaultwarden = vaultwarden(&mut file.vaultwarden, &root.key("vaultwarden"), public, problems);
     let directories = directories(&mut file.directory, &root.key("directory"), public, problems);
     Some(Config {
@@ -32,6 +30,13 @@ pub(super) fn check(file: &mut File, public: bool, problems: &mut Problems<'_>) 
         log: file.log.clone(),
         warnings: Vec::new(),
     })
+}
+
+/// Checks the state file alone.
+pub(super) fn state(file: &File, problems: &mut Problems<'_>) {
+    if file.state.as_os_str().is_empty() {
+        problems.error(&KeyPath::root().key("state"), "names no file");
+    }
 }
 
 fn vaultwarden(

@@ -20,6 +20,27 @@ const PLACES: [&str; 2] = ["config.toml", "/etc/ldap-usher/config.toml"];
 /// # Errors
 /// All problems together, each with its line, its key and a remedy.
 pub fn load(path: Option<&Path>) -> Result<Loaded, ConfigError> {
+    let (path, text) = read(path)?;
+    parse(&path, &text)
+}
+
+/// The state file of the configuration that [`load()`] would find. Nothing else is checked and no secret is read: who
+/// asks how the service stands may have no right to its secrets, and a service manager may offer them only while the
+/// service runs.
+///
+/// # Errors
+/// The configuration cannot be found, read or understood.
+pub fn state_file(path: Option<&Path>) -> Result<PathBuf, ConfigError> {
+    let (path, text) = read(path)?;
+    examine(&path, &text, |file, problems| {
+        check::state(file, problems);
+        Some(std::mem::take(&mut file.state))
+    })
+    .map(|(state, ..)| state)
+}
+
+/// Finds the configuration and reads it.
+fn read(path: Option<&Path>) -> Result<(PathBuf, String), ConfigError> {
     let path = match path {
         Some(path) => path.to_owned(),
         None => PLACES
@@ -29,7 +50,7 @@ pub fn load(path: Option<&Path>) -> Result<Loaded, ConfigError> {
             .ok_or(ConfigError::NotFound)?,
     };
     match fs::read_to_string(&path) {
-        Ok(text) => parse(&path, &text),
+        Ok(text) => Ok((path, text)),
         Err(cause) => Err(ConfigError::Unreadable { path, cause }),
     }
 }
@@ -39,6 +60,22 @@ pub fn load(path: Option<&Path>) -> Result<Loaded, ConfigError> {
 /// # Errors
 /// As [`load`].
 pub(super) fn parse(path: &Path, text: &str) -> Result<Loaded, ConfigError> {
+    let (config, warnings, effective) = examine(path, text, |file, problems| {
+        check::check(file, readable_by_everyone(path), problems)
+    })?;
+    Ok(Loaded {
+        config: Config { warnings, ..config },
+        effective,
+    })
+}
+
+/// Reads `text` into the schema and lets `check` take from it what it needs; beside that, the warnings and the file
+/// as `check` leaves it.
+fn examine<T>(
+    path: &Path,
+    text: &str,
+    check: impl FnOnce(&mut File, &mut Problems<'_>) -> Option<T>,
+) -> Result<(T, Vec<String>, File), ConfigError> {
     let name = path.display().to_string();
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
@@ -46,12 +83,9 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Loaded, ConfigError> {
     }
     let mut problems = Problems::new(&name, text, &document);
     let mut file = deserialize(&document, &mut problems);
-    let config = check::check(&mut file, readable_by_everyone(path), &mut problems);
-    let (config, warnings) = problems.judge(config)?;
-    Ok(Loaded {
-        config: Config { warnings, ..config },
-        effective: file,
-    })
+    let checked = check(&mut file, &mut problems);
+    let (checked, warnings) = problems.judge(checked)?;
+    Ok((checked, warnings, file))
 }
 
 /// Reads text as far as the schema: what follows looks at files, which a fuzz target must not choose.

@@ -167,7 +167,7 @@ impl Syncrepl {
     fn hear_info(&mut self, info: SyncInfo) -> Result<(), DirectoryError> {
         match info {
             SyncInfo::IdSet { deletes: true, ids } => {
-                self.named = Box::new(ids.into_iter().map(Change::Gone))
+                self.named = Box::new(ids.into_iter().map(Change::Gone));
             }
             SyncInfo::IdSet { deletes: false, ids } => {
                 self.named = Box::new(ids.into_iter().map(Change::Present));

@@ -8,14 +8,13 @@
 //! # Assumptions
 //! There is one worker on a ledger at a time.
 
-use std::collections::VecDeque;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use futures::stream::{FuturesUnordered, StreamExt};
+use futures::stream::StreamExt;
 use tokio::sync::Notify;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -27,8 +26,8 @@ use crate::model::{Disposition, EmailAddress, Outcome, Settlement, Task};
 use crate::observe::Observer;
 use crate::vaultwarden::{Admin, VaultwardenError};
 
-/// Longer than any call to Vaultwarden takes, look-up included.
-const LEASE: Duration = Duration::from_secs(300);
+/// Longer than any attempt takes, with look-ups and a login: an attempt under way must not be claimed again.
+const LEASE: Duration = Duration::from_secs(600);
 /// Another process may have released held invitations: look this often.
 const LOOK: Duration = Duration::from_secs(2);
 /// When there is nothing to do, whether Vaultwarden answers is asked this often.
@@ -37,8 +36,10 @@ const PROBE: Duration = Duration::from_secs(60);
 const CENSUS: u64 = 100;
 /// Addresses of accounts that are compared at a time.
 const CENSUS_PAGE: usize = 1000;
-/// `sync` gives up on a server that was found in trouble this many times in a row.
+/// `sync` gives up on a server that was found in trouble this many times in a row ..
 const PATIENCE: u32 = 3;
+/// .. or that is to be left alone for longer than this; and it does not wait longer for what is due later.
+const HURRY: Duration = Duration::from_secs(10);
 
 /// How the worker works.
 #[derive(Debug, Clone)]
@@ -56,7 +57,7 @@ pub struct Settings {
 pub enum Until {
     /// When it is stopped.
     Stopped,
-    /// When nothing is due any more, or Vaultwarden does not answer.
+    /// When nothing is due any more or in a few seconds, or Vaultwarden does not answer.
     Drained,
 }
 
@@ -90,10 +91,10 @@ pub struct Worker {
 type Attempt = (Task, Result<Outcome, VaultwardenError>);
 
 /// What one run of the loop knows; all of it can be lost.
-struct State<'a> {
-    /// Claimed and not begun.
-    claimed: VecDeque<Task>,
-    under_way: FuturesUnordered<BoxFuture<'a, Attempt>>,
+struct State {
+    /// Each is a task of its own. On its way it waits for locks, the ledger's among them, and once it has one it must
+    /// go on, even while the loop waits for the same lock.
+    under_way: JoinSet<Attempt>,
     breaker: Breaker,
     pace: Pace,
     probe_at: Instant,
@@ -115,28 +116,29 @@ impl Worker {
         abort: &CancellationToken,
     ) -> Result<Tally, LedgerError> {
         let mut state = State {
-            claimed: VecDeque::new(),
-            under_way: FuturesUnordered::new(),
+            under_way: JoinSet::new(),
             breaker: Breaker::default(),
             pace: Pace::new(self.settings.per_minute),
             probe_at: Instant::now() + PROBE,
             tally: Tally::default(),
         };
         while !stop.is_cancelled() {
-            let found = self.refill(&mut state).await?;
-            self.begin(&mut state);
-            let idle = state.claimed.is_empty() && state.under_way.is_empty();
-            if until == Until::Drained && ((idle && !found) || state.breaker.failures() >= PATIENCE) {
+            self.begin(&mut state).await?;
+            let due = self.ledger.next_due().await?;
+            let idle = state.under_way.is_empty();
+            if until == Until::Drained && self.is_drained(&state, due) {
                 break;
             }
-            let look = self.look_again(&state.breaker, state.under_way.len()).await?;
+            let look = self.look_again(&state, due);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
-                Some(attempt) = state.under_way.next() => self.finish(&mut state, attempt).await?,
-                () = sleep_until(state.pace.next()), if !state.claimed.is_empty() && !state.pace.permits() => {}
-                () = self.wake.notified(), if state.claimed.is_empty() => {}
-                () = sleep_until(state.probe_at), if idle => self.probe(&mut state).await,
+                Some(attempt) = state.under_way.join_next() => self.finish(&mut state, attempt).await?,
+                () = self.wake.notified() => {}
+                () = sleep_until(state.pace.next()), if state.pace.permits() == 0 => {}
+                () = sleep_until(state.probe_at), if idle && state.breaker.open_until().is_none() => {
+                    self.probe(&mut state).await;
+                }
                 () = sleep(look) => {}
             }
         }
@@ -144,74 +146,46 @@ impl Worker {
         Ok(state.tally)
     }
 
-    /// Claims what is due, a little ahead of what may begin. Returns whether there is or may be something to do.
-    async fn refill(&self, state: &mut State<'_>) -> Result<bool, LedgerError> {
+    /// Begins as many attempts as are due and may begin now.
+    async fn begin(&self, state: &mut State) -> Result<(), LedgerError> {
         let now = self.clock.now();
         let permitted = state.breaker.permits(self.settings.concurrency, now);
-        let in_hand = state.claimed.len() + state.under_way.len();
-        // While the server is in doubt, one attempt tries for all.
-        let room = if permitted > 1 { permitted * 2 } else { permitted }.saturating_sub(in_hand);
-        if room == 0 {
-            return Ok(true);
+        let places = permitted
+            .saturating_sub(state.under_way.len())
+            .min(state.pace.permits());
+        if places == 0 {
+            return Ok(());
         }
-        if self.census_is_due().await? && (in_hand > 0 || !self.census(state).await?) {
-            return Ok(true);
+        if self.census_is_due().await? && (!state.under_way.is_empty() || !self.census(state).await?) {
+            return Ok(());
         }
-        let tasks = self
-            .ledger
-            .claim(u32::try_from(room).unwrap_or(u32::MAX), LEASE, now)
-            .await?;
-        let found = !tasks.is_empty();
-        state.claimed.extend(tasks);
-        Ok(found)
-    }
-
-    fn begin<'a>(&'a self, state: &mut State<'a>) {
-        let permitted = state.breaker.permits(self.settings.concurrency, self.clock.now());
-        while state.under_way.len() < permitted && state.pace.permits() {
-            let Some(task) = state.claimed.pop_front() else {
-                break;
-            };
+        let places = u32::try_from(places).unwrap_or(u32::MAX);
+        // Nothing is claimed before it can begin: a claim that waits for its turn is a lease that runs out.
+        for task in self.ledger.claim(places, LEASE, now).await? {
             state.pace.started();
-            state.under_way.push(self.attempt(task).boxed());
+            let caller = Caller {
+                vaultwarden: self.vaultwarden.clone(),
+                observer: self.observer.clone(),
+            };
+            state.under_way.spawn(caller.attempt(task));
         }
+        Ok(())
     }
 
-    async fn attempt(&self, task: Task) -> Attempt {
-        let result = if task.in_doubt {
-            self.settle_doubt(&task.address).await
-        } else {
-            self.invite(&task.address).await
-        };
-        (task, result)
-    }
-
-    async fn settle_doubt(&self, address: &EmailAddress) -> Result<Outcome, VaultwardenError> {
-        let account = self.vaultwarden.account(address).await;
-        self.observer
-            .vaultwarden_call("account", word(account.as_ref().map(drop)));
-        match account? {
-            Some(account) if account.invited => Ok(Outcome::Invited),
-            Some(_) => Ok(Outcome::HadAccount),
-            None => self.invite(address).await,
+    /// Whether nothing is left to do soon, or Vaultwarden is in trouble that `sync` does not wait for.
+    fn is_drained(&self, state: &State, due: Option<Timestamp>) -> bool {
+        let now = self.clock.now();
+        match state.breaker.open_until().filter(|&until| until > now) {
+            Some(until) => state.breaker.failures() >= PATIENCE || until.since(now) > HURRY,
+            None => state.under_way.is_empty() && due.is_none_or(|due| due.since(now) > HURRY),
         }
-    }
-
-    async fn invite(&self, address: &EmailAddress) -> Result<Outcome, VaultwardenError> {
-        let result = self.vaultwarden.invite(address).await;
-        let word = match &result {
-            Ok(outcome) => outcome.as_str(),
-            Err(_) => word(result.as_ref().map(drop)),
-        };
-        self.observer.vaultwarden_call("invite", word);
-        result
     }
 
     /// Settles this attempt and all others that have ended meanwhile, in one transaction.
-    async fn finish(&self, state: &mut State<'_>, first: Attempt) -> Result<(), LedgerError> {
-        let mut ended = vec![first];
-        while let Some(Some(attempt)) = state.under_way.next().now_or_never() {
-            ended.push(attempt);
+    async fn finish(&self, state: &mut State, first: Result<Attempt, JoinError>) -> Result<(), LedgerError> {
+        let mut ended = vec![outcome(first)];
+        while let Some(attempt) = state.under_way.try_join_next() {
+            ended.push(outcome(attempt));
         }
         let now = self.clock.now();
         let settled: Vec<(Task, Settlement)> = ended
@@ -235,10 +209,6 @@ impl Worker {
                 _ => {}
             }
             self.tell(task, settlement, now);
-        }
-        if state.breaker.open_until().is_some() {
-            self.release(&mut state.claimed, state.breaker.open_until().unwrap_or(now))
-                .await?;
         }
         state.probe_at = Instant::now() + PROBE;
         Ok(())
@@ -271,30 +241,6 @@ impl Worker {
         }
     }
 
-    /// Gives back what was claimed and not begun.
-    async fn release(&self, claimed: &mut VecDeque<Task>, at: Timestamp) -> Result<(), LedgerError> {
-        let rows: Vec<(i64, Settlement)> = claimed
-            .drain(..)
-            .map(|task| {
-                let in_doubt = task.in_doubt;
-                (
-                    task.id,
-                    Settlement::RetryAt {
-                        at,
-                        failed: false,
-                        in_doubt,
-                        error: String::new(),
-                    },
-                )
-            })
-            .collect();
-        if rows.is_empty() {
-            Ok(())
-        } else {
-            self.ledger.settle(&rows, self.clock.now()).await
-        }
-    }
-
     /// Whether so many addresses are unknown that one list of all accounts is worth it, or any is held: who has an
     /// account does not count towards `limits.invites_per_listing`.
     async fn census_is_due(&self) -> Result<bool, LedgerError> {
@@ -303,7 +249,7 @@ impl Worker {
     }
 
     /// Compares the backlog with the list of all accounts, once. Returns whether claiming may go on.
-    async fn census(&self, state: &mut State<'_>) -> Result<bool, LedgerError> {
+    async fn census(&self, state: &mut State) -> Result<bool, LedgerError> {
         let begun = self.clock.now();
         match self.count_accounts().await? {
             Ok(known) => {
@@ -344,7 +290,7 @@ impl Worker {
     }
 
     /// Asks whether Vaultwarden answers, so that `/readyz` knows before the next newcomer does.
-    async fn probe(&self, state: &mut State<'_>) {
+    async fn probe(&self, state: &mut State) {
         state.probe_at = Instant::now() + PROBE;
         let alive = self.vaultwarden.alive().await;
         self.observer
@@ -356,21 +302,21 @@ impl Worker {
     }
 
     /// How long to wait for something to happen before looking into the ledger again.
-    async fn look_again(&self, breaker: &Breaker, under_way: usize) -> Result<Duration, LedgerError> {
+    fn look_again(&self, state: &State, due: Option<Timestamp>) -> Duration {
         let now = self.clock.now();
-        let due = match breaker.open_until() {
+        let next = match state.breaker.open_until() {
             Some(until) if until > now => Some(until),
-            _ if under_way == 0 => self.ledger.next_due().await?,
+            // What is due and was not begun waits for the end of an attempt or for its pace, not for the clock.
+            _ if state.under_way.is_empty() && state.pace.permits() > 0 => due,
             _ => None,
         };
-        // Due and not claimed means that the breaker lets one attempt try: its end is waited for, not the clock.
-        Ok(due.map_or(LOOK, |due| due.since(now).clamp(Duration::from_millis(10), LOOK)))
+        next.map_or(LOOK, |next| {
+            next.since(now).clamp(Duration::from_millis(10), LOOK)
+        })
     }
 
     /// Finishes what is under way.
-    async fn wind_up(&self, state: &mut State<'_>, abort: &CancellationToken) -> Result<(), LedgerError> {
-        let now = self.clock.now();
-        self.release(&mut state.claimed, now).await?;
+    async fn wind_up(&self, state: &mut State, abort: &CancellationToken) -> Result<(), LedgerError> {
         if !state.under_way.is_empty() {
             tracing::info!(
                 count = state.under_way.len(),
@@ -381,10 +327,53 @@ impl Worker {
             tokio::select! {
                 biased;
                 () = abort.cancelled() => break,
-                Some(attempt) = state.under_way.next() => self.finish(state, attempt).await?,
+                Some(attempt) = state.under_way.join_next() => self.finish(state, attempt).await?,
             }
         }
         Ok(())
+    }
+}
+
+/// A panic goes on in the loop, whose owner starts it again; nobody cancels an attempt that is still waited for.
+fn outcome(ended: Result<Attempt, JoinError>) -> Attempt {
+    ended.unwrap_or_else(|error| resume_unwind(error.into_panic()))
+}
+
+/// Makes the calls of one attempt.
+struct Caller {
+    vaultwarden: Arc<dyn Admin>,
+    observer: Observer,
+}
+
+impl Caller {
+    async fn attempt(self, task: Task) -> Attempt {
+        let result = if task.in_doubt {
+            self.settle_doubt(&task.address).await
+        } else {
+            self.invite(&task.address).await
+        };
+        (task, result)
+    }
+
+    async fn settle_doubt(&self, address: &EmailAddress) -> Result<Outcome, VaultwardenError> {
+        let account = self.vaultwarden.account(address).await;
+        self.observer
+            .vaultwarden_call("account", word(account.as_ref().map(drop)));
+        match account? {
+            Some(account) if account.invited => Ok(Outcome::Invited),
+            Some(_) => Ok(Outcome::HadAccount),
+            None => self.invite(address).await,
+        }
+    }
+
+    async fn invite(&self, address: &EmailAddress) -> Result<Outcome, VaultwardenError> {
+        let result = self.vaultwarden.invite(address).await;
+        let word = match &result {
+            Ok(outcome) => outcome.as_str(),
+            Err(_) => word(result.as_ref().map(drop)),
+        };
+        self.observer.vaultwarden_call("invite", word);
+        result
     }
 }
 

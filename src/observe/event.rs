@@ -47,7 +47,8 @@ macro_rules! event {
     };
 }
 
-/// One person's event: worth a line when it happens live, a detail when a listing finds hundreds of them.
+/// One person's event: worth a line when it happens live, a detail when a listing finds hundreds of them, of whom
+/// each has a line of their own when they are invited.
 macro_rules! person {
     ($origin:expr, $($line:tt)+) => {
         event!($origin == Origin::Live, $($line)+)
@@ -219,14 +220,11 @@ impl Observer {
     }
 
     /// Somebody matches but cannot be invited: no usable address, for this reason.
-    pub fn without_address(&self, directory: &str, dn: &str, reason: &str, origin: Origin) {
+    pub fn without_address(&self, directory: &str, dn: &str, reason: &str) {
         self.metrics.person(directory, "without-address");
-        person!(
-            origin,
+        info!(
             directory,
-            dn,
-            reason,
-            "cannot be invited for want of a usable address"
+            dn, reason, "cannot be invited for want of a usable address"
         );
     }
 
@@ -238,10 +236,9 @@ impl Observer {
         from: &EmailAddress,
         to: &EmailAddress,
         invite: bool,
-        origin: Origin,
     ) {
         self.metrics.person(directory, "address-changed");
-        person!(origin, directory, dn, %from, %to, invite, "the address changed");
+        info!(directory, dn, %from, %to, invite, "the address changed");
     }
 
     /// An entry was renamed or moved within the search base.
@@ -250,10 +247,11 @@ impl Observer {
         person!(origin, directory, from, to, "renamed or moved");
     }
 
-    /// Somebody ceased to match. Their account is left alone.
-    pub fn left(&self, directory: &str, dn: &str, origin: Origin) {
+    /// Somebody ceased to match. Their account is left alone. Always worth a line: unlike those who come, who are
+    /// named again when they are invited, they are named nowhere else.
+    pub fn left(&self, directory: &str, dn: &str) {
         self.metrics.person(directory, "left");
-        person!(origin, directory, dn, "left");
+        info!(directory, dn, "left");
     }
 
     /// Two people have one address: one invitation is sent.

@@ -53,11 +53,15 @@ pub(crate) async fn tell(screen: &Screen) -> anyhow::Result<()> {
         Some(when) => ("The invitation reached the stand-in", when),
         None => ("Vaultwarden had answered it", Instant::now().into_std()),
     };
-    let took = when.saturating_duration_since(added).as_secs_f64() * 1000.0;
-    let took = screen.bold(&format!("{took:.1} ms"));
+    // The directory tells its listeners while it answers the one who wrote.
+    let took = match when.checked_duration_since(added) {
+        Some(took) => format!("{:.1} ms after", took.as_secs_f64() * 1000.0),
+        None => "before".into(),
+    };
     show_invited(screen, &cast.new);
     screen.say(&format!(
-        "  {what} {took} after the directory had confirmed the new entry."
+        "  {what} {} the directory had confirmed the new entry.",
+        screen.bold(&took)
     ));
 
     screen.heading("3. How it stands: `ldap-usher status`");

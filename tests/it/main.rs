@@ -10,6 +10,8 @@
 mod support;
 
 mod architecture;
+mod audit;
+mod brake;
 mod chaos;
 mod commands;
 mod configuration;
@@ -21,10 +23,16 @@ mod foreign;
 mod hostile;
 mod http;
 mod ledger;
+mod lifecycle;
 mod onboarding;
 mod outage;
 mod packaging;
+<<<<<<< HEAD
 mod simulation;
+=======
+mod resume;
+>>>>>>> main
 mod slapd;
 mod tls;
 mod vaultwarden;
+mod worker;

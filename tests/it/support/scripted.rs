@@ -137,7 +137,7 @@ pub async fn request(stream: &mut TcpStream) -> Option<Request> {
         body.resize(length, 0);
     }
     stream.read_exact(&mut body).await.ok()?;
-    let contents = 5 + usize::from(body[4].checked_sub(0x80).unwrap_or(0));
+    let contents = 5 + usize::from(body[4].saturating_sub(0x80));
     let syncs = body.windows(SYNC.len()).any(|bytes| bytes == SYNC.as_bytes());
     let kind = match body[3] {
         0x60 => Kind::Bind,

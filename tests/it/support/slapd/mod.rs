@@ -193,6 +193,29 @@ impl Slapd {
         self.restart().await;
     }
 
+    /// Keeps a copy of the database, as a backup does; slapd is stopped for it.
+    pub async fn back_up(&mut self) {
+        self.stop().await;
+        copy(&self.file("db"), &self.file("backup"));
+        self.restart().await;
+    }
+
+    /// Puts the copy in the place of the database; slapd is stopped for it.
+    pub async fn restore(&mut self) {
+        self.stop().await;
+        copy(&self.file("backup"), &self.file("db"));
+        self.restart().await;
+    }
+
+    /// Begins anew with the people of the start, who are other entries then; slapd is stopped for it.
+    pub async fn reseed(&mut self) {
+        self.stop().await;
+        fs::remove_dir_all(self.file("db")).unwrap();
+        fs::create_dir(self.file("db")).unwrap();
+        self.load(&["-q", "-w"], &seed(self.options.people)).unwrap();
+        self.restart().await;
+    }
+
     /// Freezes it (SIGSTOP): connections stay open and nothing answers.
     pub fn pause(&self) {
         self.signal("STOP");
@@ -337,6 +360,16 @@ impl Drop for Slapd {
             }
         }
     }
+}
+
+/// Copies the files of one folder to another one. The database is one large hole, which `cp` knows to skip.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    let copied = Command::new("cp")
+        .args(["--recursive", "--sparse=always", "--no-target-directory"])
+        .args([from, to])
+        .status();
+    assert!(copied.unwrap().success(), "{} was not copied", from.display());
 }
 
 async fn reads_root_dse(url: &str) -> Result<(), LdapError> {
