@@ -31,8 +31,10 @@ pub struct State {
 /// A ledger in memory. Each method is one transaction, and may be dropped before or after it.
 pub struct InMemory {
     state: Mutex<State>,
-    inspect: Box<dyn Fn(&Model, &Cursor) + Send + Sync>,
+    inspect: Inspect,
 }
+
+type Inspect = Box<dyn Fn(&Model, &Cursor) + Send + Sync>;
 
 impl InMemory {
     /// An empty ledger. `inspect` is shown each cursor together with everything that is stored by then.
