@@ -8,6 +8,8 @@ mod ber;
 mod connect;
 mod decode;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod guard;
 mod lookup;
 mod poll;

@@ -236,12 +236,15 @@ impl<'a> Intake<'a> {
 
     /// Ends a listing: whoever it did not name is looked up once more before they count as having left.
     async fn end(&mut self, listing: Listing, run: &Run, purpose: Purpose) -> Result<Listing, Trouble> {
+        let mut failed = None;
         let listing = match listing {
             Listing::Complete => match self.look_for_the_unseen().await {
                 Ok(()) => Listing::Complete,
-                Err(Trouble::Directory(error)) => Listing::Partial(format!(
-                    "those who were not named could not be looked up: {error}"
-                )),
+                Err(Trouble::Directory(error)) => {
+                    let reason = format!("those who were not named could not be looked up: {error}");
+                    failed = Some(error);
+                    Listing::Partial(reason)
+                }
                 Err(trouble) => return Err(trouble),
             },
             other => other,
@@ -256,7 +259,11 @@ impl<'a> Intake<'a> {
         }
         outcome.left += run.left;
         observer.listing_ended(name, purpose, &listing, &outcome, run.seen, run.began.elapsed());
-        Ok(listing)
+        match failed {
+            // The cursor that the stream tells next covers the leavers, too: it must not be stored without them.
+            Some(error) if purpose == Purpose::CatchUp => Err(error.into()),
+            _ => Ok(listing),
+        }
     }
 
     async fn end_in_ledger(&self, listing: &Listing) -> Result<ListingOutcome, LedgerError> {

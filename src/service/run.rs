@@ -32,8 +32,6 @@ const RECONNECT: Retry = Retry {
 };
 /// What is under way gets this long after SIGTERM: below the 90 s after which systemd kills.
 const STOP_GRACE: Duration = Duration::from_secs(60);
-/// Bytes that one message of a directory may have.
-const MAX_MESSAGE_SIZE: usize = 16 * 1024 * 1024;
 /// Where the session with Vaultwarden is kept in the ledger.
 const SESSION_NOTE: &str = "vaultwarden-session";
 
@@ -251,6 +249,7 @@ impl Parts {
                     hold_above,
                     audit_interval: directory.audit_interval,
                     retry: RECONNECT,
+                    dice: rand::random,
                 })
             })
             .collect::<anyhow::Result<_>>()?;
@@ -273,6 +272,7 @@ impl Parts {
                 per_minute: config.invite.per_minute.map(Into::into),
                 hold_above,
             },
+            dice: rand::random,
         };
         Ok(Self {
             ledger,
@@ -300,7 +300,7 @@ fn directory_settings(directory: &config::Directory) -> anyhow::Result<directory
         stream: directory.stream,
         poll_interval: directory.poll_interval,
         page_size: directory.page_size.get(),
-        max_message_size: MAX_MESSAGE_SIZE,
+        max_message_size: directory.max_message_size,
     })
 }
 

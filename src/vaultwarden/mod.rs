@@ -10,6 +10,8 @@ mod budget;
 mod client;
 mod decode;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod refusal;
 mod session;
 mod settings;

@@ -287,6 +287,7 @@ async fn the_effective_configuration_is_shown_without_secrets_and_is_one_itself(
         poll_interval = "1m"
         audit_interval = "6h"
         page_size = 500
+        max_message_size = "16MiB"
 
         [invite]
         on_address_change = "report"

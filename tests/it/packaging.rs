@@ -1,6 +1,7 @@
 //! What is installed beside the program: the unit of systemd, and what the service tells its manager.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use tokio::net::UnixDatagram;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::support::service::program;
+use crate::support::service::{Config, program};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -118,4 +119,20 @@ async fn the_unit_does_not_restart_a_service_whose_configuration_cannot_be_used(
         unit("RestartPreventExitStatus"),
         [ended.code().unwrap().to_string()]
     );
+}
+
+#[tokio::test]
+async fn the_configuration_of_the_containers_is_good_but_for_the_clear_text_between_them() {
+    let machine = Machine::new();
+    let folder = machine.dir.path().to_str().unwrap();
+    for secret in ["admin_token", "bind_password"] {
+        let path = machine.dir.path().join(secret);
+        fs::set_permissions(path, PermissionsExt::from_mode(0o400)).unwrap();
+    }
+    let toml = packaged("docker/config.toml").replace("/run/secrets", folder);
+    let output = Config::new(&toml).ask(&["config", "show"]).await;
+    let warnings = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{warnings}");
+    let expected = warnings.lines().filter(|line| line.contains("in clear text"));
+    assert_eq!((expected.count(), warnings.lines().count()), (2, 2), "{warnings}");
 }

@@ -95,6 +95,11 @@ impl Slapd {
         format!("ldap://127.0.0.1:{}", self.port)
     }
 
+    /// The port of [`Slapd::url`].
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// `ldaps://127.0.0.1:PORT`; needs [`Builder::tls`].
     pub fn ldaps_url(&self) -> String {
         assert!(self.options.tls, "this slapd was started without tls()");
@@ -377,7 +382,7 @@ async fn reads_root_dse(url: &str) -> Result<(), LdapError> {
 
 /// A port outside of the range from which the kernel serves outgoing connections, so that nobody is likely to take
 /// it while slapd is down.
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     loop {
         let port = 20_000 + rand::random::<u16>() % 12_000;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
