@@ -19,13 +19,9 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
-<<<<<<< HEAD
 #[cfg(fuzzing)]
 pub use load::fuzz;
-pub use load::load;
-=======
 pub use load::{load, state_file};
->>>>>>> main
 pub use problem::ConfigError;
 pub use schema::{Http, Invite, Limits, Log};
 pub use words::{Format, Level, OnAddressChange};

@@ -27,11 +27,8 @@ mod lifecycle;
 mod onboarding;
 mod outage;
 mod packaging;
-<<<<<<< HEAD
-mod simulation;
-=======
 mod resume;
->>>>>>> main
+mod simulation;
 mod slapd;
 mod tls;
 mod vaultwarden;

@@ -455,17 +455,10 @@ impl Model {
         list
     }
 
-<<<<<<< HEAD:tests/it/support/model.rs
-    /// The queued tasks that failed, newest first.
-    pub fn failing(&self) -> Vec<TaskReport> {
-        let mut list =
-            self.list(|job| (job.state == TaskState::Queued && job.attempts > 0).then_some(job.arrived));
-=======
     /// The queued tasks whose last attempt failed, newest first.
-    pub(super) fn failing(&self) -> Vec<TaskReport> {
+    pub fn failing(&self) -> Vec<TaskReport> {
         let mut list = self
             .list(|job| (job.state == TaskState::Queued && !job.reason.is_empty()).then_some(job.arrived));
->>>>>>> main:tests/it/ledger/model.rs
         list.reverse();
         list
     }
