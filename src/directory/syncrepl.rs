@@ -168,7 +168,6 @@ impl Syncrepl {
         match info {
             SyncInfo::IdSet { deletes: true, ids } => {
                 self.named = Box::new(ids.into_iter().map(Change::Gone));
-            };
             }
             SyncInfo::IdSet { deletes: false, ids } => {
                 self.named = Box::new(ids.into_iter().map(Change::Present));
