@@ -28,10 +28,12 @@ pub struct State {
     notes: BTreeMap<String, Vec<u8>>,
 }
 
+type Inspect = dyn Fn(&Model, &Cursor) + Send + Sync;
+
 /// A ledger in memory. Each method is one transaction, and may be dropped before or after it.
 pub struct InMemory {
     state: Mutex<State>,
-    inspect: Box<dyn Fn(&Model, &Cursor) + Send + Sync>,
+    inspect: Box<Inspect>,
 }
 
 impl InMemory {
