@@ -27,6 +27,12 @@ pub(super) enum Command {
     Run,
     /// List every directory once, deliver what is due, and exit; for cron
     Sync,
+    /// Say what `sync` would do and why, and change nothing
+    Plan {
+        /// Print a JSON array of {action, email, dn, directory, reason}
+        #[arg(long)]
+        json: bool,
+    },
     /// Show members, invitations and directories, whether or not the service runs
     Status {
         /// Print JSON

@@ -7,6 +7,7 @@ mod approve;
 mod args;
 mod config_show;
 pub mod exit;
+mod plan;
 mod run;
 mod state;
 mod status;
@@ -27,6 +28,7 @@ pub async fn main(args: Args) -> Exit {
     let done = match args.command {
         Command::Run => run::run(config).await,
         Command::Sync => sync::sync(config).await,
+        Command::Plan { json } => plan::plan(config, json).await,
         Command::Status { json } => status::status(config, json).await,
         Command::Config {
             command: ConfigCommand::Show,

@@ -1,7 +1,9 @@
 //! The service as a whole: everything wired together, kept running, and stopped in order.
 
+mod plan;
 mod run;
 pub mod signals;
 pub mod supervisor;
 
+pub use plan::{Action, Invited, Plan, Planned, Rehearsal, plan, rehearse};
 pub use run::{SyncSummary, run, sync};

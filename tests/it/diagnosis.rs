@@ -1,0 +1,143 @@
+//! `plan`, `watch` and `check` as an administrator runs them, against a real slapd and a stand-in for Vaultwarden.
+
+use std::process::Output;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::service::{Config, Service};
+use crate::support::slapd::{Builder, Slapd};
+use crate::support::stand_in::StandIn;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A directory, a Vaultwarden, and a folder for the state.
+struct World {
+    slapd: Slapd,
+    stand_in: StandIn,
+    dir: tempfile::TempDir,
+}
+
+impl World {
+    async fn with(slapd: Builder) -> Self {
+        Self {
+            slapd: slapd.start().await,
+            stand_in: StandIn::start(),
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// The configuration of a service in this world.
+    fn toml(&self) -> String {
+        format!(
+            r#"
+state = "{}"
+[vaultwarden]
+url = "{}"
+admin_token = "sesame"
+[[directory]]
+url = "{}"
+bind_dn = "{}"
+bind_password = "{}"
+base_dn = "{}"
+[http]
+listen = "off"
+"#,
+            self.dir.path().join("state.db").display(),
+            self.stand_in.url(),
+            self.slapd.url(),
+            self.slapd.reader_dn(),
+            self.slapd.reader_pw(),
+            self.slapd.people_base(),
+        )
+    }
+
+    fn config(&self) -> Config {
+        Config::new(&self.toml())
+    }
+}
+
+fn read(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_owned()).unwrap();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+/// The rows of a `--json` array; the program must have ended with this code.
+async fn rows(config: &Config, command: &str, expected: i32) -> Vec<Value> {
+    let (code, stdout, stderr) = read(&config.ask(&[command, "--json"]).await);
+    assert_eq!(code, Some(expected), "{stdout}{stderr}");
+    serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}{stderr}"))
+}
+
+#[tokio::test]
+async fn a_plan_names_everyone_and_leaves_no_trace() {
+    let world = World::with(Slapd::builder().people(2)).await;
+    world.slapd.people().add_person_with("mute", None).await;
+    world.stand_in.preload(["person1@example.org"]);
+    let config = world.config();
+
+    let rows = rows(&config, "plan", 0).await;
+    let mut said: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let keys: Vec<_> = row.as_object().unwrap().keys().map(String::as_str).collect();
+            assert_eq!(keys, ["action", "directory", "dn", "email", "reason"]);
+            assert_eq!(row["directory"], "main");
+            let text = |key: &str| row[key].as_str().unwrap_or("-").to_owned();
+            [text("action"), text("email"), text("reason")]
+        })
+        .collect();
+    said.sort();
+    assert_eq!(
+        said,
+        [
+            [
+                "invite",
+                "person2@example.org",
+                "matches the filter and has no account"
+            ],
+            ["none", "-", "no usable address: has no mail"],
+            ["none", "person1@example.org", "has an account"],
+        ]
+    );
+    assert_eq!(world.stand_in.invited(), Vec::<String>::new());
+    assert_eq!(std::fs::read_dir(world.dir.path()).unwrap().count(), 0);
+
+    let (code, stdout, stderr) = read(&config.ask(&["sync"]).await);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!(stdout, "1 invited, 1 had an account\n");
+}
+
+#[tokio::test]
+async fn a_plan_beside_the_service_uses_its_session_and_writes_nothing() {
+    let world = World::with(Slapd::builder().people(1)).await;
+    let service = Service::start(&world.toml());
+    assert!(
+        world
+            .stand_in
+            .wait_for_invite("person1@example.org", PATIENCE)
+            .await
+    );
+    service.wait_for_line("invited", PATIENCE).await;
+    let logins = world.stand_in.logins();
+    let (code, stdout, stderr) = read(&service.ask(&["plan"]).await);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert_eq!(
+        stdout,
+        "1 with whom nothing is to be done\n        1  was invited before  (uid=person1,ou=people,dc=example,dc=org)\n"
+    );
+    assert_eq!(world.stand_in.logins(), logins);
+}
+
+#[tokio::test]
+async fn a_plan_without_its_directory_says_what_keeps_it_from_being_whole() {
+    let mut world = World::with(Slapd::builder().people(1)).await;
+    let config = world.config();
+    world.slapd.stop().await;
+    let (code, _, stderr) = read(&config.ask(&["plan"]).await);
+    assert_eq!(code, Some(1));
+    assert!(
+        stderr.contains("directory main: ") && stderr.contains("no connection"),
+        "{stderr}"
+    );
+}
