@@ -12,6 +12,7 @@ mod run;
 mod state;
 mod status;
 mod sync;
+mod watch;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -29,6 +30,8 @@ pub async fn main(args: Args) -> Exit {
         Command::Run => run::run(config).await,
         Command::Sync => sync::sync(config).await,
         Command::Plan { json } => plan::plan(config, json).await,
+        Command::Check { .. } => anyhow::Ok(Exit::Done),
+        Command::Watch { json, all } => watch::watch(config, json, all).await,
         Command::Status { json } => status::status(config, json).await,
         Command::Config {
             command: ConfigCommand::Show,

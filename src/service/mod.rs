@@ -6,4 +6,4 @@ pub mod signals;
 pub mod supervisor;
 
 pub use plan::{Action, Invited, Plan, Planned, Rehearsal, plan, rehearse};
-pub use run::{SyncSummary, run, sync};
+pub use run::{RECONNECT, SyncSummary, directory_settings, run, sync};

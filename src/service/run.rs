@@ -25,7 +25,7 @@ use crate::retry::Retry;
 use crate::vaultwarden::{self, Admin, SessionStore, Vaultwarden};
 
 /// The waits between two sessions with a directory.
-const RECONNECT: Retry = Retry {
+pub const RECONNECT: Retry = Retry {
     first: Duration::from_millis(500),
     ceiling: Duration::from_secs(60),
     floor: Duration::from_millis(50),
@@ -291,7 +291,11 @@ pub(super) fn vaultwarden_settings(config: &Config) -> vaultwarden::Settings {
     }
 }
 
-pub(super) fn directory_settings(directory: &config::Directory) -> anyhow::Result<directory::Settings> {
+/// How to reach and read one directory, as the configuration says it.
+///
+/// # Errors
+/// Its CA file cannot be used.
+pub fn directory_settings(directory: &config::Directory) -> anyhow::Result<directory::Settings> {
     let tls = directory
         .tls
         .client_config()

@@ -141,3 +141,36 @@ async fn a_plan_without_its_directory_says_what_keeps_it_from_being_whole() {
         "{stderr}"
     );
 }
+
+#[tokio::test]
+async fn watch_tells_of_each_change_and_of_none_that_the_first_listing_finds_until_ctrl_c() {
+    let world = World::with(Slapd::builder().people(3)).await;
+    let mut watch = Service::start_command(world.config(), &["watch", "--json"]);
+    watch.wait_for_line("\"listed\"", PATIENCE).await;
+    let people = world.slapd.people();
+    people.add_person("ann").await;
+    let line = watch.wait_for_line("ann@example.org", PATIENCE).await;
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["kind"], "upsert");
+    assert_eq!(line["dn"], people.dn("ann"));
+    people.delete("person1").await;
+    let line = watch.wait_for_line("\"gone\"", PATIENCE).await;
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["dn"], people.dn("person1"));
+    assert!(!watch.output().contains("person2"), "{}", watch.output());
+    assert!(std::fs::read_dir(world.dir.path()).unwrap().next().is_none());
+    watch.signal("INT").await;
+    assert_eq!(watch.wait().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn watch_comes_back_after_the_server_does_and_names_what_happened_meanwhile() {
+    let mut world = World::with(Slapd::builder().people(1)).await;
+    let watch = Service::start_command(world.config(), &["watch"]);
+    watch.wait_for_line("main  listed  1 entries", PATIENCE).await;
+    world.slapd.stop().await;
+    watch.wait_for_line("trying again", PATIENCE).await;
+    world.slapd.restart().await;
+    world.slapd.people().add_person("ann").await;
+    watch.wait_for_line("main  upsert  uid=ann,", PATIENCE).await;
+}
