@@ -5,6 +5,7 @@
 
 mod approve;
 mod args;
+mod check;
 mod config_show;
 pub mod exit;
 mod plan;
@@ -30,7 +31,7 @@ pub async fn main(args: Args) -> Exit {
         Command::Run => run::run(config).await,
         Command::Sync => sync::sync(config).await,
         Command::Plan { json } => plan::plan(config, json).await,
-        Command::Check { .. } => anyhow::Ok(Exit::Done),
+        Command::Check { json } => check::check(config, json).await,
         Command::Watch { json, all } => watch::watch(config, json, all).await,
         Command::Status { json } => status::status(config, json).await,
         Command::Config {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::service::{Config, Service};
 use crate::support::slapd::{Builder, Slapd};
-use crate::support::stand_in::StandIn;
+use crate::support::stand_in::{Fault, On, StandIn};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -173,4 +173,162 @@ async fn watch_comes_back_after_the_server_does_and_names_what_happened_meanwhil
     world.slapd.restart().await;
     world.slapd.people().add_person("ann").await;
     watch.wait_for_line("main  upsert  uid=ann,", PATIENCE).await;
+}
+
+/// The level and the detail of what `check` says about a step, such as `bind`.
+fn about<'a>(rows: &'a [Value], step: &str) -> (&'a str, String) {
+    let row = rows
+        .iter()
+        .find(|row| row["subject"].as_str().unwrap().ends_with(step));
+    let row = row.unwrap_or_else(|| panic!("nothing about {step} in {rows:#?}"));
+    let text = |key: &str| row[key].as_str().unwrap();
+    (text("level"), format!("{} -> {}", text("detail"), text("remedy")))
+}
+
+/// `check` must fail at this step, and its line must hold these words; returns all lines.
+async fn fails(toml: &str, step: &str, words: &[&str]) -> Vec<Value> {
+    let rows = rows(&Config::new(toml), "check", 1).await;
+    let (level, said) = about(&rows, step);
+    assert_eq!(level, "fail", "{rows:#?}");
+    for word in words {
+        assert!(said.contains(word), "{word:?} is not in {said}");
+    }
+    rows
+}
+
+#[tokio::test]
+async fn check_finds_a_good_world_good_and_shows_no_secret() {
+    let world = World::with(Slapd::builder().people(7).tls()).await;
+    world.slapd.people().add_person_with("mute", None).await;
+    let toml = world
+        .toml()
+        .replace(&world.slapd.url(), &world.slapd.ldaps_url())
+        .replace(
+            "base_dn",
+            &format!("ca_file = {:?}\nbase_dn", world.slapd.ca_file()),
+        );
+    let rows = rows(&Config::new(&toml), "check", 0).await;
+    for (step, level, words) in [
+        ("configuration", "ok", "can be used"),
+        (", name", "ok", "127.0.0.1"),
+        (", connection", "ok", "accepts connections"),
+        (", certificate", "ok", "names localhost, 127.0.0.1"),
+        (", TLS", "ok", "trusted"),
+        (", bind", "ok", "cn=reader"),
+        (
+            ", capabilities",
+            "ok",
+            "content synchronisation (RFC 4533) offered",
+        ),
+        (", base", "ok", "ou=people"),
+        (", stream", "ok", "syncrepl, because the server offers"),
+        (", people", "ok", "8 match"),
+        (
+            ", addresses",
+            "warn",
+            "7 of 8 have a usable address; without: uid=mute,",
+        ),
+        (", rights", "ok", "entryCSN"),
+        (", version", "ok", "1.37.0"),
+        (", admin", "ok", "admin token"),
+    ] {
+        let (found, said) = about(&rows, step);
+        assert!(found == level && said.contains(words), "{step}: {found} {said}");
+    }
+    let all = format!("{rows:?}");
+    assert!(
+        !all.contains("sesame") && !all.contains(world.slapd.reader_pw()),
+        "{all}"
+    );
+    let (code, stdout, _) = read(&Config::new(&toml).ask(&["check"]).await);
+    assert_eq!((code, stdout.lines().count()), (Some(0), rows.len()), "{stdout}");
+}
+
+#[tokio::test]
+async fn check_names_what_is_wrong_with_the_way_to_the_directory() {
+    let world = World::with(Slapd::builder().people(1).tls()).await;
+    let good = world.toml();
+    let wrong = good.replace(world.slapd.reader_pw(), "wrong-secret");
+    let rows = fails(&wrong, ", bind", &["wrong bind DN or wrong password"]).await;
+    assert_eq!(about(&rows, ", people").0, "skip");
+    assert!(!format!("{rows:?}").contains("wrong-secret"));
+
+    let untrusted = good.replace(&world.slapd.url(), &world.slapd.ldaps_url());
+    let rows = fails(&untrusted, ", TLS", &["UnknownIssuer", "ca_file"]).await;
+    assert!(about(&rows, ", certificate").1.contains("valid from"));
+
+    let base = good.replace("ou=people", "ou=nowhere");
+    fails(&base, ", base", &["ou=nowhere", "does not exist", "base_dn"]).await;
+
+    let nobody = good.replace(&world.slapd.url(), "ldap://127.0.0.1:1");
+    let rows = fails(&nobody, ", connection", &["refused", "firewalls"]).await;
+    assert_eq!(about(&rows, ", bind").0, "skip");
+    // So many logins in a row exceed Vaultwarden's limit, which is nobody's mistake.
+    let (level, said) = about(&rows, ", admin");
+    assert!(level == "warn" && said.contains("too many requests"), "{said}");
+}
+
+#[tokio::test]
+async fn check_names_what_a_server_cannot_do_or_does_not_let_us_do() {
+    let mut world = World::with(Slapd::builder().people(12).no_syncprov()).await;
+    let found = rows(&world.config(), "check", 0).await;
+    let (level, said) = about(&found, ", stream");
+    assert!(
+        level == "ok" && said.contains("poll, because the server does not offer"),
+        "{said}"
+    );
+
+    world.slapd.restart_with(|slapd| slapd.size_limit(Some(10))).await;
+    fails(&world.toml(), ", people", &["size limit", "size=unlimited"]).await;
+
+    let hidden = World::with(Slapd::builder().people(1).hide_from_reader("entryCSN")).await;
+    fails(&hidden.toml(), ", rights", &["entryCSN cannot be read"]).await;
+}
+
+#[tokio::test]
+async fn check_names_what_is_wrong_with_vaultwarden() {
+    let mut world = World::with(Slapd::builder().people(1)).await;
+    let good = world.toml();
+    fails(
+        &good.replace("sesame", "guess"),
+        ", admin",
+        &["refuses the admin token"],
+    )
+    .await;
+
+    let sub_path = good.replace(&world.stand_in.url(), &format!("{}/vault", world.stand_in.url()));
+    let found = fails(&sub_path, "/vault, connection", &["404", "DOMAIN"]).await;
+    assert_eq!(about(&found, ", admin").0, "skip");
+
+    world.stand_in.fail(On::All, None, 10, Fault::Page(200));
+    fails(&good, "/, connection", &["page that is not Vaultwarden's"]).await;
+    world.stand_in.heal();
+
+    world.stand_in.down();
+    let found = fails(&good, "/, connection", &["out of reach", "that Vaultwarden runs"]).await;
+    assert_eq!(about(&found, ", bind").0, "ok");
+}
+
+#[tokio::test]
+async fn check_uses_the_session_of_the_service() {
+    let world = World::with(Slapd::builder().people(1)).await;
+    let service = Service::start(&world.toml());
+    assert!(
+        world
+            .stand_in
+            .wait_for_invite("person1@example.org", PATIENCE)
+            .await
+    );
+    service.wait_for_line("invited", PATIENCE).await;
+    for _ in 0..4 {
+        assert_eq!(service.ask(&["check"]).await.status.code(), Some(0));
+    }
+    assert_eq!(world.stand_in.logins(), 1);
+}
+
+#[tokio::test]
+async fn check_says_each_problem_of_a_configuration() {
+    let found = fails("[vaultwarden]\n", "configuration", &["config.toml"]).await;
+    assert!(found.len() > 2, "{found:#?}");
+    assert_eq!(found.last().unwrap()["level"], "skip");
 }
