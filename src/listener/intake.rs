@@ -1,14 +1,12 @@
 //! What a directory tells, decided on and committed.
 
-use tokio::time::Instant;
-
 use super::plan::{Event, Plan};
 use super::{Listener, Trouble};
 use crate::directory::{DirectoryError, StreamKind};
 use crate::ledger::{Batch, LedgerError, ListingOutcome, Origin};
 use crate::membership::{Reason, Sighting};
 use crate::model::{Change, Cursor, Entry, EntryId, Listing};
-use crate::observe::Purpose;
+use crate::observe::{Progress, Purpose};
 
 /// Unseen members that are looked up at a time, and findings of an audit that are kept for its end.
 const PAGE: u32 = 500;
@@ -21,24 +19,9 @@ pub(super) struct Intake<'a> {
     /// The kind of stream that was opened last.
     pub stream: Option<StreamKind>,
     /// The listing that the stream is in the middle of.
-    listing: Option<Run>,
+    listing: Option<Progress>,
     /// The audit beside the stream.
-    audit: Option<(Run, Vec<EntryId>)>,
-}
-
-/// A listing under way.
-struct Run {
-    began: Instant,
-    seen: u64,
-}
-
-impl Run {
-    fn begin() -> Self {
-        Self {
-            began: Instant::now(),
-            seen: 0,
-        }
-    }
+    audit: Option<(Progress, Vec<EntryId>)>,
 }
 
 impl<'a> Intake<'a> {
@@ -84,11 +67,11 @@ impl<'a> Intake<'a> {
                 Change::ListingBegin => {
                     self.write(&std::mem::take(&mut sightings), cursor.take()).await?;
                     self.listener.ledger.begin_listing(self.row).await?;
-                    self.listing = Some(Run::begin());
+                    self.listing = Some(Progress::begin());
                 }
                 Change::ListingEnd(listing) => {
                     self.write(&std::mem::take(&mut sightings), cursor.take()).await?;
-                    let run = self.listing.take().unwrap_or_else(Run::begin);
+                    let run = self.listing.take().unwrap_or_else(Progress::begin);
                     ended = Some(self.end(listing, &run, Purpose::CatchUp).await?);
                 }
             }
@@ -109,7 +92,7 @@ impl<'a> Intake<'a> {
             match change? {
                 Change::ListingBegin => {
                     self.listener.ledger.begin_listing(self.row).await?;
-                    self.audit = Some((Run::begin(), Vec::new()));
+                    self.audit = Some((Progress::begin(), Vec::new()));
                 }
                 Change::Upsert(entry) => sightings.push(Sighting::Entry(entry)),
                 Change::ListingEnd(listing) => end = Some(listing),
@@ -120,7 +103,7 @@ impl<'a> Intake<'a> {
         let suspects: Vec<EntryId> = plan.events.drain(..).map(|event| event.member.id).collect();
         self.commit(&plan, Origin::Listing, None).await?;
         if let Some((run, found)) = &mut self.audit {
-            run.seen += u64::try_from(sightings.len()).unwrap_or(u64::MAX);
+            run.advance(&self.listener.name, sightings.len());
             found.extend(suspects);
             if found.len() >= PAGE as usize {
                 let found = std::mem::take(found);
@@ -148,7 +131,7 @@ impl<'a> Intake<'a> {
 
     /// An audit broke off; the next one starts anew.
     pub(super) async fn audit_failed(&mut self, trouble: &Trouble) -> Result<(), Trouble> {
-        let run = self.audit.take().map_or_else(Run::begin, |(run, _)| run);
+        let run = self.audit.take().map_or_else(Progress::begin, |(run, _)| run);
         self.end(Listing::Partial(trouble.to_string()), &run, Purpose::Audit)
             .await
             .map(drop)
@@ -181,7 +164,7 @@ impl<'a> Intake<'a> {
         }
         let origin = match &mut self.listing {
             Some(run) => {
-                run.seen += u64::try_from(sightings.len()).unwrap_or(u64::MAX);
+                run.advance(&self.listener.name, sightings.len());
                 Origin::Listing
             }
             None => Origin::Live,
@@ -230,7 +213,7 @@ impl<'a> Intake<'a> {
     }
 
     /// Ends a listing: whoever it did not name is looked up once more before they count as having left.
-    async fn end(&mut self, listing: Listing, run: &Run, purpose: Purpose) -> Result<Listing, Trouble> {
+    async fn end(&mut self, listing: Listing, run: &Progress, purpose: Purpose) -> Result<Listing, Trouble> {
         let listing = match listing {
             Listing::Complete => match self.look_for_the_unseen().await {
                 Ok(()) => Listing::Complete,
@@ -249,7 +232,7 @@ impl<'a> Intake<'a> {
                 observer.audit_repaired(name, "left", dn);
             }
         }
-        observer.listing_ended(name, purpose, &listing, &outcome, run.seen, run.began.elapsed());
+        observer.listing_ended(name, purpose, &listing, &outcome, run.seen(), run.took());
         Ok(listing)
     }
 

@@ -15,6 +15,7 @@ use crate::directory::{
 use crate::ledger::Sqlite;
 use crate::membership::usable_address;
 use crate::model::{Change, Disposition, EmailAddress, Listing};
+use crate::observe::Progress;
 use crate::vaultwarden::{Admin, InMemory, SessionStore, Vaultwarden, VaultwardenError};
 
 /// How many people without a usable address are named.
@@ -246,11 +247,7 @@ async fn check_people(steps: &mut Steps, config: &config::Directory, settings: S
     let mut curious = settings;
     curious.mail_attributes.push(ENTRY_CSN.into());
     let Some(people) = steps
-        .step(
-            "people",
-            "",
-            count(LdapDirectory::new(curious), &config.mail_attributes),
-        )
+        .step("people", "", count(config, LdapDirectory::new(curious)))
         .await
     else {
         return;
@@ -285,15 +282,17 @@ struct People {
     incomplete: Option<String>,
 }
 
-async fn count(directory: LdapDirectory, mail_attributes: &[String]) -> Result<People, DirectoryError> {
+async fn count(config: &config::Directory, directory: LdapDirectory) -> Result<People, DirectoryError> {
+    let mut progress = Progress::begin();
     let mut people = People::default();
     let mut listing = directory.list().await?;
     while let Some(change) = listing.next().await {
         match change? {
             Change::Upsert(entry) => {
+                progress.advance(&config.name, 1);
                 people.entries += 1;
                 people.with_csn += u64::from(entry.values(ENTRY_CSN).next().is_some());
-                match usable_address(&entry, mail_attributes) {
+                match usable_address(&entry, &config.mail_attributes) {
                     Ok(_) => people.usable += 1,
                     Err(why) if people.examples.len() < EXAMPLES => {
                         people.examples.push(format!("{} ({why})", entry.dn));
