@@ -71,8 +71,13 @@ impl Service {
 
     /// Starts the service with a configuration that was written before.
     pub fn start_with(config: Config) -> Self {
+        Self::start_command(config, &["run"])
+    }
+
+    /// Starts another command that stays, such as `watch`.
+    pub fn start_command(config: Config, args: &[&str]) -> Self {
         let mut child = command(&config.path())
-            .arg("run")
+            .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -143,11 +148,16 @@ impl Service {
 
     /// Asks it to stop (SIGTERM).
     pub async fn term(&self) {
+        self.signal("TERM").await;
+    }
+
+    /// Sends it a signal, such as `INT`.
+    pub async fn signal(&self, name: &str) {
         // The standard library sends no signal but KILL, and a shell is on every machine.
         let pid = self.pid();
         let sent = Command::new("sh")
             .arg("-c")
-            .arg(format!("kill -TERM {pid}"))
+            .arg(format!("kill -{name} {pid}"))
             .status()
             .await
             .unwrap();
