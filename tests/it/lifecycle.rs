@@ -126,7 +126,7 @@ async fn the_endpoints_tell_how_the_running_service_does() {
     let mut world = World::with(Slapd::builder().people(2)).await;
     world.slapd.stop().await;
     world.start_only();
-    world.says(&["lost the directory"], 1).await;
+    world.says(&["no session with the directory"], 1).await;
     assert!(world.get("/livez").await.starts_with("HTTP/1.1 200 OK"));
     let not_yet = world.get("/readyz").await;
     assert!(not_yet.starts_with("HTTP/1.1 503 "), "{not_yet}");

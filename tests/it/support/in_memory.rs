@@ -28,13 +28,13 @@ pub struct State {
     notes: BTreeMap<String, Vec<u8>>,
 }
 
+type Inspect = dyn Fn(&Model, &Cursor) + Send + Sync;
+
 /// A ledger in memory. Each method is one transaction, and may be dropped before or after it.
 pub struct InMemory {
     state: Mutex<State>,
-    inspect: Inspect,
+    inspect: Box<Inspect>,
 }
-
-type Inspect = Box<dyn Fn(&Model, &Cursor) + Send + Sync>;
 
 impl InMemory {
     /// An empty ledger. `inspect` is shown each cursor together with everything that is stored by then.
