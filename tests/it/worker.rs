@@ -104,7 +104,6 @@ async fn an_attempt_that_waits_for_the_ledger_never_blocks_the_worker_that_waits
         vaultwarden: Arc::new(Obliging(ledger)),
         observer: Observer::new(["main".to_owned()], GRACE),
         clock: Clock::system(),
-        dice: || 0.5,
         wake: Arc::new(Notify::new()),
         settings: Settings {
             concurrency: 8,
