@@ -119,7 +119,7 @@ impl Observer {
             directory,
             error,
             retry_in_ms = ms(retry_in),
-            "lost the directory, will try again"
+            "no session with the directory, will try again"
         );
     }
 
