@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use futures::future::{BoxFuture, FutureExt};
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
 
 use super::signals::{Signals, Wishes};
 use super::supervisor::{RESTART, Supervisor};
@@ -334,32 +333,21 @@ pub(super) struct LedgerNote(pub(super) Arc<dyn Ledger>);
 
 impl SessionStore for LedgerNote {
     fn load(&self) -> BoxFuture<'_, Option<Vec<u8>>> {
-        let ledger = self.0.clone();
-        apart(async move {
-            ledger.recall(SESSION_NOTE).await.unwrap_or_else(|error| {
+        async {
+            self.0.recall(SESSION_NOTE).await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "the session with Vaultwarden cannot be read back");
                 None
             })
-        })
+        }
         .boxed()
     }
 
     fn save(&self, note: Vec<u8>) -> BoxFuture<'_, ()> {
-        let ledger = self.0.clone();
-        apart(async move {
-            if let Err(error) = ledger.remember(SESSION_NOTE, &note).await {
+        async move {
+            if let Err(error) = self.0.remember(SESSION_NOTE, &note).await {
                 tracing::warn!(%error, "the session with Vaultwarden cannot be kept");
             }
-        })
+        }
         .boxed()
     }
-}
-
-/// Does some work on the ledger in a task of its own. The worker waits for the ledger without polling the calls that
-/// are under way: one that had the ledger's connection in its hands at that moment would never let go of it.
-async fn apart<T: Default + Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
-    let mut task = JoinSet::new();
-    task.spawn(work);
-    // It is cancelled only together with its caller.
-    task.join_next().await.and_then(Result::ok).unwrap_or_default()
 }
