@@ -5,6 +5,7 @@
 
 mod approve;
 mod args;
+mod config_migrate;
 mod config_show;
 pub mod exit;
 mod run;
@@ -31,6 +32,9 @@ pub async fn main(args: Args) -> Exit {
         Command::Config {
             command: ConfigCommand::Show,
         } => config_show::config_show(config),
+        Command::Config {
+            command: ConfigCommand::Migrate,
+        } => config_migrate::config_migrate(config),
         Command::Approve(people) => approve::approve(config, &people).await,
     };
     done.unwrap_or_else(|error| {

@@ -9,19 +9,37 @@ use url::{Host, Url};
 
 use super::problem::{KeyPath, Problems};
 use super::schema::{DirectoryTable, File, VaultwardenTable};
+use super::secret::Secrets;
 use super::words::{Sasl, Stream};
-use super::{Config, Directory, Vaultwarden, secret};
+use super::{Config, Directory, Vaultwarden};
 use crate::directory::{Bind, Server, StreamChoice, check_filter};
 use crate::tls::TlsOptions;
 
 /// Checks the whole file, and resolves its secrets in place. `public` says whether everyone can read it.
-pub(super) fn check(file: &mut File, public: bool, problems: &mut Problems<'_>) -> Option<Config> {
+pub(super) fn check(
+    file: &mut File,
+    public: bool,
+    secrets: &Secrets,
+    problems: &mut Problems<'_>,
+) -> Option<Config> {
     let root = KeyPath::root();
     if file.state.as_os_str().is_empty() {
         problems.error(&root.key("state"), "names no file");
     }
-    let vaultwarden = vaultwarden(&mut file.vaultwarden, &root.key("vaultwarden"), public, problems);
-    let directories = directories(&mut file.directory, &root.key("directory"), public, problems);
+    let vaultwarden = vaultwarden(
+        &mut file.vaultwarden,
+        &root.key("vaultwarden"),
+        public,
+        secrets,
+        problems,
+    );
+    let directories = directories(
+        &mut file.directory,
+        &root.key("directory"),
+        public,
+        secrets,
+        problems,
+    );
     Some(Config {
         state: file.state.clone(),
         vaultwarden: vaultwarden?,
@@ -30,6 +48,7 @@ pub(super) fn check(file: &mut File, public: bool, problems: &mut Problems<'_>) 
         limits: file.limits.clone(),
         http: file.http.clone(),
         log: file.log.clone(),
+        once: false,
         warnings: Vec::new(),
     })
 }
@@ -38,6 +57,7 @@ fn vaultwarden(
     table: &mut VaultwardenTable,
     at: &KeyPath,
     public: bool,
+    secrets: &Secrets,
     problems: &mut Problems<'_>,
 ) -> Option<Vaultwarden> {
     let url = vaultwarden_url(table.url.as_deref(), &at.key("url"), problems);
@@ -57,7 +77,7 @@ fn vaultwarden(
     } else {
         "admin_token"
     };
-    let token = secret::resolve(
+    let token = secrets.resolve(
         at,
         "admin_token",
         &mut table.admin_token,
@@ -130,6 +150,7 @@ fn directories(
     tables: &mut [DirectoryTable],
     at: &KeyPath,
     public: bool,
+    secrets: &Secrets,
     problems: &mut Problems<'_>,
 ) -> Option<Vec<Directory>> {
     if tables.is_empty() {
@@ -153,7 +174,7 @@ fn directories(
     let checked: Vec<_> = tables
         .iter_mut()
         .enumerate()
-        .map(|(i, table)| directory(table, &at.index(i), public, problems))
+        .map(|(i, table)| directory(table, &at.index(i), public, secrets, problems))
         .collect();
     checked.into_iter().collect()
 }
@@ -162,6 +183,7 @@ fn directory(
     table: &mut DirectoryTable,
     at: &KeyPath,
     public: bool,
+    secrets: &Secrets,
     problems: &mut Problems<'_>,
 ) -> Option<Directory> {
     if table.name.trim().is_empty() {
@@ -173,7 +195,7 @@ fn directory(
         &at.key("bind_password"),
         problems,
     );
-    let bind = bind(table, at, problems);
+    let bind = bind(table, at, secrets, problems);
     if let Some(servers) = &servers {
         fits_servers(
             table,
@@ -257,14 +279,19 @@ fn server(url: &str) -> Result<Server, String> {
 }
 
 /// As whom to ask; anonymous where nothing is said.
-fn bind(table: &mut DirectoryTable, at: &KeyPath, problems: &mut Problems<'_>) -> Option<Bind> {
+fn bind(
+    table: &mut DirectoryTable,
+    at: &KeyPath,
+    secrets: &Secrets,
+    problems: &mut Problems<'_>,
+) -> Option<Bind> {
     let has_password = table.bind_password.is_some() || table.bind_password_file.is_some();
     let password_key = if table.bind_password_file.is_some() {
         "bind_password_file"
     } else {
         "bind_password"
     };
-    let password: Option<SecretString> = secret::resolve(
+    let password: Option<SecretString> = secrets.resolve(
         at,
         "bind_password",
         &mut table.bind_password,
@@ -399,7 +426,7 @@ fn tls(ca_file: Option<PathBuf>, verify: bool, at: &KeyPath, problems: &mut Prob
 
 /// A secret in a file that everyone can read is none.
 fn warn_if_public(public: bool, at: &KeyPath, problems: &mut Problems<'_>) {
-    if public {
+    if public && !problems.is_variable(at) {
         problems.warning(
             at,
             "everyone on this machine can read this file; chmod o-r it, or use a file for the secret",

@@ -1,56 +1,96 @@
 //! From a path to a checked configuration.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::environment::Environment;
+use super::legacy::Legacy;
 use super::problem::{KeyPath, Problems, Step, syntax_errors};
 use super::schema::File;
-use super::secret::readable_by_everyone;
-use super::{Config, ConfigError, Loaded, check, reference};
+use super::secret::{Secrets, readable_by_everyone};
+use super::{Config, ConfigError, Loaded, check, legacy, reference};
 
 /// Where a configuration is looked for when none is named.
 const PLACES: [&str; 2] = ["config.toml", "/etc/ldap-usher/config.toml"];
 
+/// What stands in messages for a file where there is none.
+const ENVIRONMENT: &str = "the environment";
+
 /// Loads the configuration at `path`, or else `./config.toml`, or else `/etc/ldap-usher/config.toml`, and the files
-/// of secrets that it names.
+/// of secrets that it names. Where there is no such file, the environment may hold a configuration of vaultwarden_ldap.
 ///
 /// # Errors
 /// All problems together, each with its line, its key and a remedy.
 pub fn load(path: Option<&Path>) -> Result<Loaded, ConfigError> {
-    let path = match path {
-        Some(path) => path.to_owned(),
-        None => PLACES
-            .iter()
-            .map(PathBuf::from)
-            .find(|place| place.exists())
-            .ok_or(ConfigError::NotFound)?,
+    let environment = Environment::of_process();
+    let find = || PLACES.iter().map(PathBuf::from).find(|place| place.exists());
+    let error = match path.map(Path::to_owned).or_else(find) {
+        None => ConfigError::NotFound,
+        Some(path) => match fs::read_to_string(&path) {
+            Ok(text) => return parse(&path, &text, &environment),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => ConfigError::Unreadable { path, cause },
+            Err(cause) => return Err(ConfigError::Unreadable { path, cause }),
+        },
     };
-    match fs::read_to_string(&path) {
-        Ok(text) => parse(&path, &text),
-        Err(cause) => Err(ConfigError::Unreadable { path, cause }),
+    if legacy::is_in(&environment) {
+        let legacy = Legacy::of_variables(ENVIRONMENT, &environment)?;
+        return translated(ENVIRONMENT, legacy, false);
     }
+    Err(error)
 }
 
 /// Checks `text`, which was read from `path`.
 ///
 /// # Errors
 /// As [`load`].
-pub(super) fn parse(path: &Path, text: &str) -> Result<Loaded, ConfigError> {
+fn parse(path: &Path, text: &str, environment: &Environment) -> Result<Loaded, ConfigError> {
     let name = path.display().to_string();
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         return Err(syntax_errors(&name, text, &errors));
     }
-    let mut problems = Problems::new(&name, text, &document);
-    let mut file = deserialize(&document, &mut problems);
-    let config = check::check(&mut file, readable_by_everyone(path), &mut problems);
+    let public = readable_by_everyone(path);
+    if legacy::recognises(document.get_ref()) {
+        let legacy = Legacy::of_file(&name, text, document.get_ref(), environment)?;
+        return translated(&name, legacy, public);
+    }
+    let problems = Problems::new(&name, Some((text, document.get_ref())));
+    checked(&document, public, &Secrets::default(), problems)
+}
+
+/// Checks what was put into the native form.
+fn translated(name: &str, legacy: Legacy, public: bool) -> Result<Loaded, ConfigError> {
+    let text = legacy.text();
+    let (document, _) = DeTable::parse_recoverable(&text);
+    let mut problems = Problems::new(name, None);
+    for (path, origin) in legacy.origins() {
+        problems.comes_from(path, origin);
+    }
+    let mut loaded = checked(&document, public, &Secrets { trimmed: true }, problems)?;
+    loaded.config.once = legacy.once;
+    loaded.config.warnings.insert(0, legacy.note());
+    loaded.legacy = Some(legacy);
+    Ok(loaded)
+}
+
+/// Checks a document. `public` says whether everyone on this machine can read it.
+fn checked(
+    document: &Spanned<DeTable<'_>>,
+    public: bool,
+    secrets: &Secrets,
+    mut problems: Problems<'_>,
+) -> Result<Loaded, ConfigError> {
+    let mut file = deserialize(document, &mut problems);
+    let config = check::check(&mut file, public, secrets, &mut problems);
     let (config, warnings) = problems.judge(config)?;
     Ok(Loaded {
         config: Config { warnings, ..config },
         effective: file,
+        legacy: None,
     })
 }
 
@@ -119,7 +159,9 @@ base_dn = "dc=example,dc=org"
 "#;
 
     fn parsed(text: &str) -> Config {
-        parse(Path::new("config.toml"), text).unwrap().config
+        parse(Path::new("config.toml"), text, &Environment::default())
+            .unwrap()
+            .config
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! What the administrator told us: one TOML file, found, read, and checked as a whole.
 //!
+//! A file of vaultwarden_ldap, or the environment variables that it takes, does as well: `legacy` puts it into our form.
 //! `config/default.toml` is the reference of all keys. [`load()`] gives a [`Config`], in which nothing is missing and
 //! secrets are at hand, or every problem of the file together.
 
 mod check;
+mod environment;
+mod legacy;
 mod load;
 mod problem;
 mod reference;
@@ -44,6 +47,8 @@ pub struct Config {
     pub http: Http,
     /// Logs.
     pub log: Log,
+    /// Whether `run` is to do one pass and end, as `sync` does.
+    pub once: bool,
     /// What can be used but is unwise, one line each: `file:line: key: what; remedy`.
     pub warnings: Vec<String>,
 }
@@ -95,6 +100,7 @@ pub struct Loaded {
     /// What to run with.
     pub config: Config,
     effective: schema::File,
+    legacy: Option<legacy::Legacy>,
 }
 
 impl Loaded {
@@ -104,5 +110,11 @@ impl Loaded {
     /// A path that is not UTF-8 cannot be written as TOML.
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         toml::to_string_pretty(&self.effective)
+    }
+
+    /// The native form of a configuration that was written for vaultwarden_ldap, with comments. Of a secret that it
+    /// holds itself, only the place where it stands is named. `None` where the configuration is in that form already.
+    pub fn migrated(&self) -> Option<String> {
+        self.legacy.as_ref().map(legacy::Legacy::migrated)
     }
 }
