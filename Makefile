@@ -1,7 +1,7 @@
 # `make` shows what there is to do.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint build packages
+.PHONY: help demo test bench lint build packages
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,10 @@ test: packages ## run all tests against real servers (installs what they need)
 	then set -x; cargo nextest run --locked; \
 	else set -x; cargo test --locked --lib --bins --tests; fi
 	cargo test --locked --doc
+
+bench: packages ## measure speed against references in the same run (PEOPLE=1000000 for the large listing)
+	cargo build --locked --release --bin ldap-usher --example bench
+	target/release/examples/bench
 
 lint: ## formatting, clippy and documentation, warnings denied
 	cargo fmt --check

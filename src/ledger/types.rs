@@ -26,7 +26,8 @@ pub struct Batch {
     pub members: Vec<MemberWrite>,
     /// Rows (by number) that were confirmed unchanged: only marked as seen.
     pub seen: Vec<i64>,
-    /// What to do about invitations, in order, after the members are written.
+    /// What to do about invitations, in order, after the members are written. Writes for entries that have no row
+    /// do nothing.
     pub tasks: Vec<TaskWrite>,
     /// The new resume point.
     pub cursor: Option<Cursor>,
@@ -48,9 +49,10 @@ pub struct MemberWrite {
 /// What to do about an invitation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TaskWrite {
-    /// An invitation to this address is owed to this entry. Where another present member holds the address, nothing
-    /// is opened and the pair is returned as a [`Duplicate`]. Where a task for the address exists, a cancelled one
-    /// is opened again, a done or quarantined one only if `again`, and any other stays as it is.
+    /// An invitation to this address is owed to this entry. Where there is no task for the address, one is opened; a
+    /// cancelled one is opened again; a done or quarantined one only if `again` and it is not for another present
+    /// member; any other stays as it is. Where another present member holds the address, the pair is returned as a
+    /// [`Duplicate`], once a commit.
     Open {
         /// Who.
         id: EntryId,
@@ -59,17 +61,19 @@ pub enum TaskWrite {
         /// The person left and came back: invite them again even if they were invited once.
         again: bool,
     },
-    /// No invitation is owed to this entry at this address any more. A task that was not sent (staged, queued
-    /// without a lease and without doubt, held, quarantined) is cancelled, or handed to another present member who
-    /// holds the same address.
+    /// No invitation is owed to this entry at this address any more. If there is a task and it is for this entry, it
+    /// is handed to another present member who holds the same address; where there is none, it is cancelled, unless
+    /// it was or may have been sent (that is: unless it is done, claimed or in doubt).
     Cancel {
         /// Who.
         id: EntryId,
         /// The address.
         address: EmailAddress,
     },
-    /// The entry's address changed from `from` to `to`. Where the invitation to `from` was not sent, it is cancelled
-    /// and one to `to` opened; where it was, one to `to` is opened only if `invite`.
+    /// The entry's address changed from `from` to `to`. Where the invitation to `from` was not sent, it is dealt with
+    /// as by [`TaskWrite::Cancel`] and one to `to` opened, which is held or staged if the old one was. Where an
+    /// invitation to this entry was or may have been sent, be it to `from` or to an earlier address, one to `to` is
+    /// opened only if `invite`.
     Readdress {
         /// Who.
         id: EntryId,
@@ -98,7 +102,7 @@ pub struct Duplicate {
 pub struct Committed {
     /// Addresses that more than one present member has.
     pub duplicates: Vec<Duplicate>,
-    /// How many invitations became due now (not staged ones).
+    /// How many invitations became queued (not staged or held ones).
     pub queued: u64,
 }
 
@@ -166,7 +170,7 @@ pub struct Report {
     pub directories: Vec<DirectoryReport>,
     /// The quarantined tasks, at most 100, newest first.
     pub quarantined: Vec<TaskReport>,
-    /// Queued tasks that failed at least once, at most 100, newest first.
+    /// Queued tasks that failed at least once, at most 100, the latest arrivals first.
     pub failing: Vec<TaskReport>,
 }
 

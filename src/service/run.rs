@@ -65,7 +65,12 @@ pub async fn run(config: Config, reload: impl Fn() -> anyhow::Result<Config>) ->
     let parts = Parts::assemble(&config).await?;
     let mut supervisor = Supervisor::new(RESTART, rand::random, wishes.stop.clone());
     if let Some(address) = config.http.listen {
-        let mut taken = Some(http::bind(address).await?);
+        let listener = http::bind(address).await?;
+        // Port 0 leaves the choice to the system; a restart of this part keeps what was chosen.
+        let address = listener
+            .local_addr()
+            .context("the port of [http] cannot be read")?;
+        let mut taken = Some(listener);
         tracing::info!(%address, "answering /livez, /readyz and /metrics");
         let (observer, ledger, stop) = (parts.observer.clone(), parts.ledger.clone(), wishes.stop.clone());
         supervisor.keep("http", move || {

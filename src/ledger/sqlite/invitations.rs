@@ -62,16 +62,17 @@ pub(super) async fn release(db: &mut SqliteConnection, tasks: &[i64], now: Times
         return Ok(());
     }
     sqlx::query(
-        "update task
+        "with released (task, heir) as materialized (
+             select t.id, (select m.id from member m
+                           where m.address = t.address and m.standing = 'member' and m.id <> t.member
+                           order by m.id limit 1)
+             from json_each(?1) j cross join task t on t.id = j.value)
+         update task
          set member = coalesce(heir, member),
              state = iif(heir is null, 'cancelled', state),
              since = iif(heir is null, ?2, since)
-         from (select t.id as released,
-                      (select m.id from member m
-                       where m.address = t.address and m.standing = 'member' and m.id <> t.member
-                       order by m.id limit 1) as heir
-               from json_each(?1) j cross join task t on t.id = j.value)
-         where id = released
+         from released
+         where id = released.task
            and (heir is not null
                 or state in ('staged', 'held', 'quarantined')
                 or state = 'queued' and lease_until is null and in_doubt = 0)",

@@ -142,9 +142,9 @@ async fn mark_seen(db: &mut SqliteConnection, directory: i64, seen: &[i64]) -> s
         return Ok(());
     }
     sqlx::query(
-        "update member set seen = d.generation from directory d
-         where d.id = ?1 and member.directory = d.id and member.seen <> d.generation
-           and member.id in (select value from json_each(?2))",
+        "update member set seen = (select generation from directory where id = ?1)
+         where id in (select value from json_each(?2)) and +directory = ?1
+           and seen <> (select generation from directory where id = ?1)",
     )
     .bind(directory)
     .bind(json(seen.iter())?)

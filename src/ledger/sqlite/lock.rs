@@ -34,7 +34,7 @@ impl ServiceLock {
         let path = beside(state);
         let failed = |e: io::Error| error::open_io(state, &format!("its lock file {}", path.display()), &e);
         let mut file = open(&path, true).map_err(failed)?;
-        for _ in 1..TRIES {
+        for _ in 0..TRIES {
             match file.try_lock() {
                 Ok(()) => return Self::sign(file).map_err(failed),
                 Err(TryLockError::WouldBlock) => tokio::time::sleep(PAUSE).await,

@@ -200,3 +200,37 @@ impl Ledger for Sqlite {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_disk_fails_with_the_remedy_and_what_was_there_before_stays() {
+        let ledger = Sqlite::in_memory().await.unwrap();
+        ledger.remember("note", b"small").await.unwrap();
+        // As near to a full disk as a test gets: the file may not grow beyond 64 pages.
+        sqlx::raw_sql("pragma max_page_count = 64")
+            .execute(&mut *ledger.db.lock().await)
+            .await
+            .unwrap();
+        let error = ledger.remember("note", &[0; 1 << 20]).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the state file :memory: failed while keeping a note: database or disk is full; free some space on \
+             its file system"
+        );
+        assert_eq!(ledger.recall("note").await.unwrap(), Some(b"small".to_vec()));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_dropped_half_way_leaves_nothing_behind() {
+        let ledger = Sqlite::in_memory().await.unwrap();
+        {
+            let mut db = ledger.db.lock().await;
+            let mut tx = begin(&mut db).await.unwrap();
+            listener::enroll(&mut tx, "main", "").await.unwrap();
+        }
+        assert_eq!(ledger.report().await.unwrap().directories, []);
+    }
+}

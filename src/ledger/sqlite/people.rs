@@ -20,7 +20,7 @@ pub(super) async fn approve(
         .bind(now.0),
         Some(addresses) => sqlx::query_scalar(
             "update task set state = 'queued', since = ?
-             where state = 'held' and address in (select value from json_each(?)) returning address",
+             where +state = 'held' and address in (select value from json_each(?)) returning address",
         )
         .bind(now.0)
         .bind(json(addresses.iter().map(EmailAddress::as_str))?),

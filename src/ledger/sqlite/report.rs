@@ -26,7 +26,8 @@ pub(super) async fn report(db: &mut SqliteConnection) -> sqlx::Result<Report> {
          from task t cross join member m on m.id = t.member cross join directory d on d.id = m.directory
          where t.state = 'quarantined' order by t.since desc, t.id desc limit 100";
     let failing = "select t.address, m.dn, d.name, t.reason, t.attempts, t.arrived
-         from task t cross join member m on m.id = t.member cross join directory d on d.id = m.directory
+         from task t indexed by task_failing
+         cross join member m on m.id = t.member cross join directory d on d.id = m.directory
          where t.state = 'queued' and t.attempts > 0 order by t.arrived desc, t.id desc limit 100";
     Ok(Report {
         members: directories.iter().map(|directory| directory.members).sum(),

@@ -61,7 +61,7 @@ pub(super) async fn settle(
     settled: &[(i64, Settlement)],
     now: Timestamp,
 ) -> sqlx::Result<()> {
-    let mut unsent = Vec::new();
+    let mut changed = Vec::new();
     for (task, settlement) in settled {
         let query = match settlement {
             // Whatever became of the task meanwhile: the person has an account.
@@ -78,51 +78,45 @@ pub(super) async fn settle(
                 failed,
                 in_doubt,
                 error,
-            } => {
-                if !in_doubt {
-                    unsent.push(*task);
-                }
-                sqlx::query(
-                    "update task set due = ?2, attempts = attempts + ?3, in_doubt = ?4, reason = ?5,
-                                     lease_until = null
-                     where id = ?1 and lease_until is not null",
-                )
-                .bind(task)
-                .bind(at.0)
-                .bind(failed)
-                .bind(in_doubt)
-                .bind(error)
-            }
-            Settlement::Quarantine(reason) => {
-                unsent.push(*task);
-                sqlx::query(
-                    "update task set state = 'quarantined', reason = ?2, since = ?3, attempts = attempts + 1,
-                                     lease_until = null, in_doubt = 0
-                     where id = ?1 and lease_until is not null",
-                )
-                .bind(task)
-                .bind(reason)
-                .bind(now.0)
-            }
+            } => sqlx::query(
+                "update task set due = ?2, attempts = attempts + ?3, in_doubt = ?4, reason = ?5,
+                                 lease_until = null
+                 where id = ?1 and lease_until is not null",
+            )
+            .bind(task)
+            .bind(at.0)
+            .bind(failed)
+            .bind(in_doubt)
+            .bind(error),
+            Settlement::Quarantine(reason) => sqlx::query(
+                "update task set state = 'quarantined', reason = ?2, since = ?3, attempts = attempts + 1,
+                                 lease_until = null, in_doubt = 0
+                 where id = ?1 and lease_until is not null",
+            )
+            .bind(task)
+            .bind(reason)
+            .bind(now.0),
         };
-        query.execute(&mut *db).await?;
+        if query.execute(&mut *db).await?.rows_affected() > 0 {
+            changed.push(*task);
+        }
     }
-    release_unwanted(db, &unsent, now).await
+    release_unwanted(db, &changed, now).await
 }
 
 /// While a task is claimed, the listener leaves it alone. Where its person has left or changed address meanwhile
 /// and it turns out not to have been sent, what the listener would have done is done here.
-async fn release_unwanted(db: &mut SqliteConnection, unsent: &[i64], now: Timestamp) -> sqlx::Result<()> {
-    if unsent.is_empty() {
+async fn release_unwanted(db: &mut SqliteConnection, settled: &[i64], now: Timestamp) -> sqlx::Result<()> {
+    if settled.is_empty() {
         return Ok(());
     }
     let unwanted: Vec<(i64, i64, i64, Option<String>)> = sqlx::query_as(
         "select t.id, t.arrived, m.id, iif(m.standing = 'member', m.address, null)
          from json_each(?) j cross join task t on t.id = j.value cross join member m on m.id = t.member
-         where t.state in ('queued', 'quarantined') and t.lease_until is null
+         where t.state in ('queued', 'quarantined') and t.in_doubt = 0
            and (m.standing <> 'member' or m.address <> t.address)",
     )
-    .bind(json(unsent.iter())?)
+    .bind(json(settled.iter())?)
     .fetch_all(&mut *db)
     .await?;
     for (task, arrived, member, address) in unwanted {
@@ -173,7 +167,7 @@ pub(super) async fn had_accounts(
         "update task set state = 'done', outcome = 'had-account', since = ?2, lease_until = null, in_doubt = 0,
                          reason = null
          where address in (select value from json_each(?1))
-           and (state = 'held' or state = 'queued' and (lease_until is null or lease_until <= ?2))",
+           and (+state = 'held' or +state = 'queued' and (lease_until is null or lease_until <= ?2))",
     )
     .bind(json(accounts.iter().map(EmailAddress::as_str))?)
     .bind(now.0)
@@ -216,7 +210,7 @@ pub(super) async fn checked(
         }
     }
     sqlx::query(
-        "update task set checked = 1 where state in ('queued', 'held') and checked = 0 and since <= ?",
+        "update task set checked = 1 where (state = 'queued' or state = 'held') and checked = 0 and since <= ?",
     )
     .bind(begun.0)
     .execute(db)

@@ -5,3 +5,4 @@ pub mod people;
 pub mod service;
 pub mod slapd;
 pub mod stand_in;
+pub mod world;

@@ -48,16 +48,17 @@ impl People {
 
     /// Adds `PREFIX1` to `PREFIXcount` over one connection.
     pub async fn add_many(&self, prefix: &str, count: usize) {
+        self.add_each(prefix, count, |_| {}).await;
+    }
+
+    /// As [`People::add_many`]; `added` is told each uid when the server has confirmed it.
+    pub async fn add_each(&self, prefix: &str, count: usize, mut added: impl FnMut(String)) {
         let mut ldap = self.connect().await;
         for n in 1..=count {
             let uid = format!("{prefix}{n}");
-            add(
-                &mut ldap,
-                &self.dn(&uid),
-                &uid,
-                Some(&format!("{uid}@example.org")),
-            )
-            .await;
+            let mail = format!("{uid}@example.org");
+            add(&mut ldap, &self.dn(&uid), &uid, Some(&mail)).await;
+            added(uid);
         }
     }
 

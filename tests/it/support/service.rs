@@ -124,10 +124,15 @@ impl Service {
         self.config.ask(args).await
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("the service runs")
+    }
+
     /// Asks it to stop (SIGTERM).
     pub async fn term(&self) {
         // The standard library sends no signal but KILL, and a shell is on every machine.
-        let pid = self.child.id().expect("the service runs");
+        let pid = self.pid();
         let sent = Command::new("sh")
             .arg("-c")
             .arg(format!("kill -TERM {pid}"))

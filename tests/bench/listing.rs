@@ -1,0 +1,149 @@
+//! A large directory: listed, listed again, resumed, and left alone; against `ldapsearch`'s time for the same search.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use tokio::process::Command;
+use tokio::time::sleep;
+
+use super::measure::{figure, memory, number, processor_time, ratio};
+use super::{Service, Slapd, StandIn, start};
+
+const IDLE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(600);
+
+pub async fn measure(people: usize) {
+    let small = first_listing(&Slapd::builder().people(people / 10).start().await)
+        .await
+        .peak;
+    let slapd = Slapd::builder().people(people).start().await;
+    let reference = ldapsearch(&slapd).await;
+    let First {
+        stand_in,
+        state,
+        took,
+        peak,
+    } = first_listing(&slapd).await;
+    ratio(
+        &format!("listing: {people} people into an empty ledger (ldapsearch)"),
+        took,
+        reference,
+        3.0,
+    );
+    figure("listing: peak memory", peak, "MiB", 64.0);
+    figure(
+        &format!("listing: growth of it from {} people", people / 10),
+        peak - small,
+        "MiB",
+        32.0,
+    );
+
+    // Another way to write the filter drops the cursor: everyone is listed again, and is known.
+    let path = state.path().join("state.db");
+    let filter = "(&(objectClass=inetOrgPerson))";
+    let mut service = start(&slapd, &stand_in, &path, filter, "");
+    let again = service.wait_for_line("listing ended", PATIENCE).await;
+    assert_eq!(number(&again, "seen"), u64::try_from(people).unwrap());
+    ratio(
+        &format!("listing: the same {people} again (ldapsearch)"),
+        took_ms(&again),
+        reference,
+        1.5,
+    );
+    stop(&mut service).await;
+
+    slapd.people().add_many("late", 10).await;
+    let began = Instant::now();
+    let mut service = start(&slapd, &stand_in, &path, filter, "");
+    let resumed = service.wait_for_line("listing ended", PATIENCE).await;
+    assert!(stand_in.wait_for_invite("late10@example.org", PATIENCE).await);
+    figure(
+        &format!("resume: 10 changes among {people}, from start to invitation"),
+        began.elapsed().as_secs_f64(),
+        "s",
+        1.0,
+    );
+    figure(
+        "resume: people that the directory named",
+        number(&resumed, "seen") as f64,
+        "people",
+        20.0,
+    );
+
+    sleep(Duration::from_secs(2)).await;
+    let before = processor_time(service.pid());
+    sleep(IDLE).await;
+    let used = (processor_time(service.pid()) - before).as_secs_f64() / IDLE.as_secs_f64();
+    figure(
+        &format!("idle with {people} members: share of one core"),
+        used * 100.0,
+        "%",
+        0.1,
+    );
+    figure(
+        &format!("idle with {people} members: memory"),
+        memory(service.pid(), "VmRSS"),
+        "MiB",
+        32.0,
+    );
+    stop(&mut service).await;
+}
+
+struct First {
+    stand_in: StandIn,
+    state: tempfile::TempDir,
+    took: Duration,
+    peak: f64,
+}
+
+async fn first_listing(slapd: &Slapd) -> First {
+    let stand_in = StandIn::start();
+    let state = tempfile::tempdir().unwrap();
+    let mut service = start(
+        slapd,
+        &stand_in,
+        &state.path().join("state.db"),
+        "(objectClass=inetOrgPerson)",
+        "",
+    );
+    let ended = service.wait_for_line("listing ended", PATIENCE).await;
+    let peak = memory(service.pid(), "VmHWM");
+    stop(&mut service).await;
+    First {
+        stand_in,
+        state,
+        took: took_ms(&ended),
+        peak,
+    }
+}
+
+fn took_ms(line: &str) -> Duration {
+    Duration::from_millis(number(line, "took_ms"))
+}
+
+async fn stop(service: &mut Service) {
+    service.term().await;
+    service.wait().await;
+}
+
+async fn ldapsearch(slapd: &Slapd) -> Duration {
+    let began = Instant::now();
+    let status = Command::new("ldapsearch")
+        .args([
+            "-x",
+            "-LLL",
+            "-H",
+            &slapd.url(),
+            "-D",
+            slapd.reader_dn(),
+            "-w",
+            slapd.reader_pw(),
+        ])
+        .args(["-b", &slapd.people_base(), "(objectClass=inetOrgPerson)", "mail"])
+        .stdout(Stdio::null())
+        .status()
+        .await
+        .unwrap();
+    assert!(status.success());
+    began.elapsed()
+}

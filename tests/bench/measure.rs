@@ -1,0 +1,71 @@
+//! Numbers and how they are shown.
+
+use std::time::Duration;
+
+pub fn heading() {
+    println!(
+        "{:<58} {:>11} {:>11} {:>7}  target",
+        "", "measured", "reference", "ratio"
+    );
+}
+
+/// One row of two durations.
+pub fn ratio(what: &str, measured: Duration, reference: Duration, target: f64) {
+    let ratio = measured.as_secs_f64() / reference.as_secs_f64();
+    let verdict = if ratio <= target { "met" } else { "MISSED" };
+    println!(
+        "{what:<58} {:>11} {:>11} {ratio:>7.2}  <= {target}: {verdict}",
+        shown(measured),
+        shown(reference)
+    );
+}
+
+/// One row that stands alone.
+pub fn figure(what: &str, measured: f64, unit: &str, target: f64) {
+    let verdict = if measured <= target { "met" } else { "MISSED" };
+    println!(
+        "{what:<58} {:>11} {:>11} {:>7}  <= {target} {unit}: {verdict}",
+        format!("{measured:.2} {unit}"),
+        "",
+        ""
+    );
+}
+
+fn shown(duration: Duration) -> String {
+    format!("{:.2} ms", duration.as_secs_f64() * 1000.0)
+}
+
+/// The value below which this share of them lies.
+pub fn percentile(values: &mut [Duration], share: f64) -> Duration {
+    values.sort_unstable();
+    let last = values.len() - 1;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an index within a slice"
+    )]
+    let index = (last as f64 * share).ceil() as usize;
+    values[index]
+}
+
+/// A field of `/proc/PID/status` in MiB, such as `VmHWM`, the peak of resident memory.
+pub fn memory(pid: u32, field: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+}
+
+/// The processor time that a process has used.
+pub fn processor_time(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    let ticks = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    // Linux counts in hundredths of a second (`getconf CLK_TCK`).
+    Duration::from_millis(ticks * 10)
+}
+
+/// The number behind `name=` in a log line.
+pub fn number(line: &str, name: &str) -> u64 {
+    let (_, rest) = line.split_once(&format!("{name}=")).unwrap();
+    rest.split(' ').next().unwrap().parse().unwrap()
+}

@@ -1,0 +1,115 @@
+//! From the directory's answer to a write to the invitation's arrival, against a bare `ldapsearch` that watches.
+
+use std::collections::HashMap;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+use tokio::time::sleep;
+
+use super::measure::{percentile, ratio};
+use super::{Slapd, StandIn, start};
+
+type Times = Arc<Mutex<HashMap<String, Instant>>>;
+
+pub async fn measure(count: usize) {
+    let slapd = Slapd::builder().start().await;
+    let stand_in = StandIn::start();
+    let state = tempfile::tempdir().unwrap();
+    let service = start(
+        &slapd,
+        &stand_in,
+        &state.path().join("state.db"),
+        "(objectClass=inetOrgPerson)",
+        "",
+    );
+    service
+        .wait_for_line("listing ended", Duration::from_secs(20))
+        .await;
+    let seen = Times::default();
+    let mut watching = watch(&slapd, seen.clone());
+    sleep(Duration::from_millis(500)).await;
+
+    let mut added = HashMap::new();
+    slapd
+        .people()
+        .add_each("new", count, |uid| {
+            added.insert(format!("{uid}@example.org"), Instant::now());
+        })
+        .await;
+    assert!(
+        stand_in
+            .wait_for_invite(&format!("new{count}@example.org"), Duration::from_secs(30))
+            .await
+    );
+    sleep(Duration::from_millis(500)).await;
+    watching.kill().await.unwrap();
+
+    let invited = stand_in
+        .calls()
+        .into_iter()
+        .filter_map(|call| Some((call.address?, call.at)))
+        .collect();
+    let seen = std::mem::take(&mut *seen.lock().unwrap());
+    let (mut ours, mut theirs) = (delays(&added, &invited), delays(&added, &seen));
+    assert_eq!(
+        (ours.len(), theirs.len()),
+        (count, count),
+        "everyone was invited and seen"
+    );
+    for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
+        let what = format!("push: a write to its invitation, {name} of {count} (ldapsearch)");
+        ratio(
+            &what,
+            percentile(&mut ours, share),
+            percentile(&mut theirs, share),
+            3.0,
+        );
+    }
+}
+
+fn delays(from: &HashMap<String, Instant>, to: &HashMap<String, Instant>) -> Vec<Duration> {
+    from.iter()
+        .filter_map(|(who, at)| Some(to.get(who)?.saturating_duration_since(*at)))
+        .collect()
+}
+
+fn watch(slapd: &Slapd, seen: Times) -> tokio::process::Child {
+    let mut child = Command::new("stdbuf")
+        .args([
+            "-oL",
+            "ldapsearch",
+            "-x",
+            "-LLL",
+            "-o",
+            "ldif-wrap=no",
+            "-E",
+            "!sync=rp",
+            "-H",
+            &slapd.url(),
+        ])
+        .args([
+            "-D",
+            slapd.reader_dn(),
+            "-w",
+            slapd.reader_pw(),
+            "-b",
+            &slapd.people_base(),
+        ])
+        .args(["(objectClass=inetOrgPerson)", "mail"])
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    tokio::spawn(async move {
+        while let Ok(Some(line)) = lines.next_line().await {
+            if let Some(mail) = line.strip_prefix("mail: ") {
+                seen.lock().unwrap().insert(mail.to_owned(), Instant::now());
+            }
+        }
+    });
+    child
+}

@@ -1,0 +1,183 @@
+//! Claims, leases, the comparison with accounts, approval.
+
+use ldap_usher::ledger::{Ledger, Origin, Unchecked};
+use ldap_usher::model::{Outcome, Settlement};
+
+use super::{Book, LEASE, addresses, at, dn, email, open, present, retry};
+
+#[tokio::test]
+async fn a_claimed_task_is_nobody_else_s_until_its_lease_ends_and_then_it_is_in_doubt() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    let claimed = book.claims(10).await;
+    assert_eq!((claimed.len(), claimed[0].in_doubt), (1, false));
+    assert_eq!((&claimed[0].dn, claimed[0].directory.as_str()), (&dn(1), "main"));
+    assert_eq!(claimed[0].arrived, at(1));
+    assert_eq!(book.ledger.next_due().await.unwrap(), Some(at(10) + LEASE));
+    assert_eq!(book.claims(69).await, []);
+    assert!(book.claims(70).await[0].in_doubt);
+}
+
+#[tokio::test]
+async fn a_task_that_keeps_failing_never_delays_another() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    book.joins(2, "bob").await;
+    let mut second = 2;
+    for _ in 0..3 {
+        let claimed = book.ledger.claim(1, LEASE, at(second)).await.unwrap();
+        assert_eq!(addresses(&claimed), ["ann@example.org"]);
+        book.settle(second, &[(claimed[0].id, retry(second + 10, false))])
+            .await;
+        let next = book.ledger.claim(1, LEASE, at(second)).await.unwrap();
+        assert_eq!(addresses(&next), ["bob@example.org"]);
+        book.settle(second, &[(next[0].id, retry(second + 11, false))])
+            .await;
+        second += 11;
+    }
+    let report = book.ledger.report().await.unwrap();
+    assert_eq!(
+        report
+            .failing
+            .iter()
+            .map(|task| task.attempts)
+            .collect::<Vec<_>>(),
+        [3, 3]
+    );
+    assert_eq!(report.failing[0].reason, "no route to host");
+}
+
+#[tokio::test]
+async fn an_outage_is_no_failure_of_the_task() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    let outage = Settlement::RetryAt {
+        at: at(9),
+        failed: false,
+        in_doubt: true,
+        error: "503".into(),
+    };
+    book.settles(2, outage).await;
+    assert_eq!(book.ledger.next_due().await.unwrap(), Some(at(9)));
+    assert_eq!(book.claims(8).await, []);
+    let claimed = book.claims(9).await;
+    assert_eq!((claimed[0].attempts, claimed[0].in_doubt), (0, true));
+}
+
+#[tokio::test]
+async fn a_quarantined_task_is_shown_with_its_reason_newest_first_and_not_claimed() {
+    let book = Book::new().await;
+    for (n, name) in [(1, "ann"), (2, "bob")] {
+        book.joins(n, name).await;
+        book.settles(
+            i64::from(n) + 1,
+            Settlement::Quarantine(format!("{name} is refused")),
+        )
+        .await;
+    }
+    let quarantined = book.ledger.report().await.unwrap().quarantined;
+    assert_eq!(
+        quarantined
+            .iter()
+            .map(|task| task.reason.as_str())
+            .collect::<Vec<_>>(),
+        ["bob is refused", "ann is refused"]
+    );
+    assert_eq!((quarantined[0].dn.clone(), quarantined[0].attempts), (dn(2), 1));
+    assert_eq!(book.claims(1000).await, []);
+    assert_eq!(book.ledger.next_due().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn whoever_has_an_account_is_done_unless_the_task_is_in_flight() {
+    let book = Book::new().await;
+    book.lists(&[(1, "ann"), (2, "bob")], Some(1)).await;
+    book.joins(3, "cat").await;
+    let claimed = book.claims(2).await[0].id;
+    book.joins(4, "dan").await;
+    assert_eq!(
+        book.ledger.unchecked().await.unwrap(),
+        Unchecked { queued: 2, held: 2 }
+    );
+    let accounts = ["ann", "cat", "dan", "stranger"].map(email);
+    assert_eq!(book.ledger.had_accounts(&accounts, at(3)).await.unwrap(), 2);
+    assert_eq!(book.tasks().await, "queued 1, held 1, done 2");
+    book.settle(4, &[(claimed, Settlement::Done(Outcome::HadAccount))])
+        .await;
+    assert_eq!(book.tasks().await, "held 1, done 3");
+}
+
+#[tokio::test]
+async fn those_who_had_accounts_do_not_count_towards_what_a_listing_may_invite() {
+    let book = Book::new().await;
+    book.lists(&[(1, "ann"), (2, "bob"), (3, "cat")], Some(2)).await;
+    book.ledger.had_accounts(&[email("ann")], at(3)).await.unwrap();
+    assert_eq!(book.ledger.checked(at(2), Some(2), at(4)).await.unwrap(), []);
+    assert_eq!(book.tasks().await, "queued 2, done 1");
+    assert_eq!(book.ledger.unchecked().await.unwrap(), Unchecked::default());
+}
+
+#[tokio::test]
+async fn what_stays_held_after_the_comparison_is_returned_and_never_judged_again() {
+    let book = Book::new().await;
+    book.lists(&[(1, "ann"), (2, "bob"), (3, "cat")], Some(2)).await;
+    let held = book.ledger.checked(at(2), Some(2), at(4)).await.unwrap();
+    assert_eq!(held, [("main".into(), 3)]);
+    book.ledger.approve(Some(&[email("cat")]), at(5)).await.unwrap();
+    assert_eq!(book.ledger.checked(at(5), Some(2), at(6)).await.unwrap(), []);
+    assert_eq!(book.tasks().await, "queued 1, held 2");
+}
+
+#[tokio::test]
+async fn what_was_queued_after_the_comparison_began_is_not_taken_for_compared() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    let batch = book.batch(Origin::Live, vec![present(2, "bob")], vec![open(2, "bob")]);
+    book.ledger.commit(&batch, at(5)).await.unwrap();
+    book.ledger.checked(at(4), None, at(6)).await.unwrap();
+    assert_eq!(
+        book.ledger.unchecked().await.unwrap(),
+        Unchecked { queued: 1, held: 0 }
+    );
+    book.settles(7, retry(8, false)).await;
+    book.ledger.checked(at(7), None, at(8)).await.unwrap();
+    assert_eq!(book.ledger.unchecked().await.unwrap(), Unchecked::default());
+}
+
+#[tokio::test]
+async fn approval_releases_just_the_held_tasks_asked_for() {
+    let book = Book::new().await;
+    book.lists(&[(1, "ann"), (2, "bob"), (3, "cat")], Some(0)).await;
+    let held = book.ledger.held().await.unwrap();
+    assert_eq!(
+        held.iter().map(|task| task.dn.clone()).collect::<Vec<_>>(),
+        [dn(1), dn(2), dn(3)]
+    );
+    assert_eq!((held[0].directory.as_str(), held[0].arrived), ("main", at(1)));
+    let some = [email("bob"), email("stranger")];
+    assert_eq!(
+        book.ledger.approve(Some(&some), at(3)).await.unwrap(),
+        ["bob@example.org"]
+    );
+    assert_eq!(addresses(&book.claims(4).await), ["bob@example.org"]);
+    assert_eq!(
+        book.ledger.approve(Some(&some), at(3)).await.unwrap(),
+        Vec::<String>::new()
+    );
+    assert_eq!(book.ledger.approve(None, at(5)).await.unwrap().len(), 2);
+    assert_eq!(book.tasks().await, "queued 3");
+}
+
+#[tokio::test]
+async fn a_note_is_kept_under_its_name_and_replaced() {
+    let book = Book::new().await;
+    assert_eq!(book.ledger.recall("cookie").await.unwrap(), None);
+    book.ledger.remember("cookie", b"one").await.unwrap();
+    book.ledger.remember("cookie", b"\0two").await.unwrap();
+    book.ledger.remember("logins", b"").await.unwrap();
+    assert_eq!(
+        book.ledger.recall("cookie").await.unwrap(),
+        Some(b"\0two".to_vec())
+    );
+    assert_eq!(book.ledger.recall("logins").await.unwrap(), Some(Vec::new()));
+}

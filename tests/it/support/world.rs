@@ -1,0 +1,289 @@
+//! A directory, a Vaultwarden, and the service between them.
+//!
+//! The service runs on a state of its own that outlives it, so that a test may stop it, change anything around it
+//! and start it again. Its endpoints listen on a port that the system chooses. Whatever the configuration has beside
+//! the bare necessities is text that the test gives.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
+
+use super::people::People;
+use super::service::Service;
+use super::slapd::{Builder, Slapd};
+use super::stand_in::StandIn;
+
+/// How long anything may take that should happen at once: the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the service says when a session with the directory is open.
+const CONNECTED: &str = "connected to the directory";
+/// What it says when a session, or an audit, has listed what there is to list.
+const LISTED: &str = "listing ended";
+
+/// A directory, a Vaultwarden, and the service between them, which is killed when this is dropped.
+pub struct World {
+    service: Option<Service>,
+    /// The directory.
+    pub slapd: Slapd,
+    /// The stand-in for Vaultwarden.
+    pub vault: StandIn,
+    /// The `[[directory]]` table, or several. A test may change it between two runs of the service.
+    pub directory: String,
+    /// Any other tables, such as `[limits]`; `[vaultwarden]` and `[http]` are there already.
+    pub tables: String,
+    dir: TempDir,
+}
+
+impl World {
+    /// A slapd of this kind and a Vaultwarden without accounts. The service does not run yet.
+    pub async fn with(slapd: Builder) -> Self {
+        let slapd = slapd.start().await;
+        Self {
+            directory: table(&slapd, "main", ""),
+            slapd,
+            service: None,
+            vault: StandIn::start(),
+            tables: String::new(),
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// The same with a service that has listed everyone.
+    pub async fn running(slapd: Builder) -> Self {
+        let mut world = Self::with(slapd).await;
+        world.start().await;
+        world
+    }
+
+    /// Adds keys to the `[[directory]]` table.
+    pub fn keys(mut self, lines: &str) -> Self {
+        self.directory += lines;
+        self.directory += "\n";
+        self
+    }
+
+    /// Adds tables, such as `[limits]`.
+    pub fn tables(mut self, toml: &str) -> Self {
+        self.tables += toml;
+        self.tables += "\n";
+        self
+    }
+
+    /// The configuration as it is written for the next run of the service.
+    pub fn config(&self) -> String {
+        format!(
+            r#"state = "{state}"
+[vaultwarden]
+url = "{url}"
+admin_token = "sesame"
+[http]
+listen = "127.0.0.1:0"
+{directory}
+{tables}"#,
+            state = self.dir.path().join("state.db").display(),
+            url = self.vault.url(),
+            directory = self.directory,
+            tables = self.tables,
+        )
+    }
+
+    /// Changes to the directory, made as its administrator.
+    pub fn people(&self) -> People {
+        self.slapd.people()
+    }
+
+    // -- the service --------------------------------------------------------------------------------------------
+
+    /// Starts the service and waits until its first listing has ended.
+    pub async fn start(&mut self) {
+        self.start_only();
+        self.says(&[LISTED], 1).await;
+    }
+
+    /// Starts the service.
+    pub fn start_only(&mut self) {
+        self.service = Some(Service::start(&self.config()));
+    }
+
+    /// Ends the service as an administrator does (SIGTERM).
+    pub async fn stop(&mut self) {
+        let mut service = self.service.take().expect("the service runs");
+        service.term().await;
+        let status = service.wait().await;
+        assert!(status.success(), "{status}:\n{}", service.output());
+    }
+
+    /// Kills the service (SIGKILL).
+    pub async fn kill9(&mut self) {
+        let mut service = self.service.take().expect("the service runs");
+        service.kill9().await;
+    }
+
+    /// Ends the service, starts it again on the same state, and waits until it is up to date.
+    pub async fn restart(&mut self) {
+        self.stop().await;
+        self.start().await;
+    }
+
+    /// The running service.
+    pub fn service(&self) -> &Service {
+        self.service.as_ref().expect("the service runs")
+    }
+
+    // -- what the service says ----------------------------------------------------------------------------------
+
+    /// The lines that contain all of `words`, as far as this run of the service has printed them.
+    pub fn lines(&self, words: &[&str]) -> Vec<String> {
+        let output = self.service().output();
+        let found = output
+            .lines()
+            .filter(|line| words.iter().all(|word| line.contains(word)));
+        found.map(Into::into).collect()
+    }
+
+    /// Waits until this run of the service has printed so many lines that contain all of `words`; returns the last.
+    pub async fn says(&self, words: &[&str], times: usize) -> String {
+        self.says_within(words, times, PATIENCE).await
+    }
+
+    /// The same with a patience of one's own.
+    pub async fn says_within(&self, words: &[&str], times: usize, patience: Duration) -> String {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(line) = self.lines(words).into_iter().nth(times - 1) {
+                return line;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{words:?} was not said {times} times:\n{}",
+                self.service().output()
+            );
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits for the `times`-th session with a directory in this run of the service.
+    pub async fn connected(&self, times: usize) {
+        self.says(&[CONNECTED], times).await;
+    }
+
+    /// Waits for the `times`-th listing in this run of the service that brought it up to date.
+    pub async fn caught_up(&self, times: usize) {
+        self.says(&[LISTED, "purpose=\"catch-up\""], times).await;
+    }
+
+    /// Waits for the end of an audit that begins after this call.
+    pub async fn audited(&self) {
+        let words = [LISTED, "purpose=\"audit\""];
+        // The first to end may have begun before.
+        let times = self.lines(&words).len() + 2;
+        self.says(&words, times).await;
+    }
+
+    /// What `status --json` says.
+    pub async fn status_json(&self) -> Value {
+        self.service().status_json().await
+    }
+
+    /// Waits until `status --json` is as it should be, and returns it.
+    pub async fn status_until(&self, what: impl Display, is_so: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let status = self.status_json().await;
+            if is_so(&status) {
+                return status;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{what} does not come about:\n{status:#}\n{}",
+                self.service().output()
+            );
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits until there are so many members.
+    pub async fn members(&self, count: u64) {
+        self.status_until(format!("a membership of {count}"), |status| {
+            status["members"] == count
+        })
+        .await;
+    }
+
+    /// One scrape of `/metrics`.
+    pub async fn metrics(&self) -> String {
+        let line = self.says(&["answering /livez"], 1).await;
+        let address = line.split_once("address=").unwrap().1.trim();
+        let mut connection = TcpStream::connect(address).await.unwrap();
+        let request = "GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+        connection.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    // -- invitations --------------------------------------------------------------------------------------------
+
+    /// Waits until `UID@example.org` was invited.
+    pub async fn invites(&self, uid: &str) {
+        let address = format!("{uid}@example.org");
+        assert!(
+            self.vault.wait_for_invite(&address, PATIENCE).await,
+            "{address} is not invited:\n{}",
+            self.service().output()
+        );
+    }
+
+    /// Adds a person and waits until they are invited: by then everything that the directory told before was taken.
+    pub async fn witness(&self, uid: &str) {
+        self.people().add_person(uid).await;
+        self.invites(uid).await;
+    }
+
+    /// Waits until no invitation is due any more, then asserts that just these people were invited since the
+    /// beginning, whatever became of the service meanwhile, and that nobody was asked for twice.
+    pub async fn invited_once(&self, uids: &[&str]) {
+        self.status_until("an empty queue", |status| {
+            status["tasks"]["queued"] == 0 && status["tasks"]["staged"] == 0
+        })
+        .await;
+        let mut expected: Vec<String> = uids.iter().map(|uid| format!("{uid}@example.org")).collect();
+        // Whoever has no session yet is turned away at the door.
+        let admitted = self
+            .vault
+            .calls()
+            .into_iter()
+            .filter(|call| call.status != Some(401));
+        let mut asked: Vec<String> = admitted.filter_map(|call| call.address).collect();
+        let mut invited = self.vault.invited();
+        for list in [&mut expected, &mut asked, &mut invited] {
+            list.sort();
+        }
+        assert_eq!(invited, expected, "\n{}", self.service().output());
+        assert_eq!(asked, expected, "\n{}", self.service().output());
+    }
+}
+
+/// A `[[directory]]` table for this slapd, with further keys.
+pub fn table(slapd: &Slapd, name: &str, keys: &str) -> String {
+    format!(
+        r#"[[directory]]
+name = "{name}"
+url = "{url}"
+bind_dn = "{dn}"
+bind_password = "{password}"
+base_dn = "{base}"
+{keys}
+"#,
+        url = slapd.url(),
+        dn = slapd.reader_dn(),
+        password = slapd.reader_pw(),
+        base = slapd.people_base(),
+    )
+}
