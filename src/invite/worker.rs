@@ -9,13 +9,13 @@
 //! There is one worker on a ledger at a time.
 
 use std::collections::VecDeque;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use futures::stream::{FuturesUnordered, StreamExt};
+use futures::stream::StreamExt;
 use tokio::sync::Notify;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -88,10 +88,12 @@ pub struct Worker {
 type Attempt = (Task, Result<Outcome, VaultwardenError>);
 
 /// What one run of the loop knows; all of it can be lost.
-struct State<'a> {
+struct State {
     /// Claimed and not begun.
     claimed: VecDeque<Task>,
-    under_way: FuturesUnordered<BoxFuture<'a, Attempt>>,
+    /// Each is a task of its own. On its way it waits for locks, the ledger's among them, and once it has one it must
+    /// go on, even while the loop waits for the same lock.
+    under_way: JoinSet<Attempt>,
     breaker: Breaker,
     pace: Pace,
     probe_at: Instant,
@@ -114,7 +116,7 @@ impl Worker {
     ) -> Result<Tally, LedgerError> {
         let mut state = State {
             claimed: VecDeque::new(),
-            under_way: FuturesUnordered::new(),
+            under_way: JoinSet::new(),
             breaker: Breaker::default(),
             pace: Pace::new(self.settings.per_minute),
             probe_at: Instant::now() + PROBE,
@@ -131,7 +133,7 @@ impl Worker {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
-                Some(attempt) = state.under_way.next() => self.finish(&mut state, attempt).await?,
+                Some(attempt) = state.under_way.join_next() => self.finish(&mut state, attempt).await?,
                 () = sleep_until(state.pace.next()), if !state.claimed.is_empty() && !state.pace.permits() => {}
                 () = self.wake.notified(), if state.claimed.is_empty() => {}
                 () = sleep_until(state.probe_at), if idle => self.probe(&mut state).await,
@@ -143,7 +145,7 @@ impl Worker {
     }
 
     /// Claims what is due, a little ahead of what may begin. Returns whether there is or may be something to do.
-    async fn refill(&self, state: &mut State<'_>) -> Result<bool, LedgerError> {
+    async fn refill(&self, state: &mut State) -> Result<bool, LedgerError> {
         let now = self.clock.now();
         let permitted = state.breaker.permits(self.settings.concurrency, now);
         let in_hand = state.claimed.len() + state.under_way.len();
@@ -164,52 +166,26 @@ impl Worker {
         Ok(found)
     }
 
-    fn begin<'a>(&'a self, state: &mut State<'a>) {
+    fn begin(&self, state: &mut State) {
         let permitted = state.breaker.permits(self.settings.concurrency, self.clock.now());
         while state.under_way.len() < permitted && state.pace.permits() {
             let Some(task) = state.claimed.pop_front() else {
                 break;
             };
             state.pace.started();
-            state.under_way.push(self.attempt(task).boxed());
+            let caller = Caller {
+                vaultwarden: self.vaultwarden.clone(),
+                observer: self.observer.clone(),
+            };
+            state.under_way.spawn(caller.attempt(task));
         }
-    }
-
-    async fn attempt(&self, task: Task) -> Attempt {
-        let result = if task.in_doubt {
-            self.settle_doubt(&task.address).await
-        } else {
-            self.invite(&task.address).await
-        };
-        (task, result)
-    }
-
-    async fn settle_doubt(&self, address: &EmailAddress) -> Result<Outcome, VaultwardenError> {
-        let account = self.vaultwarden.account(address).await;
-        self.observer
-            .vaultwarden_call("account", word(account.as_ref().map(drop)));
-        match account? {
-            Some(account) if account.invited => Ok(Outcome::Invited),
-            Some(_) => Ok(Outcome::HadAccount),
-            None => self.invite(address).await,
-        }
-    }
-
-    async fn invite(&self, address: &EmailAddress) -> Result<Outcome, VaultwardenError> {
-        let result = self.vaultwarden.invite(address).await;
-        let word = match &result {
-            Ok(outcome) => outcome.as_str(),
-            Err(_) => word(result.as_ref().map(drop)),
-        };
-        self.observer.vaultwarden_call("invite", word);
-        result
     }
 
     /// Settles this attempt and all others that have ended meanwhile, in one transaction.
-    async fn finish(&self, state: &mut State<'_>, first: Attempt) -> Result<(), LedgerError> {
-        let mut ended = vec![first];
-        while let Some(Some(attempt)) = state.under_way.next().now_or_never() {
-            ended.push(attempt);
+    async fn finish(&self, state: &mut State, first: Result<Attempt, JoinError>) -> Result<(), LedgerError> {
+        let mut ended = vec![outcome(first)];
+        while let Some(attempt) = state.under_way.try_join_next() {
+            ended.push(outcome(attempt));
         }
         let now = self.clock.now();
         let settled: Vec<(Task, Settlement)> = ended
@@ -301,7 +277,7 @@ impl Worker {
     }
 
     /// Compares the backlog with the list of all accounts, once. Returns whether claiming may go on.
-    async fn census(&self, state: &mut State<'_>) -> Result<bool, LedgerError> {
+    async fn census(&self, state: &mut State) -> Result<bool, LedgerError> {
         let begun = self.clock.now();
         match self.count_accounts().await? {
             Ok(known) => {
@@ -342,7 +318,7 @@ impl Worker {
     }
 
     /// Asks whether Vaultwarden answers, so that `/readyz` knows before the next newcomer does.
-    async fn probe(&self, state: &mut State<'_>) {
+    async fn probe(&self, state: &mut State) {
         state.probe_at = Instant::now() + PROBE;
         let alive = self.vaultwarden.alive().await;
         self.observer
@@ -366,7 +342,7 @@ impl Worker {
     }
 
     /// Finishes what is under way.
-    async fn wind_up(&self, state: &mut State<'_>, abort: &CancellationToken) -> Result<(), LedgerError> {
+    async fn wind_up(&self, state: &mut State, abort: &CancellationToken) -> Result<(), LedgerError> {
         let now = self.clock.now();
         self.release(&mut state.claimed, now).await?;
         if !state.under_way.is_empty() {
@@ -379,10 +355,53 @@ impl Worker {
             tokio::select! {
                 biased;
                 () = abort.cancelled() => break,
-                Some(attempt) = state.under_way.next() => self.finish(state, attempt).await?,
+                Some(attempt) = state.under_way.join_next() => self.finish(state, attempt).await?,
             }
         }
         Ok(())
+    }
+}
+
+/// A panic goes on in the loop, whose owner starts it again; nobody cancels an attempt that is still waited for.
+fn outcome(ended: Result<Attempt, JoinError>) -> Attempt {
+    ended.unwrap_or_else(|error| resume_unwind(error.into_panic()))
+}
+
+/// Makes the calls of one attempt.
+struct Caller {
+    vaultwarden: Arc<dyn Admin>,
+    observer: Observer,
+}
+
+impl Caller {
+    async fn attempt(self, task: Task) -> Attempt {
+        let result = if task.in_doubt {
+            self.settle_doubt(&task.address).await
+        } else {
+            self.invite(&task.address).await
+        };
+        (task, result)
+    }
+
+    async fn settle_doubt(&self, address: &EmailAddress) -> Result<Outcome, VaultwardenError> {
+        let account = self.vaultwarden.account(address).await;
+        self.observer
+            .vaultwarden_call("account", word(account.as_ref().map(drop)));
+        match account? {
+            Some(account) if account.invited => Ok(Outcome::Invited),
+            Some(_) => Ok(Outcome::HadAccount),
+            None => self.invite(address).await,
+        }
+    }
+
+    async fn invite(&self, address: &EmailAddress) -> Result<Outcome, VaultwardenError> {
+        let result = self.vaultwarden.invite(address).await;
+        let word = match &result {
+            Ok(outcome) => outcome.as_str(),
+            Err(_) => word(result.as_ref().map(drop)),
+        };
+        self.observer.vaultwarden_call("invite", word);
+        result
     }
 }
 

@@ -21,3 +21,4 @@ mod onboarding;
 mod slapd;
 mod tls;
 mod vaultwarden;
+mod worker;
