@@ -450,7 +450,7 @@ async fn the_help_documents_commands_and_exit_codes() {
           run      Run the service: hear of changes and invite people, until SIGTERM
           sync     List every directory once, deliver what is due, and exit; for cron
           status   Show members, invitations and directories, whether or not the service runs
-          config   Show the configuration
+          config   Show or migrate the configuration
           approve  Release invitations that limits.invites_per_listing holds back
 
         Options:

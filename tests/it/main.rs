@@ -17,6 +17,7 @@ mod directory;
 mod hostile;
 mod http;
 mod ledger;
+mod legacy;
 mod onboarding;
 mod slapd;
 mod tls;

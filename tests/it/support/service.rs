@@ -45,6 +45,29 @@ impl Config {
         self.dir.path().join("config.toml")
     }
 
+    /// The folder that the file is in.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Writes a file beside it, or the file itself, for nobody else to read.
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.dir().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+    }
+
+    /// The program in the folder, so that problems name the file by `config.toml`; what would choose a place for the
+    /// state finds it here.
+    pub fn command(&self) -> Command {
+        let mut command = command(Path::new("config.toml"));
+        command
+            .current_dir(self.dir())
+            .env("STATE_DIRECTORY", self.dir())
+            .stdin(Stdio::null());
+        command
+    }
+
     /// Runs a command that does not stay, such as `["status", "--json"]`, to its end; it reads nothing from a
     /// terminal.
     pub async fn ask(&self, args: &[&str]) -> Output {
@@ -71,7 +94,12 @@ impl Service {
 
     /// Starts the service with a configuration that was written before.
     pub fn start_with(config: Config) -> Self {
-        let mut child = command(&config.path())
+        Self::start_by(command(&config.path()), config)
+    }
+
+    /// Starts the service by a command of this configuration, which has everything but the word `run`.
+    pub fn start_by(mut command: Command, config: Config) -> Self {
+        let mut child = command
             .arg("run")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -114,6 +142,11 @@ impl Service {
         self.lines.borrow().join("\n")
     }
 
+    /// The folder of its configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// What `status --json` prints beside it.
     pub async fn status_json(&self) -> serde_json::Value {
         self.config.status_json().await
@@ -131,11 +164,16 @@ impl Service {
 
     /// Asks it to stop (SIGTERM).
     pub async fn term(&self) {
+        self.signal("TERM").await;
+    }
+
+    /// Sends it a signal, such as `HUP`.
+    pub async fn signal(&self, name: &str) {
         // The standard library sends no signal but KILL, and a shell is on every machine.
         let pid = self.pid();
         let sent = Command::new("sh")
             .arg("-c")
-            .arg(format!("kill -TERM {pid}"))
+            .arg(format!("kill -{name} {pid}"))
             .status()
             .await
             .unwrap();
@@ -165,6 +203,7 @@ pub fn command(config: &Path) -> Command {
         .arg("--config")
         .arg(config)
         .env_remove("CONFIG_PATH")
+        .env_remove("CREDENTIALS_DIRECTORY")
         .env_remove("RUST_LOG")
         .env_remove("COLUMNS")
         .kill_on_drop(true);
