@@ -60,6 +60,9 @@ fn vaultwarden(
     secrets: &Secrets,
     problems: &mut Problems<'_>,
 ) -> Option<Vaultwarden> {
+    if table.admin_token.is_none() && table.admin_token_file.is_none() {
+        table.admin_token_file = secrets.credential(&["admin_token"]);
+    }
     let url = vaultwarden_url(table.url.as_deref(), &at.key("url"), problems);
     if table.admin_token.is_none() && table.admin_token_file.is_none() {
         problems.error(
@@ -285,6 +288,10 @@ fn bind(
     secrets: &Secrets,
     problems: &mut Problems<'_>,
 ) -> Option<Bind> {
+    if table.bind_dn.is_some() && table.bind_password.is_none() && table.bind_password_file.is_none() {
+        let own = format!("{}.bind_password", table.name);
+        table.bind_password_file = secrets.credential(&[&own, "bind_password"]);
+    }
     let has_password = table.bind_password.is_some() || table.bind_password_file.is_some();
     let password_key = if table.bind_password_file.is_some() {
         "bind_password_file"

@@ -21,7 +21,7 @@ const PLACES: [&str; 2] = ["config.toml", "/etc/ldap-usher/config.toml"];
 const ENVIRONMENT: &str = "the environment";
 
 /// Loads the configuration at `path`, or else `./config.toml`, or else `/etc/ldap-usher/config.toml`, and the files
-/// of secrets that it names. Where there is no such file, the environment may hold a configuration of vaultwarden_ldap.
+/// of secrets that it names. Where there is no such file, the environment may be a whole configuration.
 ///
 /// # Errors
 /// All problems together, each with its line, its key and a remedy.
@@ -38,7 +38,18 @@ pub fn load(path: Option<&Path>) -> Result<Loaded, ConfigError> {
     };
     if legacy::is_in(&environment) {
         let legacy = Legacy::of_variables(ENVIRONMENT, &environment)?;
-        return translated(ENVIRONMENT, legacy, false);
+        return translated(ENVIRONMENT, legacy, false, &environment);
+    }
+    if path.is_none() && environment.has_keys() {
+        let empty = Spanned::new(0..0, DeTable::new());
+        let problems = Problems::new(ENVIRONMENT, None);
+        return checked(
+            &empty,
+            false,
+            &secrets(&environment, false),
+            &environment,
+            problems,
+        );
     }
     Err(error)
 }
@@ -56,25 +67,49 @@ fn parse(path: &Path, text: &str, environment: &Environment) -> Result<Loaded, C
     let public = readable_by_everyone(path);
     if legacy::recognises(document.get_ref()) {
         let legacy = Legacy::of_file(&name, text, document.get_ref(), environment)?;
-        return translated(&name, legacy, public);
+        return translated(&name, legacy, public, environment);
     }
     let problems = Problems::new(&name, Some((text, document.get_ref())));
-    checked(&document, public, &Secrets::default(), problems)
+    checked(
+        &document,
+        public,
+        &secrets(environment, false),
+        environment,
+        problems,
+    )
 }
 
 /// Checks what was put into the native form.
-fn translated(name: &str, legacy: Legacy, public: bool) -> Result<Loaded, ConfigError> {
+fn translated(
+    name: &str,
+    legacy: Legacy,
+    public: bool,
+    environment: &Environment,
+) -> Result<Loaded, ConfigError> {
     let text = legacy.text();
     let (document, _) = DeTable::parse_recoverable(&text);
     let mut problems = Problems::new(name, None);
     for (path, origin) in legacy.origins() {
         problems.comes_from(path, origin);
     }
-    let mut loaded = checked(&document, public, &Secrets { trimmed: true }, problems)?;
+    let mut loaded = checked(
+        &document,
+        public,
+        &secrets(environment, true),
+        environment,
+        problems,
+    )?;
     loaded.config.once = legacy.once;
     loaded.config.warnings.insert(0, legacy.note());
     loaded.legacy = Some(legacy);
     Ok(loaded)
+}
+
+fn secrets(environment: &Environment, trimmed: bool) -> Secrets {
+    Secrets {
+        trimmed,
+        credentials: environment.folder("CREDENTIALS_DIRECTORY"),
+    }
 }
 
 /// Checks a document. `public` says whether everyone on this machine can read it.
@@ -82,9 +117,12 @@ fn checked(
     document: &Spanned<DeTable<'_>>,
     public: bool,
     secrets: &Secrets,
+    environment: &Environment,
     mut problems: Problems<'_>,
 ) -> Result<Loaded, ConfigError> {
-    let mut file = deserialize(document, &mut problems);
+    let mut document = document.clone();
+    environment.overlay(document.get_mut(), &mut problems);
+    let mut file = deserialize(&document, &mut problems);
     let config = check::check(&mut file, public, secrets, &mut problems);
     let (config, warnings) = problems.judge(config)?;
     Ok(Loaded {

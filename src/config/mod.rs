@@ -53,6 +53,31 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
+impl Config {
+    /// This configuration with the secrets and the log level of another one. A directory without a namesake there, or
+    /// with another kind of bind, stays as it is.
+    #[must_use]
+    pub fn renewed_by(&self, other: &Self) -> Self {
+        let mut renewed = self.clone();
+        renewed.log.level = other.log.level;
+        renewed.vaultwarden.admin_token = other.vaultwarden.admin_token.clone();
+        for directory in &mut renewed.directories {
+            let namesake = other
+                .directories
+                .iter()
+                .find(|other| other.name == directory.name);
+            if let Bind::Simple { password, .. } = &mut directory.bind
+                && let Some(Bind::Simple {
+                    password: renewed, ..
+                }) = namesake.map(|other| &other.bind)
+            {
+                *password = renewed.clone();
+            }
+        }
+        renewed
+    }
+}
+
 /// How to reach Vaultwarden's admin API.
 #[derive(Debug, Clone)]
 pub struct Vaultwarden {

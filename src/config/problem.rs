@@ -35,7 +35,7 @@ pub enum ConfigError {
 pub(super) struct KeyPath(pub(super) Vec<Step>);
 
 /// One step of a [`KeyPath`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Step {
     /// A key of a table.
     Key(String),

@@ -44,9 +44,19 @@ pub(super) struct Secrets {
     /// Whether all white space around what a file holds is left out, as vaultwarden_ldap does, and not only one
     /// newline at its end.
     pub(super) trimmed: bool,
+    /// The folder in which systemd keeps credentials for this service.
+    pub(super) credentials: Option<PathBuf>,
 }
 
 impl Secrets {
+    /// The file of the first of these credentials that there is (systemd.exec(5), `LoadCredential=`).
+    pub(super) fn credential(&self, names: &[&str]) -> Option<PathBuf> {
+        let folder = self.credentials.as_ref()?;
+        // The name of a directory may be anything; that of a credential is the name of a file.
+        let names = names.iter().filter(|name| !name.contains('/'));
+        names.map(|name| folder.join(name)).find(|file| file.is_file())
+    }
+
     /// Reads the secret that stands under `key` itself or in the file that `key_file` names, and leaves it under
     /// `key`.
     ///

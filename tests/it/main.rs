@@ -14,6 +14,7 @@ mod commands;
 mod configuration;
 mod convergence;
 mod directory;
+mod environment;
 mod hostile;
 mod http;
 mod ledger;
