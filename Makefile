@@ -7,7 +7,8 @@ help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: packages ## watch invitations follow a throw-away slapd (installs slapd if it is missing)
-	cargo run --locked --release --example demo
+	cargo build --locked --bin ldap-usher --example demo
+	@cargo run --locked --quiet --example demo
 
 test: packages ## run all tests against real servers (installs what they need)
 	@if cargo nextest --version >/dev/null 2>&1; \

@@ -10,6 +10,7 @@ use super::args::People;
 use super::exit::Exit;
 use super::state;
 use crate::clock::Clock;
+use crate::config;
 use crate::ledger::{Ledger, TaskReport};
 use crate::model::EmailAddress;
 
@@ -18,8 +19,7 @@ const NAMED: usize = 20;
 
 /// Releases held invitations, after a question unless `--yes` answers it.
 pub(super) async fn approve(config: Option<&Path>, people: &People) -> anyhow::Result<Exit> {
-    let config = super::load(config)?;
-    let ledger = state::open(&config.state).await?;
+    let ledger = state::open(&config::state_file(config)?).await?;
     let held = choose(ledger.held().await?, &people.addresses)?;
     if held.is_empty() {
         super::print("nobody is held back\n")?;

@@ -38,7 +38,7 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
-    /// Release invitations that limits.invites_per_listing holds back
+    /// Show the invitations that limits.invites_per_listing holds back, and release them
     Approve(People),
 }
 
@@ -51,14 +51,15 @@ pub(super) enum ConfigCommand {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("whom").required(true).args(["all", "addresses"]))]
 pub(super) struct People {
-    /// Release all that are held
-    #[arg(long, conflicts_with = "addresses", required_unless_present = "addresses")]
+    /// Release all of them
+    #[arg(long)]
     pub(super) all: bool,
-    /// Release these addresses
+    /// Release those to these addresses
     #[arg(value_name = "ADDRESS")]
     pub(super) addresses: Vec<String>,
-    /// Do not ask
+    /// Do not ask first
     #[arg(long)]
     pub(super) yes: bool,
 }

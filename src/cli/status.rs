@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use super::exit::Exit;
 use super::state;
 use crate::clock::{Clock, Timestamp};
+use crate::config;
 use crate::ledger::{DirectoryReport, Report, TaskReport};
 
 /// Prints how it stands, whether or not the service runs.
 pub(super) async fn status(config: Option<&Path>, as_json: bool) -> anyhow::Result<Exit> {
-    let config = super::load(config)?;
-    let (report, running) = state::report(&config.state).await?;
+    let (report, running) = state::report(&config::state_file(config)?).await?;
     let now = Clock::system().now();
     if as_json {
         super::print(&format!("{:#}\n", json(&report, running, now)))?;
@@ -99,10 +99,12 @@ fn text(report: &Report, running: bool, now: Timestamp, colour: bool) -> String 
             (None, true) => paint(bad, "not connected"),
         };
         lines.push(String::new());
-        lines.push(format!(
-            "directory    {} ({}), {state}",
-            directory.name, directory.state.stream
-        ));
+        // `sync` lists without a stream.
+        let stream = match directory.state.stream.as_str() {
+            "" | "none" => String::new(),
+            stream => format!(" ({stream})"),
+        };
+        lines.push(format!("directory    {}{stream}, {state}", directory.name));
         lines.push(format!(
             "  members    {}{}",
             directory.members,
@@ -118,12 +120,18 @@ fn text(report: &Report, running: bool, now: Timestamp, colour: bool) -> String 
     lines.push("invitations".into());
     for (state, count) in &report.tasks {
         let line = format!("  {state:<13}{count}");
-        lines.push(match (*state, count) {
+        let line = match (*state, count) {
+            // Hardly ever anybody, and nothing to do about it.
+            ("staged" | "cancelled", 0) => continue,
             (_, 0) => line,
-            ("held", _) => paint(wait, &format!("{line}  (`ldap-usher approve` releases them)")),
+            ("held", _) => paint(
+                wait,
+                &format!("{line}  (`ldap-usher approve --all` shows and releases them)"),
+            ),
             ("quarantined", _) => paint(bad, &line),
             _ => line,
-        });
+        };
+        lines.push(line);
     }
 
     for (title, tasks) in [
@@ -161,7 +169,10 @@ fn ago(time: Option<Timestamp>, now: Timestamp) -> String {
     let Some(time) = time else { return "never".into() };
     let seconds = std::time::Duration::from_secs(now.since(time).as_secs());
     let age = humantime::format_duration(seconds).to_string();
-    format!("{} ago", age.split(' ').next().unwrap_or(&age))
+    match age.split(' ').next() {
+        None | Some("0s") => "just now".into(),
+        Some(largest) => format!("{largest} ago"),
+    }
 }
 
 #[cfg(test)]
@@ -248,12 +259,10 @@ mod tests {
               last list  never
 
             invitations
-              staged       0
               queued       1
-              held         600  (`ldap-usher approve` releases them)
+              held         600  (`ldap-usher approve --all` shows and releases them)
               done         140
               quarantined  1
-              cancelled    0
 
             quarantined
               bob@localhost: the mail server refuses the address (550)
@@ -273,6 +282,16 @@ mod tests {
         assert!(coloured.contains("\x1b[31m  quarantined  1\x1b[0m"));
         assert!(coloured.contains("\x1b[31mnot connected: ldap://10.0.0.9:389 refuses"));
         assert!(!text(&report(), true, NOW, false).contains('\x1b'));
+    }
+
+    #[test]
+    fn an_age_is_said_in_its_largest_unit() {
+        let said = |milliseconds| ago(Some(Timestamp(NOW.0 - milliseconds)), NOW);
+        assert_eq!(
+            [-1, 999, 59_999, 5_400_000].map(said),
+            ["just now", "just now", "59s ago", "1h ago"]
+        );
+        assert_eq!(ago(None, NOW), "never");
     }
 
     #[test]

@@ -39,7 +39,7 @@ fn text(summary: &SyncSummary) -> String {
         (queued, "could not be delivered yet; the next run tries again"),
         (
             held,
-            "held back by limits.invites_per_listing; see `ldap-usher approve --help`",
+            "held back by limits.invites_per_listing; `ldap-usher approve --all` shows and releases them",
         ),
         (quarantined, "in quarantine; see `ldap-usher status`"),
     ] {
@@ -78,7 +78,7 @@ mod tests {
         insta::assert_snapshot!(text(&summary), @r"
             3 invited, 0 had an account
             1 could not be delivered yet; the next run tries again
-            600 held back by limits.invites_per_listing; see `ldap-usher approve --help`
+            600 held back by limits.invites_per_listing; `ldap-usher approve --all` shows and releases them
             2 in quarantine; see `ldap-usher status`
             ");
         for open in [

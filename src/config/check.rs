@@ -23,9 +23,7 @@ pub(super) fn check(
     problems: &mut Problems<'_>,
 ) -> Option<Config> {
     let root = KeyPath::root();
-    if file.state.as_os_str().is_empty() {
-        problems.error(&root.key("state"), "names no file");
-    }
+    state(file, problems);
     let vaultwarden = vaultwarden(
         &mut file.vaultwarden,
         &root.key("vaultwarden"),
@@ -51,6 +49,13 @@ pub(super) fn check(
         once: false,
         warnings: Vec::new(),
     })
+}
+
+/// Checks the state file alone.
+pub(super) fn state(file: &File, problems: &mut Problems<'_>) {
+    if file.state.as_os_str().is_empty() {
+        problems.error(&KeyPath::root().key("state"), "names no file");
+    }
 }
 
 fn vaultwarden(

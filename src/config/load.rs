@@ -16,7 +16,6 @@ use super::{Config, ConfigError, Loaded, check, legacy, reference};
 
 /// Where a configuration is looked for when none is named.
 const PLACES: [&str; 2] = ["config.toml", "/etc/ldap-usher/config.toml"];
-
 /// What stands in messages for a file where there is none.
 const ENVIRONMENT: &str = "the environment";
 
@@ -27,109 +26,149 @@ const ENVIRONMENT: &str = "the environment";
 /// All problems together, each with its line, its key and a remedy.
 pub fn load(path: Option<&Path>) -> Result<Loaded, ConfigError> {
     let environment = Environment::of_process();
-    let find = || PLACES.iter().map(PathBuf::from).find(|place| place.exists());
-    let error = match path.map(Path::to_owned).or_else(find) {
-        None => ConfigError::NotFound,
-        Some(path) => match fs::read_to_string(&path) {
-            Ok(text) => return parse(&path, &text, &environment),
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => ConfigError::Unreadable { path, cause },
-            Err(cause) => return Err(ConfigError::Unreadable { path, cause }),
-        },
-    };
-    if legacy::is_in(&environment) {
-        let legacy = Legacy::of_variables(ENVIRONMENT, &environment)?;
-        return translated(ENVIRONMENT, legacy, false, &environment);
-    }
-    if path.is_none() && environment.has_keys() {
-        let empty = Spanned::new(0..0, DeTable::new());
-        let problems = Problems::new(ENVIRONMENT, None);
-        return checked(
-            &empty,
-            false,
-            &secrets(&environment, false),
-            &environment,
-            problems,
-        );
-    }
-    Err(error)
+    Source::find(path, &environment)?.load(&environment)
 }
 
-/// Checks `text`, which was read from `path`.
+/// The state file of the configuration that [`load()`] would find. Nothing else is checked and no secret is read: who
+/// asks how the service stands may have no right to its secrets, and a service manager may offer them only while the
+/// service runs.
 ///
 /// # Errors
-/// As [`load`].
-fn parse(path: &Path, text: &str, environment: &Environment) -> Result<Loaded, ConfigError> {
-    let name = path.display().to_string();
-    let (document, errors) = DeTable::parse_recoverable(text);
-    if !errors.is_empty() {
-        return Err(syntax_errors(&name, text, &errors));
-    }
-    let public = readable_by_everyone(path);
-    if legacy::recognises(document.get_ref()) {
-        let legacy = Legacy::of_file(&name, text, document.get_ref(), environment)?;
-        return translated(&name, legacy, public, environment);
-    }
-    let problems = Problems::new(&name, Some((text, document.get_ref())));
-    checked(
-        &document,
-        public,
-        &secrets(environment, false),
-        environment,
-        problems,
-    )
+/// The configuration cannot be found, read or understood.
+pub fn state_file(path: Option<&Path>) -> Result<PathBuf, ConfigError> {
+    let environment = Environment::of_process();
+    let source = Source::find(path, &environment)?;
+    let state = source.examine(&environment, |file, problems| {
+        check::state(file, problems);
+        Some(std::mem::take(&mut file.state))
+    });
+    state.map(|(state, ..)| state)
 }
 
-/// Checks what was put into the native form.
-fn translated(
-    name: &str,
-    legacy: Legacy,
+/// A configuration in the native form, and where it comes from.
+struct Source {
+    name: String,
+    text: String,
+    /// Whether everyone on this machine can read it.
     public: bool,
-    environment: &Environment,
-) -> Result<Loaded, ConfigError> {
-    let text = legacy.text();
-    let (document, _) = DeTable::parse_recoverable(&text);
-    let mut problems = Problems::new(name, None);
-    for (path, origin) in legacy.origins() {
-        problems.comes_from(path, origin);
-    }
-    let mut loaded = checked(
-        &document,
-        public,
-        &secrets(environment, true),
-        environment,
-        problems,
-    )?;
-    loaded.config.once = legacy.once;
-    loaded.config.warnings.insert(0, legacy.note());
-    loaded.legacy = Some(legacy);
-    Ok(loaded)
+    kind: Kind,
 }
 
-fn secrets(environment: &Environment, trimmed: bool) -> Secrets {
-    Secrets {
-        trimmed,
-        credentials: environment.folder("CREDENTIALS_DIRECTORY"),
-    }
+enum Kind {
+    /// The text is that of the file.
+    Native,
+    /// The text was made.
+    Legacy(Legacy),
+    /// There is no text: variables say everything.
+    Environment,
 }
 
-/// Checks a document. `public` says whether everyone on this machine can read it.
-fn checked(
-    document: &Spanned<DeTable<'_>>,
-    public: bool,
-    secrets: &Secrets,
-    environment: &Environment,
-    mut problems: Problems<'_>,
-) -> Result<Loaded, ConfigError> {
-    let mut document = document.clone();
-    environment.overlay(document.get_mut(), &mut problems);
-    let mut file = deserialize(&document, &mut problems);
-    let config = check::check(&mut file, public, secrets, &mut problems);
-    let (config, warnings) = problems.judge(config)?;
-    Ok(Loaded {
-        config: Config { warnings, ..config },
-        effective: file,
-        legacy: None,
-    })
+impl Source {
+    fn find(path: Option<&Path>, environment: &Environment) -> Result<Self, ConfigError> {
+        let place = || PLACES.iter().map(PathBuf::from).find(|place| place.exists());
+        let missing = match path.map(Path::to_owned).or_else(place) {
+            None => ConfigError::NotFound,
+            Some(path) => match fs::read_to_string(&path) {
+                Ok(text) => return Self::of_file(&path, text, environment),
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                    ConfigError::Unreadable { path, cause }
+                }
+                Err(cause) => return Err(ConfigError::Unreadable { path, cause }),
+            },
+        };
+        if legacy::is_in(environment) {
+            let legacy = Legacy::of_variables(ENVIRONMENT, environment)?;
+            return Ok(Self::translated(ENVIRONMENT.to_owned(), legacy, false));
+        }
+        // A file that is named must exist, whatever the variables say.
+        if path.is_none() && environment.has_keys() {
+            return Ok(Self {
+                name: ENVIRONMENT.to_owned(),
+                text: String::new(),
+                public: false,
+                kind: Kind::Environment,
+            });
+        }
+        Err(missing)
+    }
+
+    fn of_file(path: &Path, text: String, environment: &Environment) -> Result<Self, ConfigError> {
+        let name = path.display().to_string();
+        let public = readable_by_everyone(path);
+        let (document, errors) = DeTable::parse_recoverable(&text);
+        if !errors.is_empty() {
+            return Err(syntax_errors(&name, &text, &errors));
+        }
+        if legacy::recognises(document.get_ref()) {
+            let legacy = Legacy::of_file(&name, &text, document.get_ref(), environment)?;
+            return Ok(Self::translated(name, legacy, public));
+        }
+        drop(document);
+        let kind = Kind::Native;
+        Ok(Self {
+            name,
+            text,
+            public,
+            kind,
+        })
+    }
+
+    fn translated(name: String, legacy: Legacy, public: bool) -> Self {
+        let text = legacy.text();
+        let kind = Kind::Legacy(legacy);
+        Self {
+            name,
+            text,
+            public,
+            kind,
+        }
+    }
+
+    fn load(self, environment: &Environment) -> Result<Loaded, ConfigError> {
+        let secrets = Secrets {
+            trimmed: matches!(self.kind, Kind::Legacy(_)),
+            credentials: environment.folder("CREDENTIALS_DIRECTORY"),
+        };
+        let (config, warnings, effective) = self.examine(environment, |file, problems| {
+            check::check(file, self.public, &secrets, problems)
+        })?;
+        let mut loaded = Loaded {
+            config: Config { warnings, ..config },
+            effective,
+            legacy: None,
+        };
+        if let Kind::Legacy(legacy) = self.kind {
+            loaded.config.once = legacy.once;
+            loaded.config.warnings.insert(0, legacy.note());
+            loaded.legacy = Some(legacy);
+        }
+        Ok(loaded)
+    }
+
+    /// Reads it into the schema and lets `check` take from that what it needs; beside it, the warnings and the schema
+    /// as `check` leaves it.
+    fn examine<T>(
+        &self,
+        environment: &Environment,
+        check: impl FnOnce(&mut File, &mut Problems<'_>) -> Option<T>,
+    ) -> Result<(T, Vec<String>, File), ConfigError> {
+        // That there are no errors in it was seen when it was found.
+        let (document, _) = DeTable::parse_recoverable(&self.text);
+        let written = (self.text.as_str(), document.get_ref());
+        let written = matches!(self.kind, Kind::Native).then_some(written);
+        let mut problems = Problems::new(&self.name, written);
+        if let Kind::Legacy(legacy) = &self.kind {
+            for (path, origin) in legacy.origins() {
+                problems.comes_from(path, origin);
+            }
+        }
+        let mut overlaid = document.clone();
+        environment.overlay(overlaid.get_mut(), &mut problems);
+        let mut file = deserialize(&overlaid, &mut problems);
+        let checked = check(&mut file, &mut problems);
+        let (checked, warnings) = problems.judge(checked)?;
+        Ok((checked, warnings, file))
+    }
 }
 
 /// Reads the document into the schema. A key whose value has the wrong type is reported and left out, and the rest
@@ -197,7 +236,9 @@ base_dn = "dc=example,dc=org"
 "#;
 
     fn parsed(text: &str) -> Config {
-        parse(Path::new("config.toml"), text, &Environment::default())
+        let environment = Environment::default();
+        Source::of_file(Path::new("config.toml"), text.to_owned(), &environment)
+            .and_then(|source| source.load(&environment))
             .unwrap()
             .config
     }

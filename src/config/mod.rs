@@ -22,7 +22,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
-pub use load::load;
+pub use load::{load, state_file};
 pub use problem::ConfigError;
 pub use schema::{Http, Invite, Limits, Log};
 pub use words::{Format, Level, OnAddressChange};

@@ -138,21 +138,26 @@ pub(super) fn boolean(contents: &[u8]) -> Result<bool, Malformed> {
     }
 }
 
-/// Checks that every constructed element is made of whole elements, no more than `depth` deep.
-pub(super) fn check_nesting(bytes: &[u8], depth: usize) -> Result<(), Malformed> {
+/// Checks that every constructed element is made of whole elements, no more than `depth` deep and `count` in all.
+pub(super) fn check_elements(bytes: &[u8], depth: usize, count: usize) -> Result<(), Malformed> {
     let mut open = vec![Reader::new(bytes)];
+    let mut left = count;
     while let Some(innermost) = open.last_mut() {
         match innermost.next()? {
             None => {
                 open.pop();
             }
+            Some(_) if left == 0 => {
+                return Err(Malformed("has more elements than any answer to our searches"));
+            }
             Some((tag, contents)) if tag & CONSTRUCTED != 0 => {
+                left -= 1;
                 if open.len() >= depth {
                     return Err(Malformed("is nested more deeply than any LDAP message"));
                 }
                 open.push(Reader::new(contents));
             }
-            Some(_) => {}
+            Some(_) => left -= 1,
         }
     }
     Ok(())
@@ -217,15 +222,22 @@ mod tests {
                 break;
             }
         }
-        assert!(check_nesting(&deep, 32).is_err());
-        assert_eq!(check_nesting(&[0x30, 0x02, 0x30, 0x00], 32), Ok(()));
+        assert!(check_elements(&deep, 32, 100).is_err());
+        assert_eq!(check_elements(&[0x30, 0x02, 0x30, 0x00], 32, 2), Ok(()));
+    }
+
+    #[test]
+    fn elements_are_counted_on_every_level() {
+        let three = [0x30, 0x04, 0x04, 0x00, 0x30, 0x00];
+        assert_eq!(check_elements(&three, 3, 3), Ok(()));
+        assert!(check_elements(&three, 3, 2).is_err());
     }
 
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = header(&bytes);
-            let _ = check_nesting(&bytes, 8);
+            let _ = check_elements(&bytes, 8, 20);
             let mut reader = Reader::new(&bytes);
             while let Ok(Some((_, contents))) = reader.next() {
                 let _ = (integer(contents), boolean(contents));

@@ -59,6 +59,9 @@ const CONTROLS: u8 = 0xa0;
 
 /// No LDAP response nests deeper than this (an entry reaches 6).
 const DEPTH: usize = 16;
+/// No entry has this many values of the few attributes that are asked for. `ldap3` makes some fifty bytes of each
+/// element, and two bytes are enough for one.
+const ELEMENTS: usize = 65_536;
 const READ_SIZE: usize = 64 * 1024;
 
 /// Carries bytes between the server and `ldap3` until either side ends or the server sends what it may not.
@@ -172,7 +175,7 @@ pub(super) fn next_message(bytes: &[u8], limit: usize) -> Result<Option<&[u8]>, 
 
 /// Whether `ldap3` may see a message: `Ok(false)` for what is harmless but of no use to it.
 fn inspect(message: &[u8], asked: &Asked) -> Result<bool, Breach> {
-    ber::check_nesting(message, DEPTH)?;
+    ber::check_elements(message, DEPTH, ELEMENTS)?;
     let (id, operation, contents, controls) = envelope(message)?;
     if id == 0 {
         return unsolicited(operation, contents);

@@ -12,6 +12,7 @@
 //! `entryUUID` slapd's own account of changes is wrong. Only a listing finds that.
 
 use std::collections::VecDeque;
+use std::iter;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -60,6 +61,7 @@ pub(super) async fn open(
             present_phase_ended: false,
         },
         told: VecDeque::from([Change::ListingBegin]),
+        named: Box::new(iter::empty()),
     };
     stream.hear().await?;
     Ok(stream::try_unfold(stream, |mut stream| async {
@@ -73,6 +75,8 @@ struct Syncrepl {
     search: Search,
     phase: Phase,
     told: VecDeque<Change>,
+    /// What is left of a set of identities. One message can name a million, so they become changes one by one.
+    named: Box<dyn Iterator<Item = Change> + Send>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -89,7 +93,7 @@ enum Phase {
 impl Syncrepl {
     async fn next(&mut self) -> Result<Change, DirectoryError> {
         loop {
-            match self.told.pop_front() {
+            match self.told.pop_front().or_else(|| self.named.next()) {
                 Some(change) => return Ok(change),
                 None => self.hear().await?,
             }
@@ -162,8 +166,12 @@ impl Syncrepl {
 
     fn hear_info(&mut self, info: SyncInfo) -> Result<(), DirectoryError> {
         match info {
-            SyncInfo::IdSet { deletes: true, ids } => self.told.extend(ids.into_iter().map(Change::Gone)),
-            SyncInfo::IdSet { deletes: false, ids } => self.told.extend(ids.into_iter().map(Change::Present)),
+            SyncInfo::IdSet { deletes: true, ids } => {
+                self.named = Box::new(ids.into_iter().map(Change::Gone));
+            }
+            SyncInfo::IdSet { deletes: false, ids } => {
+                self.named = Box::new(ids.into_iter().map(Change::Present));
+            }
             SyncInfo::NewCookie(cookie) => {
                 if matches!(self.phase, Phase::Persist) {
                     self.told.push_back(Change::Doorbell(Why::ForeignChange));

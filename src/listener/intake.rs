@@ -30,6 +30,8 @@ pub(super) struct Intake<'a> {
 struct Run {
     began: Instant,
     seen: u64,
+    /// Those of whom the stream itself said that they are gone.
+    left: u64,
 }
 
 impl Run {
@@ -37,6 +39,7 @@ impl Run {
         Self {
             began: Instant::now(),
             seen: 0,
+            left: 0,
         }
     }
 }
@@ -182,6 +185,8 @@ impl<'a> Intake<'a> {
         let origin = match &mut self.listing {
             Some(run) => {
                 run.seen += u64::try_from(sightings.len()).unwrap_or(u64::MAX);
+                let leavers = plan.events.iter().filter(|event| event.reason == Reason::Left);
+                run.left += u64::try_from(leavers.count()).unwrap_or(u64::MAX);
                 Origin::Listing
             }
             None => Origin::Live,
@@ -241,14 +246,15 @@ impl<'a> Intake<'a> {
             },
             other => other,
         };
-        let outcome = self.end_in_ledger(&listing).await?;
+        let mut outcome = self.end_in_ledger(&listing).await?;
         let Listener { name, observer, .. } = self.listener;
         for dn in &outcome.left_dns {
-            observer.left(name, dn, Origin::Listing);
+            observer.left(name, dn);
             if purpose == Purpose::Audit {
                 observer.audit_repaired(name, "left", dn);
             }
         }
+        outcome.left += run.left;
         observer.listing_ended(name, purpose, &listing, &outcome, run.seen, run.began.elapsed());
         Ok(listing)
     }
@@ -324,15 +330,15 @@ impl<'a> Intake<'a> {
             match reason {
                 Reason::Joined(address) => observer.joined(name, dn, address, origin),
                 Reason::Rejoined(address) => observer.rejoined(name, dn, address, origin),
-                Reason::Waiting(why) => observer.without_address(name, dn, why, origin),
+                Reason::Waiting(why) => observer.without_address(name, dn, why),
                 Reason::LostAddress(address) => {
-                    observer.without_address(name, dn, &format!("{address} was removed"), origin);
+                    observer.without_address(name, dn, &format!("{address} was removed"));
                 }
                 Reason::ChangedAddress { from, to, invite } => {
-                    observer.address_changed(name, dn, from, to, *invite, origin);
+                    observer.address_changed(name, dn, from, to, *invite);
                 }
                 Reason::Moved => observer.moved(name, former_dn.as_deref().unwrap_or_default(), dn, origin),
-                Reason::Left => observer.left(name, dn, origin),
+                Reason::Left => observer.left(name, dn),
             }
         }
     }

@@ -25,7 +25,12 @@ pub fn usable_address(entry: &Entry, mail_attributes: &[String]) -> Result<Email
 
 /// At most 80 characters of a value: it goes into logs and into the ledger.
 fn shown(value: &[u8]) -> String {
-    String::from_utf8_lossy(value).chars().take(80).collect()
+    const CHARACTERS: usize = 80;
+    let beginning = value.get(..4 * CHARACTERS).unwrap_or(value);
+    String::from_utf8_lossy(beginning)
+        .chars()
+        .take(CHARACTERS)
+        .collect()
 }
 
 #[cfg(test)]

@@ -40,13 +40,18 @@ pub struct Observer {
     health: Arc<Mutex<Health>>,
 }
 
-/// One person's event: worth a line when it happens live, a detail when a listing finds hundreds of them.
+/// Worth a line when it is news, a detail otherwise.
+macro_rules! event {
+    ($news:expr, $($line:tt)+) => {
+        if $news { info!($($line)+) } else { debug!($($line)+) }
+    };
+}
+
+/// One person's event: worth a line when it happens live, a detail when a listing finds hundreds of them, of whom
+/// each has a line of their own when they are invited.
 macro_rules! person {
     ($origin:expr, $($line:tt)+) => {
-        match $origin {
-            Origin::Live => info!($($line)+),
-            Origin::Listing => debug!($($line)+),
-        }
+        event!($origin == Origin::Live, $($line)+)
     };
 }
 
@@ -114,7 +119,7 @@ impl Observer {
             directory,
             error,
             retry_in_ms = ms(retry_in),
-            "lost the directory, will try again"
+            "no session with the directory, will try again"
         );
     }
 
@@ -160,13 +165,14 @@ impl Observer {
             );
             return;
         }
-        if purpose == Purpose::CatchUp {
-            self.health().caught_up(directory);
-        }
+        let back = purpose == Purpose::CatchUp && self.health().caught_up(directory);
         let ListingOutcome {
             left, queued, held, ..
         } = outcome;
-        info!(
+        // A poll lists every minute; that it found nothing is no news.
+        let news = back || purpose == Purpose::Audit || left + queued + held > 0;
+        event!(
+            news,
             directory,
             purpose = purpose_name,
             result,
@@ -185,9 +191,8 @@ impl Observer {
             directory,
             count,
             limit,
-            "{count} invitations are held back, because one listing may send {limit} at most \
-             (limits.invites_per_listing); look at them with `ldap-usher status`, release them with \
-             `ldap-usher approve --all`"
+            "invitations are held back, because a listing may cause {limit} at most (limits.invites_per_listing); \
+             `ldap-usher approve --all` shows them and asks whether to release them"
         );
     }
 
@@ -215,14 +220,11 @@ impl Observer {
     }
 
     /// Somebody matches but cannot be invited: no usable address, for this reason.
-    pub fn without_address(&self, directory: &str, dn: &str, reason: &str, origin: Origin) {
+    pub fn without_address(&self, directory: &str, dn: &str, reason: &str) {
         self.metrics.person(directory, "without-address");
-        person!(
-            origin,
+        info!(
             directory,
-            dn,
-            reason,
-            "cannot be invited for want of a usable address"
+            dn, reason, "cannot be invited for want of a usable address"
         );
     }
 
@@ -234,10 +236,9 @@ impl Observer {
         from: &EmailAddress,
         to: &EmailAddress,
         invite: bool,
-        origin: Origin,
     ) {
         self.metrics.person(directory, "address-changed");
-        person!(origin, directory, dn, %from, %to, invite, "the address changed");
+        info!(directory, dn, %from, %to, invite, "the address changed");
     }
 
     /// An entry was renamed or moved within the search base.
@@ -246,10 +247,11 @@ impl Observer {
         person!(origin, directory, from, to, "renamed or moved");
     }
 
-    /// Somebody ceased to match. Their account is left alone.
-    pub fn left(&self, directory: &str, dn: &str, origin: Origin) {
+    /// Somebody ceased to match. Their account is left alone. Always worth a line: unlike those who come, who are
+    /// named again when they are invited, they are named nowhere else.
+    pub fn left(&self, directory: &str, dn: &str) {
         self.metrics.person(directory, "left");
-        person!(origin, directory, dn, "left");
+        info!(directory, dn, "left");
     }
 
     /// Two people have one address: one invitation is sent.

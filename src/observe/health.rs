@@ -41,11 +41,12 @@ impl Health {
         }
     }
 
-    /// A directory's session brought us up to date.
-    pub(super) fn caught_up(&mut self, directory: &str) {
+    /// A directory's session brought us up to date. Returns whether this is news: the first time, or the end of a
+    /// trouble.
+    pub(super) fn caught_up(&mut self, directory: &str) -> bool {
         let health = self.directory(directory);
-        health.caught_up = true;
-        health.trouble = None;
+        let trouble = health.trouble.take().is_some();
+        !std::mem::replace(&mut health.caught_up, true) || trouble
     }
 
     /// A directory's session failed, could not be opened, or did not bring us up to date. Returns whether this is

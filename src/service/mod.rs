@@ -3,5 +3,6 @@
 mod run;
 pub mod signals;
 pub mod supervisor;
+mod systemd;
 
 pub use run::{SyncSummary, run, sync};

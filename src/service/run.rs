@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::signals::{Signals, Wishes};
 use super::supervisor::{RESTART, Supervisor};
+use super::systemd;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::directory::{self, LdapDirectory};
@@ -54,7 +55,7 @@ pub struct SyncSummary {
 }
 
 /// Runs the service until it is told to stop by SIGTERM or SIGINT. `reload` reads the configuration again, on
-/// SIGHUP; its log level is applied at once.
+/// SIGHUP; its secrets and its log level count from then on.
 ///
 /// # Errors
 /// What keeps the service from starting; once it runs it outlives everything outside it.
@@ -85,6 +86,7 @@ pub async fn run(config: Config, reload: impl Fn() -> anyhow::Result<Config>) ->
             }
         });
     }
+    let servers = parts.servers;
     for listener in parts.listeners {
         let (name, listener, stop) = (
             format!("listener {}", listener.name),
@@ -94,6 +96,13 @@ pub async fn run(config: Config, reload: impl Fn() -> anyhow::Result<Config>) ->
         supervisor.keep(name, move || {
             let (listener, stop) = (listener.clone(), stop.clone());
             async move { Ok(listener.run(&stop).await?) }
+        });
+    }
+    if systemd::listens() {
+        let (observer, ledger, stop) = (parts.observer, parts.ledger, wishes.stop.clone());
+        supervisor.keep("service manager", move || {
+            let (observer, ledger, stop) = (observer.clone(), ledger.clone(), stop.clone());
+            async move { systemd::inform(&observer, &*ledger, &stop).await }
         });
     }
     let (worker, stop, at_once) = (
@@ -108,15 +117,16 @@ pub async fn run(config: Config, reload: impl Fn() -> anyhow::Result<Config>) ->
     let reloads = async {
         loop {
             wishes.reload.notified().await;
-            let level = reload().and_then(|config| {
-                let level = config.log.level.as_str();
-                log.set_level(level)?;
-                Ok(level)
+            let renewed = reload().and_then(|other| {
+                let renewed = config.renewed_by(&other);
+                servers.renew(&renewed)?;
+                log.set_level(renewed.log.level.as_str())?;
+                Ok(renewed.log.level.as_str())
             });
-            match level {
+            match renewed {
                 Ok(level) => tracing::info!(
                     level,
-                    "the log level was read again; other keys take effect after a restart"
+                    "secrets and the log level were read again; other keys take effect after a restart"
                 ),
                 Err(error) => tracing::error!("the configuration stays as it was: {error:#}"),
             }
@@ -206,6 +216,28 @@ struct Parts {
     observer: Observer,
     listeners: Vec<Listener>,
     worker: Worker,
+    servers: Servers,
+}
+
+/// Those whom the service talks to.
+struct Servers {
+    vaultwarden: Arc<Vaultwarden>,
+    /// As in the configuration.
+    directories: Vec<Arc<LdapDirectory>>,
+}
+
+impl Servers {
+    /// Takes the secrets of a configuration that is otherwise the one from which these were made. Where one of them
+    /// cannot be used, all stay as they were.
+    fn renew(&self, config: &Config) -> anyhow::Result<()> {
+        let settings = config.directories.iter().map(directory_settings);
+        let settings: Vec<_> = settings.collect::<anyhow::Result<_>>()?;
+        self.vaultwarden.renew(&vaultwarden_settings(config))?;
+        for (directory, settings) in self.directories.iter().zip(settings) {
+            directory.renew(settings);
+        }
+        Ok(())
+    }
 }
 
 impl Parts {
@@ -222,15 +254,19 @@ impl Parts {
         );
         let wake = Arc::new(Notify::new());
         let hold_above = config.limits.invites_per_listing;
+        let mut directories = Vec::new();
         let listeners = config
             .directories
             .iter()
             .map(|directory| {
                 let settings = directory_settings(directory)?;
+                let fingerprint = settings.fingerprint();
+                let connection = Arc::new(LdapDirectory::new(settings));
+                directories.push(connection.clone());
                 Ok(Listener {
                     name: directory.name.clone(),
-                    fingerprint: settings.fingerprint(),
-                    directory: Arc::new(LdapDirectory::new(settings)),
+                    fingerprint,
+                    directory: connection,
                     ledger: ledger.clone(),
                     observer: observer.clone(),
                     clock: clock.clone(),
@@ -246,17 +282,12 @@ impl Parts {
                 })
             })
             .collect::<anyhow::Result<_>>()?;
-        let settings = vaultwarden::Settings {
-            tls: config.vaultwarden.tls.clone(),
-            ..vaultwarden::Settings::new(
-                config.vaultwarden.url.clone(),
-                config.vaultwarden.admin_token.clone(),
-            )
-        };
         let sessions = Arc::new(LedgerNote(ledger.clone()));
+        let settings = vaultwarden_settings(config);
+        let vaultwarden = Arc::new(Vaultwarden::new(&settings, sessions, clock.clone())?);
         let worker = Worker {
             ledger: ledger.clone(),
-            vaultwarden: Arc::new(Vaultwarden::new(&settings, sessions, clock.clone())?),
+            vaultwarden: vaultwarden.clone(),
             observer: observer.clone(),
             clock,
             wake,
@@ -271,7 +302,21 @@ impl Parts {
             observer,
             listeners,
             worker,
+            servers: Servers {
+                vaultwarden,
+                directories,
+            },
         })
+    }
+}
+
+fn vaultwarden_settings(config: &Config) -> vaultwarden::Settings {
+    vaultwarden::Settings {
+        tls: config.vaultwarden.tls.clone(),
+        ..vaultwarden::Settings::new(
+            config.vaultwarden.url.clone(),
+            config.vaultwarden.admin_token.clone(),
+        )
     }
 }
 

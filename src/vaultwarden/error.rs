@@ -90,7 +90,7 @@ pub enum VaultwardenError {
         url: String,
     },
     /// Another login would exceed what Vaultwarden's limiter allows.
-    #[error("{url} needs a login, and the next one is allowed in {}s only", wait.as_secs_f32().ceil())]
+    #[error("{url} wants a login, and its limiter allows the next one in {}s", wait.as_secs_f32().ceil())]
     LoginsSpent {
         /// Vaultwarden's URL.
         url: String,

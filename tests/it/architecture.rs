@@ -19,7 +19,7 @@ const LAYERS: [&[&str]; 7] = [
 const PURE: [&str; 2] = ["membership/", "invite/policy.rs"];
 
 /// The one home of each outside crate (its paths begin with one of these).
-const HOMES: [(&str, &[&str]); 17] = [
+const HOMES: [(&str, &[&str]); 18] = [
     ("anyhow", &["cli/", "main.rs", "service/"]),
     ("axum", &["observe/"]),
     ("backoff", &["retry.rs"]),
@@ -29,6 +29,7 @@ const HOMES: [(&str, &[&str]); 17] = [
     ("prometheus_client", &["observe/"]),
     ("reqwest", &["vaultwarden/"]),
     ("rustls_native_certs", &["tls.rs"]),
+    ("sd_notify", &["service/"]),
     ("serde_ignored", &["config/"]),
     ("serde_path_to_error", &["config/"]),
     ("socket2", &["directory/"]),

@@ -105,6 +105,26 @@ async fn status_says_so_while_a_service_has_the_state() {
 }
 
 #[tokio::test]
+async fn status_and_approve_do_without_the_secrets_that_the_service_needs() {
+    let dir = tempfile::tempdir().unwrap();
+    three_held(dir.path()).await;
+    let config = Config::new(&format!(
+        "state = {:?}\n[vaultwarden]\nurl = \"http://127.0.0.1:1\"\nadmin_token_file = \"/run/credentials/none\"\n\
+         [[directory]]\nurl = \"ldap://127.0.0.1:1\"\nbase_dn = \"dc=example,dc=org\"\n",
+        dir.path().join("state.db")
+    ));
+    assert_eq!(tasks(&config).await, (3, 0));
+    let (code, stdout, _) = read(&config.ask(&["approve", "--yes", "ann@example.org"]).await);
+    assert_eq!(code, Some(0), "{stdout}");
+    let (code, _, stderr) = read(&config.ask(&["sync"]).await);
+    assert_eq!(code, Some(2));
+    assert!(
+        stderr.contains("/run/credentials/none cannot be read"),
+        "{stderr}"
+    );
+}
+
+#[tokio::test]
 async fn status_without_a_state_names_the_file_and_fails() {
     let dir = tempfile::tempdir().unwrap();
     let (code, stdout, stderr) = read(&config(dir.path()).ask(&["status"]).await);

@@ -370,8 +370,13 @@ async fn the_examples_have_no_problems() {
     write(dir.path(), "secret", "s", 0o600);
     let mut count = 0;
     for example in std::fs::read_dir(examples).unwrap() {
-        let toml = std::fs::read_to_string(example.unwrap().path()).unwrap();
-        let toml = toml
+        let path = example.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        let toml = std::fs::read_to_string(path)
+            .unwrap()
+            .replace("/run/credentials/ldap-usher.service/", "/run/secrets/")
             .replace("/run/secrets/admin_token", "secret")
             .replace("/run/secrets/bind_password", "secret");
         let output = show(dir.path(), &toml).await;
@@ -451,7 +456,7 @@ async fn the_help_documents_commands_and_exit_codes() {
           sync     List every directory once, deliver what is due, and exit; for cron
           status   Show members, invitations and directories, whether or not the service runs
           config   Show or migrate the configuration
-          approve  Release invitations that limits.invites_per_listing holds back
+          approve  Show the invitations that limits.invites_per_listing holds back, and release them
 
         Options:
               --config <PATH>  The configuration; else $CONFIG_PATH, ./config.toml or

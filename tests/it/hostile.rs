@@ -3,95 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use ldap_usher::directory::{Bind, Directory, DirectoryError, LdapDirectory, Server, Settings, StreamChoice};
+use ldap_usher::model::Change;
 use ldap_usher::tls::TlsOptions;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::time::{Instant, timeout};
 
-/// A BER element with a length of up to 64 KiB.
-fn tlv(tag: u8, contents: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(contents.len()).unwrap().to_be_bytes();
-    [&[tag, 0x82], &length[..], contents].concat()
-}
-
-fn octets(text: &str) -> Vec<u8> {
-    tlv(0x04, text.as_bytes())
-}
-
-fn message(id: u8, operation: &[u8], controls: &[u8]) -> Vec<u8> {
-    let controls = if controls.is_empty() {
-        Vec::new()
-    } else {
-        tlv(0xa0, controls)
-    };
-    tlv(0x30, &[&tlv(0x02, &[id]), operation, &controls].concat())
-}
-
-fn result(tag: u8, code: u8) -> Vec<u8> {
-    tlv(tag, &[tlv(0x0a, &[code]), octets(""), octets("")].concat())
-}
-
-fn entry(dn: &str, attribute: &str, values: &[&str]) -> Vec<u8> {
-    let values: Vec<u8> = values.iter().flat_map(|value| octets(value)).collect();
-    let attribute = tlv(0x30, &[octets(attribute), tlv(0x31, &values)].concat());
-    tlv(0x64, &[octets(dn), tlv(0x30, &attribute)].concat())
-}
-
-fn control(oid: &str, value: &[u8]) -> Vec<u8> {
-    tlv(0x30, &[octets(oid), tlv(0x04, value)].concat())
-}
-
-fn sync_state(contents: &[u8]) -> Vec<u8> {
-    control("1.3.6.1.4.1.4203.1.9.1.2", contents)
-}
-
-/// Answers like any server until the sync search, which it answers with `payload`; then it says nothing more.
-fn server(listener: TcpListener, payload: impl Fn(u8) -> Vec<u8> + Send + 'static) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        while let Some((id, operation, scope)) = request(&mut stream).await {
-            let answer = match (operation, scope) {
-                (0x60, _) => message(id, &result(0x61, 0), &[]),
-                (0x63, 0) => {
-                    let root = entry("", "supportedControl", &["1.3.6.1.4.1.4203.1.9.1.1"]);
-                    [message(id, &root, &[]), message(id, &result(0x65, 0), &[])].concat()
-                }
-                _ => payload(id),
-            };
-            if stream.write_all(&answer).await.is_err() {
-                return;
-            }
-        }
-    })
-}
-
-/// The message id, the operation and, for a search, its scope.
-async fn request(stream: &mut TcpStream) -> Option<(u8, u8, u8)> {
-    let mut header = [0; 2];
-    stream.read_exact(&mut header).await.ok()?;
-    let mut length = usize::from(header[1]);
-    if length >= 0x80 {
-        let mut digits = vec![0; length & 0x7f];
-        stream.read_exact(&mut digits).await.ok()?;
-        length = digits
-            .iter()
-            .fold(0, |sum, &digit| sum * 256 + usize::from(digit));
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).await.ok()?;
-    let mut at =
-        4 + if body[4] >= 0x80 {
-            usize::from(body[4] & 0x7f)
-        } else {
-            0
-        } + 1;
-    // A search request begins with its base, then comes the scope.
-    at += 2 + usize::from(*body.get(at + 1)?) + 2;
-    Some((body[2], body[3], body.get(at).copied().unwrap_or(0)))
-}
+use crate::support::ldap::{added, entry, message, octets, refresh_done, result, sync_info, sync_state, tlv};
+use crate::support::scripted::{Scripted, request};
 
 fn directory(url: &str) -> LdapDirectory {
     LdapDirectory::new(Settings {
@@ -120,29 +41,29 @@ fn directory(url: &str) -> LdapDirectory {
     })
 }
 
-async fn error_of(payload: impl Fn(u8) -> Vec<u8> + Send + 'static) -> DirectoryError {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("ldap://{}", listener.local_addr().unwrap());
-    let _server = server(listener, payload);
-    let directory = directory(&url);
-    let error = timeout(Duration::from_secs(10), async {
-        match directory.open(None).await {
-            Err(error) => error,
-            Ok(mut opened) => loop {
-                if let Err(error) = opened.changes.next().await.unwrap() {
-                    return error;
-                }
-            },
-        }
-    });
+/// The error with which a session with this server ends.
+async fn error_at(url: &str) -> DirectoryError {
+    match directory(url).open(None).await {
+        Err(error) => error,
+        Ok(mut opened) => loop {
+            if let Err(error) = opened.changes.next().await.unwrap() {
+                return error;
+            }
+        },
+    }
+}
+
+async fn error_of(payload: impl Fn(u8) -> Vec<u8> + Send + Sync + 'static) -> DirectoryError {
+    let server = Scripted::saying(payload).await;
+    let error = timeout(Duration::from_secs(10), error_at(server.url()));
     let error = error.await.expect("an error in time");
-    assert!(error.to_string().starts_with(&url), "{error}");
+    assert!(error.to_string().starts_with(server.url()), "{error}");
     error
 }
 
 #[tokio::test]
 async fn whatever_a_server_sends_in_place_of_a_sync_result_is_one_clear_error() {
-    type Payload = Box<dyn Fn(u8) -> Vec<u8> + Send>;
+    type Payload = Box<dyn Fn(u8) -> Vec<u8> + Send + Sync>;
     let uuid = tlv(0x04, &[7; 16]);
     let good_state = tlv(0x30, &[tlv(0x0a, &[1]), uuid].concat());
     let with_state = |state: Vec<u8>| -> Payload {
@@ -153,11 +74,9 @@ async fn whatever_a_server_sends_in_place_of_a_sync_result_is_one_clear_error() 
     while nested.len() < 40_000 {
         nested = tlv(0x30, &nested);
     }
-    let sync_info = |value: Vec<u8>| -> Payload {
-        let oid = tlv(0x80, b"1.3.6.1.4.1.4203.1.9.1.4");
-        let operation = tlv(0x79, &[oid, tlv(0x81, &value)].concat());
-        Box::new(move |id| message(id, &operation, &[]))
-    };
+    let with_info = |value: Vec<u8>| -> Payload { Box::new(move |id| message(id, &sync_info(&value), &[])) };
+    let with_entry = |entry: Vec<u8>| -> Payload { Box::new(move |id| message(id, &entry, &added(1))) };
+    let attribute = |parts: &[u8]| tlv(0x64, &[octets("uid=ann"), tlv(0x30, &tlv(0x30, parts))].concat());
     let cases: Vec<(&str, Payload)> = vec![
         (
             "not an LDAP message",
@@ -207,8 +126,37 @@ async fn whatever_a_server_sends_in_place_of_a_sync_result_is_one_clear_error() 
             "plain entries",
             Box::new(|id| message(id, &entry("uid=ann", "mail", &["a@x.org"]), &[])),
         ),
-        ("a Sync Info Message that is empty", sync_info(Vec::new())),
-        ("of a kind that RFC 4533 does not know", sync_info(tlv(0xa7, &[]))),
+        ("a Sync Info Message that is empty", with_info(Vec::new())),
+        ("of a kind that RFC 4533 does not know", with_info(tlv(0xa7, &[]))),
+        (
+            "has no set of entryUUIDs",
+            with_info(tlv(0xa3, &[0x01, 0x01, 0xff])),
+        ),
+        (
+            "has an entryUUID that is not 16 bytes",
+            with_info(tlv(0xa3, &tlv(0x31, &octets("short")))),
+        ),
+        ("has no DN", with_entry(tlv(0x64, &[]))),
+        (
+            "has no DN, or one that is not UTF-8",
+            with_entry(entry(b"uid=\xff", "mail", &["ann@example.org"])),
+        ),
+        (
+            "has an attribute without a name",
+            with_entry(entry("uid=ann", b"\xff", &["ann@example.org"])),
+        ),
+        (
+            "has an attribute without values",
+            with_entry(attribute(&octets("mail"))),
+        ),
+        (
+            "has a malformed attribute",
+            with_entry(attribute(&[octets("mail"), octets("ann@example.org")].concat())),
+        ),
+        (
+            "has a malformed value",
+            with_entry(attribute(&[octets("mail"), tlv(0x31, &tlv(0x30, &[]))].concat())),
+        ),
         ("a malformed control", {
             let person = entry("uid=ann", "mail", &["ann@example.org"]);
             Box::new(move |id| message(id, &person, &octets("no control")))
@@ -262,4 +210,86 @@ async fn a_connection_that_ends_within_a_message_is_told_as_such() {
         format!("{url}: the server closed the connection in the middle of a message")
     );
     server.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_address_that_is_no_text_harms_nobody_else() {
+    let server = Scripted::saying(|id| {
+        [
+            message(id, &entry("uid=eve", "mail", &[b"\xff\xfe"]), &added(1)),
+            message(id, &entry("uid=ann", "mail", &["ann@example.org"]), &added(2)),
+            message(id, &refresh_done(), &[]),
+        ]
+        .concat()
+    })
+    .await;
+    let opened = directory(server.url()).open(None).await;
+    let told: Vec<Change> = opened.unwrap().changes.take(4).try_collect().await.unwrap();
+    let values: Vec<&[u8]> = told
+        .iter()
+        .filter_map(|change| match change {
+            Change::Upsert(entry) => entry.values("mail").next(),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(values, [&b"\xff\xfe"[..], b"ann@example.org"]);
+}
+
+/// The error, and after how many seconds it came.
+async fn silence_of(server: &Scripted) -> (String, u64) {
+    let began = Instant::now();
+    let error = error_at(server.url()).await.to_string();
+    (error, began.elapsed().as_secs())
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_in_the_refresh_is_waited_for_two_minutes() {
+    let server = Scripted::saying(|_| Vec::new()).await;
+    let (error, seconds) = silence_of(&server).await;
+    let words = "no answer for 120 s while waiting for the refresh of the sync search";
+    assert_eq!((error, seconds), (format!("{}: {words}", server.url()), 120));
+    // An entry that came before changes nothing.
+    let ann = entry("uid=ann", "mail", &["ann@example.org"]);
+    let server = Scripted::saying(move |id| message(id, &ann, &added(1))).await;
+    let (error, seconds) = silence_of(&server).await;
+    assert!(
+        error.contains(words) && seconds == 120,
+        "{error} after {seconds} s"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_after_the_refresh_is_asked_after_and_then_no_server_any_more() {
+    let server = Scripted::saying(|id| message(id, &refresh_done(), &[])).await;
+    let (error, seconds) = silence_of(&server).await;
+    assert!(
+        error.contains("no answer for 15 s") && seconds == 25,
+        "{error} after {seconds} s"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_at_the_bind_and_after_it_is_no_server() {
+    for answers in [0, 1] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ldap://{}", listener.local_addr().unwrap());
+        let silent = async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            for _ in 0..answers {
+                let id = request(&mut stream).await.unwrap().id;
+                stream
+                    .write_all(&message(id, &result(0x61, 0), &[]))
+                    .await
+                    .unwrap();
+            }
+            std::future::pending::<DirectoryError>().await
+        };
+        let began = Instant::now();
+        let error = tokio::select! {
+            error = error_at(&url) => error,
+            error = silent => error,
+        };
+        assert!(matches!(error, DirectoryError::Silent { .. }), "{error}");
+        assert_eq!(began.elapsed().as_secs(), 15, "{error}");
+    }
 }

@@ -10,16 +10,24 @@
 mod support;
 
 mod architecture;
+mod audit;
+mod chaos;
 mod commands;
 mod configuration;
 mod convergence;
+mod crash;
 mod directory;
 mod environment;
+mod flood;
 mod hostile;
 mod http;
 mod ledger;
 mod legacy;
 mod onboarding;
+mod outage;
+mod packaging;
+mod resume;
+mod secrets;
 mod slapd;
 mod tls;
 mod vaultwarden;

@@ -1,7 +1,10 @@
 //! What the tests stand on.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+pub mod ldap;
 pub mod people;
+pub mod proxy;
+pub mod scripted;
 pub mod service;
 pub mod slapd;
 pub mod stand_in;

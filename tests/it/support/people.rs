@@ -3,6 +3,7 @@
 //! Each operation opens a connection of its own, so that it works whatever happened to the server before.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use ldap_usher::model::EntryId;
 use ldap3::{Ldap, LdapConnAsync, Mod, Scope, SearchEntry};
@@ -48,17 +49,18 @@ impl People {
 
     /// Adds `PREFIX1` to `PREFIXcount` over one connection.
     pub async fn add_many(&self, prefix: &str, count: usize) {
-        self.add_each(prefix, count, |_| {}).await;
+        self.add_each(prefix, count, Duration::ZERO, |_| {}).await;
     }
 
-    /// As [`People::add_many`]; `added` is told each uid when the server has confirmed it.
-    pub async fn add_each(&self, prefix: &str, count: usize, mut added: impl FnMut(String)) {
+    /// As [`People::add_many`], with a pause after each; `added` is told each uid when the server has confirmed it.
+    pub async fn add_each(&self, prefix: &str, count: usize, pause: Duration, mut added: impl FnMut(String)) {
         let mut ldap = self.connect().await;
         for n in 1..=count {
             let uid = format!("{prefix}{n}");
             let mail = format!("{uid}@example.org");
             add(&mut ldap, &self.dn(&uid), &uid, Some(&mail)).await;
             added(uid);
+            tokio::time::sleep(pause).await;
         }
     }
 

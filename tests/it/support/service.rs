@@ -147,6 +147,18 @@ impl Service {
         &self.config
     }
 
+    /// The lines that it printed so far and those to come; closed when it ends.
+    pub fn lines(&self) -> watch::Receiver<Vec<String>> {
+        self.lines.clone()
+    }
+
+    /// The most memory that it has used so far, in KiB (proc(5), `VmHWM`).
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        peak.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// What `status --json` prints beside it.
     pub async fn status_json(&self) -> serde_json::Value {
         self.config.status_json().await

@@ -5,6 +5,7 @@
 //! the bare necessities is text that the test gives.
 
 use std::fmt::Display;
+use std::process::Output;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -14,12 +15,15 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
 use super::people::People;
-use super::service::Service;
+use super::service::{Config, Service};
 use super::slapd::{Builder, Slapd};
-use super::stand_in::StandIn;
+use super::stand_in::{Setup, StandIn};
 
 /// How long anything may take that should happen at once: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long to watch for what must not happen: longer than the service's shortest waits.
+pub const A_WHILE: Duration = Duration::from_millis(1500);
 
 /// What the service says when a session with the directory is open.
 const CONNECTED: &str = "connected to the directory";
@@ -33,6 +37,8 @@ pub struct World {
     pub slapd: Slapd,
     /// The stand-in for Vaultwarden.
     pub vault: StandIn,
+    /// `admin_token`.
+    pub token: String,
     /// The `[[directory]]` table, or several. A test may change it between two runs of the service.
     pub directory: String,
     /// Any other tables, such as `[limits]`; `[vaultwarden]` and `[http]` are there already.
@@ -49,6 +55,7 @@ impl World {
             slapd,
             service: None,
             vault: StandIn::start(),
+            token: "sesame".into(),
             tables: String::new(),
             dir: tempfile::tempdir().unwrap(),
         }
@@ -59,6 +66,12 @@ impl World {
         let mut world = Self::with(slapd).await;
         world.start().await;
         world
+    }
+
+    /// Another Vaultwarden than that of today with the token `sesame`.
+    pub fn vault(mut self, setup: Setup) -> Self {
+        self.vault = StandIn::with(setup);
+        self
     }
 
     /// Adds keys to the `[[directory]]` table.
@@ -81,13 +94,14 @@ impl World {
             r#"state = "{state}"
 [vaultwarden]
 url = "{url}"
-admin_token = "sesame"
+admin_token = "{token}"
 [http]
 listen = "127.0.0.1:0"
 {directory}
 {tables}"#,
             state = self.dir.path().join("state.db").display(),
             url = self.vault.url(),
+            token = self.token,
             directory = self.directory,
             tables = self.tables,
         )
@@ -186,9 +200,14 @@ listen = "127.0.0.1:0"
         self.says(&words, times).await;
     }
 
-    /// What `status --json` says.
+    /// What `status --json` says, whether or not the service runs.
     pub async fn status_json(&self) -> Value {
-        self.service().status_json().await
+        Config::new(&self.config()).status_json().await
+    }
+
+    /// Runs another command to its end, whether or not the service runs.
+    pub async fn ask(&self, args: &[&str]) -> Output {
+        Config::new(&self.config()).ask(args).await
     }
 
     /// Waits until `status --json` is as it should be, and returns it.
@@ -202,7 +221,7 @@ listen = "127.0.0.1:0"
             assert!(
                 Instant::now() < deadline,
                 "{what} does not come about:\n{status:#}\n{}",
-                self.service().output()
+                self.service.as_ref().map(Service::output).unwrap_or_default()
             );
             sleep(Duration::from_millis(50)).await;
         }
@@ -218,10 +237,15 @@ listen = "127.0.0.1:0"
 
     /// One scrape of `/metrics`.
     pub async fn metrics(&self) -> String {
+        self.get("/metrics").await
+    }
+
+    /// The answer of one of the service's endpoints, head and body.
+    pub async fn get(&self, path: &str) -> String {
         let line = self.says(&["answering /livez"], 1).await;
         let address = line.split_once("address=").unwrap().1.trim();
         let mut connection = TcpStream::connect(address).await.unwrap();
-        let request = "GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
         connection.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         connection.read_to_string(&mut answer).await.unwrap();
@@ -244,6 +268,35 @@ listen = "127.0.0.1:0"
     pub async fn witness(&self, uid: &str) {
         self.people().add_person(uid).await;
         self.invites(uid).await;
+    }
+
+    /// Waits until so many invitations are in a state, such as `done`; returns the status.
+    pub async fn tasks(&self, state: &str, count: usize) -> Value {
+        self.status_until(format!("{count} {state}"), |status| {
+            status["tasks"][state] == count
+        })
+        .await
+    }
+
+    /// Waits until as many people are invited, then asserts that they are just these, each invited once.
+    pub async fn invited<U: Display>(&self, uids: impl IntoIterator<Item = U>) {
+        let mut expected: Vec<String> = uids.into_iter().map(|uid| format!("{uid}@example.org")).collect();
+        expected.sort();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut invited = self.vault.invited();
+            invited.sort();
+            if invited.len() >= expected.len() || Instant::now() > deadline {
+                assert_eq!(
+                    invited,
+                    expected,
+                    "{}",
+                    self.service.as_ref().map(Service::output).unwrap_or_default()
+                );
+                return;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Waits until no invitation is due any more, then asserts that just these people were invited since the

@@ -95,6 +95,11 @@ impl Slapd {
         format!("ldap://127.0.0.1:{}", self.port)
     }
 
+    /// The port of [`Slapd::url`].
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// `ldaps://127.0.0.1:PORT`; needs [`Builder::tls`].
     pub fn ldaps_url(&self) -> String {
         assert!(self.options.tls, "this slapd was started without tls()");
@@ -185,6 +190,29 @@ impl Slapd {
     pub async fn restart_with(&mut self, change: impl FnOnce(Builder) -> Builder) {
         self.options = change(self.options.clone());
         self.write_conf();
+        self.restart().await;
+    }
+
+    /// Keeps a copy of the database, as a backup does; slapd is stopped for it.
+    pub async fn back_up(&mut self) {
+        self.stop().await;
+        copy(&self.file("db"), &self.file("backup"));
+        self.restart().await;
+    }
+
+    /// Puts the copy in the place of the database; slapd is stopped for it.
+    pub async fn restore(&mut self) {
+        self.stop().await;
+        copy(&self.file("backup"), &self.file("db"));
+        self.restart().await;
+    }
+
+    /// Begins anew with the people of the start, who are other entries then; slapd is stopped for it.
+    pub async fn reseed(&mut self) {
+        self.stop().await;
+        fs::remove_dir_all(self.file("db")).unwrap();
+        fs::create_dir(self.file("db")).unwrap();
+        self.load(&["-q", "-w"], &seed(self.options.people)).unwrap();
         self.restart().await;
     }
 
@@ -334,6 +362,16 @@ impl Drop for Slapd {
     }
 }
 
+/// Copies the files of one folder to another one. The database is one large hole, which `cp` knows to skip.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    let copied = Command::new("cp")
+        .args(["--recursive", "--sparse=always", "--no-target-directory"])
+        .args([from, to])
+        .status();
+    assert!(copied.unwrap().success(), "{} was not copied", from.display());
+}
+
 async fn reads_root_dse(url: &str) -> Result<(), LdapError> {
     let (connection, mut ldap) = LdapConnAsync::new(url).await?;
     let driver = tokio::task::spawn(connection.drive());
@@ -344,7 +382,7 @@ async fn reads_root_dse(url: &str) -> Result<(), LdapError> {
 
 /// A port outside of the range from which the kernel serves outgoing connections, so that nobody is likely to take
 /// it while slapd is down.
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     loop {
         let port = 20_000 + rand::random::<u16>() % 12_000;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {

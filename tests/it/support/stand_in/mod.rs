@@ -64,6 +64,8 @@ pub struct Call {
     pub cookie: Option<String>,
     /// The status that it was answered with; `None` while it is not, or where the connection broke.
     pub status: Option<u16>,
+    /// When it was answered, or would have been.
+    pub ended: Option<Instant>,
 }
 
 /// The stand-in. Stops when dropped.
@@ -164,6 +166,17 @@ impl StandIn {
             .iter()
             .filter(|call| call.what == what)
             .count()
+    }
+
+    /// How many invitations of an address came in with a session.
+    pub fn attempts(&self, address: &str) -> usize {
+        let world = self.shared.world();
+        let attempts = world.calls.iter().filter(|call| {
+            call.what.ends_with("/admin/invite")
+                && call.address.as_deref() == Some(address)
+                && call.status != Some(401)
+        });
+        attempts.count()
     }
 
     /// Waits until an address was invited with success; `false` if that takes too long.

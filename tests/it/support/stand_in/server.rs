@@ -39,10 +39,22 @@ pub(super) async fn answer(State(shared): State<Arc<Shared>>, request: Request) 
         body,
     };
     let number = shared.record(&request);
-    let response = shared.serve(&request).await;
-    shared.world().calls[number].status = Some(response.status().as_u16());
-    shared.changed.send_replace(());
-    response
+    // As in Vaultwarden, what was begun is finished, whether or not the client still waits for it.
+    let serving = tokio::task::spawn(async move {
+        let response = shared.serve(&request).await;
+        {
+            let mut world = shared.world();
+            world.calls[number].status = Some(response.status().as_u16());
+            world.calls[number].ended = Some(Instant::now());
+        }
+        shared.changed.send_replace(());
+        response
+    });
+    match serving.await {
+        Ok(response) => response,
+        // Unwinds the connection's task without a word; the socket closes.
+        Err(broken) => std::panic::resume_unwind(broken.into_panic()),
+    }
 }
 
 struct Incoming {
@@ -82,6 +94,7 @@ impl Shared {
             address: request.invitee(),
             cookie: request.cookie.clone(),
             status: None,
+            ended: None,
         });
         world.calls.len() - 1
     }
@@ -253,7 +266,6 @@ impl Shared {
     async fn moment(&self, now: Moment, fault: Option<&Fault>) {
         match fault {
             Some(Fault::Drop(moment)) if *moment == now => {
-                // Unwinds the connection's task without a word; the socket closes.
                 std::panic::resume_unwind(Box::new("the connection breaks"));
             }
             Some(Fault::Hold(moment)) if *moment == now => {

@@ -1,0 +1,138 @@
+//! What is installed beside the program: the unit of systemd, and what the service tells its manager.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::net::UnixDatagram;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::support::service::{Config, program};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn packaged(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The values that the unit gives to a key, in order.
+fn unit(key: &str) -> Vec<String> {
+    packaged("systemd/ldap-usher.service")
+        .lines()
+        .filter_map(|line| Some(line.strip_prefix(key)?.strip_prefix('=')?.to_owned()))
+        .collect()
+}
+
+/// The machine as the unit finds it, in a folder: the paths of unit and configuration lead there.
+struct Machine {
+    dir: TempDir,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let machine = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        for credential in unit("LoadCredential") {
+            let (name, _) = credential.split_once(':').unwrap();
+            machine.write(name, "secret\n");
+        }
+        let folder = machine.dir.path().to_str().unwrap();
+        let config = packaged("examples/systemd.toml")
+            .replace("/run/credentials/ldap-usher.service", folder)
+            .replace("/var/lib/ldap-usher", folder)
+            .replace("ldaps://ldap.example.org", "ldaps://127.0.0.1:1");
+        machine.write("config.toml", &(config + "\n[http]\nlisten = \"off\"\n"));
+        machine
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.dir.path().join(name), text).unwrap();
+    }
+
+    /// The service as `ExecStart=` has it, with a socket on which its manager listens.
+    fn service(&self) -> Command {
+        let commands = unit("ExecStart");
+        let mut words = commands[0].split_whitespace();
+        assert_eq!(words.next(), Some("/usr/local/bin/ldap-usher"));
+        let folder = self.dir.path().to_str().unwrap();
+        let mut command = Command::new(program());
+        command
+            .args(words.map(|word| word.replace("/etc/ldap-usher", folder)))
+            .current_dir("/")
+            .env_clear()
+            .env("NOTIFY_SOCKET", self.dir.path().join("notify"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .kill_on_drop(true);
+        command
+    }
+}
+
+/// The next notification.
+async fn told(manager: &UnixDatagram) -> String {
+    let mut buffer = [0; 4096];
+    let length = timeout(PATIENCE, manager.recv(&mut buffer))
+        .await
+        .expect("the service manager is told nothing")
+        .unwrap();
+    String::from_utf8(buffer[..length].to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn the_service_that_the_unit_starts_says_when_it_is_ready_how_it_stands_and_that_it_stops() {
+    assert_eq!(unit("Type"), ["notify"]);
+    let machine = Machine::new();
+    let manager = UnixDatagram::bind(machine.dir.path().join("notify")).unwrap();
+    let mut service = machine.service().spawn().unwrap();
+    assert_eq!(told(&manager).await, "READY=1\n");
+    let status = told(&manager).await;
+    assert!(
+        status.starts_with("STATUS=0 members; directory main has not been listed yet"),
+        "{status}"
+    );
+    let pid = service.id().unwrap();
+    let sent = Command::new("sh")
+        .args(["-c", &format!("kill -TERM {pid}")])
+        .status();
+    assert!(sent.await.unwrap().success());
+    // The status line may have changed meanwhile.
+    while told(&manager).await != "STOPPING=1\n" {}
+    let ended = timeout(PATIENCE, service.wait()).await.unwrap().unwrap();
+    assert_eq!(ended.code(), Some(0));
+}
+
+#[tokio::test]
+async fn the_unit_does_not_restart_a_service_whose_configuration_cannot_be_used() {
+    let machine = Machine::new();
+    machine.write("config.toml", "nonsense");
+    let ended = timeout(PATIENCE, machine.service().status())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        unit("RestartPreventExitStatus"),
+        [ended.code().unwrap().to_string()]
+    );
+}
+
+#[tokio::test]
+async fn the_configuration_of_the_containers_is_good_but_for_the_clear_text_between_them() {
+    let machine = Machine::new();
+    let folder = machine.dir.path().to_str().unwrap();
+    for secret in ["admin_token", "bind_password"] {
+        let path = machine.dir.path().join(secret);
+        fs::set_permissions(path, PermissionsExt::from_mode(0o400)).unwrap();
+    }
+    let toml = packaged("docker/config.toml").replace("/run/secrets", folder);
+    let output = Config::new(&toml).ask(&["config", "show"]).await;
+    let warnings = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{warnings}");
+    let expected = warnings.lines().filter(|line| line.contains("in clear text"));
+    assert_eq!((expected.count(), warnings.lines().count()), (2, 2), "{warnings}");
+}

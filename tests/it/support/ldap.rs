@@ -1,0 +1,68 @@
+//! LDAP as bytes, right or wrong, for servers that are to say something particular.
+
+/// A BER element; lengths above 64 KiB take four bytes, all others two.
+pub fn tlv(tag: u8, contents: &[u8]) -> Vec<u8> {
+    let mut bytes = match u16::try_from(contents.len()) {
+        Ok(length) => [&[tag, 0x82], &length.to_be_bytes()[..]].concat(),
+        Err(_) => {
+            let length = u32::try_from(contents.len()).unwrap();
+            [&[tag, 0x84], &length.to_be_bytes()[..]].concat()
+        }
+    };
+    bytes.extend(contents);
+    bytes
+}
+
+/// An OCTET STRING.
+pub fn octets(contents: impl AsRef<[u8]>) -> Vec<u8> {
+    tlv(0x04, contents.as_ref())
+}
+
+/// An LDAPMessage (RFC 4511, 4.1.1), with the bytes of its controls, if any.
+pub fn message(id: u8, operation: &[u8], controls: &[u8]) -> Vec<u8> {
+    let controls = if controls.is_empty() {
+        Vec::new()
+    } else {
+        tlv(0xa0, controls)
+    };
+    tlv(0x30, &[&tlv(0x02, &[id]), operation, &controls].concat())
+}
+
+/// A response that is an LDAPResult, with an empty text.
+pub fn result(tag: u8, code: u8) -> Vec<u8> {
+    tlv(tag, &[tlv(0x0a, &[code]), octets(""), octets("")].concat())
+}
+
+/// A SearchResultEntry with one attribute.
+pub fn entry(dn: impl AsRef<[u8]>, attribute: impl AsRef<[u8]>, values: &[impl AsRef<[u8]>]) -> Vec<u8> {
+    let values: Vec<u8> = values.iter().flat_map(octets).collect();
+    let attribute = tlv(0x30, &[octets(attribute), tlv(0x31, &values)].concat());
+    tlv(0x64, &[octets(dn), tlv(0x30, &attribute)].concat())
+}
+
+/// A control that is not critical.
+pub fn control(oid: &str, value: &[u8]) -> Vec<u8> {
+    tlv(0x30, &[octets(oid), octets(value)].concat())
+}
+
+/// A Sync State Control (RFC 4533, 2.2) with these contents, right or wrong.
+pub fn sync_state(contents: &[u8]) -> Vec<u8> {
+    control("1.3.6.1.4.1.4203.1.9.1.2", contents)
+}
+
+/// The Sync State Control of an entry that is added, for the person of this number.
+pub fn added(person: u32) -> Vec<u8> {
+    let uuid = [&person.to_be_bytes()[..], &[7; 12]].concat();
+    sync_state(&tlv(0x30, &[tlv(0x0a, &[1]), octets(uuid)].concat()))
+}
+
+/// A Sync Info Message (RFC 4533, 2.5) with this value, right or wrong.
+pub fn sync_info(value: &[u8]) -> Vec<u8> {
+    let oid = tlv(0x80, b"1.3.6.1.4.1.4203.1.9.1.4");
+    tlv(0x79, &[oid, tlv(0x81, value)].concat())
+}
+
+/// The Sync Info Message that ends a refresh, with a cookie.
+pub fn refresh_done() -> Vec<u8> {
+    sync_info(&tlv(0xa1, &octets("cookie")))
+}

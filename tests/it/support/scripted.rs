@@ -1,0 +1,151 @@
+//! An LDAP server that answers like any other until the sync search, and then says what the test wants.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use super::ldap::{entry, message, result};
+
+/// A sync search, and the connection on which it came.
+pub struct SyncSearch {
+    /// How many there were before.
+    pub number: u32,
+    /// Its message id.
+    pub id: u8,
+    /// Closed when it is dropped.
+    pub stream: TcpStream,
+}
+
+/// A running server; it ends when it is dropped.
+pub struct Scripted {
+    url: String,
+    _serving: JoinSet<()>,
+}
+
+impl Scripted {
+    /// A server that hands each sync search to `script`.
+    pub async fn start<Script, Work>(script: Script) -> Self
+    where
+        Script: Fn(SyncSearch) -> Work + Send + Sync + 'static,
+        Work: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ldap://{}", listener.local_addr().unwrap());
+        let script: Arc<Run> = Arc::new(move |search| script(search).boxed());
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
+            let (searches, mut connections) = (Arc::new(AtomicU32::new(0)), JoinSet::new());
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                connections.spawn(answer(stream, searches.clone(), script.clone()));
+            }
+        });
+        Self {
+            url,
+            _serving: serving,
+        }
+    }
+
+    /// A server that answers each sync search with these bytes and says nothing more.
+    pub async fn saying(payload: impl Fn(u8) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::start(move |mut search| {
+            let answer = payload(search.id);
+            async move {
+                // Whoever has heard enough hangs up.
+                let _ = search.stream.write_all(&answer).await;
+                search.stay().await;
+            }
+        })
+        .await
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+impl SyncSearch {
+    /// Says nothing more, until the client hangs up.
+    pub async fn stay(mut self) {
+        while let Ok(1..) = self.stream.read(&mut [0; 1024]).await {}
+    }
+}
+
+/// The Sync Request Control (RFC 4533, 2.1).
+const SYNC: &str = "1.3.6.1.4.1.4203.1.9.1.1";
+
+type Run = dyn Fn(SyncSearch) -> BoxFuture<'static, ()> + Send + Sync;
+
+async fn answer(mut stream: TcpStream, searches: Arc<AtomicU32>, script: Arc<Run>) {
+    while let Some(Request { id, kind }) = request(&mut stream).await {
+        let done = message(id, &result(0x65, 0), &[]);
+        let answer = match kind {
+            Kind::Bind => message(id, &result(0x61, 0), &[]),
+            Kind::BaseSearch => [message(id, &entry("", "supportedControl", &[SYNC]), &[]), done].concat(),
+            Kind::OtherSearch => done,
+            Kind::SyncSearch => {
+                let number = searches.fetch_add(1, Ordering::Relaxed);
+                return script(SyncSearch { number, id, stream }).await;
+            }
+            Kind::Other => return,
+        };
+        if stream.write_all(&answer).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// One request.
+pub struct Request {
+    /// Its message id.
+    pub id: u8,
+    /// What it wants.
+    pub kind: Kind,
+}
+
+/// What a request wants.
+pub enum Kind {
+    /// To be let in.
+    Bind,
+    /// The root DSE, or the base.
+    BaseSearch,
+    /// A content synchronisation.
+    SyncSearch,
+    /// A listing or a look-up.
+    OtherSearch,
+    /// To go, for example.
+    Other,
+}
+
+/// Reads a request; `None` where the client is gone.
+pub async fn request(stream: &mut TcpStream) -> Option<Request> {
+    let mut header = [0; 2];
+    stream.read_exact(&mut header).await.ok()?;
+    let mut body = vec![0; usize::from(header[1])];
+    if header[1] >= 0x80 {
+        let mut digits = vec![0; usize::from(header[1] & 0x7f)];
+        stream.read_exact(&mut digits).await.ok()?;
+        let length = digits
+            .iter()
+            .fold(0, |sum, &digit| sum * 256 + usize::from(digit));
+        body.resize(length, 0);
+    }
+    stream.read_exact(&mut body).await.ok()?;
+    let contents = 5 + usize::from(body[4].saturating_sub(0x80));
+    let syncs = body.windows(SYNC.len()).any(|bytes| bytes == SYNC.as_bytes());
+    let kind = match body[3] {
+        0x60 => Kind::Bind,
+        0x63 if syncs => Kind::SyncSearch,
+        // A search request begins with its base, and then comes the scope.
+        0x63 if body.get(contents + 2 + usize::from(body[contents + 1]) + 2) == Some(&0) => Kind::BaseSearch,
+        0x63 => Kind::OtherSearch,
+        _ => Kind::Other,
+    };
+    Some(Request { id: body[2], kind })
+}
