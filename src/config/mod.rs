@@ -61,6 +61,8 @@ impl Config {
         let mut renewed = self.clone();
         renewed.log.level = other.log.level;
         renewed.vaultwarden.admin_token = other.vaultwarden.admin_token.clone();
+        renewed.vaultwarden.proxy = other.vaultwarden.proxy.clone();
+        renewed.vaultwarden.headers = other.vaultwarden.headers.clone();
         for directory in &mut renewed.directories {
             let namesake = other
                 .directories
@@ -87,6 +89,10 @@ pub struct Vaultwarden {
     pub admin_token: SecretString,
     /// Whom to trust.
     pub tls: TlsOptions,
+    /// The URL of an HTTP proxy on the way.
+    pub proxy: Option<SecretString>,
+    /// Headers for every request, one a line.
+    pub headers: Option<SecretString>,
 }
 
 /// One directory.

@@ -313,6 +313,8 @@ impl Parts {
 fn vaultwarden_settings(config: &Config) -> vaultwarden::Settings {
     vaultwarden::Settings {
         tls: config.vaultwarden.tls.clone(),
+        proxy: config.vaultwarden.proxy.clone(),
+        headers: config.vaultwarden.headers.clone(),
         ..vaultwarden::Settings::new(
             config.vaultwarden.url.clone(),
             config.vaultwarden.admin_token.clone(),

@@ -22,7 +22,7 @@ use crate::model::{EmailAddress, Outcome};
 
 pub use admin::Vaultwarden;
 pub use error::VaultwardenError;
-pub use settings::Settings;
+pub use settings::{Settings, check_headers};
 pub use store::{InMemory, SessionStore};
 
 /// A future of this module.
