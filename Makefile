@@ -1,7 +1,7 @@
 # `make` shows what there is to do.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint build packages
+.PHONY: help demo test bench fuzz torture lint build packages
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,15 @@ test: packages ## run all tests against real servers (installs what they need)
 bench: packages ## measure speed against references in the same run (PEOPLE=1000000 for the large listing)
 	cargo build --locked --release --bin ldap-usher --example bench
 	target/release/examples/bench
+
+fuzz: ## throw bytes at every decoder for a minute each (needs cargo-fuzz; SECONDS=600 for longer)
+	@cargo fuzz --version >/dev/null 2>&1 || { echo "cargo-fuzz is missing; run: cargo install cargo-fuzz"; exit 1; }
+	@for target in $$(cargo fuzz list --fuzz-dir tests/fuzz); do set -x; \
+	RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir tests/fuzz $$target -- -max_total_time=$(or $(SECONDS),60) -rss_limit_mb=512 || exit 1; done
+
+torture: packages ## kill the service, slapd and Vaultwarden at random, then see who is invited (SECONDS=60, SEED=..)
+	cargo build --locked --bin ldap-usher --example torture
+	@cargo run --locked --quiet --example torture
 
 lint: ## formatting, clippy and documentation, warnings denied
 	cargo fmt --check

@@ -18,6 +18,10 @@
 //!
 //! [`service`] wires it all together; [`cli`] is how a person starts it; [`config`] is what they told it.
 //!
+//! Three commands look without acting: `plan` is `sync` itself on a copy of the ledger and with a Vaultwarden to which
+//! nothing is sent ([`service::plan()`]); `check` goes the way of the service one step at a time ([`service::check()`]);
+//! `watch` prints what [`directory`] says.
+//!
 //! # Invariants
 //!
 //! - Nothing is acknowledged to a directory (no cursor is stored) before what came before it is committed: a crash

@@ -27,6 +27,27 @@ pub(super) enum Command {
     Run,
     /// List every directory once, deliver what is due, and exit; for cron
     Sync,
+    /// Say what `sync` would do and why, and change nothing
+    Plan {
+        /// Print a JSON array of {action, email, dn, directory, reason}
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print each change as it arrives, without acting, until Ctrl-C
+    Watch {
+        /// Print one JSON object a line
+        #[arg(long)]
+        json: bool,
+        /// Name everyone whom the first listing finds, too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Say what works, what does not, and what to do about it
+    Check {
+        /// Print a JSON array of {level, subject, detail, remedy}
+        #[arg(long)]
+        json: bool,
+    },
     /// Show members, invitations and directories, whether or not the service runs
     Status {
         /// Print JSON

@@ -5,13 +5,16 @@
 
 mod approve;
 mod args;
+mod check;
 mod config_migrate;
 mod config_show;
 pub mod exit;
+mod plan;
 mod run;
 mod state;
 mod status;
 mod sync;
+mod watch;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -28,6 +31,9 @@ pub async fn main(args: Args) -> Exit {
     let done = match args.command {
         Command::Run => run::run(config).await,
         Command::Sync => sync::sync(config).await,
+        Command::Plan { json } => plan::plan(config, json).await,
+        Command::Check { json } => check::check(config, json).await,
+        Command::Watch { json, all } => watch::watch(config, json, all).await,
         Command::Status { json } => status::status(config, json).await,
         Command::Config {
             command: ConfigCommand::Show,

@@ -171,6 +171,20 @@ impl Source {
     }
 }
 
+/// Reads text as far as the schema: what follows looks at files, which a fuzz target must not choose.
+#[cfg(fuzzing)]
+pub fn fuzz(text: &str) {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    if errors.is_empty() {
+        let mut problems = Problems::new("config.toml", text, &document);
+        let file = deserialize(&document, &mut problems);
+        let _ = toml::to_string_pretty(&file);
+        let _ = problems.judge(None::<()>);
+    } else {
+        let _ = syntax_errors("config.toml", text, &errors);
+    }
+}
+
 /// Reads the document into the schema. A key whose value has the wrong type is reported and left out, and the rest
 /// is read again, until it fits: what remains shows the other problems.
 fn deserialize(document: &Spanned<DeTable<'_>>, problems: &mut Problems<'_>) -> File {

@@ -22,6 +22,8 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
+#[cfg(fuzzing)]
+pub use load::fuzz;
 pub use load::{load, state_file};
 pub use problem::ConfigError;
 pub use schema::{Http, Invite, Limits, Log};
@@ -123,6 +125,8 @@ pub struct Directory {
     pub audit_interval: Duration,
     /// Entries a page (RFC 2696).
     pub page_size: NonZeroU32,
+    /// Bytes that one message of the server may have.
+    pub max_message_size: usize,
 }
 
 /// A configuration and how it reads with all defaults filled in.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::secret::Secret;
-use super::value::{count, duration, limit, listen, one_or_many, optional_count, tables};
+use super::value::{count, duration, limit, listen, one_or_many, optional_count, size, tables};
 use super::words::{Format, Level, OnAddressChange, Sasl, Stream};
 
 /// The whole file.
@@ -108,6 +108,8 @@ pub(super) struct DirectoryTable {
     pub(super) audit_interval: Duration,
     #[serde(deserialize_with = "count")]
     pub(super) page_size: NonZeroU32,
+    #[serde(with = "size")]
+    pub(super) max_message_size: usize,
 }
 
 impl Default for DirectoryTable {
@@ -132,6 +134,7 @@ impl Default for DirectoryTable {
             poll_interval: Duration::from_secs(60),
             audit_interval: Duration::from_secs(6 * 60 * 60),
             page_size: const { NonZeroU32::new(500).unwrap() },
+            max_message_size: 16 << 20,
         }
     }
 }

@@ -143,6 +143,64 @@ pub(super) mod duration {
     }
 }
 
+/// A size in bytes, or as people write it: "64KiB", "16MiB". At least 64 KiB: less is no limit but an outage.
+pub(super) mod size {
+    use std::fmt;
+
+    use serde::de::{self, Visitor};
+    use serde::{Deserializer, Serializer};
+
+    const UNITS: [(&str, usize); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    const LEAST: usize = 64 << 10;
+
+    struct Size;
+
+    impl Visitor<'_> for Size {
+        type Value = usize;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a size of at least \"64KiB\", such as \"16MiB\", or a number of bytes")
+        }
+
+        fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
+            usize::try_from(number)
+                .ok()
+                .filter(|size| *size >= LEAST)
+                .ok_or_else(|| E::invalid_value(de::Unexpected::Signed(number), &self))
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            let (digits, unit) = UNITS
+                .iter()
+                .find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)))
+                .unwrap_or((text, 1));
+            let size = digits
+                .trim()
+                .parse()
+                .ok()
+                .and_then(|n: usize| n.checked_mul(unit));
+            size.filter(|size| *size >= LEAST)
+                .ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+        }
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<usize, D::Error> {
+        deserializer.deserialize_any(Size)
+    }
+
+    pub(in crate::config) fn serialize<S: Serializer>(
+        size: &usize,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match UNITS.iter().find(|(_, unit)| size.is_multiple_of(*unit)) {
+            Some((name, unit)) => serializer.collect_str(&format_args!("{}{name}", size / unit)),
+            None => serializer.collect_str(size),
+        }
+    }
+}
+
 /// An address to listen on, or "off".
 pub(super) mod listen {
     use std::net::SocketAddr;
@@ -172,6 +230,32 @@ pub(super) mod listen {
         match address {
             Some(address) => serializer.collect_str(address),
             None => serializer.serialize_str(OFF),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    struct Table {
+        #[serde(with = "super::size")]
+        size: usize,
+    }
+
+    fn size(value: &str) -> Option<usize> {
+        let table: Result<Table, _> = toml::from_str(&format!("size = {value}"));
+        table.ok().map(|table| table.size)
+    }
+
+    #[test]
+    fn a_size_is_read_with_its_unit_or_in_bytes() {
+        assert_eq!(size("\"16MiB\""), Some(16 << 20));
+        assert_eq!(size("\"64 KiB\""), Some(64 << 10));
+        assert_eq!(size("1000000"), Some(1_000_000));
+        for wrong in ["\"16MB\"", "\"1KiB\"", "0", "-1", "true", "\"99999999999999GiB\""] {
+            assert_eq!(size(wrong), None, "{wrong}");
         }
     }
 }

@@ -43,7 +43,7 @@ pub(super) async fn connect(settings: &Settings) -> Result<Session, DirectoryErr
     Err(last)
 }
 
-async fn connect_to(server: &Server, settings: &Settings) -> Result<Session, DirectoryError> {
+pub(super) async fn connect_to(server: &Server, settings: &Settings) -> Result<Session, DirectoryError> {
     let name = server.to_string();
     let limit = settings.max_message_size;
     let (ours, ldap3s) = UnixStream::pair().map_err(|error| refused(&name, &error))?;
@@ -98,7 +98,7 @@ async fn connect_to(server: &Server, settings: &Settings) -> Result<Session, Dir
     Ok(session)
 }
 
-async fn deadline<T>(
+pub(super) async fn deadline<T>(
     server: &str,
     doing: &'static str,
     step: impl Future<Output = T>,
@@ -118,7 +118,7 @@ fn refused(server: &str, error: &io::Error) -> DirectoryError {
 }
 
 /// Tries each address of a host. A peer that vanishes is noticed within 25 s even if nothing is sent.
-async fn dial(server: &str, host: &str, port: u16) -> Result<TcpStream, DirectoryError> {
+pub(super) async fn dial(server: &str, host: &str, port: u16) -> Result<TcpStream, DirectoryError> {
     let addresses = deadline(server, "resolving its name", lookup_host((host, port)))
         .await?
         .map_err(|error| DirectoryError::Connect {
@@ -153,7 +153,7 @@ fn keep_alive(stream: &TcpStream) -> io::Result<()> {
 }
 
 /// Asks for TLS on a plain connection (RFC 4511, 4.14). Nothing that arrives before the handshake is kept.
-async fn start_tls<S: AsyncRead + AsyncWrite + Unpin>(
+pub(super) async fn start_tls<S: AsyncRead + AsyncWrite + Unpin>(
     server: &str,
     stream: &mut S,
 ) -> Result<(), DirectoryError> {
@@ -203,7 +203,7 @@ fn start_tls_result(message: &[u8]) -> Result<(i64, String), ber::Malformed> {
     Ok((code, String::from_utf8_lossy(text).into_owned()))
 }
 
-async fn wrap(
+pub(super) async fn wrap(
     server: &str,
     host: &str,
     stream: TcpStream,

@@ -2,12 +2,17 @@
 //!
 //! `connect` makes an authenticated connection whose every message passes the `guard`; `session` runs operations on
 //! it; `root_dse` tells what the server can do; `syncrepl`, `poll` and `scan` turn its answers into
-//! [`Change`]s, `lookup` reads single people again. `ber` and `decode` read foreign bytes without ever panicking.
+//! [`Change`]s, `lookup` reads single people again; `diagnose` goes the same way step by
+//! step and says where it ends. `ber` and `decode` read foreign bytes without ever panicking.
 
 mod ber;
+mod certificate;
 mod connect;
 mod decode;
+pub mod diagnose;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod guard;
 mod lookup;
 mod poll;

@@ -26,9 +26,13 @@ impl Pace {
         self.next
     }
 
-    /// Whether a start is allowed now.
-    pub(super) fn permits(&self) -> bool {
-        self.interval.is_zero() || Instant::now() >= self.next
+    /// How many starts are allowed now.
+    pub(super) fn permits(&self) -> usize {
+        if self.interval.is_zero() {
+            usize::MAX
+        } else {
+            usize::from(Instant::now() >= self.next)
+        }
     }
 
     /// A start was made.
@@ -47,9 +51,9 @@ mod tests {
         let began = Instant::now();
         for _ in 0..31 {
             tokio::time::sleep_until(pace.next()).await;
-            assert!(pace.permits());
+            assert_eq!(pace.permits(), 1);
             pace.started();
-            assert!(!pace.permits());
+            assert_eq!(pace.permits(), 0);
         }
         assert_eq!(began.elapsed(), Duration::from_secs(60));
     }
@@ -58,6 +62,6 @@ mod tests {
     async fn without_a_rate_every_start_is_allowed() {
         let mut pace = Pace::new(None);
         pace.started();
-        assert!(pace.permits());
+        assert_eq!(pace.permits(), usize::MAX);
     }
 }

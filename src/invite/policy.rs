@@ -25,9 +25,8 @@ const OPERATOR: Duration = Duration::from_secs(60);
 
 /// Decides what becomes of a task.
 ///
-/// `now` is the time, `dice` a random number from `0.0..1.0`, and `breaker` says when the server may be asked
-/// again, if this or an earlier failure concerned all of it. The wait grows with the failures that the ledger has
-/// stored, so a restart forgets nothing.
+/// `now` is the time, `dice` a random number from `0.0..1.0`, and `breaker` has recorded this attempt already. The
+/// wait grows with the failures that the ledger has stored, so a restart forgets nothing.
 pub fn next(
     task: &Task,
     attempt: Result<Outcome, (Disposition, String)>,
@@ -42,15 +41,21 @@ pub fn next(
     let own_wait = now + TASK.wait(task.attempts.saturating_add(1), dice);
     match disposition {
         Disposition::Reject(reason) => Settlement::Quarantine(reason),
-        Disposition::Outage | Disposition::RetryAfter(_) | Disposition::Operator => {
-            let at = breaker.open_until().unwrap_or(now);
-            Settlement::RetryAt {
-                at,
-                failed: false,
-                in_doubt: task.in_doubt,
-                error,
-            }
-        }
+        // What looks like trouble of the whole server and follows a success may be this task's own doing: with each
+        // time that it proves to be so, the task is tried less often, and the others are left in peace.
+        Disposition::Outage | Disposition::Operator if breaker.failures() <= 1 => Settlement::RetryAt {
+            at: own_wait,
+            failed: true,
+            in_doubt: task.in_doubt,
+            error,
+        },
+        // The breaker makes everyone wait, and whoever restarts the service has perhaps mended it.
+        Disposition::Outage | Disposition::RetryAfter(_) | Disposition::Operator => Settlement::RetryAt {
+            at: now,
+            failed: false,
+            in_doubt: task.in_doubt,
+            error,
+        },
         Disposition::Ambiguous => Settlement::RetryAt {
             at: own_wait,
             failed: true,
@@ -198,17 +203,35 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_is_nobodys_failure_and_waits_for_the_breaker() {
+    fn an_outage_that_lasts_is_nobodys_failure_and_leaves_the_wait_to_the_breaker() {
         let mut breaker = Breaker::default();
-        let wait = breaker.record(Some(&Disposition::Outage), NOW, 0.5).unwrap();
+        breaker.record(Some(&Disposition::Outage), Timestamp(0), 0.5);
+        assert!(breaker.record(Some(&Disposition::Outage), NOW, 0.5).is_some());
         let settlement = after(&task(4, false), Disposition::Outage, &breaker);
         let expected = Settlement::RetryAt {
-            at: NOW + wait,
+            at: NOW,
             failed: false,
             in_doubt: false,
             error: "why".into(),
         };
         assert_eq!(settlement, expected);
+    }
+
+    #[test]
+    fn a_task_that_alone_makes_the_server_fail_is_tried_less_and_less() {
+        let mut breaker = Breaker::default();
+        let waits: Vec<i64> = [0, 4, 30]
+            .into_iter()
+            .map(|attempts| {
+                breaker.record(None, NOW, 0.5);
+                breaker.record(Some(&Disposition::Outage), NOW, 0.5);
+                match after(&task(attempts, false), Disposition::Outage, &breaker) {
+                    Settlement::RetryAt { at, failed: true, .. } => (at.0 - NOW.0) / 1000,
+                    other => panic!("{other:?}"),
+                }
+            })
+            .collect();
+        assert_eq!(waits, [1, 31, 3596]);
     }
 
     #[test]

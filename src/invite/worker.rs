@@ -8,7 +8,6 @@
 //! # Assumptions
 //! There is one worker on a ledger at a time.
 
-use std::collections::VecDeque;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +26,8 @@ use crate::model::{Disposition, EmailAddress, Outcome, Settlement, Task};
 use crate::observe::Observer;
 use crate::vaultwarden::{Admin, VaultwardenError};
 
-/// Longer than any call to Vaultwarden takes, look-up included.
-const LEASE: Duration = Duration::from_secs(300);
+/// Longer than any attempt takes, with look-ups and a login: an attempt under way must not be claimed again.
+const LEASE: Duration = Duration::from_secs(600);
 /// Another process may have released held invitations: look this often.
 const LOOK: Duration = Duration::from_secs(2);
 /// When there is nothing to do, whether Vaultwarden answers is asked this often.
@@ -37,8 +36,10 @@ const PROBE: Duration = Duration::from_secs(60);
 const CENSUS: u64 = 100;
 /// Addresses of accounts that are compared at a time.
 const CENSUS_PAGE: usize = 1000;
-/// `sync` gives up on a server that was found in trouble this many times in a row.
+/// `sync` gives up on a server that was found in trouble this many times in a row ..
 const PATIENCE: u32 = 3;
+/// .. or that is to be left alone for longer than this; and it does not wait longer for what is due later.
+const HURRY: Duration = Duration::from_secs(10);
 
 /// How the worker works.
 #[derive(Debug, Clone)]
@@ -56,7 +57,7 @@ pub struct Settings {
 pub enum Until {
     /// When it is stopped.
     Stopped,
-    /// When nothing is due any more, or Vaultwarden does not answer.
+    /// When nothing is due any more or in a few seconds, or Vaultwarden does not answer.
     Drained,
 }
 
@@ -83,14 +84,14 @@ pub struct Worker {
     pub wake: Arc<Notify>,
     /// How to work.
     pub settings: Settings,
+    /// Throws numbers from `0.0..1.0`.
+    pub dice: fn() -> f64,
 }
 
 type Attempt = (Task, Result<Outcome, VaultwardenError>);
 
 /// What one run of the loop knows; all of it can be lost.
 struct State {
-    /// Claimed and not begun.
-    claimed: VecDeque<Task>,
     /// Each is a task of its own. On its way it waits for locks, the ledger's among them, and once it has one it must
     /// go on, even while the loop waits for the same lock.
     under_way: JoinSet<Attempt>,
@@ -115,7 +116,6 @@ impl Worker {
         abort: &CancellationToken,
     ) -> Result<Tally, LedgerError> {
         let mut state = State {
-            claimed: VecDeque::new(),
             under_way: JoinSet::new(),
             breaker: Breaker::default(),
             pace: Pace::new(self.settings.per_minute),
@@ -123,20 +123,22 @@ impl Worker {
             tally: Tally::default(),
         };
         while !stop.is_cancelled() {
-            let found = self.refill(&mut state).await?;
-            self.begin(&mut state);
-            let idle = state.claimed.is_empty() && state.under_way.is_empty();
-            if until == Until::Drained && ((idle && !found) || state.breaker.failures() >= PATIENCE) {
+            self.begin(&mut state).await?;
+            let due = self.ledger.next_due().await?;
+            let idle = state.under_way.is_empty();
+            if until == Until::Drained && self.is_drained(&state, due) {
                 break;
             }
-            let look = self.look_again(&state.breaker, state.under_way.len()).await?;
+            let look = self.look_again(&state, due);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
                 Some(attempt) = state.under_way.join_next() => self.finish(&mut state, attempt).await?,
-                () = sleep_until(state.pace.next()), if !state.claimed.is_empty() && !state.pace.permits() => {}
-                () = self.wake.notified(), if state.claimed.is_empty() => {}
-                () = sleep_until(state.probe_at), if idle => self.probe(&mut state).await,
+                () = self.wake.notified() => {}
+                () = sleep_until(state.pace.next()), if state.pace.permits() == 0 => {}
+                () = sleep_until(state.probe_at), if idle && state.breaker.open_until().is_none() => {
+                    self.probe(&mut state).await;
+                }
                 () = sleep(look) => {}
             }
         }
@@ -144,40 +146,38 @@ impl Worker {
         Ok(state.tally)
     }
 
-    /// Claims what is due, a little ahead of what may begin. Returns whether there is or may be something to do.
-    async fn refill(&self, state: &mut State) -> Result<bool, LedgerError> {
+    /// Begins as many attempts as are due and may begin now.
+    async fn begin(&self, state: &mut State) -> Result<(), LedgerError> {
         let now = self.clock.now();
         let permitted = state.breaker.permits(self.settings.concurrency, now);
-        let in_hand = state.claimed.len() + state.under_way.len();
-        // While the server is in doubt, one attempt tries for all.
-        let room = if permitted > 1 { permitted * 2 } else { permitted }.saturating_sub(in_hand);
-        if room == 0 {
-            return Ok(true);
+        let places = permitted
+            .saturating_sub(state.under_way.len())
+            .min(state.pace.permits());
+        if places == 0 {
+            return Ok(());
         }
-        if self.census_is_due().await? && (in_hand > 0 || !self.census(state).await?) {
-            return Ok(true);
+        if self.census_is_due().await? && (!state.under_way.is_empty() || !self.census(state).await?) {
+            return Ok(());
         }
-        let tasks = self
-            .ledger
-            .claim(u32::try_from(room).unwrap_or(u32::MAX), LEASE, now)
-            .await?;
-        let found = !tasks.is_empty();
-        state.claimed.extend(tasks);
-        Ok(found)
-    }
-
-    fn begin(&self, state: &mut State) {
-        let permitted = state.breaker.permits(self.settings.concurrency, self.clock.now());
-        while state.under_way.len() < permitted && state.pace.permits() {
-            let Some(task) = state.claimed.pop_front() else {
-                break;
-            };
+        let places = u32::try_from(places).unwrap_or(u32::MAX);
+        // Nothing is claimed before it can begin: a claim that waits for its turn is a lease that runs out.
+        for task in self.ledger.claim(places, LEASE, now).await? {
             state.pace.started();
             let caller = Caller {
                 vaultwarden: self.vaultwarden.clone(),
                 observer: self.observer.clone(),
             };
             state.under_way.spawn(caller.attempt(task));
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is left to do soon, or Vaultwarden is in trouble that `sync` does not wait for.
+    fn is_drained(&self, state: &State, due: Option<Timestamp>) -> bool {
+        let now = self.clock.now();
+        match state.breaker.open_until().filter(|&until| until > now) {
+            Some(until) => state.breaker.failures() >= PATIENCE || until.since(now) > HURRY,
+            None => state.under_way.is_empty() && due.is_none_or(|due| due.since(now) > HURRY),
         }
     }
 
@@ -193,7 +193,7 @@ impl Worker {
             .map(|(task, result)| {
                 self.judge_server(&mut state.breaker, result.as_ref().map(drop), now);
                 let attempt = result.map_err(|error| (error.disposition(), error.to_string()));
-                let settlement = next(&task, attempt, &state.breaker, now, rand::random());
+                let settlement = next(&task, attempt, &state.breaker, now, (self.dice)());
                 (task, settlement)
             })
             .collect();
@@ -210,10 +210,6 @@ impl Worker {
             }
             self.tell(task, settlement, now);
         }
-        if state.breaker.open_until().is_some() {
-            self.release(&mut state.claimed, state.breaker.open_until().unwrap_or(now))
-                .await?;
-        }
         state.probe_at = Instant::now() + PROBE;
         Ok(())
     }
@@ -223,7 +219,7 @@ impl Worker {
         let wait = breaker.record(
             failure.as_ref().err().map(|(_, disposition)| disposition),
             now,
-            rand::random(),
+            (self.dice)(),
         );
         match (failure, wait) {
             (Err((error, _)), Some(wait)) => self.observer.vaultwarden_down(error, wait),
@@ -242,30 +238,6 @@ impl Worker {
             // An outage is told once, for all.
             Settlement::RetryAt { failed: false, .. } => {}
             Settlement::RetryAt { at, error, .. } => self.observer.invite_failed(task, error, at.since(now)),
-        }
-    }
-
-    /// Gives back what was claimed and not begun.
-    async fn release(&self, claimed: &mut VecDeque<Task>, at: Timestamp) -> Result<(), LedgerError> {
-        let rows: Vec<(i64, Settlement)> = claimed
-            .drain(..)
-            .map(|task| {
-                let in_doubt = task.in_doubt;
-                (
-                    task.id,
-                    Settlement::RetryAt {
-                        at,
-                        failed: false,
-                        in_doubt,
-                        error: String::new(),
-                    },
-                )
-            })
-            .collect();
-        if rows.is_empty() {
-            Ok(())
-        } else {
-            self.ledger.settle(&rows, self.clock.now()).await
         }
     }
 
@@ -330,21 +302,21 @@ impl Worker {
     }
 
     /// How long to wait for something to happen before looking into the ledger again.
-    async fn look_again(&self, breaker: &Breaker, under_way: usize) -> Result<Duration, LedgerError> {
+    fn look_again(&self, state: &State, due: Option<Timestamp>) -> Duration {
         let now = self.clock.now();
-        let due = match breaker.open_until() {
+        let next = match state.breaker.open_until() {
             Some(until) if until > now => Some(until),
-            _ if under_way == 0 => self.ledger.next_due().await?,
+            // What is due and was not begun waits for the end of an attempt or for its pace, not for the clock.
+            _ if state.under_way.is_empty() && state.pace.permits() > 0 => due,
             _ => None,
         };
-        // Due and not claimed means that the breaker lets one attempt try: its end is waited for, not the clock.
-        Ok(due.map_or(LOOK, |due| due.since(now).clamp(Duration::from_millis(10), LOOK)))
+        next.map_or(LOOK, |next| {
+            next.since(now).clamp(Duration::from_millis(10), LOOK)
+        })
     }
 
     /// Finishes what is under way.
     async fn wind_up(&self, state: &mut State, abort: &CancellationToken) -> Result<(), LedgerError> {
-        let now = self.clock.now();
-        self.release(&mut state.claimed, now).await?;
         if !state.under_way.is_empty() {
             tracing::info!(
                 count = state.under_way.len(),

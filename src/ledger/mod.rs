@@ -1,5 +1,6 @@
 //! The durable memory: members, tasks and cursors. The only folder that knows `sqlx`.
 
+mod fate;
 mod sqlite;
 mod types;
 
@@ -10,6 +11,7 @@ use futures::future::BoxFuture;
 use crate::clock::Timestamp;
 use crate::model::{EmailAddress, EntryId, Listing, Member, Settlement, Task};
 
+pub use fate::{Before, Fate, TaskFate};
 pub use sqlite::Sqlite;
 pub use types::{
     Batch, Committed, DirectoryReport, DirectoryRow, DirectoryState, Duplicate, LedgerError, ListingOutcome,

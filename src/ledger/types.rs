@@ -52,7 +52,8 @@ pub enum TaskWrite {
     /// An invitation to this address is owed to this entry. Where there is no task for the address, one is opened; a
     /// cancelled one is opened again; a done or quarantined one only if `again` and it is not for another present
     /// member; any other stays as it is. Where another present member holds the address, the pair is returned as a
-    /// [`Duplicate`], once a commit.
+    /// [`Duplicate`], once a commit; a member of the same directory and DN is no other, but the entry before it was
+    /// deleted and made anew.
     Open {
         /// Who.
         id: EntryId,
@@ -170,7 +171,7 @@ pub struct Report {
     pub directories: Vec<DirectoryReport>,
     /// The quarantined tasks, at most 100, newest first.
     pub quarantined: Vec<TaskReport>,
-    /// Queued tasks that failed at least once, at most 100, the latest arrivals first.
+    /// Queued tasks whose last attempt failed, be it for an outage, at most 100, the latest arrivals first.
     pub failing: Vec<TaskReport>,
 }
 

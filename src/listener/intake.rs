@@ -1,14 +1,12 @@
 //! What a directory tells, decided on and committed.
 
-use tokio::time::Instant;
-
 use super::plan::{Event, Plan};
 use super::{Listener, Trouble};
 use crate::directory::{DirectoryError, StreamKind};
 use crate::ledger::{Batch, LedgerError, ListingOutcome, Origin};
 use crate::membership::{Reason, Sighting};
 use crate::model::{Change, Cursor, Entry, EntryId, Listing};
-use crate::observe::Purpose;
+use crate::observe::{Progress, Purpose};
 
 /// Unseen members that are looked up at a time, and findings of an audit that are kept for its end.
 const PAGE: u32 = 500;
@@ -28,17 +26,15 @@ pub(super) struct Intake<'a> {
 
 /// A listing under way.
 struct Run {
-    began: Instant,
-    seen: u64,
-    /// Those of whom the stream itself said that they are gone.
+    progress: Progress,
+    /// How many the stream itself called gone.
     left: u64,
 }
 
 impl Run {
     fn begin() -> Self {
         Self {
-            began: Instant::now(),
-            seen: 0,
+            progress: Progress::begin(),
             left: 0,
         }
     }
@@ -123,7 +119,7 @@ impl<'a> Intake<'a> {
         let suspects: Vec<EntryId> = plan.events.drain(..).map(|event| event.member.id).collect();
         self.commit(&plan, Origin::Listing, None).await?;
         if let Some((run, found)) = &mut self.audit {
-            run.seen += u64::try_from(sightings.len()).unwrap_or(u64::MAX);
+            run.progress.advance(&self.listener.name, sightings.len());
             found.extend(suspects);
             if found.len() >= PAGE as usize {
                 let found = std::mem::take(found);
@@ -184,7 +180,7 @@ impl<'a> Intake<'a> {
         }
         let origin = match &mut self.listing {
             Some(run) => {
-                run.seen += u64::try_from(sightings.len()).unwrap_or(u64::MAX);
+                run.progress.advance(&self.listener.name, sightings.len());
                 let leavers = plan.events.iter().filter(|event| event.reason == Reason::Left);
                 run.left += u64::try_from(leavers.count()).unwrap_or(u64::MAX);
                 Origin::Listing
@@ -236,12 +232,15 @@ impl<'a> Intake<'a> {
 
     /// Ends a listing: whoever it did not name is looked up once more before they count as having left.
     async fn end(&mut self, listing: Listing, run: &Run, purpose: Purpose) -> Result<Listing, Trouble> {
+        let mut failed = None;
         let listing = match listing {
             Listing::Complete => match self.look_for_the_unseen().await {
                 Ok(()) => Listing::Complete,
-                Err(Trouble::Directory(error)) => Listing::Partial(format!(
-                    "those who were not named could not be looked up: {error}"
-                )),
+                Err(Trouble::Directory(error)) => {
+                    let reason = format!("those who were not named could not be looked up: {error}");
+                    failed = Some(error);
+                    Listing::Partial(reason)
+                }
                 Err(trouble) => return Err(trouble),
             },
             other => other,
@@ -255,8 +254,19 @@ impl<'a> Intake<'a> {
             }
         }
         outcome.left += run.left;
-        observer.listing_ended(name, purpose, &listing, &outcome, run.seen, run.began.elapsed());
-        Ok(listing)
+        observer.listing_ended(
+            name,
+            purpose,
+            &listing,
+            &outcome,
+            run.progress.seen(),
+            run.progress.took(),
+        );
+        match failed {
+            // The cursor that the stream tells next covers the leavers, too: it must not be stored without them.
+            Some(error) if purpose == Purpose::CatchUp => Err(error.into()),
+            _ => Ok(listing),
+        }
     }
 
     async fn end_in_ledger(&self, listing: &Listing) -> Result<ListingOutcome, LedgerError> {

@@ -68,6 +68,8 @@ pub struct Listener {
     pub audit_interval: Duration,
     /// How to wait after failures.
     pub retry: Retry,
+    /// Throws numbers from `0.0..1.0`.
+    pub dice: fn() -> f64,
 }
 
 /// Why a session or a listing ended.
@@ -264,7 +266,7 @@ impl Listener {
     }
 
     fn wait(&self, trouble: &Trouble, failures: u32) -> Duration {
-        let wait = self.retry.wait(failures, rand::random());
+        let wait = self.retry.wait(failures, (self.dice)());
         match trouble.disposition() {
             // The cursor is dropped, so the next session may begin at once; a second refusal in a row waits.
             Disposition::Relist if failures <= 1 => Duration::ZERO,

@@ -91,7 +91,7 @@ pub enum Settlement {
     RetryAt {
         /// When.
         at: Timestamp,
-        /// Whether this was an attempt that failed because of this task (an outage is not).
+        /// Whether the attempt counts against this task (in an outage that lasts it does not).
         failed: bool,
         /// Whether the call may have taken effect.
         in_doubt: bool,

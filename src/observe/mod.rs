@@ -9,5 +9,7 @@ mod health;
 pub mod http;
 pub mod log;
 mod metrics;
+mod progress;
 
 pub use event::{GRACE, Observer, Purpose};
+pub use progress::Progress;

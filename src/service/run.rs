@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use futures::future::{BoxFuture, FutureExt, join_all};
+use futures::future::{BoxFuture, FutureExt};
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 use super::signals::{Signals, Wishes};
 use super::supervisor::{RESTART, Supervisor};
@@ -22,18 +23,16 @@ use crate::observe::log::{self, LogHandle};
 use crate::observe::{GRACE, Observer, http};
 use crate::panics;
 use crate::retry::Retry;
-use crate::vaultwarden::{self, SessionStore, Vaultwarden};
+use crate::vaultwarden::{self, Admin, SessionStore, Vaultwarden};
 
 /// The waits between two sessions with a directory.
-const RECONNECT: Retry = Retry {
+pub const RECONNECT: Retry = Retry {
     first: Duration::from_millis(500),
     ceiling: Duration::from_secs(60),
     floor: Duration::from_millis(50),
 };
 /// What is under way gets this long after SIGTERM: below the 90 s after which systemd kills.
 const STOP_GRACE: Duration = Duration::from_secs(60);
-/// Bytes that one message of a directory may have.
-const MAX_MESSAGE_SIZE: usize = 16 * 1024 * 1024;
 /// Where the session with Vaultwarden is kept in the ledger.
 const SESSION_NOTE: &str = "vaultwarden-session";
 
@@ -158,23 +157,14 @@ pub async fn sync(config: Config) -> anyhow::Result<SyncSummary> {
     let wishes = Wishes::default();
     let parts = Parts::assemble(&config).await?;
     let work = async {
-        let listings = tokio::select! {
-            listings = join_all(parts.listeners.iter().map(Listener::list_once)) => listings,
+        let failures = tokio::select! {
+            failures = list_everything(&parts.listeners) => failures,
             () = wishes.stop.cancelled() => bail!("{STOPPED}"),
         };
         let tally = parts
             .worker
             .run(Until::Drained, &wishes.stop, &wishes.at_once)
             .await?;
-        let names = parts.listeners.iter().map(|listener| &listener.name);
-        let failures: Vec<String> = names
-            .zip(listings)
-            .filter_map(|(name, listing)| {
-                listing
-                    .err()
-                    .map(|trouble| format!("directory {name}: {trouble}"))
-            })
-            .collect();
         if !failures.is_empty() {
             bail!("{}", failures.join("\n"));
         }
@@ -200,6 +190,19 @@ pub async fn sync(config: Config) -> anyhow::Result<SyncSummary> {
     }
 }
 
+/// Lists every directory once, in the order of the configuration, so that two runs in the same world do the same: where
+/// two entries have one address, the first one gets the invitation. Returns what went wrong, a line for each directory
+/// that was not listed completely.
+pub(super) async fn list_everything(listeners: &[Listener]) -> Vec<String> {
+    let mut failures = Vec::new();
+    for listener in listeners {
+        if let Err(trouble) = listener.list_once().await {
+            failures.push(format!("directory {}: {trouble}", listener.name));
+        }
+    }
+    failures
+}
+
 fn start_log(config: &Config) -> anyhow::Result<LogHandle> {
     let format = match config.log.format {
         config::Format::Text => log::Format::Text,
@@ -211,11 +214,11 @@ fn start_log(config: &Config) -> anyhow::Result<LogHandle> {
 }
 
 /// Everything, wired and not yet running.
-struct Parts {
+pub(super) struct Parts {
     ledger: Arc<dyn Ledger>,
     observer: Observer,
-    listeners: Vec<Listener>,
-    worker: Worker,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) worker: Worker,
     servers: Servers,
 }
 
@@ -241,12 +244,22 @@ impl Servers {
 }
 
 impl Parts {
+    /// Everything on the state file, which is this process's own from now on.
     async fn assemble(config: &Config) -> anyhow::Result<Self> {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
         tracing::info!(version = env!("CARGO_PKG_VERSION"), state = %config.state.display(), "ldap-usher starts");
-        let ledger: Arc<dyn Ledger> = Arc::new(Sqlite::open(&config.state).await?);
+        let ledger = Arc::new(Sqlite::open(&config.state).await?);
+        Self::wire(config, ledger, |vaultwarden| vaultwarden)
+    }
+
+    /// Everything on this ledger; `admin` says what the worker takes for Vaultwarden.
+    pub(super) fn wire(
+        config: &Config,
+        ledger: Arc<dyn Ledger>,
+        admin: impl FnOnce(Arc<Vaultwarden>) -> Arc<dyn Admin>,
+    ) -> anyhow::Result<Self> {
         let clock = Clock::system();
         let observer = Observer::new(
             config.directories.iter().map(|directory| directory.name.clone()),
@@ -279,6 +292,7 @@ impl Parts {
                     hold_above,
                     audit_interval: directory.audit_interval,
                     retry: RECONNECT,
+                    dice: rand::random,
                 })
             })
             .collect::<anyhow::Result<_>>()?;
@@ -287,7 +301,7 @@ impl Parts {
         let vaultwarden = Arc::new(Vaultwarden::new(&settings, sessions, clock.clone())?);
         let worker = Worker {
             ledger: ledger.clone(),
-            vaultwarden: vaultwarden.clone(),
+            vaultwarden: admin(vaultwarden.clone()),
             observer: observer.clone(),
             clock,
             wake,
@@ -296,6 +310,7 @@ impl Parts {
                 per_minute: config.invite.per_minute.map(Into::into),
                 hold_above,
             },
+            dice: rand::random,
         };
         Ok(Self {
             ledger,
@@ -310,19 +325,27 @@ impl Parts {
     }
 }
 
-fn vaultwarden_settings(config: &Config) -> vaultwarden::Settings {
+pub(super) fn vaultwarden_settings(config: &Config) -> vaultwarden::Settings {
+    let config::Vaultwarden {
+        url,
+        admin_token,
+        tls,
+        proxy,
+        headers,
+    } = config.vaultwarden.clone();
     vaultwarden::Settings {
-        tls: config.vaultwarden.tls.clone(),
-        proxy: config.vaultwarden.proxy.clone(),
-        headers: config.vaultwarden.headers.clone(),
-        ..vaultwarden::Settings::new(
-            config.vaultwarden.url.clone(),
-            config.vaultwarden.admin_token.clone(),
-        )
+        tls,
+        proxy,
+        headers,
+        ..vaultwarden::Settings::new(url, admin_token)
     }
 }
 
-fn directory_settings(directory: &config::Directory) -> anyhow::Result<directory::Settings> {
+/// How to reach and read one directory, as the configuration says it.
+///
+/// # Errors
+/// Its TLS files cannot be used.
+pub fn directory_settings(directory: &config::Directory) -> anyhow::Result<directory::Settings> {
     let tls = directory
         .tls
         .client_config()
@@ -339,30 +362,41 @@ fn directory_settings(directory: &config::Directory) -> anyhow::Result<directory
         stream: directory.stream,
         poll_interval: directory.poll_interval,
         page_size: directory.page_size.get(),
-        max_message_size: MAX_MESSAGE_SIZE,
+        max_message_size: directory.max_message_size,
     })
 }
 
 /// The ledger as the place where the client of Vaultwarden keeps its session.
-struct LedgerNote(Arc<dyn Ledger>);
+pub(super) struct LedgerNote(pub(super) Arc<dyn Ledger>);
 
 impl SessionStore for LedgerNote {
     fn load(&self) -> BoxFuture<'_, Option<Vec<u8>>> {
-        async {
-            self.0.recall(SESSION_NOTE).await.unwrap_or_else(|error| {
+        let ledger = self.0.clone();
+        apart(async move {
+            ledger.recall(SESSION_NOTE).await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "the session with Vaultwarden cannot be read back");
                 None
             })
-        }
+        })
         .boxed()
     }
 
     fn save(&self, note: Vec<u8>) -> BoxFuture<'_, ()> {
-        async move {
-            if let Err(error) = self.0.remember(SESSION_NOTE, &note).await {
+        let ledger = self.0.clone();
+        apart(async move {
+            if let Err(error) = ledger.remember(SESSION_NOTE, &note).await {
                 tracing::warn!(%error, "the session with Vaultwarden cannot be kept");
             }
-        }
+        })
         .boxed()
     }
+}
+
+/// Does some work on the ledger in a task of its own. The worker waits for the ledger without polling the calls that
+/// are under way: one that had the ledger's connection in its hands at that moment would never let go of it.
+async fn apart<T: Default + Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    let mut task = JoinSet::new();
+    task.spawn(work);
+    // It is cancelled only together with its caller.
+    task.join_next().await.and_then(Result::ok).unwrap_or_default()
 }

@@ -8,7 +8,7 @@ use reqwest::header::{
     CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE,
 };
 use secrecy::SecretString;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{VaultwardenError, decode};
 
@@ -29,6 +29,8 @@ pub(super) struct Exchange {
     pub(super) repeatable: bool,
     /// How long the server may stay silent within its answer.
     pub(super) silence: Duration,
+    /// How long the whole answer may take, however busily it drips.
+    pub(super) length: Duration,
 }
 
 /// What came back. The body of a 200 is still to be read; of any other the message is read already.
@@ -39,6 +41,7 @@ pub(super) struct Answer {
     headers: HeaderMap,
     response: Response,
     exchange: Exchange,
+    began: Instant,
 }
 
 /// The cookie of a login.
@@ -59,6 +62,7 @@ impl Answer {
             headers: response.headers().clone(),
             response,
             exchange,
+            began: Instant::now(),
         };
         if answer.status != 200 {
             answer.message = decode::message(&answer.body().await?);
@@ -74,10 +78,13 @@ impl Answer {
     /// The next piece of the body; `None` at its end.
     ///
     /// # Errors
-    /// Silence, or a broken connection.
+    /// Silence, a broken connection, or an answer without end.
     pub(super) async fn chunk(&mut self) -> Result<Option<Vec<u8>>, VaultwardenError> {
-        match timeout(self.exchange.silence, self.response.chunk()).await {
-            Err(_) => Err(self.exchange.silent(self.exchange.silence)),
+        let Exchange { silence, length, .. } = self.exchange;
+        let left = length.saturating_sub(self.began.elapsed());
+        match timeout(silence.min(left), self.response.chunk()).await {
+            Err(_) if left < silence => Err(self.exchange.endless()),
+            Err(_) => Err(self.exchange.silent(silence)),
             Ok(Err(error)) => Err(self.exchange.failed(&error)),
             Ok(Ok(chunk)) => Ok(chunk.map(Into::into)),
         }
@@ -227,6 +234,14 @@ impl Exchange {
     /// The error for a server that says nothing for `wait`.
     pub(super) fn silent(&self, wait: Duration) -> VaultwardenError {
         self.lost(format!("no answer within {}s", wait.as_secs_f32()))
+    }
+
+    /// The error for an answer that does not come to its end.
+    fn endless(&self) -> VaultwardenError {
+        self.lost(format!(
+            "its answer does not end within {}s",
+            self.length.as_secs_f32()
+        ))
     }
 
     /// The error for an exchange that broke.

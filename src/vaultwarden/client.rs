@@ -147,6 +147,11 @@ impl Client {
             url: shown(&url),
             repeatable: !matches!(call, Call::Invite(_)),
             silence: self.timeout,
+            length: match call {
+                // A hundred thousand accounts take half a minute.
+                Call::Users => 10 * self.slow_timeout,
+                _ => self.timeout,
+            },
         };
         match timeout(deadline, request.send()).await {
             Err(_) => Err(exchange.silent(deadline)),

@@ -10,10 +10,14 @@ mod budget;
 mod client;
 mod decode;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod refusal;
 mod session;
 mod settings;
 mod store;
+
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -41,6 +45,24 @@ pub trait Admin: Send + Sync {
 
     /// Whether Vaultwarden answers at all (`/alive`); no session is needed.
     fn alive(&self) -> Reply<'_, ()>;
+}
+
+impl<T: Admin + ?Sized> Admin for Arc<T> {
+    fn invite<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Outcome> {
+        (**self).invite(address)
+    }
+
+    fn account<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Option<Account>> {
+        (**self).account(address)
+    }
+
+    fn accounts(&self) -> BoxStream<'_, Result<Account, VaultwardenError>> {
+        (**self).accounts()
+    }
+
+    fn alive(&self) -> Reply<'_, ()> {
+        (**self).alive()
+    }
 }
 
 /// An account, as far as this program looks at it.

@@ -287,6 +287,7 @@ async fn the_effective_configuration_is_shown_without_secrets_and_is_one_itself(
         poll_interval = "1m"
         audit_interval = "6h"
         page_size = 500
+        max_message_size = "16MiB"
 
         [invite]
         on_address_change = "report"
@@ -454,6 +455,9 @@ async fn the_help_documents_commands_and_exit_codes() {
         Commands:
           run      Run the service: hear of changes and invite people, until SIGTERM
           sync     List every directory once, deliver what is due, and exit; for cron
+          plan     Say what `sync` would do and why, and change nothing
+          watch    Print each change as it arrives, without acting, until Ctrl-C
+          check    Say what works, what does not, and what to do about it
           status   Show members, invitations and directories, whether or not the service runs
           config   Show or migrate the configuration
           approve  Show the invitations that limits.invites_per_listing holds back, and release them

@@ -2,23 +2,21 @@
 //! members, and owes exactly their invitations.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-use futures::stream::{self, StreamExt};
-use futures::{FutureExt, SinkExt, channel::mpsc};
 use ldap_usher::clock::Clock;
-use ldap_usher::directory::{Changes, Directory, DirectoryError, Opened, StreamKind};
 use ldap_usher::ledger::{Ledger, Sqlite};
 use ldap_usher::listener::Listener;
 use ldap_usher::membership::Policy;
-use ldap_usher::model::{Attribute, Change, Cursor, Entry, EntryId, Listing, Standing};
+use ldap_usher::model::{Cursor, EntryId, Standing};
 use ldap_usher::observe::Observer;
 use ldap_usher::retry::Retry;
 use proptest::prelude::*;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+
+use crate::support::journal::{Resume, Scripted, address, id};
 
 /// What happens to the directory, or to the connection.
 #[derive(Debug, Clone)]
@@ -36,15 +34,6 @@ enum Step {
     Restart,
     /// Nothing happens until the service has caught up.
     Rest,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Resume {
-    Changes,
-    Present,
-    Refuse,
-    /// The first listing of the next session breaks off in the middle.
-    BreakAgain,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -66,148 +55,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         5 => Just(Step::Rest),
     ];
     proptest::collection::vec(step, 1..25)
-}
-
-/// A directory that keeps a journal, as a server with a session log does.
-#[derive(Default)]
-struct World {
-    people: BTreeMap<u8, Option<u8>>,
-    journal: Vec<u8>,
-    resume: Option<Resume>,
-    session: Option<mpsc::Sender<Result<Change, DirectoryError>>>,
-}
-
-struct Scripted(Mutex<World>);
-
-fn id(person: u8) -> EntryId {
-    EntryId::from_slice(&[person; 16]).unwrap()
-}
-
-fn address(mail: u8) -> String {
-    format!("mail{mail}@example.org")
-}
-
-fn entry(person: u8, mail: Option<u8>) -> Entry {
-    let values = mail.map(|mail| address(mail).into_bytes()).into_iter().collect();
-    let attributes = vec![Attribute {
-        name: "mail".into(),
-        values,
-    }];
-    Entry {
-        id: id(person),
-        dn: format!("uid=person{person}"),
-        attributes,
-    }
-}
-
-fn broken() -> DirectoryError {
-    DirectoryError::Broken {
-        server: "ldap://scripted".into(),
-        cause: "closed the connection".into(),
-    }
-}
-
-impl World {
-    fn everyone(&self) -> Vec<Change> {
-        self.people
-            .iter()
-            .map(|(&person, &mail)| Change::Upsert(entry(person, mail)))
-            .collect()
-    }
-
-    fn sight(&self, person: u8) -> Change {
-        match self.people.get(&person) {
-            Some(&mail) => Change::Upsert(entry(person, mail)),
-            None => Change::Gone(id(person)),
-        }
-    }
-
-    /// What a new session tells before anything happens.
-    fn refresh(
-        &mut self,
-        from: Option<usize>,
-    ) -> Result<Vec<Result<Change, DirectoryError>>, DirectoryError> {
-        let resume = self.resume.take();
-        let mut told = vec![Change::ListingBegin];
-        let (body, end) = match (from, resume) {
-            (Some(_), Some(Resume::Refuse)) => {
-                return Err(DirectoryError::CursorRefused {
-                    server: "ldap://scripted".into(),
-                    cause: "stale".into(),
-                });
-            }
-            (Some(from), Some(Resume::Changes)) => {
-                let changed: BTreeSet<u8> = self.journal[from..].iter().copied().collect();
-                (
-                    changed.into_iter().map(|person| self.sight(person)).collect(),
-                    Listing::Changes,
-                )
-            }
-            (Some(from), Some(Resume::Present)) => {
-                let changed: BTreeSet<u8> = self.journal[from..].iter().copied().collect();
-                let present = self.people.keys().map(|&person| Change::Present(id(person)));
-                let upserts = changed.iter().filter(|person| self.people.contains_key(person));
-                (
-                    present.chain(upserts.map(|&person| self.sight(person))).collect(),
-                    Listing::Complete,
-                )
-            }
-            _ => (self.everyone(), Listing::Complete),
-        };
-        told.extend(body);
-        if matches!(resume, Some(Resume::BreakAgain)) {
-            let half = told.len().div_ceil(2);
-            let told = told.into_iter().take(half).map(Ok);
-            return Ok(told.chain([Err(broken())]).collect());
-        }
-        told.push(Change::ListingEnd(end));
-        told.push(self.checkpoint());
-        Ok(told.into_iter().map(Ok).collect())
-    }
-
-    fn checkpoint(&self) -> Change {
-        Change::Checkpoint(Cursor(self.journal.len().to_string().into_bytes()))
-    }
-}
-
-impl Directory for Scripted {
-    fn open(&self, from: Option<Cursor>) -> BoxFuture<'_, Result<Opened, DirectoryError>> {
-        let from = from.map(|Cursor(text)| String::from_utf8(text).unwrap().parse().unwrap());
-        let mut world = self.0.lock().unwrap();
-        let refresh = world.refresh(from);
-        let (live, heard) = mpsc::channel(1000);
-        world.session = Some(live);
-        async {
-            let changes = stream::iter(refresh?).chain(heard).boxed();
-            Ok(Opened {
-                server: "ldap://scripted".into(),
-                stream: StreamKind::Syncrepl,
-                why: "it is scripted",
-                changes,
-            })
-        }
-        .boxed()
-    }
-
-    fn list(&self) -> BoxFuture<'_, Result<Changes, DirectoryError>> {
-        let everyone = self.0.lock().unwrap().everyone();
-        let told = [Change::ListingBegin]
-            .into_iter()
-            .chain(everyone)
-            .chain([Change::ListingEnd(Listing::Complete)]);
-        let changes: Vec<_> = told.map(Ok).collect();
-        async { Ok(stream::iter(changes).boxed()) }.boxed()
-    }
-
-    fn lookup<'a>(&'a self, who: &'a [EntryId]) -> BoxFuture<'a, Result<Vec<Entry>, DirectoryError>> {
-        let world = self.0.lock().unwrap();
-        let found = world
-            .people
-            .iter()
-            .filter(|(person, _)| who.contains(&id(**person)));
-        let entries = found.map(|(&person, &mail)| entry(person, mail)).collect();
-        async { Ok(entries) }.boxed()
-    }
 }
 
 struct Bench {
@@ -237,28 +84,7 @@ impl Bench {
                 ceiling: instant,
                 floor: Duration::ZERO,
             },
-        }
-    }
-
-    async fn tell(&self, person: u8) {
-        let told = {
-            let world = self.directory.0.lock().unwrap();
-            world
-                .session
-                .clone()
-                .map(|session| (session, [world.sight(person), world.checkpoint()]))
-        };
-        if let Some((mut session, changes)) = told {
-            for change in changes {
-                let _ = session.send(Ok(change)).await;
-            }
-        }
-    }
-
-    async fn hang_up(&self) {
-        let session = self.directory.0.lock().unwrap().session.take();
-        if let Some(mut session) = session {
-            let _ = session.send(Err(broken())).await;
+            dice: rand::random,
         }
     }
 
@@ -312,7 +138,7 @@ impl Bench {
 
 async fn play(steps: Vec<Step>) {
     let bench = Bench {
-        directory: Arc::new(Scripted(Mutex::new(World::default()))),
+        directory: Arc::new(Scripted::default()),
         ledger: Arc::new(Sqlite::in_memory().await.unwrap()),
     };
     let mut listener = bench.listener();
@@ -336,12 +162,12 @@ async fn play(steps: Vec<Step>) {
         match step {
             Step::Put(person, _) | Step::Remove(person) => {
                 bench.directory.0.lock().unwrap().journal.push(person);
-                bench.tell(person).await;
+                bench.directory.tell(person).await;
             }
             Step::PutUnheard(..) | Step::RemoveUnheard(_) => {}
             Step::Break(resume) => {
                 bench.directory.0.lock().unwrap().resume = Some(resume);
-                bench.hang_up().await;
+                bench.directory.hang_up().await;
             }
             Step::Restart => {
                 running.shutdown().await;
@@ -355,7 +181,7 @@ async fn play(steps: Vec<Step>) {
     }
     // At rest: the last session resumes, then one full listing finds what no stream told.
     bench.directory.0.lock().unwrap().resume = Some(Resume::Changes);
-    bench.hang_up().await;
+    bench.directory.hang_up().await;
     bench.caught_up().await;
     stop.cancel();
     while running.join_next().await.is_some() {}

@@ -75,6 +75,23 @@ async fn killed_with_invitations_that_could_not_be_sent_the_service_still_owes_t
 }
 
 #[tokio::test]
+async fn killed_before_their_turn_came_invitations_are_in_no_doubt() {
+    let mut world = World::with(Slapd::builder().people(9))
+        .await
+        .tables("[invite]\nper_minute = 1");
+    world.start().await;
+    world.tasks("done", 1).await;
+    world.kill9().await;
+
+    world.tables.clear();
+    world.start().await;
+    world.tasks("done", 9).await;
+    world.invited((1..=9).map(|n| format!("person{n}"))).await;
+    let calls = world.vault.calls();
+    assert!(calls.iter().all(|call| !call.what.contains("by-mail")));
+}
+
+#[tokio::test]
 async fn killed_in_the_middle_of_a_first_listing_the_service_begins_again_and_invites_everyone_once() {
     const PEOPLE: usize = 2000;
     const NEW: usize = 60;

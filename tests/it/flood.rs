@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 
-use crate::chaos::{MEMORY, configuration};
+use crate::chaos::MEMORY;
 use crate::support::ldap::{added, entry, message, octets, refresh_done, sync_info, tlv};
 use crate::support::scripted::{Scripted, SyncSearch};
 use crate::support::service::Service;
@@ -39,9 +39,22 @@ where
     })
     .await;
     let (stand_in, state) = (StandIn::start(), tempfile::tempdir().unwrap());
-    let directory = format!("url = \"{}\"\nbase_dn = \"dc=example\"\n", server.url());
-    let service = Service::start(&configuration(state.path(), &stand_in.url(), &directory));
-    let line = service.wait_for_line("lost the directory", SOON).await;
+    let service = Service::start(&format!(
+        r#"state = "{}/state.db"
+[http]
+listen = "off"
+[vaultwarden]
+url = "{}"
+admin_token = "sesame"
+[[directory]]
+url = "{}"
+base_dn = "dc=example"
+"#,
+        state.path().display(),
+        stand_in.url(),
+        server.url()
+    ));
+    let line = service.wait_for_line("no session with the directory", SOON).await;
     assert!(line.contains(&format!("{}: ", server.url())), "{line}");
     assert!(
         stand_in.wait_for_invite("ann@example.org", SOON).await,

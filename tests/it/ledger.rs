@@ -4,7 +4,6 @@ mod agreement;
 mod file;
 mod invitations;
 mod members;
-mod model;
 mod tasks;
 
 use std::time::Duration;

@@ -261,7 +261,9 @@ async fn the_service_runs_says_where_its_state_is_and_once_how_to_migrate() {
     config.write("password", slapd.reader_pw());
     config.write("config.toml", &configuration(&slapd, &vault));
     let state = config.dir().join("state.db");
-    let mut service = Service::start_by(config.command(), config);
+    let mut run = config.command();
+    run.arg("run");
+    let mut service = Service::start_by(run, config);
     slapd.people().add_person("ann").await;
     assert!(
         vault.wait_for_invite("ann@example.org", PATIENCE).await,

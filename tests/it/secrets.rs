@@ -34,7 +34,9 @@ listen = "127.0.0.1:0"
     );
     config.write("token", "wrong");
     config.write("password", "wrong");
-    let mut service = Service::start_by(config.command(), config);
+    let mut run = config.command();
+    run.arg("run");
+    let mut service = Service::start_by(run, config);
     service
         .wait_for_line("no session with the directory", PATIENCE)
         .await;

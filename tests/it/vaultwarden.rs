@@ -22,11 +22,11 @@ const FOREVER: usize = usize::MAX;
 const SOON: Duration = Duration::from_secs(10);
 const START: Timestamp = Timestamp(1_800_000_000_000);
 
-fn address(text: &str) -> EmailAddress {
+pub fn address(text: &str) -> EmailAddress {
     EmailAddress::parse(text.as_bytes()).unwrap()
 }
 
-fn settings(url: &str) -> Settings {
+pub fn settings(url: &str) -> Settings {
     Settings::new(url.parse().unwrap(), "sesame".into())
 }
 
@@ -34,7 +34,7 @@ fn client(stand_in: &StandIn) -> Vaultwarden {
     client_of(&settings(&stand_in.url()))
 }
 
-fn client_of(settings: &Settings) -> Vaultwarden {
+pub fn client_of(settings: &Settings) -> Vaultwarden {
     client_with(settings, Arc::new(InMemory::default()), Duration::ZERO)
 }
 
@@ -59,7 +59,7 @@ fn version(major: u32, minor: u32) -> StandIn {
     })
 }
 
-async fn addresses(client: &Vaultwarden) -> Result<Vec<String>, Error> {
+pub async fn addresses(client: &Vaultwarden) -> Result<Vec<String>, Error> {
     client
         .accounts()
         .map_ok(|account| account.email)

@@ -110,6 +110,7 @@ async fn an_attempt_that_waits_for_the_ledger_never_blocks_the_worker_that_waits
             per_minute: None,
             hold_above: None,
         },
+        dice: rand::random,
     };
     let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
     let tally = timeout(Duration::from_secs(20), worker.run(Until::Drained, &stop, &abort))

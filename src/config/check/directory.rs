@@ -115,6 +115,7 @@ fn directory(
         poll_interval: table.poll_interval,
         audit_interval: table.audit_interval,
         page_size: table.page_size,
+        max_message_size: table.max_message_size,
     })
 }
 

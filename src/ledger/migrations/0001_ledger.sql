@@ -54,7 +54,7 @@ create index task_member on task (member);
 -- Spelt with `or`, so that SQLite sees that each single state implies it.
 create index task_open on task (state, due) where state = 'staged' or state = 'queued' or state = 'held';
 create index task_lease on task (lease_until) where lease_until is not null;
-create index task_failing on task (arrived) where state = 'queued' and attempts > 0;
+create index task_failing on task (arrived) where state = 'queued' and reason is not null;
 create index task_quarantined on task (since) where state = 'quarantined';
 
 create table note (

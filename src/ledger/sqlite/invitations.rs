@@ -136,10 +136,12 @@ impl<'a> Invitations<'a> {
         state: &'static str,
         again: bool,
     ) -> sqlx::Result<()> {
-        // With each entry's row comes that of whoever else holds the address.
+        // With each entry's row comes that of whoever else holds the address. One of the same name is the entry
+        // before it was deleted and made anew: a listing tells of it before it finds that the old one has left.
         let rows: Vec<(u32, i64, Option<i64>)> = sqlx::query_as(
             "select j.key, m.id, (select o.id from member o
                                   where o.address = j.value ->> 1 and o.standing = 'member' and o.id <> m.id
+                                    and (o.directory <> m.directory or o.dn <> m.dn)
                                   order by o.id limit 1)
              from json_each(?2) j
              cross join member m on m.directory = ?1 and m.entry_id = unhex(j.value ->> 0, '-')",

@@ -9,6 +9,7 @@ mod listener;
 mod lock;
 mod open;
 mod people;
+mod rehearsal;
 mod report;
 mod rows;
 mod tasks;

@@ -90,6 +90,19 @@ impl Sqlite {
         Ok(Self::new(path, db, None))
     }
 
+    /// A connection to a file of this program, of whatever older version.
+    pub(super) async fn open_any(
+        path: &Path,
+        options: SqliteConnectOptions,
+    ) -> Result<SqliteConnection, LedgerError> {
+        let path = resolve(path)?;
+        let mut db = connect(&path, options.busy_timeout(BUSY)).await?;
+        match schema(&mut db, &path).await? {
+            Some(version) if version > latest() => Err(error::newer(&path, version)),
+            _ => Ok(db),
+        }
+    }
+
     async fn open_existing(path: &Path, options: SqliteConnectOptions) -> Result<Self, LedgerError> {
         let path = resolve(path)?;
         let mut db = connect(&path, options).await?;
@@ -103,7 +116,7 @@ impl Sqlite {
         }
     }
 
-    fn new(path: PathBuf, db: SqliteConnection, lock: Option<ServiceLock>) -> Self {
+    pub(super) fn new(path: PathBuf, db: SqliteConnection, lock: Option<ServiceLock>) -> Self {
         Self {
             path,
             db: Mutex::new(db),
@@ -150,7 +163,7 @@ fn resolve(path: &Path) -> Result<PathBuf, LedgerError> {
 }
 
 /// Measured with 1,000,000 members: the cache bounds the memory, the rarer checkpoints save a fifth of the time.
-fn writer() -> SqliteConnectOptions {
+pub(super) fn writer() -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .synchronous(SqliteSynchronous::Normal)
         .busy_timeout(BUSY)
@@ -159,7 +172,10 @@ fn writer() -> SqliteConnectOptions {
         .pragma("journal_size_limit", "100000000")
 }
 
-async fn connect(path: &Path, options: SqliteConnectOptions) -> Result<SqliteConnection, LedgerError> {
+pub(super) async fn connect(
+    path: &Path,
+    options: SqliteConnectOptions,
+) -> Result<SqliteConnection, LedgerError> {
     options
         .filename(path)
         .disable_statement_logging()
@@ -199,7 +215,7 @@ async fn schema(db: &mut SqliteConnection, path: &Path) -> Result<Option<i64>, L
         })
 }
 
-async fn migrate(db: &mut SqliteConnection, path: &Path) -> Result<(), LedgerError> {
+pub(super) async fn migrate(db: &mut SqliteConnection, path: &Path) -> Result<(), LedgerError> {
     Migrator::with_migrations(migrations())
         .run(db)
         .await

@@ -28,7 +28,7 @@ pub(super) async fn report(db: &mut SqliteConnection) -> sqlx::Result<Report> {
     let failing = "select t.address, m.dn, d.name, t.reason, t.attempts, t.arrived
          from task t indexed by task_failing
          cross join member m on m.id = t.member cross join directory d on d.id = m.directory
-         where t.state = 'queued' and t.attempts > 0 order by t.arrived desc, t.id desc limit 100";
+         where t.state = 'queued' and t.reason is not null order by t.arrived desc, t.id desc limit 100";
     Ok(Report {
         members: directories.iter().map(|directory| directory.members).sum(),
         without_address: directories

@@ -7,8 +7,8 @@ use ldap_usher::ledger::{Batch, Ledger, MemberWrite, Origin, Sqlite, TaskWrite};
 use ldap_usher::model::{EmailAddress, EntryId, Listing, Outcome, Settlement, Standing, TaskState};
 use proptest::prelude::*;
 
-use super::model::Model;
 use super::{LEASE, at, email, id};
+use crate::support::model::Model;
 
 /// One call of the ledger.
 #[derive(Debug, Clone)]

@@ -94,13 +94,21 @@ impl Service {
 
     /// Starts the service with a configuration that was written before.
     pub fn start_with(config: Config) -> Self {
-        Self::start_by(command(&config.path()), config)
+        let mut command = command(&config.path());
+        command.arg("run");
+        Self::start_by(command, config)
     }
 
-    /// Starts the service by a command of this configuration, which has everything but the word `run`.
+    /// Starts another command that stays, such as `watch`.
+    pub fn start_command(config: Config, args: &[&str]) -> Self {
+        let mut command = command(&config.path());
+        command.args(args);
+        Self::start_by(command, config)
+    }
+
+    /// Starts a command line of this configuration that stays.
     pub fn start_by(mut command: Command, config: Config) -> Self {
         let mut child = command
-            .arg("run")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

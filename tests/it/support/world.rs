@@ -5,7 +5,7 @@
 //! the bare necessities is text that the test gives.
 
 use std::fmt::Display;
-use std::process::Output;
+use std::process::{ExitStatus, Output};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -133,6 +133,11 @@ listen = "127.0.0.1:0"
         assert!(status.success(), "{status}:\n{}", service.output());
     }
 
+    /// Waits for the end of the service, which was asked for.
+    pub async fn ended(&mut self) -> ExitStatus {
+        self.service.take().expect("the service runs").wait().await
+    }
+
     /// Kills the service (SIGKILL).
     pub async fn kill9(&mut self) {
         let mut service = self.service.take().expect("the service runs");
@@ -243,7 +248,10 @@ listen = "127.0.0.1:0"
     /// The answer of one of the service's endpoints, head and body.
     pub async fn get(&self, path: &str) -> String {
         let line = self.says(&["answering /livez"], 1).await;
-        let address = line.split_once("address=").unwrap().1.trim();
+        // In text and JSON alike.
+        let port = line.split_once("127.0.0.1:").unwrap().1;
+        let port = port.trim_end_matches(|c: char| !c.is_ascii_digit());
+        let address = format!("127.0.0.1:{}", port.split('"').next().unwrap());
         let mut connection = TcpStream::connect(address).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
         connection.write_all(request.as_bytes()).await.unwrap();

@@ -168,6 +168,15 @@ impl StandIn {
             .count()
     }
 
+    /// How many lists of all accounts were begun.
+    pub fn lists(&self) -> usize {
+        let world = self.shared.world();
+        let lists = world.calls.iter().filter(|call| {
+            call.what.ends_with("/admin/users") && call.what.starts_with("GET") && call.status == Some(200)
+        });
+        lists.count()
+    }
+
     /// How many invitations of an address came in with a session.
     pub fn attempts(&self, address: &str) -> usize {
         let world = self.shared.world();

@@ -1,5 +1,5 @@
 //! A plain in-memory ledger that follows the documentation of `Ledger` word by word; the property test in
-//! `agreement.rs` holds the real one against it.
+//! `ledger/agreement.rs` holds the real one against it.
 
 use std::time::Duration;
 
@@ -57,14 +57,14 @@ impl Job {
 
 /// The model. Directories are numbered from one and named by their number.
 #[derive(Default)]
-pub(super) struct Model {
+pub struct Model {
     people: Vec<Person>,
     jobs: Vec<Job>,
     generations: [u32; 3],
 }
 
 impl Model {
-    pub(super) fn member(&self, directory: i64, id: EntryId) -> Option<&Member> {
+    pub fn member(&self, directory: i64, id: EntryId) -> Option<&Member> {
         self.person(directory, id)
             .map(|person| &self.people[person].member)
     }
@@ -83,13 +83,17 @@ impl Model {
         self.jobs.iter().position(|job| job.address == *address)
     }
 
-    pub(super) fn begin_listing(&mut self, directory: i64) {
+    pub fn begin_listing(&mut self, directory: i64) {
         self.generations[usize::try_from(directory).unwrap()] += 1;
     }
 
-    pub(super) fn commit(&mut self, batch: &Batch, now: Timestamp) -> Committed {
+    pub fn commit(&mut self, batch: &Batch, now: Timestamp) -> Committed {
         for write in &batch.members {
             self.write(batch.directory, write);
+        }
+        let generation = self.generations[usize::try_from(batch.directory).unwrap()];
+        for &row in &batch.seen {
+            self.people[usize::try_from(row).unwrap() - 1].seen = generation;
         }
         let mut committed = Committed::default();
         let mut pairs = Vec::new();
@@ -219,7 +223,18 @@ impl Model {
         }
     }
 
-    pub(super) fn end_listing(
+    pub fn unseen(&self, directory: i64, after: i64, limit: usize) -> Vec<Member> {
+        let generation = self.generations[usize::try_from(directory).unwrap()];
+        let unseen = self.people.iter().filter(|person| {
+            person.directory == directory
+                && person.seen != generation
+                && person.member.standing != Standing::Left
+                && person.member.row > after
+        });
+        unseen.take(limit).map(|person| person.member.clone()).collect()
+    }
+
+    pub fn end_listing(
         &mut self,
         directory: i64,
         end: &Listing,
@@ -260,7 +275,7 @@ impl Model {
         self.people[self.jobs[job].person].directory
     }
 
-    pub(super) fn claim(&mut self, max: usize, lease: Duration, now: Timestamp) -> Vec<Task> {
+    pub fn claim(&mut self, max: usize, lease: Duration, now: Timestamp) -> Vec<Task> {
         let mut due: Vec<usize> = (0..self.jobs.len())
             .filter(|&job| {
                 let job = &self.jobs[job];
@@ -288,7 +303,7 @@ impl Model {
             .collect()
     }
 
-    pub(super) fn settle(&mut self, id: i64, how: &Settlement, now: Timestamp) {
+    pub fn settle(&mut self, id: i64, how: &Settlement, now: Timestamp) {
         let number = usize::try_from(id).unwrap() - 1;
         let Some(job) = self.jobs.get_mut(number) else {
             return;
@@ -332,14 +347,14 @@ impl Model {
     }
 
     /// The numbers of the claimed tasks.
-    pub(super) fn claimed(&self) -> Vec<i64> {
+    pub fn claimed(&self) -> Vec<i64> {
         let jobs = (1..).zip(&self.jobs);
         jobs.filter(|(_, job)| job.lease.is_some())
             .map(|(id, _)| id)
             .collect()
     }
 
-    pub(super) fn had_account(&mut self, account: &EmailAddress, now: Timestamp) -> u64 {
+    pub fn had_account(&mut self, account: &EmailAddress, now: Timestamp) -> u64 {
         let Some(job) = self.job(account).map(|job| &mut self.jobs[job]) else {
             return 0;
         };
@@ -351,7 +366,7 @@ impl Model {
         u64::from(free)
     }
 
-    pub(super) fn checked(
+    pub fn checked(
         &mut self,
         begun: Timestamp,
         hold_above: Option<u32>,
@@ -385,7 +400,7 @@ impl Model {
         stay
     }
 
-    pub(super) fn approve(&mut self, address: Option<&EmailAddress>, now: Timestamp) -> Vec<String> {
+    pub fn approve(&mut self, address: Option<&EmailAddress>, now: Timestamp) -> Vec<String> {
         let mut approved = Vec::new();
         for job in &mut self.jobs {
             if job.state == TaskState::Held && address.is_none_or(|address| job.address == *address) {
@@ -396,7 +411,7 @@ impl Model {
         approved
     }
 
-    pub(super) fn unchecked(&self) -> Unchecked {
+    pub fn unchecked(&self) -> Unchecked {
         let count = |state| {
             self.jobs
                 .iter()
@@ -409,17 +424,17 @@ impl Model {
         }
     }
 
-    pub(super) fn next_due(&self) -> Option<Timestamp> {
+    pub fn next_due(&self) -> Option<Timestamp> {
         let queued = self.jobs.iter().filter(|job| job.state == TaskState::Queued);
         queued.map(|job| job.lease.unwrap_or(job.due)).min()
     }
 
-    pub(super) fn count(&self, state: TaskState) -> u64 {
+    pub fn count(&self, state: TaskState) -> u64 {
         self.jobs.iter().filter(|job| job.state == state).count() as u64
     }
 
     /// How many members of a directory are present, with and without a usable address.
-    pub(super) fn present(&self, directory: i64) -> (u64, u64) {
+    pub fn present(&self, directory: i64) -> (u64, u64) {
         let people = self.people.iter().filter(|person| person.directory == directory);
         people.fold((0, 0), |(with, without), person| match person.member.standing {
             Standing::Member => (with + 1, without),
@@ -429,21 +444,21 @@ impl Model {
     }
 
     /// The held tasks in their order of arrival.
-    pub(super) fn held(&self) -> Vec<TaskReport> {
+    pub fn held(&self) -> Vec<TaskReport> {
         self.list(|job| (job.state == TaskState::Held).then_some(job.arrived))
     }
 
     /// The quarantined tasks, newest first.
-    pub(super) fn quarantined(&self) -> Vec<TaskReport> {
+    pub fn quarantined(&self) -> Vec<TaskReport> {
         let mut list = self.list(|job| (job.state == TaskState::Quarantined).then_some(job.since));
         list.reverse();
         list
     }
 
-    /// The queued tasks that failed, newest first.
-    pub(super) fn failing(&self) -> Vec<TaskReport> {
-        let mut list =
-            self.list(|job| (job.state == TaskState::Queued && job.attempts > 0).then_some(job.arrived));
+    /// The queued tasks whose last attempt failed, newest first.
+    pub fn failing(&self) -> Vec<TaskReport> {
+        let mut list = self
+            .list(|job| (job.state == TaskState::Queued && !job.reason.is_empty()).then_some(job.arrived));
         list.reverse();
         list
     }

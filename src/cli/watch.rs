@@ -1,0 +1,365 @@
+//! `watch`: each change as it arrives, without acting on it and without the state file.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::path::Path;
+
+use futures::StreamExt;
+use futures::future::select_all;
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+
+use super::exit::Exit;
+use crate::clock::Clock;
+use crate::config;
+use crate::directory::{Directory, DirectoryError, LdapDirectory};
+use crate::membership::usable_address;
+use crate::model::{Change, Entry, EntryId, Listing};
+use crate::service::{RECONNECT, directory_settings};
+
+/// Prints changes until Ctrl-C, or until nobody reads them any more.
+///
+/// What a listing finds is counted; whatever differs from what was seen before is named. For that the DN and the
+/// address of everyone are held in memory, some 200 bytes a person.
+pub(super) async fn watch(config: Option<&Path>, json: bool, all: bool) -> anyhow::Result<Exit> {
+    let config = super::load(config)?;
+    let mut watches = Vec::new();
+    for directory in &config.directories {
+        let watch = Watch {
+            directory: LdapDirectory::new(directory_settings(directory)?),
+            seen: Seen::new(directory, all),
+            json,
+        };
+        watches.push(Box::pin(watch.run()));
+    }
+    tokio::select! {
+        (ended, ..) = select_all(watches) => ended?,
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    Ok(Exit::Done)
+}
+
+/// One directory under observation.
+struct Watch {
+    directory: LdapDirectory,
+    seen: Seen,
+    json: bool,
+}
+
+impl Watch {
+    /// Ends only where nobody reads what is printed.
+    async fn run(mut self) -> anyhow::Result<()> {
+        let mut failures = 0;
+        loop {
+            let began = Instant::now();
+            let error = match self.session().await? {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            failures = if began.elapsed() >= RECONNECT.ceiling {
+                1
+            } else {
+                failures + 1
+            };
+            let wait = RECONNECT.wait(failures, rand::random());
+            let name = &self.seen.name;
+            super::complain(
+                name,
+                &format!("{error}; trying again in {:.1} s", wait.as_secs_f32()),
+            );
+            sleep(wait).await;
+        }
+    }
+
+    async fn session(&mut self) -> anyhow::Result<Result<(), DirectoryError>> {
+        let mut opened = match self.directory.open(None).await {
+            Ok(opened) => opened,
+            Err(error) => return Ok(Err(error)),
+        };
+        let stream = format!("watching {} by {}: {}", opened.server, opened.stream, opened.why);
+        super::complain(&self.seen.name, &stream);
+        while let Some(change) = opened.changes.next().await {
+            let change = match change {
+                Ok(change) => change,
+                Err(error) => return Ok(Err(error)),
+            };
+            for line in self.seen.take(change) {
+                if !print(&line, self.json)? {
+                    return Ok(Ok(()));
+                }
+            }
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// Prints one line at once; `false` if nobody reads any more.
+fn print(line: &Line<'_>, json: bool) -> anyhow::Result<bool> {
+    let time = Clock::system().now().to_string();
+    let text = if json {
+        serde_json::to_string(&Stamped { time, line })?
+    } else {
+        format!("{time}  {}", line.text())
+    };
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(anyhow::Error::new(error).context("standard output cannot be written")),
+    }
+}
+
+/// What is printed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Line<'a> {
+    directory: &'a str,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Stamped<'a> {
+    time: String,
+    #[serde(flatten)]
+    line: &'a Line<'a>,
+}
+
+impl Line<'_> {
+    fn text(&self) -> String {
+        let words = [
+            Some(self.directory),
+            Some(self.kind),
+            self.dn.as_deref().or(self.id.as_deref()),
+            self.address.as_deref(),
+            self.reason.as_deref(),
+        ];
+        words.into_iter().flatten().collect::<Vec<_>>().join("  ")
+    }
+}
+
+/// What was seen of one directory.
+struct Seen {
+    name: String,
+    mail_attributes: Vec<String>,
+    /// Name everyone whom a listing finds.
+    all: bool,
+    people: HashMap<EntryId, Person>,
+    /// The listing under way, or the last one.
+    listing: u64,
+    counted: Option<Counted>,
+}
+
+struct Person {
+    dn: String,
+    address: Result<String, String>,
+    /// The listing that last found them.
+    listing: u64,
+}
+
+#[derive(Default)]
+struct Counted {
+    entries: u64,
+    without_address: u64,
+}
+
+impl Seen {
+    fn new(directory: &config::Directory, all: bool) -> Self {
+        Self {
+            name: directory.name.clone(),
+            mail_attributes: directory.mail_attributes.clone(),
+            all,
+            people: HashMap::new(),
+            listing: 0,
+            counted: None,
+        }
+    }
+
+    /// Takes a change; returns the lines about it.
+    fn take(&mut self, change: Change) -> Vec<Line<'_>> {
+        let kind = change.kind();
+        match change {
+            Change::ListingBegin => {
+                self.listing += 1;
+                self.counted = Some(Counted::default());
+                Vec::new()
+            }
+            Change::Upsert(entry) => self.upsert(kind, &entry).into_iter().collect(),
+            Change::Present(id) => {
+                if let Some(person) = self.people.get_mut(&id) {
+                    person.listing = self.listing;
+                }
+                Vec::new()
+            }
+            Change::Gone(id) => {
+                let person = self.people.remove(&id);
+                vec![gone(&self.name, id, person)]
+            }
+            Change::ListingEnd(listing) => self.listed(&listing),
+            Change::Doorbell(_) => vec![Line {
+                reason: Some("something changed that this search does not show".into()),
+                ..line(&self.name, kind)
+            }],
+            // Of use to the service only.
+            Change::Checkpoint(_) | Change::Alive => Vec::new(),
+        }
+    }
+
+    fn upsert(&mut self, kind: &'static str, entry: &Entry) -> Option<Line<'_>> {
+        let address = usable_address(entry, &self.mail_attributes).map(|address| address.to_string());
+        let person = Person {
+            dn: entry.dn.clone(),
+            address: address.clone(),
+            listing: self.listing,
+        };
+        let former = self.people.insert(entry.id, person);
+        let quiet = self.counted.as_mut().is_some_and(|counted| {
+            counted.entries += 1;
+            counted.without_address += u64::from(address.is_err());
+            let as_before = former.is_some_and(|former| former.dn == entry.dn && former.address == address);
+            !self.all && (self.listing == 1 || as_before)
+        });
+        (!quiet).then(|| Line {
+            id: Some(entry.id.to_string()),
+            dn: Some(entry.dn.clone()),
+            reason: address
+                .as_ref()
+                .err()
+                .map(|why| format!("no usable address: {why}")),
+            address: address.ok(),
+            ..line(&self.name, kind)
+        })
+    }
+
+    fn listed(&mut self, listing: &Listing) -> Vec<Line<'_>> {
+        let Counted {
+            entries,
+            without_address,
+        } = self.counted.take().unwrap_or_default();
+        let mut missing = Vec::new();
+        if *listing == Listing::Complete {
+            let present = self.listing;
+            missing.extend(self.people.extract_if(|_, person| person.listing != present));
+        }
+        let mut lines: Vec<Line<'_>> = missing
+            .into_iter()
+            .map(|(id, person)| gone(&self.name, id, Some(person)))
+            .collect();
+        let end = match listing {
+            Listing::Complete => String::new(),
+            Listing::Changes => ", only what changed".into(),
+            Listing::Partial(reason) => format!(", cut short: {reason}"),
+        };
+        let reason = format!("{entries} entries, {without_address} without a usable address{end}");
+        lines.push(Line {
+            reason: Some(reason),
+            ..line(&self.name, "listed")
+        });
+        lines
+    }
+}
+
+fn line<'a>(directory: &'a str, kind: &'static str) -> Line<'a> {
+    Line {
+        directory,
+        kind,
+        id: None,
+        dn: None,
+        address: None,
+        reason: None,
+    }
+}
+
+fn gone(directory: &str, id: EntryId, person: Option<Person>) -> Line<'_> {
+    let (dn, address) = person.map_or((None, None), |person| (Some(person.dn), person.address.ok()));
+    Line {
+        id: Some(id.to_string()),
+        dn,
+        address,
+        ..line(directory, "gone")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Attribute;
+
+    fn upsert(person: u8, mail: &str) -> Change {
+        let value = mail.as_bytes().to_vec();
+        Change::Upsert(Entry {
+            id: EntryId::from_slice(&[person; 16]).unwrap(),
+            dn: format!("uid=person{person}"),
+            attributes: vec![Attribute {
+                name: "mail".into(),
+                values: vec![value],
+            }],
+        })
+    }
+
+    fn said(seen: &mut Seen, changes: impl IntoIterator<Item = Change>) -> Vec<String> {
+        let mut lines = Vec::new();
+        for change in changes {
+            lines.extend(seen.take(change).iter().map(Line::text));
+        }
+        lines
+    }
+
+    fn seen(all: bool) -> Seen {
+        Seen {
+            name: "main".into(),
+            mail_attributes: vec!["mail".into()],
+            all,
+            people: HashMap::new(),
+            listing: 0,
+            counted: None,
+        }
+    }
+
+    fn listing(people: &[(u8, &str)]) -> Vec<Change> {
+        let entries = people.iter().map(|(person, mail)| upsert(*person, mail));
+        let begin = [Change::ListingBegin].into_iter();
+        begin
+            .chain(entries)
+            .chain([Change::ListingEnd(Listing::Complete)])
+            .collect()
+    }
+
+    #[test]
+    fn the_first_listing_is_counted_and_later_ones_name_what_differs() {
+        let mut seen = seen(false);
+        assert_eq!(
+            said(&mut seen, listing(&[(1, "a@x.org"), (2, "b")])),
+            ["main  listed  2 entries, 1 without a usable address"]
+        );
+        assert_eq!(
+            said(&mut seen, listing(&[(1, "c@x.org"), (3, "d@x.org")])),
+            [
+                "main  upsert  uid=person1  c@x.org",
+                "main  upsert  uid=person3  d@x.org",
+                "main  gone  uid=person2",
+                "main  listed  2 entries, 0 without a usable address",
+            ]
+        );
+    }
+
+    #[test]
+    fn all_names_everyone_and_live_changes_are_named_in_any_case() {
+        assert_eq!(said(&mut seen(true), listing(&[(1, "a@x.org")])).len(), 2);
+        let id = EntryId::from_slice(&[1; 16]).unwrap();
+        let changes = [upsert(1, "a@x.org"), Change::Gone(id), Change::Alive];
+        assert_eq!(
+            said(&mut seen(false), changes),
+            [
+                "main  upsert  uid=person1  a@x.org",
+                "main  gone  uid=person1  a@x.org"
+            ]
+        );
+    }
+}

@@ -1,0 +1,188 @@
+//! What a server's certificate says (RFC 5280), for people to read. Trust is judged elsewhere.
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::ber::{self, Malformed, OCTET_STRING, Reader, SEQUENCE, SET};
+
+const SUBJECT_ALT_NAME: &[u8] = b"\x55\x1d\x11";
+const UTC_TIME: u8 = 0x17;
+
+/// The parts of a certificate that tell whether it is the right one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Certificate {
+    subject: String,
+    issuer: String,
+    from: String,
+    until: String,
+    names: Vec<String>,
+}
+
+impl fmt::Display for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            subject,
+            issuer,
+            from,
+            until,
+            names,
+        } = self;
+        let names = if names.is_empty() {
+            "none".into()
+        } else {
+            names.join(", ")
+        };
+        write!(
+            f,
+            "subject {subject}, issuer {issuer}, valid from {from} until {until}, names {names}"
+        )
+    }
+}
+
+impl Certificate {
+    /// Reads a certificate in DER.
+    pub(super) fn read(der: &[u8]) -> Result<Self, Malformed> {
+        let mut certificate = Reader::new(Reader::new(der).expect(SEQUENCE, "is no certificate")?);
+        let mut parts = Reader::new(certificate.expect(SEQUENCE, "has nothing in it")?);
+        parts.optional(0xa0)?;
+        parts.expect(ber::INTEGER, "has no serial number")?;
+        parts.expect(SEQUENCE, "has no algorithm")?;
+        let issuer = name(parts.expect(SEQUENCE, "has no issuer")?)?;
+        let mut validity = Reader::new(parts.expect(SEQUENCE, "has no validity")?);
+        let (from, until) = (date(&mut validity)?, date(&mut validity)?);
+        let subject = name(parts.expect(SEQUENCE, "has no subject")?)?;
+        let mut names = Vec::new();
+        while let Some((tag, contents)) = parts.next()? {
+            if tag == 0xa3 {
+                names = alternative_names(contents)?;
+            }
+        }
+        Ok(Self {
+            subject,
+            issuer,
+            from,
+            until,
+            names,
+        })
+    }
+}
+
+/// A name as a string (RFC 4514), with the attributes in the order of the certificate.
+fn name(contents: &[u8]) -> Result<String, Malformed> {
+    let mut parts = Vec::new();
+    let mut sets = Reader::new(contents);
+    while !sets.is_empty() {
+        let mut pairs = Reader::new(sets.expect(SET, "has a name that is no name")?);
+        while !pairs.is_empty() {
+            let mut pair = Reader::new(pairs.expect(SEQUENCE, "has a name that is no name")?);
+            let kind = match pair.expect(0x06, "has a name of no kind")? {
+                b"\x55\x04\x03" => "CN",
+                b"\x55\x04\x06" => "C",
+                b"\x55\x04\x07" => "L",
+                b"\x55\x04\x08" => "ST",
+                b"\x55\x04\x0a" => "O",
+                b"\x55\x04\x0b" => "OU",
+                b"\x09\x92\x26\x89\x93\xf2\x2c\x64\x01\x19" => "DC",
+                _ => "..",
+            };
+            let (_, value) = pair.next()?.ok_or(Malformed("has a name without a value"))?;
+            parts.push(format!("{kind}={}", printable(value)));
+        }
+    }
+    Ok(if parts.is_empty() {
+        "(empty)".into()
+    } else {
+        parts.join(",")
+    })
+}
+
+/// The day of a UTCTime or GeneralizedTime.
+fn date(times: &mut Reader<'_>) -> Result<String, Malformed> {
+    let (tag, time) = times.next()?.ok_or(Malformed("has no time"))?;
+    let time = printable(time);
+    let digits = match (tag, time.as_bytes().first()) {
+        // RFC 5280, 4.1.2.5.1
+        (UTC_TIME, Some(b'5'..=b'9')) => format!("19{time}"),
+        (UTC_TIME, _) => format!("20{time}"),
+        _ => time,
+    };
+    match (digits.get(..4), digits.get(4..6), digits.get(6..8)) {
+        (Some(year), Some(month), Some(day)) => Ok(format!("{year}-{month}-{day}")),
+        _ => Err(Malformed("has a time that is no time")),
+    }
+}
+
+fn alternative_names(contents: &[u8]) -> Result<Vec<String>, Malformed> {
+    let mut extensions = Reader::new(Reader::new(contents).expect(SEQUENCE, "has no extensions")?);
+    let mut names = Vec::new();
+    while !extensions.is_empty() {
+        let mut extension = Reader::new(extensions.expect(SEQUENCE, "has an extension that is none")?);
+        let kind = extension.expect(0x06, "has an extension of no kind")?;
+        extension.optional(ber::BOOLEAN)?;
+        let value = extension.expect(OCTET_STRING, "has an extension without a value")?;
+        if kind != SUBJECT_ALT_NAME {
+            continue;
+        }
+        let mut all = Reader::new(Reader::new(value).expect(SEQUENCE, "has no alternative names")?);
+        while let Some((tag, value)) = all.next()? {
+            match (tag, <[u8; 4]>::try_from(value), <[u8; 16]>::try_from(value)) {
+                (0x82, ..) => names.push(printable(value)),
+                (0x87, Ok(four), _) => names.push(Ipv4Addr::from(four).to_string()),
+                (0x87, _, Ok(sixteen)) => names.push(Ipv6Addr::from(sixteen).to_string()),
+                _ => {}
+            }
+        }
+    }
+    Ok(names)
+}
+
+fn printable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+
+    use super::*;
+
+    fn certificate() -> Vec<u8> {
+        let mut ca = CertificateParams::default();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        ca.distinguished_name.push(DnType::CommonName, "Our CA");
+        let mut server = CertificateParams::new(["ldap.example.org".into(), "127.0.0.1".into()]).unwrap();
+        server.distinguished_name.push(DnType::CommonName, "the server");
+        server
+            .distinguished_name
+            .push(DnType::OrganizationName, "Example");
+        server.not_before = rcgen::date_time_ymd(2024, 2, 29);
+        server.not_after = rcgen::date_time_ymd(2051, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let issuer = Issuer::new(ca, KeyPair::generate().unwrap());
+        server.signed_by(&key, &issuer).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn a_certificate_tells_whose_it_is_who_signed_it_and_how_long_it_is_valid() {
+        let read = Certificate::read(&certificate()).unwrap().to_string();
+        assert!(
+            read.contains("CN=the server") && read.contains("O=Example"),
+            "{read}"
+        );
+        assert!(
+            read.contains("CN=Our CA")
+                && read
+                    .ends_with("valid from 2024-02-29 until 2051-01-01, names ldap.example.org, 127.0.0.1"),
+            "{read}"
+        );
+    }
+
+    #[test]
+    fn a_certificate_that_is_cut_anywhere_is_an_error_and_no_panic() {
+        let whole = certificate();
+        for end in 0..whole.len() {
+            assert!(Certificate::read(&whole[..end]).is_err(), "{end}");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The way to a server, one step at a time, for `check`.
+
+use std::sync::Arc;
+
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+
+use super::certificate::Certificate;
+use super::session::Session;
+use super::settings::{Server, Settings};
+use super::{DirectoryError, connect, lookup, root_dse};
+use crate::tls::TlsOptions;
+
+/// What the name of the server stands for.
+///
+/// # Errors
+/// It stands for nothing.
+pub async fn resolve(server: &Server) -> Result<String, DirectoryError> {
+    let name = server.to_string();
+    let Server::Tcp { host, port, .. } = server else {
+        return Ok("a socket on this machine".into());
+    };
+    let addresses = connect::deadline(&name, "resolving its name", lookup_host((host.as_str(), *port)))
+        .await?
+        .map_err(|error| DirectoryError::Connect {
+            server: name,
+            cause: format!("the name {host} cannot be resolved ({error})"),
+        })?;
+    let addresses: Vec<String> = addresses.map(|address| address.ip().to_string()).collect();
+    Ok(format!("{host} is {}", addresses.join(", ")))
+}
+
+/// Whether anyone listens there.
+///
+/// # Errors
+/// Nobody does.
+pub async fn reach(server: &Server) -> Result<String, DirectoryError> {
+    let name = server.to_string();
+    match server {
+        Server::Tcp { host, port, .. } => drop(connect::dial(&name, host, *port).await?),
+        Server::Unix { path } => drop(
+            connect::deadline(&name, "connecting", UnixStream::connect(path))
+                .await?
+                .map_err(|error| DirectoryError::Connect {
+                    server: name.clone(),
+                    cause: format!("{path}: {error}"),
+                })?,
+        ),
+    }
+    Ok(format!("{name} accepts connections"))
+}
+
+/// The certificate that the server presents, whoever signed it; `None` where there is to be no TLS.
+///
+/// # Errors
+/// The server does not speak TLS, or refuses to.
+pub async fn presented(server: &Server, settings: &Settings) -> Result<Option<String>, DirectoryError> {
+    let anyone = TlsOptions {
+        verify: false,
+        ..TlsOptions::default()
+    };
+    let anyone = anyone.client_config().map_err(|error| DirectoryError::Tls {
+        server: server.to_string(),
+        cause: error.to_string(),
+    })?;
+    let Some(stream) = handshake(server, settings, &Arc::new(anyone)).await? else {
+        return Ok(None);
+    };
+    let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    Ok(Some(
+        match certificates.first().map(|der| Certificate::read(der)) {
+            Some(Ok(certificate)) => certificate.to_string(),
+            Some(Err(malformed)) => format!("something that {malformed}"),
+            None => "no certificate".into(),
+        },
+    ))
+}
+
+/// Whether the server is trusted, as configured.
+///
+/// # Errors
+/// Why it is not.
+pub async fn trusted(server: &Server, settings: &Settings) -> Result<(), DirectoryError> {
+    handshake(server, settings, &settings.tls).await.map(drop)
+}
+
+async fn handshake(
+    server: &Server,
+    settings: &Settings,
+    config: &Arc<rustls::ClientConfig>,
+) -> Result<Option<tokio_rustls::client::TlsStream<TcpStream>>, DirectoryError> {
+    let name = server.to_string();
+    match server {
+        Server::Tcp { host, port, tls } if *tls || settings.starttls => {
+            let mut stream = connect::dial(&name, host, *port).await?;
+            if !tls {
+                let asked = connect::start_tls(&name, &mut stream);
+                connect::deadline(&name, "negotiating StartTLS", asked).await??;
+            }
+            let wrapped = connect::wrap(&name, host, stream, config);
+            connect::deadline(&name, "negotiating TLS", wrapped)
+                .await?
+                .map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// A server that let us in.
+pub struct Guest {
+    session: Session,
+    base: String,
+}
+
+/// Binds, as the service does.
+///
+/// # Errors
+/// The server does not let us in.
+pub async fn bind(server: &Server, settings: &Settings) -> Result<Guest, DirectoryError> {
+    Ok(Guest {
+        session: connect::connect_to(server, settings).await?,
+        base: settings.base.clone(),
+    })
+}
+
+impl Guest {
+    /// What the server says that it can do, for people, and the attribute by which it identifies entries.
+    ///
+    /// # Errors
+    /// The root DSE cannot be read.
+    pub async fn capabilities(&mut self) -> Result<(String, &'static str), DirectoryError> {
+        let can = root_dse::read(&mut self.session).await?;
+        let offers = |offered| if offered { "offered" } else { "not offered" };
+        let text = format!(
+            "content synchronisation (RFC 4533) {}, paged results (RFC 2696) {}, identity by {}",
+            offers(can.syncrepl),
+            offers(can.paging),
+            can.identity
+        );
+        Ok((text, can.identity.attribute()))
+    }
+
+    /// Whether the base is there.
+    ///
+    /// # Errors
+    /// It is not, or may not be seen.
+    pub async fn base(&mut self) -> Result<(), DirectoryError> {
+        lookup::check_base(&mut self.session, &self.base).await
+    }
+}

@@ -1,0 +1,55 @@
+//! What reads a server's bytes, for the fuzz targets in `tests/fuzz`; compiled with `cfg(fuzzing)` only.
+
+use std::io;
+
+use ldap3::{LdapConnAsync, LdapConnSettings, ResultEntry, Scope, StdStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use super::{decode, guard};
+
+/// A server that answers a search with these bytes: whatever the guard lets pass, `ldap3` and the decoders must
+/// digest without a panic.
+///
+/// # Errors
+/// The sockets cannot be made.
+pub async fn conversation(bytes: &[u8]) -> io::Result<()> {
+    let (ours, ldap3s) = UnixStream::pair()?;
+    let (mut server, servers) = tokio::io::duplex(1 << 20);
+    let settings = LdapConnSettings::new().set_std_stream(StdStream::Unix(ldap3s.into_std()?));
+    let connected = LdapConnAsync::with_settings(settings, "ldapi://guard").await;
+    let (driver, mut ldap) = connected.map_err(io::Error::other)?;
+    let link = async { tokio::join!(guard::relay(servers, ours, 1 << 16), driver.drive()) };
+    let talk = async {
+        let search = ldap.streaming_search("", Scope::Subtree, "(mail=*)", ["mail"]);
+        let Ok(mut search) = search.await else { return };
+        let _ = server.read(&mut [0; 1024]).await;
+        let _ = server.write_all(bytes).await;
+        drop(server);
+        while let Ok(Some(message)) = search.next().await {
+            digest(message);
+        }
+    };
+    tokio::join!(link, talk);
+    Ok(())
+}
+
+fn digest(message: ResultEntry) {
+    for oid in [decode::SYNC_STATE, decode::PAGED_RESULTS] {
+        if let Some(value) = decode::control(&message.1, oid) {
+            values(value);
+        }
+    }
+    if message.is_intermediate() {
+        let _ = decode::sync_info(message);
+    } else {
+        let _ = decode::entry(message);
+    }
+}
+
+/// The values of controls and messages, read by themselves.
+pub fn values(bytes: &[u8]) {
+    let _ = decode::sync_state(bytes);
+    let _ = decode::sync_info_value(bytes);
+    let _ = decode::page_cookie(bytes);
+}

@@ -1,0 +1,112 @@
+//! How far a long listing is: one line that changes on a terminal, a line every few seconds in a log.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::info;
+
+/// How often a log hears of it.
+const LOG: Duration = Duration::from_secs(5);
+/// How often the line on a terminal changes.
+const TERMINAL: Duration = Duration::from_millis(200);
+
+/// The progress of one listing.
+#[derive(Debug)]
+pub struct Progress {
+    began: Instant,
+    told: Instant,
+    seen: u64,
+    terminal: bool,
+    /// The line on the terminal is to be wiped.
+    shown: bool,
+}
+
+impl Progress {
+    /// A listing that begins.
+    pub fn begin() -> Self {
+        let now = Instant::now();
+        Self {
+            began: now,
+            told: now,
+            seen: 0,
+            terminal: io::stderr().is_terminal(),
+            shown: false,
+        }
+    }
+
+    /// Entries seen.
+    pub fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// The time since it began.
+    pub fn took(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// `count` more entries of this directory were seen.
+    pub fn advance(&mut self, directory: &str, count: usize) {
+        self.seen += u64::try_from(count).unwrap_or(u64::MAX);
+        if !self.is_due(Instant::now()) {
+            return;
+        }
+        let (seen, rate) = (self.seen, self.rate());
+        if self.terminal {
+            // The cursor goes back to the left, so that a log line that follows begins there.
+            let line = format!("\r\x1b[Klisting {directory}: {seen} entries, {rate} a second\r");
+            let _ = io::stderr().lock().write_all(line.as_bytes());
+            self.shown = true;
+        } else {
+            info!(directory, seen, rate, "listing goes on");
+        }
+    }
+
+    fn is_due(&mut self, now: Instant) -> bool {
+        let interval = if self.terminal { TERMINAL } else { LOG };
+        let due = now.duration_since(self.told) >= interval;
+        if due {
+            self.told = now;
+        }
+        due
+    }
+
+    /// Entries a second since it began.
+    fn rate(&self) -> u64 {
+        let ms = self.took().as_millis().max(1);
+        u64::try_from(u128::from(self.seen) * 1000 / ms).unwrap_or(u64::MAX)
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.shown {
+            let _ = io::stderr().lock().write_all(b"\r\x1b[K");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_log_hears_of_it_every_five_seconds_and_of_a_short_listing_never() {
+        let mut progress = Progress {
+            terminal: false,
+            ..Progress::begin()
+        };
+        let mut due = Vec::new();
+        for second in 1..=12 {
+            advance(Duration::from_secs(1)).await;
+            progress.advance("main", 100);
+            if progress.told == Instant::now() {
+                due.push(second);
+            }
+        }
+        assert_eq!(due, [5, 10]);
+        assert_eq!((progress.seen(), progress.rate()), (1200, 100));
+    }
+}

@@ -1,0 +1,377 @@
+//! `plan` changes nothing, and the `sync` that follows does exactly what it said.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use futures::stream::{self, StreamExt};
+use ldap_usher::clock::{Clock, Timestamp};
+use ldap_usher::directory::{Changes, Directory, DirectoryError, Opened};
+use ldap_usher::invite::{self, Until, Worker};
+use ldap_usher::ledger::{Fate, Ledger, Sqlite};
+use ldap_usher::listener::Listener;
+use ldap_usher::membership::Policy;
+use ldap_usher::model::{
+    Attribute, Change, Cursor, EmailAddress, Entry, EntryId, Listing, Settlement, Standing, TaskState,
+};
+use ldap_usher::observe::Observer;
+use ldap_usher::retry::Retry;
+use ldap_usher::service::{Action, Planned, Rehearsal, rehearse};
+use ldap_usher::vaultwarden::{Admin, InMemory, Settings, Vaultwarden};
+use proptest::prelude::*;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::stand_in::{Fault, On, Setup, StandIn};
+
+/// What happened before.
+#[derive(Debug, Clone)]
+enum Step {
+    /// A person has this value as address from now on, or none, and matches.
+    Put(u8, Option<u8>),
+    Remove(u8),
+    /// The directories are listed; of the first one only a part, if so.
+    List {
+        cut_short: bool,
+    },
+    /// What is due is delivered; Vaultwarden refuses this address.
+    Deliver {
+        refused: u8,
+    },
+    /// As many invitations were under way when the service was killed.
+    Kill(u32),
+    /// As many invitations failed and wait for their next attempt.
+    Defer(u32),
+    Approve(u8),
+    /// Somebody has registered, or their account was deleted: Vaultwarden and the ledger know different things.
+    Register(u8),
+}
+
+/// People below this live in the first directory, the others in the second one.
+const BORDER: u8 = 6;
+const PEOPLE: u8 = 9;
+
+fn history() -> impl Strategy<Value = Vec<Step>> {
+    let mail = || proptest::option::weighted(0.85, 0..8u8);
+    let step = prop_oneof![
+        8 => (0..PEOPLE, mail()).prop_map(|(who, mail)| Step::Put(who, mail)),
+        3 => (0..PEOPLE).prop_map(Step::Remove),
+        4 => proptest::bool::weighted(0.2).prop_map(|cut_short| Step::List { cut_short }),
+        2 => (0..8u8).prop_map(|refused| Step::Deliver { refused }),
+        1 => (1..3u32).prop_map(Step::Kill),
+        1 => (1..3u32).prop_map(Step::Defer),
+        1 => (0..8u8).prop_map(Step::Approve),
+        2 => (0..8u8).prop_map(Step::Register),
+    ];
+    proptest::collection::vec(step, 1..30)
+}
+
+/// One value is no address.
+fn value(mail: u8) -> String {
+    match mail {
+        7 => "not an address".into(),
+        _ => format!("mail{mail}@example.org"),
+    }
+}
+
+/// One of two directories, in which people are found by a listing only.
+#[derive(Default)]
+struct Listed {
+    people: Mutex<BTreeMap<u8, Option<u8>>>,
+    cut_short: Mutex<bool>,
+}
+
+fn entry(person: u8, mail: Option<u8>) -> Entry {
+    Entry {
+        id: EntryId::from_slice(&[person; 16]).unwrap(),
+        dn: format!("uid=person{person}"),
+        attributes: vec![Attribute {
+            name: "mail".into(),
+            values: mail.map(|mail| value(mail).into_bytes()).into_iter().collect(),
+        }],
+    }
+}
+
+impl Directory for Listed {
+    fn open(&self, _: Option<Cursor>) -> BoxFuture<'_, Result<Opened, DirectoryError>> {
+        unreachable!("neither `plan` nor `sync` opens a stream")
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Changes, DirectoryError>> {
+        let people = self.people.lock().unwrap().clone();
+        let (count, end) = match *self.cut_short.lock().unwrap() {
+            true => (people.len() / 2, Listing::Partial("cut short".into())),
+            false => (people.len(), Listing::Complete),
+        };
+        let entries = people.into_iter().take(count);
+        let told = [Change::ListingBegin]
+            .into_iter()
+            .chain(entries.map(|(person, mail)| Change::Upsert(entry(person, mail))))
+            .chain([Change::ListingEnd(end)]);
+        let told: Vec<_> = told.map(Ok).collect();
+        async { Ok(stream::iter(told).boxed()) }.boxed()
+    }
+
+    fn lookup<'a>(&'a self, who: &'a [EntryId]) -> BoxFuture<'a, Result<Vec<Entry>, DirectoryError>> {
+        let people = self.people.lock().unwrap().clone();
+        let all = people.into_iter().map(|(person, mail)| entry(person, mail));
+        let found = all.filter(|entry| who.contains(&entry.id)).collect();
+        async { Ok(found) }.boxed()
+    }
+}
+
+struct World {
+    _dir: tempfile::TempDir,
+    state: PathBuf,
+    directories: [Arc<Listed>; 2],
+    stand_in: StandIn,
+    hold_above: Option<u32>,
+    invite_changed_address: bool,
+}
+
+/// Who is owed what in a state, person by person.
+type Standings = BTreeMap<String, Vec<(Standing, Option<(String, TaskState)>)>>;
+
+impl World {
+    fn listeners(&self, ledger: &Arc<Sqlite>) -> Vec<Listener> {
+        let names = ["first", "second"];
+        let directories = names.into_iter().zip(self.directories.clone());
+        directories
+            .map(|(name, directory)| Listener {
+                name: name.into(),
+                directory,
+                ledger: ledger.clone(),
+                observer: Observer::new([], Duration::ZERO),
+                clock: Clock::system(),
+                wake: Arc::new(Notify::new()),
+                fingerprint: "settings".into(),
+                policy: Policy {
+                    mail_attributes: vec!["mail".into()],
+                    invite_changed_address: self.invite_changed_address,
+                },
+                hold_above: self.hold_above,
+                audit_interval: Duration::from_secs(3600),
+                dice: rand::random,
+                retry: Retry {
+                    first: Duration::ZERO,
+                    ceiling: Duration::ZERO,
+                    floor: Duration::ZERO,
+                },
+            })
+            .collect()
+    }
+
+    fn vaultwarden(&self) -> Vaultwarden {
+        let settings = Settings::new(self.stand_in.url().parse().unwrap(), "sesame".to_owned().into());
+        Vaultwarden::new(&settings, Arc::new(InMemory::default()), Clock::system()).unwrap()
+    }
+
+    fn worker(&self, ledger: &Arc<Sqlite>, vaultwarden: Arc<dyn Admin>) -> Worker {
+        Worker {
+            dice: rand::random,
+            ledger: ledger.clone(),
+            vaultwarden,
+            observer: Observer::new([], Duration::ZERO),
+            clock: Clock::system(),
+            wake: Arc::new(Notify::new()),
+            settings: invite::Settings {
+                concurrency: 4,
+                per_minute: None,
+                hold_above: self.hold_above,
+            },
+        }
+    }
+
+    async fn list(&self, ledger: &Arc<Sqlite>) {
+        for listener in self.listeners(ledger) {
+            let _ = listener.list_once().await;
+        }
+    }
+
+    async fn deliver(&self, ledger: &Arc<Sqlite>) {
+        let never = CancellationToken::new();
+        let worker = self.worker(ledger, Arc::new(self.vaultwarden()));
+        worker.run(Until::Drained, &never, &never).await.unwrap();
+    }
+
+    async fn open(&self) -> Arc<Sqlite> {
+        Arc::new(Sqlite::open(&self.state).await.unwrap())
+    }
+
+    /// Lives through what happened.
+    async fn live(&self, history: &[Step]) {
+        let mut ledger = self.open().await;
+        let now = || Clock::system().now();
+        let lease = Duration::from_secs(300);
+        for step in history {
+            match *step {
+                Step::Put(person, mail) => {
+                    let directory = &self.directories[usize::from(person >= BORDER)];
+                    directory.people.lock().unwrap().insert(person, mail);
+                }
+                Step::Remove(person) => {
+                    let directory = &self.directories[usize::from(person >= BORDER)];
+                    directory.people.lock().unwrap().remove(&person);
+                }
+                Step::List { cut_short } => {
+                    *self.directories[0].cut_short.lock().unwrap() = cut_short;
+                    self.list(&ledger).await;
+                }
+                Step::Deliver { refused } => {
+                    let address = value(refused);
+                    let fault = Fault::Error(500, "SMTP 5xx error: permanent error (550): no such user");
+                    self.stand_in.fail(On::Invite, Some(&address), 1, fault);
+                    self.deliver(&ledger).await;
+                    self.stand_in.heal();
+                }
+                Step::Kill(count) => {
+                    ledger.claim(count, lease, now()).await.unwrap();
+                    drop(ledger);
+                    ledger = self.open().await;
+                }
+                Step::Defer(count) => {
+                    let claimed = ledger.claim(count, lease, now()).await.unwrap();
+                    let later = Settlement::RetryAt {
+                        at: Timestamp(now().0 + 3_600_000),
+                        failed: true,
+                        in_doubt: false,
+                        error: "greylisted".into(),
+                    };
+                    let settled: Vec<_> = claimed.iter().map(|task| (task.id, later.clone())).collect();
+                    ledger.settle(&settled, now()).await.unwrap();
+                }
+                Step::Approve(mail) => {
+                    let address: Vec<_> = EmailAddress::parse(value(mail).as_bytes()).into_iter().collect();
+                    ledger.approve(Some(&address), now()).await.unwrap();
+                }
+                Step::Register(mail) => self.stand_in.preload([value(mail)]),
+            }
+        }
+    }
+
+    /// As the command does it.
+    async fn plan(&self) -> Vec<Planned> {
+        let copy = Arc::new(Sqlite::rehearsal(&self.state).await.unwrap());
+        let invited = Arc::default();
+        let rehearsal = Rehearsal::new(self.vaultwarden(), Arc::clone(&invited));
+        let worker = self.worker(&copy, Arc::new(rehearsal));
+        let listeners = self.listeners(&copy);
+        let mut plan = rehearse(&listeners, &worker, copy, invited).await.unwrap();
+        let mut all = Vec::new();
+        loop {
+            let part = plan.next().await.unwrap();
+            if part.is_empty() {
+                return all;
+            }
+            all.extend(part);
+        }
+    }
+
+    async fn standings(&self) -> Standings {
+        let ledger = Sqlite::rehearsal(&self.state).await.unwrap();
+        let mut standings = Standings::new();
+        for Fate {
+            dn, standing, task, ..
+        } in ledger.fates(0, 1000).await.unwrap()
+        {
+            let task = task.map(|task| (task.address.to_string(), task.state));
+            standings.entry(dn).or_default().push((standing, task));
+        }
+        standings
+    }
+}
+
+fn chosen(plan: &[Planned], action: Action, of: impl Fn(&Planned) -> String) -> BTreeSet<String> {
+    let chosen: Vec<_> = plan.iter().filter(|planned| planned.action == action).collect();
+    let set: BTreeSet<_> = chosen.iter().map(|planned| of(planned)).collect();
+    assert_eq!(set.len(), chosen.len(), "somebody stands twice in {plan:#?}");
+    set
+}
+
+fn in_state(standings: &Standings, state: TaskState) -> BTreeSet<String> {
+    let tasks = standings.values().flatten().filter_map(|(_, task)| task.clone());
+    tasks
+        .filter(|(_, other)| *other == state)
+        .map(|(address, _)| address)
+        .collect()
+}
+
+fn who_left(standings: &Standings) -> BTreeSet<String> {
+    let left = |fates: &[(Standing, _)]| fates.iter().all(|(standing, _)| *standing == Standing::Left);
+    let leavers = standings.iter().filter(|(_, fates)| left(fates));
+    leavers.map(|(dn, _)| dn.clone()).collect()
+}
+
+async fn plan_then_sync(history: Vec<Step>, hold_above: Option<u32>, invite_changed_address: bool) {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World {
+        state: dir.path().join("state.db"),
+        _dir: dir,
+        directories: Default::default(),
+        stand_in: StandIn::with(Setup {
+            limiter: None,
+            ..Setup::default()
+        }),
+        hold_above,
+        invite_changed_address,
+    };
+    world.live(&history).await;
+    let (before, invited_before) = (world.standings().await, world.stand_in.invited());
+
+    let plan = world.plan().await;
+    assert_eq!(world.standings().await, before, "the plan changed the state");
+    assert_eq!(
+        world.stand_in.invited(),
+        invited_before,
+        "the plan invited somebody"
+    );
+
+    let ledger = world.open().await;
+    world.list(&ledger).await;
+    world.deliver(&ledger).await;
+    drop(ledger);
+    let after = world.standings().await;
+    let email = |planned: &Planned| planned.email.clone().unwrap();
+
+    let invited: Vec<_> = world.stand_in.invited().split_off(invited_before.len());
+    assert_eq!(
+        chosen(&plan, Action::Invite, email),
+        invited.into_iter().collect(),
+        "{plan:#?}"
+    );
+    assert_eq!(
+        chosen(&plan, Action::Hold, email),
+        in_state(&after, TaskState::Held),
+        "{plan:#?}"
+    );
+    let open = &in_state(&after, TaskState::Queued) | &in_state(&after, TaskState::Staged);
+    assert_eq!(chosen(&plan, Action::Later, email), open, "{plan:#?}");
+    let left: BTreeSet<_> = &who_left(&after) - &who_left(&before);
+    let said: BTreeSet<_> = chosen(&plan, Action::Left, |planned| planned.dn.clone());
+    // Of a leaver whose invitation was under way when the service was killed, what becomes of it is said.
+    assert!(said.is_subset(&left), "{plan:#?}");
+    let named: BTreeSet<_> = plan.iter().map(|planned| planned.dn.clone()).collect();
+    let unnamed: Vec<_> = after.keys().filter(|dn| !named.contains(*dn)).collect();
+    let long_gone = who_left(&before);
+    assert!(
+        unnamed.iter().all(|dn| long_gone.contains(*dn)),
+        "{unnamed:?} do not stand in {plan:#?}"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_sync_does_exactly_what_the_plan_said_whatever_happened_before(
+        history in history(),
+        hold_above in proptest::option::of(0..6u32),
+        invite_changed_address in any::<bool>(),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(plan_then_sync(history, hold_above, invite_changed_address));
+    }
+}

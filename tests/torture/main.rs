@@ -1,0 +1,195 @@
+//! `make torture`: the built program between slapd and the stand-in, while all three are killed (SIGKILL) at random
+//! and people come and go. At the end the oracle: every member is invited, nobody else, none twice.
+//!
+//! `SECONDS` (default 60) says for how long; `SEED` repeats the deeds of an earlier run (not their timing).
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    dead_code,
+    unused_imports,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "it speaks in names, reads the clock and uses a part of the test support"
+)]
+
+#[path = "../it/support/people.rs"]
+mod people;
+#[path = "../it/support/service.rs"]
+mod service;
+#[path = "../it/support/slapd/mod.rs"]
+mod slapd;
+#[path = "../it/support/stand_in/mod.rs"]
+mod stand_in;
+#[path = "../it/support/world.rs"]
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use slapd::Slapd;
+use stand_in::{Fault, Moment, On};
+use tokio::time::sleep;
+use world::World;
+
+/// When everything must be at rest after the last kill: an attempt that was under way is looked up when its lease of
+/// five minutes is over.
+const REST: Duration = Duration::from_secs(420);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let seconds = variable("SECONDS").unwrap_or(60);
+    let seed = variable("SEED").unwrap_or_else(|| rand::random::<u32>().into());
+    println!("seed {seed}, {seconds} s");
+    let mut torture = Torture::begin(seed).await;
+    let end = Instant::now() + Duration::from_secs(seconds);
+    while Instant::now() < end {
+        let deed = torture.deed().await;
+        *torture.counts.entry(deed).or_default() += 1;
+        torture.pause(300).await;
+    }
+    for (deed, count) in &torture.counts {
+        println!("{count:6} {deed}");
+    }
+    match torture.verdict().await {
+        Ok(invited) => {
+            println!("verdict: good, {invited} invited");
+            ExitCode::SUCCESS
+        }
+        Err(wrong) => {
+            println!("{}", torture.output);
+            println!("verdict: {wrong} (seed {seed})");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+struct Torture {
+    world: World,
+    dice: StdRng,
+    /// Who ever came, by number, and who is still there.
+    ever: u32,
+    members: BTreeSet<u32>,
+    counts: BTreeMap<&'static str, u32>,
+    /// What the service printed in the runs that are over.
+    output: String,
+}
+
+impl Torture {
+    async fn begin(seed: u64) -> Self {
+        let mut world = World::with(Slapd::builder()).await;
+        world.start_only();
+        Self {
+            world,
+            dice: StdRng::seed_from_u64(seed),
+            ever: 0,
+            members: BTreeSet::new(),
+            counts: BTreeMap::new(),
+            output: String::new(),
+        }
+    }
+
+    async fn pause(&mut self, at_most: u64) {
+        sleep(Duration::from_millis(self.dice.gen_range(0..at_most))).await;
+    }
+
+    /// Does one thing, and says which.
+    async fn deed(&mut self) -> &'static str {
+        match self.dice.gen_range(0..12) {
+            0..=5 => {
+                self.ever += 1;
+                self.members.insert(self.ever);
+                self.world.people().add_person(&uid(self.ever)).await;
+                "people came"
+            }
+            6 => {
+                if let Some(person) = self.members.pop_first() {
+                    self.world.people().delete(&uid(person)).await;
+                }
+                "people left"
+            }
+            7..=8 => {
+                self.keep_output();
+                self.world.kill9().await;
+                self.pause(500).await;
+                self.world.start_only();
+                "kills of the service"
+            }
+            9 => {
+                self.world.slapd.kill9().await;
+                self.pause(1000).await;
+                self.world.slapd.restart().await;
+                "kills of slapd"
+            }
+            10 => {
+                self.world.vault.down();
+                self.pause(1000).await;
+                self.world.vault.up();
+                "kills of Vaultwarden"
+            }
+            _ => {
+                let moments = [Moment::Arrived, Moment::Mailed, Moment::Saved];
+                let moment = moments[self.dice.gen_range(0..moments.len())];
+                self.world.vault.fail(On::Invite, None, 1, Fault::Drop(moment));
+                "broken invitations"
+            }
+        }
+    }
+
+    fn keep_output(&mut self) {
+        self.output += &self.world.service().output();
+        self.output += "\n";
+    }
+
+    /// How many people were invited.
+    ///
+    /// # Errors
+    /// What is wrong.
+    async fn verdict(&mut self) -> Result<usize, String> {
+        self.world.vault.heal();
+        let began = Instant::now();
+        let missing = loop {
+            let invited: BTreeSet<String> = self.world.vault.invited().into_iter().collect();
+            let missing = self
+                .members
+                .iter()
+                .find(|person| !invited.contains(&address(**person)));
+            match missing {
+                None => break None,
+                Some(person) if began.elapsed() > REST => break Some(*person),
+                Some(_) => sleep(Duration::from_millis(200)).await,
+            }
+        };
+        self.keep_output();
+        if let Some(person) = missing {
+            return Err(format!("{} is not invited", address(person)));
+        }
+        let invited = self.world.vault.invited();
+        let distinct: BTreeSet<&String> = invited.iter().collect();
+        let ever: BTreeSet<String> = (1..=self.ever).map(address).collect();
+        if distinct.len() < invited.len() {
+            return Err("someone was invited twice".into());
+        }
+        if let Some(stranger) = distinct.into_iter().find(|invited| !ever.contains(*invited)) {
+            return Err(format!("{stranger} never was a member"));
+        }
+        if self.output.contains("panicked") {
+            return Err("the service panicked".into());
+        }
+        Ok(invited.len())
+    }
+}
+
+fn uid(person: u32) -> String {
+    format!("person{person}")
+}
+
+fn address(person: u32) -> String {
+    format!("person{person}@example.org")
+}
