@@ -53,7 +53,7 @@ pub struct SyncSummary {
 }
 
 /// Runs the service until it is told to stop by SIGTERM or SIGINT. `reload` reads the configuration again, on
-/// SIGHUP; its log level is applied at once.
+/// SIGHUP; its secrets and its log level count from then on.
 ///
 /// # Errors
 /// What keeps the service from starting; once it runs it outlives everything outside it.
@@ -84,6 +84,7 @@ pub async fn run(config: Config, reload: impl Fn() -> anyhow::Result<Config>) ->
             }
         });
     }
+    let servers = parts.servers;
     for listener in parts.listeners {
         let (name, listener, stop) = (
             format!("listener {}", listener.name),
@@ -114,15 +115,16 @@ pub async fn run(config: Config, reload: impl Fn() -> anyhow::Result<Config>) ->
     let reloads = async {
         loop {
             wishes.reload.notified().await;
-            let level = reload().and_then(|config| {
-                let level = config.log.level.as_str();
-                log.set_level(level)?;
-                Ok(level)
+            let renewed = reload().and_then(|other| {
+                let renewed = config.renewed_by(&other);
+                servers.renew(&renewed)?;
+                log.set_level(renewed.log.level.as_str())?;
+                Ok(renewed.log.level.as_str())
             });
-            match level {
+            match renewed {
                 Ok(level) => tracing::info!(
                     level,
-                    "the log level was read again; other keys take effect after a restart"
+                    "secrets and the log level were read again; other keys take effect after a restart"
                 ),
                 Err(error) => tracing::error!("the configuration stays as it was: {error:#}"),
             }
@@ -216,6 +218,28 @@ pub(super) struct Parts {
     observer: Observer,
     pub(super) listeners: Vec<Listener>,
     pub(super) worker: Worker,
+    servers: Servers,
+}
+
+/// Those whom the service talks to.
+struct Servers {
+    vaultwarden: Arc<Vaultwarden>,
+    /// As in the configuration.
+    directories: Vec<Arc<LdapDirectory>>,
+}
+
+impl Servers {
+    /// Takes the secrets of a configuration that is otherwise the one from which these were made. Where one of them
+    /// cannot be used, all stay as they were.
+    fn renew(&self, config: &Config) -> anyhow::Result<()> {
+        let settings = config.directories.iter().map(directory_settings);
+        let settings: Vec<_> = settings.collect::<anyhow::Result<_>>()?;
+        self.vaultwarden.renew(&vaultwarden_settings(config))?;
+        for (directory, settings) in self.directories.iter().zip(settings) {
+            directory.renew(settings);
+        }
+        Ok(())
+    }
 }
 
 impl Parts {
@@ -226,14 +250,14 @@ impl Parts {
         }
         tracing::info!(version = env!("CARGO_PKG_VERSION"), state = %config.state.display(), "ldap-usher starts");
         let ledger = Arc::new(Sqlite::open(&config.state).await?);
-        Self::wire(config, ledger, |vaultwarden| Arc::new(vaultwarden))
+        Self::wire(config, ledger, |vaultwarden| vaultwarden)
     }
 
     /// Everything on this ledger; `admin` says what the worker takes for Vaultwarden.
     pub(super) fn wire(
         config: &Config,
         ledger: Arc<dyn Ledger>,
-        admin: impl FnOnce(Vaultwarden) -> Arc<dyn Admin>,
+        admin: impl FnOnce(Arc<Vaultwarden>) -> Arc<dyn Admin>,
     ) -> anyhow::Result<Self> {
         let clock = Clock::system();
         let observer = Observer::new(
@@ -242,15 +266,19 @@ impl Parts {
         );
         let wake = Arc::new(Notify::new());
         let hold_above = config.limits.invites_per_listing;
+        let mut directories = Vec::new();
         let listeners = config
             .directories
             .iter()
             .map(|directory| {
                 let settings = directory_settings(directory)?;
+                let fingerprint = settings.fingerprint();
+                let connection = Arc::new(LdapDirectory::new(settings));
+                directories.push(connection.clone());
                 Ok(Listener {
                     name: directory.name.clone(),
-                    fingerprint: settings.fingerprint(),
-                    directory: Arc::new(LdapDirectory::new(settings)),
+                    fingerprint,
+                    directory: connection,
                     ledger: ledger.clone(),
                     observer: observer.clone(),
                     clock: clock.clone(),
@@ -268,10 +296,11 @@ impl Parts {
             })
             .collect::<anyhow::Result<_>>()?;
         let sessions = Arc::new(LedgerNote(ledger.clone()));
-        let vaultwarden = Vaultwarden::new(&vaultwarden_settings(config), sessions, clock.clone())?;
+        let settings = vaultwarden_settings(config);
+        let vaultwarden = Arc::new(Vaultwarden::new(&settings, sessions, clock.clone())?);
         let worker = Worker {
             ledger: ledger.clone(),
-            vaultwarden: admin(vaultwarden),
+            vaultwarden: admin(vaultwarden.clone()),
             observer: observer.clone(),
             clock,
             wake,
@@ -287,6 +316,10 @@ impl Parts {
             observer,
             listeners,
             worker,
+            servers: Servers {
+                vaultwarden,
+                directories,
+            },
         })
     }
 }
@@ -296,9 +329,13 @@ pub(super) fn vaultwarden_settings(config: &Config) -> vaultwarden::Settings {
         url,
         admin_token,
         tls,
+        proxy,
+        headers,
     } = config.vaultwarden.clone();
     vaultwarden::Settings {
         tls,
+        proxy,
+        headers,
         ..vaultwarden::Settings::new(url, admin_token)
     }
 }
@@ -306,7 +343,7 @@ pub(super) fn vaultwarden_settings(config: &Config) -> vaultwarden::Settings {
 /// How to reach and read one directory, as the configuration says it.
 ///
 /// # Errors
-/// Its CA file cannot be used.
+/// Its TLS files cannot be used.
 pub fn directory_settings(directory: &config::Directory) -> anyhow::Result<directory::Settings> {
     let tls = directory
         .tls
