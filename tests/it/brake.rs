@@ -48,7 +48,7 @@ async fn a_listing_with_too_many_newcomers_is_held_loudly_and_single_changes_go_
     world.witness("ann").await;
     world.witness("bob").await;
 
-    // Neither a restart nor an hour's worth of listings is an approval.
+    // A restart is no approval.
     world.restart().await;
     world.witness("eve").await;
     world.tasks("held", 6).await;

@@ -79,7 +79,7 @@ pub(super) async fn settle(
                 in_doubt,
                 error,
             } => sqlx::query(
-                "update task set due = ?2, attempts = attempts + ?3, in_doubt = ?4, reason = ?5,
+                "update task set due = ?2, attempts = attempts + ?3, in_doubt = ?4, reason = nullif(?5, ''),
                                  lease_until = null
                  where id = ?1 and lease_until is not null",
             )
