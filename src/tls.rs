@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-/// Whom to trust when connecting to one server.
+/// Whom to trust when connecting to one server, and who we are to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsOptions {
     /// Certificates to trust beside the system's: a PEM bundle or one DER certificate.
@@ -17,6 +18,19 @@ pub struct TlsOptions {
     /// Whether the server's certificate is checked at all. `false` protects against nobody who can reach the
     /// wire, and deserves a loud warning.
     pub verify: bool,
+    /// The name that the server's certificate must carry, where it is not the one under which the server is reached.
+    pub server_name: Option<String>,
+    /// What we show when the server asks who we are.
+    pub client: Option<ClientCertificate>,
+}
+
+/// A client certificate in PEM; certificates of authorities between it and the server's may follow it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The file of the certificate.
+    pub cert_file: PathBuf,
+    /// The file of its key, without a passphrase.
+    pub key_file: PathBuf,
 }
 
 impl Default for TlsOptions {
@@ -25,6 +39,8 @@ impl Default for TlsOptions {
         Self {
             ca_file: None,
             verify: true,
+            server_name: None,
+            client: None,
         }
     }
 }
@@ -56,6 +72,22 @@ pub enum TlsError {
         /// What is wrong with it.
         cause: String,
     },
+    /// The name to expect can stand in no certificate.
+    #[error("{name:?} is no name that a certificate can carry; write a host name or an IP address")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// The client certificate or its key cannot be used.
+    #[error(
+        "the client certificate's file {path} cannot be used: {cause}; it must be in PEM, and a key without a passphrase"
+    )]
+    Client {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// Nobody would be trusted.
     #[error(
         "this system has no trusted CA certificates{cause}; install its package ca-certificates or name a CA file"
@@ -77,23 +109,43 @@ pub fn install() {
 }
 
 impl TlsOptions {
-    /// The configuration of a TLS client that trusts as told: TLS 1.2 and 1.3, no client certificate.
+    /// The configuration of a TLS client that trusts as told: TLS 1.2 and 1.3. The files are read anew.
     ///
     /// # Errors
-    /// The CA file cannot be used, or nothing would be trusted.
+    /// A file or the name cannot be used, or nothing would be trusted.
     pub fn client_config(&self) -> Result<ClientConfig, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError::Setup(error.to_string()))?;
-        let builder = if self.verify {
-            builder.with_root_certificates(self.roots()?)
-        } else {
-            builder
+        let builder = match &self.server_name {
+            _ if !self.verify => builder
                 .dangerous()
-                .with_custom_certificate_verifier(Arc::new(AcceptAnyCertificate(provider)))
+                .with_custom_certificate_verifier(Arc::new(AcceptAnyCertificate(provider))),
+            None => builder.with_root_certificates(self.roots()?),
+            Some(name) => {
+                let named =
+                    ServerName::try_from(name.clone()).map_err(|_| TlsError::Name { name: name.clone() })?;
+                let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(self.roots()?), provider)
+                    .build()
+                    .map_err(|error| TlsError::Setup(error.to_string()))?;
+                builder
+                    .dangerous()
+                    .with_custom_certificate_verifier(Arc::new(ExpectName {
+                        name: named,
+                        verifier,
+                    }))
+            }
         };
-        Ok(builder.with_no_client_auth())
+        match &self.client {
+            None => Ok(builder.with_no_client_auth()),
+            Some(client) => {
+                let (certificates, key) = client.read()?;
+                builder
+                    .with_client_auth_cert(certificates, key)
+                    .map_err(|error| unusable(&client.cert_file, &error))
+            }
+        }
     }
 
     fn roots(&self) -> Result<RootCertStore, TlsError> {
@@ -112,6 +164,27 @@ impl TlsOptions {
             });
         }
         Ok(roots)
+    }
+}
+
+impl ClientCertificate {
+    fn read(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+        let certificates: Vec<_> = CertificateDer::pem_file_iter(&self.cert_file)
+            .and_then(Iterator::collect)
+            .map_err(|error| unusable(&self.cert_file, &error))?;
+        if certificates.is_empty() {
+            return Err(unusable(&self.cert_file, &"there is no certificate in it"));
+        }
+        let key =
+            PrivateKeyDer::from_pem_file(&self.key_file).map_err(|error| unusable(&self.key_file, &error))?;
+        Ok((certificates, key))
+    }
+}
+
+fn unusable(path: &Path, cause: &dyn std::fmt::Display) -> TlsError {
+    TlsError::Client {
+        path: path.into(),
+        cause: cause.to_string(),
     }
 }
 
@@ -175,5 +248,48 @@ impl ServerCertVerifier for AcceptAnyCertificate {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Checks a certificate as usual, but for another name than that of the server.
+#[derive(Debug)]
+struct ExpectName {
+    name: ServerName<'static>,
+    verifier: Arc<WebPkiServerVerifier>,
+}
+
+impl ServerCertVerifier for ExpectName {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.verifier
+            .verify_server_cert(end_entity, intermediates, &self.name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
     }
 }

@@ -54,7 +54,7 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show the configuration
+    /// Show or migrate the configuration
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
@@ -67,6 +67,8 @@ pub(super) enum Command {
 pub(super) enum ConfigCommand {
     /// Print the effective configuration as TOML, without secrets
     Show,
+    /// Print a configuration of vaultwarden_ldap in the native form, without secrets
+    Migrate,
 }
 
 #[derive(Debug, clap::Args)]

@@ -6,6 +6,7 @@
 mod approve;
 mod args;
 mod check;
+mod config_migrate;
 mod config_show;
 pub mod exit;
 mod plan;
@@ -37,6 +38,9 @@ pub async fn main(args: Args) -> Exit {
         Command::Config {
             command: ConfigCommand::Show,
         } => config_show::config_show(config),
+        Command::Config {
+            command: ConfigCommand::Migrate,
+        } => config_migrate::config_migrate(config),
         Command::Approve(people) => approve::approve(config, &people).await,
     };
     done.unwrap_or_else(|error| {

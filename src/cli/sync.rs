@@ -3,11 +3,17 @@
 use std::path::Path;
 
 use super::exit::Exit;
+use crate::config::Config;
 use crate::service::{self, SyncSummary};
 
 /// Syncs once and says what came of it.
 pub(super) async fn sync(config: Option<&Path>) -> anyhow::Result<Exit> {
-    let summary = service::sync(super::load(config)?).await?;
+    once(super::load(config)?).await
+}
+
+/// One pass with a configuration that was read before.
+pub(super) async fn once(config: Config) -> anyhow::Result<Exit> {
+    let summary = service::sync(config).await?;
     super::print(&text(&summary))?;
     Ok(exit(&summary))
 }

@@ -1,27 +1,32 @@
 //! From a path to a checked configuration.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::environment::Environment;
+use super::legacy::Legacy;
 use super::problem::{KeyPath, Problems, Step, syntax_errors};
 use super::schema::File;
-use super::secret::readable_by_everyone;
-use super::{Config, ConfigError, Loaded, check, reference};
+use super::secret::{Secrets, readable_by_everyone};
+use super::{Config, ConfigError, Loaded, check, legacy, reference};
 
 /// Where a configuration is looked for when none is named.
 const PLACES: [&str; 2] = ["config.toml", "/etc/ldap-usher/config.toml"];
+/// What stands in messages for a file where there is none.
+const ENVIRONMENT: &str = "the environment";
 
 /// Loads the configuration at `path`, or else `./config.toml`, or else `/etc/ldap-usher/config.toml`, and the files
-/// of secrets that it names.
+/// of secrets that it names. Where there is no such file, the environment may be a whole configuration.
 ///
 /// # Errors
 /// All problems together, each with its line, its key and a remedy.
 pub fn load(path: Option<&Path>) -> Result<Loaded, ConfigError> {
-    let (path, text) = read(path)?;
-    parse(&path, &text)
+    let environment = Environment::of_process();
+    Source::find(path, &environment)?.load(&environment)
 }
 
 /// The state file of the configuration that [`load()`] would find. Nothing else is checked and no secret is read: who
@@ -31,61 +36,139 @@ pub fn load(path: Option<&Path>) -> Result<Loaded, ConfigError> {
 /// # Errors
 /// The configuration cannot be found, read or understood.
 pub fn state_file(path: Option<&Path>) -> Result<PathBuf, ConfigError> {
-    let (path, text) = read(path)?;
-    examine(&path, &text, |file, problems| {
+    let environment = Environment::of_process();
+    let source = Source::find(path, &environment)?;
+    let state = source.examine(&environment, |file, problems| {
         check::state(file, problems);
         Some(std::mem::take(&mut file.state))
-    })
-    .map(|(state, ..)| state)
+    });
+    state.map(|(state, ..)| state)
 }
 
-/// Finds the configuration and reads it.
-fn read(path: Option<&Path>) -> Result<(PathBuf, String), ConfigError> {
-    let path = match path {
-        Some(path) => path.to_owned(),
-        None => PLACES
-            .iter()
-            .map(PathBuf::from)
-            .find(|place| place.exists())
-            .ok_or(ConfigError::NotFound)?,
-    };
-    match fs::read_to_string(&path) {
-        Ok(text) => Ok((path, text)),
-        Err(cause) => Err(ConfigError::Unreadable { path, cause }),
+/// A configuration in the native form, and where it comes from.
+struct Source {
+    name: String,
+    text: String,
+    /// Whether everyone on this machine can read it.
+    public: bool,
+    kind: Kind,
+}
+
+enum Kind {
+    /// The text is that of the file.
+    Native,
+    /// The text was made.
+    Legacy(Legacy),
+    /// There is no text: variables say everything.
+    Environment,
+}
+
+impl Source {
+    fn find(path: Option<&Path>, environment: &Environment) -> Result<Self, ConfigError> {
+        let place = || PLACES.iter().map(PathBuf::from).find(|place| place.exists());
+        let missing = match path.map(Path::to_owned).or_else(place) {
+            None => ConfigError::NotFound,
+            Some(path) => match fs::read_to_string(&path) {
+                Ok(text) => return Self::of_file(&path, text, environment),
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                    ConfigError::Unreadable { path, cause }
+                }
+                Err(cause) => return Err(ConfigError::Unreadable { path, cause }),
+            },
+        };
+        if legacy::is_in(environment) {
+            let legacy = Legacy::of_variables(ENVIRONMENT, environment)?;
+            return Ok(Self::translated(ENVIRONMENT.to_owned(), legacy, false));
+        }
+        // A file that is named must exist, whatever the variables say.
+        if path.is_none() && environment.has_keys() {
+            return Ok(Self {
+                name: ENVIRONMENT.to_owned(),
+                text: String::new(),
+                public: false,
+                kind: Kind::Environment,
+            });
+        }
+        Err(missing)
     }
-}
 
-/// Checks `text`, which was read from `path`.
-///
-/// # Errors
-/// As [`load`].
-pub(super) fn parse(path: &Path, text: &str) -> Result<Loaded, ConfigError> {
-    let (config, warnings, effective) = examine(path, text, |file, problems| {
-        check::check(file, readable_by_everyone(path), problems)
-    })?;
-    Ok(Loaded {
-        config: Config { warnings, ..config },
-        effective,
-    })
-}
-
-/// Reads `text` into the schema and lets `check` take from it what it needs; beside that, the warnings and the file
-/// as `check` leaves it.
-fn examine<T>(
-    path: &Path,
-    text: &str,
-    check: impl FnOnce(&mut File, &mut Problems<'_>) -> Option<T>,
-) -> Result<(T, Vec<String>, File), ConfigError> {
-    let name = path.display().to_string();
-    let (document, errors) = DeTable::parse_recoverable(text);
-    if !errors.is_empty() {
-        return Err(syntax_errors(&name, text, &errors));
+    fn of_file(path: &Path, text: String, environment: &Environment) -> Result<Self, ConfigError> {
+        let name = path.display().to_string();
+        let public = readable_by_everyone(path);
+        let (document, errors) = DeTable::parse_recoverable(&text);
+        if !errors.is_empty() {
+            return Err(syntax_errors(&name, &text, &errors));
+        }
+        if legacy::recognises(document.get_ref()) {
+            let legacy = Legacy::of_file(&name, &text, document.get_ref(), environment)?;
+            return Ok(Self::translated(name, legacy, public));
+        }
+        drop(document);
+        let kind = Kind::Native;
+        Ok(Self {
+            name,
+            text,
+            public,
+            kind,
+        })
     }
-    let mut problems = Problems::new(&name, text, &document);
-    let mut file = deserialize(&document, &mut problems);
-    let checked = check(&mut file, &mut problems);
-    let (checked, warnings) = problems.judge(checked)?;
-    Ok((checked, warnings, file))
+
+    fn translated(name: String, legacy: Legacy, public: bool) -> Self {
+        let text = legacy.text();
+        let kind = Kind::Legacy(legacy);
+        Self {
+            name,
+            text,
+            public,
+            kind,
+        }
+    }
+
+    fn load(self, environment: &Environment) -> Result<Loaded, ConfigError> {
+        let secrets = Secrets {
+            trimmed: matches!(self.kind, Kind::Legacy(_)),
+            credentials: environment.folder("CREDENTIALS_DIRECTORY"),
+        };
+        let (config, warnings, effective) = self.examine(environment, |file, problems| {
+            check::check(file, self.public, &secrets, problems)
+        })?;
+        let mut loaded = Loaded {
+            config: Config { warnings, ..config },
+            effective,
+            legacy: None,
+        };
+        if let Kind::Legacy(legacy) = self.kind {
+            loaded.config.once = legacy.once;
+            loaded.config.warnings.insert(0, legacy.note());
+            loaded.legacy = Some(legacy);
+        }
+        Ok(loaded)
+    }
+
+    /// Reads it into the schema and lets `check` take from that what it needs; beside it, the warnings and the schema
+    /// as `check` leaves it.
+    fn examine<T>(
+        &self,
+        environment: &Environment,
+        check: impl FnOnce(&mut File, &mut Problems<'_>) -> Option<T>,
+    ) -> Result<(T, Vec<String>, File), ConfigError> {
+        // That there are no errors in it was seen when it was found.
+        let (document, _) = DeTable::parse_recoverable(&self.text);
+        let written = (self.text.as_str(), document.get_ref());
+        let written = matches!(self.kind, Kind::Native).then_some(written);
+        let mut problems = Problems::new(&self.name, written);
+        if let Kind::Legacy(legacy) = &self.kind {
+            for (path, origin) in legacy.origins() {
+                problems.comes_from(path, origin);
+            }
+        }
+        let mut overlaid = document.clone();
+        environment.overlay(overlaid.get_mut(), &mut problems);
+        let mut file = deserialize(&overlaid, &mut problems);
+        let checked = check(&mut file, &mut problems);
+        let (checked, warnings) = problems.judge(checked)?;
+        Ok((checked, warnings, file))
+    }
 }
 
 /// Reads text as far as the schema: what follows looks at files, which a fuzz target must not choose.
@@ -167,7 +250,11 @@ base_dn = "dc=example,dc=org"
 "#;
 
     fn parsed(text: &str) -> Config {
-        parse(Path::new("config.toml"), text).unwrap().config
+        let environment = Environment::default();
+        Source::of_file(Path::new("config.toml"), text.to_owned(), &environment)
+            .and_then(|source| source.load(&environment))
+            .unwrap()
+            .config
     }
 
     #[test]

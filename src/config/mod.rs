@@ -1,9 +1,12 @@
 //! What the administrator told us: one TOML file, found, read, and checked as a whole.
 //!
+//! A file of vaultwarden_ldap, or the environment variables that it takes, does as well: `legacy` puts it into our form.
 //! `config/default.toml` is the reference of all keys. [`load()`] gives a [`Config`], in which nothing is missing and
 //! secrets are at hand, or every problem of the file together.
 
 mod check;
+mod environment;
+mod legacy;
 mod load;
 mod problem;
 mod reference;
@@ -46,8 +49,37 @@ pub struct Config {
     pub http: Http,
     /// Logs.
     pub log: Log,
+    /// Whether `run` is to do one pass and end, as `sync` does.
+    pub once: bool,
     /// What can be used but is unwise, one line each: `file:line: key: what; remedy`.
     pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// This configuration with the secrets and the log level of another one. A directory without a namesake there, or
+    /// with another kind of bind, stays as it is.
+    #[must_use]
+    pub fn renewed_by(&self, other: &Self) -> Self {
+        let mut renewed = self.clone();
+        renewed.log.level = other.log.level;
+        renewed.vaultwarden.admin_token = other.vaultwarden.admin_token.clone();
+        renewed.vaultwarden.proxy = other.vaultwarden.proxy.clone();
+        renewed.vaultwarden.headers = other.vaultwarden.headers.clone();
+        for directory in &mut renewed.directories {
+            let namesake = other
+                .directories
+                .iter()
+                .find(|other| other.name == directory.name);
+            if let Bind::Simple { password, .. } = &mut directory.bind
+                && let Some(Bind::Simple {
+                    password: renewed, ..
+                }) = namesake.map(|other| &other.bind)
+            {
+                *password = renewed.clone();
+            }
+        }
+        renewed
+    }
 }
 
 /// How to reach Vaultwarden's admin API.
@@ -59,6 +91,10 @@ pub struct Vaultwarden {
     pub admin_token: SecretString,
     /// Whom to trust.
     pub tls: TlsOptions,
+    /// The URL of an HTTP proxy on the way.
+    pub proxy: Option<SecretString>,
+    /// Headers for every request, one a line.
+    pub headers: Option<SecretString>,
 }
 
 /// One directory.
@@ -99,6 +135,7 @@ pub struct Loaded {
     /// What to run with.
     pub config: Config,
     effective: schema::File,
+    legacy: Option<legacy::Legacy>,
 }
 
 impl Loaded {
@@ -108,5 +145,11 @@ impl Loaded {
     /// A path that is not UTF-8 cannot be written as TOML.
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         toml::to_string_pretty(&self.effective)
+    }
+
+    /// The native form of a configuration that was written for vaultwarden_ldap, with comments. Of a secret that it
+    /// holds itself, only the place where it stands is named. `None` where the configuration is in that form already.
+    pub fn migrated(&self) -> Option<String> {
+        self.legacy.as_ref().map(legacy::Legacy::migrated)
     }
 }

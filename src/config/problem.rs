@@ -25,7 +25,7 @@ pub enum ConfigError {
     /// The file can be read but not be used; one line a problem.
     #[error("the configuration cannot be used\n{}", problems.join("\n"))]
     Invalid {
-        /// Each problem as `file:line: key: what is wrong; what to do`.
+        /// Each problem as `file:line: key: what is wrong; what to do`; a variable stands in place of file and key.
         problems: Vec<String>,
     },
 }
@@ -35,7 +35,7 @@ pub enum ConfigError {
 pub(super) struct KeyPath(pub(super) Vec<Step>);
 
 /// One step of a [`KeyPath`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Step {
     /// A key of a table.
     Key(String),
@@ -110,11 +110,25 @@ impl From<&serde_ignored::Path<'_>> for KeyPath {
     }
 }
 
+/// Where a value comes from that does not stand in the file under its own key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// It stands in the file under another key.
+    Key {
+        /// The line, from 1.
+        line: usize,
+        /// The key that is written there.
+        key: String,
+    },
+    /// An environment variable has it.
+    Variable(String),
+}
+
 /// Collects what is wrong (errors) and what is unwise (warnings) with one file.
 pub(super) struct Problems<'a> {
     file: &'a str,
-    text: &'a str,
-    document: &'a Spanned<DeTable<'a>>,
+    written: Option<(&'a str, &'a DeTable<'a>)>,
+    origins: Vec<(KeyPath, Origin)>,
     errors: Vec<Problem>,
     warnings: Vec<Problem>,
 }
@@ -122,43 +136,74 @@ pub(super) struct Problems<'a> {
 struct Problem {
     line: Option<usize>,
     path: KeyPath,
-    message: String,
+    /// `file:line: key: what is wrong; what to do`.
+    text: String,
 }
 
 impl<'a> Problems<'a> {
-    /// Nothing is known to be wrong yet. `document` is what was parsed from `text`, which was read from `file`.
-    pub(super) fn new(file: &'a str, text: &'a str, document: &'a Spanned<DeTable<'a>>) -> Self {
+    /// Nothing is known to be wrong yet. `written` is the text of `file` and what was parsed from it, where keys stand
+    /// in it under their own names.
+    pub(super) fn new(file: &'a str, written: Option<(&'a str, &'a DeTable<'a>)>) -> Self {
         Self {
             file,
-            text,
-            document,
+            written,
+            origins: Vec::new(),
             errors: Vec::new(),
             warnings: Vec::new(),
         }
+    }
+
+    /// From here on problems at and below `path` name `origin`.
+    pub(super) fn comes_from(&mut self, path: KeyPath, origin: Origin) {
+        self.origins.push((path, origin));
+    }
+
+    /// The origin of what stands at `path`, where it has one of its own; the last one said counts.
+    fn origin(&self, path: &KeyPath) -> Option<&Origin> {
+        let around = |(place, _): &&(KeyPath, Origin)| path.0.starts_with(&place.0);
+        let found = self.origins.iter().rev().find(around);
+        found.map(|(_, origin)| origin)
+    }
+
+    /// Whether an environment variable has what stands at `path`.
+    pub(super) fn is_variable(&self, path: &KeyPath) -> bool {
+        matches!(self.origin(path), Some(Origin::Variable(_)))
     }
 
     /// Records an error. The first one at a place stands: what follows from it is not reported beside it, so that a
     /// key of a wrong type is not called missing as well.
     pub(super) fn error(&mut self, path: &KeyPath, message: impl Into<String>) {
         if !self.errors.iter().any(|earlier| earlier.path.overlaps(path)) {
-            let problem = self.problem(path, message.into());
+            let problem = self.problem(path, &message.into());
             self.errors.push(problem);
         }
     }
 
     /// Records a warning.
     pub(super) fn warning(&mut self, path: &KeyPath, message: impl Into<String>) {
-        let problem = self.problem(path, message.into());
+        let problem = self.problem(path, &message.into());
         self.warnings.push(problem);
     }
 
-    fn problem(&self, path: &KeyPath, message: String) -> Problem {
-        let line = offset_of(self.document, path).map(|offset| line_of(self.text, offset));
-        Problem {
-            line,
-            path: path.clone(),
-            message,
-        }
+    fn problem(&self, path: &KeyPath, message: &str) -> Problem {
+        let (line, text) = match self.origin(path) {
+            Some(Origin::Variable(name)) => (None, format!("{name}: {message}")),
+            Some(Origin::Key { line, key }) => {
+                (Some(*line), format!("{}:{line}: {key}: {message}", self.file))
+            }
+            None => {
+                let line = self
+                    .written
+                    .and_then(|(text, document)| Some(line_of(text, offset_of(document, path)?)));
+                let file = line.map_or_else(|| self.file.to_owned(), |line| format!("{}:{line}", self.file));
+                match path.0.as_slice() {
+                    [] => (line, format!("{file}: {message}")),
+                    _ => (line, format!("{file}: {path}: {message}")),
+                }
+            }
+        };
+        let path = path.clone();
+        Problem { line, path, text }
     }
 
     /// What was checked and its warnings, if there are no errors.
@@ -168,24 +213,14 @@ impl<'a> Problems<'a> {
     pub(super) fn judge<T>(mut self, checked: Option<T>) -> Result<(T, Vec<String>), ConfigError> {
         self.errors.sort_by_key(|problem| problem.line);
         self.warnings.sort_by_key(|problem| problem.line);
+        let texts = |problems: Vec<Problem>| problems.into_iter().map(|problem| problem.text).collect();
         match checked {
-            Some(checked) if self.errors.is_empty() => Ok((checked, render(self.file, &self.warnings))),
+            Some(checked) if self.errors.is_empty() => Ok((checked, texts(self.warnings))),
             _ => Err(ConfigError::Invalid {
-                problems: render(self.file, &self.errors),
+                problems: texts(self.errors),
             }),
         }
     }
-}
-
-fn render(file: &str, problems: &[Problem]) -> Vec<String> {
-    let place = |line: Option<usize>| line.map_or_else(|| file.to_owned(), |line| format!("{file}:{line}"));
-    problems
-        .iter()
-        .map(|problem| match problem.path.0.as_slice() {
-            [] => format!("{}: {}", place(problem.line), problem.message),
-            _ => format!("{}: {}: {}", place(problem.line), problem.path, problem.message),
-        })
-        .collect()
 }
 
 /// What the parser of TOML found, as lines of a [`ConfigError::Invalid`]. Only its own words: its full report quotes
@@ -210,9 +245,9 @@ pub(super) fn syntax_errors(file: &str, text: &str, errors: &[toml::de::Error]) 
 }
 
 /// Where in the text a key stands, or the nearest table around it that is written out.
-fn offset_of(document: &Spanned<DeTable<'_>>, path: &KeyPath) -> Option<usize> {
+fn offset_of(document: &DeTable<'_>, path: &KeyPath) -> Option<usize> {
     let mut found = None;
-    let mut table = Some(document.get_ref());
+    let mut table = Some(document);
     let mut array = None;
     for step in &path.0 {
         let value: &Spanned<DeValue<'_>> = match step {
@@ -237,6 +272,7 @@ fn offset_of(document: &Spanned<DeTable<'_>>, path: &KeyPath) -> Option<usize> {
     found
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
+/// The line of a place in a text, from 1.
+pub(super) fn line_of(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1
 }

@@ -29,6 +29,16 @@ pub(super) fn remedy(path: &KeyPath) -> String {
     format!("; {header} has {}", known.join(", "))
 }
 
+/// Whether a key takes any text as it is. One that is not known does.
+pub(super) fn takes_text(path: &KeyPath) -> bool {
+    let document = every_key();
+    let known = path.0.split_last().and_then(|(step, parents)| match step {
+        Step::Key(key) => enclosing(&document, parents)?.1.get(key),
+        Step::Index(_) => None,
+    });
+    known.is_none_or(Value::is_str)
+}
+
 /// The candidate that `word` was probably meant to be.
 pub(super) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // Above this, what a person would call a slip: a letter too many, too few, swapped, a word cut short.

@@ -52,6 +52,13 @@ pub(super) struct VaultwardenTable {
     pub(super) admin_token_file: Option<PathBuf>,
     pub(super) ca_file: Option<PathBuf>,
     pub(super) tls_verify: bool,
+    pub(super) tls_server_name: Option<String>,
+    pub(super) client_cert_file: Option<PathBuf>,
+    pub(super) client_key_file: Option<PathBuf>,
+    pub(super) proxy: Option<Secret>,
+    pub(super) proxy_file: Option<PathBuf>,
+    pub(super) headers: Option<Secret>,
+    pub(super) headers_file: Option<PathBuf>,
 }
 
 impl Default for VaultwardenTable {
@@ -62,6 +69,13 @@ impl Default for VaultwardenTable {
             admin_token_file: None,
             ca_file: None,
             tls_verify: true,
+            tls_server_name: None,
+            client_cert_file: None,
+            client_key_file: None,
+            proxy: None,
+            proxy_file: None,
+            headers: None,
+            headers_file: None,
         }
     }
 }
@@ -76,6 +90,9 @@ pub(super) struct DirectoryTable {
     pub(super) starttls: bool,
     pub(super) ca_file: Option<PathBuf>,
     pub(super) tls_verify: bool,
+    pub(super) tls_server_name: Option<String>,
+    pub(super) client_cert_file: Option<PathBuf>,
+    pub(super) client_key_file: Option<PathBuf>,
     pub(super) bind_dn: Option<String>,
     pub(super) bind_password: Option<Secret>,
     pub(super) bind_password_file: Option<PathBuf>,
@@ -103,6 +120,9 @@ impl Default for DirectoryTable {
             starttls: false,
             ca_file: None,
             tls_verify: true,
+            tls_server_name: None,
+            client_cert_file: None,
+            client_key_file: None,
             bind_dn: None,
             bind_password: None,
             bind_password_file: None,

@@ -38,66 +38,89 @@ impl Serialize for Secret {
     }
 }
 
-/// Reads the secret that stands under `key` itself or in the file that `key_file` names, and leaves it under `key`.
-///
-/// `None` if there is neither, or if there is a problem, which is recorded.
-pub(super) fn resolve(
-    table: &KeyPath,
-    key: &str,
-    inline: &mut Option<Secret>,
-    file: &mut Option<PathBuf>,
-    problems: &mut Problems<'_>,
-) -> Option<SecretString> {
-    let file_key = format!("{key}_file");
-    let at = table.key(if file.is_some() { &file_key } else { key });
-    if let Some(path) = file.take() {
-        if inline.is_some() {
-            problems.error(&at, format!("there is a `{key}` as well; keep one of the two"));
-            return None;
-        }
-        let value = read(&path, &at, problems)?;
-        *inline = Some(Secret {
-            value,
-            file: Some(path),
-        });
-    }
-    let value = &inline.as_ref()?.value;
-    if value.expose_secret().is_empty() {
-        problems.error(&at, "the secret is empty");
-        return None;
-    }
-    Some(value.clone())
+/// How secrets are read.
+#[derive(Debug, Default)]
+pub(super) struct Secrets {
+    /// Whether all white space around what a file holds is left out, as vaultwarden_ldap does, and not only one
+    /// newline at its end.
+    pub(super) trimmed: bool,
+    /// The folder in which systemd keeps credentials for this service.
+    pub(super) credentials: Option<PathBuf>,
 }
 
-/// The content of a file without one newline at its end. Files are what container platforms and service managers
-/// hand secrets over in, and editors end them with a newline.
-fn read(path: &Path, at: &KeyPath, problems: &mut Problems<'_>) -> Option<SecretString> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(cause) => {
-            problems.error(at, format!("{} cannot be read: {cause}", path.display()));
+impl Secrets {
+    /// The file of the first of these credentials that there is (systemd.exec(5), `LoadCredential=`).
+    pub(super) fn credential(&self, names: &[&str]) -> Option<PathBuf> {
+        let folder = self.credentials.as_ref()?;
+        // The name of a directory may be anything; that of a credential is the name of a file.
+        let names = names.iter().filter(|name| !name.contains('/'));
+        names.map(|name| folder.join(name)).find(|file| file.is_file())
+    }
+
+    /// Reads the secret that stands under `key` itself or in the file that `key_file` names, and leaves it under
+    /// `key`.
+    ///
+    /// `None` if there is neither, or if there is a problem, which is recorded.
+    pub(super) fn resolve(
+        &self,
+        table: &KeyPath,
+        key: &str,
+        inline: &mut Option<Secret>,
+        file: &mut Option<PathBuf>,
+        problems: &mut Problems<'_>,
+    ) -> Option<SecretString> {
+        let file_key = format!("{key}_file");
+        let at = table.key(if file.is_some() { &file_key } else { key });
+        if let Some(path) = file.take() {
+            if inline.is_some() {
+                problems.error(&at, format!("there is a `{key}` as well; keep one of the two"));
+                return None;
+            }
+            let value = self.read(&path, &at, problems)?;
+            *inline = Some(Secret {
+                value,
+                file: Some(path),
+            });
+        }
+        let value = &inline.as_ref()?.value;
+        if value.expose_secret().is_empty() {
+            problems.error(&at, "the secret is empty");
             return None;
         }
-    };
-    if readable_by_everyone(path) {
-        problems.warning(
-            at,
-            format!(
-                "everyone on this machine can read {}; chmod o-r it",
-                path.display()
-            ),
-        );
+        Some(value.clone())
     }
-    let text = text.strip_suffix('\n').unwrap_or(&text);
-    let text = text.strip_suffix('\r').unwrap_or(text);
-    if text.is_empty() {
-        problems.error(
-            at,
-            format!("{} is empty; write the secret into it", path.display()),
-        );
-        return None;
+
+    /// The content of a file without one newline at its end. Files are what container platforms and service managers
+    /// hand secrets over in, and editors end them with a newline.
+    fn read(&self, path: &Path, at: &KeyPath, problems: &mut Problems<'_>) -> Option<SecretString> {
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(cause) => {
+                problems.error(at, format!("{} cannot be read: {cause}", path.display()));
+                return None;
+            }
+        };
+        if readable_by_everyone(path) {
+            problems.warning(
+                at,
+                format!(
+                    "everyone on this machine can read {}; chmod o-r it",
+                    path.display()
+                ),
+            );
+        }
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        let secret = if self.trimmed { text.trim() } else { line };
+        if secret.is_empty() {
+            problems.error(
+                at,
+                format!("{} is empty; write the secret into it", path.display()),
+            );
+            return None;
+        }
+        Some(secret.into())
     }
-    Some(text.into())
 }
 
 /// Whether the permission bits let every user of the machine read the file.

@@ -23,7 +23,7 @@ mod settings;
 mod syncrepl;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -90,25 +90,37 @@ impl fmt::Display for StreamKind {
 }
 
 /// A directory behind LDAP.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct LdapDirectory {
-    settings: Arc<Settings>,
+    settings: RwLock<Arc<Settings>>,
 }
 
 impl LdapDirectory {
     /// A directory with these settings; nothing is contacted yet.
     pub fn new(settings: Settings) -> Self {
         Self {
-            settings: Arc::new(settings),
+            settings: RwLock::new(Arc::new(settings)),
         }
     }
 
+    /// Takes other settings, such as another password, for every connection from here on. They must describe the same
+    /// people: cursors stay what they are.
+    pub fn renew(&self, settings: Settings) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
+        settings.clone()
+    }
+
     async fn open_stream(&self, from: Option<Cursor>) -> Result<Opened, DirectoryError> {
-        let mut session = connect::connect(&self.settings).await?;
+        let settings = self.settings();
+        let mut session = connect::connect(&settings).await?;
         let capabilities = root_dse::read(&mut session).await?;
-        lookup::check_base(&mut session, &self.settings.base).await?;
+        lookup::check_base(&mut session, &settings.base).await?;
         let server = session.server().to_owned();
-        let why = match (self.settings.stream, capabilities.syncrepl) {
+        let why = match (settings.stream, capabilities.syncrepl) {
             (StreamChoice::Poll, _) => "the configuration asks for it",
             (StreamChoice::Auto, false) => "the server does not offer content synchronisation (RFC 4533)",
             (choice, _) => {
@@ -116,7 +128,7 @@ impl LdapDirectory {
                     StreamChoice::Auto => "the server offers content synchronisation (RFC 4533)",
                     _ => "the configuration asks for it",
                 };
-                match syncrepl::open(session, &self.settings, from).await {
+                match syncrepl::open(session, &settings, from).await {
                     Ok(changes) => {
                         return Ok(Opened {
                             server,
@@ -132,7 +144,7 @@ impl LdapDirectory {
                 }
             }
         };
-        let changes = poll::open(self.settings.clone()).await?;
+        let changes = poll::open(settings).await?;
         Ok(Opened {
             server,
             stream: StreamKind::Poll,
@@ -148,11 +160,11 @@ impl Directory for LdapDirectory {
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Changes, DirectoryError>> {
-        scan::open(self.settings.clone()).boxed()
+        scan::open(self.settings()).boxed()
     }
 
     fn lookup<'a>(&'a self, who: &'a [EntryId]) -> BoxFuture<'a, Result<Vec<Entry>, DirectoryError>> {
-        lookup::lookup(&self.settings, who).boxed()
+        async move { lookup::lookup(&self.settings(), who).await }.boxed()
     }
 }
 

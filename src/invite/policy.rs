@@ -29,13 +29,22 @@ const OPERATOR: Duration = Duration::from_secs(60);
 /// wait grows with the failures that the ledger has stored, so a restart forgets nothing.
 pub fn next(
     task: &Task,
-    attempt: Result<Outcome, (Disposition, String)>,
+    attempt: Result<Option<Outcome>, (Disposition, String)>,
     breaker: &Breaker,
     now: Timestamp,
     dice: f64,
 ) -> Settlement {
     let (disposition, error) = match attempt {
-        Ok(outcome) => return Settlement::Done(outcome),
+        Ok(Some(outcome)) => return Settlement::Done(outcome),
+        // Nothing had been sent: at once again, unless the ledger knows by now that nothing is owed.
+        Ok(None) => {
+            return Settlement::RetryAt {
+                at: now,
+                failed: false,
+                in_doubt: false,
+                error: String::new(),
+            };
+        }
         Err(failure) => failure,
     };
     let own_wait = now + TASK.wait(task.attempts.saturating_add(1), dice);
@@ -158,7 +167,7 @@ mod tests {
     #[test]
     fn success_is_done_and_a_persons_own_fault_is_quarantined() {
         let closed = Breaker::default();
-        let done = next(&task(3, true), Ok(Outcome::HadAccount), &closed, NOW, 0.5);
+        let done = next(&task(3, true), Ok(Some(Outcome::HadAccount)), &closed, NOW, 0.5);
         assert_eq!(done, Settlement::Done(Outcome::HadAccount));
         let rejected = after(
             &task(0, false),
@@ -166,6 +175,18 @@ mod tests {
             &closed,
         );
         assert_eq!(rejected, Settlement::Quarantine("no such mailbox".into()));
+    }
+
+    #[test]
+    fn a_settled_doubt_is_given_back_at_once_so_that_a_leaver_is_not_invited_after_all() {
+        let settlement = next(&task(2, true), Ok(None), &Breaker::default(), NOW, 0.5);
+        let expected = Settlement::RetryAt {
+            at: NOW,
+            failed: false,
+            in_doubt: false,
+            error: String::new(),
+        };
+        assert_eq!(settlement, expected);
     }
 
     #[test]

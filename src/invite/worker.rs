@@ -24,7 +24,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{Disposition, EmailAddress, Outcome, Settlement, Task};
 use crate::observe::Observer;
-use crate::vaultwarden::{Admin, VaultwardenError};
+use crate::vaultwarden::{Account, Admin, VaultwardenError};
 
 /// Longer than any attempt takes, with look-ups and a login: an attempt under way must not be claimed again.
 const LEASE: Duration = Duration::from_secs(600);
@@ -88,7 +88,8 @@ pub struct Worker {
     pub dice: fn() -> f64,
 }
 
-type Attempt = (Task, Result<Outcome, VaultwardenError>);
+/// `None` where a doubt was settled and nothing had been sent.
+type Attempt = (Task, Result<Option<Outcome>, VaultwardenError>);
 
 /// What one run of the loop knows; all of it can be lost.
 struct State {
@@ -350,20 +351,25 @@ impl Caller {
         let result = if task.in_doubt {
             self.settle_doubt(&task.address).await
         } else {
-            self.invite(&task.address).await
+            self.invite(&task.address).await.map(Some)
         };
         (task, result)
     }
 
-    async fn settle_doubt(&self, address: &EmailAddress) -> Result<Outcome, VaultwardenError> {
+    /// What became of an earlier attempt; `None` where nothing did. Then the ledger decides anew: the person may have
+    /// left meanwhile.
+    async fn settle_doubt(&self, address: &EmailAddress) -> Result<Option<Outcome>, VaultwardenError> {
         let account = self.vaultwarden.account(address).await;
         self.observer
             .vaultwarden_call("account", word(account.as_ref().map(drop)));
-        match account? {
-            Some(account) if account.invited => Ok(Outcome::Invited),
-            Some(_) => Ok(Outcome::HadAccount),
-            None => self.invite(address).await,
-        }
+        let outcome = |account: Account| {
+            if account.invited {
+                Outcome::Invited
+            } else {
+                Outcome::HadAccount
+            }
+        };
+        Ok(account?.map(outcome))
     }
 
     async fn invite(&self, address: &EmailAddress) -> Result<Outcome, VaultwardenError> {

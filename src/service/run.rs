@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use futures::future::{BoxFuture, FutureExt};
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
 
 use super::signals::{Signals, Wishes};
 use super::supervisor::{RESTART, Supervisor};
@@ -54,7 +53,7 @@ pub struct SyncSummary {
 }
 
 /// Runs the service until it is told to stop by SIGTERM or SIGINT. `reload` reads the configuration again, on
-/// SIGHUP; its log level is applied at once.
+/// SIGHUP; its secrets and its log level count from then on.
 ///
 /// # Errors
 /// What keeps the service from starting; once it runs it outlives everything outside it.
@@ -85,6 +84,7 @@ pub async fn run(config: Config, reload: impl Fn() -> anyhow::Result<Config>) ->
             }
         });
     }
+    let servers = parts.servers;
     for listener in parts.listeners {
         let (name, listener, stop) = (
             format!("listener {}", listener.name),
@@ -115,15 +115,16 @@ pub async fn run(config: Config, reload: impl Fn() -> anyhow::Result<Config>) ->
     let reloads = async {
         loop {
             wishes.reload.notified().await;
-            let level = reload().and_then(|config| {
-                let level = config.log.level.as_str();
-                log.set_level(level)?;
-                Ok(level)
+            let renewed = reload().and_then(|other| {
+                let renewed = config.renewed_by(&other);
+                servers.renew(&renewed)?;
+                log.set_level(renewed.log.level.as_str())?;
+                Ok(renewed.log.level.as_str())
             });
-            match level {
+            match renewed {
                 Ok(level) => tracing::info!(
                     level,
-                    "the log level was read again; other keys take effect after a restart"
+                    "secrets and the log level were read again; other keys take effect after a restart"
                 ),
                 Err(error) => tracing::error!("the configuration stays as it was: {error:#}"),
             }
@@ -217,6 +218,28 @@ pub(super) struct Parts {
     observer: Observer,
     pub(super) listeners: Vec<Listener>,
     pub(super) worker: Worker,
+    servers: Servers,
+}
+
+/// Those whom the service talks to.
+struct Servers {
+    vaultwarden: Arc<Vaultwarden>,
+    /// As in the configuration.
+    directories: Vec<Arc<LdapDirectory>>,
+}
+
+impl Servers {
+    /// Takes the secrets of a configuration that is otherwise the one from which these were made. Where one of them
+    /// cannot be used, all stay as they were.
+    fn renew(&self, config: &Config) -> anyhow::Result<()> {
+        let settings = config.directories.iter().map(directory_settings);
+        let settings: Vec<_> = settings.collect::<anyhow::Result<_>>()?;
+        self.vaultwarden.renew(&vaultwarden_settings(config))?;
+        for (directory, settings) in self.directories.iter().zip(settings) {
+            directory.renew(settings);
+        }
+        Ok(())
+    }
 }
 
 impl Parts {
@@ -227,14 +250,14 @@ impl Parts {
         }
         tracing::info!(version = env!("CARGO_PKG_VERSION"), state = %config.state.display(), "ldap-usher starts");
         let ledger = Arc::new(Sqlite::open(&config.state).await?);
-        Self::wire(config, ledger, |vaultwarden| Arc::new(vaultwarden))
+        Self::wire(config, ledger, |vaultwarden| vaultwarden)
     }
 
     /// Everything on this ledger; `admin` says what the worker takes for Vaultwarden.
     pub(super) fn wire(
         config: &Config,
         ledger: Arc<dyn Ledger>,
-        admin: impl FnOnce(Vaultwarden) -> Arc<dyn Admin>,
+        admin: impl FnOnce(Arc<Vaultwarden>) -> Arc<dyn Admin>,
     ) -> anyhow::Result<Self> {
         let clock = Clock::system();
         let observer = Observer::new(
@@ -243,15 +266,19 @@ impl Parts {
         );
         let wake = Arc::new(Notify::new());
         let hold_above = config.limits.invites_per_listing;
+        let mut directories = Vec::new();
         let listeners = config
             .directories
             .iter()
             .map(|directory| {
                 let settings = directory_settings(directory)?;
+                let fingerprint = settings.fingerprint();
+                let connection = Arc::new(LdapDirectory::new(settings));
+                directories.push(connection.clone());
                 Ok(Listener {
                     name: directory.name.clone(),
-                    fingerprint: settings.fingerprint(),
-                    directory: Arc::new(LdapDirectory::new(settings)),
+                    fingerprint,
+                    directory: connection,
                     ledger: ledger.clone(),
                     observer: observer.clone(),
                     clock: clock.clone(),
@@ -269,10 +296,11 @@ impl Parts {
             })
             .collect::<anyhow::Result<_>>()?;
         let sessions = Arc::new(LedgerNote(ledger.clone()));
-        let vaultwarden = Vaultwarden::new(&vaultwarden_settings(config), sessions, clock.clone())?;
+        let settings = vaultwarden_settings(config);
+        let vaultwarden = Arc::new(Vaultwarden::new(&settings, sessions, clock.clone())?);
         let worker = Worker {
             ledger: ledger.clone(),
-            vaultwarden: admin(vaultwarden),
+            vaultwarden: admin(vaultwarden.clone()),
             observer: observer.clone(),
             clock,
             wake,
@@ -288,6 +316,10 @@ impl Parts {
             observer,
             listeners,
             worker,
+            servers: Servers {
+                vaultwarden,
+                directories,
+            },
         })
     }
 }
@@ -297,9 +329,13 @@ pub(super) fn vaultwarden_settings(config: &Config) -> vaultwarden::Settings {
         url,
         admin_token,
         tls,
+        proxy,
+        headers,
     } = config.vaultwarden.clone();
     vaultwarden::Settings {
         tls,
+        proxy,
+        headers,
         ..vaultwarden::Settings::new(url, admin_token)
     }
 }
@@ -307,7 +343,7 @@ pub(super) fn vaultwarden_settings(config: &Config) -> vaultwarden::Settings {
 /// How to reach and read one directory, as the configuration says it.
 ///
 /// # Errors
-/// Its CA file cannot be used.
+/// Its TLS files cannot be used.
 pub fn directory_settings(directory: &config::Directory) -> anyhow::Result<directory::Settings> {
     let tls = directory
         .tls
@@ -334,32 +370,21 @@ pub(super) struct LedgerNote(pub(super) Arc<dyn Ledger>);
 
 impl SessionStore for LedgerNote {
     fn load(&self) -> BoxFuture<'_, Option<Vec<u8>>> {
-        let ledger = self.0.clone();
-        apart(async move {
-            ledger.recall(SESSION_NOTE).await.unwrap_or_else(|error| {
+        async {
+            self.0.recall(SESSION_NOTE).await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "the session with Vaultwarden cannot be read back");
                 None
             })
-        })
+        }
         .boxed()
     }
 
     fn save(&self, note: Vec<u8>) -> BoxFuture<'_, ()> {
-        let ledger = self.0.clone();
-        apart(async move {
-            if let Err(error) = ledger.remember(SESSION_NOTE, &note).await {
+        async move {
+            if let Err(error) = self.0.remember(SESSION_NOTE, &note).await {
                 tracing::warn!(%error, "the session with Vaultwarden cannot be kept");
             }
-        })
+        }
         .boxed()
     }
-}
-
-/// Does some work on the ledger in a task of its own. The worker waits for the ledger without polling the calls that
-/// are under way: one that had the ledger's connection in its hands at that moment would never let go of it.
-async fn apart<T: Default + Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
-    let mut task = JoinSet::new();
-    task.spawn(work);
-    // It is cancelled only together with its caller.
-    task.join_next().await.and_then(Result::ok).unwrap_or_default()
 }

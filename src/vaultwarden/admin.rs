@@ -1,6 +1,6 @@
 //! The calls that the invite worker needs, for every version from 1.19 on.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use futures::future::{FutureExt, TryFutureExt};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
@@ -15,7 +15,24 @@ use crate::model::{EmailAddress, Outcome};
 
 /// One Vaultwarden, through its admin API.
 pub struct Vaultwarden {
-    session: Session,
+    session: RwLock<Arc<Session>>,
+    store: Arc<dyn SessionStore>,
+    clock: Clock,
+}
+
+fn open(
+    settings: &Settings,
+    store: &Arc<dyn SessionStore>,
+    clock: &Clock,
+) -> Result<Arc<Session>, VaultwardenError> {
+    let token = settings.token()?;
+    let client = Client::new(settings)?;
+    Ok(Arc::new(Session::new(
+        client,
+        token,
+        store.clone(),
+        clock.clone(),
+    )))
 }
 
 impl Vaultwarden {
@@ -29,11 +46,28 @@ impl Vaultwarden {
         store: Arc<dyn SessionStore>,
         clock: Clock,
     ) -> Result<Self, VaultwardenError> {
-        let token = settings.token()?;
-        let client = Client::new(settings)?;
+        let session = open(settings, &store, &clock)?;
         Ok(Self {
-            session: Session::new(client, token, store, clock),
+            session: RwLock::new(session),
+            store,
+            clock,
         })
+    }
+
+    /// Takes other settings for every call from here on, such as another token, which is tried at once. A session that
+    /// is open goes on.
+    ///
+    /// # Errors
+    /// As [`Vaultwarden::new`]; the settings stay as they were.
+    pub fn renew(&self, settings: &Settings) -> Result<(), VaultwardenError> {
+        let session = open(settings, &self.store, &self.clock)?;
+        *self.session.write().unwrap_or_else(PoisonError::into_inner) = session;
+        Ok(())
+    }
+
+    fn session(&self) -> Arc<Session> {
+        let session = self.session.read().unwrap_or_else(PoisonError::into_inner);
+        session.clone()
     }
 
     /// Vaultwarden's version. `None` before 1.25, and from builds that do not know it.
@@ -41,11 +75,11 @@ impl Vaultwarden {
     /// # Errors
     /// No answer, or not Vaultwarden's.
     pub async fn version(&self) -> Result<Option<String>, VaultwardenError> {
-        Ok(self.session.version().await?.map(|(text, _)| text))
+        Ok(self.session().version().await?.map(|(text, _)| text))
     }
 
     async fn send_invitation(&self, address: &EmailAddress) -> Result<Outcome, VaultwardenError> {
-        let mut answer = self.session.call(Call::Invite(address)).await?;
+        let mut answer = self.session().call(Call::Invite(address)).await?;
         let status = answer.status;
         match status {
             200 => {
@@ -68,7 +102,7 @@ impl Vaultwarden {
                     return Err(answer.strange_status("an invitation"));
                 }
                 Err(refusal::classify(
-                    self.session.client().url(),
+                    self.session().client().url(),
                     address,
                     status,
                     message,
@@ -79,7 +113,7 @@ impl Vaultwarden {
     }
 
     async fn find(&self, address: &EmailAddress) -> Result<Option<Account>, VaultwardenError> {
-        let mut answer = self.session.call(Call::ByMail(address)).await?;
+        let mut answer = self.session().call(Call::ByMail(address)).await?;
         match answer.status {
             200 => match decode::account(&answer.body().await?) {
                 Some(account) => Ok(Some(account)),
@@ -102,7 +136,7 @@ impl Vaultwarden {
 
     fn list(&self) -> BoxStream<'_, Result<Account, VaultwardenError>> {
         let open = async {
-            let answer = self.session.call(Call::Users).await?;
+            let answer = self.session().call(Call::Users).await?;
             match answer.status {
                 200 => Ok(read_list(answer)),
                 _ => Err(answer.strange_status("a list of accounts")),
@@ -146,6 +180,6 @@ impl Admin for Vaultwarden {
     }
 
     fn alive(&self) -> Reply<'_, ()> {
-        self.session.alive().boxed()
+        async { self.session().alive().await }.boxed()
     }
 }

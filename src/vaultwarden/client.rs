@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE, COOKIE, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
-use reqwest::{Method, RequestBuilder};
+use reqwest::{Method, Proxy, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 use url::Url;
 
 use super::answer::{Answer, Exchange};
+use super::settings::read_headers;
 use super::{Settings, VaultwardenError};
 use crate::model::EmailAddress;
 use crate::tls::TlsOptions;
@@ -40,7 +41,7 @@ impl Call<'_> {
 }
 
 /// Sends requests to one Vaultwarden and nowhere else: redirects are not followed, and proxies named in the
-/// environment are not used.
+/// environment are not used, only the one in the settings.
 pub(super) struct Client {
     http: reqwest::Client,
     base: Url,
@@ -58,8 +59,8 @@ impl Client {
             "https" => settings.tls.client_config()?,
             // Never used, because redirects are not followed; so it must not ask for CA certificates either.
             "http" => TlsOptions {
-                ca_file: None,
                 verify: false,
+                ..TlsOptions::default()
             }
             .client_config()?,
             _ => {
@@ -70,21 +71,34 @@ impl Client {
             }
         };
         let json = HeaderValue::from_static("application/json");
-        let http = reqwest::Client::builder()
+        let setup = |cause: String| VaultwardenError::Setup {
+            url: shown.clone(),
+            cause,
+        };
+        let mut headers = match &settings.headers {
+            Some(text) => {
+                read_headers(text).map_err(|problem| setup(format!("of its headers, {problem}")))?
+            }
+            None => HeaderMap::new(),
+        };
+        headers.entry(ACCEPT).or_insert(json);
+        let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .user_agent(concat!("ldap-usher/", env!("CARGO_PKG_VERSION")))
-            .default_headers(HeaderMap::from_iter([(ACCEPT, json)]))
+            .default_headers(headers)
             .connect_timeout(settings.connect_timeout)
             // Vaultwarden drops an idle connection after five seconds; an invitation sent at that very moment would
             // have an unknown outcome.
             .pool_idle_timeout(Duration::from_secs(4))
             .redirect(Policy::none())
-            .no_proxy()
-            .build()
-            .map_err(|error| VaultwardenError::Setup {
-                url: shown.clone(),
-                cause: error.to_string(),
-            })?;
+            .no_proxy();
+        if let Some(proxy) = &settings.proxy {
+            // Its own error might repeat the password.
+            let proxy =
+                Proxy::all(proxy.expose_secret()).map_err(|_| setup("its proxy is not a URL".into()))?;
+            builder = builder.proxy(proxy);
+        }
+        let http = builder.build().map_err(|error| setup(error.to_string()))?;
         Ok(Self {
             http,
             base,

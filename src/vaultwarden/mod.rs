@@ -17,6 +17,8 @@ mod session;
 mod settings;
 mod store;
 
+use std::sync::Arc;
+
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
@@ -24,7 +26,7 @@ use crate::model::{EmailAddress, Outcome};
 
 pub use admin::Vaultwarden;
 pub use error::VaultwardenError;
-pub use settings::Settings;
+pub use settings::{Settings, check_headers};
 pub use store::{InMemory, SessionStore};
 
 /// A future of this module.
@@ -43,6 +45,24 @@ pub trait Admin: Send + Sync {
 
     /// Whether Vaultwarden answers at all (`/alive`); no session is needed.
     fn alive(&self) -> Reply<'_, ()>;
+}
+
+impl<T: Admin + ?Sized> Admin for Arc<T> {
+    fn invite<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Outcome> {
+        (**self).invite(address)
+    }
+
+    fn account<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Option<Account>> {
+        (**self).account(address)
+    }
+
+    fn accounts(&self) -> BoxStream<'_, Result<Account, VaultwardenError>> {
+        (**self).accounts()
+    }
+
+    fn alive(&self) -> Reply<'_, ()> {
+        (**self).alive()
+    }
 }
 
 /// An account, as far as this program looks at it.

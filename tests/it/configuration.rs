@@ -202,8 +202,8 @@ base_dn = "dc=example,dc=org"
         config.toml:3: vaultwarden.url: has the scheme ftp; write it as https://vault.example.org, with the sub-path if there is one
         config.toml:5: vaultwarden.admin_token_file: there is a `admin_token` as well; keep one of the two
         config.toml:9: directory[0].starttls: is for ldap:// only, and ldaps://ldap.example.org:636 is something else; leave it out or write ldap://
-        config.toml:14: directory[1].sasl: "external" is for ldapi:// only, and ldap://ldap.example.org:389 is something else; use `bind_dn` and a password
-        config.toml:19: directory[2].sasl: "external" lets the operating system say who asks; leave out `bind_dn` and the password
+        config.toml:14: directory[1].sasl: "external" is for ldapi://, or for TLS with a `client_cert_file`, and ldap://ldap.example.org:389 is something else; use `bind_dn` and a password
+        config.toml:19: directory[2].sasl: "external" lets the operating system or a client certificate say who asks; leave out `bind_dn` and the password
         config.toml:26: directory[3].bind_password: has no `bind_dn`; say whose password it is, or leave it out to ask anonymously
         config.toml:32: directory[4].bind_password: the secret is empty
         config.toml:38: directory[5].bind_password_file: no-such-file cannot be read: No such file or directory (os error 2)
@@ -459,7 +459,7 @@ async fn the_help_documents_commands_and_exit_codes() {
           watch    Print each change as it arrives, without acting, until Ctrl-C
           check    Say what works, what does not, and what to do about it
           status   Show members, invitations and directories, whether or not the service runs
-          config   Show the configuration
+          config   Show or migrate the configuration
           approve  Show the invitations that limits.invites_per_listing holds back, and release them
 
         Options:

@@ -281,6 +281,7 @@ async fn ldaps_starttls_and_ldapi_all_lead_in_and_an_unknown_ca_does_not() {
             TlsOptions {
                 ca_file: Some(ca),
                 verify: true,
+                ..TlsOptions::default()
             }
             .client_config()
             .unwrap(),

@@ -21,8 +21,8 @@ fn directory(url: &str) -> LdapDirectory {
         starttls: false,
         tls: Arc::new(
             TlsOptions {
-                ca_file: None,
                 verify: false,
+                ..TlsOptions::default()
             }
             .client_config()
             .unwrap(),

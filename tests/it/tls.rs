@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-use ldap_usher::tls::{TlsError, TlsOptions};
+use ldap_usher::tls::{ClientCertificate, TlsError, TlsOptions};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -56,6 +56,7 @@ fn trusting(path: &Path) -> TlsOptions {
     TlsOptions {
         ca_file: Some(path.into()),
         verify: true,
+        ..TlsOptions::default()
     }
 }
 
@@ -105,10 +106,75 @@ async fn a_trusted_certificate_for_another_name_is_refused() {
 }
 
 #[tokio::test]
+async fn another_name_may_be_expected_and_then_only_that_one_will_do() {
+    let ca = file(CERTIFICATE.as_bytes());
+    let expecting = |name: &str| TlsOptions {
+        server_name: Some(name.into()),
+        ..trusting(ca.path())
+    };
+    connect(&expecting("localhost"), "vault.example.org")
+        .await
+        .unwrap();
+    let error = connect(&expecting("vault.example.org"), "localhost")
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
+    let none = expecting("not a name").client_config().unwrap_err();
+    assert!(matches!(none, TlsError::Name { .. }), "{none}");
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_shown_to_a_server_that_asks_for_it() {
+    let (certificate, key) = (file(CERTIFICATE.as_bytes()), file(KEY.as_bytes()));
+    let trusted = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(trusted.clone()).unwrap();
+    let asks = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        .build()
+        .unwrap();
+    let server = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(asks)
+        .with_single_cert(
+            vec![trusted.clone()],
+            PrivateKeyDer::from_pem_slice(KEY.as_bytes()).unwrap(),
+        )
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(server));
+    let with = |client| TlsOptions {
+        client,
+        ..trusting(certificate.path())
+    };
+    let ours = ClientCertificate {
+        cert_file: certificate.path().into(),
+        key_file: key.path().into(),
+    };
+    for (client, accepted) in [(Some(ours.clone()), true), (None, false)] {
+        let (near, far) = tokio::io::duplex(16 * 1024);
+        let connector = TlsConnector::from(Arc::new(with(client).client_config().unwrap()));
+        let (_, seen) = tokio::join!(
+            connector.connect(ServerName::try_from("localhost").unwrap(), near),
+            acceptor.accept(far)
+        );
+        let shown = seen.map(|stream| stream.get_ref().1.peer_certificates().map(<[_]>::to_vec));
+        assert_eq!(shown.ok().flatten(), accepted.then(|| vec![trusted.clone()]));
+    }
+    let swapped = ClientCertificate {
+        key_file: ours.cert_file.clone(),
+        ..ours
+    };
+    let error = with(Some(swapped)).client_config().unwrap_err();
+    assert!(matches!(error, TlsError::Client { .. }), "{error}");
+}
+
+#[tokio::test]
 async fn without_verification_anyone_is_believed() {
     let options = TlsOptions {
         ca_file: None,
         verify: false,
+        ..TlsOptions::default()
     };
     connect(&options, "vault.example.org").await.unwrap();
 }

@@ -794,6 +794,7 @@ async fn a_vaultwarden_whose_ca_is_named_is_trusted_and_any_other_is_the_operato
     settings.tls = TlsOptions {
         ca_file: Some(ca.path().into()),
         verify: true,
+        ..TlsOptions::default()
     };
     assert_eq!(client_of(&settings).alive().await, Ok(()));
 
@@ -811,4 +812,39 @@ async fn a_port_that_speaks_no_tls_is_the_operators_matter() {
     settings.tls.verify = false;
     let error = client_of(&settings).alive().await.unwrap_err();
     assert!(matches!(error, Error::Untrusted { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn requests_go_through_the_proxy_and_carry_the_headers() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let proxy = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = proxy.local_addr().unwrap();
+    let mut settings = Settings::new("http://vault.example.org/".parse().unwrap(), "sesame".into());
+    settings.proxy = Some(format!("http://ann:hidden@{address}").into());
+    settings.headers = Some("X-Guard: open sesame\n".into());
+    let vaultwarden = Vaultwarden::new(&settings, Arc::new(InMemory::default()), Clock::system()).unwrap();
+    let serve = async {
+        let (mut stream, _) = proxy.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0);
+        }
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            .await
+            .unwrap();
+        String::from_utf8(request).unwrap()
+    };
+    let (alive, request) = tokio::join!(vaultwarden.alive(), serve);
+    alive.unwrap();
+    assert!(
+        request.starts_with("GET http://vault.example.org/alive "),
+        "{request}"
+    );
+    for header in [
+        "x-guard: open sesame",
+        "proxy-authorization: Basic YW5uOmhpZGRlbg==",
+    ] {
+        assert!(request.contains(header), "{request}");
+    }
 }

@@ -45,6 +45,29 @@ impl Config {
         self.dir.path().join("config.toml")
     }
 
+    /// The folder that the file is in.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Writes a file beside it, or the file itself, for nobody else to read.
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.dir().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+    }
+
+    /// The program in the folder, so that problems name the file by `config.toml`; what would choose a place for the
+    /// state finds it here.
+    pub fn command(&self) -> Command {
+        let mut command = command(Path::new("config.toml"));
+        command
+            .current_dir(self.dir())
+            .env("STATE_DIRECTORY", self.dir())
+            .stdin(Stdio::null());
+        command
+    }
+
     /// Runs a command that does not stay, such as `["status", "--json"]`, to its end; it reads nothing from a
     /// terminal.
     pub async fn ask(&self, args: &[&str]) -> Output {
@@ -71,13 +94,21 @@ impl Service {
 
     /// Starts the service with a configuration that was written before.
     pub fn start_with(config: Config) -> Self {
-        Self::start_command(config, &["run"])
+        let mut command = command(&config.path());
+        command.arg("run");
+        Self::start_by(command, config)
     }
 
     /// Starts another command that stays, such as `watch`.
     pub fn start_command(config: Config, args: &[&str]) -> Self {
-        let mut child = command(&config.path())
-            .args(args)
+        let mut command = command(&config.path());
+        command.args(args);
+        Self::start_by(command, config)
+    }
+
+    /// Starts a command line of this configuration that stays.
+    pub fn start_by(mut command: Command, config: Config) -> Self {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -119,6 +150,11 @@ impl Service {
         self.lines.borrow().join("\n")
     }
 
+    /// The folder of its configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// The lines that it printed so far and those to come; closed when it ends.
     pub fn lines(&self) -> watch::Receiver<Vec<String>> {
         self.lines.clone()
@@ -151,7 +187,7 @@ impl Service {
         self.signal("TERM").await;
     }
 
-    /// Sends it a signal, such as `INT`.
+    /// Sends it a signal, such as `HUP`.
     pub async fn signal(&self, name: &str) {
         // The standard library sends no signal but KILL, and a shell is on every machine.
         let pid = self.pid();
@@ -187,6 +223,7 @@ pub fn command(config: &Path) -> Command {
         .arg("--config")
         .arg(config)
         .env_remove("CONFIG_PATH")
+        .env_remove("CREDENTIALS_DIRECTORY")
         .env_remove("RUST_LOG")
         .env_remove("COLUMNS")
         .kill_on_drop(true);

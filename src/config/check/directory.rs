@@ -1,140 +1,23 @@
-//! From what is written to what can be used. Each function records every problem that it finds and answers `None`
-//! where it found one.
+//! The `[[directory]]` tables.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 
-use secrecy::{ExposeSecret, SecretString};
-use url::{Host, Url};
+use secrecy::SecretString;
 
-use super::problem::{KeyPath, Problems};
-use super::schema::{DirectoryTable, File, VaultwardenTable};
-use super::words::{Sasl, Stream};
-use super::{Config, Directory, Vaultwarden, secret};
+use super::super::Directory;
+use super::super::problem::{KeyPath, Problems};
+use super::super::schema::DirectoryTable;
+use super::super::secret::Secrets;
+use super::super::words::{Sasl, Stream};
+use super::{TlsKeys, tls, warn_if_public};
 use crate::directory::{Bind, Server, StreamChoice, check_filter};
-use crate::tls::TlsOptions;
 
-/// Checks the whole file, and resolves its secrets in place. `public` says whether everyone can read it.
-pub(super) fn check(file: &mut File, public: bool, problems: &mut Problems<'_>) -> Option<Config> {
-    let root = KeyPath::root();
-    state(file, problems);
-    let vaultwarden = vaultwarden(&mut file.vaultwarden, &root.key("vaultwarden"), public, problems);
-    let directories = directories(&mut file.directory, &root.key("directory"), public, problems);
-    Some(Config {
-        state: file.state.clone(),
-        vaultwarden: vaultwarden?,
-        directories: directories?,
-        invite: file.invite.clone(),
-        limits: file.limits.clone(),
-        http: file.http.clone(),
-        log: file.log.clone(),
-        warnings: Vec::new(),
-    })
-}
-
-/// Checks the state file alone.
-pub(super) fn state(file: &File, problems: &mut Problems<'_>) {
-    if file.state.as_os_str().is_empty() {
-        problems.error(&KeyPath::root().key("state"), "names no file");
-    }
-}
-
-fn vaultwarden(
-    table: &mut VaultwardenTable,
-    at: &KeyPath,
-    public: bool,
-    problems: &mut Problems<'_>,
-) -> Option<Vaultwarden> {
-    let url = vaultwarden_url(table.url.as_deref(), &at.key("url"), problems);
-    if table.admin_token.is_none() && table.admin_token_file.is_none() {
-        problems.error(
-            &at.key("admin_token"),
-            "is missing; write Vaultwarden's ADMIN_TOKEN into a file and name it by `admin_token_file`",
-        );
-    }
-    warn_if_public(
-        table.admin_token.is_some() && public,
-        &at.key("admin_token"),
-        problems,
-    );
-    let key = if table.admin_token_file.is_some() {
-        "admin_token_file"
-    } else {
-        "admin_token"
-    };
-    let token = secret::resolve(
-        at,
-        "admin_token",
-        &mut table.admin_token,
-        &mut table.admin_token_file,
-        problems,
-    );
-    if token
-        .as_ref()
-        .is_some_and(|token| token.expose_secret().starts_with("$argon2"))
-    {
-        problems.error(
-            &at.key(key),
-            "is the hash that Vaultwarden keeps as its ADMIN_TOKEN; give the secret from which it was made, in plain text",
-        );
-    }
-    let tls = tls(table.ca_file.clone(), table.tls_verify, at, problems);
-    Some(Vaultwarden {
-        url: url?,
-        admin_token: token?,
-        tls,
-    })
-}
-
-/// The address of Vaultwarden. Its text is not repeated in a problem: some put a password into it.
-fn vaultwarden_url(url: Option<&str>, at: &KeyPath, problems: &mut Problems<'_>) -> Option<Url> {
-    const FORM: &str = "write it as https://vault.example.org, with the sub-path if there is one";
-    let Some(url) = url else {
-        problems.error(
-            at,
-            "is missing; give the address of Vaultwarden, as in \"https://vault.example.org\"",
-        );
-        return None;
-    };
-    let url = match Url::parse(url) {
-        Ok(url) => url,
-        Err(cause) => {
-            problems.error(at, format!("is not a URL ({cause}); {FORM}"));
-            return None;
-        }
-    };
-    if !matches!(url.scheme(), "http" | "https") {
-        problems.error(at, format!("has the scheme {}; {FORM}", url.scheme()));
-    } else if !url.username().is_empty() || url.password().is_some() {
-        problems.error(
-            at,
-            "holds a user or a password, which Vaultwarden's admin API does not take; leave them out",
-        );
-    } else if url.query().is_some() || url.fragment().is_some() {
-        problems.error(at, format!("has a query or a fragment; {FORM}"));
-    } else if url.path().trim_end_matches('/').ends_with("/admin") {
-        problems.error(at, "ends in /admin; leave that out, it is added where it belongs");
-    } else if url.scheme() == "http" && !url.host().is_some_and(|host| is_loopback(&host)) {
-        problems.warning(
-            at,
-            "sends the admin token in clear text to another host; use https://",
-        );
-    }
-    Some(url)
-}
-
-fn is_loopback(host: &Host<&str>) -> bool {
-    match host {
-        Host::Domain(name) => *name == "localhost",
-        Host::Ipv4(address) => address.is_loopback(),
-        Host::Ipv6(address) => address.is_loopback(),
-    }
-}
-
-fn directories(
+/// Checks all directories, each by itself and beside the others.
+pub(super) fn directories(
     tables: &mut [DirectoryTable],
     at: &KeyPath,
     public: bool,
+    secrets: &Secrets,
     problems: &mut Problems<'_>,
 ) -> Option<Vec<Directory>> {
     if tables.is_empty() {
@@ -158,7 +41,7 @@ fn directories(
     let checked: Vec<_> = tables
         .iter_mut()
         .enumerate()
-        .map(|(i, table)| directory(table, &at.index(i), public, problems))
+        .map(|(i, table)| directory(table, &at.index(i), public, secrets, problems))
         .collect();
     checked.into_iter().collect()
 }
@@ -167,6 +50,7 @@ fn directory(
     table: &mut DirectoryTable,
     at: &KeyPath,
     public: bool,
+    secrets: &Secrets,
     problems: &mut Problems<'_>,
 ) -> Option<Directory> {
     if table.name.trim().is_empty() {
@@ -178,7 +62,7 @@ fn directory(
         &at.key("bind_password"),
         problems,
     );
-    let bind = bind(table, at, problems);
+    let bind = bind(table, at, secrets, problems);
     if let Some(servers) = &servers {
         fits_servers(
             table,
@@ -203,7 +87,17 @@ fn directory(
         problems.error(&at.key("filter"), problem.to_string());
     }
     mail_attributes(&table.mail_attributes, &at.key("mail_attributes"), problems);
-    let tls = tls(table.ca_file.clone(), table.tls_verify, at, problems);
+    let tls = tls(
+        &TlsKeys {
+            ca_file: &table.ca_file,
+            tls_verify: table.tls_verify,
+            tls_server_name: &table.tls_server_name,
+            client_cert_file: &table.client_cert_file,
+            client_key_file: &table.client_key_file,
+        },
+        at,
+        problems,
+    );
     Some(Directory {
         name: table.name.clone(),
         servers: servers?,
@@ -263,14 +157,23 @@ fn server(url: &str) -> Result<Server, String> {
 }
 
 /// As whom to ask; anonymous where nothing is said.
-fn bind(table: &mut DirectoryTable, at: &KeyPath, problems: &mut Problems<'_>) -> Option<Bind> {
+fn bind(
+    table: &mut DirectoryTable,
+    at: &KeyPath,
+    secrets: &Secrets,
+    problems: &mut Problems<'_>,
+) -> Option<Bind> {
+    if table.bind_dn.is_some() && table.bind_password.is_none() && table.bind_password_file.is_none() {
+        let own = format!("{}.bind_password", table.name);
+        table.bind_password_file = secrets.credential(&[&own, "bind_password"]);
+    }
     let has_password = table.bind_password.is_some() || table.bind_password_file.is_some();
     let password_key = if table.bind_password_file.is_some() {
         "bind_password_file"
     } else {
         "bind_password"
     };
-    let password: Option<SecretString> = secret::resolve(
+    let password: Option<SecretString> = secrets.resolve(
         at,
         "bind_password",
         &mut table.bind_password,
@@ -283,7 +186,7 @@ fn bind(table: &mut DirectoryTable, at: &KeyPath, problems: &mut Problems<'_>) -
         (_, _, Some(Sasl::External)) => {
             problems.error(
                 &at.key("sasl"),
-                "\"external\" lets the operating system say who asks; leave out `bind_dn` and the password",
+                "\"external\" lets the operating system or a client certificate say who asks; leave out `bind_dn` and the password",
             );
             None
         }
@@ -334,12 +237,17 @@ fn fits_servers(
             format!("is for ldap:// only, and {other} is something else; leave it out or write ldap://"),
         );
     }
+    // Over TLS the client certificate says who asks.
+    let vouched = |server: &&Server| match server {
+        Server::Unix { .. } => true,
+        Server::Tcp { tls, .. } => table.client_cert_file.is_some() && (*tls || table.starttls),
+    };
     if table.sasl == Some(Sasl::External)
-        && let Some(other) = servers.iter().find(|server| matches!(server, Server::Tcp { .. }))
+        && let Some(other) = servers.iter().find(|server| !vouched(server))
     {
         problems.error(
             &at.key("sasl"),
-            format!("\"external\" is for ldapi:// only, and {other} is something else; use `bind_dn` and a password"),
+            format!("\"external\" is for ldapi://, or for TLS with a `client_cert_file`, and {other} is something else; use `bind_dn` and a password"),
         );
     }
     let exposed = servers
@@ -384,31 +292,5 @@ fn mail_attributes(attributes: &[String], at: &KeyPath, problems: &mut Problems<
                 format!("\"{attribute}\" is not the name of an attribute; write several as a list, as in [\"mail\", \"mailAlternateAddress\"]"),
             );
         }
-    }
-}
-
-fn tls(ca_file: Option<PathBuf>, verify: bool, at: &KeyPath, problems: &mut Problems<'_>) -> TlsOptions {
-    let options = TlsOptions { ca_file, verify };
-    if options.ca_file.is_some()
-        && let Err(problem) = options.client_config()
-    {
-        problems.error(&at.key("ca_file"), problem.to_string());
-    }
-    if !verify {
-        problems.warning(
-            &at.key("tls_verify"),
-            "certificates are not checked, so anyone on the way can read and change everything; name the authority by `ca_file`",
-        );
-    }
-    options
-}
-
-/// A secret in a file that everyone can read is none.
-fn warn_if_public(public: bool, at: &KeyPath, problems: &mut Problems<'_>) {
-    if public {
-        problems.warning(
-            at,
-            "everyone on this machine can read this file; chmod o-r it, or use a file for the secret",
-        );
     }
 }

@@ -1,0 +1,263 @@
+//! From what is written to what can be used. Each function records every problem that it finds and answers `None`
+//! where it found one.
+
+mod directory;
+
+use std::path::PathBuf;
+
+use secrecy::{ExposeSecret, SecretString};
+use url::{Host, Url};
+
+use super::problem::{KeyPath, Problems};
+use super::schema::{File, VaultwardenTable};
+use super::secret::Secrets;
+use super::{Config, Vaultwarden};
+use crate::tls::{ClientCertificate, TlsError, TlsOptions};
+use crate::vaultwarden::check_headers;
+
+/// Checks the whole file, and resolves its secrets in place. `public` says whether everyone can read it.
+pub(super) fn check(
+    file: &mut File,
+    public: bool,
+    secrets: &Secrets,
+    problems: &mut Problems<'_>,
+) -> Option<Config> {
+    let root = KeyPath::root();
+    state(file, problems);
+    let vaultwarden = vaultwarden(
+        &mut file.vaultwarden,
+        &root.key("vaultwarden"),
+        public,
+        secrets,
+        problems,
+    );
+    let directories = directory::directories(
+        &mut file.directory,
+        &root.key("directory"),
+        public,
+        secrets,
+        problems,
+    );
+    Some(Config {
+        state: file.state.clone(),
+        vaultwarden: vaultwarden?,
+        directories: directories?,
+        invite: file.invite.clone(),
+        limits: file.limits.clone(),
+        http: file.http.clone(),
+        log: file.log.clone(),
+        once: false,
+        warnings: Vec::new(),
+    })
+}
+
+/// Checks the state file alone.
+pub(super) fn state(file: &File, problems: &mut Problems<'_>) {
+    if file.state.as_os_str().is_empty() {
+        problems.error(&KeyPath::root().key("state"), "names no file");
+    }
+}
+
+fn vaultwarden(
+    table: &mut VaultwardenTable,
+    at: &KeyPath,
+    public: bool,
+    secrets: &Secrets,
+    problems: &mut Problems<'_>,
+) -> Option<Vaultwarden> {
+    if table.admin_token.is_none() && table.admin_token_file.is_none() {
+        table.admin_token_file = secrets.credential(&["admin_token"]);
+    }
+    let url = vaultwarden_url(table.url.as_deref(), &at.key("url"), problems);
+    if table.admin_token.is_none() && table.admin_token_file.is_none() {
+        problems.error(
+            &at.key("admin_token"),
+            "is missing; write Vaultwarden's ADMIN_TOKEN into a file and name it by `admin_token_file`",
+        );
+    }
+    warn_if_public(
+        table.admin_token.is_some() && public,
+        &at.key("admin_token"),
+        problems,
+    );
+    let key = if table.admin_token_file.is_some() {
+        "admin_token_file"
+    } else {
+        "admin_token"
+    };
+    let token = secrets.resolve(
+        at,
+        "admin_token",
+        &mut table.admin_token,
+        &mut table.admin_token_file,
+        problems,
+    );
+    if token
+        .as_ref()
+        .is_some_and(|token| token.expose_secret().starts_with("$argon2"))
+    {
+        problems.error(
+            &at.key(key),
+            "is the hash that Vaultwarden keeps as its ADMIN_TOKEN; give the secret from which it was made, in plain text",
+        );
+    }
+    let (proxy, headers) = way(table, at, public, secrets, problems);
+    let tls = tls(
+        &TlsKeys {
+            ca_file: &table.ca_file,
+            tls_verify: table.tls_verify,
+            tls_server_name: &table.tls_server_name,
+            client_cert_file: &table.client_cert_file,
+            client_key_file: &table.client_key_file,
+        },
+        at,
+        problems,
+    );
+    Some(Vaultwarden {
+        url: url?,
+        admin_token: token?,
+        tls,
+        proxy,
+        headers,
+    })
+}
+
+/// What stands on the way to Vaultwarden: a proxy, and what another one in front of it wants to see.
+fn way(
+    table: &mut VaultwardenTable,
+    at: &KeyPath,
+    public: bool,
+    secrets: &Secrets,
+    problems: &mut Problems<'_>,
+) -> (Option<SecretString>, Option<SecretString>) {
+    for (key, inline) in [("proxy", &table.proxy), ("headers", &table.headers)] {
+        warn_if_public(inline.is_some() && public, &at.key(key), problems);
+    }
+    let proxy = secrets.resolve(at, "proxy", &mut table.proxy, &mut table.proxy_file, problems);
+    if let Some(proxy) = &proxy
+        && !Url::parse(proxy.expose_secret()).is_ok_and(|url| url.scheme() == "http" && url.has_host())
+    {
+        problems.error(
+            &at.key("proxy"),
+            "is not the URL of an HTTP proxy; write it as http://proxy.example.org:3128",
+        );
+    }
+    let headers = secrets.resolve(
+        at,
+        "headers",
+        &mut table.headers,
+        &mut table.headers_file,
+        problems,
+    );
+    if let Some(Err(problem)) = headers.as_ref().map(check_headers) {
+        problems.error(&at.key("headers"), problem);
+    }
+    (proxy, headers)
+}
+
+/// The address of Vaultwarden. Its text is not repeated in a problem: some put a password into it.
+fn vaultwarden_url(url: Option<&str>, at: &KeyPath, problems: &mut Problems<'_>) -> Option<Url> {
+    const FORM: &str = "write it as https://vault.example.org, with the sub-path if there is one";
+    let Some(url) = url else {
+        problems.error(
+            at,
+            "is missing; give the address of Vaultwarden, as in \"https://vault.example.org\"",
+        );
+        return None;
+    };
+    let url = match Url::parse(url) {
+        Ok(url) => url,
+        Err(cause) => {
+            problems.error(at, format!("is not a URL ({cause}); {FORM}"));
+            return None;
+        }
+    };
+    if !matches!(url.scheme(), "http" | "https") {
+        problems.error(at, format!("has the scheme {}; {FORM}", url.scheme()));
+    } else if !url.username().is_empty() || url.password().is_some() {
+        problems.error(
+            at,
+            "holds a user or a password, which Vaultwarden's admin API does not take; leave them out",
+        );
+    } else if url.query().is_some() || url.fragment().is_some() {
+        problems.error(at, format!("has a query or a fragment; {FORM}"));
+    } else if url.path().trim_end_matches('/').ends_with("/admin") {
+        problems.error(at, "ends in /admin; leave that out, it is added where it belongs");
+    } else if url.scheme() == "http" && !url.host().is_some_and(|host| is_loopback(&host)) {
+        problems.warning(
+            at,
+            "sends the admin token in clear text to another host; use https://",
+        );
+    }
+    Some(url)
+}
+
+fn is_loopback(host: &Host<&str>) -> bool {
+    match host {
+        Host::Domain(name) => *name == "localhost",
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+    }
+}
+
+/// The keys about TLS, which both sides have.
+struct TlsKeys<'a> {
+    ca_file: &'a Option<PathBuf>,
+    tls_verify: bool,
+    tls_server_name: &'a Option<String>,
+    client_cert_file: &'a Option<PathBuf>,
+    client_key_file: &'a Option<PathBuf>,
+}
+
+fn tls(keys: &TlsKeys<'_>, at: &KeyPath, problems: &mut Problems<'_>) -> TlsOptions {
+    let client = match (keys.client_cert_file, keys.client_key_file) {
+        (Some(cert_file), Some(key_file)) => Some(ClientCertificate {
+            cert_file: cert_file.clone(),
+            key_file: key_file.clone(),
+        }),
+        (Some(_), None) => {
+            problems.error(&at.key("client_cert_file"), "has no `client_key_file`");
+            None
+        }
+        (None, Some(_)) => {
+            problems.error(&at.key("client_key_file"), "has no `client_cert_file`");
+            None
+        }
+        (None, None) => None,
+    };
+    let options = TlsOptions {
+        ca_file: keys.ca_file.clone(),
+        verify: keys.tls_verify,
+        server_name: keys.tls_server_name.clone(),
+        client,
+    };
+    let asks_for_files = options.ca_file.is_some() || options.client.is_some();
+    if (asks_for_files || options.server_name.is_some())
+        && let Err(problem) = options.client_config()
+    {
+        let key = match &problem {
+            TlsError::Name { .. } => "tls_server_name",
+            TlsError::Client { path, .. } if Some(path) == keys.client_key_file.as_ref() => "client_key_file",
+            TlsError::Client { .. } => "client_cert_file",
+            _ => "ca_file",
+        };
+        problems.error(&at.key(key), problem.to_string());
+    }
+    if !keys.tls_verify {
+        problems.warning(
+            &at.key("tls_verify"),
+            "certificates are not checked, so anyone on the way can read and change everything; name the authority by `ca_file`",
+        );
+    }
+    options
+}
+
+/// A secret in a file that everyone can read is none.
+fn warn_if_public(public: bool, at: &KeyPath, problems: &mut Problems<'_>) {
+    if public && !problems.is_variable(at) {
+        problems.warning(
+            at,
+            "everyone on this machine can read this file; chmod o-r it, or use a file for the secret",
+        );
+    }
+}
