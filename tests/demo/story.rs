@@ -216,7 +216,8 @@ fn epilogue(screen: &Screen, vault: &Vault, cast: &Cast) {
          \n\
         \x20 make build                                      # target/release/ldap-usher\n\
         \x20 cp config/examples/openldap.toml config.toml    # fill in your directory and your Vaultwarden\n\
-        \x20 target/release/ldap-usher config show           # names what is missing or wrong in it\n\
+        \x20 target/release/ldap-usher check                 # what works, and what to do where it does not\n\
+        \x20 target/release/ldap-usher plan                  # who would be invited\n\
         \x20 target/release/ldap-usher run                   # invites people, until Ctrl-C",
     );
     if let Vault::StandIn(_) = vault {
