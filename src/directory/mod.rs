@@ -30,6 +30,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
 use crate::model::{Change, Cursor, Entry, EntryId};
+use root_dse::Identity;
 
 pub use error::DirectoryError;
 pub use settings::{Bind, Server, Settings, StreamChoice, check_filter};
@@ -122,6 +123,11 @@ impl LdapDirectory {
         let server = session.server().to_owned();
         let why = match (settings.stream, capabilities.syncrepl) {
             (StreamChoice::Poll, _) => "the configuration asks for it",
+            // At a size limit, or after ten seconds in which nobody reads, its stream ends without a word while the
+            // connection lives on.
+            (StreamChoice::Auto, _) if capabilities.identity == Identity::NsUniqueId => {
+                "the content synchronisation of 389 Directory Server can fall silent unnoticed"
+            }
             (StreamChoice::Auto, false) => "the server does not offer content synchronisation (RFC 4533)",
             (choice, _) => {
                 let why = match choice {

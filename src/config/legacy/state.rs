@@ -6,20 +6,21 @@ use std::path::{Path, PathBuf};
 
 use super::super::environment::Environment;
 
-/// Where the state may be: the folder that systemd made for it, that of the system, that of the user.
+/// Where the state may be: in the folder that systemd made for it and nowhere else; without one in that of the
+/// system, or in that of the user.
 pub(super) fn places(environment: &Environment) -> Vec<PathBuf> {
+    if let Some(folder) = environment.folder("STATE_DIRECTORY") {
+        return vec![folder.join("state.db")];
+    }
     let user = environment
         .folder("XDG_STATE_HOME")
         .or_else(|| Some(environment.folder("HOME")?.join(".local/state")));
-    [
-        environment.folder("STATE_DIRECTORY"),
-        Some("/var/lib/ldap-usher".into()),
-        user.map(|folder| folder.join("ldap-usher")),
-    ]
-    .into_iter()
-    .flatten()
-    .map(|folder| folder.join("state.db"))
-    .collect()
+    let user = user.map(|folder| folder.join("ldap-usher"));
+    [Some("/var/lib/ldap-usher".into()), user]
+        .into_iter()
+        .flatten()
+        .map(|folder: PathBuf| folder.join("state.db"))
+        .collect()
 }
 
 /// The first place that has a state, else the first that can have one; its folder is made. Where there is none, the
@@ -57,12 +58,12 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_of_systemd_comes_first_and_that_of_the_user_last() {
+    fn the_folder_of_systemd_is_the_only_place_and_without_it_that_of_the_user_is_the_last() {
+        let at = |folder: &str| Path::new(folder).join("state.db");
         let environment = Environment::from([("STATE_DIRECTORY", "/s:/t"), ("HOME", "/home/ann")]);
-        assert_eq!(
-            places(&environment),
-            ["/s", "/var/lib/ldap-usher", "/home/ann/.local/state/ldap-usher"]
-                .map(|folder| Path::new(folder).join("state.db"))
-        );
+        assert_eq!(places(&environment), [at("/s")]);
+        let environment = Environment::from([("HOME", "/home/ann")]);
+        let expected = [at("/var/lib/ldap-usher"), at("/home/ann/.local/state/ldap-usher")];
+        assert_eq!(places(&environment), expected);
     }
 }
