@@ -1,6 +1,8 @@
 //! Reading single people again, by identity, with the configured filter: the server's own word on whether they are
 //! members right now.
 
+use std::sync::Arc;
+
 use ldap3::Scope;
 
 use super::decode::{self, RawEntry};
@@ -11,12 +13,46 @@ use super::{DirectoryError, connect, malformed};
 use crate::model::{Entry, EntryId};
 
 /// People per search: the filter stays small, and the answer below every server's default size limit.
-const CHUNK: usize = 50;
+pub(super) const CHUNK: usize = 50;
 
-/// Those of `who` that match the filter right now.
-pub(super) async fn lookup(settings: &Settings, who: &[EntryId]) -> Result<Vec<Entry>, DirectoryError> {
-    let mut session = connect::connect(settings).await?;
-    let identity = root_dse::read(&mut session).await?.identity;
+/// Reads people again, on a connection of its own that is kept from one question to the next.
+pub(super) struct Asker {
+    settings: Arc<Settings>,
+    open: Option<(Session, Identity)>,
+}
+
+impl Asker {
+    /// Nothing is contacted before the first question.
+    pub(super) fn new(settings: Arc<Settings>) -> Self {
+        Self { settings, open: None }
+    }
+
+    /// Those of `who` that match the filter right now.
+    pub(super) async fn ask(&mut self, who: &[EntryId]) -> Result<Vec<Entry>, DirectoryError> {
+        if let Some((mut session, identity)) = self.open.take() {
+            match ask(&mut session, &self.settings, identity, who).await {
+                // The server may have closed a connection that was idle for long.
+                Err(DirectoryError::Broken { .. }) => {}
+                answer => {
+                    self.open = Some((session, identity));
+                    return answer;
+                }
+            }
+        }
+        let mut session = connect::connect(&self.settings).await?;
+        let identity = root_dse::read(&mut session).await?.identity;
+        let found = ask(&mut session, &self.settings, identity, who).await?;
+        self.open = Some((session, identity));
+        Ok(found)
+    }
+}
+
+async fn ask(
+    session: &mut Session,
+    settings: &Settings,
+    identity: Identity,
+    who: &[EntryId],
+) -> Result<Vec<Entry>, DirectoryError> {
     let mut found = Vec::new();
     for chunk in who.chunks(CHUNK) {
         let any: String = chunk.iter().map(|&id| identity.filter(id)).collect();
@@ -38,7 +74,7 @@ pub(super) async fn lookup(settings: &Settings, who: &[EntryId]) -> Result<Vec<E
             ));
         }
         for message in messages {
-            let raw = decode::entry(message).map_err(|error| malformed(&session, "an entry", &error))?;
+            let raw = decode::entry(message).map_err(|error| malformed(session, "an entry", &error))?;
             found.extend(identified(raw, identity).ok());
         }
     }

@@ -10,6 +10,7 @@ use super::{DirectoryError, malformed};
 use crate::model::EntryId;
 
 const SYNC_REQUEST: &str = "1.3.6.1.4.1.4203.1.9.1.1";
+pub(super) const PERSISTENT_SEARCH: &str = "2.16.840.1.113730.3.4.3";
 const ACTIVE_DIRECTORY: &str = "1.2.840.113556.1.4.800";
 
 /// What a server can do, as far as it matters here.
@@ -17,6 +18,8 @@ const ACTIVE_DIRECTORY: &str = "1.2.840.113556.1.4.800";
 pub(super) struct Capabilities {
     /// Content synchronisation (RFC 4533).
     pub syncrepl: bool,
+    /// Persistent search (draft-ietf-ldapext-psearch-03).
+    pub persistent_search: bool,
     /// Paged results (RFC 2696).
     pub paging: bool,
     /// Where an entry's identity is found.
@@ -113,6 +116,7 @@ pub(super) async fn read(session: &mut Session) -> Result<Capabilities, Director
         // Some servers hide it; then nothing can be assumed.
         return Ok(Capabilities {
             syncrepl: false,
+            persistent_search: false,
             paging: false,
             identity: Identity::EntryUuid,
         });
@@ -131,6 +135,7 @@ pub(super) async fn read(session: &mut Session) -> Result<Capabilities, Director
     };
     Ok(Capabilities {
         syncrepl: lists("supportedControl", SYNC_REQUEST),
+        persistent_search: lists("supportedControl", PERSISTENT_SEARCH),
         paging: lists("supportedControl", PAGED_RESULTS),
         identity,
     })

@@ -46,6 +46,10 @@ pub enum StreamChoice {
     Auto,
     /// RFC 4533, refreshAndPersist.
     Syncrepl,
+    /// draft-ietf-ldapext-psearch-03.
+    PersistentSearch,
+    /// Active Directory's change notification, and its update sequence numbers.
+    ActiveDirectory,
     /// A full listing at an interval.
     Poll,
 }

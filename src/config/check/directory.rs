@@ -110,6 +110,8 @@ fn directory(
         stream: match table.stream {
             Stream::Auto => StreamChoice::Auto,
             Stream::Syncrepl => StreamChoice::Syncrepl,
+            Stream::PersistentSearch => StreamChoice::PersistentSearch,
+            Stream::ActiveDirectory => StreamChoice::ActiveDirectory,
             Stream::Poll => StreamChoice::Poll,
         },
         poll_interval: table.poll_interval,
