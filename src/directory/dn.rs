@@ -109,7 +109,10 @@ mod tests {
     #[test]
     fn spellings_of_one_name_are_equal() {
         for (one, other) in [
-            ("UID=Ann, OU=People,DC=example,DC=org", "uid=ann,ou=people,dc=example,dc=org"),
+            (
+                "UID=Ann, OU=People,DC=example,DC=org",
+                "uid=ann,ou=people,dc=example,dc=org",
+            ),
             ("cn=Doe\\, Ann,dc=x", "CN=doe\\2C  ann,DC=X"),
             ("cn=a+uid=b,dc=x", "uid=B+cn=A,dc=x"),
             ("cn=J\\C3\\BCrgen,dc=x", "cn=jürgen,dc=x"),

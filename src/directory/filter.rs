@@ -104,7 +104,10 @@ mod tests {
 
     #[test]
     fn what_names_no_group_is_left_alone() {
-        assert_eq!(groups("(&(memberOf=*)(memberOf=cn=a*)(memberOfX=cn=a)(cn=memberOf=b)(description=memberOf))"), [""; 0]);
+        assert_eq!(
+            groups("(&(memberOf=*)(memberOf=cn=a*)(memberOfX=cn=a)(cn=memberOf=b)(description=memberOf))"),
+            [""; 0]
+        );
         assert_eq!(groups(""), [""; 0]);
         assert_eq!(groups("((((memberOf="), [""; 0]);
     }

@@ -22,10 +22,10 @@ use ldap3::controls::{RefreshMode, SyncRequest};
 use ldap3::{LdapResult, ResultEntry, Scope};
 
 use super::decode::{self, EntryState, SYNC_STATE, SyncInfo};
-use super::session::{Item, Request, Search, Session};
-use super::wanted::Wanted;
 use super::doorbell::{Ring, Rings};
 use super::root_dse::Capabilities;
+use super::session::{Item, Request, Search, Session};
+use super::wanted::Wanted;
 use super::{Changes, DirectoryError, connect, dn, malformed, root_dse};
 use crate::model::{Change, Cursor, Entry, EntryId, Listing, Why};
 

@@ -11,9 +11,11 @@ use super::settings::Settings;
 use crate::model::Entry;
 
 /// The settings as they read for one session: the filter with the present names of its groups, and the groups.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Wanted {
     settings: Settings,
+    /// What is asked for beside what decides.
+    beside: Option<&'static str>,
     pub(super) groups: Option<Arc<Groups>>,
 }
 
@@ -35,14 +37,41 @@ impl Wanted {
         }
         Ok(Arc::new(Self {
             settings,
+            beside: None,
             groups: groups.map(Arc::new),
         }))
     }
 
     /// What a search asks for beside the identity: whatever may hold an address, and what groups know people by.
     pub(super) fn attributes(&self) -> Vec<String> {
-        let uid = self.groups.as_ref().filter(|groups| groups.restrict()).map(|_| "uid".to_owned());
-        self.settings.mail_attributes.iter().cloned().chain(uid).collect()
+        let uid = self
+            .groups
+            .as_ref()
+            .filter(|groups| groups.restrict())
+            .map(|_| "uid".to_owned());
+        let beside = self.beside.map(str::to_owned);
+        let mail = self.settings.mail_attributes.iter().cloned();
+        mail.chain(uid).chain(beside).collect()
+    }
+
+    /// The same people, with one more attribute.
+    pub(super) fn asking_for(&self, attribute: &'static str) -> Self {
+        Self {
+            beside: Some(attribute),
+            ..self.clone()
+        }
+    }
+
+    /// Those of the same people who match another filter.
+    pub(super) fn with_filter(&self, filter: String) -> Self {
+        let settings = Settings {
+            filter,
+            ..self.settings.clone()
+        };
+        Self {
+            settings,
+            ..self.clone()
+        }
     }
 
     /// Whether someone who matches the filter is a member.

@@ -33,7 +33,11 @@ struct Setting {
 
 impl Setting {
     fn new(site: impl Site + 'static) -> Self {
-        let by = if site.dialect().member_of { By::MemberOf } else { By::Groups };
+        let by = if site.dialect().member_of {
+            By::MemberOf
+        } else {
+            By::Groups
+        };
         Self {
             site: Box::new(site),
             by,
@@ -163,7 +167,8 @@ async fn who_is_in_a_group_within_the_group_is_a_member_as_long_as_both_hold(set
     }
     folk.add_group("deepest", &[folk.dn("deep")]).await;
     folk.add_group("inner", &[folk.dn("inside")]).await;
-    folk.add_group("vault", &[folk.dn("direct"), folk.group("inner")]).await;
+    folk.add_group("vault", &[folk.dn("direct"), folk.group("inner")])
+        .await;
     stage.start().await;
     stage.invited(["direct", "inside"]).await;
 
@@ -200,7 +205,15 @@ async fn a_group_that_is_renamed_is_still_meant_and_one_that_is_deleted_makes_no
     stage.members(2).await;
 
     folk.delete(&folk.group("safe")).await;
-    stage.says(&["does not exist or may not be read", "nobody is taken to have left"], 1).await;
+    stage
+        .says(
+            &[
+                "does not exist or may not be read",
+                "nobody is taken to have left",
+            ],
+            1,
+        )
+        .await;
     assert_eq!(stage.lines(&[" left "]), [""; 0]);
     stage.members(2).await;
 }
@@ -211,7 +224,8 @@ async fn changes_made_while_either_side_was_down_are_found_at_reconnection(setti
     for uid in ["first", "second", "third", "fourth", "fifth"] {
         folk.add(uid).await;
     }
-    folk.add_group("vault", &[folk.dn("first"), folk.dn("second")]).await;
+    folk.add_group("vault", &[folk.dn("first"), folk.dn("second")])
+        .await;
     stage.start().await;
     stage.invited(["first", "second"]).await;
 
@@ -235,7 +249,9 @@ async fn changes_made_while_either_side_was_down_are_found_at_reconnection(setti
     stage.server.stop().await;
     stage.server.start().await;
     folk.join("vault", &folk.dn("fifth")).await;
-    stage.invited(["first", "second", "third", "fourth", "fifth"]).await;
+    stage
+        .invited(["first", "second", "third", "fourth", "fifth"])
+        .await;
     stage.server.kill9().await;
     stage.server.start().await;
     folk.leave("vault", &folk.dn("third")).await;

@@ -82,7 +82,9 @@ impl Groups {
                 None => {
                     let former = known.get(&dn::normal(&configured)).copied();
                     let renamed = match former {
-                        Some(id) => read::find(session, can, id, &containers).await?.map(|dn| (id, dn)),
+                        Some(id) => read::find(session, can, id, &containers)
+                            .await?
+                            .map(|dn| (id, dn)),
                         None => None,
                     };
                     let Some((id, dn)) = renamed else {
@@ -194,20 +196,26 @@ impl Groups {
     ///
     /// # Errors
     /// [`DirectoryError::NoGroup`] where one is not there, [`DirectoryError::GroupRenamed`] where one has another name.
-    pub(super) async fn verify(&self, session: &mut Session, can: &Capabilities) -> Result<(), DirectoryError> {
+    pub(super) async fn verify(
+        &self,
+        session: &mut Session,
+        can: &Capabilities,
+    ) -> Result<(), DirectoryError> {
         for named in &self.named {
             let found = read::identify(session, can, &named.dn).await?;
             if found.is_some_and(|found| found.id == named.id) {
                 continue;
             }
-            return Err(match read::find(session, can, named.id, &self.containers).await? {
-                Some(now) => DirectoryError::GroupRenamed {
-                    server: session.server().to_owned(),
-                    group: named.dn.clone(),
-                    now,
+            return Err(
+                match read::find(session, can, named.id, &self.containers).await? {
+                    Some(now) => DirectoryError::GroupRenamed {
+                        server: session.server().to_owned(),
+                        group: named.dn.clone(),
+                        now,
+                    },
+                    None => no_group(session, &named.configured),
                 },
-                None => no_group(session, &named.configured),
-            });
+            );
         }
         Ok(())
     }
@@ -258,13 +266,22 @@ impl Groups {
     /// What is known of the groups, to be stored as the cursor. It is no resume point: what happened to groups while
     /// nobody watched is found by listing everyone.
     pub(super) fn cursor(&self) -> Cursor {
-        let known = self.named.iter().map(|named| format!("{} {}\n", named.id, named.configured));
+        let known = self
+            .named
+            .iter()
+            .map(|named| format!("{} {}\n", named.id, named.configured));
         Cursor(known.collect::<String>().into_bytes())
     }
 
     /// For `check`: how many groups and members there are, and how deep groups lie in groups.
     pub(super) fn summary(&self) -> (usize, usize, usize) {
-        self.with_roster(|roster| (roster.groups().count(), roster.members(), roster.depth(&self.ids())))
+        self.with_roster(|roster| {
+            (
+                roster.groups().count(),
+                roster.members(),
+                roster.depth(&self.ids()),
+            )
+        })
     }
 
     fn containers(&self) -> &[String] {
@@ -297,7 +314,10 @@ pub(super) fn recall(cursor: &Cursor) -> Identities {
 fn containers(can: &Capabilities, groups: &[String]) -> Vec<String> {
     let mut containers: Vec<String> = Vec::new();
     for group in groups {
-        let context = can.naming_contexts.iter().find(|context| dn::is_within(group, context));
+        let context = can
+            .naming_contexts
+            .iter()
+            .find(|context| dn::is_within(group, context));
         let container = context
             .map(String::as_str)
             .or_else(|| dn::parent(group))

@@ -87,7 +87,10 @@ impl Watch {
                     stream::pending().boxed()
                 }
             };
-            if !self.refresh(groups.into_iter().map(|(id, _)| id).collect()).await? {
+            if !self
+                .refresh(groups.into_iter().map(|(id, _)| id).collect())
+                .await?
+            {
                 return Ok(());
             }
         }
@@ -98,7 +101,9 @@ impl Watch {
         let before = self.watched();
         let mut concerned = Concerned::default();
         while let Some(id) = queue.pop() {
-            let known = self.groups.with_roster(|roster| roster.dn_of(id).map(str::to_owned));
+            let known = self
+                .groups
+                .with_roster(|roster| roster.dn_of(id).map(str::to_owned));
             let Some(dn) = known else { continue };
             let group = self.read(id, dn).await?;
             let changed = self.groups.with_roster_mut(|roster| roster.update(group));

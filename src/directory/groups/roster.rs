@@ -69,7 +69,9 @@ impl Roster {
     /// The members of a group.
     pub(super) fn members_of(&self, id: EntryId) -> Vec<Member> {
         let group = self.groups.get(&id);
-        group.map(|group| group.members.values().cloned().collect()).unwrap_or_default()
+        group
+            .map(|group| group.members.values().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// Takes a group as it is now; returns the members that came and those that went.
@@ -139,7 +141,9 @@ impl Roster {
 
     /// Whether a person is in one of the groups, by DN or by `uid`.
     pub(super) fn admits(&self, entry: &Entry) -> bool {
-        let uids = entry.values("uid").filter_map(|uid| std::str::from_utf8(uid).ok());
+        let uids = entry
+            .values("uid")
+            .filter_map(|uid| std::str::from_utf8(uid).ok());
         let keys: Vec<u64> = uids
             .map(|uid| Member::Uid(uid.into()))
             .chain([Member::Dn(entry.dn.as_str().into())])
@@ -199,7 +203,10 @@ mod tests {
         assert_eq!(roster.prune(&[id(1)]), []);
         roster.update(group(1, &["uid=a,dc=x"]));
         let lost = texts(roster.prune(&[id(1)]));
-        assert!(lost.contains(&r#"Dn("uid=b,dc=x")"#.to_owned()) && lost.contains(&r#"Dn("uid=c,dc=x")"#.to_owned()));
+        assert!(
+            lost.contains(&r#"Dn("uid=b,dc=x")"#.to_owned())
+                && lost.contains(&r#"Dn("uid=c,dc=x")"#.to_owned())
+        );
         assert_eq!(roster.groups().count(), 1);
     }
 
