@@ -90,6 +90,11 @@ pub enum StreamKind {
 }
 
 impl StreamKind {
+    /// Whether there are changes of which servers are known not to tell.
+    pub fn misses_some(self) -> bool {
+        matches!(self, Self::PersistentSearch | Self::ActiveDirectory)
+    }
+
     /// The word for it in the configuration, in `status` and in logs.
     pub fn as_str(self) -> &'static str {
         match self {

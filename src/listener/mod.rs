@@ -41,6 +41,10 @@ const OPERATOR: Duration = Duration::from_secs(10);
 /// The pause between the end of an audit's listing and the judgement on its findings: what the stream has under way
 /// arrives meanwhile and is no finding.
 const GRACE: Duration = Duration::from_secs(1);
+/// The time between two audits where the stream tells of everything, as far as is known.
+const AUDIT: Duration = Duration::from_secs(6 * 60 * 60);
+/// The time between two audits where the server is known not to tell of some changes.
+const AUDIT_OF_THE_FORGETFUL: Duration = Duration::from_secs(30 * 60);
 /// When an audit that failed is tried again.
 const AUDIT_AGAIN: Duration = Duration::from_secs(600);
 
@@ -64,8 +68,8 @@ pub struct Listener {
     pub policy: Policy,
     /// `limits.invites_per_listing`; `None` holds nothing.
     pub hold_above: Option<u32>,
-    /// The time between two audits.
-    pub audit_interval: Duration,
+    /// The time between two audits; `None` is as long as the kind of stream allows.
+    pub audit_interval: Option<Duration>,
     /// How to wait after failures.
     pub retry: Retry,
     /// Throws numbers from `0.0..1.0`.
@@ -127,7 +131,8 @@ impl Listener {
         let since_listing = row
             .listed
             .map_or(Duration::MAX, |listed| self.clock.now().since(listed));
-        let mut audit_at = Instant::now() + self.audit_interval.saturating_sub(since_listing);
+        let longest = self.audit_interval.unwrap_or(AUDIT);
+        let mut audit_at = Instant::now() + longest.saturating_sub(since_listing);
         let mut intake = Intake::new(self, row.id);
         let mut cursor = row.cursor;
         let mut failures = 0;
@@ -219,9 +224,16 @@ impl Listener {
         audit_at: &mut Instant,
     ) -> Result<(), Trouble> {
         let mut stream = batches(opened.changes);
-        if opened.reconcile {
-            *audit_at = Instant::now();
-        }
+        let interval = self.audit_interval.unwrap_or(if opened.stream.misses_some() {
+            AUDIT_OF_THE_FORGETFUL
+        } else {
+            AUDIT
+        });
+        *audit_at = if opened.reconcile {
+            Instant::now()
+        } else {
+            Instant::now() + interval.min(audit_at.saturating_duration_since(Instant::now()))
+        };
         // A poll is a full listing already.
         let audited = opened.stream != StreamKind::Poll;
         let mut audit = Audit::Due(*audit_at);
@@ -230,7 +242,7 @@ impl Listener {
                 batch = stream.next() => match batch {
                     // A complete listing of the stream's own does what an audit would.
                     Some(batch) => if intake.take(batch).await? == Some(Listing::Complete) {
-                        *audit_at = Instant::now() + self.audit_interval;
+                        *audit_at = Instant::now() + interval;
                         audit = Audit::Due(*audit_at);
                     },
                     None => return Ok(()),
@@ -244,13 +256,13 @@ impl Listener {
                             Err(Trouble::Ledger(error)) => return Err(error.into()),
                             Err(trouble) => {
                                 intake.audit_failed(&trouble).await?;
-                                *audit_at = Instant::now() + AUDIT_AGAIN.min(self.audit_interval);
+                                *audit_at = Instant::now() + AUDIT_AGAIN.min(interval);
                                 Audit::Due(*audit_at)
                             }
                         },
                         AuditStep::Judge(listing) => {
                             intake.judge_audit(listing).await?;
-                            *audit_at = Instant::now() + self.audit_interval;
+                            *audit_at = Instant::now() + interval;
                             Audit::Due(*audit_at)
                         }
                     };

@@ -78,7 +78,7 @@ impl Bench {
                 invite_changed_address: false,
             },
             hold_above: None,
-            audit_interval: Duration::from_secs(3600),
+            audit_interval: Some(Duration::from_secs(3600)),
             retry: Retry {
                 first: instant,
                 ceiling: instant,

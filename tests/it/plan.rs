@@ -153,7 +153,7 @@ impl World {
                     invite_changed_address: self.invite_changed_address,
                 },
                 hold_above: self.hold_above,
-                audit_interval: Duration::from_secs(3600),
+                audit_interval: Some(Duration::from_secs(3600)),
                 dice: rand::random,
                 retry: Retry {
                     first: Duration::ZERO,

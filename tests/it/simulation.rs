@@ -90,7 +90,7 @@ impl Simulation {
                 invite_changed_address: false,
             },
             hold_above: None,
-            audit_interval: Duration::from_secs(6 * 3600),
+            audit_interval: Some(Duration::from_secs(6 * 3600)),
             retry: Retry {
                 first: Duration::from_millis(500),
                 ceiling: Duration::from_secs(60),
