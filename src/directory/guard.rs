@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::bytes::{Buf, BytesMut};
 
-use super::ber::{self, Malformed, Reader};
+use crate::ber::{self, Malformed, Reader};
 
 /// Why the guard ended a connection; reads as the end of "the server ...".
 #[derive(Debug, thiserror::Error)]
