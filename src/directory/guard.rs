@@ -63,6 +63,8 @@ const DEPTH: usize = 16;
 /// element, and two bytes are enough for one.
 const ELEMENTS: usize = 65_536;
 const READ_SIZE: usize = 64 * 1024;
+/// Messages beyond this do not stay in the buffer that they came in.
+const LARGE: usize = 1024 * 1024;
 
 /// Carries bytes between the server and `ldap3` until either side ends or the server sends what it may not.
 ///
@@ -150,7 +152,12 @@ where
             }
         }
         to.write_all(&buffer[..passed]).await?;
-        buffer.advance(passed);
+        if passed > LARGE {
+            // What `ldap3` is about to make of it takes thrice the memory: this copy goes first.
+            buffer = BytesMut::from(&buffer[passed..]);
+        } else {
+            buffer.advance(passed);
+        }
         end?;
     }
 }

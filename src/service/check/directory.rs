@@ -36,9 +36,14 @@ pub(super) async fn check(
         )
         .await;
     steps.ok("connection", found);
-    check_tls(&mut steps, server, &settings).await;
+    let refused = match check_tls(&mut steps, server, &settings).await {
+        true => {
+            "see the server's log, which may name a client certificate that it wants (`client_cert_file`)"
+        }
+        false => "see the server's log",
+    };
     let guest = steps
-        .step("bind", "see the server's log", diagnose::bind(server, &settings))
+        .step("bind", refused, diagnose::bind(server, &settings))
         .await;
     let who = guest.as_ref().map(|_| format!("as {}", settings.bind.who()));
     steps.ok("bind", who);
@@ -55,12 +60,16 @@ pub(super) async fn check(
         steps.ok("capabilities", can.map(|(text, _)| text));
         let base = steps.step("base", "", guest.base()).await;
         steps.ok("base", base.map(|()| format!("{} is there", settings.base)));
+    } else {
+        steps.skip("capabilities");
+        steps.skip("base");
     }
     check_people(&mut steps, config, settings, identity).await;
     steps.findings
 }
 
-async fn check_tls(steps: &mut Steps, server: &Server, settings: &Settings) {
+/// Whether TLS is used.
+async fn check_tls(steps: &mut Steps, server: &Server, settings: &Settings) -> bool {
     let presented = steps
         .step(
             "TLS",
@@ -68,23 +77,20 @@ async fn check_tls(steps: &mut Steps, server: &Server, settings: &Settings) {
             diagnose::presented(server, settings),
         )
         .await;
-    match presented {
-        None => {}
-        Some(None) => steps.say(Level::Ok, "TLS", "not used", ""),
-        Some(Some(certificate)) => {
-            steps.say(
-                Level::Ok,
-                "certificate",
-                format!("the server presents {certificate}"),
-                "",
-            );
-            let trusted = steps.step("TLS", "", diagnose::trusted(server, settings)).await;
-            steps.ok(
-                "TLS",
-                trusted.map(|()| "the certificate is trusted as configured"),
-            );
+    let Some(certificate) = presented.flatten() else {
+        if steps.failed.is_none() {
+            steps.say(Level::Ok, "TLS", "not used", "");
         }
-    }
+        return false;
+    };
+    let detail = format!("the server presents {certificate}");
+    steps.say(Level::Ok, "certificate", detail, "");
+    let trusted = steps.step("TLS", "", diagnose::trusted(server, settings)).await;
+    steps.ok(
+        "TLS",
+        trusted.map(|()| "the certificate is trusted as configured"),
+    );
+    true
 }
 
 /// The stream, and everyone whom the filter finds.

@@ -127,13 +127,8 @@ impl Steps {
         otherwise: &str,
         work: impl Future<Output = Result<T, E>>,
     ) -> Option<T> {
-        if let Some(failed) = self.failed {
-            self.say(
-                Level::Skip,
-                step,
-                format!("not tried, because {failed} failed"),
-                "",
-            );
+        if self.failed.is_some() {
+            self.skip(step);
             return None;
         }
         match work.await {
@@ -146,6 +141,17 @@ impl Steps {
                 None
             }
         }
+    }
+
+    /// Says of a step that it was not taken, because one before it failed.
+    fn skip(&mut self, step: &str) {
+        let failed = self.failed.unwrap_or("what it needs");
+        self.say(
+            Level::Skip,
+            step,
+            format!("not tried, because {failed} failed"),
+            "",
+        );
     }
 
     fn ok(&mut self, step: &str, detail: Option<impl Into<String>>) {
