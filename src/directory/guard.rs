@@ -128,22 +128,17 @@ where
         let mut end = Ok(());
         let mut passed = 0;
         loop {
-            match next_message(&buffer[passed..], limit) {
+            let judged = next_message(&buffer[passed..], limit).and_then(|message| {
+                let judge = |message: &[u8]| Ok((message.len(), inspect(message, asked)?));
+                message.map(judge).transpose()
+            });
+            match judged {
                 Ok(None) => break,
-                Ok(Some(message)) => {
-                    let length = message.len();
-                    match inspect(message, asked) {
-                        Ok(true) => passed += length,
-                        Ok(false) => {
-                            to.write_all(&buffer[..passed]).await?;
-                            buffer.advance(passed + length);
-                            passed = 0;
-                        }
-                        Err(breach) => {
-                            end = Err(breach);
-                            break;
-                        }
-                    }
+                Ok(Some((length, true))) => passed += length,
+                Ok(Some((length, false))) => {
+                    to.write_all(&buffer[..passed]).await?;
+                    buffer.advance(passed + length);
+                    passed = 0;
                 }
                 Err(breach) => {
                     end = Err(breach);

@@ -64,15 +64,6 @@ base_dn = "dc=example"
     let output = service.output();
     assert!(!output.contains("panicked"), "{output}");
     let peak = service.peak_memory();
-    eprintln!(
-        "PEAK {peak} {}",
-        std::fs::read_to_string(format!("/proc/{}/status", service.pid()))
-            .unwrap()
-            .lines()
-            .filter(|l| l.starts_with("Rss") || l.starts_with("VmHWM"))
-            .collect::<Vec<_>>()
-            .join(" ")
-    );
     assert!(peak <= MEMORY, "{peak} KiB after: {line}");
     line
 }
