@@ -223,6 +223,9 @@ impl Listener {
         audit_at: &mut Instant,
     ) -> Result<(), Trouble> {
         let mut stream = batches(opened.changes);
+        if opened.reconcile {
+            *audit_at = Instant::now();
+        }
         // A poll is a full listing already.
         let audited = opened.stream != StreamKind::Poll;
         let mut audit = Audit::Due(*audit_at);

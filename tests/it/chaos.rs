@@ -14,10 +14,10 @@ pub const MEMORY: u64 = (64 - 12) * 1024;
 /// A directory, a proxy before it, and a service that finds three people behind this fault.
 async fn behind(fault: Fault) -> (World, Proxy) {
     let mut world = World::with(Slapd::builder().people(3)).await;
-    let proxy = Proxy::to(world.slapd.port()).await;
+    let proxy = Proxy::to(world.server.port()).await;
     proxy.set(fault);
     let url = format!("ldap://{}", proxy.address());
-    world.directory = world.directory.replace(&world.slapd.url(), &url);
+    world.directory = world.directory.replace(&world.server.url(), &url);
     world.start().await;
     world.invites("person3").await;
     (world, proxy)

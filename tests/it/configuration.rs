@@ -105,7 +105,7 @@ bind_password_file = "empty-file"
 base_dn = "dc=example,dc=org"
 filter = "(&(objectClass=person)(mail=*)"
 mail_attributes = "mail, proxyAddresses"
-stream = "active-directory"
+stream = "active-dir"
 [invite]
 on_address_change = "ignore"
 concurrency = -1
@@ -138,7 +138,7 @@ format = "jsno"
         config.toml:20: directory[1].bind_password_file: empty-file is empty; write the secret into it
         config.toml:22: directory[1].filter: the filter (&(objectClass=person)(mail=*) is not well-formed; write it as in (&(objectClass=person)(mail=*)), with balanced parentheses
         config.toml:23: directory[1].mail_attributes: "mail, proxyAddresses" is not the name of an attribute; write several as a list, as in ["mail", "mailAlternateAddress"]
-        config.toml:24: directory[1].stream: stream "active-directory" is not in this version
+        config.toml:24: directory[1].stream: unknown stream "active-dir"; did you mean "active-directory"?
         config.toml:26: invite.on_address_change: unknown policy "ignore"; use one of "report", "invite"
         config.toml:27: invite.concurrency: expected a whole number from 1
         config.toml:29: limits.invites_per_listing: invalid value: string "all", expected a whole number or "unlimited"

@@ -11,6 +11,7 @@ mod support;
 
 mod architecture;
 mod audit;
+mod behaviour;
 mod brake;
 mod chaos;
 mod commands;

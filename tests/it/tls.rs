@@ -176,21 +176,21 @@ async fn a_client_certificate_is_shown_to_a_server_that_asks_for_it() {
 async fn slapd_knows_the_service_by_its_client_certificate_alone() {
     let slapd = Slapd::builder().tls().global_line("TLSVerifyClient demand");
     let mut world = World::with(slapd.people(1)).await;
-    let [certificate, key] = world.slapd.client_files();
+    let [certificate, key] = world.server.client_files();
     let shown = format!("client_cert_file = {certificate:?}\nclient_key_file = {key:?}\n");
     let asking = |url: String, keys: &str| {
         format!(
             "[[directory]]\nurl = {url:?}\nbase_dn = {:?}\nca_file = {:?}\n{keys}",
-            world.slapd.people_base(),
-            world.slapd.ca_file(),
+            world.server.people_base(),
+            world.server.ca_file(),
         )
     };
-    let (dn, password) = (world.slapd.reader_dn(), world.slapd.reader_pw());
+    let (dn, password) = (world.server.reader_dn(), world.server.reader_pw());
     let stranger = format!("bind_dn = {dn:?}\nbind_password = {password:?}");
-    let stranger = asking(world.slapd.ldaps_url(), &stranger);
+    let stranger = asking(world.server.ldaps_url(), &stranger);
     let known = format!("{shown}sasl = \"external\"\n");
-    let ldaps = asking(world.slapd.ldaps_url(), &known);
-    let starttls = asking(world.slapd.url(), &format!("{known}starttls = true\n"));
+    let ldaps = asking(world.server.ldaps_url(), &known);
+    let starttls = asking(world.server.url(), &format!("{known}starttls = true\n"));
 
     for directory in [ldaps, starttls] {
         world.directory = directory;

@@ -18,11 +18,21 @@ pub struct Builder {
     checkpoint: bool,
     pub(super) tls: bool,
     size_limit: Option<u32>,
-    memberof: bool,
+    member_of: MemberOf,
+    pub(super) ppolicy: bool,
+    refint: bool,
     hidden: Vec<&'static str>,
     global: String,
     database: String,
     pub(super) people: usize,
+}
+
+/// Who answers for `memberOf`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MemberOf {
+    Absent,
+    Overlay,
+    Dynlist,
 }
 
 impl Default for Builder {
@@ -33,7 +43,9 @@ impl Default for Builder {
             checkpoint: true,
             tls: false,
             size_limit: None,
-            memberof: false,
+            member_of: MemberOf::Absent,
+            ppolicy: false,
+            refint: false,
             hidden: Vec::new(),
             global: String::new(),
             database: String::new(),
@@ -71,8 +83,34 @@ impl Builder {
 
     /// Keeps `memberOf` up to date with the `memberof` overlay. Default: no.
     pub fn memberof(mut self) -> Self {
-        self.memberof = true;
+        self.member_of = MemberOf::Overlay;
         self
+    }
+
+    /// Answers for `memberOf` with the `dynlist` overlay, which computes it. Default: no.
+    pub fn dynlist(mut self) -> Self {
+        self.member_of = MemberOf::Dynlist;
+        self
+    }
+
+    /// Lets the administrator lock accounts, with the `ppolicy` overlay. Default: no.
+    pub fn ppolicy(mut self) -> Self {
+        self.ppolicy = true;
+        self
+    }
+
+    /// Carries the renaming and the deletion of people over to their groups, with the `refint` overlay. Default: no.
+    pub fn refint(mut self) -> Self {
+        self.refint = true;
+        self
+    }
+
+    pub(super) fn nests(&self) -> bool {
+        self.member_of == MemberOf::Dynlist
+    }
+
+    pub(super) fn keeps_member_of(&self) -> bool {
+        self.member_of != MemberOf::Absent
     }
 
     /// Loads no syncprov: a server that can only be polled. Default: it is loaded.
@@ -111,10 +149,10 @@ pub(super) fn conf(dir: &Path, options: &Builder) -> String {
     let (admin, admin_pw) = ADMIN;
     let (reader, _) = READER;
     let mut conf = String::new();
-    for schema in ["core", "cosine", "inetorgperson"] {
+    for schema in ["core", "cosine", "inetorgperson", "nis", "dyngroup"] {
         writeln!(conf, "include /etc/ldap/schema/{schema}.schema").unwrap();
     }
-    conf += "modulepath /usr/lib/ldap\nmoduleload back_mdb\nmoduleload memberof\n";
+    conf += "modulepath /usr/lib/ldap\nmoduleload back_mdb\nmoduleload memberof\nmoduleload dynlist\nmoduleload ppolicy\nmoduleload refint\n";
     if options.syncprov {
         conf += "moduleload syncprov\n";
     }
@@ -156,8 +194,18 @@ access to attrs=userPassword by anonymous auth by * none
         writeln!(conf, "limits dn.exact=\"{reader}\" size=unlimited time=unlimited").unwrap();
     }
     conf += &options.database;
-    if options.memberof {
-        conf += "overlay memberof\nmemberof-refint true\n";
+    match options.member_of {
+        MemberOf::Absent => {}
+        MemberOf::Overlay => conf += "overlay memberof\nmemberof-refint true\n",
+        MemberOf::Dynlist => {
+            conf += "overlay dynlist\ndynlist-attrset groupOfURLs memberURL member+memberOf@groupOfNames*\n";
+        }
+    }
+    if options.refint {
+        conf += "overlay refint\nrefint_attributes member\n";
+    }
+    if options.ppolicy {
+        conf += "overlay ppolicy\n";
     }
     if options.syncprov {
         conf += "overlay syncprov\n";
