@@ -75,11 +75,11 @@ impl Asker {
     pub(super) async fn ask(&mut self, who: &[EntryId]) -> Result<Vec<Entry>, DirectoryError> {
         let (session, can) = self.line.session().await?;
         let mut found = ask(session, &self.wanted, can.identity, who).await?;
-        found.retain(|entry| self.wanted.admits(entry));
-        if let Some(groups) = &self.wanted.groups
-            && found.len() < who.len()
-        {
-            groups.verify(session, can).await?;
+        if let Some(groups) = &self.wanted.groups {
+            groups.retain_members(&mut found, session).await?;
+            if found.len() < who.len() {
+                groups.verify(session, can).await?;
+            }
         }
         Ok(found)
     }

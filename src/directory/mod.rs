@@ -27,7 +27,7 @@ mod settings;
 mod syncrepl;
 mod wanted;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -114,6 +114,8 @@ pub struct LdapDirectory {
     unfit: Arc<Mutex<HashSet<StreamKind>>>,
     /// The identities of groups as they were last found.
     groups: Mutex<Identities>,
+    /// The groups that were said to have another name now.
+    renamed: Mutex<HashMap<String, String>>,
 }
 
 impl LdapDirectory {
@@ -123,6 +125,7 @@ impl LdapDirectory {
             settings: RwLock::new(Arc::new(settings)),
             unfit: Arc::default(),
             groups: Mutex::default(),
+            renamed: Mutex::default(),
         }
     }
 
@@ -189,6 +192,17 @@ impl LdapDirectory {
         let wanted = Wanted::resolve(session, can, settings, &known).await?;
         if let Some(groups) = &wanted.groups {
             lock(&self.groups).extend(groups.identities());
+            for (group, now) in groups.renamed() {
+                let told = lock(&self.renamed).insert(group.to_owned(), now.to_owned());
+                if told.as_deref() != Some(now) {
+                    tracing::warn!(
+                        directory = settings.name,
+                        group,
+                        now,
+                        "a group was renamed: it is still meant, but write its new name into the configuration"
+                    );
+                }
+            }
         }
         Ok(wanted)
     }
@@ -206,8 +220,8 @@ impl LdapDirectory {
         let mut session = connect::connect(&settings).await?;
         let can = root_dse::read(&mut session).await?;
         let wanted = self.resolve(&mut session, &can, &settings).await?;
-        if let Some(groups) = wanted.groups.as_ref().filter(|groups| groups.restrict()) {
-            groups.read(&mut session, &can, &settings).await?;
+        if let Some(groups) = &wanted.groups {
+            groups.look(&mut session, &can, &settings).await?;
         }
         lookup::Asker::new(wanted).ask(who).await
     }

@@ -19,13 +19,13 @@ use crate::model::{Change, Listing};
 /// A server that says nothing for this long in the middle of a listing is given up.
 pub(super) const PROGRESS: Duration = Duration::from_secs(120);
 
-/// Starts a listing on a connection of its own. Groups that decide are read first.
+/// Starts a listing on a connection of its own. Groups on which it depends are looked at first.
 pub(super) async fn open(wanted: Arc<Wanted>) -> Result<Changes, DirectoryError> {
     let mut session = connect::connect(&wanted).await?;
     let capabilities = root_dse::read(&mut session).await?;
     check_base(&mut session, &wanted.base).await?;
-    if let Some(groups) = wanted.groups.as_ref().filter(|groups| groups.restrict()) {
-        groups.read(&mut session, &capabilities, &wanted).await?;
+    if let Some(groups) = &wanted.groups {
+        groups.look(&mut session, &capabilities, &wanted).await?;
     }
     let scan = Scan {
         wanted,

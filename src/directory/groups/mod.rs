@@ -90,12 +90,6 @@ impl Groups {
                     let Some((id, dn)) = renamed else {
                         return Err(no_group(session, &configured));
                     };
-                    tracing::warn!(
-                        directory = settings.name,
-                        group = configured,
-                        now = dn,
-                        "a group was renamed: it is still meant, but write its new name into the configuration"
-                    );
                     (id, dn)
                 }
             };
@@ -118,6 +112,23 @@ impl Groups {
                 .find(|named| dn::normal(&named.configured) == dn::normal(group))?;
             (named.dn != named.configured).then(|| named.dn.clone())
         })
+    }
+
+    /// Makes sure that all groups are there, and, where they decide and not the filter, reads them.
+    ///
+    /// # Errors
+    /// As [`Groups::verify`].
+    pub(super) async fn look(
+        &self,
+        session: &mut Session,
+        can: &Capabilities,
+        settings: &Settings,
+    ) -> Result<(), DirectoryError> {
+        if self.restrict {
+            self.read(session, can, settings).await
+        } else {
+            self.verify(session, can).await
+        }
     }
 
     /// Reads all groups, those within groups included.
@@ -217,6 +228,31 @@ impl Groups {
     /// Whether the filter alone does not decide.
     pub(super) fn restrict(&self) -> bool {
         self.restrict
+    }
+
+    /// The groups that have other names now than in the configuration, each with both.
+    pub(super) fn renamed(&self) -> impl Iterator<Item = (&str, &str)> {
+        let renamed = self.named.iter().filter(|named| named.dn != named.configured);
+        renamed.map(|named| (named.configured.as_str(), named.dn.as_str()))
+    }
+
+    /// Those of `found` who are members: where the groups decide, who is in none that was read is looked up in them.
+    pub(super) async fn retain_members(
+        &self,
+        found: &mut Vec<Entry>,
+        session: &mut Session,
+    ) -> Result<(), DirectoryError> {
+        if !self.restrict {
+            return Ok(());
+        }
+        let groups: Vec<String> =
+            self.with_roster(|roster| roster.groups().map(|(_, dn)| dn.to_owned()).collect());
+        for entry in std::mem::take(found) {
+            if self.admits(&entry) || read::holds(session, &groups, &entry).await? {
+                found.push(entry);
+            }
+        }
+        Ok(())
     }
 
     /// What is known of the groups' identities.

@@ -10,7 +10,7 @@ use super::super::root_dse::Capabilities;
 use super::super::session::{Item, Request, Session};
 use super::super::{DirectoryError, dn, filter, malformed};
 use super::roster::{Group, Member};
-use crate::model::{Attribute, EntryId};
+use crate::model::{Attribute, Entry, EntryId};
 
 /// The object classes of groups: RFC 4519, RFC 2307, RFC 2307bis, OpenLDAP's dynamic groups, Active Directory.
 const CLASSES: [&str; 7] = [
@@ -151,16 +151,48 @@ fn next_range(session: &Session, attribute: &Attribute) -> Result<Option<String>
     }
 }
 
+/// Whether one of these groups holds this person, by the server's own comparison.
+pub(super) async fn holds(
+    session: &mut Session,
+    groups: &[String],
+    entry: &Entry,
+) -> Result<bool, DirectoryError> {
+    let name = filter::escape(&entry.dn);
+    let uids: String = entry
+        .values("uid")
+        .filter_map(|uid| std::str::from_utf8(uid).ok())
+        .map(|uid| format!("(memberUid={})", filter::escape(uid)))
+        .collect();
+    let filter = format!("(|(member={name})(uniqueMember={name}){uids})");
+    for group in groups {
+        let attributes = vec!["1.1".to_owned()];
+        if base_search(session, group, &filter, attributes).await?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// One entry by its name, where it is there and may be read.
 async fn read_entry(
     session: &mut Session,
     dn: &str,
     attributes: Vec<String>,
 ) -> Result<Option<RawEntry>, DirectoryError> {
+    base_search(session, dn, "(objectClass=*)", attributes).await
+}
+
+/// The same, where it matches a filter as well.
+async fn base_search(
+    session: &mut Session,
+    dn: &str,
+    filter: &str,
+    attributes: Vec<String>,
+) -> Result<Option<RawEntry>, DirectoryError> {
     let request = Request {
         base: dn,
         scope: Scope::Base,
-        filter: "(objectClass=*)",
+        filter,
         attributes,
         controls: Vec::new(),
     };
