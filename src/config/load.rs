@@ -176,7 +176,7 @@ impl Source {
 pub fn fuzz(text: &str) {
     let (document, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
-        let mut problems = Problems::new("config.toml", text, &document);
+        let mut problems = Problems::new("config.toml", Some((text, document.get_ref())));
         let file = deserialize(&document, &mut problems);
         let _ = toml::to_string_pretty(&file);
         let _ = problems.judge(None::<()>);

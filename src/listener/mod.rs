@@ -18,8 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -28,7 +28,7 @@ use crate::ledger::{DirectoryState, Ledger, LedgerError};
 use crate::membership::Policy;
 use crate::model::{Change, Cursor, Disposition, Listing};
 use crate::observe::Observer;
-use crate::retry::Retry;
+use crate::retry::{Nudge, Retry};
 
 use intake::Intake;
 
@@ -72,6 +72,8 @@ pub struct Listener {
     pub audit_interval: Option<Duration>,
     /// How to wait after failures.
     pub retry: Retry,
+    /// Ends such a wait.
+    pub nudge: Nudge,
     /// Throws numbers from `0.0..1.0`.
     pub dice: fn() -> f64,
 }
@@ -136,8 +138,10 @@ impl Listener {
         let mut intake = Intake::new(self, row.id);
         let mut cursor = row.cursor;
         let mut failures = 0;
+        let mut nudged = self.nudge.listen();
         loop {
             let began = Instant::now();
+            nudged.mark_unchanged();
             let trouble = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -150,7 +154,7 @@ impl Listener {
             cursor = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                cursor = self.recover(&mut intake, &trouble, wait) => cursor,
+                cursor = self.recover(&mut intake, &trouble, wait, &mut nudged) => cursor,
             };
         }
         self.record(&intake, false, None).await;
@@ -291,14 +295,21 @@ impl Listener {
     }
 
     /// Waits, then says where the next session resumes.
-    async fn recover(&self, intake: &mut Intake<'_>, trouble: &Trouble, wait: Duration) -> Option<Cursor> {
+    async fn recover(
+        &self,
+        intake: &mut Intake<'_>,
+        trouble: &Trouble,
+        wait: Duration,
+        nudged: &mut watch::Receiver<()>,
+    ) -> Option<Cursor> {
         if let Trouble::Directory(DirectoryError::Limit { .. }) = trouble {
             // A paged listing may get further than the refresh of the stream did.
             if let Err(error) = self.list(intake).await {
                 tracing::debug!(directory = self.name, %error, "the listing in place of the stream failed, too");
             }
         }
-        sleep(wait).await;
+        // There is no nudge without the change that it is told by.
+        let _ = timeout(wait, nudged.changed()).await;
         if trouble.disposition() == Disposition::Relist {
             return None;
         }

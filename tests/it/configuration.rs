@@ -462,6 +462,8 @@ async fn the_help_documents_commands_and_exit_codes() {
           status   Show members, invitations and directories, whether or not the service runs
           config   Show or migrate the configuration
           approve  Show the invitations that limits.invites_per_listing holds back, and release them
+          retry    Show the invitations in quarantine, which Vaultwarden refused for good, and try them
+                   again
 
         Options:
               --config <PATH>  The configuration; else $CONFIG_PATH, ./config.toml or

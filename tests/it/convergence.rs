@@ -11,7 +11,7 @@ use ldap_usher::listener::Listener;
 use ldap_usher::membership::Policy;
 use ldap_usher::model::{Cursor, EntryId, Standing};
 use ldap_usher::observe::Observer;
-use ldap_usher::retry::Retry;
+use ldap_usher::retry::{Nudge, Retry};
 use proptest::prelude::*;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -84,6 +84,7 @@ impl Bench {
                 ceiling: instant,
                 floor: Duration::ZERO,
             },
+            nudge: Nudge::default(),
             dice: rand::random,
         }
     }
