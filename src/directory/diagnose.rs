@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 
+use super::groups::{Groups, Identities};
 use super::session::Session;
 use super::settings::{Server, Settings};
 use super::{DirectoryError, connect, lookup, root_dse};
@@ -134,6 +135,33 @@ impl Guest {
             can.identity
         );
         Ok((text, can.identity.attribute()))
+    }
+
+    /// The groups on which membership depends, for people; `None` where there are none. Says, too, whether they have any
+    /// members.
+    ///
+    /// # Errors
+    /// One is not there, or may not be seen.
+    pub async fn groups(&mut self, settings: &Settings) -> Result<Option<(String, bool)>, DirectoryError> {
+        let can = root_dse::read(&mut self.session).await?;
+        let groups = Groups::resolve(&mut self.session, &can, settings, &Identities::new()).await?;
+        let Some(groups) = groups else {
+            return Ok(None);
+        };
+        groups.read(&mut self.session, &can, settings).await?;
+        let (count, members, depth) = groups.summary();
+        let within = match depth {
+            0 => String::new(),
+            1 => ", with those within them".into(),
+            levels => format!(", with those within them ({levels} levels)"),
+        };
+        let noun = |count, one, many| if count == 1 { one } else { many };
+        let text = format!(
+            "{count} {}{within}, {members} {}",
+            noun(count, "group", "groups"),
+            noun(members, "member", "members")
+        );
+        Ok(Some((text, members > 0)))
     }
 
     /// Whether the base is there.

@@ -60,6 +60,18 @@ pub(super) async fn check(
         steps.ok("capabilities", can.map(|(text, _)| text));
         let base = steps.step("base", "", guest.base()).await;
         steps.ok("base", base.map(|()| format!("{} is there", settings.base)));
+        let groups = steps.step("groups", "", guest.groups(&settings)).await;
+        if let Some((text, any)) = groups.flatten() {
+            let (level, remedy) = if any {
+                (Level::Ok, "")
+            } else {
+                (
+                    Level::Warn,
+                    "if they should have any, let the bind account read `member`, `uniqueMember` and `memberUid` of groups",
+                )
+            };
+            steps.say(level, "groups", text, remedy);
+        }
     } else {
         steps.skip("capabilities");
         steps.skip("base");
