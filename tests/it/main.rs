@@ -34,6 +34,7 @@ mod plan;
 mod resume;
 mod secrets;
 mod simulation;
+mod sites;
 mod slapd;
 mod tls;
 mod vaultwarden;

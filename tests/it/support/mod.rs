@@ -1,6 +1,9 @@
 //! What the tests stand on.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+pub mod apacheds;
+pub mod daemon;
+pub mod ds389;
 pub mod in_memory;
 pub mod journal;
 pub mod ldap;
