@@ -7,6 +7,7 @@
 
 mod ber;
 mod certificate;
+mod changelog;
 mod connect;
 mod decode;
 pub mod diagnose;
@@ -16,6 +17,7 @@ mod error;
 pub mod fuzzing;
 mod guard;
 mod lookup;
+mod persistent_search;
 mod pick;
 mod poll;
 mod root_dse;
@@ -33,6 +35,7 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 
 use crate::model::{Change, Cursor, Entry, EntryId};
+use root_dse::{Capabilities, Identity};
 
 pub use error::DirectoryError;
 pub use settings::{Bind, Server, Settings, StreamChoice, check_filter};
@@ -142,7 +145,7 @@ impl LdapDirectory {
         let mut candidates = candidates.into_iter().peekable();
         while let Some((kind, why)) = candidates.next() {
             let server = session.server().to_owned();
-            match open_kind(kind, session, &settings, from.clone()).await {
+            match open_kind(kind, session, &capabilities, &settings, from.clone()).await {
                 Ok((changes, reconcile)) => {
                     return Ok(Opened {
                         server,
@@ -182,12 +185,21 @@ impl LdapDirectory {
 async fn open_kind(
     kind: StreamKind,
     session: session::Session,
+    can: &Capabilities,
     settings: &Arc<Settings>,
     from: Option<Cursor>,
 ) -> Result<(Changes, bool), DirectoryError> {
     let changes = match kind {
-        StreamKind::Syncrepl => syncrepl::open(session, settings, from).await?,
-        StreamKind::PersistentSearch | StreamKind::ActiveDirectory => {
+        StreamKind::Syncrepl => {
+            // What 389-DS tells after a cookie lacks those who left by the filter.
+            let reconcile = can.identity == Identity::NsUniqueId;
+            return Ok((
+                syncrepl::open(session, settings, can.identity, from).await?,
+                reconcile,
+            ));
+        }
+        StreamKind::PersistentSearch => persistent_search::open(session, settings, can).await?,
+        StreamKind::ActiveDirectory => {
             return Err(DirectoryError::Unsupported {
                 server: session.server().to_owned(),
                 cause: format!("{kind} is not in this version"),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use ldap3::Scope;
 
-use super::decode::{self, PAGED_RESULTS};
+use super::decode::{self, PAGED_RESULTS, RawEntry};
 use super::session::{Request, Session};
 use super::{DirectoryError, malformed};
 use crate::model::EntryId;
@@ -31,10 +31,12 @@ pub(super) struct Capabilities {
 pub(super) enum Identity {
     /// RFC 4530.
     EntryUuid,
-    /// 389-DS.
+    /// 389-DS and the Sun and Oracle servers that it descends from.
     NsUniqueId,
     /// Active Directory, as 16 bytes, the first three fields in little-endian order.
     ObjectGuid,
+    /// eDirectory, as 16 bytes.
+    Guid,
 }
 
 impl Identity {
@@ -44,6 +46,7 @@ impl Identity {
             Self::EntryUuid => "entryUUID",
             Self::NsUniqueId => "nsUniqueId",
             Self::ObjectGuid => "objectGUID",
+            Self::Guid => "GUID",
         }
     }
 
@@ -52,6 +55,7 @@ impl Identity {
         match self {
             Self::EntryUuid | Self::NsUniqueId => EntryId::parse(value),
             Self::ObjectGuid => swap(value.try_into().ok()?),
+            Self::Guid => EntryId::from_slice(value),
         }
     }
 
@@ -71,11 +75,16 @@ impl Identity {
             }
             Self::ObjectGuid => {
                 let bytes = swap(*id.as_bytes()).map(|id| *id.as_bytes()).unwrap_or_default();
-                let escaped: String = bytes.iter().map(|byte| format!("\\{byte:02x}")).collect();
-                format!("(objectGUID={escaped})")
+                format!("(objectGUID={})", escaped(&bytes))
             }
+            Self::Guid => format!("(GUID={})", escaped(id.as_bytes())),
         }
     }
+}
+
+/// Bytes in a filter (RFC 4515, 3).
+fn escaped(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("\\{byte:02x}")).collect()
 }
 
 /// Between Active Directory's byte order and that of the text form.
@@ -92,15 +101,92 @@ impl fmt::Display for Identity {
     }
 }
 
-/// Reads the root DSE. The same request, made while a stream is silent, proves that the connection lives.
+/// Reads what the server can do. The same request, made while a stream is silent, proves that the connection lives.
 pub(super) async fn read(session: &mut Session) -> Result<Capabilities, DirectoryError> {
+    let wanted = [
+        "supportedControl",
+        "supportedCapabilities",
+        "vendorName",
+        "vendorVersion",
+    ];
+    let Some(root) = fetch(session, &wanted).await? else {
+        // Some servers hide it; then nothing can be assumed.
+        return Ok(Capabilities {
+            syncrepl: false,
+            persistent_search: false,
+            paging: false,
+            identity: Identity::EntryUuid,
+        });
+    };
+    let lists = |attribute, oid: &str| root.values(attribute).any(|value| value == oid.as_bytes());
+    let is_by = |attribute, words: &str| {
+        let mut values = root.values(attribute).map(String::from_utf8_lossy);
+        values.any(|value| value.contains(words))
+    };
+    let identity = if lists("supportedCapabilities", ACTIVE_DIRECTORY) {
+        Identity::ObjectGuid
+    } else if is_by("vendorName", "389 Project") || is_by("vendorVersion", "Sun-Directory-Server") {
+        Identity::NsUniqueId
+    } else if is_by("vendorVersion", "eDirectory") {
+        Identity::Guid
+    } else {
+        Identity::EntryUuid
+    };
+    Ok(Capabilities {
+        syncrepl: lists("supportedControl", SYNC_REQUEST),
+        persistent_search: lists("supportedControl", PERSISTENT_SEARCH),
+        paging: lists("supportedControl", PAGED_RESULTS),
+        identity,
+    })
+}
+
+/// The naming context (RFC 4512, 5.1) that holds `base`, where the server names it.
+pub(super) async fn naming_context(
+    session: &mut Session,
+    base: &str,
+) -> Result<Option<String>, DirectoryError> {
+    let Some(root) = fetch(session, &["namingContexts"]).await? else {
+        return Ok(None);
+    };
+    let contexts = root.values("namingContexts").map(String::from_utf8_lossy);
+    let holding = contexts.filter(|context| !context.is_empty() && holds(context, base));
+    Ok(holding.max_by_key(|context| context.len()).map(Into::into))
+}
+
+/// Whether `base` is `context` or below it, as far as their texts show it: another spelling of the same DN, by escapes,
+/// is not seen.
+fn holds(context: &str, base: &str) -> bool {
+    let names = |dn: &str| -> Vec<String> {
+        dn.split(',')
+            .map(|name| {
+                name.split('=')
+                    .map(str::trim)
+                    .collect::<Vec<_>>()
+                    .join("=")
+                    .to_lowercase()
+            })
+            .collect()
+    };
+    names(base).ends_with(&names(context))
+}
+
+/// The numbers of the first and of the last change in the changelog, where the server has one and shows it
+/// (draft-good-ldap-changelog-04).
+pub(super) async fn change_numbers(session: &mut Session) -> Result<Option<(u64, u64)>, DirectoryError> {
+    let root = fetch(session, &["firstChangeNumber", "lastChangeNumber"]).await?;
+    let number = |attribute| {
+        let value = root.as_ref()?.values(attribute).next()?;
+        std::str::from_utf8(value).ok()?.parse().ok()
+    };
+    Ok(number("firstChangeNumber").zip(number("lastChangeNumber")))
+}
+
+async fn fetch(session: &mut Session, attributes: &[&str]) -> Result<Option<RawEntry>, DirectoryError> {
     let request = Request {
         base: "",
         scope: Scope::Base,
         filter: "(objectClass=*)",
-        attributes: ["supportedControl", "supportedCapabilities", "vendorName"]
-            .map(str::to_owned)
-            .into(),
+        attributes: attributes.iter().map(ToString::to_string).collect(),
         controls: Vec::new(),
     };
     let (entries, result) = session.collect(request, "reading the root DSE").await?;
@@ -112,33 +198,8 @@ pub(super) async fn read(session: &mut Session) -> Result<Capabilities, Director
             &result.text,
         ));
     }
-    let Some(entry) = entries.into_iter().next() else {
-        // Some servers hide it; then nothing can be assumed.
-        return Ok(Capabilities {
-            syncrepl: false,
-            persistent_search: false,
-            paging: false,
-            identity: Identity::EntryUuid,
-        });
-    };
-    let root = decode::entry(entry).map_err(|error| malformed(session, "a root DSE", &error))?;
-    let lists = |attribute, oid: &str| root.values(attribute).any(|value| value == oid.as_bytes());
-    let identity = if lists("supportedCapabilities", ACTIVE_DIRECTORY) {
-        Identity::ObjectGuid
-    } else if root
-        .values("vendorName")
-        .any(|name| name.starts_with(b"389 Project"))
-    {
-        Identity::NsUniqueId
-    } else {
-        Identity::EntryUuid
-    };
-    Ok(Capabilities {
-        syncrepl: lists("supportedControl", SYNC_REQUEST),
-        persistent_search: lists("supportedControl", PERSISTENT_SEARCH),
-        paging: lists("supportedControl", PAGED_RESULTS),
-        identity,
-    })
+    let entry = entries.into_iter().next().map(decode::entry).transpose();
+    entry.map_err(|error| malformed(session, "a root DSE", &error))
 }
 
 #[cfg(test)]
@@ -168,5 +229,15 @@ mod tests {
                 .starts_with("(objectGUID=\\2e\\1f\\8e\\9d\\f1\\91\\5a\\4c\\8d")
         );
         assert_eq!(Identity::EntryUuid.read(b"nonsense"), None);
+        assert_eq!(Identity::Guid.read(id.as_bytes()), Some(id));
+        assert!(Identity::Guid.filter(id).starts_with("(GUID=\\9d\\8e\\1f\\2e"));
+    }
+
+    #[test]
+    fn a_naming_context_holds_what_ends_in_it_however_it_is_spelt() {
+        assert!(holds("dc=example,dc=org", "ou=People, DC=Example,dc = org"));
+        assert!(holds("dc=example,dc=org", "dc=example,dc=org"));
+        assert!(!holds("dc=example,dc=org", "ou=people,dc=other,dc=org"));
+        assert!(!holds("ou=people,dc=example,dc=org", "dc=example,dc=org"));
     }
 }

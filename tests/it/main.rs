@@ -9,6 +9,7 @@
 
 mod support;
 
+mod apacheds;
 mod architecture;
 mod audit;
 mod brake;
@@ -19,6 +20,7 @@ mod convergence;
 mod crash;
 mod diagnosis;
 mod directory;
+mod ds389;
 mod environment;
 mod flood;
 mod foreign;
@@ -30,6 +32,7 @@ mod lifecycle;
 mod onboarding;
 mod outage;
 mod packaging;
+mod persistent_search;
 mod plan;
 mod resume;
 mod secrets;

@@ -7,6 +7,7 @@ pub mod ds389;
 pub mod in_memory;
 pub mod journal;
 pub mod ldap;
+pub mod listening;
 pub mod model;
 pub mod people;
 pub mod proxy;

@@ -20,6 +20,7 @@ pub struct Builder {
     target_unique_id: bool,
     reader_limits: bool,
     reader_rights: &'static str,
+    rights_below_people: bool,
     lines: Vec<(&'static str, String)>,
     people: usize,
 }
@@ -32,6 +33,7 @@ impl Default for Builder {
             target_unique_id: true,
             reader_limits: false,
             reader_rights: "objectClass || uid || cn || mail || departmentNumber || nsUniqueId || nsAccountLock || memberOf || member || uniqueMember || memberUid || memberURL",
+            rights_below_people: false,
             lines: Vec::new(),
             people: 0,
         }
@@ -66,6 +68,12 @@ impl Builder {
     /// What the reader may read, as a `targetattr` of an ACI.
     pub fn reader_rights(mut self, attributes: &'static str) -> Self {
         self.reader_rights = attributes;
+        self
+    }
+
+    /// Has the reader see `ou=people` and what is below, and nothing else.
+    pub fn rights_below_people(mut self) -> Self {
+        self.rights_below_people = true;
         self
     }
 
@@ -206,13 +214,20 @@ fn set(record: &mut String, line: &str) {
 pub(super) fn seed(options: &Builder) -> String {
     let (reader, password) = READER;
     let rights = options.reader_rights;
-    let mut ldif = format!(
-        "dn: {SUFFIX}\nobjectClass: domain\ndc: example\naci: (targetattr = \"{rights}\")(version 3.0; acl \"ldap-usher reads people and groups\"; allow (read, search, compare) userdn = \"ldap:///{reader}\";)\n\n"
+    let aci = format!(
+        "aci: (targetattr = \"{rights}\")(version 3.0; acl \"ldap-usher reads people and groups\"; allow (read, search, compare) userdn = \"ldap:///{reader}\";)\n"
     );
+    let (everywhere, below_people) = if options.rights_below_people {
+        ("", aci.as_str())
+    } else {
+        (aci.as_str(), "")
+    };
+    let mut ldif = format!("dn: {SUFFIX}\nobjectClass: domain\ndc: example\n{everywhere}\n");
     for ou in ["people", "former", "groups", "system"] {
+        let aci = if ou == "people" { below_people } else { "" };
         writeln!(
             ldif,
-            "dn: ou={ou},{SUFFIX}\nobjectClass: organizationalUnit\nou: {ou}\n"
+            "dn: ou={ou},{SUFFIX}\nobjectClass: organizationalUnit\nou: {ou}\n{aci}"
         )
         .unwrap();
     }
