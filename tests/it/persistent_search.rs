@@ -1,21 +1,13 @@
 //! Persistent search: what every server must tell, and servers that cannot run here or do not keep what they promise.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
-use ldap_usher::directory::{
-    Bind, DirectoryError, LdapDirectory, Server, Settings, StreamChoice, StreamKind,
-};
+use ldap_usher::directory::{DirectoryError, LdapDirectory, StreamChoice, StreamKind};
 use ldap_usher::model::{Change, Disposition, EntryId, Listing};
-use ldap_usher::tls::TlsOptions;
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
 
 use crate::support::ldap::{attribute, entry, entry_change, entry_of, message, octets, result, tlv};
 use crate::support::listening::{Listening, error_of, settings};
-use crate::support::scripted::{Kind, request};
+use crate::support::offering::{Face, Offering};
 use crate::support::site::Site;
 
 /// Someone joins by creation, by the filter, by an address and by a move, is renamed, and leaves by each of these.
@@ -67,120 +59,6 @@ pub async fn tells_of_every_way_to_come_and_go(site: &dyn Site) {
 }
 
 // -- servers that cannot run here -------------------------------------------------------------------------------------
-
-const PERSISTENT_SEARCH: &str = "2.16.840.1.113730.3.4.3";
-
-/// Answers by what it is.
-#[derive(Clone)]
-struct Face {
-    /// The attributes of the root DSE beside the offer of persistent search.
-    root: Vec<u8>,
-    /// Whether it offers persistent search.
-    offers: bool,
-    /// What it says to a persistent search.
-    says: fn(u8) -> Vec<u8>,
-    /// Whether it answers the request that follows first.
-    late: bool,
-    /// Whom it finds otherwise.
-    finds: fn(u8) -> Vec<u8>,
-}
-
-impl Default for Face {
-    fn default() -> Self {
-        Self {
-            root: Vec::new(),
-            offers: true,
-            says: |_| Vec::new(),
-            late: false,
-            finds: |_| Vec::new(),
-        }
-    }
-}
-
-/// A running server; it ends when it is dropped.
-struct Offering {
-    url: String,
-    /// How many persistent searches it was sent.
-    searches: Arc<AtomicU32>,
-    _serving: JoinSet<()>,
-}
-
-impl Offering {
-    async fn start(face: Face) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("ldap://{}", listener.local_addr().unwrap());
-        let searches = Arc::<AtomicU32>::default();
-        let mut serving = JoinSet::new();
-        let counted = searches.clone();
-        serving.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                connections.spawn(serve(stream, face.clone(), counted.clone()));
-            }
-        });
-        Self {
-            url,
-            searches,
-            _serving: serving,
-        }
-    }
-
-    fn follow(&self, stream: StreamChoice) -> LdapDirectory {
-        LdapDirectory::new(Settings {
-            name: "main".into(),
-            servers: vec![Server::parse(&self.url).unwrap()],
-            starttls: false,
-            tls: Arc::new(TlsOptions::default().client_config().unwrap()),
-            bind: Bind::Anonymous,
-            base: "ou=people,dc=example".into(),
-            filter: "(mail=*)".into(),
-            mail_attributes: vec!["mail".into()],
-            stream,
-            poll_interval: Duration::from_millis(200),
-            page_size: 100,
-            max_message_size: 1 << 20,
-        })
-    }
-}
-
-async fn serve(mut stream: TcpStream, face: Face, searches: Arc<AtomicU32>) {
-    let mut owed = Vec::new();
-    while let Some(request) = request(&mut stream).await {
-        let id = request.id;
-        let done = message(id, &result(0x65, 0), &[]);
-        let searches_for_ever = request.body.windows(PERSISTENT_SEARCH.len());
-        let searches_for_ever = searches_for_ever
-            .into_iter()
-            .any(|bytes| bytes == PERSISTENT_SEARCH.as_bytes());
-        let answer = match request.kind {
-            Kind::OtherSearch if searches_for_ever => {
-                searches.fetch_add(1, Ordering::Relaxed);
-                if face.late {
-                    owed = (face.says)(id);
-                    Vec::new()
-                } else {
-                    (face.says)(id)
-                }
-            }
-            Kind::BaseSearch => {
-                let offers = if face.offers {
-                    attribute("supportedControl", &[PERSISTENT_SEARCH])
-                } else {
-                    Vec::new()
-                };
-                let root = entry_of("", &[offers, face.root.clone()].concat());
-                [message(id, &root, &[]), done, std::mem::take(&mut owed)].concat()
-            }
-            Kind::OtherSearch => [(face.finds)(id), done].concat(),
-            Kind::Bind => message(id, &result(0x61, 0), &[]),
-            Kind::SyncSearch | Kind::Other => return,
-        };
-        if stream.write_all(&answer).await.is_err() {
-            return;
-        }
-    }
-}
 
 fn refusal<const CODE: u8>(id: u8) -> Vec<u8> {
     message(id, &result(0x65, CODE), &[])

@@ -9,6 +9,7 @@ pub mod journal;
 pub mod ldap;
 pub mod listening;
 pub mod model;
+pub mod offering;
 pub mod people;
 pub mod proxy;
 pub mod scripted;
