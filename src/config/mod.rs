@@ -115,6 +115,8 @@ pub struct Directory {
     pub base_dn: String,
     /// Who is a member: a well-formed filter (RFC 4515).
     pub filter: String,
+    /// The DNs of the groups to which members belong; in none, the filter alone decides.
+    pub groups: Vec<String>,
     /// The attributes that may hold the address, in the order in which they are tried; at least one.
     pub mail_attributes: Vec<String>,
     /// How changes are learned.

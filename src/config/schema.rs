@@ -100,6 +100,8 @@ pub(super) struct DirectoryTable {
     pub(super) base_dn: Option<String>,
     pub(super) filter: String,
     #[serde(deserialize_with = "one_or_many")]
+    pub(super) groups: Vec<String>,
+    #[serde(deserialize_with = "one_or_many")]
     pub(super) mail_attributes: Vec<String>,
     pub(super) stream: Stream,
     #[serde(with = "duration")]
@@ -129,6 +131,7 @@ impl Default for DirectoryTable {
             sasl: None,
             base_dn: None,
             filter: "(objectClass=inetOrgPerson)".into(),
+            groups: Vec::new(),
             mail_attributes: vec!["mail".into()],
             stream: Stream::Auto,
             poll_interval: Duration::from_secs(60),

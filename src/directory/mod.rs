@@ -7,14 +7,16 @@
 
 mod ber;
 mod certificate;
-mod changelog;
 mod connect;
 mod decode;
 pub mod diagnose;
+mod dn;
 mod doorbell;
 mod error;
+mod filter;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod groups;
 mod guard;
 mod lookup;
 mod persistent_search;
@@ -25,17 +27,20 @@ mod scan;
 mod session;
 mod settings;
 mod syncrepl;
+mod wanted;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use futures::future::BoxFuture;
-use futures::stream::BoxStream;
+use futures::future::{BoxFuture, ready};
+use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 
 use crate::model::{Change, Cursor, Entry, EntryId};
+use groups::Identities;
 use root_dse::{Capabilities, Identity};
+use wanted::Wanted;
 
 pub use error::DirectoryError;
 pub use settings::{Bind, Server, Settings, StreamChoice, check_filter};
@@ -109,6 +114,10 @@ pub struct LdapDirectory {
     settings: RwLock<Arc<Settings>>,
     /// Kinds of stream that the server offers and did not keep to.
     unfit: Arc<Mutex<HashSet<StreamKind>>>,
+    /// The identities of groups as they were last found.
+    groups: Mutex<Identities>,
+    /// The groups that were said to have another name now.
+    renamed: Mutex<HashMap<String, String>>,
 }
 
 impl LdapDirectory {
@@ -117,6 +126,8 @@ impl LdapDirectory {
         Self {
             settings: RwLock::new(Arc::new(settings)),
             unfit: Arc::default(),
+            groups: Mutex::default(),
+            renamed: Mutex::default(),
         }
     }
 
@@ -135,9 +146,13 @@ impl LdapDirectory {
     async fn open_stream(&self, from: Option<Cursor>) -> Result<Opened, DirectoryError> {
         let settings = self.settings();
         let mut session = connect::connect(&settings).await?;
-        let capabilities = root_dse::read(&mut session).await?;
+        let can = root_dse::read(&mut session).await?;
         lookup::check_base(&mut session, &settings.base).await?;
-        let mut candidates = pick::candidates(settings.stream, &capabilities);
+        if let Some(from) = &from {
+            lock(&self.groups).extend(groups::recall(from));
+        }
+        let wanted = self.resolve(&mut session, &can, &settings).await?;
+        let mut candidates = pick::candidates(settings.stream, &can);
         if settings.stream == StreamChoice::Auto {
             let unfit = lock(&self.unfit);
             candidates.retain(|(kind, _)| !unfit.contains(kind));
@@ -145,7 +160,7 @@ impl LdapDirectory {
         let mut candidates = candidates.into_iter().peekable();
         while let Some((kind, why)) = candidates.next() {
             let server = session.server().to_owned();
-            match open_kind(kind, session, &capabilities, &settings, from.clone()).await {
+            match open_kind(kind, session, &can, &wanted, from.clone()).await {
                 Ok((changes, reconcile)) => {
                     return Ok(Opened {
                         server,
@@ -168,6 +183,51 @@ impl LdapDirectory {
         )))
     }
 
+    /// Whom the settings mean right now.
+    async fn resolve(
+        &self,
+        session: &mut session::Session,
+        can: &Capabilities,
+        settings: &Settings,
+    ) -> Result<Arc<Wanted>, DirectoryError> {
+        let known = lock(&self.groups).clone();
+        let wanted = Wanted::resolve(session, can, settings, &known).await?;
+        if let Some(groups) = &wanted.groups {
+            lock(&self.groups).extend(groups.identities());
+            for (group, now) in groups.renamed() {
+                let told = lock(&self.renamed).insert(group.to_owned(), now.to_owned());
+                if told.as_deref() != Some(now) {
+                    tracing::warn!(
+                        directory = settings.name,
+                        group,
+                        now,
+                        "a group was renamed: it is still meant, but write its new name into the configuration"
+                    );
+                }
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// The same on a connection of its own.
+    async fn wanted(&self) -> Result<Arc<Wanted>, DirectoryError> {
+        let settings = self.settings();
+        let mut session = connect::connect(&settings).await?;
+        let can = root_dse::read(&mut session).await?;
+        self.resolve(&mut session, &can, &settings).await
+    }
+
+    async fn ask(&self, who: &[EntryId]) -> Result<Vec<Entry>, DirectoryError> {
+        let settings = self.settings();
+        let mut session = connect::connect(&settings).await?;
+        let can = root_dse::read(&mut session).await?;
+        let wanted = self.resolve(&mut session, &can, &settings).await?;
+        if let Some(groups) = &wanted.groups {
+            groups.look(&mut session, &can, &settings).await?;
+        }
+        lookup::Asker::new(wanted).ask(who).await
+    }
+
     /// A stream that turns out not to be what the server promised is not picked again.
     fn noting_what_is_unfit(&self, kind: StreamKind, changes: Changes) -> Changes {
         let unfit = self.unfit.clone();
@@ -186,28 +246,52 @@ async fn open_kind(
     kind: StreamKind,
     session: session::Session,
     can: &Capabilities,
-    settings: &Arc<Settings>,
+    wanted: &Arc<Wanted>,
     from: Option<Cursor>,
 ) -> Result<(Changes, bool), DirectoryError> {
+    // What happened to groups while nobody watched shows in no resume.
+    let from = from.filter(|_| wanted.groups.is_none());
+    // Groups are watched before people are listed, so that nothing falls between.
+    let bells = groups::rings(wanted, kind).await?;
     let changes = match kind {
-        StreamKind::Syncrepl => {
-            // What 389-DS tells after a cookie lacks those who left by the filter.
-            let reconcile = can.identity == Identity::NsUniqueId;
-            return Ok((
-                syncrepl::open(session, settings, can.identity, from).await?,
-                reconcile,
-            ));
-        }
-        StreamKind::PersistentSearch => persistent_search::open(session, settings, can).await?,
+        StreamKind::Syncrepl => syncrepl::open(session, can, wanted, from).await?,
+        StreamKind::PersistentSearch => persistent_search::open(session, can, wanted).await?,
         StreamKind::ActiveDirectory => {
             return Err(DirectoryError::Unsupported {
                 server: session.server().to_owned(),
                 cause: format!("{kind} is not in this version"),
             });
         }
-        StreamKind::Poll => poll::open(settings.clone()).await?,
+        StreamKind::Poll => poll::open(wanted.clone()).await?,
     };
-    Ok((changes, false))
+    let changes = match (bells, &wanted.groups) {
+        (Some(bells), Some(groups)) => {
+            let answered = doorbell::answered(bells, changes, lookup::Asker::new(wanted.clone()));
+            with_identities(answered, groups.cursor())
+        }
+        _ => changes,
+    };
+    // What 389-DS tells after a cookie lacks those who left by the filter.
+    let reconcile = kind == StreamKind::Syncrepl && can.identity == Identity::NsUniqueId;
+    Ok((changes, reconcile))
+}
+
+/// Has the identities of groups stored, in place of resume points that would not cover what happens to groups.
+fn with_identities(changes: Changes, identities: Cursor) -> Changes {
+    changes
+        .try_filter_map(move |change| {
+            ready(Ok(match change {
+                Change::Checkpoint(_) => None,
+                change => Some(change),
+            }))
+        })
+        .and_then(move |change| {
+            let ended = matches!(change, Change::ListingEnd(_));
+            let identities = ended.then(|| Change::Checkpoint(identities.clone()));
+            ready(Ok(stream::iter([change].into_iter().chain(identities).map(Ok))))
+        })
+        .try_flatten()
+        .boxed()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -220,11 +304,11 @@ impl Directory for LdapDirectory {
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Changes, DirectoryError>> {
-        scan::open(self.settings()).boxed()
+        async { scan::open(self.wanted().await?).await }.boxed()
     }
 
     fn lookup<'a>(&'a self, who: &'a [EntryId]) -> BoxFuture<'a, Result<Vec<Entry>, DirectoryError>> {
-        async move { lookup::Asker::new(self.settings()).ask(who).await }.boxed()
+        async move { self.ask(who).await }.boxed()
     }
 }
 

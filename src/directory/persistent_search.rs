@@ -34,9 +34,8 @@ use super::doorbell::{self, Ring, Rings};
 use super::lookup::{Asker, check_base};
 use super::root_dse::{self, Capabilities, Identity, PERSISTENT_SEARCH};
 use super::session::{Item, Request, Search, Session};
-use super::settings::Settings;
-use super::{Changes, DirectoryError, malformed, scan};
-use crate::model::EntryId;
+use super::wanted::Wanted;
+use super::{Changes, DirectoryError, connect, dn, malformed, scan};
 
 /// While nothing changes, the connection is proved alive after this long; the answer has 15 s to come.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -47,8 +46,8 @@ const ANYTHING: &str = "(objectClass=*)";
 /// Opens the search, then the listing.
 pub(super) async fn open(
     mut session: Session,
-    settings: &Arc<Settings>,
     can: &Capabilities,
+    wanted: &Arc<Wanted>,
 ) -> Result<Changes, DirectoryError> {
     if !can.persistent_search {
         return Err(DirectoryError::Unsupported {
@@ -56,40 +55,42 @@ pub(super) async fn open(
             cause: "the server does not offer persistent search; set `stream = \"auto\"`".into(),
         });
     }
-    let base = widest(&mut session, settings).await?;
+    let base = widest(&mut session, can, wanted).await?;
     let rings = watch(session, can.identity, &base, ANYTHING).await?;
-    let listing = scan::open(settings.clone()).await?;
-    Ok(doorbell::answered(rings, listing, Asker::new(settings.clone())))
+    let listing = scan::open(wanted.clone()).await?;
+    Ok(doorbell::answered(rings, listing, Asker::new(wanted.clone())))
 }
 
-/// Rings for these entries, wherever they stand below `base`: for groups.
-///
-/// An entry rings by its identity, so that it may be renamed and moved; the search may name some hundreds.
-#[expect(dead_code, reason = "groups are watched by it")]
-pub(super) async fn watch_entries(
-    session: Session,
-    identity: Identity,
+/// Rings for each change of an entry below `base` that matches `filter`, on a connection of its own.
+pub(super) async fn rings(
+    wanted: &Wanted,
+    can: &Capabilities,
     base: &str,
-    entries: &[EntryId],
+    filter: &str,
 ) -> Result<Rings, DirectoryError> {
-    let any: String = entries.iter().map(|&id| identity.filter(id)).collect();
-    watch(session, identity, base, &format!("(|{any})")).await
+    watch(connect::connect(wanted).await?, can.identity, base, filter).await
 }
 
 /// The naming context that holds the base, where the account may read it; else the base.
-async fn widest(session: &mut Session, settings: &Settings) -> Result<String, DirectoryError> {
-    let Some(context) = root_dse::naming_context(session, &settings.base).await? else {
-        return Ok(settings.base.clone());
+async fn widest(
+    session: &mut Session,
+    can: &Capabilities,
+    wanted: &Wanted,
+) -> Result<String, DirectoryError> {
+    let contexts = can.naming_contexts.iter();
+    let holding = contexts.filter(|context| !context.is_empty() && dn::is_within(&wanted.base, context));
+    let Some(context) = holding.max_by_key(|context| context.len()) else {
+        return Ok(wanted.base.clone());
     };
-    match check_base(session, &context).await {
-        Ok(()) => Ok(context),
+    match check_base(session, context).await {
+        Ok(()) => Ok(context.clone()),
         Err(DirectoryError::NoBase { .. } | DirectoryError::Refused { .. }) => {
             tracing::info!(
-                directory = settings.name,
+                directory = wanted.name,
                 context,
                 "the account may not read the naming context: whoever is moved out of the base is found by the audit only"
             );
-            Ok(settings.base.clone())
+            Ok(wanted.base.clone())
         }
         Err(error) => Err(error),
     }

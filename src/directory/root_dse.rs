@@ -14,7 +14,7 @@ pub(super) const PERSISTENT_SEARCH: &str = "2.16.840.1.113730.3.4.3";
 const ACTIVE_DIRECTORY: &str = "1.2.840.113556.1.4.800";
 
 /// What a server can do, as far as it matters here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Capabilities {
     /// Content synchronisation (RFC 4533).
     pub syncrepl: bool,
@@ -24,6 +24,8 @@ pub(super) struct Capabilities {
     pub paging: bool,
     /// Where an entry's identity is found.
     pub identity: Identity,
+    /// The roots of the trees that the server holds.
+    pub naming_contexts: Vec<String>,
 }
 
 /// The operational attribute that identifies an entry for ever.
@@ -108,6 +110,7 @@ pub(super) async fn read(session: &mut Session) -> Result<Capabilities, Director
         "supportedCapabilities",
         "vendorName",
         "vendorVersion",
+        "namingContexts",
     ];
     let Some(root) = fetch(session, &wanted).await? else {
         // Some servers hide it; then nothing can be assumed.
@@ -116,6 +119,7 @@ pub(super) async fn read(session: &mut Session) -> Result<Capabilities, Director
             persistent_search: false,
             paging: false,
             identity: Identity::EntryUuid,
+            naming_contexts: Vec::new(),
         });
     };
     let lists = |attribute, oid: &str| root.values(attribute).any(|value| value == oid.as_bytes());
@@ -137,37 +141,11 @@ pub(super) async fn read(session: &mut Session) -> Result<Capabilities, Director
         persistent_search: lists("supportedControl", PERSISTENT_SEARCH),
         paging: lists("supportedControl", PAGED_RESULTS),
         identity,
+        naming_contexts: root
+            .values("namingContexts")
+            .filter_map(|context| String::from_utf8(context.to_vec()).ok())
+            .collect(),
     })
-}
-
-/// The naming context (RFC 4512, 5.1) that holds `base`, where the server names it.
-pub(super) async fn naming_context(
-    session: &mut Session,
-    base: &str,
-) -> Result<Option<String>, DirectoryError> {
-    let Some(root) = fetch(session, &["namingContexts"]).await? else {
-        return Ok(None);
-    };
-    let contexts = root.values("namingContexts").map(String::from_utf8_lossy);
-    let holding = contexts.filter(|context| !context.is_empty() && holds(context, base));
-    Ok(holding.max_by_key(|context| context.len()).map(Into::into))
-}
-
-/// Whether `base` is `context` or below it, as far as their texts show it: another spelling of the same DN, by escapes,
-/// is not seen.
-fn holds(context: &str, base: &str) -> bool {
-    let names = |dn: &str| -> Vec<String> {
-        dn.split(',')
-            .map(|name| {
-                name.split('=')
-                    .map(str::trim)
-                    .collect::<Vec<_>>()
-                    .join("=")
-                    .to_lowercase()
-            })
-            .collect()
-    };
-    names(base).ends_with(&names(context))
 }
 
 /// The numbers of the first and of the last change in the changelog, where the server has one and shows it
@@ -231,13 +209,5 @@ mod tests {
         assert_eq!(Identity::EntryUuid.read(b"nonsense"), None);
         assert_eq!(Identity::Guid.read(id.as_bytes()), Some(id));
         assert!(Identity::Guid.filter(id).starts_with("(GUID=\\9d\\8e\\1f\\2e"));
-    }
-
-    #[test]
-    fn a_naming_context_holds_what_ends_in_it_however_it_is_spelt() {
-        assert!(holds("dc=example,dc=org", "ou=People, DC=Example,dc = org"));
-        assert!(holds("dc=example,dc=org", "dc=example,dc=org"));
-        assert!(!holds("dc=example,dc=org", "ou=people,dc=other,dc=org"));
-        assert!(!holds("ou=people,dc=example,dc=org", "dc=example,dc=org"));
     }
 }

@@ -27,6 +27,9 @@ pub struct Settings {
     pub base: String,
     /// Who is a member (RFC 4515).
     pub filter: String,
+    /// The groups to which members belong, by DN, where the filter does not ask for them by `memberOf`; in none, the
+    /// filter alone decides.
+    pub groups: Vec<String>,
     /// The attributes that may hold an address, in order of preference.
     pub mail_attributes: Vec<String>,
     /// How changes are learned.
@@ -189,6 +192,9 @@ impl Settings {
             self.filter.clone(),
             self.mail_attributes.join(" "),
         ]
+        .into_iter()
+        .chain(self.groups.iter().cloned())
+        .collect::<Vec<_>>()
         .join("\n")
     }
 }

@@ -357,6 +357,7 @@ pub fn directory_settings(directory: &config::Directory) -> anyhow::Result<direc
         bind: directory.bind.clone(),
         base: directory.base_dn.clone(),
         filter: directory.filter.clone(),
+        groups: directory.groups.clone(),
         mail_attributes: directory.mail_attributes.clone(),
         stream: directory.stream,
         poll_interval: directory.poll_interval,

@@ -2,7 +2,7 @@
 
 use ldap_usher::directory::{LdapDirectory, StreamChoice, StreamKind};
 
-use crate::persistent_search::tells_of_every_way_to_come_and_go;
+use crate::persistent_search::{tells_of_every_way_to_come_and_go, tells_of_members};
 use crate::support::apacheds::ApacheDs;
 use crate::support::listening::{Listening, settings};
 use crate::support::site::Site;
@@ -12,6 +12,7 @@ use crate::support::world::World;
 async fn apacheds_which_judges_by_the_former_entry_tells_of_every_way_to_come_and_go() {
     let site = ApacheDs::start().await;
     tells_of_every_way_to_come_and_go(&site).await;
+    tells_of_members(&site, StreamChoice::Auto).await;
 }
 
 #[tokio::test]

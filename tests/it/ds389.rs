@@ -10,7 +10,7 @@ use ldap_usher::model::{Change, Cursor, Disposition, Listing};
 use ldap3::Mod;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::persistent_search::tells_of_every_way_to_come_and_go;
+use crate::persistent_search::{tells_of_every_way_to_come_and_go, tells_of_members};
 use crate::support::ds389::Ds389;
 use crate::support::ldap::{added, attribute, entry, message, octets, sync_info, tlv};
 use crate::support::listening::{Listening, error_of, settings};
@@ -67,6 +67,14 @@ async fn a_change_of_a_group_or_of_a_lock_is_told_live_where_the_filter_names_it
     stream.joins("bob").await;
     folk.delete(&folk.group("vault")).await;
     stream.leaves("bob").await;
+}
+
+#[tokio::test]
+async fn without_the_memberof_plugin_groups_are_watched_by_either_kind_of_stream() {
+    let site = Ds389::builder().no_member_of().start().await;
+    for stream in [StreamChoice::PersistentSearch, StreamChoice::Syncrepl] {
+        tells_of_members(&site, stream).await;
+    }
 }
 
 #[tokio::test]
@@ -382,12 +390,11 @@ async fn a_server_that_gives_up_on_a_reader_who_stalls_ends_the_session_and_keep
     });
     let mut stream = listening(&directory, None).await;
     // Nobody reads, until the server does not write any more.
-    let many: Vec<String> = (0..900)
-        .map(|n| format!("{n}-{}", "x".repeat(1000)))
-        .collect();
+    let many: Vec<String> = (0..900).map(|n| format!("{n}-{}", "x".repeat(1000))).collect();
     for _ in 0..16 {
         let values = many.iter().map(String::as_str).collect();
-        folk.modify(&folk.dn("person1"), Mod::Replace("description", values)).await;
+        folk.modify(&folk.dn("person1"), Mod::Replace("description", values))
+            .await;
     }
     sleep(Duration::from_secs(3)).await;
     folk.add("ann").await;

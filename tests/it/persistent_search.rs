@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use ldap_usher::directory::{DirectoryError, LdapDirectory, StreamChoice, StreamKind};
+use ldap_usher::directory::{DirectoryError, LdapDirectory, Settings, StreamChoice, StreamKind};
 use ldap_usher::model::{Change, Disposition, EntryId, Listing};
 
 use crate::support::ldap::{attribute, entry, entry_change, entry_of, message, octets, result, tlv};
@@ -56,6 +56,35 @@ pub async fn tells_of_every_way_to_come_and_go(site: &dyn Site) {
     folk.add("bob").await;
     stream.joins("bob").await;
     assert_eq!(stream.cursor, None);
+}
+
+/// Someone joins and leaves a group, and a group within it, and the group is deleted.
+pub async fn tells_of_members(site: &dyn Site, stream: StreamChoice) {
+    let folk = site.folk();
+    let (group, inner) = (format!("vault-{stream:?}"), format!("inner-{stream:?}"));
+    let (cat, dog) = (format!("cat-{stream:?}"), format!("dog-{stream:?}"));
+    folk.add(&cat).await;
+    folk.add(&dog).await;
+    folk.add_group(&group, &[]).await;
+    folk.add_group(&inner, &[folk.dn(&dog), site.admin().0]).await;
+    let directory = LdapDirectory::new(Settings {
+        groups: vec![folk.group(&group)],
+        ..settings(site, site.dialect().people, stream)
+    });
+    let mut stream = Listening::open(&directory, None).await.unwrap();
+    assert_eq!(stream.listed().await, (Listing::Complete, Vec::new()));
+    folk.join(&group, &folk.dn(&cat)).await;
+    stream.joins(&cat).await;
+    folk.join(&group, &folk.group(&inner)).await;
+    stream.joins(&dog).await;
+    folk.leave(&inner, &folk.dn(&dog)).await;
+    stream.leaves(&dog).await;
+    folk.leave(&group, &folk.dn(&cat)).await;
+    stream.leaves(&cat).await;
+    let dn = folk.group(&group);
+    folk.delete(&dn).await;
+    let error = stream.error().await;
+    assert!(matches!(error, DirectoryError::NoGroup { .. }), "{error}");
 }
 
 // -- servers that cannot run here -------------------------------------------------------------------------------------

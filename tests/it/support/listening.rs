@@ -30,6 +30,7 @@ pub fn settings(site: &dyn Site, filter: &str, stream: StreamChoice) -> Settings
         },
         base: site.people_base(),
         filter: filter.into(),
+        groups: Vec::new(),
         mail_attributes: vec!["mail".into()],
         stream,
         poll_interval: Duration::from_millis(200),

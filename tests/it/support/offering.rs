@@ -89,6 +89,7 @@ impl Offering {
             bind: Bind::Anonymous,
             base: "ou=people,dc=example".into(),
             filter: "(mail=*)".into(),
+            groups: Vec::new(),
             mail_attributes: vec!["mail".into()],
             stream,
             poll_interval: Duration::from_millis(200),

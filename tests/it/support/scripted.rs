@@ -107,7 +107,7 @@ pub struct Request {
     pub id: u8,
     /// What it wants.
     pub kind: Kind,
-    /// Its bytes, without the first header.
+    /// The message without its tag and length.
     pub body: Vec<u8>,
 }
 

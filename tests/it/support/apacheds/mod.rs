@@ -185,6 +185,7 @@ impl Site for ApacheDs {
             group: &["groupOfNames"],
             never_empty: true,
             member_of: false,
+            nests: false,
             lock: None,
         }
     }

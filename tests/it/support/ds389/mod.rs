@@ -185,6 +185,7 @@ impl Site for Ds389 {
             group: &["groupOfNames"],
             never_empty: false,
             member_of: self.options.keeps_member_of(),
+            nests: self.options.keeps_member_of(),
             lock: Some(Lock::NsAccountLock),
         }
     }

@@ -379,6 +379,7 @@ impl Site for Slapd {
             group: &["groupOfNames"],
             never_empty: true,
             member_of: self.options.keeps_member_of(),
+            nests: self.options.nests(),
             lock: self.options.ppolicy.then_some(Lock::PwdAccountLockedTime),
         }
     }

@@ -5,72 +5,144 @@
 //! entry, and with a bare `newcookie`. Cookies inside the refresh are not resume points and are dropped.
 //!
 //! # Assumptions
-//! slapd's cookies are opaque; that they belong to this base, filter and account is the ledger's concern.
-//!
-//! # 389-DS
-//! Its content synchronisation stands on a changelog, and its cookies name a change in it (see `changelog`). A resumed
-//! search ignores the attributes that were asked for, so that others are dropped here, and never names those who left
-//! by the filter, so that everyone is listed beside it at each connect.
-//!
-//! At a size or look-through limit it falls silent in the middle of the refresh. After a silence of 15 s the same
-//! search is made without the control, on the same connection: its result names the limit, and where it has none, the
-//! refresh has another 15 s.
-//!
-//! A stream that is not read for ten seconds dies silently, while its connection goes on to answer. Its own answer
-//! cannot be asked for, so it is replaced: where the last change number of the root DSE has risen and the stream has
-//! said nothing for a minute, a second search resumes from the last cookie on a new connection and takes its place. If
-//! that one has something to tell, the first was dead, and the session ends after it was told, so that the next one
-//! begins with a listing. This costs a connection and a short search a minute at most, on a server on which only others
-//! change. A change made in the last minute may be told late by as much, and if nothing but departures by the filter were
-//! lost, the audit finds them.
+//! Cookies are opaque but for 389-DS's (see `doubt`); that they belong to this base, filter and account is the ledger's concern.
 //!
 //! # Caveats
 //! After a crash without `syncprov-checkpoint`, after `slapadd` and without the right to read `entryCSN` and
 //! `entryUUID` slapd's own account of changes is wrong. Only a listing finds that.
+
+mod changelog;
+mod doubt;
 
 use std::collections::VecDeque;
 use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::future::ready;
 use futures::stream;
+use futures::{StreamExt, TryStreamExt};
 use ldap3::controls::{RefreshMode, SyncRequest};
 use ldap3::{LdapResult, ResultEntry, Scope};
-
 use tokio::time::Instant;
 
-use super::changelog::{Evidence, NO_TARGET, Point};
 use super::decode::{self, EntryState, SYNC_STATE, SyncInfo};
-use super::root_dse::{self, Identity};
+use super::doorbell::{Ring, Rings};
+use super::root_dse::{Capabilities, Identity};
 use super::session::{Item, Request, Search, Session};
-use super::settings::Settings;
+use super::wanted::Wanted;
 use super::{Changes, DirectoryError, connect, malformed};
 use crate::model::{Attribute, Change, Cursor, Entry, Listing, Why};
+use changelog::{Evidence, Point};
 
-/// A refresh in which the server says nothing for this long is given up: 389-DS falls silent at a size limit.
+/// A refresh in which the server says nothing for this long is given up.
 const REFRESH_PROGRESS: Duration = Duration::from_secs(120);
 /// While nothing changes, the connection is proved alive after this long; the answer has 15 s to come.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
-/// How long 389-DS may say nothing in a refresh before it is asked why.
-const REFRESH_DOUBT: Duration = Duration::from_secs(15);
-
-/// Starts the search and waits for its first message, so that a refusal is known at once.
+/// Follows the people.
 pub(super) async fn open(
+    session: Session,
+    can: &Capabilities,
+    wanted: &Arc<Wanted>,
+    from: Option<Cursor>,
+) -> Result<Changes, DirectoryError> {
+    let sought = Sought {
+        wanted: wanted.clone(),
+        base: wanted.base.clone(),
+        filter: wanted.filter.clone(),
+        attributes: wanted.attributes(),
+    };
+    follow(session, can, sought, from).await
+}
+
+/// Rings for each change of an entry below `base` that matches `filter`, on a connection of its own.
+pub(super) async fn rings(
+    wanted: &Arc<Wanted>,
+    can: &Capabilities,
+    base: &str,
+    filter: &str,
+) -> Result<Rings, DirectoryError> {
+    let sought = Sought {
+        wanted: wanted.clone(),
+        base: base.to_owned(),
+        filter: filter.to_owned(),
+        attributes: vec!["1.1".to_owned()],
+    };
+    let session = connect::connect(wanted).await?;
+    let mut changes = follow(session, can, sought, None).await?;
+    // From the end of the refresh on nothing is missed.
+    while let Some(change) = changes.try_next().await? {
+        if matches!(change, Change::ListingEnd(_)) {
+            break;
+        }
+    }
+    let rings = changes.try_filter_map(|change| {
+        ready(Ok(match change {
+            Change::Upsert(Entry { id, .. }) | Change::Gone(id) => Some(Ring::Entry(id)),
+            Change::Alive => Some(Ring::Alive),
+            _ => None,
+        }))
+    });
+    Ok(rings.boxed())
+}
+
+/// What a sync search looks for.
+struct Sought {
+    wanted: Arc<Wanted>,
+    base: String,
+    filter: String,
+    attributes: Vec<String>,
+}
+
+impl Sought {
+    fn request(&self) -> Request<'_> {
+        Request {
+            base: &self.base,
+            scope: Scope::Subtree,
+            filter: &self.filter,
+            attributes: self.attributes.clone(),
+            controls: Vec::new(),
+        }
+    }
+
+    async fn sync(&self, session: &mut Session, from: Option<Cursor>) -> Result<Search, DirectoryError> {
+        let sync = SyncRequest {
+            mode: RefreshMode::RefreshAndPersist,
+            cookie: from.map(|Cursor(cookie)| cookie),
+            reload_hint: false,
+        };
+        let request = Request {
+            // Critical: a server that does not know the control would answer with an ordinary search. Never together
+            // with paging: slapd sends one page and calls it success.
+            controls: vec![decode::critical(sync)],
+            ..self.request()
+        };
+        session.search(request).await
+    }
+
+    /// 389-DS sends others, too.
+    fn asks_for(&self, attribute: &Attribute) -> bool {
+        let mut names = self.attributes.iter();
+        names.any(|name| name.eq_ignore_ascii_case(&attribute.name))
+    }
+}
+
+/// Starts a search and waits for its first message, so that a refusal is known at once.
+async fn follow(
     mut session: Session,
-    settings: &Arc<Settings>,
-    identity: Identity,
+    can: &Capabilities,
+    sought: Sought,
     from: Option<Cursor>,
 ) -> Result<Changes, DirectoryError> {
     let resuming = from.is_some();
-    let evidence = match identity {
-        Identity::NsUniqueId => Some(evidence(&mut session, from.as_ref()).await?),
+    let evidence = match can.identity {
+        Identity::NsUniqueId => Some(doubt::evidence(&mut session, from.as_ref()).await?),
         _ => None,
     };
-    let search = search(&mut session, settings, from.clone()).await?;
+    let search = sought.sync(&mut session, from.clone()).await?;
     let mut stream = Syncrepl {
-        settings: settings.clone(),
+        sought,
         session,
         search,
         phase: Phase::Refresh {
@@ -90,42 +162,8 @@ pub(super) async fn open(
     .boxed())
 }
 
-async fn search(
-    session: &mut Session,
-    settings: &Settings,
-    from: Option<Cursor>,
-) -> Result<Search, DirectoryError> {
-    let sync = SyncRequest {
-        mode: RefreshMode::RefreshAndPersist,
-        cookie: from.map(|Cursor(cookie)| cookie),
-        reload_hint: false,
-    };
-    let request = Request {
-        base: &settings.base,
-        scope: Scope::Subtree,
-        filter: &settings.filter,
-        attributes: settings.mail_attributes.clone(),
-        // Critical: a server that does not know the control would answer with an ordinary search. Never together
-        // with paging: slapd sends one page and calls it success.
-        controls: vec![decode::critical(sync)],
-    };
-    session.search(request).await
-}
-
-/// Makes sure that 389-DS can resume here, which it does not do by itself.
-async fn evidence(session: &mut Session, from: Option<&Cursor>) -> Result<Evidence, DirectoryError> {
-    let (first, last) = root_dse::change_numbers(session).await?.unwrap_or_default();
-    if from.is_some_and(|Cursor(cookie)| Point::of(cookie).is_trimmed(first)) {
-        return Err(DirectoryError::CursorRefused {
-            server: session.server().to_owned(),
-            cause: format!("the changelog was trimmed and begins with change {first}"),
-        });
-    }
-    Ok(Evidence::new(last, Instant::now()))
-}
-
 struct Syncrepl {
-    settings: Arc<Settings>,
+    sought: Sought,
     session: Session,
     search: Search,
     phase: Phase,
@@ -193,74 +231,6 @@ impl Syncrepl {
         }
     }
 
-    /// A message of the refresh.
-    async fn hear_refresh(&mut self) -> Result<Item, DirectoryError> {
-        const DOING: &str = "waiting for the refresh of the sync search";
-        if self.evidence.is_none() {
-            return self.session.next(&mut self.search, REFRESH_PROGRESS, DOING).await;
-        }
-        match self.session.next(&mut self.search, REFRESH_DOUBT, DOING).await {
-            Err(DirectoryError::Silent { .. }) => {
-                self.find_limit().await?;
-                self.session.next(&mut self.search, REFRESH_DOUBT, DOING).await
-            }
-            item => item,
-        }
-    }
-
-    /// The error of the limit at which the same search without the control ends, where there is one.
-    async fn find_limit(&mut self) -> Result<(), DirectoryError> {
-        let request = Request {
-            base: &self.settings.base,
-            scope: Scope::Subtree,
-            filter: &self.settings.filter,
-            attributes: vec!["1.1".to_owned()],
-            controls: Vec::new(),
-        };
-        let mut search = self.session.search(request).await?;
-        loop {
-            let doing = "searching for the limit at which the sync search fell silent";
-            match self.session.next(&mut search, REFRESH_PROGRESS, doing).await? {
-                Item::Message(_) => {}
-                Item::Done(result) if result.rc == 0 => return Ok(()),
-                Item::Done(result) => {
-                    return Err(DirectoryError::from_search_result(
-                        self.session.server(),
-                        "the sync search",
-                        result.rc,
-                        &result.text,
-                    ));
-                }
-            }
-        }
-    }
-
-    /// Nothing changed for a while: the connection is proved alive, and on 389-DS the stream, too.
-    async fn prove(&mut self) -> Result<(), DirectoryError> {
-        self.told.push_back(Change::Alive);
-        let Some(evidence) = &self.evidence else {
-            root_dse::read(&mut self.session).await?;
-            return Ok(());
-        };
-        let (_, last) = root_dse::change_numbers(&mut self.session)
-            .await?
-            .unwrap_or_default();
-        if !evidence.is_doubtful(last, Instant::now()) || self.cursor.is_none() {
-            return Ok(());
-        }
-        tracing::debug!(
-            directory = self.settings.name,
-            last,
-            "others changed and the sync search is silent: it is replaced"
-        );
-        let mut session = connect::connect(&self.settings).await?;
-        self.evidence = Some(self::evidence(&mut session, self.cursor.as_ref()).await?);
-        self.search = search(&mut session, &self.settings, self.cursor.clone()).await?;
-        self.session = session;
-        self.phase = Phase::Renewal { missed: 0 };
-        Ok(())
-    }
-
     fn hear_entry(&mut self, message: ResultEntry) -> Result<(), DirectoryError> {
         let Some(value) = decode::control(&message.1, SYNC_STATE) else {
             return Err(DirectoryError::Unsupported {
@@ -277,7 +247,7 @@ impl Syncrepl {
                 let raw =
                     decode::entry(message).map_err(|error| malformed(&self.session, "an entry", &error))?;
                 let mut attributes = raw.attributes;
-                attributes.retain(|attribute| self.asked_for(attribute));
+                attributes.retain(|attribute| self.sought.asks_for(attribute));
                 Change::Upsert(Entry {
                     id: state.id,
                     dn: raw.dn,
@@ -291,13 +261,6 @@ impl Syncrepl {
             Phase::Refresh { .. } => {}
         }
         Ok(())
-    }
-
-    fn asked_for(&self, attribute: &Attribute) -> bool {
-        let wanted = &self.settings.mail_attributes;
-        wanted
-            .iter()
-            .any(|name| name.eq_ignore_ascii_case(&attribute.name))
     }
 
     fn hear_info(&mut self, info: SyncInfo) -> Result<(), DirectoryError> {
@@ -363,20 +326,6 @@ impl Syncrepl {
         self.checkpoint(cookie)
     }
 
-    /// The end of a renewal.
-    fn renewed(&mut self, cookie: Option<Vec<u8>>, missed: u32) -> Result<(), DirectoryError> {
-        self.phase = Phase::Persist;
-        if missed > 0 {
-            self.end = Some(DirectoryError::Broken {
-                server: self.session.server().to_owned(),
-                cause: format!(
-                    "stopped telling of changes without closing the connection ({missed} were told to another search)"
-                ),
-            });
-        }
-        self.checkpoint(cookie)
-    }
-
     fn checkpoint(&mut self, cookie: Option<Vec<u8>>) -> Result<(), DirectoryError> {
         let Some(cookie) = cookie.filter(|cookie| !cookie.is_empty()) else {
             return Ok(());
@@ -384,10 +333,7 @@ impl Syncrepl {
         if let Some(evidence) = &mut self.evidence {
             let point = Point::of(&cookie);
             if point == Point::Nowhere {
-                return Err(DirectoryError::Unsupported {
-                    server: self.session.server().to_owned(),
-                    cause: NO_TARGET.into(),
-                });
+                return Err(doubt::no_target(&self.session));
             }
             evidence.heard(point, Instant::now());
         }
