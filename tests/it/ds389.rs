@@ -65,8 +65,12 @@ async fn a_change_of_a_group_or_of_a_lock_is_told_live_where_the_filter_names_it
     stream.leaves("ann").await;
     folk.join("vault", &folk.group("inner")).await;
     stream.joins("bob").await;
-    folk.delete(&folk.group("vault")).await;
+    folk.leave("inner", &folk.dn("bob")).await;
     stream.leaves("bob").await;
+    // That is not everybody's leaving.
+    folk.delete(&folk.group("vault")).await;
+    let error = stream.error().await;
+    assert!(matches!(error, DirectoryError::NoGroup { .. }), "{error}");
 }
 
 #[tokio::test]
