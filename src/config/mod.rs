@@ -123,8 +123,8 @@ pub struct Directory {
     pub stream: StreamChoice,
     /// The time between two listings where they are the stream.
     pub poll_interval: Duration,
-    /// The time between two full listings beside every other stream.
-    pub audit_interval: Duration,
+    /// The time between two full listings beside every other stream; `None` is as long as the kind of stream allows.
+    pub audit_interval: Option<Duration>,
     /// Entries a page (RFC 2696).
     pub page_size: NonZeroU32,
     /// Bytes that one message of the server may have.

@@ -12,7 +12,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::secret::Secret;
-use super::value::{count, duration, limit, listen, one_or_many, optional_count, size, tables};
+use super::value::{
+    auto_duration, count, duration, limit, listen, one_or_many, optional_count, size, tables,
+};
 use super::words::{Format, Level, OnAddressChange, Sasl, Stream};
 
 /// The whole file.
@@ -106,8 +108,8 @@ pub(super) struct DirectoryTable {
     pub(super) stream: Stream,
     #[serde(with = "duration")]
     pub(super) poll_interval: Duration,
-    #[serde(with = "duration")]
-    pub(super) audit_interval: Duration,
+    #[serde(with = "auto_duration")]
+    pub(super) audit_interval: Option<Duration>,
     #[serde(deserialize_with = "count")]
     pub(super) page_size: NonZeroU32,
     #[serde(with = "size")]
@@ -135,7 +137,7 @@ impl Default for DirectoryTable {
             mail_attributes: vec!["mail".into()],
             stream: Stream::Auto,
             poll_interval: Duration::from_secs(60),
-            audit_interval: Duration::from_secs(6 * 60 * 60),
+            audit_interval: None,
             page_size: const { NonZeroU32::new(500).unwrap() },
             max_message_size: 16 << 20,
         }

@@ -3,10 +3,9 @@
 //! `connect` makes an authenticated connection whose every message passes the `guard`; `session` runs operations on
 //! it; `root_dse` tells what the server can do and `pick` what to do with it; `syncrepl`, `poll` and `scan` turn its
 //! answers into [`Change`]s, and so does `doorbell` with the mere hints of the other streams; `lookup` reads single
-//! people again; `diagnose` goes the same way step by step and says where it ends. `ber` and `decode` read foreign bytes without ever panicking.
+//! people again; `diagnose` goes the same way step by step and says where it ends. `decode` reads foreign bytes without
+//! ever panicking.
 
-mod ber;
-mod certificate;
 mod connect;
 mod decode;
 pub mod diagnose;
@@ -91,6 +90,11 @@ pub enum StreamKind {
 }
 
 impl StreamKind {
+    /// Whether there are changes of which servers are known not to tell.
+    pub fn misses_some(self) -> bool {
+        matches!(self, Self::PersistentSearch | Self::ActiveDirectory)
+    }
+
     /// The word for it in the configuration, in `status` and in logs.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -313,7 +317,7 @@ impl Directory for LdapDirectory {
 }
 
 /// The error for something that the server sent and that cannot be understood.
-fn malformed(session: &session::Session, what: &str, error: &ber::Malformed) -> DirectoryError {
+fn malformed(session: &session::Session, what: &str, error: &crate::ber::Malformed) -> DirectoryError {
     DirectoryError::Malformed {
         server: session.server().to_owned(),
         what: format!("the server sent {what}"),

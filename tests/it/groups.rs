@@ -278,3 +278,31 @@ async fn a_group_that_is_told_in_ranges_is_read_to_its_end() {
     );
     assert_eq!(listing.last(), Some(&Change::ListingEnd(Listing::Complete)));
 }
+
+#[tokio::test]
+async fn check_counts_the_groups_and_warns_of_members_that_cannot_be_read() {
+    let slapd = Slapd::builder().people(3);
+    let vault = "\"cn=vault,ou=groups,dc=example,dc=org\"";
+    let mut world = world(slapd, "(objectClass=inetOrgPerson)", vault).await;
+    let folk = (&world.server as &dyn crate::support::site::Site).folk();
+    folk.add_group("inner", &[folk.dn("person2"), folk.dn("person3")])
+        .await;
+    folk.add_group("vault", &[folk.dn("person1"), folk.group("inner")])
+        .await;
+    let says = |output: std::process::Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    let report = says(world.ask(&["check"]).await);
+    assert!(
+        report.contains("2 groups, with those within them, 4 members"),
+        "{report}"
+    );
+
+    world
+        .server
+        .restart_with(|slapd| slapd.hide_from_reader("member"))
+        .await;
+    let report = says(world.ask(&["check"]).await);
+    assert!(
+        report.contains("1 group, 0 members") && report.contains("let the bind account read `member`"),
+        "{report}"
+    );
+}

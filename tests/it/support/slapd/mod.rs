@@ -127,6 +127,11 @@ impl Slapd {
         self.file("ca.der")
     }
 
+    /// A certificate by that CA for `cn=usher,o=Example`, which SASL EXTERNAL maps to the reader, and its key.
+    pub fn client_files(&self) -> [PathBuf; 2] {
+        [self.file("client.pem"), self.file("client.key")]
+    }
+
     /// The DN that may do everything.
     pub fn admin_dn(&self) -> &'static str {
         ADMIN.0
