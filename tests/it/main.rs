@@ -9,6 +9,7 @@
 
 mod support;
 
+mod active_directory;
 mod architecture;
 mod audit;
 mod brake;

@@ -1,12 +1,14 @@
 //! What the tests stand on.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+pub mod certificates;
 pub mod in_memory;
 pub mod journal;
 pub mod ldap;
 pub mod model;
 pub mod people;
 pub mod proxy;
+pub mod samba;
 pub mod scripted;
 pub mod service;
 pub mod site;

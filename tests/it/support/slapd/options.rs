@@ -1,10 +1,7 @@
 //! What kind of slapd a test wants, and the files that make it so: slapd.conf, the first entries, certificates.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::Path;
-
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 pub(super) const SUFFIX: &str = "dc=example,dc=org";
 pub(super) const ADMIN: (&str, &str) = ("cn=admin,dc=example,dc=org", "admin-secret");
@@ -231,22 +228,4 @@ pub fn person_ldif(uid: &str) -> String {
     format!(
         "dn: uid={uid},ou=people,{SUFFIX}\nobjectClass: inetOrgPerson\nuid: {uid}\ncn: {uid}\nsn: {uid}\nmail: {uid}@example.org\n\n"
     )
-}
-
-/// A CA (ca.pem, ca.der) and a server certificate for the loopback names (server.pem, server.key).
-pub(super) fn write_certificates(dir: &Path) {
-    let mut ca = CertificateParams::default();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca_key = KeyPair::generate().unwrap();
-    let ca_cert = ca.self_signed(&ca_key).unwrap();
-    let names = ["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-    let server_key = KeyPair::generate().unwrap();
-    let server_cert = CertificateParams::new(names)
-        .unwrap()
-        .signed_by(&server_key, &Issuer::new(ca, ca_key))
-        .unwrap();
-    fs::write(dir.join("ca.pem"), ca_cert.pem()).unwrap();
-    fs::write(dir.join("ca.der"), ca_cert.der()).unwrap();
-    fs::write(dir.join("server.pem"), server_cert.pem()).unwrap();
-    fs::write(dir.join("server.key"), server_key.serialize_pem()).unwrap();
 }
