@@ -89,7 +89,7 @@ pub(super) async fn connect_to(server: &Server, settings: &Settings) -> Result<S
         }
     }
     .boxed();
-    let mut session = Session::new(name, ldap, link);
+    let mut session = Session::new(server.clone(), ldap, link);
     match &settings.bind {
         Bind::Anonymous => {}
         Bind::Simple { dn, password } => session.bind(dn, password.expose_secret()).await?,

@@ -5,6 +5,7 @@
 //! answers into [`Change`]s, and so does `doorbell` with the mere hints of the other streams; `lookup` reads single
 //! people again; `diagnose` goes the same way step by step and says where it ends. `ber` and `decode` read foreign bytes without ever panicking.
 
+mod active_directory;
 mod ber;
 mod certificate;
 mod connect;
@@ -187,7 +188,8 @@ async fn open_kind(
 ) -> Result<(Changes, bool), DirectoryError> {
     let changes = match kind {
         StreamKind::Syncrepl => syncrepl::open(session, settings, from).await?,
-        StreamKind::PersistentSearch | StreamKind::ActiveDirectory => {
+        StreamKind::ActiveDirectory => return active_directory::open(session, settings, from).await,
+        StreamKind::PersistentSearch => {
             return Err(DirectoryError::Unsupported {
                 server: session.server().to_owned(),
                 cause: format!("{kind} is not in this version"),

@@ -179,6 +179,14 @@ pub fn check_filter(filter: &str) -> Result<(), DirectoryError> {
 }
 
 impl Settings {
+    /// The same, but for one server only.
+    pub(super) fn at(&self, server: &Server) -> Self {
+        Self {
+            servers: vec![server.clone()],
+            ..self.clone()
+        }
+    }
+
     /// The text of everything on which a cursor depends: a cursor that was stored with another text is not used.
     pub fn fingerprint(&self) -> String {
         let servers: Vec<String> = self.servers.iter().map(ToString::to_string).collect();

@@ -1,26 +1,116 @@
 //! Active Directory, as Samba's domain controller has it.
 
-use crate::support::samba::Samba;
-use crate::support::site::Site;
+use std::time::Duration;
+
+use crate::support::samba::{Builder, Samba};
+use crate::support::world::World;
+
+/// Nothing but notifications brings changes within the time of a test.
+const NOTIFIED: &str = "poll_interval = \"1h\"";
+
+/// A domain controller with a Vaultwarden and a service that has listed everyone.
+async fn running(builder: Builder, keys: &str) -> World<Samba> {
+    let mut world = with(builder, keys).await;
+    world.start().await;
+    world
+}
+
+async fn with(builder: Builder, keys: &str) -> World<Samba> {
+    let samba = builder.start().await;
+    let table = samba.table(keys);
+    World::on(samba, table)
+}
 
 #[tokio::test]
-async fn a_domain_controller_starts_with_people_and_a_reader() {
-    let mut samba = Samba::builder().people(2).start().await;
-    let folk = samba.folk();
-    folk.lock("person1", true).await;
-    assert_eq!(
-        folk.find("(userAccountControl:1.2.840.113556.1.4.803:=2)")
-            .await
-            .len(),
-        3
-    );
-    folk.add_group("vault", &[folk.dn("person2")]).await;
-    samba.be_another().await;
-    Site::kill9(&mut samba).await;
-    Site::start(&mut samba).await;
-    let people = folk.find(samba.dialect().people).await;
-    assert!(
-        people.contains(&"CN=person1,OU=people,DC=lab,DC=test".into()),
-        "{people:?}"
-    );
+async fn a_new_person_is_invited_at_once_and_the_log_says_by_which_stream() {
+    let world = running(Samba::builder().people(1), NOTIFIED).await;
+    world.server.folk().add("ann").await;
+    world.invites("ann").await;
+    world.invited(["person1", "ann"]).await;
+    world
+        .says(&["stream=\"active-directory\"", "Active Directory domain controller"], 1)
+        .await;
+}
+
+#[tokio::test]
+async fn a_controller_with_a_process_for_each_connection_is_followed_too() {
+    let world = running(Samba::builder().standard().people(1), NOTIFIED).await;
+    world.server.folk().add("ann").await;
+    world.invites("ann").await;
+    world.server.folk().move_between("ann", "people", "former").await;
+    world.members(1).await;
+}
+
+#[tokio::test]
+async fn an_address_a_move_a_rename_and_a_filter_are_told_at_once() {
+    let samba = Samba::builder().people(2).start().await;
+    let table = (&samba as &dyn crate::support::site::Site)
+        .table("(&(objectCategory=person)(objectClass=user)(!(departmentNumber=9)))", NOTIFIED);
+    let mut world = World::on(samba, table);
+    world.start().await;
+    let folk = world.server.folk();
+    folk.add_in("people", "ann", None).await;
+    folk.set("ann", "mail", Some("ann@example.org")).await;
+    world.invites("ann").await;
+    folk.add_in("former", "bea", Some("bea@example.org")).await;
+    folk.move_between("bea", "former", "people").await;
+    world.invites("bea").await;
+    world.members(4).await;
+    folk.rename("ann", "anna").await;
+    world.says(&["CN=anna,"], 1).await;
+    folk.move_between("bea", "people", "former").await;
+    world.members(3).await;
+    folk.set("person1", "departmentNumber", Some("9")).await;
+    world.members(2).await;
+    folk.set("person1", "departmentNumber", None).await;
+    world.members(3).await;
+    world.invited_once(&["person1", "person2", "ann", "bea"]).await;
+}
+
+#[tokio::test]
+async fn whoever_is_deleted_leaves_at_once_where_the_account_may_see_deleted_objects_and_by_an_audit_elsewhere() {
+    let mut world = running(Samba::builder().people(2), "audit_interval = \"3s\"").await;
+    world.server.folk().delete("person1").await;
+    world.members(1).await;
+    world.says(&["purpose=\"audit\""], 1).await;
+    world.stop().await;
+    world.directory = world
+        .server
+        .table(NOTIFIED)
+        .replace("reader@lab.test", "Administrator@lab.test")
+        .replace("reader-secret", "Passw0rd!x");
+    world.start().await;
+    world.server.folk().delete("person2").await;
+    world.members(0).await;
+    assert!(world.lines(&["purpose=\"audit\""]).is_empty());
+}
+
+#[tokio::test]
+async fn what_changed_while_nobody_listened_is_told_by_number_and_the_rest_by_a_listing() {
+    let mut world = running(Samba::builder().people(4), NOTIFIED).await;
+    world.tasks("done", 4).await;
+    world.stop().await;
+    let folk = world.server.folk();
+    folk.add("ann").await;
+    folk.move_between("person1", "people", "former").await;
+    folk.delete("person2").await;
+    world.start().await;
+    world.says(&["connected to the directory", "resumed=true"], 1).await;
+    world.invites("ann").await;
+    world.members(3).await;
+    world.says(&["listing ended", "purpose=\"audit\""], 1).await;
+    assert_eq!(world.lines(&["listing ended", "purpose=\"catch-up\"", "Complete"]).len(), 0);
+}
+
+#[tokio::test]
+async fn a_controller_that_is_killed_is_found_again_and_told_from_where_to_go_on() {
+    let mut world = running(Samba::builder().people(1), NOTIFIED).await;
+    world.server.kill9().await;
+    world.server.restart().await;
+    world.server.folk().add("ann").await;
+    world.connected(2).await;
+    world.invites("ann").await;
+    world.says(&["connected to the directory", "resumed=true"], 1).await;
+    world.server.folk().add("bea").await;
+    world.invites("bea").await;
 }
