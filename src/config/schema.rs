@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::secret::Secret;
 use super::value::{count, duration, limit, listen, one_or_many, optional_count, size, tables};
-use super::words::{Format, Level, OnAddressChange, Sasl, Stream};
+use super::words::{DisabledAccounts, Format, Level, OnAddressChange, Sasl, Stream};
 
 /// The whole file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -101,6 +101,7 @@ pub(super) struct DirectoryTable {
     pub(super) filter: String,
     #[serde(deserialize_with = "one_or_many")]
     pub(super) mail_attributes: Vec<String>,
+    pub(super) disabled_accounts: DisabledAccounts,
     pub(super) stream: Stream,
     #[serde(with = "duration")]
     pub(super) poll_interval: Duration,
@@ -130,6 +131,7 @@ impl Default for DirectoryTable {
             base_dn: None,
             filter: "(objectClass=inetOrgPerson)".into(),
             mail_attributes: vec!["mail".into()],
+            disabled_accounts: DisabledAccounts::Auto,
             stream: Stream::Auto,
             poll_interval: Duration::from_secs(60),
             audit_interval: Duration::from_secs(6 * 60 * 60),

@@ -81,11 +81,11 @@ async fn ask(
     Ok(found)
 }
 
-/// What a search asks for: the identity and whatever may hold an address, nothing else.
+/// What a search asks for: the identity and whatever decides on membership, nothing else.
 pub(super) fn attributes(settings: &Settings, identity: Identity) -> Vec<String> {
     [identity.attribute().to_owned()]
         .into_iter()
-        .chain(settings.mail_attributes.iter().cloned())
+        .chain(settings.attributes.iter().cloned())
         .collect()
 }
 

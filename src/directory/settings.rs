@@ -27,8 +27,8 @@ pub struct Settings {
     pub base: String,
     /// Who is a member (RFC 4515).
     pub filter: String,
-    /// The attributes that may hold an address, in order of preference.
-    pub mail_attributes: Vec<String>,
+    /// The attributes that an entry is read for.
+    pub attributes: Vec<String>,
     /// How changes are learned.
     pub stream: StreamChoice,
     /// The time between two listings of the `poll` stream.
@@ -195,7 +195,7 @@ impl Settings {
             self.bind.who().to_owned(),
             self.base.clone(),
             self.filter.clone(),
-            self.mail_attributes.join(" "),
+            self.attributes.join(" "),
         ]
         .join("\n")
     }

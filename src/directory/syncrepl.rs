@@ -47,7 +47,7 @@ pub(super) async fn open(
         base: &settings.base,
         scope: Scope::Subtree,
         filter: &settings.filter,
-        attributes: settings.mail_attributes.clone(),
+        attributes: settings.attributes.clone(),
         // Critical: a server that does not know the control would answer with an ordinary search. Never together
         // with paging: slapd sends one page and calls it success.
         controls: vec![decode::critical(sync)],

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use futures::StreamExt;
 use serde::Serialize;
 
-use super::run::{LedgerNote, directory_settings, vaultwarden_settings};
+use super::run::{LedgerNote, directory_settings, policy, vaultwarden_settings};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::directory::{
     Directory, DirectoryError, LdapDirectory, Opened, Server, Settings, StreamKind, diagnose,
 };
 use crate::ledger::Sqlite;
-use crate::membership::usable_address;
+use crate::membership::Policy;
 use crate::model::{Change, Disposition, EmailAddress, Listing};
 use crate::observe::Progress;
 use crate::vaultwarden::{Admin, InMemory, SessionStore, Vaultwarden, VaultwardenError};
@@ -90,12 +90,13 @@ pub async fn check(config: &Config) -> Vec<Finding> {
                 "",
             )),
             Ok(settings) => {
+                let policy = policy(config, directory);
                 for server in &settings.servers {
                     let only = Settings {
                         servers: vec![server.clone()],
                         ..settings.clone()
                     };
-                    findings.extend(check_server(directory, server, only).await);
+                    findings.extend(check_server(directory, server, only, &policy).await);
                 }
             }
         }
@@ -165,7 +166,12 @@ impl Steps {
     }
 }
 
-async fn check_server(config: &config::Directory, server: &Server, settings: Settings) -> Vec<Finding> {
+async fn check_server(
+    config: &config::Directory,
+    server: &Server,
+    settings: Settings,
+    policy: &Policy,
+) -> Vec<Finding> {
     let mut steps = Steps::new(format!("directory {}, {server}", config.name));
     let found = steps
         .step(
@@ -203,7 +209,7 @@ async fn check_server(config: &config::Directory, server: &Server, settings: Set
         let base = steps.step("base", "", guest.base()).await;
         steps.ok("base", base.map(|()| format!("{} is there", settings.base)));
     }
-    check_people(&mut steps, config, settings, identity).await;
+    check_people(&mut steps, config, settings, policy, identity).await;
     steps.findings
 }
 
@@ -235,7 +241,13 @@ async fn check_tls(steps: &mut Steps, server: &Server, settings: &Settings) {
 }
 
 /// The stream, and everyone whom the filter finds.
-async fn check_people(steps: &mut Steps, config: &config::Directory, settings: Settings, identity: &str) {
+async fn check_people(
+    steps: &mut Steps,
+    config: &config::Directory,
+    settings: Settings,
+    policy: &Policy,
+    identity: &str,
+) {
     let directory = LdapDirectory::new(settings.clone());
     let opened = steps.step("stream", "", directory.open(None)).await;
     let stream = opened.as_ref().map(|Opened { stream, .. }| *stream);
@@ -245,9 +257,9 @@ async fn check_people(steps: &mut Steps, config: &config::Directory, settings: S
     );
     // What only a right can hide is asked for as well.
     let mut curious = settings;
-    curious.mail_attributes.push(ENTRY_CSN.into());
+    curious.attributes.push(ENTRY_CSN.into());
     let Some(people) = steps
-        .step("people", "", count(config, LdapDirectory::new(curious)))
+        .step("people", "", count(config, policy, LdapDirectory::new(curious)))
         .await
     else {
         return;
@@ -282,7 +294,11 @@ struct People {
     incomplete: Option<String>,
 }
 
-async fn count(config: &config::Directory, directory: LdapDirectory) -> Result<People, DirectoryError> {
+async fn count(
+    config: &config::Directory,
+    policy: &Policy,
+    directory: LdapDirectory,
+) -> Result<People, DirectoryError> {
     let mut progress = Progress::begin();
     let mut people = People::default();
     let mut listing = directory.list().await?;
@@ -292,7 +308,7 @@ async fn count(config: &config::Directory, directory: LdapDirectory) -> Result<P
                 progress.advance(&config.name, 1);
                 people.entries += 1;
                 people.with_csn += u64::from(entry.values(ENTRY_CSN).next().is_some());
-                match usable_address(&entry, &config.mail_attributes) {
+                match policy.address(&entry) {
                     Ok(_) => people.usable += 1,
                     Err(why) if people.examples.len() < EXAMPLES => {
                         people.examples.push(format!("{} ({why})", entry.dn));

@@ -107,6 +107,7 @@ fn directory(
         base_dn: table.base_dn.clone()?,
         filter: table.filter.clone(),
         mail_attributes: table.mail_attributes.clone(),
+        disabled_accounts: table.disabled_accounts,
         stream: match table.stream {
             Stream::Auto => StreamChoice::Auto,
             Stream::Syncrepl => StreamChoice::Syncrepl,

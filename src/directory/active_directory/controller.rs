@@ -74,11 +74,7 @@ pub(super) fn usn(entry: &RawEntry, attribute: &str) -> Option<u64> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-async fn required(
-    session: &mut Session,
-    dn: &str,
-    attributes: &[&str],
-) -> Result<RawEntry, DirectoryError> {
+async fn required(session: &mut Session, dn: &str, attributes: &[&str]) -> Result<RawEntry, DirectoryError> {
     let entry = read(session, dn, attributes).await?;
     entry.ok_or_else(|| DirectoryError::NoBase {
         server: session.server().to_owned(),
@@ -105,7 +101,12 @@ async fn read(
         code => {
             let server = session.server();
             let doing = "a question about the domain controller";
-            return Err(DirectoryError::from_search_result(server, doing, code, &result.text));
+            return Err(DirectoryError::from_search_result(
+                server,
+                doing,
+                code,
+                &result.text,
+            ));
         }
     }
     let entry = entries.into_iter().next().map(decode::entry).transpose();
@@ -116,7 +117,9 @@ fn is_below(dn: &str, context: &str) -> bool {
     let Some(start) = dn.len().checked_sub(context.len()) else {
         return false;
     };
-    let ends_so = dn.get(start..).is_some_and(|end| end.eq_ignore_ascii_case(context));
+    let ends_so = dn
+        .get(start..)
+        .is_some_and(|end| end.eq_ignore_ascii_case(context));
     ends_so && (start == 0 || dn[..start].ends_with(','))
 }
 
@@ -162,7 +165,12 @@ mod tests {
             usn: 4711,
         };
         assert_eq!(Point::parse(&point.cursor()), Some(point));
-        for foreign in ["rid=000,csn=2026#0#0", "ad2 07070707-0707-0707-0707-070707070707 1", "", "ad1 x 1"] {
+        for foreign in [
+            "rid=000,csn=2026#0#0",
+            "ad2 07070707-0707-0707-0707-070707070707 1",
+            "",
+            "ad1 x 1",
+        ] {
             assert_eq!(Point::parse(&Cursor(foreign.into())), None, "{foreign}");
         }
     }
@@ -170,7 +178,10 @@ mod tests {
     #[test]
     fn a_point_is_of_use_to_the_same_database_as_long_as_its_numbers_go_on() {
         let [one, other] = [1, 2].map(|n| EntryId::from_slice(&[n; 16]).unwrap());
-        let point = Point { invocation: one, usn: 10 };
+        let point = Point {
+            invocation: one,
+            usn: 10,
+        };
         assert!(point.is_covered_by(Some(one), 10));
         assert!(!point.is_covered_by(Some(one), 9), "a backup was restored");
         assert!(!point.is_covered_by(Some(other), 20), "another controller");

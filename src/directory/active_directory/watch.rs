@@ -118,10 +118,7 @@ impl Watch {
     }
 
     pub(super) fn rings(self) -> Rings {
-        stream::try_unfold(self, |mut watch| async {
-            Ok(Some((watch.next().await?, watch)))
-        })
-        .boxed()
+        stream::try_unfold(self, |mut watch| async { Ok(Some((watch.next().await?, watch))) }).boxed()
     }
 
     async fn next(&mut self) -> Result<Ring, DirectoryError> {
@@ -165,7 +162,10 @@ impl Watch {
         if highest < self.usn {
             return Err(DirectoryError::CursorRefused {
                 server: self.session.server().to_owned(),
-                cause: format!("its latest change has the number {highest}, and {} was told before", self.usn),
+                cause: format!(
+                    "its latest change has the number {highest}, and {} was told before",
+                    self.usn
+                ),
             });
         }
         if highest == self.usn {
@@ -241,7 +241,12 @@ impl Watch {
         if result.rc != 0 {
             let server = self.session.server();
             let doing = "the question for changes by their number";
-            return Err(DirectoryError::from_search_result(server, doing, result.rc, &result.text));
+            return Err(DirectoryError::from_search_result(
+                server,
+                doing,
+                result.rc,
+                &result.text,
+            ));
         }
         let Some(value) = decode::control(&result.ctrls, PAGED_RESULTS) else {
             return Ok(None);
@@ -270,7 +275,12 @@ impl Watch {
             (32, Some(id)) => {
                 self.told.push_back(Ring::Entry(id));
                 let doing = "to go on watching an entry";
-                self.end = Some(DirectoryError::from_search_result(server, doing, 32, &result.text));
+                self.end = Some(DirectoryError::from_search_result(
+                    server,
+                    doing,
+                    32,
+                    &result.text,
+                ));
             }
             (0 | 2 | 12, _) => {
                 self.end = Some(DirectoryError::Unsupported {
@@ -282,7 +292,12 @@ impl Watch {
                 });
             }
             (code, _) => {
-                self.end = Some(DirectoryError::from_search_result(server, "the watch", code, &result.text));
+                self.end = Some(DirectoryError::from_search_result(
+                    server,
+                    "the watch",
+                    code,
+                    &result.text,
+                ));
             }
         }
     }
@@ -294,12 +309,16 @@ impl Watch {
     fn tell_point(&mut self) {
         let usn = self.usn;
         let point = self.invocation.map(|invocation| Point { invocation, usn });
-        self.told.push_back(point.map_or(Ring::Alive, |point| Ring::Checkpoint(point.cursor())));
+        self.told
+            .push_back(point.map_or(Ring::Alive, |point| Ring::Checkpoint(point.cursor())));
     }
 }
 
 fn attributes() -> Vec<String> {
-    vec![Identity::ObjectGuid.attribute().to_owned(), "uSNChanged".to_owned()]
+    vec![
+        Identity::ObjectGuid.attribute().to_owned(),
+        "uSNChanged".to_owned(),
+    ]
 }
 
 fn identity(entry: &RawEntry) -> Option<EntryId> {
