@@ -1,6 +1,6 @@
 //! Sessions with one LDAP directory. The only folder that knows `ldap3`.
 //!
-//! `connect` makes an authenticated connection whose every message passes the `guard`; `session` runs operations on
+//! `discover` finds the servers of a domain; `connect` makes an authenticated connection whose every message passes the `guard`; `session` runs operations on
 //! it; `root_dse` tells what the server can do and `pick` what to do with it; `syncrepl`, `poll` and `scan` turn its
 //! answers into [`Change`]s, and so does `doorbell` with the mere hints of the other streams; `lookup` reads single
 //! people again; `diagnose` goes the same way step by step and says where it ends. `ber` and `decode` read foreign bytes without ever panicking.
@@ -11,6 +11,7 @@ mod certificate;
 mod connect;
 mod decode;
 pub mod diagnose;
+mod discover;
 mod doorbell;
 mod error;
 #[cfg(fuzzing)]

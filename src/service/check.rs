@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures::StreamExt;
-use serde::Serialize;
 
+use super::finding::{Finding, Level};
 use super::run::{LedgerNote, directory_settings, policy, vaultwarden_settings};
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -21,62 +21,6 @@ use crate::vaultwarden::{Admin, InMemory, SessionStore, Vaultwarden, Vaultwarden
 /// How many people without a usable address are named.
 const EXAMPLES: usize = 5;
 
-/// One line of the diagnosis. It stands alone when it is pasted elsewhere, and holds no secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// How it stands.
-    pub level: Level,
-    /// What was looked at.
-    pub subject: String,
-    /// What was found.
-    pub detail: String,
-    /// What to do about it; empty where there is nothing to do.
-    pub remedy: String,
-}
-
-/// How something stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// It works.
-    Ok,
-    /// It works, but deserves a look.
-    Warn,
-    /// It does not work.
-    Fail,
-    /// It was not tried, because it depends on something that failed.
-    Skip,
-}
-
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Ok => "ok",
-            Self::Warn => "warn",
-            Self::Fail => "fail",
-            Self::Skip => "skip",
-        })
-    }
-}
-
-impl Finding {
-    /// A finding.
-    pub fn new(level: Level, subject: impl Into<String>, detail: impl Into<String>, remedy: &str) -> Self {
-        Self {
-            level,
-            subject: subject.into(),
-            detail: detail.into(),
-            remedy: remedy.into(),
-        }
-    }
-
-    /// What an error says, whose text is "cause; remedy" wherever a remedy is known.
-    pub fn of_error(level: Level, subject: impl Into<String>, error: &str, otherwise: &str) -> Self {
-        let (detail, remedy) = error.split_once("; ").unwrap_or((error, otherwise));
-        Self::new(level, subject, detail, remedy)
-    }
-}
-
 /// Looks at everything that the service needs. Nothing is changed but the session with Vaultwarden, which is kept in
 /// the state file, if there is one, so that the service does not need another login.
 pub async fn check(config: &Config) -> Vec<Finding> {
@@ -91,7 +35,19 @@ pub async fn check(config: &Config) -> Vec<Finding> {
             )),
             Ok(settings) => {
                 let policy = policy(config, directory);
+                let mut servers = Vec::new();
                 for server in &settings.servers {
+                    match diagnose::servers(server, &settings).await {
+                        Ok(found) => servers.extend(found),
+                        Err(error) => findings.push(Finding::of_error(
+                            Level::Fail,
+                            format!("directory {}, {server}, name", directory.name),
+                            &error.to_string(),
+                            "",
+                        )),
+                    }
+                }
+                for server in &servers {
                     let only = Settings {
                         servers: vec![server.clone()],
                         ..settings.clone()
@@ -206,11 +162,32 @@ async fn check_server(
             .await;
         identity = can.as_ref().map_or("", |(_, identity)| identity);
         steps.ok("capabilities", can.map(|(text, _)| text));
+        if identity == "objectGUID" {
+            remark_on_active_directory(&mut steps, server, &settings);
+        }
         let base = steps.step("base", "", guest.base()).await;
         steps.ok("base", base.map(|()| format!("{} is there", settings.base)));
     }
     check_people(&mut steps, config, settings, policy, identity).await;
     steps.findings
+}
+
+/// What holds on every domain controller.
+fn remark_on_active_directory(steps: &mut Steps, server: &Server, settings: &Settings) {
+    steps.say(
+        Level::Ok,
+        "groups",
+        "whoever has a group as primary group (mostly Domain Users) is in nobody's memberOf and in no member of it",
+        "",
+    );
+    if matches!(server, Server::Tcp { tls: false, .. }) && !settings.starttls {
+        steps.say(
+            Level::Warn,
+            "signing",
+            "the password is sent without TLS, which a controller that demands signing refuses",
+            "use ldaps://, or set `starttls = true`",
+        );
+    }
 }
 
 async fn check_tls(steps: &mut Steps, server: &Server, settings: &Settings) {

@@ -1,8 +1,16 @@
 //! Active Directory, as Samba's domain controller has it.
 
+use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ldap_usher::directory::{Bind, Directory, LdapDirectory, Server, Settings, StreamChoice};
+use ldap_usher::model::Disposition;
+use ldap_usher::tls::TlsOptions;
+
+use crate::support::dns::Zone;
 use crate::support::samba::{Builder, Samba};
+use crate::support::site::Site;
 use crate::support::world::World;
 
 /// Nothing but notifications brings changes within the time of a test.
@@ -50,7 +58,7 @@ async fn a_controller_with_a_process_for_each_connection_is_followed_too() {
 #[tokio::test]
 async fn an_address_a_move_a_rename_and_a_filter_are_told_at_once() {
     let samba = Samba::builder().people(2).start().await;
-    let table = (&samba as &dyn crate::support::site::Site).table(
+    let table = (&samba as &dyn Site).table(
         "(&(objectCategory=person)(objectClass=user)(!(departmentNumber=9)))",
         NOTIFIED,
     );
@@ -230,6 +238,166 @@ async fn a_restored_backup_and_another_database_lead_to_a_listing_of_everyone() 
     world
         .says(
             &["listing ended", "purpose=\"catch-up\"", "result=\"complete\""],
+            1,
+        )
+        .await;
+}
+
+/// As whom and how to ask; the rest is as it should be.
+fn settings(samba: &Samba, name: &str, password: &str) -> Settings {
+    Settings {
+        name: "main".into(),
+        servers: vec![Server::parse(&samba.url()).unwrap()],
+        starttls: false,
+        tls: Arc::new(TlsOptions::default().client_config().unwrap()),
+        bind: Bind::Simple {
+            dn: name.into(),
+            password: password.to_owned().into(),
+        },
+        base: "OU=people,DC=lab,DC=test".into(),
+        filter: samba.dialect().people.into(),
+        attributes: vec!["mail".into()],
+        stream: StreamChoice::Auto,
+        poll_interval: Duration::from_secs(60),
+        page_size: 500,
+        max_message_size: 1 << 20,
+    }
+}
+
+/// Opens the stream; the error as a person reads it, and what is done about it.
+async fn opened(settings: Settings) -> Result<(), (String, Disposition)> {
+    let opened = LdapDirectory::new(settings).open(None).await;
+    opened
+        .map(drop)
+        .map_err(|error| (error.to_string(), error.disposition()))
+}
+
+#[tokio::test]
+async fn every_form_of_a_name_is_let_in_and_every_refusal_says_what_to_do() {
+    let samba = Samba::builder().people(2).start().await;
+    for name in [
+        "reader@lab.test",
+        "LAB\\reader",
+        "CN=reader,CN=Users,DC=lab,DC=test",
+    ] {
+        assert_eq!(
+            opened(settings(&samba, name, "reader-secret")).await,
+            Ok(()),
+            "{name}"
+        );
+    }
+    let folk = samba.folk();
+    let (reader, ann) = ("CN=reader,CN=Users,DC=lab,DC=test", folk.dn("person1"));
+    samba.set_password(&ann, "ann-secret").await;
+    let now = "userAccountControl";
+    let refused = async |words: &str, password: &str| {
+        let (error, disposition) = opened(settings(&samba, "reader@lab.test", password))
+            .await
+            .unwrap_err();
+        assert!(
+            error.contains("reader@lab.test") && error.contains(words),
+            "{error}"
+        );
+        assert_eq!(disposition, Disposition::Operator, "{error}");
+        assert!(!error.contains("secret"), "{error}");
+    };
+    refused("wrong password, or no such user", "another-secret").await;
+    samba.replace(reader, now, b"66050").await;
+    refused("the account is disabled", "reader-secret").await;
+    samba.replace(reader, now, b"512").await;
+    samba.replace(reader, "pwdLastSet", b"0").await;
+    refused("the account must change its password first", "reader-secret").await;
+    samba.replace(reader, "pwdLastSet", b"-1").await;
+    samba
+        .replace(reader, "accountExpires", b"116444736000000000")
+        .await;
+    refused("the account has expired", "reader-secret").await;
+    samba.replace(reader, "accountExpires", b"0").await;
+    assert_eq!(
+        opened(settings(&samba, "reader@lab.test", "reader-secret")).await,
+        Ok(())
+    );
+    samba.replace("DC=lab,DC=test", "lockoutThreshold", b"1").await;
+    refused("wrong password", "another-secret").await;
+    refused("the account is locked", "reader-secret").await;
+}
+
+#[tokio::test]
+async fn who_asks_without_a_bind_or_without_tls_is_told_so() {
+    let samba = Samba::builder().strong_auth().start().await;
+    let (error, _) = opened(settings(&samba, "reader@lab.test", "reader-secret"))
+        .await
+        .unwrap_err();
+    assert!(error.contains("use ldaps:// or `starttls = true`"), "{error}");
+    let nobody = Settings {
+        bind: Bind::Anonymous,
+        ..settings(&samba, "", "")
+    };
+    let (error, disposition) = opened(nobody).await.unwrap_err();
+    assert!(
+        error.contains("Active Directory answers only after a bind"),
+        "{error}"
+    );
+    assert_eq!(disposition, Disposition::Operator);
+}
+
+#[tokio::test]
+async fn a_stream_that_the_controller_does_not_know_ends_one_session_with_a_clear_error() {
+    let samba = Samba::builder().start().await;
+    let foreign = Settings {
+        stream: StreamChoice::Syncrepl,
+        ..settings(&samba, "reader@lab.test", "reader-secret")
+    };
+    let (error, _) = opened(foreign).await.unwrap_err();
+    assert!(error.contains("an extended response, result 12"), "{error}");
+}
+
+#[tokio::test]
+async fn a_domain_is_found_by_dns_and_its_controllers_are_tried_in_order() {
+    let samba = Samba::builder().people(1).strong_auth().start().await;
+    let nobody_there = Ipv4Addr::new(127, 1, 1, 1);
+    let dns = Zone::default()
+        .controller("lab.test", 20, "unreachable.lab.test")
+        .controller("lab.test", 10, "dc1.lab.test")
+        .controller("lab.test", 5, "impostor.lab.test")
+        .controller("lab.test", 0, "unreachable.lab.test")
+        .host("unreachable.lab.test", nobody_there)
+        .host("impostor.lab.test", samba.address())
+        .host("dc1.lab.test", samba.address())
+        .serve()
+        .await;
+    let keys = format!("ca_file = \"{}\"\n{NOTIFIED}", samba.ca_file().display());
+    let (plain, found) = (samba.url(), format!("ad://{}/lab.test", dns.address()));
+    let table = samba.table(&keys).replace(&plain, &found);
+    let mut world = World::on(samba, table);
+    world.start().await;
+    world
+        .says(&["connected to the directory", "ldaps://dc1.lab.test:636"], 1)
+        .await;
+    world.invites("person1").await;
+    let checked = world.ask(&["check"]).await;
+    let checked = String::from_utf8_lossy(&checked.stdout).into_owned();
+    for words in [
+        "dc1.lab.test is 127.",
+        "the domain controller dc1.lab.test of an Active Directory, change notification offered",
+        "primary group",
+        "ldaps://impostor.lab.test:636",
+    ] {
+        assert!(checked.contains(words), "{words}:\n{checked}");
+    }
+    world.stop().await;
+    world.directory += "starttls = true\n";
+    world.start().await;
+    world.says(&["ldap://dc1.lab.test:389"], 1).await;
+    world.stop().await;
+    world.directory = world.directory.replace("/lab.test", "/other.test");
+    world.start_only();
+    world
+        .says(
+            &[
+                "no domain controller was found",
+                "check that `url` has the DNS name",
+            ],
             1,
         )
         .await;

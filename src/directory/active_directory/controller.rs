@@ -59,6 +59,20 @@ impl Controller {
     }
 }
 
+/// What a person should know of it.
+pub(in super::super) async fn describe(session: &mut Session) -> Result<String, DirectoryError> {
+    let root = required(session, "", &["dnsHostName", "supportedControl"]).await?;
+    let name = root.values("dnsHostName").next().unwrap_or(b"without a name");
+    let notifies = root
+        .values("supportedControl")
+        .any(|oid| oid == NOTIFICATION.as_bytes());
+    Ok(format!(
+        "the domain controller {} of an Active Directory, change notification {}, identity by objectGUID",
+        String::from_utf8_lossy(name),
+        if notifies { "offered" } else { "not offered" }
+    ))
+}
+
 /// The number of its latest change. The same request, made while nothing rings, proves that the connection lives.
 pub(super) async fn highest_usn(session: &mut Session) -> Result<u64, DirectoryError> {
     let root = required(session, "", &["highestCommittedUSN"]).await?;

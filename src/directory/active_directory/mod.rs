@@ -40,6 +40,7 @@ use super::settings::Settings;
 use super::{Changes, DirectoryError, connect, scan};
 use crate::model::{Cursor, EntryId};
 
+pub(super) use controller::describe;
 use controller::{Controller, Point};
 use watch::{Place, Watch};
 
