@@ -4,10 +4,16 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ldap_usher::directory::{Bind, Directory, LdapDirectory, Server, Settings, StreamChoice};
-use ldap_usher::model::Disposition;
+use futures::StreamExt;
+use ldap_usher::directory::{
+    Bind, Changes, Directory, DirectoryError, LdapDirectory, Server, Settings, StreamChoice, StreamKind,
+};
+use ldap_usher::model::{Change, Disposition};
 use ldap_usher::tls::TlsOptions;
+use std::sync::atomic::Ordering::Relaxed;
+use tokio::time::timeout;
 
+use crate::support::controller::Controller;
 use crate::support::dns::Zone;
 use crate::support::samba::{Builder, Samba};
 use crate::support::site::Site;
@@ -245,9 +251,13 @@ async fn a_restored_backup_and_another_database_lead_to_a_listing_of_everyone() 
 
 /// As whom and how to ask; the rest is as it should be.
 fn settings(samba: &Samba, name: &str, password: &str) -> Settings {
+    settings_for(&samba.url(), name, password)
+}
+
+fn settings_for(url: &str, name: &str, password: &str) -> Settings {
     Settings {
         name: "main".into(),
-        servers: vec![Server::parse(&samba.url()).unwrap()],
+        servers: vec![Server::parse(url).unwrap()],
         starttls: false,
         tls: Arc::new(TlsOptions::default().client_config().unwrap()),
         bind: Bind::Simple {
@@ -255,7 +265,7 @@ fn settings(samba: &Samba, name: &str, password: &str) -> Settings {
             password: password.to_owned().into(),
         },
         base: "OU=people,DC=lab,DC=test".into(),
-        filter: samba.dialect().people.into(),
+        filter: "(&(objectCategory=person)(objectClass=user))".into(),
         attributes: vec!["mail".into()],
         stream: StreamChoice::Auto,
         poll_interval: Duration::from_secs(60),
@@ -401,4 +411,70 @@ async fn a_domain_is_found_by_dns_and_its_controllers_are_tried_in_order() {
             1,
         )
         .await;
+}
+
+/// Follows a scripted controller, which is asked for changes every 100 ms.
+async fn followed(controller: &Controller) -> Changes {
+    let settings = Settings {
+        poll_interval: Duration::from_millis(100),
+        ..settings_for(controller.url(), "reader@lab.test", "secret")
+    };
+    let opened = LdapDirectory::new(settings).open(None).await.unwrap();
+    assert_eq!(opened.stream, StreamKind::ActiveDirectory);
+    let mut changes = opened.changes;
+    until(&mut changes, |change| matches!(change, Change::Checkpoint(_)))
+        .await
+        .unwrap();
+    changes
+}
+
+/// What is told up to the change for which the predicate holds; or the error before it.
+async fn until(changes: &mut Changes, last: impl Fn(&Change) -> bool) -> Result<Vec<Change>, DirectoryError> {
+    let mut told = Vec::new();
+    loop {
+        let change = timeout(Duration::from_secs(20), changes.next())
+            .await
+            .expect("a change in time")
+            .expect("no end without a reason")?;
+        told.push(change);
+        if last(&told[told.len() - 1]) {
+            return Ok(told);
+        }
+    }
+}
+
+#[tokio::test]
+async fn changes_are_found_by_their_number_where_a_controller_refuses_or_forgets_to_notify() {
+    for refusal in [0, 11, 53] {
+        let controller = Controller::start(refusal).await;
+        let mut changes = followed(&controller).await;
+        controller.manners.usn.store(101, Relaxed);
+        let told = until(&mut changes, |change| matches!(change, Change::Checkpoint(_))).await;
+        // Page by page, and the resume point after them all.
+        let told: Vec<&str> = told.as_ref().unwrap().iter().map(Change::kind).collect();
+        let told: Vec<&str> = told.into_iter().filter(|kind| *kind != "alive").collect();
+        assert_eq!(told, ["upsert", "upsert", "upsert", "checkpoint"], "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn a_limit_a_lost_change_and_a_lie_each_end_the_session_with_its_reason() {
+    let controller = Controller::start(0).await;
+    let mut changes = followed(&controller).await;
+    controller.manners.question.store(4, Relaxed);
+    controller.manners.usn.store(101, Relaxed);
+    let error = until(&mut changes, |_| false).await.unwrap_err();
+    assert!(error.to_string().contains("sizeLimitExceeded"), "{error}");
+
+    controller.manners.question.store(0, Relaxed);
+    let mut changes = followed(&controller).await;
+    controller.manners.usn.store(50, Relaxed);
+    let error = until(&mut changes, |_| false).await.unwrap_err();
+    assert_eq!(error.disposition(), Disposition::Relist, "{error}");
+
+    let liar = Controller::start(12).await;
+    let settings = settings_for(liar.url(), "reader@lab.test", "secret");
+    let mut opened = LdapDirectory::new(settings).open(None).await.unwrap();
+    let error = until(&mut opened.changes, |_| false).await.unwrap_err();
+    assert!(matches!(error, DirectoryError::Unsupported { .. }), "{error}");
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 pub mod certificates;
+pub mod controller;
 pub mod dns;
 pub mod in_memory;
 pub mod journal;
