@@ -1,15 +1,15 @@
 //! The way to a server, one step at a time, for `check`.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::net::{TcpStream, UnixStream};
 
-use super::certificate::Certificate;
 use super::root_dse::Identity;
 use super::session::Session;
 use super::settings::{Server, Settings};
 use super::{DirectoryError, active_directory, connect, discover, lookup, root_dse};
-use crate::tls::TlsOptions;
+use crate::tls::{self, TlsOptions};
 
 /// The servers behind an address in `url`: the controllers of a domain, or the server itself.
 ///
@@ -26,8 +26,11 @@ pub async fn servers(server: &Server, settings: &Settings) -> Result<Vec<Server>
 pub async fn resolve(server: &Server) -> Result<String, DirectoryError> {
     let name = server.to_string();
     match server {
-        Server::Unix { .. } => Ok("a socket on this machine".into()),
+        Server::Unix { .. } => Ok("a socket on this machine, which needs no name".into()),
         Server::Domain { .. } => Ok(format!("{name} is looked up in DNS")),
+        Server::Tcp { host, .. } if host.parse::<IpAddr>().is_ok() => {
+            Ok(format!("{host} is an address, which needs no resolving"))
+        }
         Server::Tcp { host, port, dns, .. } => {
             let addresses = discover::addresses(&name, host, *port, *dns).await?;
             let addresses: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
@@ -77,13 +80,7 @@ pub async fn presented(server: &Server, settings: &Settings) -> Result<Option<St
         return Ok(None);
     };
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    Ok(Some(
-        match certificates.first().map(|der| Certificate::read(der)) {
-            Some(Ok(certificate)) => certificate.to_string(),
-            Some(Err(malformed)) => format!("something that {malformed}"),
-            None => "no certificate".into(),
-        },
-    ))
+    Ok(Some(tls::describe(certificates.first().map(AsRef::as_ref))))
 }
 
 /// Whether the server is trusted, as configured.

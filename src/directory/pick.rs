@@ -68,6 +68,7 @@ mod tests {
             persistent_search,
             paging: true,
             identity,
+            naming_contexts: Vec::new(),
         };
         for (server, best) in [
             (server(true, false, Identity::EntryUuid), vec![Syncrepl, Poll]),

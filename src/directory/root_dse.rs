@@ -14,7 +14,7 @@ pub(super) const PERSISTENT_SEARCH: &str = "2.16.840.1.113730.3.4.3";
 const ACTIVE_DIRECTORY: &str = "1.2.840.113556.1.4.800";
 
 /// What a server can do, as far as it matters here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Capabilities {
     /// Content synchronisation (RFC 4533).
     pub syncrepl: bool,
@@ -24,6 +24,8 @@ pub(super) struct Capabilities {
     pub paging: bool,
     /// Where an entry's identity is found.
     pub identity: Identity,
+    /// The roots of the trees that the server holds.
+    pub naming_contexts: Vec<String>,
 }
 
 /// The operational attribute that identifies an entry for ever.
@@ -98,9 +100,14 @@ pub(super) async fn read(session: &mut Session) -> Result<Capabilities, Director
         base: "",
         scope: Scope::Base,
         filter: "(objectClass=*)",
-        attributes: ["supportedControl", "supportedCapabilities", "vendorName"]
-            .map(str::to_owned)
-            .into(),
+        attributes: [
+            "supportedControl",
+            "supportedCapabilities",
+            "vendorName",
+            "namingContexts",
+        ]
+        .map(str::to_owned)
+        .into(),
         controls: Vec::new(),
     };
     let (entries, result) = session.collect(request, "reading the root DSE").await?;
@@ -119,6 +126,7 @@ pub(super) async fn read(session: &mut Session) -> Result<Capabilities, Director
             persistent_search: false,
             paging: false,
             identity: Identity::EntryUuid,
+            naming_contexts: Vec::new(),
         });
     };
     let root = decode::entry(entry).map_err(|error| malformed(session, "a root DSE", &error))?;
@@ -138,6 +146,10 @@ pub(super) async fn read(session: &mut Session) -> Result<Capabilities, Director
         persistent_search: lists("supportedControl", PERSISTENT_SEARCH),
         paging: lists("supportedControl", PAGED_RESULTS),
         identity,
+        naming_contexts: root
+            .values("namingContexts")
+            .filter_map(|context| String::from_utf8(context.to_vec()).ok())
+            .collect(),
     })
 }
 

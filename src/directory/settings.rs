@@ -30,6 +30,9 @@ pub struct Settings {
     pub base: String,
     /// Who is a member (RFC 4515).
     pub filter: String,
+    /// The groups to which members belong, by DN, where the filter does not ask for them by `memberOf`; in none, the
+    /// filter alone decides.
+    pub groups: Vec<String>,
     /// The attributes that an entry is read for.
     pub attributes: Vec<String>,
     /// How changes are learned.
@@ -242,6 +245,9 @@ impl Settings {
             self.filter.clone(),
             self.attributes.join(" "),
         ]
+        .into_iter()
+        .chain(self.groups.iter().cloned())
+        .collect::<Vec<_>>()
         .join("\n")
     }
 }

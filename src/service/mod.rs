@@ -1,14 +1,12 @@
 //! The service as a whole: everything wired together, kept running, and stopped in order.
 
 mod check;
-mod finding;
 mod plan;
 mod run;
 pub mod signals;
 pub mod supervisor;
 mod systemd;
 
-pub use check::check;
-pub use finding::{Finding, Level};
+pub use check::{Finding, Level, check};
 pub use plan::{Action, Invited, Plan, Planned, Rehearsal, plan, rehearse};
 pub use run::{RECONNECT, SyncSummary, directory_settings, policy, run, sync};

@@ -266,6 +266,7 @@ fn settings_for(url: &str, name: &str, password: &str) -> Settings {
         },
         base: "OU=people,DC=lab,DC=test".into(),
         filter: "(&(objectCategory=person)(objectClass=user))".into(),
+        groups: Vec::new(),
         attributes: vec!["mail".into()],
         stream: StreamChoice::Auto,
         poll_interval: Duration::from_secs(60),
@@ -477,4 +478,33 @@ async fn a_limit_a_lost_change_and_a_lie_each_end_the_session_with_its_reason() 
     let mut opened = LdapDirectory::new(settings).open(None).await.unwrap();
     let error = until(&mut opened.changes, |_| false).await.unwrap_err();
     assert!(matches!(error, DirectoryError::Unsupported { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn whoever_joins_or_leaves_a_group_or_one_within_it_does_so_at_once() {
+    let samba = Samba::builder().people(3).start().await;
+    let folk = samba.folk();
+    folk.add_group("inner", &[]).await;
+    folk.add_group("vault", &[folk.group("inner"), folk.dn("person1")])
+        .await;
+    let filter = format!(
+        "(&{}(memberOf:1.2.840.113556.1.4.1941:={}))",
+        samba.dialect().people,
+        folk.group("vault")
+    );
+    let table = (&samba as &dyn Site).table(&filter, NOTIFIED);
+    let mut world = World::on(samba, table);
+    world.start().await;
+    world.invites("person1").await;
+    folk.join("inner", &folk.dn("person2")).await;
+    world.invites("person2").await;
+    folk.join("vault", &folk.dn("person3")).await;
+    world.invites("person3").await;
+    folk.leave("inner", &folk.dn("person2")).await;
+    world.members(2).await;
+    world.stop().await;
+    folk.leave("vault", &folk.dn("person1")).await;
+    world.start().await;
+    world.members(1).await;
+    world.invited(["person1", "person2", "person3"]).await;
 }

@@ -37,6 +37,7 @@ use super::doorbell::{Rings, answered, only_changes};
 use super::lookup::Asker;
 use super::session::Session;
 use super::settings::Settings;
+use super::wanted::Wanted;
 use super::{Changes, DirectoryError, connect, scan};
 use crate::model::{Cursor, EntryId};
 
@@ -50,17 +51,16 @@ const WATCHES: usize = 4;
 /// Follows the people, from the resume point where it is of use. Says, too, whether everyone is to be listed beside it.
 pub(super) async fn open(
     mut session: Session,
-    settings: &Settings,
+    wanted: &Arc<Wanted>,
     from: Option<Cursor>,
 ) -> Result<(Changes, bool), DirectoryError> {
-    let controller = Controller::read(&mut session, &settings.base).await?;
-    let settings = Arc::new(settings.at(session.address()));
+    let controller = Controller::read(&mut session, &wanted.base).await?;
     let place = Place {
         base: controller.partition.clone(),
         scope: Scope::Subtree,
         who: None,
     };
-    let mut watch = Watch::begin(session, &controller, &settings, vec![place]).await?;
+    let mut watch = Watch::begin(session, &controller, wanted, vec![place]).await?;
     let from = from
         .as_ref()
         .and_then(Point::parse)
@@ -70,18 +70,19 @@ pub(super) async fn open(
             watch.catch_up(point.usn);
             (only_changes(), true)
         }
-        None => (scan::open(settings.clone()).await?, false),
+        None => (scan::open(wanted.clone()).await?, false),
     };
     watch.keep_points(controller.invocation);
-    Ok((answered(watch.rings(), listing, Asker::new(settings)), resumed))
+    Ok((
+        answered(watch.rings(), listing, Asker::new(wanted.clone())),
+        resumed,
+    ))
 }
 
 /// Rings whenever one of these entries changes, wherever it is renamed or moved to. Ends with an error when one of
 /// them is deleted, after ringing for it.
 ///
-/// Whoever reads the entries after this returns misses nothing. To read what a controller rang for, ask the same one:
-/// `settings` are best those of [`Settings::at`].
-#[expect(dead_code, reason = "for groups, which are watched next")]
+/// Whoever reads the entries after this returns misses nothing.
 pub(super) async fn watch(settings: &Settings, who: &[EntryId]) -> Result<Rings, DirectoryError> {
     let mut all = Vec::new();
     for some in who.chunks(WATCHES) {

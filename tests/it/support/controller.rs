@@ -79,7 +79,14 @@ async fn answer(mut stream: TcpStream, manners: Arc<Manners>) {
 }
 
 impl Manners {
-    fn answer(&self, Request { id, kind, bytes }: &Request) -> Option<Vec<u8>> {
+    fn answer(
+        &self,
+        Request {
+            id,
+            kind,
+            body: bytes,
+        }: &Request,
+    ) -> Option<Vec<u8>> {
         let asks = |text: &str| bytes.windows(text.len()).any(|found| found == text.as_bytes());
         let done = |code| message(*id, &result(0x65, code), &[]);
         Some(match kind {

@@ -107,8 +107,8 @@ pub struct Request {
     pub id: u8,
     /// What it wants.
     pub kind: Kind,
-    /// All that was sent, without the outermost header.
-    pub bytes: Vec<u8>,
+    /// The message without its tag and length.
+    pub body: Vec<u8>,
 }
 
 /// What a request wants.
@@ -152,6 +152,6 @@ pub async fn request(stream: &mut TcpStream) -> Option<Request> {
     Some(Request {
         id: body[2],
         kind,
-        bytes: body,
+        body,
     })
 }

@@ -45,6 +45,8 @@ pub struct Dialect {
     pub never_empty: bool,
     /// Whether the server keeps `memberOf`.
     pub member_of: bool,
+    /// Whether its `memberOf` names the groups that a person is in by way of another group.
+    pub nests: bool,
     /// How an administrator switches an account off; `None` where the server has no such thing.
     pub lock: Option<Lock>,
 }

@@ -445,6 +445,7 @@ impl Site for Samba {
             group: &["group"],
             never_empty: false,
             member_of: true,
+            nests: false,
             lock: Some(Lock::UserAccountControl),
         }
     }

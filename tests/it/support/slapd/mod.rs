@@ -128,6 +128,11 @@ impl Slapd {
         self.file("ca.der")
     }
 
+    /// A certificate by that CA for `cn=usher,o=Example`, which SASL EXTERNAL maps to the reader, and its key.
+    pub fn client_files(&self) -> [PathBuf; 2] {
+        [self.file("client.pem"), self.file("client.key")]
+    }
+
     /// The DN that may do everything.
     pub fn admin_dn(&self) -> &'static str {
         ADMIN.0
@@ -380,6 +385,7 @@ impl Site for Slapd {
             group: &["groupOfNames"],
             never_empty: true,
             member_of: self.options.keeps_member_of(),
+            nests: self.options.nests(),
             lock: self.options.ppolicy.then_some(Lock::PwdAccountLockedTime),
         }
     }

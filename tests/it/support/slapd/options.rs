@@ -17,6 +17,7 @@ pub struct Builder {
     size_limit: Option<u32>,
     member_of: MemberOf,
     pub(super) ppolicy: bool,
+    refint: bool,
     hidden: Vec<&'static str>,
     global: String,
     database: String,
@@ -41,6 +42,7 @@ impl Default for Builder {
             size_limit: None,
             member_of: MemberOf::Absent,
             ppolicy: false,
+            refint: false,
             hidden: Vec::new(),
             global: String::new(),
             database: String::new(),
@@ -94,6 +96,16 @@ impl Builder {
         self
     }
 
+    /// Carries the renaming and the deletion of people over to their groups, with the `refint` overlay. Default: no.
+    pub fn refint(mut self) -> Self {
+        self.refint = true;
+        self
+    }
+
+    pub(super) fn nests(&self) -> bool {
+        self.member_of == MemberOf::Dynlist
+    }
+
     pub(super) fn keeps_member_of(&self) -> bool {
         self.member_of != MemberOf::Absent
     }
@@ -137,7 +149,7 @@ pub(super) fn conf(dir: &Path, options: &Builder) -> String {
     for schema in ["core", "cosine", "inetorgperson", "nis", "dyngroup"] {
         writeln!(conf, "include /etc/ldap/schema/{schema}.schema").unwrap();
     }
-    conf += "modulepath /usr/lib/ldap\nmoduleload back_mdb\nmoduleload memberof\nmoduleload dynlist\nmoduleload ppolicy\n";
+    conf += "modulepath /usr/lib/ldap\nmoduleload back_mdb\nmoduleload memberof\nmoduleload dynlist\nmoduleload ppolicy\nmoduleload refint\n";
     if options.syncprov {
         conf += "moduleload syncprov\n";
     }
@@ -156,6 +168,7 @@ pub(super) fn conf(dir: &Path, options: &Builder) -> String {
 pidfile {dir}/slapd.pid
 argsfile {dir}/slapd.args
 authz-regexp "gidNumber=[0-9]+\\+uidNumber=[0-9]+,cn=peercred,cn=external,cn=auth" "{reader}"
+authz-regexp "^cn=usher,o=example$" "{reader}"
 {global}
 database mdb
 suffix "{SUFFIX}"
@@ -184,6 +197,9 @@ access to attrs=userPassword by anonymous auth by * none
         MemberOf::Dynlist => {
             conf += "overlay dynlist\ndynlist-attrset groupOfURLs memberURL member+memberOf@groupOfNames*\n";
         }
+    }
+    if options.refint {
+        conf += "overlay refint\nrefint_attributes member\n";
     }
     if options.ppolicy {
         conf += "overlay ppolicy\n";
