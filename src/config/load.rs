@@ -267,7 +267,8 @@ base_dn = "dc=example,dc=org"
             [Server::Tcp {
                 host: "::1".into(),
                 port: 389,
-                tls: false
+                tls: false,
+                dns: None
             }]
         );
         assert!(matches!(directory.bind, Bind::Anonymous));
