@@ -28,6 +28,9 @@ enum By {
     Groups,
 }
 
+/// Where nobody tells the reader of a deletion.
+const AUDITED: &str = "audit_interval = \"3s\"";
+
 /// A server and how it is followed.
 struct Setting {
     site: Box<dyn Site>,
@@ -382,15 +385,15 @@ sites! {
     samba_active_directory
         + who_is_renamed_stays_the_same_person
         + who_is_switched_off_is_no_member_until_they_are_switched_on
-        => Setting::new(Samba::builder().start().await);
+        => Setting::new(Samba::builder().start().await).keys(AUDITED);
     samba_active_directory_with_nested_groups
         + who_is_renamed_stays_the_same_person
         + who_is_in_a_group_within_the_group_is_a_member_as_long_as_both_hold
-        => Setting::new(Samba::builder().start().await).in_chain();
+        => Setting::new(Samba::builder().start().await).in_chain().keys(AUDITED);
     samba_active_directory_in_the_standard_process_model
         + who_is_renamed_stays_the_same_person
         + who_is_switched_off_is_no_member_until_they_are_switched_on
-        => Setting::new(Samba::builder().standard().start().await);
+        => Setting::new(Samba::builder().standard().start().await).keys(AUDITED);
     apacheds
         + who_is_in_a_group_within_the_group_is_a_member_as_long_as_both_hold
         => Setting::new(ApacheDs::start().await);
