@@ -37,9 +37,10 @@
 //!
 //! `cli -> service -> {listener, invite, observe, config} -> {directory, membership, ledger, vaultwarden} -> model`.
 //! `directory`, `ledger` and `vaultwarden` never import each other; `membership` and `invite::policy` import only
-//! `model`; `clock`, `panics`, `retry` and `tls` know nobody. Each outside crate has one home. A test reads the
+//! `model`; `ber`, `clock`, `panics` and `retry` know nobody, and `tls` only `ber`. Each outside crate has one home. A test reads the
 //! sources and holds these rules.
 
+mod ber;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff;
+use tokio::sync::watch;
 
 /// A rule for waits: after the `n`-th failure in a row a random time between zero and
 /// `min(ceiling, first * 2^n)` ("full jitter"), never less than `floor`.
@@ -45,6 +46,22 @@ impl Retry {
             .filter_map(|_| growth.next_backoff())
             .last()
             .unwrap_or(self.ceiling)
+    }
+}
+
+/// Tells all who wait after a failure that its cause may be mended: they try again at once.
+#[derive(Debug, Clone, Default)]
+pub struct Nudge(watch::Sender<()>);
+
+impl Nudge {
+    /// Ends the waits.
+    pub fn give(&self) {
+        self.0.send_replace(());
+    }
+
+    /// What changes with every nudge from now on.
+    pub fn listen(&self) -> watch::Receiver<()> {
+        self.0.subscribe()
     }
 }
 

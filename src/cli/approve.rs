@@ -1,4 +1,5 @@
-//! `approve`: a person has looked at those whom `limits.invites_per_listing` holds back, and lets them in.
+//! `approve` and `retry`: a person has looked at those whom `limits.invites_per_listing` holds back, or at those whom
+//! Vaultwarden refused, and lets them in.
 
 use std::collections::HashSet;
 use std::io::{self, BufRead, IsTerminal};
@@ -17,33 +18,59 @@ use crate::model::EmailAddress;
 /// How many people the question names; the rest is counted.
 const NAMED: usize = 20;
 
-/// Releases held invitations, after a question unless `--yes` answers it.
-pub(super) async fn approve(config: Option<&Path>, people: &People) -> anyhow::Result<Exit> {
+/// Which invitations are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// By the brake.
+    Held,
+    /// By what Vaultwarden said of them.
+    Quarantined,
+}
+
+impl Kept {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Held => "held back",
+            Self::Quarantined => "in quarantine",
+        }
+    }
+}
+
+/// Releases such invitations, after a question unless `--yes` answers it.
+pub(super) async fn release(config: Option<&Path>, people: &People, kept: Kept) -> anyhow::Result<Exit> {
     let ledger = state::open(&config::state_file(config)?).await?;
-    let held = choose(ledger.held().await?, &people.addresses)?;
-    if held.is_empty() {
-        super::print("nobody is held back\n")?;
+    let all = match kept {
+        Kept::Held => ledger.held().await?,
+        Kept::Quarantined => ledger.quarantined().await?,
+    };
+    let meant = choose(all, &people.addresses, kept)?;
+    if meant.is_empty() {
+        super::print(&format!("nobody is {}\n", kept.as_str()))?;
         return Ok(Exit::Done);
     }
-    super::print(&list(&held))?;
+    super::print(&list(&meant))?;
     if !people.yes && !confirmed()? {
         super::print("nobody was released\n")?;
         return Ok(Exit::Failed);
     }
     // Exactly those who were shown: a listing may hold more people back while the question stands.
-    let addresses: Vec<EmailAddress> = held
+    let addresses: Vec<EmailAddress> = meant
         .iter()
         .filter_map(|task| EmailAddress::parse(task.address.as_bytes()).ok())
         .collect();
-    let released = ledger.approve(Some(&addresses), Clock::system().now()).await?;
+    let now = Clock::system().now();
+    let released = match kept {
+        Kept::Held => ledger.approve(Some(&addresses), now).await?,
+        Kept::Quarantined => ledger.retry(Some(&addresses), now).await?,
+    };
     super::print(&format!("{} released\n", released.len()))?;
     Ok(Exit::Done)
 }
 
-/// Those of `held` who are meant: all of them where no address is given.
-fn choose(held: Vec<TaskReport>, addresses: &[String]) -> anyhow::Result<Vec<TaskReport>> {
+/// Those of `all` who are meant: all of them where no address is given.
+fn choose(all: Vec<TaskReport>, addresses: &[String], kept: Kept) -> anyhow::Result<Vec<TaskReport>> {
     if addresses.is_empty() {
-        return Ok(held);
+        return Ok(all);
     }
     let mut wanted = HashSet::new();
     for address in addresses {
@@ -54,23 +81,31 @@ fn choose(held: Vec<TaskReport>, addresses: &[String]) -> anyhow::Result<Vec<Tas
                 .to_string(),
         );
     }
-    let (chosen, _): (Vec<_>, Vec<_>) = held.into_iter().partition(|task| wanted.remove(&task.address));
+    let (chosen, _): (Vec<_>, Vec<_>) = all.into_iter().partition(|task| wanted.remove(&task.address));
     if !wanted.is_empty() {
         let mut missing: Vec<_> = wanted.into_iter().collect();
         missing.sort();
-        bail!("not held back: {}; nobody was released", missing.join(", "));
+        bail!(
+            "not {}: {}; nobody was released",
+            kept.as_str(),
+            missing.join(", ")
+        );
     }
     Ok(chosen)
 }
 
 /// Who would be invited.
-fn list(held: &[TaskReport]) -> String {
-    let mut text = format!("{} to be invited:\n", held.len());
-    for task in held.iter().take(NAMED) {
-        text.push_str(&format!("  {}  {}\n", task.address, task.dn));
+fn list(tasks: &[TaskReport]) -> String {
+    let mut text = format!("{} to be invited:\n", tasks.len());
+    for task in tasks.iter().take(NAMED) {
+        text.push_str(&format!("  {}  {}", task.address, task.dn));
+        if !task.reason.is_empty() {
+            text.push_str(&format!("  ({})", task.reason));
+        }
+        text.push('\n');
     }
-    if held.len() > NAMED {
-        text.push_str(&format!("  and {} more\n", held.len() - NAMED));
+    if tasks.len() > NAMED {
+        text.push_str(&format!("  and {} more\n", tasks.len() - NAMED));
     }
     text
 }
@@ -123,23 +158,33 @@ mod tests {
 
     #[test]
     fn without_addresses_everyone_is_meant() {
-        assert_eq!(choose(held(3), &[]).unwrap(), held(3));
+        assert_eq!(choose(held(3), &[], Kept::Held).unwrap(), held(3));
     }
 
     #[test]
     fn addresses_choose_whatever_their_case() {
-        let chosen = choose(held(3), &["P1@Example.ORG".into(), "p1@example.org".into()]).unwrap();
+        let chosen = choose(
+            held(3),
+            &["P1@Example.ORG".into(), "p1@example.org".into()],
+            Kept::Held,
+        )
+        .unwrap();
         assert_eq!(chosen, held(3)[1..2]);
     }
 
     #[test]
     fn an_address_that_is_not_held_releases_nobody() {
-        let error = choose(held(3), &["p1@example.org".into(), "else@example.org".into()]).unwrap_err();
+        let error = choose(
+            held(3),
+            &["p1@example.org".into(), "else@example.org".into()],
+            Kept::Held,
+        )
+        .unwrap_err();
         assert_eq!(
             error.to_string(),
             "not held back: else@example.org; nobody was released"
         );
-        let error = choose(held(3), &["p1".into()]).unwrap_err();
+        let error = choose(held(3), &["p1".into()], Kept::Held).unwrap_err();
         assert!(
             error.to_string().starts_with("\"p1\" is not an e-mail address"),
             "{error}"

@@ -61,6 +61,8 @@ pub(super) enum Command {
     },
     /// Show the invitations that limits.invites_per_listing holds back, and release them
     Approve(People),
+    /// Show the invitations in quarantine, which Vaultwarden refused for good, and try them again
+    Retry(People),
 }
 
 #[derive(Debug, clap::Subcommand)]

@@ -19,6 +19,7 @@ mod watch;
 use std::io::{self, Write};
 use std::path::Path;
 
+use approve::Kept;
 pub use args::Args;
 use args::{Command, ConfigCommand};
 use exit::Exit;
@@ -41,7 +42,8 @@ pub async fn main(args: Args) -> Exit {
         Command::Config {
             command: ConfigCommand::Migrate,
         } => config_migrate::config_migrate(config),
-        Command::Approve(people) => approve::approve(config, &people).await,
+        Command::Approve(people) => approve::release(config, &people, Kept::Held).await,
+        Command::Retry(people) => approve::release(config, &people, Kept::Quarantined).await,
     };
     done.unwrap_or_else(|error| {
         complain("error", &format!("{error:#}"));

@@ -41,7 +41,10 @@ fn text(summary: &SyncSummary) -> String {
             held,
             "held back by limits.invites_per_listing; `ldap-usher approve --all` shows and releases them",
         ),
-        (quarantined, "in quarantine; see `ldap-usher status`"),
+        (
+            quarantined,
+            "in quarantine; `ldap-usher status` says why, `ldap-usher retry` tries again",
+        ),
     ] {
         if *count > 0 {
             text.push_str(&format!("{count} {what}\n"));
@@ -79,7 +82,7 @@ mod tests {
             3 invited, 0 had an account
             1 could not be delivered yet; the next run tries again
             600 held back by limits.invites_per_listing; `ldap-usher approve --all` shows and releases them
-            2 in quarantine; see `ldap-usher status`
+            2 in quarantine; `ldap-usher status` says why, `ldap-usher retry` tries again
             ");
         for open in [
             SyncSummary {

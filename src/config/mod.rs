@@ -115,14 +115,16 @@ pub struct Directory {
     pub base_dn: String,
     /// Who is a member: a well-formed filter (RFC 4515).
     pub filter: String,
+    /// The DNs of the groups to which members belong; in none, the filter alone decides.
+    pub groups: Vec<String>,
     /// The attributes that may hold the address, in the order in which they are tried; at least one.
     pub mail_attributes: Vec<String>,
     /// How changes are learned.
     pub stream: StreamChoice,
     /// The time between two listings where they are the stream.
     pub poll_interval: Duration,
-    /// The time between two full listings beside every other stream.
-    pub audit_interval: Duration,
+    /// The time between two full listings beside every other stream; `None` is as long as the kind of stream allows.
+    pub audit_interval: Option<Duration>,
     /// Entries a page (RFC 2696).
     pub page_size: NonZeroU32,
     /// Bytes that one message of the server may have.

@@ -12,7 +12,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::secret::Secret;
-use super::value::{count, duration, limit, listen, one_or_many, optional_count, size, tables};
+use super::value::{
+    auto_duration, count, duration, limit, listen, one_or_many, optional_count, size, tables,
+};
 use super::words::{Format, Level, OnAddressChange, Sasl, Stream};
 
 /// The whole file.
@@ -100,12 +102,14 @@ pub(super) struct DirectoryTable {
     pub(super) base_dn: Option<String>,
     pub(super) filter: String,
     #[serde(deserialize_with = "one_or_many")]
+    pub(super) groups: Vec<String>,
+    #[serde(deserialize_with = "one_or_many")]
     pub(super) mail_attributes: Vec<String>,
     pub(super) stream: Stream,
     #[serde(with = "duration")]
     pub(super) poll_interval: Duration,
-    #[serde(with = "duration")]
-    pub(super) audit_interval: Duration,
+    #[serde(with = "auto_duration")]
+    pub(super) audit_interval: Option<Duration>,
     #[serde(deserialize_with = "count")]
     pub(super) page_size: NonZeroU32,
     #[serde(with = "size")]
@@ -129,10 +133,11 @@ impl Default for DirectoryTable {
             sasl: None,
             base_dn: None,
             filter: "(objectClass=inetOrgPerson)".into(),
+            groups: Vec::new(),
             mail_attributes: vec!["mail".into()],
             stream: Stream::Auto,
             poll_interval: Duration::from_secs(60),
-            audit_interval: Duration::from_secs(6 * 60 * 60),
+            audit_interval: None,
             page_size: const { NonZeroU32::new(500).unwrap() },
             max_message_size: 16 << 20,
         }

@@ -143,6 +143,43 @@ pub(super) mod duration {
     }
 }
 
+/// A time, or "auto" for one that depends on something else.
+pub(super) mod auto_duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    const AUTO: &str = "auto";
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        let text = String::deserialize(deserializer).unwrap_or_default();
+        if text == AUTO {
+            return Ok(None);
+        }
+        let time = humantime::parse_duration(&text)
+            .ok()
+            .filter(|time| !time.is_zero());
+        time.map(Some).ok_or_else(|| {
+            de::Error::custom(
+                "expected \"auto\", or a time above zero with its unit, such as \"60s\" or \"6h\"",
+            )
+        })
+    }
+
+    #[expect(clippy::ref_option, reason = "serde hands over the field")]
+    pub(in crate::config) fn serialize<S: Serializer>(
+        duration: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match duration {
+            Some(duration) => super::duration::serialize(duration, serializer),
+            None => serializer.serialize_str(AUTO),
+        }
+    }
+}
+
 /// A size in bytes, or as people write it: "64KiB", "16MiB". At least 64 KiB: less is no limit but an outage.
 pub(super) mod size {
     use std::fmt;

@@ -4,11 +4,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::reference::nearest;
 
-/// Declares an enum that is read from and written as a word. `later` names words that are reserved for a later
-/// version, so that whoever tries one learns that it is not a slip of theirs.
+/// Declares an enum that is read from and written as a word.
 macro_rules! words {
     (
-        $(#[$meta:meta])* $vis:vis $name:ident, $what:literal $(, later: $($later:literal),+)?;
+        $(#[$meta:meta])* $vis:vis $name:ident, $what:literal;
         $($(#[$variant_meta:meta])* $variant:ident = $word:literal,)+
     ) => {
         $(#[$meta])*
@@ -37,7 +36,6 @@ macro_rules! words {
                 let word = String::deserialize(deserializer)?;
                 match word.as_str() {
                     $($word => Ok(Self::$variant),)+
-                    $($($later)|+ => Err(de::Error::custom(format!("{} \"{word}\" is not in this version", $what))),)?
                     _ => Err(de::Error::custom(unknown($what, &word, &[$($word),+]))),
                 }
             }
@@ -57,11 +55,15 @@ fn unknown(what: &str, word: &str, known: &[&str]) -> String {
 
 words! {
     /// How a directory's changes are learned.
-    pub(super) Stream, "stream", later: "persistent-search", "active-directory";
+    pub(super) Stream, "stream";
     /// The best that the root DSE announces.
     Auto = "auto",
     /// RFC 4533, refreshAndPersist.
     Syncrepl = "syncrepl",
+    /// draft-ietf-ldapext-psearch-03.
+    PersistentSearch = "persistent-search",
+    /// Active Directory's change notification.
+    ActiveDirectory = "active-directory",
     /// A full listing at intervals.
     Poll = "poll",
 }

@@ -16,11 +16,12 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::DirectoryError;
-use super::ber::{self, Reader};
 use super::guard::{self, Breach};
 use super::session::Session;
 use super::settings::{Bind, Server, Settings};
+use crate::ber::{self, Reader};
 use crate::panics;
+use crate::tls;
 
 /// Dialling one address, and each of the steps up to the bind.
 const STEP: Duration = Duration::from_secs(10);
@@ -223,23 +224,13 @@ pub(super) async fn wrap(
 
 /// The cause of a failed handshake, with the remedy for the usual ones.
 fn tls_cause(error: &io::Error) -> String {
-    use rustls::CertificateError as Certificate;
     let cause = error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let remedy = match cause {
-        Some(rustls::Error::InvalidCertificate(Certificate::UnknownIssuer)) => {
-            "; name the CA that signed the server's certificate in `ca_file`"
-        }
-        Some(rustls::Error::InvalidCertificate(
-            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. },
-        )) => "; use a host name that stands in the server's certificate",
-        Some(rustls::Error::InvalidCertificate(
-            Certificate::Expired | Certificate::ExpiredContext { .. },
-        )) => "; renew the server's certificate",
-        Some(rustls::Error::InvalidMessage(_)) => "; is this a port without TLS?",
+        Some(cause) => tls::remedy(cause),
         None if error.kind() == io::ErrorKind::UnexpectedEof => "; is this a port without TLS?",
-        _ => "",
+        None => "",
     };
     format!("{error}{remedy}")
 }

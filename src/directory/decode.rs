@@ -4,7 +4,7 @@ use ldap3::ResultEntry;
 use ldap3::asn1::{PL, StructureTag};
 use ldap3::controls::{Control, RawControl};
 
-use super::ber::{self, Malformed, Reader};
+use crate::ber::{self, Malformed, Reader};
 use crate::model::{Attribute, EntryId};
 
 pub(super) const SYNC_STATE: &str = "1.3.6.1.4.1.4203.1.9.1.2";

@@ -1,14 +1,15 @@
 //! The way to a server, one step at a time, for `check`.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 
-use super::certificate::Certificate;
+use super::groups::{Groups, Identities};
 use super::session::Session;
 use super::settings::{Server, Settings};
 use super::{DirectoryError, connect, lookup, root_dse};
-use crate::tls::TlsOptions;
+use crate::tls::{self, TlsOptions};
 
 /// What the name of the server stands for.
 ///
@@ -17,8 +18,11 @@ use crate::tls::TlsOptions;
 pub async fn resolve(server: &Server) -> Result<String, DirectoryError> {
     let name = server.to_string();
     let Server::Tcp { host, port, .. } = server else {
-        return Ok("a socket on this machine".into());
+        return Ok("a socket on this machine, which needs no name".into());
     };
+    if host.parse::<IpAddr>().is_ok() {
+        return Ok(format!("{host} is an address, which needs no resolving"));
+    }
     let addresses = connect::deadline(&name, "resolving its name", lookup_host((host.as_str(), *port)))
         .await?
         .map_err(|error| DirectoryError::Connect {
@@ -66,13 +70,7 @@ pub async fn presented(server: &Server, settings: &Settings) -> Result<Option<St
         return Ok(None);
     };
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    Ok(Some(
-        match certificates.first().map(|der| Certificate::read(der)) {
-            Some(Ok(certificate)) => certificate.to_string(),
-            Some(Err(malformed)) => format!("something that {malformed}"),
-            None => "no certificate".into(),
-        },
-    ))
+    Ok(Some(tls::describe(certificates.first().map(AsRef::as_ref))))
 }
 
 /// Whether the server is trusted, as configured.
@@ -137,6 +135,33 @@ impl Guest {
             can.identity
         );
         Ok((text, can.identity.attribute()))
+    }
+
+    /// The groups on which membership depends, for people; `None` where there are none. Says, too, whether they have any
+    /// members.
+    ///
+    /// # Errors
+    /// One is not there, or may not be seen.
+    pub async fn groups(&mut self, settings: &Settings) -> Result<Option<(String, bool)>, DirectoryError> {
+        let can = root_dse::read(&mut self.session).await?;
+        let groups = Groups::resolve(&mut self.session, &can, settings, &Identities::new()).await?;
+        let Some(groups) = groups else {
+            return Ok(None);
+        };
+        groups.read(&mut self.session, &can, settings).await?;
+        let (count, members, depth) = groups.summary();
+        let within = match depth {
+            0 => String::new(),
+            1 => ", with those within them".into(),
+            levels => format!(", with those within them ({levels} levels)"),
+        };
+        let noun = |count, one, many| if count == 1 { one } else { many };
+        let text = format!(
+            "{count} {}{within}, {members} {}",
+            noun(count, "group", "groups"),
+            noun(members, "member", "members")
+        );
+        Ok(Some((text, members > 0)))
     }
 
     /// Whether the base is there.

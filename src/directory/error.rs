@@ -61,6 +61,26 @@ pub enum DirectoryError {
         /// The base DN.
         base: String,
     },
+    /// A group on which membership depends is not there, or may not be seen.
+    #[error(
+        "{server}: the group {group} does not exist or may not be read by this account; correct `filter` or `groups`, or the server's access rules. Until then nobody is taken to have left"
+    )]
+    NoGroup {
+        /// The server's URL.
+        server: String,
+        /// The group's DN in the configuration.
+        group: String,
+    },
+    /// A group has another name since the session began.
+    #[error("{server}: the group {group} was renamed to {now}; it is looked for under that name")]
+    GroupRenamed {
+        /// The server's URL.
+        server: String,
+        /// The DN before.
+        group: String,
+        /// The DN now.
+        now: String,
+    },
     /// A limit of the server cut a search short.
     #[error("{server}: {limit}, so the answer is not complete; {remedy}")]
     Limit {
@@ -121,11 +141,12 @@ impl DirectoryError {
             Self::Connect { .. } | Self::Broken { .. } | Self::Silent { .. } | Self::Malformed { .. } => {
                 Disposition::Outage
             }
-            Self::Refused { .. } => Disposition::Retry,
+            Self::Refused { .. } | Self::GroupRenamed { .. } => Disposition::Retry,
             Self::CursorRefused { .. } => Disposition::Relist,
             Self::Tls { .. }
             | Self::Bind { .. }
             | Self::NoBase { .. }
+            | Self::NoGroup { .. }
             | Self::Limit { .. }
             | Self::Unsupported { .. }
             | Self::Settings(_) => Disposition::Operator,

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::bytes::{Buf, BytesMut};
 
-use super::ber::{self, Malformed, Reader};
+use crate::ber::{self, Malformed, Reader};
 
 /// Why the guard ended a connection; reads as the end of "the server ...".
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +63,8 @@ const DEPTH: usize = 16;
 /// element, and two bytes are enough for one.
 const ELEMENTS: usize = 65_536;
 const READ_SIZE: usize = 64 * 1024;
+/// Messages beyond this do not stay in the buffer that they came in.
+const LARGE: usize = 1024 * 1024;
 
 /// Carries bytes between the server and `ldap3` until either side ends or the server sends what it may not.
 ///
@@ -126,22 +128,17 @@ where
         let mut end = Ok(());
         let mut passed = 0;
         loop {
-            match next_message(&buffer[passed..], limit) {
+            let judged = next_message(&buffer[passed..], limit).and_then(|message| {
+                let judge = |message: &[u8]| Ok((message.len(), inspect(message, asked)?));
+                message.map(judge).transpose()
+            });
+            match judged {
                 Ok(None) => break,
-                Ok(Some(message)) => {
-                    let length = message.len();
-                    match inspect(message, asked) {
-                        Ok(true) => passed += length,
-                        Ok(false) => {
-                            to.write_all(&buffer[..passed]).await?;
-                            buffer.advance(passed + length);
-                            passed = 0;
-                        }
-                        Err(breach) => {
-                            end = Err(breach);
-                            break;
-                        }
-                    }
+                Ok(Some((length, true))) => passed += length,
+                Ok(Some((length, false))) => {
+                    to.write_all(&buffer[..passed]).await?;
+                    buffer.advance(passed + length);
+                    passed = 0;
                 }
                 Err(breach) => {
                     end = Err(breach);
@@ -150,7 +147,12 @@ where
             }
         }
         to.write_all(&buffer[..passed]).await?;
-        buffer.advance(passed);
+        if passed > LARGE {
+            // What `ldap3` is about to make of it takes thrice the memory: this copy goes first.
+            buffer = BytesMut::from(&buffer[passed..]);
+        } else {
+            buffer.advance(passed);
+        }
         end?;
     }
 }

@@ -1,31 +1,110 @@
 //! Reading single people again, by identity, with the configured filter: the server's own word on whether they are
 //! members right now.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use ldap3::Scope;
+use tokio::time::Instant;
 
 use super::decode::{self, RawEntry};
-use super::root_dse::{self, Identity};
+use super::root_dse::{self, Capabilities, Identity};
 use super::session::{Request, Session};
-use super::settings::Settings;
+use super::wanted::Wanted;
 use super::{DirectoryError, connect, malformed};
 use crate::model::{Entry, EntryId};
 
 /// People per search: the filter stays small, and the answer below every server's default size limit.
-const CHUNK: usize = 50;
+pub(super) const CHUNK: usize = 50;
+/// A connection that was idle for longer is not used again.
+const KEPT: Duration = Duration::from_secs(30);
 
-/// Those of `who` that match the filter right now.
-pub(super) async fn lookup(settings: &Settings, who: &[EntryId]) -> Result<Vec<Entry>, DirectoryError> {
-    let mut session = connect::connect(settings).await?;
-    let identity = root_dse::read(&mut session).await?.identity;
+/// A connection that is kept from one question to the next, for a while: servers close what is idle for long.
+pub(super) struct Line {
+    settings: Arc<Wanted>,
+    open: Option<(Session, Capabilities)>,
+    used: Instant,
+}
+
+impl Line {
+    /// Nothing is contacted before the first question.
+    pub(super) fn new(settings: Arc<Wanted>) -> Self {
+        Self {
+            settings,
+            open: None,
+            used: Instant::now(),
+        }
+    }
+
+    /// The connection, and what its server can do.
+    pub(super) async fn session(&mut self) -> Result<(&mut Session, &Capabilities), DirectoryError> {
+        let fresh = self.used.elapsed() < KEPT;
+        self.used = Instant::now();
+        let (session, can) = match self.open.take().filter(|_| fresh) {
+            Some(open) => self.open.insert(open),
+            None => {
+                let mut session = connect::connect(&self.settings).await?;
+                let can = root_dse::read(&mut session).await?;
+                self.open.insert((session, can))
+            }
+        };
+        Ok((session, can))
+    }
+}
+
+/// Reads people again.
+pub(super) struct Asker {
+    wanted: Arc<Wanted>,
+    line: Line,
+}
+
+impl Asker {
+    /// Nothing is contacted before the first question.
+    pub(super) fn new(wanted: Arc<Wanted>) -> Self {
+        Self {
+            line: Line::new(wanted.clone()),
+            wanted,
+        }
+    }
+
+    /// Those of `who` that are members right now.
+    ///
+    /// # Errors
+    /// Beside those of the network: a group on which membership depends is not there, so that nobody can be said to be
+    /// no member.
+    pub(super) async fn ask(&mut self, who: &[EntryId]) -> Result<Vec<Entry>, DirectoryError> {
+        let (session, can) = self.line.session().await?;
+        let mut found = ask(session, &self.wanted, can.identity, who).await?;
+        if let Some(groups) = &self.wanted.groups {
+            groups.retain_members(&mut found, session).await?;
+            if found.len() < who.len() {
+                groups.verify(session, can).await?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whom it asks for.
+    pub(super) fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+}
+
+async fn ask(
+    session: &mut Session,
+    wanted: &Wanted,
+    identity: Identity,
+    who: &[EntryId],
+) -> Result<Vec<Entry>, DirectoryError> {
     let mut found = Vec::new();
     for chunk in who.chunks(CHUNK) {
         let any: String = chunk.iter().map(|&id| identity.filter(id)).collect();
-        let filter = format!("(&{}(|{any}))", settings.filter);
+        let filter = format!("(&{}(|{any}))", wanted.filter);
         let request = Request {
-            base: &settings.base,
+            base: &wanted.base,
             scope: Scope::Subtree,
             filter: &filter,
-            attributes: attributes(settings, identity),
+            attributes: attributes(wanted, identity),
             controls: Vec::new(),
         };
         let (messages, result) = session.collect(request, "looking people up").await?;
@@ -38,18 +117,18 @@ pub(super) async fn lookup(settings: &Settings, who: &[EntryId]) -> Result<Vec<E
             ));
         }
         for message in messages {
-            let raw = decode::entry(message).map_err(|error| malformed(&session, "an entry", &error))?;
+            let raw = decode::entry(message).map_err(|error| malformed(session, "an entry", &error))?;
             found.extend(identified(raw, identity).ok());
         }
     }
     Ok(found)
 }
 
-/// What a search asks for: the identity and whatever may hold an address, nothing else.
-pub(super) fn attributes(settings: &Settings, identity: Identity) -> Vec<String> {
+/// What a search asks for: the identity and what decides about membership, nothing else.
+pub(super) fn attributes(wanted: &Wanted, identity: Identity) -> Vec<String> {
     [identity.attribute().to_owned()]
         .into_iter()
-        .chain(settings.mail_attributes.iter().cloned())
+        .chain(wanted.attributes())
         .collect()
 }
 

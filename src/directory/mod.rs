@@ -1,36 +1,44 @@
 //! Sessions with one LDAP directory. The only folder that knows `ldap3`.
 //!
 //! `connect` makes an authenticated connection whose every message passes the `guard`; `session` runs operations on
-//! it; `root_dse` tells what the server can do; `syncrepl`, `poll` and `scan` turn its answers into
-//! [`Change`]s, `lookup` reads single people again; `diagnose` goes the same way step by
-//! step and says where it ends. `ber` and `decode` read foreign bytes without ever panicking.
+//! it; `root_dse` tells what the server can do and `pick` what to do with it; `syncrepl`, `poll` and `scan` turn its
+//! answers into [`Change`]s, and so does `doorbell` with the mere hints of the other streams; `lookup` reads single
+//! people again; `diagnose` goes the same way step by step and says where it ends. `decode` reads foreign bytes without
+//! ever panicking.
 
-mod ber;
-mod certificate;
 mod connect;
 mod decode;
 pub mod diagnose;
+mod dn;
+mod doorbell;
 mod error;
+mod filter;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod groups;
 mod guard;
 mod lookup;
+mod pick;
 mod poll;
 mod root_dse;
 mod scan;
 mod session;
 mod settings;
 mod syncrepl;
+mod wanted;
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use futures::stream::BoxStream;
+use futures::future::{BoxFuture, ready};
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 
 use crate::model::{Change, Cursor, Entry, EntryId};
-use root_dse::Identity;
+use groups::Identities;
+use root_dse::Capabilities;
+use wanted::Wanted;
 
 pub use error::DirectoryError;
 pub use settings::{Bind, Server, Settings, StreamChoice, check_filter};
@@ -61,24 +69,37 @@ pub struct Opened {
     pub stream: StreamKind,
     /// Why this kind of stream, for the log.
     pub why: &'static str,
+    /// Its own account of what happened before it began may lack something: everyone is to be listed beside it at once.
+    pub reconcile: bool,
     /// What it says.
     pub changes: Changes,
 }
 
 /// How changes are learned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StreamKind {
     /// RFC 4533, refreshAndPersist: the server tells.
     Syncrepl,
+    /// draft-ietf-ldapext-psearch-03: the server tells that an entry changed.
+    PersistentSearch,
+    /// Active Directory's change notification: the server tells that an object changed.
+    ActiveDirectory,
     /// A full listing at an interval.
     Poll,
 }
 
 impl StreamKind {
+    /// Whether there are changes of which servers are known not to tell.
+    pub fn misses_some(self) -> bool {
+        matches!(self, Self::PersistentSearch | Self::ActiveDirectory)
+    }
+
     /// The word for it in the configuration, in `status` and in logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Syncrepl => "syncrepl",
+            Self::PersistentSearch => "persistent-search",
+            Self::ActiveDirectory => "active-directory",
             Self::Poll => "poll",
         }
     }
@@ -94,6 +115,12 @@ impl fmt::Display for StreamKind {
 #[derive(Debug)]
 pub struct LdapDirectory {
     settings: RwLock<Arc<Settings>>,
+    /// Kinds of stream that the server offers and did not keep to.
+    unfit: Arc<Mutex<HashSet<StreamKind>>>,
+    /// The identities of groups as they were last found.
+    groups: Mutex<Identities>,
+    /// The groups that were said to have another name now.
+    renamed: Mutex<HashMap<String, String>>,
 }
 
 impl LdapDirectory {
@@ -101,6 +128,9 @@ impl LdapDirectory {
     pub fn new(settings: Settings) -> Self {
         Self {
             settings: RwLock::new(Arc::new(settings)),
+            unfit: Arc::default(),
+            groups: Mutex::default(),
+            renamed: Mutex::default(),
         }
     }
 
@@ -115,49 +145,156 @@ impl LdapDirectory {
         settings.clone()
     }
 
+    /// Opens the best stream that works.
     async fn open_stream(&self, from: Option<Cursor>) -> Result<Opened, DirectoryError> {
         let settings = self.settings();
         let mut session = connect::connect(&settings).await?;
-        let capabilities = root_dse::read(&mut session).await?;
+        let can = root_dse::read(&mut session).await?;
         lookup::check_base(&mut session, &settings.base).await?;
-        let server = session.server().to_owned();
-        let why = match (settings.stream, capabilities.syncrepl) {
-            (StreamChoice::Poll, _) => "the configuration asks for it",
-            // At a size limit, or after ten seconds in which nobody reads, its stream ends without a word while the
-            // connection lives on.
-            (StreamChoice::Auto, _) if capabilities.identity == Identity::NsUniqueId => {
-                "the content synchronisation of 389 Directory Server can fall silent unnoticed"
+        if let Some(from) = &from {
+            lock(&self.groups).extend(groups::recall(from));
+        }
+        let wanted = self.resolve(&mut session, &can, &settings).await?;
+        let mut candidates = pick::candidates(settings.stream, &can);
+        if settings.stream == StreamChoice::Auto {
+            let unfit = lock(&self.unfit);
+            candidates.retain(|(kind, _)| !unfit.contains(kind));
+        }
+        let mut candidates = candidates.into_iter().peekable();
+        while let Some((kind, why)) = candidates.next() {
+            let server = session.server().to_owned();
+            match open_kind(kind, session, &wanted, from.clone()).await {
+                Ok((changes, reconcile)) => {
+                    return Ok(Opened {
+                        server,
+                        stream: kind,
+                        why,
+                        reconcile,
+                        changes: self.noting_what_is_unfit(kind, changes),
+                    });
+                }
+                Err(error @ DirectoryError::Unsupported { .. }) if candidates.peek().is_some() => {
+                    tracing::warn!(directory = settings.name, stream = kind.as_str(), %error, "the best stream does not work; the next best is tried");
+                }
+                Err(error) => return Err(error),
             }
-            (StreamChoice::Auto, false) => "the server does not offer content synchronisation (RFC 4533)",
-            (choice, _) => {
-                let why = match choice {
-                    StreamChoice::Auto => "the server offers content synchronisation (RFC 4533)",
-                    _ => "the configuration asks for it",
-                };
-                match syncrepl::open(session, &settings, from).await {
-                    Ok(changes) => {
-                        return Ok(Opened {
-                            server,
-                            stream: StreamKind::Syncrepl,
-                            why,
-                            changes,
-                        });
-                    }
-                    Err(DirectoryError::Unsupported { .. }) if choice == StreamChoice::Auto => {
-                        "the server offers content synchronisation, but not for this base (is `overlay syncprov` missing?)"
-                    }
-                    Err(error) => return Err(error),
+            session = connect::connect(&settings).await?;
+        }
+        Err(DirectoryError::Settings(format!(
+            "directory {} has no stream",
+            settings.name
+        )))
+    }
+
+    /// Whom the settings mean right now.
+    async fn resolve(
+        &self,
+        session: &mut session::Session,
+        can: &Capabilities,
+        settings: &Settings,
+    ) -> Result<Arc<Wanted>, DirectoryError> {
+        let known = lock(&self.groups).clone();
+        let wanted = Wanted::resolve(session, can, settings, &known).await?;
+        if let Some(groups) = &wanted.groups {
+            lock(&self.groups).extend(groups.identities());
+            for (group, now) in groups.renamed() {
+                let told = lock(&self.renamed).insert(group.to_owned(), now.to_owned());
+                if told.as_deref() != Some(now) {
+                    tracing::warn!(
+                        directory = settings.name,
+                        group,
+                        now,
+                        "a group was renamed: it is still meant, but write its new name into the configuration"
+                    );
                 }
             }
-        };
-        let changes = poll::open(settings).await?;
-        Ok(Opened {
-            server,
-            stream: StreamKind::Poll,
-            why,
-            changes,
-        })
+        }
+        Ok(wanted)
     }
+
+    /// The same on a connection of its own.
+    async fn wanted(&self) -> Result<Arc<Wanted>, DirectoryError> {
+        let settings = self.settings();
+        let mut session = connect::connect(&settings).await?;
+        let can = root_dse::read(&mut session).await?;
+        self.resolve(&mut session, &can, &settings).await
+    }
+
+    async fn ask(&self, who: &[EntryId]) -> Result<Vec<Entry>, DirectoryError> {
+        let settings = self.settings();
+        let mut session = connect::connect(&settings).await?;
+        let can = root_dse::read(&mut session).await?;
+        let wanted = self.resolve(&mut session, &can, &settings).await?;
+        if let Some(groups) = &wanted.groups {
+            groups.look(&mut session, &can, &settings).await?;
+        }
+        lookup::Asker::new(wanted).ask(who).await
+    }
+
+    /// A stream that turns out not to be what the server promised is not picked again.
+    fn noting_what_is_unfit(&self, kind: StreamKind, changes: Changes) -> Changes {
+        let unfit = self.unfit.clone();
+        changes
+            .inspect_err(move |error| {
+                if matches!(error, DirectoryError::Unsupported { .. }) {
+                    lock(&unfit).insert(kind);
+                }
+            })
+            .boxed()
+    }
+}
+
+/// Opens one kind of stream. Says, too, whether everyone is to be listed beside it at once.
+async fn open_kind(
+    kind: StreamKind,
+    session: session::Session,
+    wanted: &Arc<Wanted>,
+    from: Option<Cursor>,
+) -> Result<(Changes, bool), DirectoryError> {
+    // What happened to groups while nobody watched shows in no resume.
+    let from = from.filter(|_| wanted.groups.is_none());
+    // Groups are watched before people are listed, so that nothing falls between.
+    let bells = groups::rings(wanted, kind).await?;
+    let changes = match kind {
+        StreamKind::Syncrepl => syncrepl::open(session, wanted, from).await?,
+        StreamKind::PersistentSearch | StreamKind::ActiveDirectory => {
+            return Err(DirectoryError::Unsupported {
+                server: session.server().to_owned(),
+                cause: format!("{kind} is not in this version"),
+            });
+        }
+        StreamKind::Poll => poll::open(wanted.clone()).await?,
+    };
+    let changes = match (bells, &wanted.groups) {
+        (Some(bells), Some(groups)) => {
+            let answered = doorbell::answered(bells, changes, lookup::Asker::new(wanted.clone()));
+            with_identities(answered, groups.cursor())
+        }
+        _ => changes,
+    };
+    Ok((changes, false))
+}
+
+/// Has the identities of groups stored, in place of resume points that would not cover what happens to groups.
+fn with_identities(changes: Changes, identities: Cursor) -> Changes {
+    changes
+        .try_filter_map(move |change| {
+            ready(Ok(match change {
+                Change::Checkpoint(_) => None,
+                change => Some(change),
+            }))
+        })
+        .and_then(move |change| {
+            let ended = matches!(change, Change::ListingEnd(_));
+            let identities = ended.then(|| Change::Checkpoint(identities.clone()));
+            ready(Ok(stream::iter([change].into_iter().chain(identities).map(Ok))))
+        })
+        .try_flatten()
+        .boxed()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Directory for LdapDirectory {
@@ -166,16 +303,16 @@ impl Directory for LdapDirectory {
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Changes, DirectoryError>> {
-        scan::open(self.settings()).boxed()
+        async { scan::open(self.wanted().await?).await }.boxed()
     }
 
     fn lookup<'a>(&'a self, who: &'a [EntryId]) -> BoxFuture<'a, Result<Vec<Entry>, DirectoryError>> {
-        async move { lookup::lookup(&self.settings(), who).await }.boxed()
+        async move { self.ask(who).await }.boxed()
     }
 }
 
 /// The error for something that the server sent and that cannot be understood.
-fn malformed(session: &session::Session, what: &str, error: &ber::Malformed) -> DirectoryError {
+fn malformed(session: &session::Session, what: &str, error: &crate::ber::Malformed) -> DirectoryError {
     DirectoryError::Malformed {
         server: session.server().to_owned(),
         what: format!("the server sent {what}"),

@@ -1,19 +1,157 @@
-//! For servers without any push: a full listing at an interval.
+//! For servers without any push: a full listing at an interval, and between two of them a look at what is new.
+//!
+//! Where the server keeps `modifyTimestamp` (RFC 4512, 3.4.2), people who were added or changed are asked for every few
+//! seconds. That shows nobody who left, and nobody who joined by a change of another entry, such as a group: those wait
+//! for the listing.
+//!
+//! # Caveats
+//! The look is one search for everything from the newest time stamp on. It takes at most a twentieth of the time, however
+//! slowly the server answers it; a server that refuses it is not asked again before the next listing.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt, stream};
-use tokio::time::sleep;
+use futures::{StreamExt, TryStreamExt, future, stream};
+use tokio::time::{Instant, sleep, sleep_until};
 
-use super::settings::Settings;
+use super::wanted::Wanted;
 use super::{Changes, DirectoryError, scan};
+use crate::model::{Change, Listing};
+
+/// The shortest pause before a look at what is new.
+const LOOK: Duration = Duration::from_secs(5);
+/// How many times longer than a look the pause before the next one is.
+const REST: u32 = 20;
+
+const MODIFY_TIMESTAMP: &str = "modifyTimestamp";
 
 /// Lists at once, then again `poll_interval` after the end of each listing, each time on a new connection.
-pub(super) async fn open(settings: Arc<Settings>) -> Result<Changes, DirectoryError> {
-    let first = scan::open(settings.clone()).await?;
-    let again = stream::unfold(settings, |settings| async {
-        sleep(settings.poll_interval).await;
-        Some((scan::open(settings.clone()).await, settings))
+pub(super) async fn open(wanted: Arc<Wanted>) -> Result<Changes, DirectoryError> {
+    let poll = Poll {
+        wanted: Arc::new(wanted.asking_for(MODIFY_TIMESTAMP)),
+        newest: Arc::default(),
+        before: Before::Listing,
+    };
+    // The first one at once, so that a refusal is known.
+    let first = poll.list().await?;
+    let again = stream::try_unfold(poll, |mut poll| async {
+        let changes = poll.again().await?;
+        Ok::<_, DirectoryError>(Some((changes, poll)))
     });
     Ok(first.chain(again.try_flatten()).boxed())
+}
+
+struct Poll {
+    wanted: Arc<Wanted>,
+    /// The newest time stamp seen.
+    newest: Newest,
+    before: Before,
+}
+
+type Newest = Arc<Mutex<Option<String>>>;
+
+/// What has just ended.
+enum Before {
+    Listing,
+    /// A look that began at `begun`; the next listing comes at `listing`.
+    Look {
+        begun: Instant,
+        listing: Instant,
+    },
+}
+
+impl Poll {
+    async fn list(&self) -> Result<Changes, DirectoryError> {
+        let listing = scan::open(self.wanted.clone()).await?;
+        Ok(noting(listing, self.newest.clone()))
+    }
+
+    /// Waits for the next listing or look, and begins it.
+    async fn again(&mut self) -> Result<Changes, DirectoryError> {
+        let now = Instant::now();
+        let (pause, listing) = match self.before {
+            Before::Listing => (LOOK, now + self.wanted.poll_interval),
+            Before::Look { begun, listing } => ((begun.elapsed() * REST).max(LOOK), listing),
+        };
+        let newest = lock(&self.newest).clone();
+        match newest.filter(|_| now + pause < listing) {
+            Some(newest) => {
+                sleep(pause).await;
+                self.before = Before::Look {
+                    begun: Instant::now(),
+                    listing,
+                };
+                self.look(&newest).await
+            }
+            None => {
+                sleep_until(listing).await;
+                self.before = Before::Listing;
+                self.list().await
+            }
+        }
+    }
+
+    /// Whoever was added or changed since the newest time stamp.
+    async fn look(&self, newest: &str) -> Result<Changes, DirectoryError> {
+        let filter = format!("(&{}({MODIFY_TIMESTAMP}>={newest}))", self.wanted.filter);
+        let looked = scan::open(Arc::new(self.wanted.with_filter(filter))).await?;
+        let name = self.wanted.name.clone();
+        let newest = self.newest.clone();
+        let entries = looked.try_filter(move |change| {
+            if let Change::ListingEnd(Listing::Partial(reason)) = change {
+                tracing::debug!(directory = name, reason, "the server does not tell what is new");
+                *lock(&newest) = None;
+            }
+            future::ready(matches!(change, Change::Upsert(_)))
+        });
+        Ok(noting(entries.boxed(), self.newest.clone()))
+    }
+}
+
+/// Takes note of the newest time stamp that passes.
+fn noting(changes: Changes, newest: Newest) -> Changes {
+    changes
+        .inspect_ok(move |change| {
+            if let Change::Upsert(entry) = change {
+                let stamp = entry.values(MODIFY_TIMESTAMP).filter_map(stamp).max();
+                let mut newest = lock(&newest);
+                // One server writes all its time stamps in one form, in which later ones are greater.
+                if stamp > *newest {
+                    *newest = stamp;
+                }
+            }
+        })
+        .boxed()
+}
+
+/// A GeneralizedTime (RFC 4517, 3.3.13), and nothing that would be more than a value in a filter.
+fn stamp(value: &[u8]) -> Option<String> {
+    let of_time = |byte: &u8| byte.is_ascii_digit() || b".,+-Z".contains(byte);
+    (!value.is_empty() && value.iter().all(of_time))
+        .then(|| String::from_utf8(value.to_vec()).ok())
+        .flatten()
+}
+
+fn lock(newest: &Newest) -> MutexGuard<'_, Option<String>> {
+    newest.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_time_is_taken_into_a_filter() {
+        assert_eq!(
+            stamp(b"20261123081607.335358Z").as_deref(),
+            Some("20261123081607.335358Z")
+        );
+        assert_eq!(
+            stamp(b"20261123081607-0130").as_deref(),
+            Some("20261123081607-0130")
+        );
+        for other in [&b""[..], b"*", b"20261123081607Z)(uid=*", b"\xff"] {
+            assert_eq!(stamp(other), None);
+        }
+    }
 }

@@ -10,17 +10,22 @@ use super::{DirectoryError, malformed};
 use crate::model::EntryId;
 
 const SYNC_REQUEST: &str = "1.3.6.1.4.1.4203.1.9.1.1";
+pub(super) const PERSISTENT_SEARCH: &str = "2.16.840.1.113730.3.4.3";
 const ACTIVE_DIRECTORY: &str = "1.2.840.113556.1.4.800";
 
 /// What a server can do, as far as it matters here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Capabilities {
     /// Content synchronisation (RFC 4533).
     pub syncrepl: bool,
+    /// Persistent search (draft-ietf-ldapext-psearch-03).
+    pub persistent_search: bool,
     /// Paged results (RFC 2696).
     pub paging: bool,
     /// Where an entry's identity is found.
     pub identity: Identity,
+    /// The roots of the trees that the server holds.
+    pub naming_contexts: Vec<String>,
 }
 
 /// The operational attribute that identifies an entry for ever.
@@ -95,9 +100,14 @@ pub(super) async fn read(session: &mut Session) -> Result<Capabilities, Director
         base: "",
         scope: Scope::Base,
         filter: "(objectClass=*)",
-        attributes: ["supportedControl", "supportedCapabilities", "vendorName"]
-            .map(str::to_owned)
-            .into(),
+        attributes: [
+            "supportedControl",
+            "supportedCapabilities",
+            "vendorName",
+            "namingContexts",
+        ]
+        .map(str::to_owned)
+        .into(),
         controls: Vec::new(),
     };
     let (entries, result) = session.collect(request, "reading the root DSE").await?;
@@ -113,8 +123,10 @@ pub(super) async fn read(session: &mut Session) -> Result<Capabilities, Director
         // Some servers hide it; then nothing can be assumed.
         return Ok(Capabilities {
             syncrepl: false,
+            persistent_search: false,
             paging: false,
             identity: Identity::EntryUuid,
+            naming_contexts: Vec::new(),
         });
     };
     let root = decode::entry(entry).map_err(|error| malformed(session, "a root DSE", &error))?;
@@ -131,8 +143,13 @@ pub(super) async fn read(session: &mut Session) -> Result<Capabilities, Director
     };
     Ok(Capabilities {
         syncrepl: lists("supportedControl", SYNC_REQUEST),
+        persistent_search: lists("supportedControl", PERSISTENT_SEARCH),
         paging: lists("supportedControl", PAGED_RESULTS),
         identity,
+        naming_contexts: root
+            .values("namingContexts")
+            .filter_map(|context| String::from_utf8(context.to_vec()).ok())
+            .collect(),
     })
 }
 

@@ -12,20 +12,23 @@ use super::decode::{self, PAGED_RESULTS};
 use super::lookup::{attributes, check_base, identified};
 use super::root_dse::{self, Capabilities};
 use super::session::{Item, Request, Search, Session};
-use super::settings::Settings;
+use super::wanted::Wanted;
 use super::{Changes, DirectoryError, connect, malformed};
 use crate::model::{Change, Listing};
 
 /// A server that says nothing for this long in the middle of a listing is given up.
-const PROGRESS: Duration = Duration::from_secs(120);
+pub(super) const PROGRESS: Duration = Duration::from_secs(120);
 
-/// Starts a listing on a connection of its own.
-pub(super) async fn open(settings: Arc<Settings>) -> Result<Changes, DirectoryError> {
-    let mut session = connect::connect(&settings).await?;
+/// Starts a listing on a connection of its own. Groups on which it depends are looked at first.
+pub(super) async fn open(wanted: Arc<Wanted>) -> Result<Changes, DirectoryError> {
+    let mut session = connect::connect(&wanted).await?;
     let capabilities = root_dse::read(&mut session).await?;
-    check_base(&mut session, &settings.base).await?;
+    check_base(&mut session, &wanted.base).await?;
+    if let Some(groups) = &wanted.groups {
+        groups.look(&mut session, &capabilities, &wanted).await?;
+    }
     let scan = Scan {
-        settings,
+        wanted,
         session,
         capabilities,
         state: State::Begin,
@@ -38,7 +41,7 @@ pub(super) async fn open(settings: Arc<Settings>) -> Result<Changes, DirectoryEr
 }
 
 struct Scan {
-    settings: Arc<Settings>,
+    wanted: Arc<Wanted>,
     session: Session,
     capabilities: Capabilities,
     state: State,
@@ -72,7 +75,10 @@ impl Scan {
                         let raw = decode::entry(message)
                             .map_err(|error| malformed(&self.session, "an entry", &error))?;
                         match identified(raw, self.capabilities.identity) {
-                            Ok(entry) => return Ok(Some(Change::Upsert(entry))),
+                            Ok(entry) if self.wanted.admits(&entry) => {
+                                return Ok(Some(Change::Upsert(entry)));
+                            }
+                            Ok(_) => {}
                             Err(dn) => self.unidentified.get_or_insert((0, dn)).0 += 1,
                         }
                     }
@@ -91,14 +97,14 @@ impl Scan {
 
     async fn request(&mut self, cookie: Vec<u8>) -> Result<Search, DirectoryError> {
         let page = PagedResults {
-            size: i32::try_from(self.settings.page_size).unwrap_or(i32::MAX),
+            size: i32::try_from(self.wanted.page_size).unwrap_or(i32::MAX),
             cookie,
         };
         let request = Request {
-            base: &self.settings.base,
+            base: &self.wanted.base,
             scope: Scope::Subtree,
-            filter: &self.settings.filter,
-            attributes: attributes(&self.settings, self.capabilities.identity),
+            filter: &self.wanted.filter,
+            attributes: attributes(&self.wanted, self.capabilities.identity),
             controls: self
                 .capabilities
                 .paging

@@ -27,6 +27,9 @@ pub struct Settings {
     pub base: String,
     /// Who is a member (RFC 4515).
     pub filter: String,
+    /// The groups to which members belong, by DN, where the filter does not ask for them by `memberOf`; in none, the
+    /// filter alone decides.
+    pub groups: Vec<String>,
     /// The attributes that may hold an address, in order of preference.
     pub mail_attributes: Vec<String>,
     /// How changes are learned.
@@ -46,6 +49,10 @@ pub enum StreamChoice {
     Auto,
     /// RFC 4533, refreshAndPersist.
     Syncrepl,
+    /// draft-ietf-ldapext-psearch-03.
+    PersistentSearch,
+    /// Active Directory's change notification, and its update sequence numbers.
+    ActiveDirectory,
     /// A full listing at an interval.
     Poll,
 }
@@ -185,6 +192,9 @@ impl Settings {
             self.filter.clone(),
             self.mail_attributes.join(" "),
         ]
+        .into_iter()
+        .chain(self.groups.iter().cloned())
+        .collect::<Vec<_>>()
         .join("\n")
     }
 }

@@ -15,26 +15,74 @@ use std::collections::VecDeque;
 use std::iter;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::future::ready;
 use futures::stream;
+use futures::{StreamExt, TryStreamExt};
 use ldap3::controls::{RefreshMode, SyncRequest};
 use ldap3::{LdapResult, ResultEntry, Scope};
 
 use super::decode::{self, EntryState, SYNC_STATE, SyncInfo};
+use super::doorbell::{Ring, Rings};
+use super::root_dse::Capabilities;
 use super::session::{Item, Request, Search, Session};
-use super::settings::Settings;
-use super::{Changes, DirectoryError, malformed, root_dse};
-use crate::model::{Change, Cursor, Entry, Listing, Why};
+use super::wanted::Wanted;
+use super::{Changes, DirectoryError, connect, dn, malformed, root_dse};
+use crate::model::{Change, Cursor, Entry, EntryId, Listing, Why};
 
 /// A refresh in which the server says nothing for this long is given up: 389-DS falls silent at a size limit.
 const REFRESH_PROGRESS: Duration = Duration::from_secs(120);
 /// While nothing changes, the connection is proved alive after this long; the answer has 15 s to come.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
-/// Starts the search and waits for its first message, so that a refusal is known at once.
+/// Follows the people.
 pub(super) async fn open(
+    session: Session,
+    wanted: &Wanted,
+    from: Option<Cursor>,
+) -> Result<Changes, DirectoryError> {
+    let attributes = wanted.attributes();
+    search(session, &wanted.base, &wanted.filter, attributes, from).await
+}
+
+/// Rings for each change of one of these groups, below the `containers` in which they are.
+pub(super) async fn watch(
+    wanted: &Wanted,
+    can: &Capabilities,
+    groups: &[(EntryId, String)],
+    containers: &[String],
+) -> Result<Rings, DirectoryError> {
+    let mut bells = Vec::new();
+    for base in containers {
+        let within = groups.iter().filter(|(_, dn)| dn::is_within(dn, base));
+        let any: String = within.map(|&(id, _)| can.identity.filter(id)).collect();
+        if any.is_empty() {
+            continue;
+        }
+        let session = connect::connect(wanted).await?;
+        let mut changes = search(session, base, &format!("(|{any})"), vec!["1.1".into()], None).await?;
+        // From the end of the refresh on nothing is missed.
+        while let Some(change) = changes.try_next().await? {
+            if matches!(change, Change::ListingEnd(_)) {
+                break;
+            }
+        }
+        bells.push(changes.try_filter_map(|change| {
+            ready(Ok(match change {
+                Change::Upsert(Entry { id, .. }) | Change::Gone(id) => Some(Ring::Entry(id)),
+                Change::Alive => Some(Ring::Alive),
+                _ => None,
+            }))
+        }));
+    }
+    Ok(stream::select_all(bells).boxed())
+}
+
+/// Starts a search and waits for its first message, so that a refusal is known at once.
+async fn search(
     mut session: Session,
-    settings: &Settings,
+    base: &str,
+    filter: &str,
+    attributes: Vec<String>,
     from: Option<Cursor>,
 ) -> Result<Changes, DirectoryError> {
     let resuming = from.is_some();
@@ -44,10 +92,10 @@ pub(super) async fn open(
         reload_hint: false,
     };
     let request = Request {
-        base: &settings.base,
+        base,
         scope: Scope::Subtree,
-        filter: &settings.filter,
-        attributes: settings.mail_attributes.clone(),
+        filter,
+        attributes,
         // Critical: a server that does not know the control would answer with an ordinary search. Never together
         // with paging: slapd sends one page and calls it success.
         controls: vec![decode::critical(sync)],

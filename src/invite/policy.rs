@@ -104,6 +104,11 @@ impl Breaker {
         self.open_until
     }
 
+    /// Lets the server be asked again now: it may have been mended.
+    pub fn half_open(&mut self, now: Timestamp) {
+        self.open_until = self.open_until.map(|until| until.min(now));
+    }
+
     /// How many times in a row the server was found in trouble.
     pub fn failures(&self) -> u32 {
         self.failures

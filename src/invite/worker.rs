@@ -24,6 +24,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{Disposition, EmailAddress, Outcome, Settlement, Task};
 use crate::observe::Observer;
+use crate::retry::Nudge;
 use crate::vaultwarden::{Account, Admin, VaultwardenError};
 
 /// Longer than any attempt takes, with look-ups and a login: an attempt under way must not be claimed again.
@@ -82,6 +83,8 @@ pub struct Worker {
     pub clock: Clock,
     /// Rung when something became due.
     pub wake: Arc<Notify>,
+    /// Ends the wait for a server in trouble.
+    pub nudge: Nudge,
     /// How to work.
     pub settings: Settings,
     /// Throws numbers from `0.0..1.0`.
@@ -123,6 +126,7 @@ impl Worker {
             probe_at: Instant::now() + PROBE,
             tally: Tally::default(),
         };
+        let mut nudged = self.nudge.listen();
         while !stop.is_cancelled() {
             self.begin(&mut state).await?;
             let due = self.ledger.next_due().await?;
@@ -136,6 +140,7 @@ impl Worker {
                 () = stop.cancelled() => {}
                 Some(attempt) = state.under_way.join_next() => self.finish(&mut state, attempt).await?,
                 () = self.wake.notified() => {}
+                Ok(()) = nudged.changed() => state.breaker.half_open(self.clock.now()),
                 () = sleep_until(state.pace.next()), if state.pace.permits() == 0 => {}
                 () = sleep_until(state.probe_at), if idle && state.breaker.open_until().is_none() => {
                     self.probe(&mut state).await;

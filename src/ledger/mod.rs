@@ -108,6 +108,12 @@ pub trait Ledger: Send + Sync {
     /// The addresses of held tasks with their DNs, in the order in which they arrived.
     fn held(&self) -> Reply<'_, Vec<TaskReport>>;
 
+    /// Releases quarantined tasks as [`Ledger::approve`] does held ones: due at once, their failures forgotten.
+    fn retry<'a>(&'a self, addresses: Option<&'a [EmailAddress]>, now: Timestamp) -> Reply<'a, Vec<String>>;
+
+    /// All quarantined tasks, in the order in which they arrived.
+    fn quarantined(&self) -> Reply<'_, Vec<TaskReport>>;
+
     /// Everything that `status` and the metrics show, in about a millisecond however large the directory is.
     fn report(&self) -> Reply<'_, Report>;
 

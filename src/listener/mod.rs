@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -29,7 +29,7 @@ use crate::ledger::{DirectoryState, Ledger, LedgerError};
 use crate::membership::Policy;
 use crate::model::{Cursor, Disposition, Listing};
 use crate::observe::Observer;
-use crate::retry::Retry;
+use crate::retry::{Nudge, Retry};
 
 use batches::{Batch, Batches};
 use intake::Intake;
@@ -41,6 +41,10 @@ const OPERATOR: Duration = Duration::from_secs(10);
 /// The pause between the end of an audit's listing and the judgement on its findings: what the stream has under way
 /// arrives meanwhile and is no finding.
 const GRACE: Duration = Duration::from_secs(1);
+/// The time between two audits where the stream tells of everything, as far as is known.
+const AUDIT: Duration = Duration::from_secs(6 * 60 * 60);
+/// The time between two audits where the server is known not to tell of some changes.
+const AUDIT_OF_THE_FORGETFUL: Duration = Duration::from_secs(30 * 60);
 /// When an audit that failed is tried again.
 const AUDIT_AGAIN: Duration = Duration::from_secs(600);
 
@@ -64,10 +68,12 @@ pub struct Listener {
     pub policy: Policy,
     /// `limits.invites_per_listing`; `None` holds nothing.
     pub hold_above: Option<u32>,
-    /// The time between two audits.
-    pub audit_interval: Duration,
+    /// The time between two audits; `None` is as long as the kind of stream allows.
+    pub audit_interval: Option<Duration>,
     /// How to wait after failures.
     pub retry: Retry,
+    /// Ends such a wait.
+    pub nudge: Nudge,
     /// Throws numbers from `0.0..1.0`.
     pub dice: fn() -> f64,
 }
@@ -120,12 +126,15 @@ impl Listener {
         let since_listing = row
             .listed
             .map_or(Duration::MAX, |listed| self.clock.now().since(listed));
-        let mut audit_at = Instant::now() + self.audit_interval.saturating_sub(since_listing);
+        let longest = self.audit_interval.unwrap_or(AUDIT);
+        let mut audit_at = Instant::now() + longest.saturating_sub(since_listing);
         let mut intake = Intake::new(self, row.id);
         let mut cursor = row.cursor;
         let mut failures = 0;
+        let mut nudged = self.nudge.listen();
         loop {
             let began = Instant::now();
+            nudged.mark_unchanged();
             let trouble = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -138,7 +147,7 @@ impl Listener {
             cursor = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                cursor = self.recover(&mut intake, &trouble, wait) => cursor,
+                cursor = self.recover(&mut intake, &trouble, wait, &mut nudged) => cursor,
             };
         }
         self.record(&intake, false, None).await;
@@ -212,6 +221,16 @@ impl Listener {
         audit_at: &mut Instant,
     ) -> Result<(), Trouble> {
         let mut stream = Batches::of(opened.changes);
+        let interval = self.audit_interval.unwrap_or(if opened.stream.misses_some() {
+            AUDIT_OF_THE_FORGETFUL
+        } else {
+            AUDIT
+        });
+        *audit_at = if opened.reconcile {
+            Instant::now()
+        } else {
+            Instant::now() + interval.min(audit_at.saturating_duration_since(Instant::now()))
+        };
         // A poll is a full listing already.
         let audited = opened.stream != StreamKind::Poll;
         let mut audit = Audit::Due(*audit_at);
@@ -220,7 +239,7 @@ impl Listener {
                 batch = stream.next() => match batch {
                     // A complete listing of the stream's own does what an audit would.
                     Some(batch) => if stream.read_during(intake.take(batch)).await? == Some(Listing::Complete) {
-                        *audit_at = Instant::now() + self.audit_interval;
+                        *audit_at = Instant::now() + interval;
                         audit = Audit::Due(*audit_at);
                     },
                     None => return Ok(()),
@@ -234,13 +253,13 @@ impl Listener {
                             Err(Trouble::Ledger(error)) => return Err(error.into()),
                             Err(trouble) => {
                                 intake.audit_failed(&trouble).await?;
-                                *audit_at = Instant::now() + AUDIT_AGAIN.min(self.audit_interval);
+                                *audit_at = Instant::now() + AUDIT_AGAIN.min(interval);
                                 Audit::Due(*audit_at)
                             }
                         },
                         AuditStep::Judge(listing) => {
                             intake.judge_audit(listing).await?;
-                            *audit_at = Instant::now() + self.audit_interval;
+                            *audit_at = Instant::now() + interval;
                             Audit::Due(*audit_at)
                         }
                     };
@@ -269,14 +288,21 @@ impl Listener {
     }
 
     /// Waits, then says where the next session resumes.
-    async fn recover(&self, intake: &mut Intake<'_>, trouble: &Trouble, wait: Duration) -> Option<Cursor> {
+    async fn recover(
+        &self,
+        intake: &mut Intake<'_>,
+        trouble: &Trouble,
+        wait: Duration,
+        nudged: &mut watch::Receiver<()>,
+    ) -> Option<Cursor> {
         if let Trouble::Directory(DirectoryError::Limit { .. }) = trouble {
             // A paged listing may get further than the refresh of the stream did.
             if let Err(error) = self.list(intake).await {
                 tracing::debug!(directory = self.name, %error, "the listing in place of the stream failed, too");
             }
         }
-        sleep(wait).await;
+        // There is no nudge without the change that it is told by.
+        let _ = timeout(wait, nudged.changed()).await;
         if trouble.disposition() == Disposition::Relist {
             return None;
         }

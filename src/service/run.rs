@@ -21,7 +21,7 @@ use crate::model::TaskState;
 use crate::observe::log::{self, LogHandle};
 use crate::observe::{GRACE, Observer, http};
 use crate::panics;
-use crate::retry::Retry;
+use crate::retry::{Nudge, Retry};
 use crate::vaultwarden::{self, Admin, SessionStore, Vaultwarden};
 
 /// The waits between two sessions with a directory.
@@ -84,7 +84,7 @@ pub async fn run(config: Config, reload: impl Fn() -> anyhow::Result<Config>) ->
             }
         });
     }
-    let servers = parts.servers;
+    let (servers, nudge) = (parts.servers, parts.nudge);
     for listener in parts.listeners {
         let (name, listener, stop) = (
             format!("listener {}", listener.name),
@@ -122,10 +122,13 @@ pub async fn run(config: Config, reload: impl Fn() -> anyhow::Result<Config>) ->
                 Ok(renewed.log.level.as_str())
             });
             match renewed {
-                Ok(level) => tracing::info!(
-                    level,
-                    "secrets and the log level were read again; other keys take effect after a restart"
-                ),
+                Ok(level) => {
+                    tracing::info!(
+                        level,
+                        "secrets and the log level were read again; other keys take effect after a restart"
+                    );
+                    nudge.give();
+                }
                 Err(error) => tracing::error!("the configuration stays as it was: {error:#}"),
             }
         }
@@ -219,6 +222,7 @@ pub(super) struct Parts {
     pub(super) listeners: Vec<Listener>,
     pub(super) worker: Worker,
     servers: Servers,
+    nudge: Nudge,
 }
 
 /// Those whom the service talks to.
@@ -264,7 +268,7 @@ impl Parts {
             config.directories.iter().map(|directory| directory.name.clone()),
             GRACE,
         );
-        let wake = Arc::new(Notify::new());
+        let (wake, nudge) = (Arc::new(Notify::new()), Nudge::default());
         let hold_above = config.limits.invites_per_listing;
         let mut directories = Vec::new();
         let listeners = config
@@ -291,6 +295,7 @@ impl Parts {
                     hold_above,
                     audit_interval: directory.audit_interval,
                     retry: RECONNECT,
+                    nudge: nudge.clone(),
                     dice: rand::random,
                 })
             })
@@ -304,6 +309,7 @@ impl Parts {
             observer: observer.clone(),
             clock,
             wake,
+            nudge: nudge.clone(),
             settings: invite::Settings {
                 concurrency: usize::try_from(config.invite.concurrency.get()).unwrap_or(usize::MAX),
                 per_minute: config.invite.per_minute.map(Into::into),
@@ -320,6 +326,7 @@ impl Parts {
                 vaultwarden,
                 directories,
             },
+            nudge,
         })
     }
 }
@@ -357,6 +364,7 @@ pub fn directory_settings(directory: &config::Directory) -> anyhow::Result<direc
         bind: directory.bind.clone(),
         base: directory.base_dn.clone(),
         filter: directory.filter.clone(),
+        groups: directory.groups.clone(),
         mail_attributes: directory.mail_attributes.clone(),
         stream: directory.stream,
         poll_interval: directory.poll_interval,

@@ -9,7 +9,9 @@ use super::answer::Answer;
 use super::client::{Call, Client};
 use super::decode::Objects;
 use super::session::Session;
-use super::{Account, Admin, Reply, SessionStore, Settings, VaultwardenError, decode, refusal};
+use super::{
+    Account, Admin, Portal, Reply, SessionStore, Settings, VaultwardenError, decode, diagnose, refusal,
+};
 use crate::clock::Clock;
 use crate::model::{EmailAddress, Outcome};
 
@@ -76,6 +78,14 @@ impl Vaultwarden {
     /// No answer, or not Vaultwarden's.
     pub async fn version(&self) -> Result<Option<String>, VaultwardenError> {
         Ok(self.session().version().await?.map(|(text, _)| text))
+    }
+
+    /// What Vaultwarden tells everyone of itself; `None` before 1.26, and from what is no Vaultwarden.
+    ///
+    /// # Errors
+    /// No answer, or not Vaultwarden's.
+    pub async fn portal(&self) -> Result<Option<Portal>, VaultwardenError> {
+        diagnose::portal(self.session().client()).await
     }
 
     async fn send_invitation(&self, address: &EmailAddress) -> Result<Outcome, VaultwardenError> {

@@ -9,8 +9,11 @@ use reqwest::header::{
 };
 use secrecy::SecretString;
 use tokio::time::{Instant, timeout};
+use url::Url;
 
+use super::client::shown;
 use super::{VaultwardenError, decode};
+use crate::tls;
 
 /// The most that is read of an answer that is no list.
 const LARGEST_BODY: usize = 1024 * 1024;
@@ -23,6 +26,8 @@ const SESSION_COOKIE: &str = "VW_ADMIN=";
 
 /// What has to be known of a request to make sense of how it ends.
 pub(super) struct Exchange {
+    /// Vaultwarden's URL, with which that of every call begins, for people.
+    pub(super) base: String,
     /// The URL called, for people.
     pub(super) url: String,
     /// Whether nothing can come of it but an answer.
@@ -126,15 +131,7 @@ impl Answer {
         let status = self.status;
         Err(match status {
             200 if self.is_page() => self.foreign_page(),
-            300..=399 => {
-                let target = self.location().unwrap_or("nowhere");
-                // What follows may be a secret of the proxy's.
-                let target = target.split(['?', '#']).next().unwrap_or_default();
-                VaultwardenError::Guarded {
-                    url,
-                    guard: format!("a redirect to {target}"),
-                }
-            }
+            300..=399 => self.redirected(),
             401 if self.headers.contains_key(WWW_AUTHENTICATE) => VaultwardenError::Guarded {
                 url,
                 guard: "HTTP authentication".into(),
@@ -155,6 +152,20 @@ impl Answer {
             408 | 501.. => self.unavailable(),
             _ => return Ok(self),
         })
+    }
+
+    /// What a redirect means: that Vaultwarden is elsewhere, or that a guard wants to see a login of its own.
+    fn redirected(&self) -> VaultwardenError {
+        let (url, target) = (self.url(), self.location().unwrap_or("nowhere"));
+        // What follows may be a secret of the proxy's.
+        let target = target.split(['?', '#']).next().unwrap_or_default();
+        match self.exchange.moved(target) {
+            Some(to) => VaultwardenError::Moved { url, to },
+            None => VaultwardenError::Guarded {
+                url,
+                guard: format!("a redirect to {target}"),
+            },
+        }
     }
 
     /// That nothing better can be made of it than that the server is in trouble.
@@ -201,6 +212,11 @@ impl Answer {
         }
     }
 
+    /// What the HTTP library knows beside the answer.
+    pub(super) fn extension<T: Clone + Send + Sync + 'static>(&self) -> Option<&T> {
+        self.response.extensions().get()
+    }
+
     fn is_page(&self) -> bool {
         self.header(&CONTENT_TYPE)
             .is_some_and(|kind| kind.starts_with("text/html"))
@@ -231,6 +247,20 @@ fn cookie(header: &str) -> Option<Cookie> {
 }
 
 impl Exchange {
+    /// The URL to configure, where a redirect leads to the very thing that was asked for under another one, or from
+    /// HTTP to HTTPS on the same host.
+    fn moved(&self, target: &str) -> Option<String> {
+        let asked = Url::parse(&self.url).ok()?;
+        let target = asked.join(target).ok()?;
+        let path = self.url.strip_prefix(&self.base)?;
+        if let Some(base) = shown(&target).strip_suffix(path) {
+            return (base != self.base).then(|| base.to_owned());
+        }
+        let secured = (asked.scheme(), target.scheme()) == ("http", "https") && asked.host() == target.host();
+        let folder = asked.path().strip_suffix(path)?;
+        secured.then(|| target.origin().ascii_serialization() + folder)
+    }
+
     /// The error for a server that says nothing for `wait`.
     pub(super) fn silent(&self, wait: Duration) -> VaultwardenError {
         self.lost(format!("no answer within {}s", wait.as_secs_f32()))
@@ -247,10 +277,10 @@ impl Exchange {
     /// The error for an exchange that broke.
     pub(super) fn failed(&self, error: &reqwest::Error) -> VaultwardenError {
         let url = self.url.clone();
-        if let Some(tls) = tls_error(error) {
+        if let Some(refusal) = tls_error(error) {
             return VaultwardenError::Untrusted {
                 url,
-                cause: tls.to_string(),
+                cause: format!("{refusal}{}", tls::remedy(refusal)),
             };
         }
         let cause = innermost(error);
@@ -303,6 +333,59 @@ mod tests {
         assert_eq!(read.pair.expose_secret(), "VW_ADMIN=a.b.c");
         assert_eq!(read.lifetime, Some(Duration::from_secs(1200)));
         assert_eq!(cookie("VW_ADMIN=a.b.c").unwrap().lifetime, None);
+    }
+
+    #[test]
+    fn a_redirect_to_the_same_thing_elsewhere_names_the_url_to_configure_and_one_to_a_login_does_not() {
+        let moved = |base: &str, target: &str| {
+            let exchange = Exchange {
+                base: base.into(),
+                url: format!("{base}/admin/users"),
+                repeatable: true,
+                silence: Duration::ZERO,
+                length: Duration::ZERO,
+            };
+            exchange.moved(target)
+        };
+        let plain = "http://vault.example.org";
+        for (base, target, to) in [
+            (
+                plain,
+                "https://vault.example.org/admin/users",
+                Some("https://vault.example.org"),
+            ),
+            (
+                plain,
+                "https://v.example.org/sub/admin/users/",
+                Some("https://v.example.org/sub"),
+            ),
+            (
+                plain,
+                "https://vault.example.org/",
+                Some("https://vault.example.org"),
+            ),
+            (
+                "http://v.org:8080/sub",
+                "https://v.org:8443/",
+                Some("https://v.org:8443/sub"),
+            ),
+            (
+                plain,
+                "/vault/admin/users",
+                Some("http://vault.example.org/vault"),
+            ),
+            (
+                plain,
+                "https://ann:secret@v.org/admin/users",
+                Some("https://v.org"),
+            ),
+            (plain, "https://sso.example.org/login", None),
+            (plain, "/login", None),
+            (plain, "/admin/users/", None),
+            (plain, "nowhere", None),
+        ] {
+            assert_eq!(moved(base, target).as_deref(), to, "{base} to {target}");
+        }
     }
 
     #[test]

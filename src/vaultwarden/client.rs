@@ -25,6 +25,7 @@ pub(super) enum Call<'a> {
     AdminPage,
     Alive,
     Version,
+    Config,
 }
 
 impl Call<'_> {
@@ -36,6 +37,7 @@ impl Call<'_> {
             Self::Users => &["admin", "users"],
             Self::Alive => &["alive"],
             Self::Version => &["api", "version"],
+            Self::Config => &["api", "config"],
         }
     }
 }
@@ -90,6 +92,8 @@ impl Client {
             // Vaultwarden drops an idle connection after five seconds; an invitation sent at that very moment would
             // have an unknown outcome.
             .pool_idle_timeout(Duration::from_secs(4))
+            // For `check`; the certificate of a connection is kept once.
+            .tls_info(true)
             .redirect(Policy::none())
             .no_proxy();
         if let Some(proxy) = &settings.proxy {
@@ -144,6 +148,7 @@ impl Client {
             _ => self.timeout,
         };
         let exchange = Exchange {
+            base: self.shown.clone(),
             url: shown(&url),
             repeatable: !matches!(call, Call::Invite(_)),
             silence: self.timeout,
@@ -183,7 +188,7 @@ impl Client {
 }
 
 /// A URL for people: no credentials, no query.
-fn shown(url: &Url) -> String {
+pub(super) fn shown(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
     url.set_fragment(None);

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value};
 
-use super::Account;
+use super::{Account, Portal};
 
 /// The largest account that is read: organizations make it grow, but never to this.
 const LARGEST_ACCOUNT: usize = 1024 * 1024;
@@ -42,6 +42,18 @@ pub(super) fn version(json: &[u8]) -> Option<(String, (u32, u32))> {
         (Some(Ok(major)), Some(Ok(minor))) => Some((text, (major, minor))),
         _ => None,
     }
+}
+
+/// What `/api/config` tells; `None` where that is no object.
+pub(super) fn portal(json: &[u8]) -> Option<Portal> {
+    let object: Map<String, Value> = serde_json::from_slice(json).ok()?;
+    let inner = |table, key| get(get(&object, table)?.as_object()?, key);
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(Into::into);
+    Some(Portal {
+        server: text(inner("server", "name")),
+        domain: text(inner("environment", "vault")),
+        sign_up_hidden: inner("settings", "disableUserRegistration").and_then(Value::as_bool) == Some(true),
+    })
 }
 
 /// Whether it is a JSON object, as the answer to an invitation is.
@@ -202,6 +214,23 @@ mod tests {
     }
 
     #[test]
+    fn what_vaultwarden_tells_of_itself_is_read_as_far_as_it_goes() {
+        let json = br#"{"version":"2025.12.0","server":{"name":"Vaultwarden"},"settings":{"disableUserRegistration":true},
+            "environment":{"vault":"https://vault.example.org"}}"#;
+        let expected = Portal {
+            server: Some("Vaultwarden".into()),
+            domain: Some("https://vault.example.org".into()),
+            sign_up_hidden: true,
+        };
+        assert_eq!(portal(json), Some(expected));
+        assert_eq!(
+            portal(br#"{"server":null,"environment":[]}"#),
+            Some(Portal::default())
+        );
+        assert_eq!(portal(b"<html>"), None);
+    }
+
+    #[test]
     fn braces_and_quotes_in_names_do_not_confuse_the_list() {
         let json = br#" [ {"email":"a@x.org","name":"}\\\"{]"} ,
             {"email":"b@x.org","organizations":[{"name":"{"},{}]}] "#;
@@ -241,7 +270,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>, size in 1usize..20) {
             let _ = list(&bytes, size);
-            let _ = (account(&bytes), message(&bytes), version(&bytes), is_object(&bytes));
+            let _ = (account(&bytes), message(&bytes), version(&bytes), portal(&bytes), is_object(&bytes));
         }
 
         #[test]

@@ -57,13 +57,11 @@ pub enum VaultwardenError {
         message: String,
     },
     /// The TLS handshake failed.
-    #[error(
-        "{url} is not trusted: {cause}; name the CA that signed its certificate as CA file, and check that this URL speaks TLS"
-    )]
+    #[error("{url} is not trusted: {cause}")]
     Untrusted {
         /// The URL called.
         url: String,
-        /// What rustls says.
+        /// What rustls says, and the remedy for what is usual.
         cause: String,
     },
     /// The request was sent and no answer came: Vaultwarden may have carried it out.
@@ -130,6 +128,14 @@ pub enum VaultwardenError {
         /// The HTTP status.
         status: u16,
     },
+    /// Vaultwarden is under another URL. Redirects are not followed: the token would go wherever they lead.
+    #[error("{url} is redirected; give {to} as the URL instead, which is where it leads")]
+    Moved {
+        /// The URL called.
+        url: String,
+        /// The URL to configure.
+        to: String,
+    },
     /// Something in front of Vaultwarden wants a login of its own.
     #[error(
         "{url} is guarded by {guard}; exempt the path /admin from it, or use Vaultwarden's own port as URL"
@@ -195,6 +201,7 @@ impl VaultwardenError {
             | Self::AdminDisabled { .. }
             | Self::WrongPath { .. }
             | Self::Blocked { .. }
+            | Self::Moved { .. }
             | Self::Guarded { .. }
             | Self::Unexpected { .. } => Disposition::Operator,
         }

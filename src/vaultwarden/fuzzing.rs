@@ -6,6 +6,7 @@ use super::decode::{self, Objects};
 pub fn body(bytes: &[u8]) {
     let _ = decode::message(bytes);
     let _ = decode::version(bytes);
+    let _ = decode::portal(bytes);
     let _ = decode::account(bytes);
     let _ = decode::is_object(bytes);
 }

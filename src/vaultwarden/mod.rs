@@ -2,13 +2,15 @@
 //!
 //! Speaks with every version from 1.19 on. [`Vaultwarden`] is the client: each call goes out with the session that
 //! is at hand, and only an answer that asks for a login leads to one. What a refused invitation means is told in
-//! `refusal`, how often to log in in `budget`, what the answers look like in `decode`; these three are pure.
+//! `refusal`, how often to log in in `budget`, what the answers look like in `decode`; these three are pure. `diagnose`
+//! asks what only a person wants to know.
 
 mod admin;
 mod answer;
 mod budget;
 mod client;
 mod decode;
+mod diagnose;
 mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -25,6 +27,7 @@ use futures::stream::BoxStream;
 use crate::model::{EmailAddress, Outcome};
 
 pub use admin::Vaultwarden;
+pub use diagnose::{Portal, presented};
 pub use error::VaultwardenError;
 pub use settings::{Settings, check_headers};
 pub use store::{InMemory, SessionStore};

@@ -16,6 +16,8 @@
 mod people;
 #[path = "../it/support/service.rs"]
 mod service;
+#[path = "../it/support/site.rs"]
+mod site;
 #[path = "../it/support/slapd/mod.rs"]
 mod slapd;
 #[path = "../it/support/stand_in/mod.rs"]

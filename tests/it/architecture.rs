@@ -6,8 +6,8 @@ use std::path::Path;
 
 /// A module may import what stands in a lower layer than itself, and nothing else.
 const LAYERS: [&[&str]; 7] = [
-    &["clock", "panics", "retry", "tls"],
-    &["model"],
+    &["ber", "clock", "panics", "retry"],
+    &["model", "tls"],
     &["directory", "ledger", "membership", "vaultwarden"],
     &["config", "observe"],
     &["invite", "listener"],
@@ -28,7 +28,7 @@ const HOMES: [(&str, &[&str]); 18] = [
     ("ldap3", &["directory/"]),
     ("prometheus_client", &["observe/"]),
     ("reqwest", &["vaultwarden/"]),
-    ("rustls_native_certs", &["tls.rs"]),
+    ("rustls_native_certs", &["tls/"]),
     ("sd_notify", &["service/"]),
     ("serde_ignored", &["config/"]),
     ("serde_path_to_error", &["config/"]),

@@ -45,7 +45,7 @@ async fn an_audit_that_finds_nothing_changes_nothing() {
 async fn someone_imported_behind_the_back_of_slapd_is_found_and_invited() {
     let mut world = audited_often(Slapd::builder().people(1)).await;
     world.start().await;
-    world.slapd.slapadd(&person_ldif("ann"));
+    world.server.slapadd(&person_ldif("ann"));
     world.invites("ann").await;
     let line = world.says(&["WARN", REPAIRED, "kind=\"joined\""], 1).await;
     assert!(line.contains("uid=ann,"), "{line}");
@@ -62,8 +62,8 @@ async fn deletions_that_a_crash_of_slapd_swallowed_are_found() {
     world.stop().await;
     world.people().delete("person1").await;
     world.people().add_person("ann").await;
-    world.slapd.kill9().await;
-    world.slapd.restart().await;
+    world.server.kill9().await;
+    world.server.restart().await;
 
     world.start().await;
     let line = world.says(&["listing ended", "catch-up"], 1).await;
@@ -129,7 +129,7 @@ async fn a_reader_that_sees_neither_entry_csn_nor_entry_uuid_learns_which_right_
         line.contains("without a readable entryUUID") && line.contains("let the bind account read"),
         "{line}"
     );
-    world.slapd.restart_with(|_| Slapd::builder()).await;
+    world.server.restart_with(|_| Slapd::builder()).await;
     world
         .says(&[REPAIRED, "kind=\"rejoined\"", "uid=person1,"], 1)
         .await;
@@ -145,7 +145,7 @@ async fn a_size_limit_is_named_with_its_remedy_and_lifting_it_needs_no_restart()
     let line = world
         .says(&["WARN", "the size limit was reached", remedy], 1)
         .await;
-    assert!(line.contains(&world.slapd.url()), "{line}");
+    assert!(line.contains(&world.server.url()), "{line}");
     let status = world
         .status_until("ten invitations", |status| done(status) == 10)
         .await;
@@ -153,7 +153,10 @@ async fn a_size_limit_is_named_with_its_remedy_and_lifting_it_needs_no_restart()
     let error = status["directories"][0]["error"].as_str().unwrap();
     assert!(error.contains("size limit") && error.contains(remedy), "{error}");
 
-    world.slapd.restart_with(|options| options.size_limit(None)).await;
+    world
+        .server
+        .restart_with(|options| options.size_limit(None))
+        .await;
     world
         .says_within(
             &["listing ended", "result=\"complete\""],
@@ -175,7 +178,7 @@ async fn an_audit_cut_short_by_a_size_limit_makes_nobody_a_leaver() {
     let mut world = audited_often(Slapd::builder().people(30)).await;
     world.start().await;
     world
-        .slapd
+        .server
         .restart_with(|options| options.size_limit(Some(10)))
         .await;
     let words = [

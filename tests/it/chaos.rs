@@ -8,16 +8,16 @@ use crate::support::world::World;
 
 /// Longer than silence takes to be noticed: 10 s until the connection is asked, 15 s for its answer.
 const LATER: Duration = Duration::from_secs(45);
-/// The most memory that the service may use, in KiB.
-pub const MEMORY: u64 = 64 * 1024;
+/// The most memory that the service may use, in KiB: 64 MiB, of which a release's code takes up to twelve.
+pub const MEMORY: u64 = (64 - 12) * 1024;
 
 /// A directory, a proxy before it, and a service that finds three people behind this fault.
 async fn behind(fault: Fault) -> (World, Proxy) {
     let mut world = World::with(Slapd::builder().people(3)).await;
-    let proxy = Proxy::to(world.slapd.port()).await;
+    let proxy = Proxy::to(world.server.port()).await;
     proxy.set(fault);
     let url = format!("ldap://{}", proxy.address());
-    world.directory = world.directory.replace(&world.slapd.url(), &url);
+    world.directory = world.directory.replace(&world.server.url(), &url);
     world.start().await;
     world.invites("person3").await;
     (world, proxy)

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 use std::process::Output;
+use std::time::Duration;
 
 use ldap_usher::clock::Clock;
 use ldap_usher::ledger::{Batch, Ledger, MemberWrite, Origin, Sqlite, TaskWrite};
-use ldap_usher::model::{EmailAddress, EntryId, Listing, Standing};
+use ldap_usher::model::{EmailAddress, EntryId, Listing, Settlement, Standing};
 use serde_json::json;
 
 use crate::support::service::Config;
@@ -192,6 +193,34 @@ async fn approve_works_beside_a_running_service() {
     let config = config(dir.path());
     let (code, _, _) = read(&config.ask(&["approve", "--yes", "--all"]).await);
     assert_eq!((code, tasks(&config).await), (Some(0), (0, 3)));
+}
+
+#[tokio::test]
+async fn retry_shows_why_someone_is_in_quarantine_and_lets_them_try_again() {
+    let dir = tempfile::tempdir().unwrap();
+    three_held(dir.path()).await;
+    {
+        let ledger = Sqlite::open(&dir.path().join("state.db")).await.unwrap();
+        let now = Clock::system().now();
+        ledger.approve(None, now).await.unwrap();
+        let claimed = ledger.claim(3, Duration::from_secs(60), now).await.unwrap();
+        let refused = Settlement::Quarantine("no such mailbox".into());
+        let refused: Vec<_> = claimed.iter().map(|task| (task.id, refused.clone())).collect();
+        ledger.settle(&refused, now).await.unwrap();
+    }
+    let config = config(dir.path());
+    let (code, stdout, _) = read(&config.ask(&["retry", "--yes", "bob@example.org"]).await);
+    let expected =
+        "1 to be invited:\n  bob@example.org  uid=bob,dc=example,dc=org  (no such mailbox)\n1 released\n";
+    assert_eq!((code, stdout.as_str()), (Some(0), expected));
+    let (code, _, stderr) = read(&config.ask(&["retry", "--yes", "bob@example.org"]).await);
+    let expected = "error: not in quarantine: bob@example.org; nobody was released\n";
+    assert_eq!((code, stderr.as_str()), (Some(1), expected));
+    let (code, stdout, _) = read(&config.ask(&["retry", "--yes", "--all"]).await);
+    assert_eq!((code, stdout.lines().last()), (Some(0), Some("2 released")));
+    let (_, stdout, _) = read(&config.ask(&["retry", "--all"]).await);
+    assert_eq!(stdout, "nobody is in quarantine\n");
+    assert_eq!(tasks(&config).await, (0, 3));
 }
 
 #[tokio::test]

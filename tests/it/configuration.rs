@@ -105,7 +105,7 @@ bind_password_file = "empty-file"
 base_dn = "dc=example,dc=org"
 filter = "(&(objectClass=person)(mail=*)"
 mail_attributes = "mail, proxyAddresses"
-stream = "active-directory"
+stream = "active-dir"
 [invite]
 on_address_change = "ignore"
 concurrency = -1
@@ -129,7 +129,7 @@ format = "jsno"
         config.toml:12: directory[0].base_dn: is not a DN; write it as in "ou=people,dc=example,dc=org"
         config.toml:13: directory[0].stream: unknown stream "sincrepl"; did you mean "syncrepl"?
         config.toml:14: directory[0].poll_interval: expected a time above zero with its unit, such as "60s" or "6h"
-        config.toml:15: directory[0].audit_interval: expected a time above zero with its unit, such as "60s" or "6h"
+        config.toml:15: directory[0].audit_interval: expected "auto", or a time above zero with its unit, such as "60s" or "6h"
         config.toml:16: directory[0].page_size: expected a whole number from 1
         config.toml:17: directory[0].invites_per_listing: unknown key; it belongs in [limits]
         config.toml:18: directory[1].name: "main" is the name of directory[0] too; give each its own `name`
@@ -138,7 +138,7 @@ format = "jsno"
         config.toml:20: directory[1].bind_password_file: empty-file is empty; write the secret into it
         config.toml:22: directory[1].filter: the filter (&(objectClass=person)(mail=*) is not well-formed; write it as in (&(objectClass=person)(mail=*)), with balanced parentheses
         config.toml:23: directory[1].mail_attributes: "mail, proxyAddresses" is not the name of an attribute; write several as a list, as in ["mail", "mailAlternateAddress"]
-        config.toml:24: directory[1].stream: stream "active-directory" is not in this version
+        config.toml:24: directory[1].stream: unknown stream "active-dir"; did you mean "active-directory"?
         config.toml:26: invite.on_address_change: unknown policy "ignore"; use one of "report", "invite"
         config.toml:27: invite.concurrency: expected a whole number from 1
         config.toml:29: limits.invites_per_listing: invalid value: string "all", expected a whole number or "unlimited"
@@ -282,10 +282,11 @@ async fn the_effective_configuration_is_shown_without_secrets_and_is_one_itself(
         bind_password = "(set, from file password)"
         base_dn = "ou=people,dc=example,dc=org"
         filter = "(objectClass=inetOrgPerson)"
+        groups = []
         mail_attributes = ["mail"]
         stream = "auto"
         poll_interval = "1m"
-        audit_interval = "6h"
+        audit_interval = "auto"
         page_size = 500
         max_message_size = "16MiB"
 
@@ -461,6 +462,8 @@ async fn the_help_documents_commands_and_exit_codes() {
           status   Show members, invitations and directories, whether or not the service runs
           config   Show or migrate the configuration
           approve  Show the invitations that limits.invites_per_listing holds back, and release them
+          retry    Show the invitations in quarantine, which Vaultwarden refused for good, and try them
+                   again
 
         Options:
               --config <PATH>  The configuration; else $CONFIG_PATH, ./config.toml or

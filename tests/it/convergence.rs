@@ -11,7 +11,7 @@ use ldap_usher::listener::Listener;
 use ldap_usher::membership::Policy;
 use ldap_usher::model::{Cursor, EntryId, Standing};
 use ldap_usher::observe::Observer;
-use ldap_usher::retry::Retry;
+use ldap_usher::retry::{Nudge, Retry};
 use proptest::prelude::*;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -78,12 +78,13 @@ impl Bench {
                 invite_changed_address: false,
             },
             hold_above: None,
-            audit_interval: Duration::from_secs(3600),
+            audit_interval: Some(Duration::from_secs(3600)),
             retry: Retry {
                 first: instant,
                 ceiling: instant,
                 floor: Duration::ZERO,
             },
+            nudge: Nudge::default(),
             dice: rand::random,
         }
     }

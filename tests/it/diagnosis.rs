@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use crate::support::service::{Config, Service};
 use crate::support::slapd::{Builder, Slapd};
-use crate::support::stand_in::{Fault, On, StandIn};
+use crate::support::stand_in::{Fault, On, Setup, StandIn};
+use crate::{tls, vaultwarden};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -175,11 +176,14 @@ async fn watch_comes_back_after_the_server_does_and_names_what_happened_meanwhil
     watch.wait_for_line("main  upsert  uid=ann,", PATIENCE).await;
 }
 
-/// The level and the detail of what `check` says about a step, such as `bind`.
+/// The level and the detail of what `check` says about a step, such as `, bind` of whatever has one or
+/// `vaultwarden, TLS`.
 fn about<'a>(rows: &'a [Value], step: &str) -> (&'a str, String) {
-    let row = rows
-        .iter()
-        .find(|row| row["subject"].as_str().unwrap().ends_with(step));
+    let (of, step) = step.split_at(step.find(", ").unwrap_or(0));
+    let row = rows.iter().find(|row| {
+        let subject = row["subject"].as_str().unwrap();
+        subject.starts_with(of) && subject.ends_with(step)
+    });
     let row = row.unwrap_or_else(|| panic!("nothing about {step} in {rows:#?}"));
     let text = |key: &str| row[key].as_str().unwrap();
     (text("level"), format!("{} -> {}", text("detail"), text("remedy")))
@@ -210,7 +214,11 @@ async fn check_finds_a_good_world_good_and_shows_no_secret() {
     let rows = rows(&Config::new(&toml), "check", 0).await;
     for (step, level, words) in [
         ("configuration", "ok", "can be used"),
-        (", name", "ok", "127.0.0.1"),
+        (
+            ", name",
+            "ok",
+            "127.0.0.1 is an address, which needs no resolving",
+        ),
         (", connection", "ok", "accepts connections"),
         (", certificate", "ok", "names localhost, 127.0.0.1"),
         (", TLS", "ok", "trusted"),
@@ -222,13 +230,24 @@ async fn check_finds_a_good_world_good_and_shows_no_secret() {
         ),
         (", base", "ok", "ou=people"),
         (", stream", "ok", "syncrepl, because the server offers"),
-        (", people", "ok", "8 match"),
+        (", people", "ok", "8 below ou=people,dc=example,dc=org match"),
         (
             ", addresses",
             "warn",
             "7 of 8 have a usable address; without: uid=mute,",
         ),
+        (
+            ", size limits",
+            "ok",
+            "neither the stream nor the listing in pages",
+        ),
         (", rights", "ok", "entryCSN"),
+        ("vaultwarden, TLS", "ok", "not used"),
+        (
+            ", DOMAIN",
+            "ok",
+            "the links in invitations begin with https://vault.example.org",
+        ),
         (", version", "ok", "1.37.0"),
         (", admin", "ok", "admin token"),
     ] {
@@ -297,16 +316,113 @@ async fn check_names_what_is_wrong_with_vaultwarden() {
     .await;
 
     let sub_path = good.replace(&world.stand_in.url(), &format!("{}/vault", world.stand_in.url()));
-    let found = fails(&sub_path, "/vault, connection", &["404", "DOMAIN"]).await;
+    let found = fails(&sub_path, "vaultwarden, connection", &["404", "DOMAIN"]).await;
     assert_eq!(about(&found, ", admin").0, "skip");
 
     world.stand_in.fail(On::All, None, 10, Fault::Page(200));
-    fails(&good, "/, connection", &["page that is not Vaultwarden's"]).await;
+    fails(
+        &good,
+        "vaultwarden, connection",
+        &["page that is not Vaultwarden's"],
+    )
+    .await;
+    world.stand_in.heal();
+
+    world.stand_in.fail(
+        On::All,
+        None,
+        10,
+        Fault::Redirect("https://vault.example.org/alive"),
+    );
+    let moved = ["redirected", "give https://vault.example.org as the URL"];
+    fails(&good, "vaultwarden, connection", &moved).await;
     world.stand_in.heal();
 
     world.stand_in.down();
-    let found = fails(&good, "/, connection", &["out of reach", "that Vaultwarden runs"]).await;
+    let found = fails(
+        &good,
+        "vaultwarden, connection",
+        &["out of reach", "that Vaultwarden runs"],
+    )
+    .await;
     assert_eq!(about(&found, ", bind").0, "ok");
+}
+
+#[tokio::test]
+async fn check_shows_the_certificate_of_vaultwarden_and_why_it_was_refused() {
+    let world = World::with(Slapd::builder().people(1)).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    let port = vaultwarden::behind_tls(&world.stand_in, &mut tasks).await;
+    let secured = |host: &str| {
+        let url = format!("https://{host}:{port}");
+        world.toml().replace(&world.stand_in.url(), &url)
+    };
+    let rows = fails(
+        &secured("localhost"),
+        "vaultwarden, TLS",
+        &["UnknownIssuer", "`ca_file`"],
+    )
+    .await;
+    let presented = "subject CN=ldap-usher test, issuer CN=ldap-usher test, valid from 2020-01-01 until 2120-01-01, \
+                     names localhost, 127.0.0.1";
+    let (level, said) = about(&rows, ", certificate");
+    assert!(level == "ok" && said.contains(presented), "{said}");
+    assert_eq!(about(&rows, ", admin").0, "skip");
+
+    let ca = tls::file(tls::CERTIFICATE.as_bytes());
+    let trusting = |host: &str| {
+        let token = format!("ca_file = {:?}\nadmin_token", ca.path());
+        secured(host).replace("admin_token", &token)
+    };
+    fails(
+        &trusting("127.0.0.2"),
+        "vaultwarden, TLS",
+        &["not valid for name", "tls_server_name"],
+    )
+    .await;
+    let rows = self::rows(&Config::new(&trusting("localhost")), "check", 0).await;
+    let trusted = about(&rows, "vaultwarden, TLS");
+    assert_eq!(
+        trusted,
+        ("ok", "the certificate is trusted as configured -> ".into())
+    );
+    assert!(about(&rows, ", certificate").1.contains(presented));
+}
+
+#[tokio::test]
+async fn check_says_where_the_links_in_invitations_lead() {
+    let mut world = World::with(Slapd::builder().people(1)).await;
+    for (domain, words) in [
+        ("http://localhost", "the reader's own machine"),
+        ("http://vault.example.org", "by HTTPS only"),
+    ] {
+        world.stand_in = StandIn::with(Setup {
+            domain: domain.into(),
+            ..Setup::default()
+        });
+        let rows = rows(&world.config(), "check", 0).await;
+        let (level, said) = about(&rows, ", DOMAIN");
+        assert!(level == "warn" && said.contains(words), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn check_says_the_same_to_a_pipe_and_as_json_a_line_each_and_each_names_what_it_is_about() {
+    let world = World::with(Slapd::builder().people(1)).await;
+    let config = world.config();
+    let rows = rows(&config, "check", 0).await;
+    let (_, stdout, stderr) = read(&config.ask(&["check"]).await);
+    assert_eq!(stderr, "");
+    for (line, row) in stdout.lines().zip(&rows) {
+        let text = |key: &str| row[key].as_str().unwrap();
+        let about = format!("{}: {}", text("subject"), text("detail"));
+        assert!(line.starts_with(text("level")) && line.contains(&about), "{line}");
+        let named = ["configuration", "directory main, ldap://", "vaultwarden, http://"];
+        assert!(
+            named.iter().any(|name| text("subject").starts_with(name)),
+            "{line}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -106,9 +106,9 @@ async fn endless_entries_do_not_fill_the_memory() {
 }
 
 #[tokio::test]
-async fn a_large_message_within_the_limit_is_taken() {
+async fn the_largest_message_within_the_limit_is_taken() {
     let line = after(|mut search| async move {
-        let huge = entry("uid=huge", "mail", &[vec![0xff; 10 << 20]]);
+        let huge = entry("uid=huge", "mail", &[vec![0xff; (16 << 20) - 256]]);
         let bytes = message(search.id, &huge, &added(1));
         search.stream.write_all(&bytes).await.unwrap();
     });

@@ -124,7 +124,7 @@ async fn status_is_shown_while_the_service_runs_and_while_it_does_not() {
 #[tokio::test]
 async fn the_endpoints_tell_how_the_running_service_does() {
     let mut world = World::with(Slapd::builder().people(2)).await;
-    world.slapd.stop().await;
+    world.server.stop().await;
     world.start_only();
     world.says(&["no session with the directory"], 1).await;
     assert!(world.get("/livez").await.starts_with("HTTP/1.1 200 OK"));
@@ -135,7 +135,7 @@ async fn the_endpoints_tell_how_the_running_service_does() {
         "{not_yet}"
     );
 
-    world.slapd.restart().await;
+    world.server.restart().await;
     world.tasks("done", 2).await;
     world.vault.preload(["bob@example.org"]);
     world.witness("ann").await;
@@ -226,7 +226,7 @@ async fn a_sync_without_its_directory_delivers_what_is_due_and_fails() {
     world.people().add_person("ann").await;
     assert!(world.vault.wait_until_held(1, PATIENCE).await);
     world.kill9().await;
-    world.slapd.stop().await;
+    world.server.stop().await;
     let (code, _, stderr) = read(&world.ask(&["sync"]).await);
     assert_eq!(code, Some(1), "{stderr}");
     assert!(stderr.contains("error: directory main: "), "{stderr}");
@@ -257,7 +257,7 @@ async fn no_secret_is_in_anything_that_the_program_says() {
             })
             .tables(&format!("[log]\nlevel = \"trace\"\nformat = \"{format}\""));
         world.token = TOKEN.into();
-        let secrets = [TOKEN, world.slapd.reader_pw(), "VW_ADMIN=", "eyJ", "session-"].map(str::to_owned);
+        let secrets = [TOKEN, world.server.reader_pw(), "VW_ADMIN=", "eyJ", "session-"].map(str::to_owned);
         let mut said = Vec::new();
 
         // A run with everything that may go wrong.
@@ -278,7 +278,7 @@ async fn no_secret_is_in_anything_that_the_program_says() {
             .fail(On::All, None, 3, Fault::Redirect("/login?token=secret"));
         world.people().add_person("bob").await;
         world.says(&["is guarded by"], 1).await;
-        world.slapd.restart().await;
+        world.server.restart().await;
         world.says(&["connected to the directory"], 2).await;
         said.push(world.get("/readyz").await);
         for args in [

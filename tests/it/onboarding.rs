@@ -93,7 +93,7 @@ async fn who_moves_into_the_base_is_invited_and_who_moves_out_or_is_deleted_has_
 
     // Nobody has heard of her yet.
     let ann = person_ldif("ann").replace("ou=people", "ou=former");
-    world.slapd.slapadd(&ann);
+    world.server.slapadd(&ann);
     people.move_between("ann", "former", "people").await;
     world.invites("ann").await;
     world.members(2).await;
@@ -253,9 +253,9 @@ async fn who_comes_back_is_asked_for_again_and_keeps_the_account_that_is_there()
 #[tokio::test]
 async fn ldaps_with_a_ca_of_ones_own_leads_in() {
     let mut world = World::with(Slapd::builder().tls().people(1)).await;
-    let keys = format!("ca_file = {:?}", world.slapd.ca_file());
+    let keys = format!("ca_file = {:?}", world.server.ca_file());
     world.directory =
-        table(&world.slapd, "main", &keys).replace(&world.slapd.url(), &world.slapd.ldaps_url());
+        table(&world.server, "main", &keys).replace(&world.server.url(), &world.server.ldaps_url());
     world.start().await;
     world.says(&["connected to the directory", "ldaps://"], 1).await;
     world.witness("ann").await;
@@ -267,7 +267,7 @@ async fn starttls_with_a_ca_in_der_leads_in() {
     // Nothing but the root DSE is answered without encryption.
     let slapd = Slapd::builder().tls().global_line("security ssf=1").people(1);
     let world = World::with(slapd).await;
-    let keys = format!("starttls = true\nca_file = {:?}", world.slapd.ca_der_file());
+    let keys = format!("starttls = true\nca_file = {:?}", world.server.ca_der_file());
     let mut world = world.keys(&keys);
     world.start().await;
     world.invited_once(&["person1"]).await;
@@ -278,8 +278,8 @@ async fn ldapi_asks_as_the_unix_user_of_the_service() {
     let mut world = World::with(Slapd::builder().people(1)).await;
     world.directory = format!(
         "[[directory]]\nurl = \"{}\"\nsasl = \"external\"\nbase_dn = \"{}\"",
-        world.slapd.ldapi_url(),
-        world.slapd.people_base()
+        world.server.ldapi_url(),
+        world.server.people_base()
     );
     world.start().await;
     world.witness("ann").await;

@@ -18,7 +18,7 @@ use ldap_usher::model::{
     Attribute, Change, Cursor, EmailAddress, Entry, EntryId, Listing, Settlement, Standing, TaskState,
 };
 use ldap_usher::observe::Observer;
-use ldap_usher::retry::Retry;
+use ldap_usher::retry::{Nudge, Retry};
 use ldap_usher::service::{Action, Planned, Rehearsal, rehearse};
 use ldap_usher::vaultwarden::{Admin, InMemory, Settings, Vaultwarden};
 use proptest::prelude::*;
@@ -153,7 +153,8 @@ impl World {
                     invite_changed_address: self.invite_changed_address,
                 },
                 hold_above: self.hold_above,
-                audit_interval: Duration::from_secs(3600),
+                audit_interval: Some(Duration::from_secs(3600)),
+                nudge: Nudge::default(),
                 dice: rand::random,
                 retry: Retry {
                     first: Duration::ZERO,
@@ -171,6 +172,7 @@ impl World {
 
     fn worker(&self, ledger: &Arc<Sqlite>, vaultwarden: Arc<dyn Admin>) -> Worker {
         Worker {
+            nudge: Nudge::default(),
             dice: rand::random,
             ledger: ledger.clone(),
             vaultwarden,

@@ -68,7 +68,7 @@ async fn without_a_session_log_a_present_phase_tells_who_is_left() {
 async fn a_slapd_that_was_restarted_and_lost_its_session_log_is_resumed_all_the_same() {
     let mut world = stopped(Slapd::builder().session_log(Some(100))).await;
     change(&world).await;
-    world.slapd.restart().await;
+    world.server.restart().await;
     world.start().await;
     world.says(&RESUMED, 1).await;
     is_caught_up(&world).await;
@@ -77,13 +77,13 @@ async fn a_slapd_that_was_restarted_and_lost_its_session_log_is_resumed_all_the_
 #[tokio::test]
 async fn a_slapd_restored_from_a_backup_refuses_the_cookie_and_is_listed_anew() {
     let mut world = World::running(Slapd::builder().people(2)).await;
-    world.slapd.back_up().await;
+    world.server.back_up().await;
     world.witness("ann").await;
     world.people().delete("person1").await;
     world.members(2).await;
     world.stop().await;
 
-    world.slapd.restore().await;
+    world.server.restore().await;
     world.start_only();
     world.says(&["the resume point was refused"], 1).await;
     world.caught_up(1).await;
@@ -104,7 +104,7 @@ async fn a_slapd_restored_from_a_backup_refuses_the_cookie_and_is_listed_anew() 
 #[tokio::test]
 async fn the_same_people_as_other_entries_after_a_new_import_are_not_invited_again() {
     let mut world = stopped(Slapd::builder()).await;
-    world.slapd.reseed().await;
+    world.server.reseed().await;
     world.start_only();
     world.caught_up(1).await;
     world.members(3).await;
@@ -178,9 +178,9 @@ async fn all_is_right(world: &World) {
 #[tokio::test]
 async fn the_service_reconnects_to_a_slapd_that_was_killed_and_catches_up() {
     let mut world = World::running(Slapd::builder().people(3)).await;
-    world.slapd.kill9().await;
+    world.server.kill9().await;
     world.says(&["no session with the directory"], 1).await;
-    world.slapd.restart().await;
+    world.server.restart().await;
     many_changes(&world).await;
     all_is_right(&world).await;
 }
@@ -188,7 +188,7 @@ async fn the_service_reconnects_to_a_slapd_that_was_killed_and_catches_up() {
 #[tokio::test]
 async fn the_service_reconnects_to_a_slapd_that_was_stopped_and_catches_up() {
     let mut world = World::running(Slapd::builder().people(3)).await;
-    world.slapd.stop().await;
+    world.server.stop().await;
     world.says(&["no session with the directory"], 1).await;
     let status = world
         .status_until("disconnected", |status| {
@@ -199,10 +199,10 @@ async fn the_service_reconnects_to_a_slapd_that_was_stopped_and_catches_up() {
         status["directories"][0]["error"]
             .as_str()
             .unwrap()
-            .contains(&world.slapd.url()),
+            .contains(&world.server.url()),
         "{status:#}"
     );
-    world.slapd.restart().await;
+    world.server.restart().await;
     many_changes(&world).await;
     all_is_right(&world).await;
 }
@@ -210,11 +210,11 @@ async fn the_service_reconnects_to_a_slapd_that_was_stopped_and_catches_up() {
 #[tokio::test]
 async fn a_slapd_that_hangs_is_noticed_within_thirty_seconds_and_recovered_from() {
     let world = World::running(Slapd::builder().people(3)).await;
-    world.slapd.pause();
+    world.server.pause();
     let line = world
         .says_within(&["no session with the directory"], 1, Duration::from_secs(30))
         .await;
-    world.slapd.resume();
+    world.server.resume();
     assert!(line.contains("no answer for"), "{line}");
     many_changes(&world).await;
     all_is_right(&world).await;

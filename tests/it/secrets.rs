@@ -1,5 +1,7 @@
 //! Where secrets come from, and that they can be replaced while the service runs.
 
+use std::time::Duration;
+
 use crate::support::service::{Config, Service};
 use crate::support::slapd::Slapd;
 use crate::support::stand_in::StandIn;
@@ -47,12 +49,18 @@ listen = "127.0.0.1:0"
         .wait_for_line("the configuration stays as it was", PATIENCE)
         .await;
 
-    service.config().write("token", "sesame");
+    // Whoever waits, ten seconds and more for the directory and a minute for Vaultwarden, tries again at once.
+    service.config().write("token", "wrong as well");
     service.config().write("password", slapd.reader_pw());
     service.signal("HUP").await;
     service.wait_for_line("were read again", PATIENCE).await;
+    let at_once = Duration::from_secs(8);
+    service.wait_for_line("connected to the directory", at_once).await;
+    service.wait_for_line("refuses the admin token", PATIENCE).await;
+    service.config().write("token", "sesame");
+    service.signal("HUP").await;
     assert!(
-        vault.wait_for_invite("person1@example.org", 2 * PATIENCE).await,
+        vault.wait_for_invite("person1@example.org", PATIENCE).await,
         "{}",
         service.output()
     );

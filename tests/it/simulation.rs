@@ -21,7 +21,7 @@ use ldap_usher::invite::{self, Until, Worker};
 use ldap_usher::listener::Listener;
 use ldap_usher::membership::Policy;
 use ldap_usher::observe::Observer;
-use ldap_usher::retry::Retry;
+use ldap_usher::retry::{Nudge, Retry};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -90,12 +90,13 @@ impl Simulation {
                 invite_changed_address: false,
             },
             hold_above: None,
-            audit_interval: Duration::from_secs(6 * 3600),
+            audit_interval: Some(Duration::from_secs(6 * 3600)),
             retry: Retry {
                 first: Duration::from_millis(500),
                 ceiling: Duration::from_secs(60),
                 floor: Duration::from_millis(50),
             },
+            nudge: Nudge::default(),
             dice,
         };
         let worker = Worker {
@@ -109,6 +110,7 @@ impl Simulation {
                 per_minute: None,
                 hold_above: None,
             },
+            nudge: Nudge::default(),
             dice,
         };
         self.running.spawn(async move {

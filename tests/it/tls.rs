@@ -13,6 +13,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use crate::support::slapd::Slapd;
+use crate::support::world::World;
+
 /// A certificate for localhost and 127.0.0.1 that signs itself, valid until 2120.
 pub const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----
 MIIBbzCCARagAwIBAgIBATAKBggqhkjOPQQDAjAaMRgwFgYDVQQDDA9sZGFwLXVz
@@ -167,6 +170,47 @@ async fn a_client_certificate_is_shown_to_a_server_that_asks_for_it() {
     };
     let error = with(Some(swapped)).client_config().unwrap_err();
     assert!(matches!(error, TlsError::Client { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn slapd_knows_the_service_by_its_client_certificate_alone() {
+    let slapd = Slapd::builder().tls().global_line("TLSVerifyClient demand");
+    let mut world = World::with(slapd.people(1)).await;
+    let [certificate, key] = world.server.client_files();
+    let shown = format!("client_cert_file = {certificate:?}\nclient_key_file = {key:?}\n");
+    let asking = |url: String, keys: &str| {
+        format!(
+            "[[directory]]\nurl = {url:?}\nbase_dn = {:?}\nca_file = {:?}\n{keys}",
+            world.server.people_base(),
+            world.server.ca_file(),
+        )
+    };
+    let (dn, password) = (world.server.reader_dn(), world.server.reader_pw());
+    let stranger = format!("bind_dn = {dn:?}\nbind_password = {password:?}");
+    let stranger = asking(world.server.ldaps_url(), &stranger);
+    let known = format!("{shown}sasl = \"external\"\n");
+    let ldaps = asking(world.server.ldaps_url(), &known);
+    let starttls = asking(world.server.url(), &format!("{known}starttls = true\n"));
+
+    for directory in [ldaps, starttls] {
+        world.directory = directory;
+        world.start().await;
+        world.invites("person1").await;
+        let newcomer = format!("ann{}", world.vault.invited().len());
+        world.witness(&newcomer).await;
+        world.stop().await;
+    }
+
+    // Without it not even the password helps.
+    world.directory = stranger;
+    let refused = world.ask(&["check"]).await;
+    let text = String::from_utf8(refused.stdout).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{text}");
+    let failure = text.lines().find(|line| line.starts_with("fail")).unwrap();
+    assert!(
+        failure.contains(", bind: ") && failure.contains("`client_cert_file`"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

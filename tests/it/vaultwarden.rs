@@ -768,7 +768,7 @@ async fn credentials_in_the_url_are_not_shown() {
 // -- TLS ----------------------------------------------------------------------------------------------------------
 
 /// Terminates TLS in front of a stand-in; the port.
-async fn behind_tls(stand_in: &StandIn, tasks: &mut JoinSet<()>) -> u16 {
+pub async fn behind_tls(stand_in: &StandIn, tasks: &mut JoinSet<()>) -> u16 {
     let backend = stand_in.url().replace("http://", "");
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();

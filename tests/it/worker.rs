@@ -10,6 +10,7 @@ use ldap_usher::invite::{Settings, Until, Worker};
 use ldap_usher::ledger::{Batch, DirectoryState, Ledger, MemberWrite, Origin, Sqlite, TaskWrite};
 use ldap_usher::model::{EmailAddress, EntryId, Outcome, Standing};
 use ldap_usher::observe::{GRACE, Observer};
+use ldap_usher::retry::Nudge;
 use ldap_usher::vaultwarden::{Account, Admin, Reply, VaultwardenError};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -110,6 +111,7 @@ async fn an_attempt_that_waits_for_the_ledger_never_blocks_the_worker_that_waits
             per_minute: None,
             hold_above: None,
         },
+        nudge: Nudge::default(),
         dice: rand::random,
     };
     let (stop, abort) = (CancellationToken::new(), CancellationToken::new());

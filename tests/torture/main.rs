@@ -16,6 +16,8 @@
 mod people;
 #[path = "../it/support/service.rs"]
 mod service;
+#[path = "../it/support/site.rs"]
+mod site;
 #[path = "../it/support/slapd/mod.rs"]
 mod slapd;
 #[path = "../it/support/stand_in/mod.rs"]
@@ -122,9 +124,9 @@ impl Torture {
                 "kills of the service"
             }
             9 => {
-                self.world.slapd.kill9().await;
+                self.world.server.kill9().await;
                 self.pause(1000).await;
-                self.world.slapd.restart().await;
+                self.world.server.restart().await;
                 "kills of slapd"
             }
             10 => {

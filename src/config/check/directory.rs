@@ -86,6 +86,12 @@ fn directory(
     if let Err(problem) = check_filter(&table.filter) {
         problems.error(&at.key("filter"), problem.to_string());
     }
+    for group in table.groups.iter().filter(|group| !group.contains('=')) {
+        problems.error(
+            &at.key("groups"),
+            format!("\"{group}\" is not a DN; write it as in \"cn=vault,ou=groups,dc=example,dc=org\""),
+        );
+    }
     mail_attributes(&table.mail_attributes, &at.key("mail_attributes"), problems);
     let tls = tls(
         &TlsKeys {
@@ -106,10 +112,13 @@ fn directory(
         bind: bind?,
         base_dn: table.base_dn.clone()?,
         filter: table.filter.clone(),
+        groups: table.groups.clone(),
         mail_attributes: table.mail_attributes.clone(),
         stream: match table.stream {
             Stream::Auto => StreamChoice::Auto,
             Stream::Syncrepl => StreamChoice::Syncrepl,
+            Stream::PersistentSearch => StreamChoice::PersistentSearch,
+            Stream::ActiveDirectory => StreamChoice::ActiveDirectory,
             Stream::Poll => StreamChoice::Poll,
         },
         poll_interval: table.poll_interval,

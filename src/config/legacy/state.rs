@@ -1,7 +1,6 @@
 //! Where the state of a configuration goes that names no place for it.
 
-use std::fs::{self, DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use super::super::environment::Environment;
@@ -23,19 +22,23 @@ pub(super) fn places(environment: &Environment) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The first place that has a state, else the first that can have one; its folder is made. Where there is none, the
-/// first: what is wrong with it shows when it is opened.
+/// The first place that has a state, else the first that can have one. Where there is none, the first: what is wrong
+/// with it shows when it is opened.
 pub(super) fn choose(places: &[PathBuf]) -> PathBuf {
     let exists = places.iter().find(|place| place.exists());
     let chosen = exists.or_else(|| places.iter().find(|place| can_be_made(place)));
     chosen.or_else(|| places.first()).cloned().unwrap_or_default()
 }
 
+/// Whether the file and those of its folders that are missing can be made. That is tried in the folder that exists, and
+/// nothing of it stays: a configuration that is only looked at must leave no trace.
 fn can_be_made(file: &Path) -> bool {
-    let probe = file.with_extension("probe");
-    let folder = file.parent().unwrap_or(Path::new(""));
-    let folder = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    folder.is_ok() && File::create(&probe).is_ok() && fs::remove_file(&probe).is_ok()
+    let mut folders = file.ancestors().skip(1);
+    let Some(folder) = folders.find(|folder| folder.exists()) else {
+        return false;
+    };
+    let probe = folder.join(format!(".ldap-usher-{}", std::process::id()));
+    File::create(&probe).is_ok() && fs::remove_file(&probe).is_ok()
 }
 
 #[cfg(test)]
@@ -54,7 +57,8 @@ mod tests {
         fs::write(&second, "").unwrap();
         assert_eq!(choose(&places), second);
         assert_eq!(choose(std::slice::from_ref(&blocked)), blocked);
-        assert!(!first.exists());
+        assert!(!dir.path().join("a").exists());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 
     #[test]

@@ -181,6 +181,18 @@ impl Ledger for Sqlite {
         })
     }
 
+    fn retry<'a>(&'a self, addresses: Option<&'a [EmailAddress]>, now: Timestamp) -> Reply<'a, Vec<String>> {
+        self.reply("releasing quarantined invitations", async move {
+            people::retry(&mut *self.db.lock().await, addresses, now).await
+        })
+    }
+
+    fn quarantined(&self) -> Reply<'_, Vec<TaskReport>> {
+        self.reply("reading quarantined invitations", async move {
+            people::quarantined(&mut *self.db.lock().await).await
+        })
+    }
+
     fn report(&self) -> Reply<'_, Report> {
         self.reply("reading the report", async move {
             let mut db = self.db.lock().await;

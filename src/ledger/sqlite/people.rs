@@ -39,6 +39,34 @@ pub(super) async fn held(db: &mut SqliteConnection) -> sqlx::Result<Vec<TaskRepo
     Ok(rows.into_iter().map(task_report).collect())
 }
 
+pub(super) async fn retry(
+    db: &mut SqliteConnection,
+    addresses: Option<&[EmailAddress]>,
+    now: Timestamp,
+) -> sqlx::Result<Vec<String>> {
+    let addresses = addresses.map(|addresses| json(addresses.iter().map(EmailAddress::as_str)));
+    sqlx::query_scalar(
+        "update task set state = 'queued', since = ?1, due = ?1, attempts = 0, reason = null
+         where state = 'quarantined' and (?2 is null or address in (select value from json_each(?2)))
+         returning address",
+    )
+    .bind(now.0)
+    .bind(addresses.transpose()?)
+    .fetch_all(db)
+    .await
+}
+
+pub(super) async fn quarantined(db: &mut SqliteConnection) -> sqlx::Result<Vec<TaskReport>> {
+    let rows: Vec<TaskRow> = sqlx::query_as(
+        "select t.address, m.dn, d.name, t.reason, t.attempts, t.arrived
+         from task t cross join member m on m.id = t.member cross join directory d on d.id = m.directory
+         where t.state = 'quarantined' order by t.arrived, t.id",
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(task_report).collect())
+}
+
 pub(super) async fn recall(db: &mut SqliteConnection, name: &str) -> sqlx::Result<Option<Vec<u8>>> {
     sqlx::query_scalar("select value from note where name = ?")
         .bind(name)

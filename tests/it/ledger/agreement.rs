@@ -31,6 +31,7 @@ enum Call {
         hold_above: Option<u32>,
     },
     Approve(Option<EmailAddress>),
+    Retry(Option<EmailAddress>),
 }
 
 /// What an entry comes to.
@@ -91,6 +92,7 @@ fn call() -> impl Strategy<Value = Call> {
         1 => address().prop_map(Call::HadAccount),
         1 => (0..30_i64, hold_above()).prop_map(|(ago, hold_above)| Call::Checked { ago, hold_above }),
         1 => prop::option::of(address()).prop_map(Call::Approve),
+        1 => prop::option::of(address()).prop_map(Call::Retry),
     ]
 }
 
@@ -223,6 +225,14 @@ async fn carry_out(ledger: &Sqlite, model: &mut Model, call: &Call, now: Timesta
             approved.sort();
             assert_eq!(approved, expected);
         }
+        Call::Retry(address) => {
+            let mut expected = model.retry(address.as_ref(), now);
+            let addresses = address.as_ref().map(|_| address.as_slice());
+            let mut released = ledger.retry(addresses, now).await.unwrap();
+            expected.sort();
+            released.sort();
+            assert_eq!(released, expected);
+        }
     }
 }
 
@@ -244,6 +254,7 @@ async fn compare(ledger: &Sqlite, model: &Model) {
         assert_eq!((shown.members, shown.without_address), model.present(directory));
     }
     assert_eq!(ledger.held().await.unwrap(), model.held());
+    assert_eq!(ledger.quarantined().await.unwrap(), model.in_quarantine());
     assert_eq!(ledger.unchecked().await.unwrap(), model.unchecked());
     assert_eq!(ledger.next_due().await.unwrap(), model.next_due());
 }

@@ -172,6 +172,20 @@ impl Ledger for InMemory {
         self.run(|state| state.model.held())
     }
 
+    fn retry<'a>(&'a self, addresses: Option<&'a [EmailAddress]>, now: Timestamp) -> Reply<'a, Vec<String>> {
+        self.run(move |state| match addresses {
+            None => state.model.retry(None, now),
+            Some(addresses) => addresses
+                .iter()
+                .flat_map(|address| state.model.retry(Some(address), now))
+                .collect(),
+        })
+    }
+
+    fn quarantined(&self) -> Reply<'_, Vec<TaskReport>> {
+        self.run(|state| state.model.in_quarantine())
+    }
+
     fn report(&self) -> Reply<'_, Report> {
         self.run(|state| Report {
             tasks: TaskState::ALL

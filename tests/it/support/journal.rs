@@ -171,6 +171,7 @@ impl Directory for Scripted {
                 server: "ldap://scripted".into(),
                 stream: StreamKind::Syncrepl,
                 why: "it is scripted",
+                reconcile: false,
                 changes,
             })
         }

@@ -9,6 +9,7 @@ pub mod people;
 pub mod proxy;
 pub mod scripted;
 pub mod service;
+pub mod site;
 pub mod slapd;
 pub mod stand_in;
 pub mod world;

@@ -411,6 +411,19 @@ impl Model {
         approved
     }
 
+    pub fn retry(&mut self, address: Option<&EmailAddress>, now: Timestamp) -> Vec<String> {
+        let mut released = Vec::new();
+        for job in &mut self.jobs {
+            if job.state == TaskState::Quarantined && address.is_none_or(|address| job.address == *address) {
+                job.come_to(TaskState::Queued, now);
+                (job.due, job.attempts) = (now, 0);
+                job.reason.clear();
+                released.push(job.address.to_string());
+            }
+        }
+        released
+    }
+
     pub fn unchecked(&self) -> Unchecked {
         let count = |state| {
             self.jobs
@@ -446,6 +459,11 @@ impl Model {
     /// The held tasks in their order of arrival.
     pub fn held(&self) -> Vec<TaskReport> {
         self.list(|job| (job.state == TaskState::Held).then_some(job.arrived))
+    }
+
+    /// The quarantined tasks in the order in which they arrived.
+    pub fn in_quarantine(&self) -> Vec<TaskReport> {
+        self.list(|job| (job.state == TaskState::Quarantined).then_some(job.arrived))
     }
 
     /// The quarantined tasks, newest first.

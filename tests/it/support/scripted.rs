@@ -83,7 +83,7 @@ const SYNC: &str = "1.3.6.1.4.1.4203.1.9.1.1";
 type Run = dyn Fn(SyncSearch) -> BoxFuture<'static, ()> + Send + Sync;
 
 async fn answer(mut stream: TcpStream, searches: Arc<AtomicU32>, script: Arc<Run>) {
-    while let Some(Request { id, kind }) = request(&mut stream).await {
+    while let Some(Request { id, kind, .. }) = request(&mut stream).await {
         let done = message(id, &result(0x65, 0), &[]);
         let answer = match kind {
             Kind::Bind => message(id, &result(0x61, 0), &[]),
@@ -107,6 +107,8 @@ pub struct Request {
     pub id: u8,
     /// What it wants.
     pub kind: Kind,
+    /// The message without its tag and length.
+    pub body: Vec<u8>,
 }
 
 /// What a request wants.
@@ -147,5 +149,9 @@ pub async fn request(stream: &mut TcpStream) -> Option<Request> {
         0x63 => Kind::OtherSearch,
         _ => Kind::Other,
     };
-    Some(Request { id: body[2], kind })
+    Some(Request {
+        id: body[2],
+        kind,
+        body,
+    })
 }

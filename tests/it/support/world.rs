@@ -31,10 +31,10 @@ const CONNECTED: &str = "connected to the directory";
 const LISTED: &str = "listing ended";
 
 /// A directory, a Vaultwarden, and the service between them, which is killed when this is dropped.
-pub struct World {
+pub struct World<D = Slapd> {
     service: Option<Service>,
     /// The directory.
-    pub slapd: Slapd,
+    pub server: D,
     /// The stand-in for Vaultwarden.
     pub vault: StandIn,
     /// `admin_token`.
@@ -50,15 +50,8 @@ impl World {
     /// A slapd of this kind and a Vaultwarden without accounts. The service does not run yet.
     pub async fn with(slapd: Builder) -> Self {
         let slapd = slapd.start().await;
-        Self {
-            directory: table(&slapd, "main", ""),
-            slapd,
-            service: None,
-            vault: StandIn::start(),
-            token: "sesame".into(),
-            tables: String::new(),
-            dir: tempfile::tempdir().unwrap(),
-        }
+        let directory = table(&slapd, "main", "");
+        Self::on(slapd, directory)
     }
 
     /// The same with a service that has listed everyone.
@@ -66,6 +59,33 @@ impl World {
         let mut world = Self::with(slapd).await;
         world.start().await;
         world
+    }
+
+    /// Changes to the directory, made as its administrator.
+    pub fn people(&self) -> People {
+        self.server.people()
+    }
+
+    /// Adds a person and waits until they are invited: by then everything that the directory told before was taken.
+    pub async fn witness(&self, uid: &str) {
+        self.people().add_person(uid).await;
+        self.invites(uid).await;
+    }
+}
+
+impl<D> World<D> {
+    /// This directory, followed as the `[[directory]]` table says, and a Vaultwarden without accounts. The service does
+    /// not run yet.
+    pub fn on(server: D, directory: String) -> Self {
+        Self {
+            directory,
+            server,
+            service: None,
+            vault: StandIn::start(),
+            token: "sesame".into(),
+            tables: String::new(),
+            dir: tempfile::tempdir().unwrap(),
+        }
     }
 
     /// Another Vaultwarden than that of today with the token `sesame`.
@@ -105,11 +125,6 @@ listen = "127.0.0.1:0"
             directory = self.directory,
             tables = self.tables,
         )
-    }
-
-    /// Changes to the directory, made as its administrator.
-    pub fn people(&self) -> People {
-        self.slapd.people()
     }
 
     // -- the service --------------------------------------------------------------------------------------------
@@ -270,12 +285,6 @@ listen = "127.0.0.1:0"
             "{address} is not invited:\n{}",
             self.service().output()
         );
-    }
-
-    /// Adds a person and waits until they are invited: by then everything that the directory told before was taken.
-    pub async fn witness(&self, uid: &str) {
-        self.people().add_person(uid).await;
-        self.invites(uid).await;
     }
 
     /// Waits until so many invitations are in a state, such as `done`; returns the status.

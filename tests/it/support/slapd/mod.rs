@@ -13,10 +13,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use ldap3::{LdapConnAsync, LdapError, Scope};
 use tempfile::TempDir;
 
 use super::people::People;
+use super::site::{Dialect, Lock, Site};
 use options::{ADMIN, READER, SUFFIX, conf, seed, write_certificates};
 
 pub use options::{Builder, person_ldif};
@@ -122,6 +125,11 @@ impl Slapd {
     /// The same CA in DER.
     pub fn ca_der_file(&self) -> PathBuf {
         self.file("ca.der")
+    }
+
+    /// A certificate by that CA for `cn=usher,o=Example`, which SASL EXTERNAL maps to the reader, and its key.
+    pub fn client_files(&self) -> [PathBuf; 2] {
+        [self.file("client.pem"), self.file("client.key")]
     }
 
     /// The DN that may do everything.
@@ -347,6 +355,50 @@ impl Slapd {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+}
+
+impl Site for Slapd {
+    fn url(&self) -> String {
+        Slapd::url(self)
+    }
+
+    fn admin(&self) -> (String, String) {
+        (ADMIN.0.into(), ADMIN.1.into())
+    }
+
+    fn reader(&self) -> (String, String) {
+        (READER.0.into(), READER.1.into())
+    }
+
+    fn suffix(&self) -> String {
+        SUFFIX.into()
+    }
+
+    fn dialect(&self) -> Dialect {
+        Dialect {
+            person: &["inetOrgPerson"],
+            naming: "uid",
+            people: "(objectClass=inetOrgPerson)",
+            trait_attribute: "departmentNumber",
+            group: &["groupOfNames"],
+            never_empty: true,
+            member_of: self.options.keeps_member_of(),
+            nests: self.options.nests(),
+            lock: self.options.ppolicy.then_some(Lock::PwdAccountLockedTime),
+        }
+    }
+
+    fn stop(&mut self) -> BoxFuture<'_, ()> {
+        Slapd::stop(self).boxed()
+    }
+
+    fn kill9(&mut self) -> BoxFuture<'_, ()> {
+        Slapd::kill9(self).boxed()
+    }
+
+    fn start(&mut self) -> BoxFuture<'_, ()> {
+        self.restart().boxed()
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
 
 pub(super) const SUFFIX: &str = "dc=example,dc=org";
 pub(super) const ADMIN: (&str, &str) = ("cn=admin,dc=example,dc=org", "admin-secret");
@@ -18,11 +18,21 @@ pub struct Builder {
     checkpoint: bool,
     pub(super) tls: bool,
     size_limit: Option<u32>,
-    memberof: bool,
+    member_of: MemberOf,
+    pub(super) ppolicy: bool,
+    refint: bool,
     hidden: Vec<&'static str>,
     global: String,
     database: String,
     pub(super) people: usize,
+}
+
+/// Who answers for `memberOf`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MemberOf {
+    Absent,
+    Overlay,
+    Dynlist,
 }
 
 impl Default for Builder {
@@ -33,7 +43,9 @@ impl Default for Builder {
             checkpoint: true,
             tls: false,
             size_limit: None,
-            memberof: false,
+            member_of: MemberOf::Absent,
+            ppolicy: false,
+            refint: false,
             hidden: Vec::new(),
             global: String::new(),
             database: String::new(),
@@ -71,8 +83,34 @@ impl Builder {
 
     /// Keeps `memberOf` up to date with the `memberof` overlay. Default: no.
     pub fn memberof(mut self) -> Self {
-        self.memberof = true;
+        self.member_of = MemberOf::Overlay;
         self
+    }
+
+    /// Answers for `memberOf` with the `dynlist` overlay, which computes it. Default: no.
+    pub fn dynlist(mut self) -> Self {
+        self.member_of = MemberOf::Dynlist;
+        self
+    }
+
+    /// Lets the administrator lock accounts, with the `ppolicy` overlay. Default: no.
+    pub fn ppolicy(mut self) -> Self {
+        self.ppolicy = true;
+        self
+    }
+
+    /// Carries the renaming and the deletion of people over to their groups, with the `refint` overlay. Default: no.
+    pub fn refint(mut self) -> Self {
+        self.refint = true;
+        self
+    }
+
+    pub(super) fn nests(&self) -> bool {
+        self.member_of == MemberOf::Dynlist
+    }
+
+    pub(super) fn keeps_member_of(&self) -> bool {
+        self.member_of != MemberOf::Absent
     }
 
     /// Loads no syncprov: a server that can only be polled. Default: it is loaded.
@@ -111,10 +149,10 @@ pub(super) fn conf(dir: &Path, options: &Builder) -> String {
     let (admin, admin_pw) = ADMIN;
     let (reader, _) = READER;
     let mut conf = String::new();
-    for schema in ["core", "cosine", "inetorgperson"] {
+    for schema in ["core", "cosine", "inetorgperson", "nis", "dyngroup"] {
         writeln!(conf, "include /etc/ldap/schema/{schema}.schema").unwrap();
     }
-    conf += "modulepath /usr/lib/ldap\nmoduleload back_mdb\nmoduleload memberof\n";
+    conf += "modulepath /usr/lib/ldap\nmoduleload back_mdb\nmoduleload memberof\nmoduleload dynlist\nmoduleload ppolicy\nmoduleload refint\n";
     if options.syncprov {
         conf += "moduleload syncprov\n";
     }
@@ -133,6 +171,7 @@ pub(super) fn conf(dir: &Path, options: &Builder) -> String {
 pidfile {dir}/slapd.pid
 argsfile {dir}/slapd.args
 authz-regexp "gidNumber=[0-9]+\\+uidNumber=[0-9]+,cn=peercred,cn=external,cn=auth" "{reader}"
+authz-regexp "^cn=usher,o=example$" "{reader}"
 {global}
 database mdb
 suffix "{SUFFIX}"
@@ -155,8 +194,18 @@ access to attrs=userPassword by anonymous auth by * none
         writeln!(conf, "limits dn.exact=\"{reader}\" size=unlimited time=unlimited").unwrap();
     }
     conf += &options.database;
-    if options.memberof {
-        conf += "overlay memberof\nmemberof-refint true\n";
+    match options.member_of {
+        MemberOf::Absent => {}
+        MemberOf::Overlay => conf += "overlay memberof\nmemberof-refint true\n",
+        MemberOf::Dynlist => {
+            conf += "overlay dynlist\ndynlist-attrset groupOfURLs memberURL member+memberOf@groupOfNames*\n";
+        }
+    }
+    if options.refint {
+        conf += "overlay refint\nrefint_attributes member\n";
+    }
+    if options.ppolicy {
+        conf += "overlay ppolicy\n";
     }
     if options.syncprov {
         conf += "overlay syncprov\n";
@@ -200,7 +249,8 @@ pub fn person_ldif(uid: &str) -> String {
     )
 }
 
-/// A CA (ca.pem, ca.der) and a server certificate for the loopback names (server.pem, server.key).
+/// A CA (ca.pem, ca.der), a server certificate for the loopback names (server.pem, server.key), and a client
+/// certificate with the subject `cn=usher,o=Example` (client.pem, client.key).
 pub(super) fn write_certificates(dir: &Path) {
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -208,10 +258,21 @@ pub(super) fn write_certificates(dir: &Path) {
     let ca_cert = ca.self_signed(&ca_key).unwrap();
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
     let server_key = KeyPair::generate().unwrap();
+    let issuer = Issuer::new(ca, ca_key);
     let server_cert = CertificateParams::new(names)
         .unwrap()
-        .signed_by(&server_key, &Issuer::new(ca, ca_key))
+        .signed_by(&server_key, &issuer)
         .unwrap();
+    let mut client = CertificateParams::default();
+    client.distinguished_name = DistinguishedName::new();
+    client
+        .distinguished_name
+        .push(DnType::OrganizationName, "Example");
+    client.distinguished_name.push(DnType::CommonName, "usher");
+    let client_key = KeyPair::generate().unwrap();
+    let client_cert = client.signed_by(&client_key, &issuer).unwrap();
+    fs::write(dir.join("client.pem"), client_cert.pem()).unwrap();
+    fs::write(dir.join("client.key"), client_key.serialize_pem()).unwrap();
     fs::write(dir.join("ca.pem"), ca_cert.pem()).unwrap();
     fs::write(dir.join("ca.der"), ca_cert.der()).unwrap();
     fs::write(dir.join("server.pem"), server_cert.pem()).unwrap();

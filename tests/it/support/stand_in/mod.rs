@@ -30,6 +30,8 @@ pub struct Setup {
     pub token: Option<String>,
     /// The path of `DOMAIN`: `""`, or for example `"/vault"`.
     pub sub_path: String,
+    /// The scheme and host of `DOMAIN`.
+    pub domain: String,
     /// `ADMIN_RATELIMIT_MAX_BURST` and `ADMIN_RATELIMIT_SECONDS`; `None` for no limiter.
     pub limiter: Option<(u32, Duration)>,
     /// `ADMIN_SESSION_LIFETIME`.
@@ -44,6 +46,7 @@ impl Default for Setup {
             version: (1, 37),
             token: Some("sesame".into()),
             sub_path: String::new(),
+            domain: "https://vault.example.org".into(),
             limiter: Some((3, Duration::from_secs(300))),
             session: Duration::from_secs(20 * 60),
             open: false,

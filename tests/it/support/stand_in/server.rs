@@ -147,6 +147,16 @@ impl Shared {
                 let (major, minor) = self.setup.version;
                 json_answer(200, &json!(format!("{major}.{minor}.0")))
             }
+            ("GET", "/api/config") if self.setup.version >= (1, 26) => json_answer(
+                200,
+                &json!({
+                    "version": "2025.12.0",
+                    "server": {"name": "Vaultwarden", "url": "https://github.com/dani-garcia/vaultwarden"},
+                    "settings": {"disableUserRegistration": false},
+                    "environment": {"vault": format!("{}{}", self.setup.domain, self.setup.sub_path)},
+                    "object": "config",
+                }),
+            ),
             ("GET", "/admin") if self.setup.token.is_none() => plain(
                 200,
                 "The admin panel is disabled, please configure the 'ADMIN_TOKEN' variable to enable it",
@@ -165,7 +175,7 @@ impl Shared {
         let old = self.setup.version < (1, 26);
         let admin = format!("{}/admin", self.setup.sub_path);
         // That of DOMAIN, wherever the call came in.
-        let admin_url = format!("https://vault.example.org{admin}");
+        let admin_url = format!("{}{admin}", self.setup.domain);
         if let Some((burst, period)) = self.setup.limiter
             && !world.allows_login(burst, period)
         {

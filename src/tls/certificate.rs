@@ -3,14 +3,23 @@
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::ber::{self, Malformed, OCTET_STRING, Reader, SEQUENCE, SET};
+use crate::ber::{self, Malformed, OCTET_STRING, Reader, SEQUENCE, SET};
 
 const SUBJECT_ALT_NAME: &[u8] = b"\x55\x1d\x11";
 const UTC_TIME: u8 = 0x17;
 
+/// What a server presents, for people: the certificate in DER, whoever signed it, or the want of one.
+pub fn describe(der: Option<&[u8]>) -> String {
+    match der.map(Certificate::read) {
+        Some(Ok(certificate)) => certificate.to_string(),
+        Some(Err(malformed)) => format!("something that {malformed}"),
+        None => "no certificate".into(),
+    }
+}
+
 /// The parts of a certificate that tell whether it is the right one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Certificate {
+struct Certificate {
     subject: String,
     issuer: String,
     from: String,
@@ -41,7 +50,7 @@ impl fmt::Display for Certificate {
 
 impl Certificate {
     /// Reads a certificate in DER.
-    pub(super) fn read(der: &[u8]) -> Result<Self, Malformed> {
+    fn read(der: &[u8]) -> Result<Self, Malformed> {
         let mut certificate = Reader::new(Reader::new(der).expect(SEQUENCE, "is no certificate")?);
         let mut parts = Reader::new(certificate.expect(SEQUENCE, "has nothing in it")?);
         parts.optional(0xa0)?;

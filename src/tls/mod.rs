@@ -1,4 +1,6 @@
-//! TLS for both sides, LDAP and HTTP: the only file that picks the crypto provider and builds root stores.
+//! TLS for both sides, LDAP and HTTP: the only folder that picks the crypto provider and builds root stores.
+
+mod certificate;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,6 +11,8 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+pub use certificate::describe;
 
 /// Whom to trust when connecting to one server, and who we are to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +103,30 @@ pub enum TlsError {
     /// The provider and rustls do not fit.
     #[error("TLS cannot be set up: {0}")]
     Setup(String),
+}
+
+/// What to do about a handshake that failed, as the end of a sentence that names the failure; empty where it is not
+/// one of the usual ones.
+pub fn remedy(error: &rustls::Error) -> &'static str {
+    use rustls::{CertificateError as Certificate, Error};
+    match error {
+        Error::InvalidCertificate(Certificate::UnknownIssuer) => {
+            "; name the CA that signed the server's certificate in `ca_file`"
+        }
+        Error::InvalidCertificate(
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. },
+        ) => {
+            "; use a host name that stands in the server's certificate, or name the one to expect in `tls_server_name`"
+        }
+        Error::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => {
+            "; renew the server's certificate"
+        }
+        Error::InvalidCertificate(Certificate::NotValidYet | Certificate::NotValidYetContext { .. }) => {
+            "; see whether this machine's clock is right"
+        }
+        Error::InvalidMessage(_) => "; is this a port without TLS?",
+        _ => "",
+    }
 }
 
 /// Makes `ring` the provider of everything in this process that asks rustls for its default. Does nothing if there

@@ -1,23 +1,23 @@
-//! A reader of BER as LDAP restricts it (RFC 4511, 5.1): definite lengths, one-byte tags. Total functions over
-//! slices; nothing here recurses or panics, whatever the bytes are.
+//! A reader of BER as LDAP restricts it (RFC 4511, 5.1): definite lengths, one-byte tags. The DER of certificates is of
+//! that kind, too. Total functions over slices; nothing here recurses or panics, whatever the bytes are.
 
 /// Bytes that are not what the protocol says they are; reads as the end of "the message ...".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Malformed(pub &'static str);
+pub(crate) struct Malformed(pub &'static str);
 
-pub(super) const BOOLEAN: u8 = 0x01;
-pub(super) const INTEGER: u8 = 0x02;
-pub(super) const OCTET_STRING: u8 = 0x04;
-pub(super) const ENUMERATED: u8 = 0x0a;
-pub(super) const SEQUENCE: u8 = 0x30;
-pub(super) const SET: u8 = 0x31;
+pub(crate) const BOOLEAN: u8 = 0x01;
+pub(crate) const INTEGER: u8 = 0x02;
+pub(crate) const OCTET_STRING: u8 = 0x04;
+pub(crate) const ENUMERATED: u8 = 0x0a;
+pub(crate) const SEQUENCE: u8 = 0x30;
+pub(crate) const SET: u8 = 0x31;
 
 const CONSTRUCTED: u8 = 0x20;
 
 /// The first bytes of an element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Header {
+pub(crate) struct Header {
     /// Class, form and number.
     pub tag: u8,
     /// How many bytes tag and length take.
@@ -27,7 +27,7 @@ pub(super) struct Header {
 }
 
 /// Reads a header; `None` where the bytes end within it.
-pub(super) fn header(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
+pub(crate) fn header(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
     let Some((&tag, rest)) = bytes.split_first() else {
         return Ok(None);
     };
@@ -69,24 +69,24 @@ pub(super) fn header(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
 
 /// Reads elements one after another.
 #[derive(Debug, Clone)]
-pub(super) struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The tag of the next element.
-    pub(super) fn peek(&self) -> Option<u8> {
+    pub(crate) fn peek(&self) -> Option<u8> {
         self.0.first().copied()
     }
 
     /// The next element's tag and contents; `None` at the end.
-    pub(super) fn next(&mut self) -> Result<Option<(u8, &'a [u8])>, Malformed> {
+    pub(crate) fn next(&mut self) -> Result<Option<(u8, &'a [u8])>, Malformed> {
         const CUT: Malformed = Malformed("ends within an element");
         if self.0.is_empty() {
             return Ok(None);
@@ -99,7 +99,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The contents of the next element, which must have this tag.
-    pub(super) fn expect(&mut self, tag: u8, or: &'static str) -> Result<&'a [u8], Malformed> {
+    pub(crate) fn expect(&mut self, tag: u8, or: &'static str) -> Result<&'a [u8], Malformed> {
         match self.next()? {
             Some((found, contents)) if found == tag => Ok(contents),
             _ => Err(Malformed(or)),
@@ -107,7 +107,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The contents of the next element if it has this tag; otherwise nothing is read.
-    pub(super) fn optional(&mut self, tag: u8) -> Result<Option<&'a [u8]>, Malformed> {
+    pub(crate) fn optional(&mut self, tag: u8) -> Result<Option<&'a [u8]>, Malformed> {
         if self.peek() == Some(tag) {
             Ok(self.next()?.map(|(_, contents)| contents))
         } else {
@@ -117,7 +117,7 @@ impl<'a> Reader<'a> {
 }
 
 /// The value of an INTEGER or ENUMERATED of at most eight bytes.
-pub(super) fn integer(contents: &[u8]) -> Result<i64, Malformed> {
+pub(crate) fn integer(contents: &[u8]) -> Result<i64, Malformed> {
     match contents {
         [] => Err(Malformed("has an integer without digits")),
         [first, ..] if contents.len() <= 8 => {
@@ -131,7 +131,7 @@ pub(super) fn integer(contents: &[u8]) -> Result<i64, Malformed> {
 }
 
 /// The value of a BOOLEAN.
-pub(super) fn boolean(contents: &[u8]) -> Result<bool, Malformed> {
+pub(crate) fn boolean(contents: &[u8]) -> Result<bool, Malformed> {
     match contents {
         [value] => Ok(*value != 0),
         _ => Err(Malformed("has a boolean that is not one byte")),
@@ -139,7 +139,7 @@ pub(super) fn boolean(contents: &[u8]) -> Result<bool, Malformed> {
 }
 
 /// Checks that every constructed element is made of whole elements, no more than `depth` deep and `count` in all.
-pub(super) fn check_elements(bytes: &[u8], depth: usize, count: usize) -> Result<(), Malformed> {
+pub(crate) fn check_elements(bytes: &[u8], depth: usize, count: usize) -> Result<(), Malformed> {
     let mut open = vec![Reader::new(bytes)];
     let mut left = count;
     while let Some(innermost) = open.last_mut() {

@@ -1,0 +1,337 @@
+//! Groups: who is in them, and who is concerned when they change.
+//!
+//! No server tells whoever follows people that a group changed. So each group that the filter names by `memberOf`, or
+//! that `groups` lists, is watched as an entry of its own, and so are the groups in it. When one changes, its members
+//! are compared with those known before; whoever came or went is a hint, answered like any other ([`super::doorbell`]).
+//!
+//! # Guarantees
+//! - A group keeps its identity: one that is renamed is still meant, in the filter, too.
+//! - A group that is not there is an error, never everybody's leaving: before anybody is said to be gone, the groups are
+//!   looked at.
+//!
+//! # Caveats
+//! The members of dynamic groups (`memberURL`) and those by Active Directory's primary group stand in no attribute:
+//! only a listing finds them, and only where the server's `memberOf` knows them.
+
+mod read;
+mod rings;
+mod roster;
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+
+use super::root_dse::Capabilities;
+use super::session::Session;
+use super::settings::Settings;
+use super::{DirectoryError, dn, filter};
+use crate::model::{Cursor, Entry, EntryId};
+use roster::Roster;
+
+pub(super) use rings::rings;
+
+/// The identities of groups, under the normal form of the names that they have in the configuration.
+pub(super) type Identities = HashMap<String, EntryId>;
+
+/// The groups on which membership depends.
+#[derive(Debug)]
+pub(super) struct Groups {
+    named: Vec<Named>,
+    /// Only who is in one of them is a member: the filter does not ask for them itself.
+    restrict: bool,
+    /// Where groups are, for searches by identity.
+    containers: Vec<String>,
+    roster: RwLock<Roster>,
+}
+
+/// A group that the configuration names.
+#[derive(Debug)]
+struct Named {
+    id: EntryId,
+    /// The name in the configuration.
+    configured: String,
+    /// The name now.
+    dn: String,
+}
+
+impl Groups {
+    /// Finds the groups that the settings name; `None` where they name none. `known` are the identities that they had
+    /// before, so that a group that was renamed is found.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NoGroup`] where one is not there.
+    pub(super) async fn resolve(
+        session: &mut Session,
+        can: &Capabilities,
+        settings: &Settings,
+        known: &Identities,
+    ) -> Result<Option<Self>, DirectoryError> {
+        let configured: Vec<String> = settings
+            .groups
+            .iter()
+            .cloned()
+            .chain(filter::groups(&settings.filter))
+            .collect();
+        if configured.is_empty() {
+            return Ok(None);
+        }
+        let containers = containers(can, &configured);
+        let mut named = Vec::new();
+        for configured in configured {
+            let (id, dn) = match read::identify(session, can, &configured).await? {
+                Some(found) => (found.id, configured.clone()),
+                None => {
+                    let former = known.get(&dn::normal(&configured)).copied();
+                    let renamed = match former {
+                        Some(id) => read::find(session, can, id, &containers)
+                            .await?
+                            .map(|dn| (id, dn)),
+                        None => None,
+                    };
+                    let Some((id, dn)) = renamed else {
+                        return Err(no_group(session, &configured));
+                    };
+                    (id, dn)
+                }
+            };
+            named.push(Named { id, configured, dn });
+        }
+        Ok(Some(Self {
+            named,
+            restrict: !settings.groups.is_empty(),
+            containers,
+            roster: RwLock::default(),
+        }))
+    }
+
+    /// The filter with the names that its groups have now.
+    pub(super) fn filter(&self, filter: &str) -> String {
+        filter::renamed(filter, |group| {
+            let named = self
+                .named
+                .iter()
+                .find(|named| dn::normal(&named.configured) == dn::normal(group))?;
+            (named.dn != named.configured).then(|| named.dn.clone())
+        })
+    }
+
+    /// Makes sure that all groups are there, and, where they decide and not the filter, reads them.
+    ///
+    /// # Errors
+    /// As [`Groups::verify`].
+    pub(super) async fn look(
+        &self,
+        session: &mut Session,
+        can: &Capabilities,
+        settings: &Settings,
+    ) -> Result<(), DirectoryError> {
+        if self.restrict {
+            self.read(session, can, settings).await
+        } else {
+            self.verify(session, can).await
+        }
+    }
+
+    /// Reads all groups, those within groups included.
+    ///
+    /// # Errors
+    /// As [`Groups::verify`].
+    pub(super) async fn read(
+        &self,
+        session: &mut Session,
+        can: &Capabilities,
+        settings: &Settings,
+    ) -> Result<(), DirectoryError> {
+        let mut all = None;
+        let mut roster = Roster::default();
+        let mut queue: Vec<String> = self.named.iter().map(|named| named.dn.clone()).collect();
+        while let Some(dn) = queue.pop() {
+            let Some(group) = read::group(session, can, &dn).await? else {
+                continue;
+            };
+            if roster.dn_of(group.id).is_some() {
+                continue;
+            }
+            if group.dynamic {
+                tracing::warn!(
+                    directory = settings.name,
+                    group = group.dn,
+                    "the members of a dynamic group cannot be watched: only the audit finds who joins and who leaves"
+                );
+            }
+            let names: Vec<(String, &str)> = group
+                .members
+                .iter()
+                .filter_map(|member| match member {
+                    roster::Member::Dn(text) => Some((dn::normal(text), &**text)),
+                    roster::Member::Uid(_) => None,
+                })
+                .collect();
+            if !names.is_empty() {
+                let all = match &mut all {
+                    Some(all) => all,
+                    None => all.insert(read::all_groups(session, can, &self.containers).await?),
+                };
+                queue.extend(
+                    names
+                        .into_iter()
+                        .filter(|(normal, _)| all.contains(normal))
+                        .map(|(_, dn)| dn.to_owned()),
+                );
+            }
+            roster.update(group);
+        }
+        self.verify(session, can).await?;
+        tracing::debug!(
+            directory = settings.name,
+            groups = roster.groups().count(),
+            members = roster.members(),
+            depth = roster.depth(&self.ids()),
+            "groups read"
+        );
+        self.with_roster_mut(|known| *known = roster);
+        Ok(())
+    }
+
+    /// Makes sure that every group is where it was.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NoGroup`] where one is not there, [`DirectoryError::GroupRenamed`] where one has another name.
+    pub(super) async fn verify(
+        &self,
+        session: &mut Session,
+        can: &Capabilities,
+    ) -> Result<(), DirectoryError> {
+        for named in &self.named {
+            let found = read::identify(session, can, &named.dn).await?;
+            if found.is_some_and(|found| found.id == named.id) {
+                continue;
+            }
+            return Err(
+                match read::find(session, can, named.id, &self.containers).await? {
+                    Some(now) => DirectoryError::GroupRenamed {
+                        server: session.server().to_owned(),
+                        group: named.dn.clone(),
+                        now,
+                    },
+                    None => no_group(session, &named.configured),
+                },
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether someone who matches the filter is a member.
+    pub(super) fn admits(&self, entry: &Entry) -> bool {
+        !self.restrict || self.with_roster(|roster| roster.admits(entry))
+    }
+
+    /// Whether the filter alone does not decide.
+    pub(super) fn restrict(&self) -> bool {
+        self.restrict
+    }
+
+    /// The groups that have other names now than in the configuration, each with both.
+    pub(super) fn renamed(&self) -> impl Iterator<Item = (&str, &str)> {
+        let renamed = self.named.iter().filter(|named| named.dn != named.configured);
+        renamed.map(|named| (named.configured.as_str(), named.dn.as_str()))
+    }
+
+    /// Those of `found` who are members: where the groups decide, who is in none that was read is looked up in them.
+    pub(super) async fn retain_members(
+        &self,
+        found: &mut Vec<Entry>,
+        session: &mut Session,
+    ) -> Result<(), DirectoryError> {
+        if !self.restrict {
+            return Ok(());
+        }
+        let groups: Vec<String> =
+            self.with_roster(|roster| roster.groups().map(|(_, dn)| dn.to_owned()).collect());
+        for entry in std::mem::take(found) {
+            if self.admits(&entry) || read::holds(session, &groups, &entry).await? {
+                found.push(entry);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is known of the groups' identities.
+    pub(super) fn identities(&self) -> Identities {
+        self.named
+            .iter()
+            .map(|named| (dn::normal(&named.configured), named.id))
+            .collect()
+    }
+
+    /// What is known of the groups, to be stored as the cursor. It is no resume point: what happened to groups while
+    /// nobody watched is found by listing everyone.
+    pub(super) fn cursor(&self) -> Cursor {
+        let known = self
+            .named
+            .iter()
+            .map(|named| format!("{} {}\n", named.id, named.configured));
+        Cursor(known.collect::<String>().into_bytes())
+    }
+
+    /// For `check`: how many groups and members there are, and how deep groups lie in groups.
+    pub(super) fn summary(&self) -> (usize, usize, usize) {
+        self.with_roster(|roster| {
+            (
+                roster.groups().count(),
+                roster.members(),
+                roster.depth(&self.ids()),
+            )
+        })
+    }
+
+    fn containers(&self) -> &[String] {
+        &self.containers
+    }
+
+    fn ids(&self) -> Vec<EntryId> {
+        self.named.iter().map(|named| named.id).collect()
+    }
+
+    fn with_roster<T>(&self, look: impl FnOnce(&Roster) -> T) -> T {
+        look(&self.roster.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn with_roster_mut<T>(&self, change: impl FnOnce(&mut Roster) -> T) -> T {
+        change(&mut self.roster.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The identities in a cursor; none in one that a stream made.
+pub(super) fn recall(cursor: &Cursor) -> Identities {
+    let text = str::from_utf8(&cursor.0).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| line.split_once(' '))
+        .filter_map(|(id, dn)| Some((dn::normal(dn), EntryId::parse(id.as_bytes())?)))
+        .collect()
+}
+
+/// Where groups are to be looked for: the naming contexts that hold those known, else what they stand in.
+fn containers(can: &Capabilities, groups: &[String]) -> Vec<String> {
+    let mut containers: Vec<String> = Vec::new();
+    for group in groups {
+        let context = can
+            .naming_contexts
+            .iter()
+            .find(|context| dn::is_within(group, context));
+        let container = context
+            .map(String::as_str)
+            .or_else(|| dn::parent(group))
+            .unwrap_or(group);
+        if !containers.iter().any(|known| dn::is_within(container, known)) {
+            containers.push(container.to_owned());
+        }
+    }
+    containers
+}
+
+fn no_group(session: &Session, group: &str) -> DirectoryError {
+    DirectoryError::NoGroup {
+        server: session.server().to_owned(),
+        group: group.to_owned(),
+    }
+}

@@ -1,0 +1,360 @@
+//! Reading group entries, however large, and finding out who their members are.
+
+use std::collections::HashSet;
+
+use ldap3::Scope;
+use ldap3::controls::PagedResults;
+
+use super::super::decode::{self, PAGED_RESULTS, RawEntry};
+use super::super::root_dse::Capabilities;
+use super::super::session::{Item, Request, Session};
+use super::super::{DirectoryError, dn, filter, malformed};
+use super::roster::{Group, Member};
+use crate::model::{Attribute, Entry, EntryId};
+
+/// The object classes of groups: RFC 4519, RFC 2307, RFC 2307bis, OpenLDAP's dynamic groups, Active Directory.
+const CLASSES: [&str; 7] = [
+    "group",
+    "groupOfEntries",
+    "groupOfMembers",
+    "groupOfNames",
+    "groupOfUniqueNames",
+    "groupOfURLs",
+    "posixGroup",
+];
+const MEMBERS: [&str; 3] = ["member", "uniqueMember", "memberUid"];
+/// Entries per page when all groups are listed.
+const PAGE: i32 = 500;
+
+/// An entry that was read by its name.
+pub(super) struct Identified {
+    pub(super) id: EntryId,
+    pub(super) is_group: bool,
+}
+
+/// Who an entry is, where it is there and may be read.
+pub(super) async fn identify(
+    session: &mut Session,
+    can: &Capabilities,
+    dn: &str,
+) -> Result<Option<Identified>, DirectoryError> {
+    let wanted = [can.identity.attribute(), "objectClass"].map(str::to_owned);
+    let Some(entry) = read_entry(session, dn, wanted.into()).await? else {
+        return Ok(None);
+    };
+    let is_group = entry.values("objectClass").any(|class| {
+        CLASSES
+            .iter()
+            .any(|known| class.eq_ignore_ascii_case(known.as_bytes()))
+    });
+    let id = entry
+        .values(can.identity.attribute())
+        .find_map(|value| can.identity.read(value));
+    Ok(id.map(|id| Identified { id, is_group }))
+}
+
+/// Reads a group with all its members, in ranges where the server tells them so (MS-ADTS 3.1.1.3.1.3.3).
+/// `None` where the entry is not there, or may not be read.
+pub(super) async fn group(
+    session: &mut Session,
+    can: &Capabilities,
+    dn: &str,
+) -> Result<Option<Group>, DirectoryError> {
+    let mut wanted: Vec<String> = [can.identity.attribute(), "memberURL"]
+        .into_iter()
+        .chain(MEMBERS)
+        .map(str::to_owned)
+        .collect();
+    let mut group: Option<Group> = None;
+    loop {
+        let Some(entry) = read_entry(session, dn, wanted).await? else {
+            return Ok(None);
+        };
+        let mut rest = Vec::new();
+        let mut members = Vec::new();
+        for attribute in &entry.attributes {
+            members.extend(values_of(attribute));
+            rest.extend(next_range(session, attribute)?);
+        }
+        match &mut group {
+            Some(group) => group.members.extend(members),
+            None => group = first_answer(can, &entry, members),
+        }
+        if rest.is_empty() || group.is_none() {
+            return Ok(group);
+        }
+        wanted = rest;
+    }
+}
+
+fn first_answer(can: &Capabilities, entry: &RawEntry, members: Vec<Member>) -> Option<Group> {
+    let id = entry
+        .values(can.identity.attribute())
+        .find_map(|value| can.identity.read(value))?;
+    Some(Group {
+        id,
+        dn: entry.dn.clone(),
+        members,
+        dynamic: entry.values("memberURL").next().is_some(),
+    })
+}
+
+/// The members that an attribute names, where it is one of those that name members.
+fn values_of(attribute: &Attribute) -> Vec<Member> {
+    let name = attribute.name.split(';').next().unwrap_or_default();
+    let texts = attribute
+        .values
+        .iter()
+        .filter_map(|value| std::str::from_utf8(value).ok());
+    if name.eq_ignore_ascii_case("memberUid") {
+        texts.map(|uid| Member::Uid(uid.into())).collect()
+    } else if name.eq_ignore_ascii_case("uniqueMember") {
+        texts.map(|value| Member::Dn(without_uid(value).into())).collect()
+    } else if name.eq_ignore_ascii_case("member") {
+        texts.map(|dn| Member::Dn(dn.into())).collect()
+    } else {
+        Vec::new()
+    }
+}
+
+/// A value of `uniqueMember` may end in a bit string: `cn=a,dc=x#'0101'B` (RFC 4517, 3.3.21).
+fn without_uid(value: &str) -> &str {
+    match value.rsplit_once('#') {
+        Some((dn, bits)) if bits.starts_with('\'') && bits.ends_with("'B") => dn,
+        _ => value,
+    }
+}
+
+/// The attribute description that asks for what follows a range, where something does.
+fn next_range(session: &Session, attribute: &Attribute) -> Result<Option<String>, DirectoryError> {
+    let mut parts = attribute.name.split(';');
+    let name = parts.next().unwrap_or_default();
+    let range = parts.find_map(|option| {
+        let (key, range) = option.split_once('=')?;
+        key.eq_ignore_ascii_case("range").then_some(range)
+    });
+    let Some((low, high)) = range.and_then(|range| range.split_once('-')) else {
+        return Ok(None);
+    };
+    if high == "*" || attribute.values.is_empty() {
+        return Ok(None);
+    }
+    match (low.parse::<u32>(), high.parse::<u32>()) {
+        (Ok(low), Ok(high)) if low <= high => {
+            Ok(high.checked_add(1).map(|next| format!("{name};range={next}-*")))
+        }
+        _ => Err(DirectoryError::Malformed {
+            server: session.server().to_owned(),
+            what: "the server sent a group".into(),
+            cause: format!("has members in the range {low}-{high}"),
+        }),
+    }
+}
+
+/// Whether one of these groups holds this person, by the server's own comparison.
+pub(super) async fn holds(
+    session: &mut Session,
+    groups: &[String],
+    entry: &Entry,
+) -> Result<bool, DirectoryError> {
+    let name = filter::escape(&entry.dn);
+    let uids: String = entry
+        .values("uid")
+        .filter_map(|uid| std::str::from_utf8(uid).ok())
+        .map(|uid| format!("(memberUid={})", filter::escape(uid)))
+        .collect();
+    let filter = format!("(|(member={name})(uniqueMember={name}){uids})");
+    for group in groups {
+        let attributes = vec!["1.1".to_owned()];
+        if base_search(session, group, &filter, attributes).await?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// One entry by its name, where it is there and may be read.
+async fn read_entry(
+    session: &mut Session,
+    dn: &str,
+    attributes: Vec<String>,
+) -> Result<Option<RawEntry>, DirectoryError> {
+    base_search(session, dn, "(objectClass=*)", attributes).await
+}
+
+/// The same, where it matches a filter as well.
+async fn base_search(
+    session: &mut Session,
+    dn: &str,
+    filter: &str,
+    attributes: Vec<String>,
+) -> Result<Option<RawEntry>, DirectoryError> {
+    let request = Request {
+        base: dn,
+        scope: Scope::Base,
+        filter,
+        attributes,
+        controls: Vec::new(),
+    };
+    let (entries, result) = session.collect(request, "reading a group or a member").await?;
+    match result.rc {
+        0 => {}
+        // noSuchObject, invalidDNSyntax, insufficientAccessRights, referral: not here, or not for us.
+        10 | 32 | 34 | 50 => return Ok(None),
+        code => {
+            return Err(DirectoryError::from_search_result(
+                session.server(),
+                "a group or a member",
+                code,
+                &result.text,
+            ));
+        }
+    }
+    let entry = entries
+        .into_iter()
+        .find(|message| !message.is_ref() && !message.is_intermediate());
+    entry
+        .map(|message| decode::entry(message).map_err(|error| malformed(session, "an entry", &error)))
+        .transpose()
+}
+
+/// The DN under which an entry is found by its identity below one of `containers`.
+pub(super) async fn find(
+    session: &mut Session,
+    can: &Capabilities,
+    id: EntryId,
+    containers: &[String],
+) -> Result<Option<String>, DirectoryError> {
+    for base in containers {
+        let mut found = None;
+        let filter = can.identity.filter(id);
+        each(session, can, base, &filter, &mut |entry| found = Some(entry.dn)).await?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+/// The normal forms of the DNs of all groups below `containers`.
+pub(super) async fn all_groups(
+    session: &mut Session,
+    can: &Capabilities,
+    containers: &[String],
+) -> Result<HashSet<String>, DirectoryError> {
+    let classes: String = CLASSES
+        .iter()
+        .map(|class| format!("(objectClass={class})"))
+        .collect();
+    let filter = format!("(|{classes})");
+    let mut names = HashSet::new();
+    for base in containers {
+        each(session, can, base, &filter, &mut |entry| {
+            names.insert(dn::normal(&entry.dn));
+        })
+        .await?;
+    }
+    Ok(names)
+}
+
+/// The identities of the people with these uids.
+pub(super) async fn by_uid(
+    session: &mut Session,
+    can: &Capabilities,
+    base: &str,
+    uids: &[&str],
+) -> Result<Vec<EntryId>, DirectoryError> {
+    let mut found = Vec::new();
+    for chunk in uids.chunks(super::super::lookup::CHUNK) {
+        let any: String = chunk
+            .iter()
+            .map(|uid| format!("(uid={})", filter::escape(uid)))
+            .collect();
+        each(session, can, base, &format!("(|{any})"), &mut |entry| {
+            let id = entry
+                .values(can.identity.attribute())
+                .find_map(|value| can.identity.read(value));
+            found.extend(id);
+        })
+        .await?;
+    }
+    Ok(found)
+}
+
+/// Hands over each entry below `base` that matches, with its identity as the only attribute, in pages where the server
+/// can. A base that is not there has none.
+async fn each(
+    session: &mut Session,
+    can: &Capabilities,
+    base: &str,
+    filter: &str,
+    take: &mut (dyn FnMut(RawEntry) + Send),
+) -> Result<(), DirectoryError> {
+    let mut cookie = Vec::new();
+    loop {
+        let page = PagedResults { size: PAGE, cookie };
+        let request = Request {
+            base,
+            scope: Scope::Subtree,
+            filter,
+            attributes: vec![can.identity.attribute().to_owned()],
+            controls: can.paging.then(|| page.into()).into_iter().collect(),
+        };
+        let mut search = session.search(request).await?;
+        let result = loop {
+            match session
+                .next(&mut search, super::super::scan::PROGRESS, "looking for groups")
+                .await?
+            {
+                Item::Message(message) if message.is_intermediate() || message.is_ref() => {}
+                Item::Message(message) => {
+                    take(decode::entry(message).map_err(|error| malformed(session, "an entry", &error))?);
+                }
+                Item::Done(result) => break result,
+            }
+        };
+        match result.rc {
+            0 => {}
+            32 => return Ok(()),
+            code => {
+                return Err(DirectoryError::from_search_result(
+                    session.server(),
+                    "a search for groups",
+                    code,
+                    &result.text,
+                ));
+            }
+        }
+        let next = decode::control(&result.ctrls, PAGED_RESULTS)
+            .map(decode::page_cookie)
+            .transpose()
+            .map_err(|error| malformed(session, "a paging control", &error))?;
+        match next {
+            Some(next) if !next.is_empty() => cookie = next,
+            _ => return Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_read_from_each_kind_of_attribute() {
+        let attribute = |name: &str, value: &str| Attribute {
+            name: name.into(),
+            values: vec![value.into()],
+        };
+        let dn = |text: &str| vec![Member::Dn(text.into())];
+        assert_eq!(values_of(&attribute("MEMBER", "cn=a")), dn("cn=a"));
+        assert_eq!(values_of(&attribute("member;range=0-1499", "cn=a")), dn("cn=a"));
+        assert_eq!(values_of(&attribute("uniqueMember", "cn=a#'0101'B")), dn("cn=a"));
+        assert_eq!(values_of(&attribute("uniqueMember", "cn=a#b")), dn("cn=a#b"));
+        assert_eq!(
+            values_of(&attribute("memberUid", "ann")),
+            [Member::Uid("ann".into())]
+        );
+        assert_eq!(values_of(&attribute("memberURL", "ldap:///x")), []);
+    }
+}

@@ -1,0 +1,231 @@
+//! Who is in which of the watched groups, and what a change of one of them amounts to: pure.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+
+use super::super::dn;
+use crate::model::{Entry, EntryId};
+
+/// One value of `member`, `uniqueMember` or `memberUid`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Member {
+    /// A person, or another group.
+    Dn(Box<str>),
+    /// The `uid` of a person (RFC 2307 `memberUid`).
+    Uid(Box<str>),
+}
+
+impl Member {
+    fn hash(&self, state: &mut impl Hasher) {
+        match self {
+            Self::Dn(text) => (0, dn::normal(text)).hash(state),
+            Self::Uid(text) => (1, text.to_lowercase()).hash(state),
+        }
+    }
+}
+
+/// A group as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Group {
+    pub(super) id: EntryId,
+    pub(super) dn: String,
+    pub(super) members: Vec<Member>,
+    /// Its members are the result of a search (`memberURL`), which nobody announces.
+    pub(super) dynamic: bool,
+}
+
+/// A watched group. Members are kept under a keyed hash of their normal form: a group of 50,000 takes a few megabytes,
+/// and what changed is found without comparing texts.
+#[derive(Debug)]
+struct Watched {
+    dn: String,
+    members: HashMap<u64, Member>,
+}
+
+/// The watched groups and their members.
+#[derive(Debug, Default)]
+pub(super) struct Roster {
+    keys: RandomState,
+    groups: BTreeMap<EntryId, Watched>,
+}
+
+impl Roster {
+    fn key(&self, member: &Member) -> u64 {
+        let mut state = self.keys.build_hasher();
+        member.hash(&mut state);
+        state.finish()
+    }
+
+    /// The groups, each with its DN.
+    pub(super) fn groups(&self) -> impl Iterator<Item = (EntryId, &str)> {
+        self.groups.iter().map(|(&id, group)| (id, group.dn.as_str()))
+    }
+
+    /// The DN of a group, where it is watched.
+    pub(super) fn dn_of(&self, id: EntryId) -> Option<&str> {
+        self.groups.get(&id).map(|group| group.dn.as_str())
+    }
+
+    /// The members of a group.
+    pub(super) fn members_of(&self, id: EntryId) -> Vec<Member> {
+        let group = self.groups.get(&id);
+        group
+            .map(|group| group.members.values().cloned().collect())
+            .unwrap_or_default()
+    }
+
+    /// Takes a group as it is now; returns the members that came and those that went.
+    pub(super) fn update(&mut self, group: Group) -> Vec<Member> {
+        let members: HashMap<u64, Member> = group
+            .members
+            .into_iter()
+            .map(|member| (self.key(&member), member))
+            .collect();
+        let mut former = self
+            .groups
+            .remove(&group.id)
+            .map(|former| former.members)
+            .unwrap_or_default();
+        let mut changed = Vec::new();
+        for (key, member) in &members {
+            if former.remove(key).is_none() {
+                changed.push(member.clone());
+            }
+        }
+        changed.extend(former.into_values());
+        let dn = group.dn;
+        self.groups.insert(group.id, Watched { dn, members });
+        changed
+    }
+
+    /// Forgets the groups that do not belong to any of `named` any more; returns their members.
+    pub(super) fn prune(&mut self, named: &[EntryId]) -> Vec<Member> {
+        let reached = self.depths(named);
+        let lost: Vec<EntryId> = self
+            .groups
+            .keys()
+            .filter(|id| !reached.contains_key(id))
+            .copied()
+            .collect();
+        let lost = lost.into_iter().filter_map(|id| self.groups.remove(&id));
+        lost.flat_map(|group| group.members.into_values()).collect()
+    }
+
+    /// How many levels of nested groups there are below `named`; each group counts where it is reached first, so that
+    /// a cycle ends.
+    pub(super) fn depth(&self, named: &[EntryId]) -> usize {
+        self.depths(named).into_values().max().unwrap_or(0)
+    }
+
+    fn depths(&self, named: &[EntryId]) -> BTreeMap<EntryId, usize> {
+        let keys: Vec<(EntryId, u64)> = self
+            .groups
+            .iter()
+            .map(|(&id, group)| (id, self.key(&Member::Dn(group.dn.as_str().into()))))
+            .collect();
+        let mut reached: BTreeMap<EntryId, usize> = BTreeMap::new();
+        let mut level: BTreeSet<EntryId> = named.iter().copied().collect();
+        let mut depth = 0;
+        while !level.is_empty() {
+            reached.extend(level.iter().map(|&id| (id, depth)));
+            let members = level.iter().filter_map(|id| self.groups.get(id));
+            level = members
+                .flat_map(|group| keys.iter().filter(|(_, key)| group.members.contains_key(key)))
+                .map(|&(id, _)| id)
+                .filter(|id| !reached.contains_key(id))
+                .collect();
+            depth += 1;
+        }
+        reached
+    }
+
+    /// Whether a person is in one of the groups, by DN or by `uid`.
+    pub(super) fn admits(&self, entry: &Entry) -> bool {
+        let uids = entry
+            .values("uid")
+            .filter_map(|uid| std::str::from_utf8(uid).ok());
+        let keys: Vec<u64> = uids
+            .map(|uid| Member::Uid(uid.into()))
+            .chain([Member::Dn(entry.dn.as_str().into())])
+            .map(|member| self.key(&member))
+            .collect();
+        self.groups
+            .values()
+            .any(|group| keys.iter().any(|key| group.members.contains_key(key)))
+    }
+
+    /// How many members there are; whoever is in two groups counts twice.
+    pub(super) fn members(&self) -> usize {
+        self.groups.values().map(|group| group.members.len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Attribute;
+
+    fn id(n: u8) -> EntryId {
+        EntryId::from_slice(&[n; 16]).unwrap()
+    }
+
+    fn group(n: u8, members: &[&str]) -> Group {
+        Group {
+            id: id(n),
+            dn: format!("cn=g{n},dc=x"),
+            members: members.iter().map(|&dn| Member::Dn(dn.into())).collect(),
+            dynamic: false,
+        }
+    }
+
+    fn texts(members: Vec<Member>) -> Vec<String> {
+        let mut texts: Vec<String> = members.iter().map(|member| format!("{member:?}")).collect();
+        texts.sort();
+        texts
+    }
+
+    #[test]
+    fn a_change_of_a_group_concerns_those_who_came_and_those_who_went() {
+        let mut roster = Roster::default();
+        assert_eq!(roster.update(group(1, &["uid=a,dc=x", "uid=b,dc=x"])).len(), 2);
+        let changed = roster.update(group(1, &["UID=B, dc=x", "uid=c,dc=x"]));
+        assert_eq!(texts(changed), [r#"Dn("uid=a,dc=x")"#, r#"Dn("uid=c,dc=x")"#]);
+        assert_eq!(roster.update(group(1, &["uid=b,dc=x", "uid=c,dc=x"])), []);
+    }
+
+    #[test]
+    fn groups_that_lose_their_last_parent_are_forgotten_even_in_a_cycle() {
+        let mut roster = Roster::default();
+        roster.update(group(1, &["cn=g2,dc=x", "uid=a,dc=x"]));
+        roster.update(group(2, &["cn=g3,dc=x", "uid=b,dc=x"]));
+        roster.update(group(3, &["cn=g2,dc=x", "uid=c,dc=x"]));
+        assert_eq!(roster.depth(&[id(1)]), 2);
+        assert_eq!(roster.prune(&[id(1)]), []);
+        roster.update(group(1, &["uid=a,dc=x"]));
+        let lost = texts(roster.prune(&[id(1)]));
+        assert!(
+            lost.contains(&r#"Dn("uid=b,dc=x")"#.to_owned())
+                && lost.contains(&r#"Dn("uid=c,dc=x")"#.to_owned())
+        );
+        assert_eq!(roster.groups().count(), 1);
+    }
+
+    #[test]
+    fn people_are_admitted_by_name_or_by_uid() {
+        let mut roster = Roster::default();
+        let mut posix = group(1, &["uid=a,dc=x"]);
+        posix.members.push(Member::Uid("bob".into()));
+        roster.update(posix);
+        let person = |dn: &str, uid: &str| Entry {
+            id: id(9),
+            dn: dn.into(),
+            attributes: vec![Attribute {
+                name: "UID".into(),
+                values: vec![uid.into()],
+            }],
+        };
+        assert!(roster.admits(&person("UID=A,dc=x", "other")));
+        assert!(roster.admits(&person("cn=z,dc=x", "Bob")));
+        assert!(!roster.admits(&person("uid=bob,dc=x", "rob")));
+    }
+}

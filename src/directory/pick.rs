@@ -1,0 +1,88 @@
+//! Which kind of stream a directory is followed by, and why: pure.
+
+use super::StreamKind;
+use super::root_dse::{Capabilities, Identity};
+use super::settings::StreamChoice;
+
+/// The kinds to try, the best first, each with the reason for the log.
+///
+/// A server that offers persistent search beside content synchronisation is followed by the former: 389-DS's content
+/// synchronisation can fall silent unnoticed, and that of ApacheDS loses changes.
+pub(super) fn candidates(choice: StreamChoice, can: &Capabilities) -> Vec<(StreamKind, &'static str)> {
+    let kind = match choice {
+        StreamChoice::Syncrepl => StreamKind::Syncrepl,
+        StreamChoice::PersistentSearch => StreamKind::PersistentSearch,
+        StreamChoice::ActiveDirectory => StreamKind::ActiveDirectory,
+        StreamChoice::Poll => StreamKind::Poll,
+        StreamChoice::Auto => return automatic(can),
+    };
+    vec![(kind, "the configuration asks for it")]
+}
+
+fn automatic(can: &Capabilities) -> Vec<(StreamKind, &'static str)> {
+    let active_directory = can.identity == Identity::ObjectGuid;
+    let offered = [
+        (
+            active_directory,
+            StreamKind::ActiveDirectory,
+            "the server is an Active Directory domain controller",
+        ),
+        (
+            can.persistent_search && !active_directory,
+            StreamKind::PersistentSearch,
+            "the server offers persistent search",
+        ),
+        (
+            can.syncrepl && !active_directory,
+            StreamKind::Syncrepl,
+            "the server offers content synchronisation (RFC 4533)",
+        ),
+    ];
+    let any = offered.iter().any(|(offered, ..)| *offered);
+    let poll = if any {
+        "no way in which the server offers to tell of changes worked"
+    } else {
+        "the server does not offer to tell of changes"
+    };
+    offered
+        .into_iter()
+        .chain([(true, StreamKind::Poll, poll)])
+        .filter_map(|(offered, kind, why)| offered.then_some((kind, why)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kinds(can: &Capabilities) -> Vec<StreamKind> {
+        let candidates = candidates(StreamChoice::Auto, can);
+        candidates.into_iter().map(|(kind, _)| kind).collect()
+    }
+
+    #[test]
+    fn the_best_that_a_server_offers_comes_first_and_a_poll_last() {
+        use StreamKind::{ActiveDirectory, PersistentSearch, Poll, Syncrepl};
+        let server = |syncrepl, persistent_search, identity| Capabilities {
+            syncrepl,
+            persistent_search,
+            paging: true,
+            identity,
+            naming_contexts: Vec::new(),
+        };
+        for (server, best) in [
+            (server(true, false, Identity::EntryUuid), vec![Syncrepl, Poll]),
+            (server(false, false, Identity::EntryUuid), vec![Poll]),
+            (
+                server(true, true, Identity::NsUniqueId),
+                vec![PersistentSearch, Syncrepl, Poll],
+            ),
+            (
+                server(false, false, Identity::ObjectGuid),
+                vec![ActiveDirectory, Poll],
+            ),
+        ] {
+            assert_eq!(kinds(&server), best, "{server:?}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Whom one session looks for.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use super::DirectoryError;
+use super::groups::{Groups, Identities};
+use super::root_dse::Capabilities;
+use super::session::Session;
+use super::settings::Settings;
+use crate::model::Entry;
+
+/// The settings as they read for one session: the filter with the present names of its groups, and the groups.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    settings: Settings,
+    /// What is asked for beside what decides.
+    beside: Option<&'static str>,
+    pub(super) groups: Option<Arc<Groups>>,
+}
+
+impl Wanted {
+    /// Finds the groups on which the settings depend; `known` are the identities that they had before.
+    ///
+    /// # Errors
+    /// A group is not there.
+    pub(super) async fn resolve(
+        session: &mut Session,
+        can: &Capabilities,
+        settings: &Settings,
+        known: &Identities,
+    ) -> Result<Arc<Self>, DirectoryError> {
+        let groups = Groups::resolve(session, can, settings, known).await?;
+        let mut settings = settings.clone();
+        if let Some(groups) = &groups {
+            settings.filter = groups.filter(&settings.filter);
+        }
+        Ok(Arc::new(Self {
+            settings,
+            beside: None,
+            groups: groups.map(Arc::new),
+        }))
+    }
+
+    /// What a search asks for beside the identity: whatever may hold an address, and what groups know people by.
+    pub(super) fn attributes(&self) -> Vec<String> {
+        let uid = self
+            .groups
+            .as_ref()
+            .filter(|groups| groups.restrict())
+            .map(|_| "uid".to_owned());
+        let beside = self.beside.map(str::to_owned);
+        let mail = self.settings.mail_attributes.iter().cloned();
+        mail.chain(uid).chain(beside).collect()
+    }
+
+    /// The same people, with one more attribute.
+    pub(super) fn asking_for(&self, attribute: &'static str) -> Self {
+        Self {
+            beside: Some(attribute),
+            ..self.clone()
+        }
+    }
+
+    /// Those of the same people who match another filter.
+    pub(super) fn with_filter(&self, filter: String) -> Self {
+        let settings = Settings {
+            filter,
+            ..self.settings.clone()
+        };
+        Self {
+            settings,
+            ..self.clone()
+        }
+    }
+
+    /// Whether someone who matches the filter is a member.
+    pub(super) fn admits(&self, entry: &Entry) -> bool {
+        self.groups.as_ref().is_none_or(|groups| groups.admits(entry))
+    }
+}
+
+impl Deref for Wanted {
+    type Target = Settings;
+
+    fn deref(&self) -> &Settings {
+        &self.settings
+    }
+}

@@ -1,0 +1,249 @@
+//! The way to one server of a directory, and whom it names.
+
+use futures::StreamExt;
+
+use super::{Level, Steps};
+use crate::config;
+use crate::directory::{Changes, Directory, LdapDirectory, Opened, Server, Settings, StreamKind, diagnose};
+use crate::membership::usable_address;
+use crate::model::{Change, Listing};
+use crate::observe::Progress;
+
+/// How many people without a usable address are named.
+const EXAMPLES: usize = 5;
+
+const ENTRY_CSN: &str = "entryCSN";
+
+pub(super) async fn check(
+    config: &config::Directory,
+    server: &Server,
+    settings: Settings,
+) -> Vec<super::Finding> {
+    let mut steps = Steps::new(format!("directory {}, {server}", config.name));
+    let found = steps
+        .step(
+            "name",
+            "check the host in `url`, and this machine's DNS",
+            diagnose::resolve(server),
+        )
+        .await;
+    steps.ok("name", found);
+    let found = steps
+        .step(
+            "connection",
+            "check host and port in `url`, that the server listens there, and the firewalls in between",
+            diagnose::reach(server),
+        )
+        .await;
+    steps.ok("connection", found);
+    let refused = match check_tls(&mut steps, server, &settings).await {
+        true => {
+            "see the server's log, which may name a client certificate that it wants (`client_cert_file`)"
+        }
+        false => "see the server's log",
+    };
+    let guest = steps
+        .step("bind", refused, diagnose::bind(server, &settings))
+        .await;
+    let who = guest.as_ref().map(|_| format!("as {}", settings.bind.who()));
+    steps.ok("bind", who);
+    let mut identity = "";
+    if let Some(mut guest) = guest {
+        let can = steps
+            .step(
+                "capabilities",
+                "let the bind account read the root DSE",
+                guest.capabilities(),
+            )
+            .await;
+        identity = can.as_ref().map_or("", |(_, identity)| identity);
+        steps.ok("capabilities", can.map(|(text, _)| text));
+        let base = steps.step("base", "", guest.base()).await;
+        steps.ok("base", base.map(|()| format!("{} is there", settings.base)));
+        let groups = steps.step("groups", "", guest.groups(&settings)).await;
+        if let Some((text, any)) = groups.flatten() {
+            let (level, remedy) = if any {
+                (Level::Ok, "")
+            } else {
+                (
+                    Level::Warn,
+                    "if they should have any, let the bind account read `member`, `uniqueMember` and `memberUid` of groups",
+                )
+            };
+            steps.say(level, "groups", text, remedy);
+        }
+    } else {
+        steps.skip("capabilities");
+        steps.skip("base");
+    }
+    check_people(&mut steps, config, settings, identity).await;
+    steps.findings
+}
+
+/// Whether TLS is used.
+async fn check_tls(steps: &mut Steps, server: &Server, settings: &Settings) -> bool {
+    let presented = steps
+        .step(
+            "TLS",
+            "check that this port speaks TLS",
+            diagnose::presented(server, settings),
+        )
+        .await;
+    let Some(certificate) = presented.flatten() else {
+        if steps.failed.is_none() {
+            steps.say(Level::Ok, "TLS", "not used", "");
+        }
+        return false;
+    };
+    let detail = format!("the server presents {certificate}");
+    steps.say(Level::Ok, "certificate", detail, "");
+    let trusted = steps.step("TLS", "", diagnose::trusted(server, settings)).await;
+    steps.ok(
+        "TLS",
+        trusted.map(|()| "the certificate is trusted as configured"),
+    );
+    true
+}
+
+/// The stream, and everyone whom the filter finds.
+async fn check_people(
+    steps: &mut Steps,
+    config: &config::Directory,
+    mut settings: Settings,
+    identity: &'static str,
+) {
+    // What only a right can hide is asked for as well.
+    settings.mail_attributes.push(ENTRY_CSN.into());
+    let directory = LdapDirectory::new(settings);
+    let opened = steps.step("stream", "", directory.open(None)).await;
+    let how = opened.as_ref().map(|Opened { stream, why, .. }| (*stream, *why));
+    steps.ok(
+        "stream",
+        how.map(|(stream, why)| format!("{stream}, because {why}")),
+    );
+    // What it begins with is a full listing.
+    let people = async {
+        let changes = opened.map_or_else(|| futures::stream::empty().boxed(), |opened| opened.changes);
+        count(config, changes).await
+    };
+    let people = steps.step("people", "", people).await;
+    if let Some(people) = &people {
+        report_people(steps, config, people);
+    }
+    let pushed = how.is_some_and(|(stream, _)| stream != StreamKind::Poll);
+    let audit = async {
+        if pushed {
+            let changes = directory.list().await.map_err(|error| error.to_string())?;
+            count(config, changes).await?;
+        }
+        Ok::<_, String>(if pushed {
+            "neither the stream nor the listing in pages beside it met any"
+        } else {
+            "the listing in pages met none"
+        })
+    };
+    let limits = steps.step("size limits", "", audit).await;
+    steps.ok("size limits", limits);
+    if let (Some(people), Some((stream, _))) = (people, how) {
+        report_rights(steps, &people, stream, identity);
+    }
+}
+
+/// Whether a stream that broke can be resumed.
+fn report_rights(steps: &mut Steps, people: &People, stream: StreamKind, identity: &str) {
+    if people.entries == 0 {
+        let detail = "cannot be told, because there is nobody to be read";
+        steps.say(Level::Skip, "rights", detail, "");
+    } else if stream != StreamKind::Syncrepl || identity != "entryUUID" {
+        let detail = format!("{identity} can be read, which is all that {stream} needs here");
+        steps.say(Level::Ok, "rights", detail, "");
+    } else if people.with_csn == 0 {
+        steps.say(
+            Level::Fail,
+            "rights",
+            "entryCSN cannot be read: after an interruption the server would call changed people gone, and name no new ones",
+            "let the bind account read entryCSN and entryUUID (OpenLDAP: `access to attrs=entryCSN,entryUUID by dn.exact=\"<bind DN>\" read by * break`)",
+        );
+    } else {
+        let detail = "entryUUID and entryCSN can be read, so a stream can be resumed";
+        steps.say(Level::Ok, "rights", detail, "");
+    }
+}
+
+/// Whom the filter finds.
+#[derive(Default)]
+struct People {
+    entries: u64,
+    usable: u64,
+    with_csn: u64,
+    /// Some of those without a usable address, and why.
+    examples: Vec<String>,
+}
+
+/// Everyone up to the end of the listing, or why these are not all.
+async fn count(config: &config::Directory, mut listing: Changes) -> Result<People, String> {
+    let mut progress = Progress::begin();
+    let mut people = People::default();
+    while let Some(change) = listing.next().await {
+        match change.map_err(|error| error.to_string())? {
+            Change::Upsert(entry) => {
+                progress.advance(&config.name, 1);
+                people.entries += 1;
+                people.with_csn += u64::from(entry.values(ENTRY_CSN).next().is_some());
+                match usable_address(&entry, &config.mail_attributes) {
+                    Ok(_) => people.usable += 1,
+                    Err(why) if people.examples.len() < EXAMPLES => {
+                        people.examples.push(format!("{} ({why})", entry.dn));
+                    }
+                    Err(_) => {}
+                }
+            }
+            Change::ListingEnd(Listing::Complete) => return Ok(people),
+            Change::ListingEnd(Listing::Partial(why)) => {
+                return Err(format!("after {} entries: {why}", people.entries));
+            }
+            _ => {}
+        }
+    }
+    Err("the listing ended without a result".into())
+}
+
+fn report_people(steps: &mut Steps, config: &config::Directory, people: &People) {
+    let People {
+        entries,
+        usable,
+        examples,
+        ..
+    } = people;
+    let filter = &config.filter;
+    if *entries == 0 {
+        steps.say(
+            Level::Warn,
+            "people",
+            format!("nobody below {} matches {filter}", config.base_dn),
+            "check `filter` and `base_dn`, and that the bind account may read the attributes in the filter",
+        );
+    } else {
+        let detail = format!("{entries} below {} match {filter}", config.base_dn);
+        steps.say(Level::Ok, "people", detail, "");
+    }
+    let attributes = config.mail_attributes.join(", ");
+    if usable < entries {
+        steps.say(
+            if *usable == 0 { Level::Fail } else { Level::Warn },
+            "addresses",
+            format!(
+                "{usable} of {entries} have a usable address; without: {}",
+                examples.join(", ")
+            ),
+            &format!("check `mail_attributes` ({attributes}), and that the bind account may read them"),
+        );
+    } else if *entries > 0 {
+        steps.say(
+            Level::Ok,
+            "addresses",
+            format!("all {entries} have a usable address in {attributes}"),
+            "",
+        );
+    }
+}

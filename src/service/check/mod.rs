@@ -1,0 +1,162 @@
+//! What works, what does not, and what to do about it: the way of the service, one step at a time.
+
+mod directory;
+mod vaultwarden;
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::run::directory_settings;
+use crate::config::Config;
+use crate::directory::Settings;
+
+/// One line of the diagnosis. It stands alone when it is pasted elsewhere, and holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How it stands.
+    pub level: Level,
+    /// What was looked at.
+    pub subject: String,
+    /// What was found.
+    pub detail: String,
+    /// What to do about it; empty where there is nothing to do.
+    pub remedy: String,
+}
+
+/// How something stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// It works.
+    Ok,
+    /// It works, but deserves a look.
+    Warn,
+    /// It does not work.
+    Fail,
+    /// It was not tried, because it depends on something that failed.
+    Skip,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Ok => "ok",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+            Self::Skip => "skip",
+        })
+    }
+}
+
+impl Finding {
+    /// A finding.
+    pub fn new(level: Level, subject: impl Into<String>, detail: impl Into<String>, remedy: &str) -> Self {
+        Self {
+            level,
+            subject: subject.into(),
+            detail: detail.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// What an error says, whose text is "cause; remedy" wherever a remedy is known.
+    pub fn of_error(level: Level, subject: impl Into<String>, error: &str, otherwise: &str) -> Self {
+        let (detail, remedy) = error.split_once("; ").unwrap_or((error, otherwise));
+        Self::new(level, subject, detail, remedy)
+    }
+}
+
+/// Looks at everything that the service needs. Nothing is changed but the session with Vaultwarden, which is kept in
+/// the state file, if there is one, so that the service does not need another login.
+pub async fn check(config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for directory in &config.directories {
+        match directory_settings(directory) {
+            Err(error) => findings.push(Finding::of_error(
+                Level::Fail,
+                format!("directory {}", directory.name),
+                &format!("{error:#}"),
+                "",
+            )),
+            Ok(settings) => {
+                for server in &settings.servers {
+                    let only = Settings {
+                        servers: vec![server.clone()],
+                        ..settings.clone()
+                    };
+                    findings.extend(directory::check(directory, server, only).await);
+                }
+            }
+        }
+    }
+    findings.extend(vaultwarden::check(config).await);
+    findings
+}
+
+/// Steps of which each depends on those before it.
+struct Steps {
+    prefix: String,
+    findings: Vec<Finding>,
+    /// The step that failed.
+    failed: Option<&'static str>,
+}
+
+impl Steps {
+    fn new(prefix: String) -> Self {
+        Self {
+            prefix,
+            findings: Vec::new(),
+            failed: None,
+        }
+    }
+
+    fn subject(&self, step: &str) -> String {
+        format!("{}, {step}", self.prefix)
+    }
+
+    fn say(&mut self, level: Level, step: &str, detail: impl Into<String>, remedy: &str) {
+        self.findings
+            .push(Finding::new(level, self.subject(step), detail, remedy));
+    }
+
+    /// Takes a step, unless one before it failed. `otherwise` is the remedy where the error names none.
+    async fn step<T, E: fmt::Display>(
+        &mut self,
+        step: &'static str,
+        otherwise: &str,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Option<T> {
+        if self.failed.is_some() {
+            self.skip(step);
+            return None;
+        }
+        match work.await {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.failed = Some(step);
+                let subject = self.subject(step);
+                let finding = Finding::of_error(Level::Fail, subject, &error.to_string(), otherwise);
+                self.findings.push(finding);
+                None
+            }
+        }
+    }
+
+    /// Says of a step that it was not taken, because one before it failed.
+    fn skip(&mut self, step: &str) {
+        let failed = self.failed.unwrap_or("what it needs");
+        self.say(
+            Level::Skip,
+            step,
+            format!("not tried, because {failed} failed"),
+            "",
+        );
+    }
+
+    fn ok(&mut self, step: &str, detail: Option<impl Into<String>>) {
+        if let Some(detail) = detail {
+            self.say(Level::Ok, step, detail, "");
+        }
+    }
+}

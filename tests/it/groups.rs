@@ -1,0 +1,308 @@
+//! Groups of every kind, and what becomes of people when one is not what it was.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use ldap_usher::directory::{Bind, Directory, LdapDirectory, Server, Settings, StreamChoice};
+use ldap_usher::model::{Change, Listing};
+use ldap_usher::tls::TlsOptions;
+use ldap3::Mod;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::support::ldap::{message, octets, result, tlv};
+use crate::support::scripted::{Kind, request};
+use crate::support::slapd::{Builder, Slapd};
+use crate::support::world::{World, table};
+
+/// A world in which the reader follows these people.
+async fn world(slapd: Builder, filter: &str, groups: &str) -> World {
+    let slapd = slapd.start().await;
+    let keys = format!("filter = \"{filter}\"\ngroups = [{groups}]\naudit_interval = \"1h\"");
+    let table = table(&slapd, "main", &keys);
+    World::on(slapd, table)
+}
+
+/// An LDIF record below `ou=groups`.
+fn group_ldif(name: &str, lines: &str) -> String {
+    format!("dn: cn={name},ou=groups,dc=example,dc=org\ncn: {name}\n{lines}\n\n")
+}
+
+async fn change(world: &World, group: &str, change: Mod<&str>) {
+    let folk = (&world.server as &dyn crate::support::site::Site).folk();
+    folk.modify(&folk.group(group), change).await;
+}
+
+#[tokio::test]
+async fn posix_groups_hold_people_by_their_uid() {
+    let slapd = Slapd::builder().people(3);
+    let mut world = world(
+        slapd,
+        "(objectClass=inetOrgPerson)",
+        "\"cn=staff,ou=groups,dc=example,dc=org\"",
+    )
+    .await;
+    world.server.slapadd(&group_ldif(
+        "staff",
+        "objectClass: posixGroup\ngidNumber: 100\nmemberUid: person1\nmemberUid: nobody-of-that-name",
+    ));
+    world.start().await;
+    world.invited(["person1"]).await;
+
+    change(&world, "staff", Mod::Add("memberUid", ["person2"].into())).await;
+    world.invited(["person1", "person2"]).await;
+    change(&world, "staff", Mod::Delete("memberUid", ["person1"].into())).await;
+    world.says(&[" left ", "uid=person1,"], 1).await;
+    world.members(1).await;
+}
+
+#[tokio::test]
+async fn unique_members_are_members_and_two_groups_are_one_membership() {
+    let slapd = Slapd::builder().people(4);
+    let mut world = world(
+        slapd,
+        "(objectClass=inetOrgPerson)",
+        "\"cn=one,ou=groups,dc=example,dc=org\", \"cn=two,ou=groups,dc=example,dc=org\"",
+    )
+    .await;
+    let members = |uids: &[&str]| -> String {
+        let lines = uids
+            .iter()
+            .map(|uid| format!("\nuniqueMember: UID={uid}, ou=People,dc=example,dc=org"));
+        format!("objectClass: groupOfUniqueNames{}", lines.collect::<String>())
+    };
+    world
+        .server
+        .slapadd(&group_ldif("one", &members(&["person1", "person2"])));
+    world
+        .server
+        .slapadd(&group_ldif("two", &members(&["person2", "person3"])));
+    world.start().await;
+    world.invited(["person1", "person2", "person3"]).await;
+
+    // Whoever is still in the other one stays.
+    let dn = |n: u32| format!("uid=person{n},ou=people,dc=example,dc=org");
+    change(
+        &world,
+        "one",
+        Mod::Delete("uniqueMember", [dn(2).as_str()].into()),
+    )
+    .await;
+    change(
+        &world,
+        "two",
+        Mod::Delete("uniqueMember", [dn(3).as_str()].into()),
+    )
+    .await;
+    world.says(&[" left ", "uid=person3,"], 1).await;
+    change(&world, "two", Mod::Add("uniqueMember", [dn(4).as_str()].into())).await;
+    world.invited(["person1", "person2", "person3", "person4"]).await;
+    world.members(3).await;
+}
+
+#[tokio::test]
+async fn who_joins_a_group_that_the_filter_excludes_leaves() {
+    let slapd = Slapd::builder().people(2).memberof();
+    let filter = "(&(objectClass=inetOrgPerson)(!(memberOf=cn=former,ou=groups,dc=example,dc=org)))";
+    let mut world = world(slapd, filter, "").await;
+    let folk = (&world.server as &dyn crate::support::site::Site).folk();
+    folk.add_group("former", &[]).await;
+    world.start().await;
+    world.invited(["person1", "person2"]).await;
+
+    folk.join("former", &folk.dn("person1")).await;
+    world.says(&[" left ", "uid=person1,"], 1).await;
+    world.members(1).await;
+    folk.leave("former", &folk.dn("person1")).await;
+    world.members(2).await;
+}
+
+#[tokio::test]
+async fn a_group_that_was_never_there_is_an_error_that_names_it_and_costs_nobody() {
+    let slapd = Slapd::builder().people(2).memberof();
+    let mut world = world(slapd, "(objectClass=inetOrgPerson)", "").await;
+    world.start().await;
+    world.invited(["person1", "person2"]).await;
+    world.stop().await;
+
+    let missing = "cn=valut,ou=groups,dc=example,dc=org";
+    world.directory = world.directory.replace(
+        "(objectClass=inetOrgPerson)",
+        &format!("(&(objectClass=inetOrgPerson)(memberOf={missing}))"),
+    );
+    world.start_only();
+    let line = world.says(&["does not exist or may not be read"], 1).await;
+    assert!(line.contains(missing), "{line}");
+    world.members(2).await;
+    assert_eq!(world.lines(&[" left "]), [""; 0]);
+    let outcome = world.ask(&["plan"]).await;
+    let words = String::from_utf8_lossy(&outcome.stderr).into_owned();
+    assert!(!outcome.status.success() && words.contains(missing), "{words}");
+}
+
+#[tokio::test]
+async fn a_dynamic_group_is_named_as_one_that_cannot_be_watched() {
+    let slapd = Slapd::builder().people(1).dynlist();
+    let mut world = world(
+        slapd,
+        "(objectClass=inetOrgPerson)",
+        "\"cn=all,ou=groups,dc=example,dc=org\"",
+    )
+    .await;
+    world.server.slapadd(&group_ldif(
+        "all",
+        "objectClass: groupOfURLs\nmemberURL: ldap:///ou=people,dc=example,dc=org??sub?(objectClass=inetOrgPerson)",
+    ));
+    world.start().await;
+    let line = world.says(&["dynamic group cannot be watched"], 1).await;
+    assert!(line.contains("cn=all,"), "{line}");
+    // slapd lists its members, so that each listing finds them.
+    world.invited(["person1"]).await;
+}
+
+/// A server in the manner of Active Directory that tells the members of a large group in ranges.
+async fn server_with_ranges() -> (String, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ldap://{}", listener.local_addr().unwrap());
+    let mut serving = JoinSet::new();
+    serving.spawn(async move {
+        let mut connections = JoinSet::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            connections.spawn(async move {
+                while let Some(request) = request(&mut stream).await {
+                    let answer = with_ranges(request.id, &request.kind, &request.body);
+                    if stream.write_all(&answer).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (url, serving)
+}
+
+fn with_ranges(id: u8, kind: &Kind, body: &[u8]) -> Vec<u8> {
+    let asks = |text: &str| body.windows(text.len()).any(|window| window == text.as_bytes());
+    let entry = |dn: &str, attributes: &[(&str, &[&[u8]])]| -> Vec<u8> {
+        let list: Vec<u8> = attributes
+            .iter()
+            .flat_map(|(name, values)| {
+                let values: Vec<u8> = values.iter().flat_map(octets).collect();
+                tlv(0x30, &[octets(name), tlv(0x31, &values)].concat())
+            })
+            .collect();
+        message(id, &tlv(0x64, &[octets(dn), tlv(0x30, &list)].concat()), &[])
+    };
+    let person = |n: u8| format!("CN=p{n},OU=People,DC=x");
+    let group = "CN=vault,DC=x";
+    let entries = match kind {
+        Kind::Bind => return message(id, &result(0x61, 0), &[]),
+        Kind::BaseSearch if asks("member;range=2-*") => {
+            entry(group, &[("member;range=2-*", &[person(3).as_bytes()])])
+        }
+        Kind::BaseSearch if asks("memberURL") => entry(
+            group,
+            &[
+                ("objectGUID", &[&[9; 16]]),
+                ("member", &[]),
+                ("member;range=0-1", &[person(1).as_bytes(), person(2).as_bytes()]),
+            ],
+        ),
+        Kind::BaseSearch if asks("cn=vault") => entry(
+            group,
+            &[("objectGUID", &[&[9; 16]]), ("objectClass", &[b"group"])],
+        ),
+        Kind::BaseSearch => entry(
+            "",
+            &[
+                ("supportedCapabilities", &[b"1.2.840.113556.1.4.800"]),
+                ("namingContexts", &[b"DC=x"]),
+            ],
+        ),
+        Kind::OtherSearch if asks("groupOfNames") => Vec::new(),
+        _ => (1..=4)
+            .flat_map(|n| {
+                let mail = format!("p{n}@example.org");
+                entry(
+                    &person(n),
+                    &[("objectGUID", &[&[n; 16]]), ("mail", &[mail.as_bytes()])],
+                )
+            })
+            .collect(),
+    };
+    [entries, message(id, &result(0x65, 0), &[])].concat()
+}
+
+#[tokio::test]
+async fn a_group_that_is_told_in_ranges_is_read_to_its_end() {
+    let (url, _serving) = server_with_ranges().await;
+    let directory = LdapDirectory::new(Settings {
+        name: "main".into(),
+        servers: vec![Server::parse(&url).unwrap()],
+        starttls: false,
+        tls: Arc::new(TlsOptions::default().client_config().unwrap()),
+        bind: Bind::Anonymous,
+        base: "OU=People,DC=x".into(),
+        filter: "(objectClass=user)".into(),
+        groups: vec!["cn=vault,DC=x".into()],
+        mail_attributes: vec!["mail".into()],
+        stream: StreamChoice::Poll,
+        poll_interval: Duration::from_secs(60),
+        page_size: 100,
+        max_message_size: 1 << 20,
+    });
+    let listing: Vec<Change> = directory
+        .list()
+        .await
+        .unwrap()
+        .map(Result::unwrap)
+        .collect()
+        .await;
+    let listed: Vec<&str> = listing
+        .iter()
+        .filter_map(|change| match change {
+            Change::Upsert(entry) => Some(entry.dn.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        listed,
+        [
+            "CN=p1,OU=People,DC=x",
+            "CN=p2,OU=People,DC=x",
+            "CN=p3,OU=People,DC=x"
+        ]
+    );
+    assert_eq!(listing.last(), Some(&Change::ListingEnd(Listing::Complete)));
+}
+
+#[tokio::test]
+async fn check_counts_the_groups_and_warns_of_members_that_cannot_be_read() {
+    let slapd = Slapd::builder().people(3);
+    let vault = "\"cn=vault,ou=groups,dc=example,dc=org\"";
+    let mut world = world(slapd, "(objectClass=inetOrgPerson)", vault).await;
+    let folk = (&world.server as &dyn crate::support::site::Site).folk();
+    folk.add_group("inner", &[folk.dn("person2"), folk.dn("person3")])
+        .await;
+    folk.add_group("vault", &[folk.dn("person1"), folk.group("inner")])
+        .await;
+    let says = |output: std::process::Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    let report = says(world.ask(&["check"]).await);
+    assert!(
+        report.contains("2 groups, with those within them, 4 members"),
+        "{report}"
+    );
+
+    world
+        .server
+        .restart_with(|slapd| slapd.hide_from_reader("member"))
+        .await;
+    let report = says(world.ask(&["check"]).await);
+    assert!(
+        report.contains("1 group, 0 members") && report.contains("let the bind account read `member`"),
+        "{report}"
+    );
+}
