@@ -233,7 +233,6 @@ fn remove(table: &mut DeTable<'_>, path: &[Step]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use secrecy::ExposeSecret;
 

@@ -10,6 +10,7 @@ use crate::model::{Attribute, EntryId};
 pub(super) const SYNC_STATE: &str = "1.3.6.1.4.1.4203.1.9.1.2";
 const SYNC_INFO: &str = "1.3.6.1.4.1.4203.1.9.1.4";
 pub(super) const PAGED_RESULTS: &str = "1.2.840.113556.1.4.319";
+pub(super) const ENTRY_CHANGE: &str = "2.16.840.1.113730.3.4.7";
 
 /// A search result entry (RFC 4511, 4.5.2).
 #[derive(Debug, PartialEq, Eq)]
@@ -182,6 +183,31 @@ pub(super) fn page_cookie(value: &[u8]) -> Result<Vec<u8>, Malformed> {
     Ok(parts.expect(ber::OCTET_STRING, "has no cookie")?.to_vec())
 }
 
+/// What happened to an entry (draft-ietf-ldapext-psearch-03, 5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EntryChange {
+    Added,
+    Deleted,
+    Modified,
+    Renamed,
+}
+
+/// The Entry Change Notification control; the former DN and the change number, which not every server sends, are
+/// checked for their form only.
+pub(super) fn entry_change(value: &[u8]) -> Result<EntryChange, Malformed> {
+    let mut parts = Reader::new(Reader::new(value).expect(ber::SEQUENCE, "is no sequence")?);
+    let change = match ber::integer(parts.expect(ber::ENUMERATED, "has no change type")?)? {
+        1 => EntryChange::Added,
+        2 => EntryChange::Deleted,
+        4 => EntryChange::Modified,
+        8 => EntryChange::Renamed,
+        _ => return Err(Malformed("has a change type that no draft knows")),
+    };
+    parts.optional(ber::OCTET_STRING)?;
+    parts.optional(ber::INTEGER)?.map(ber::integer).transpose()?;
+    Ok(change)
+}
+
 /// A request control without a type of its own in `ldap3`, or one made critical.
 pub(super) fn critical(control: impl Into<RawControl>) -> RawControl {
     RawControl {
@@ -250,7 +276,24 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_change_is_read_with_and_without_what_is_optional() {
+        let mut contents = tlv(ber::ENUMERATED, &[8]);
+        assert_eq!(
+            entry_change(&tlv(ber::SEQUENCE, &contents)),
+            Ok(EntryChange::Renamed)
+        );
+        contents.extend(tlv(ber::OCTET_STRING, b"uid=ann"));
+        contents.extend(tlv(ber::INTEGER, &[1, 0]));
+        assert_eq!(
+            entry_change(&tlv(ber::SEQUENCE, &contents)),
+            Ok(EntryChange::Renamed)
+        );
+    }
+
+    #[test]
     fn malformed_values_are_errors_in_words() {
+        assert!(entry_change(&tlv(ber::SEQUENCE, &tlv(ber::ENUMERATED, &[3]))).is_err());
+        assert!(entry_change(&tlv(ber::SEQUENCE, &[])).is_err());
         assert!(sync_state(b"").is_err());
         assert!(sync_state(&tlv(ber::SEQUENCE, &tlv(ber::ENUMERATED, &[4]))).is_err());
         assert!(sync_info_value(&tlv(0xa3, &tlv(ber::SET, &tlv(ber::OCTET_STRING, &[1; 15])))).is_err());
@@ -276,9 +319,9 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
-            let _ = (sync_state(&bytes), sync_info_value(&bytes), page_cookie(&bytes));
+            let _ = (sync_state(&bytes), sync_info_value(&bytes), page_cookie(&bytes), entry_change(&bytes));
             let wrapped = tlv(ber::SEQUENCE, &bytes);
-            let _ = (sync_state(&wrapped), page_cookie(&wrapped));
+            let _ = (sync_state(&wrapped), page_cookie(&wrapped), entry_change(&wrapped));
             let _ = sync_info_value(&tlv(0xa3, &bytes));
         }
 

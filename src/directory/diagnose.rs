@@ -129,7 +129,8 @@ impl Guest {
         let can = root_dse::read(&mut self.session).await?;
         let offers = |offered| if offered { "offered" } else { "not offered" };
         let text = format!(
-            "content synchronisation (RFC 4533) {}, paged results (RFC 2696) {}, identity by {}",
+            "persistent search {}, content synchronisation (RFC 4533) {}, paged results (RFC 2696) {}, identity by {}",
+            offers(can.persistent_search),
             offers(can.syncrepl),
             offers(can.paging),
             can.identity

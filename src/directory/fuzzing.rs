@@ -36,7 +36,7 @@ pub async fn conversation(bytes: &[u8]) -> io::Result<()> {
 }
 
 fn digest(message: ResultEntry) {
-    for oid in [decode::SYNC_STATE, decode::PAGED_RESULTS] {
+    for oid in [decode::SYNC_STATE, decode::PAGED_RESULTS, decode::ENTRY_CHANGE] {
         if let Some(value) = decode::control(&message.1, oid) {
             values(value);
         }
@@ -53,4 +53,5 @@ pub fn values(bytes: &[u8]) {
     let _ = decode::sync_state(bytes);
     let _ = decode::sync_info_value(bytes);
     let _ = decode::page_cookie(bytes);
+    let _ = decode::entry_change(bytes);
 }

@@ -18,6 +18,7 @@ pub mod fuzzing;
 mod groups;
 mod guard;
 mod lookup;
+mod persistent_search;
 mod pick;
 mod poll;
 mod root_dse;
@@ -37,7 +38,7 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 
 use crate::model::{Change, Cursor, Entry, EntryId};
 use groups::Identities;
-use root_dse::Capabilities;
+use root_dse::{Capabilities, Identity};
 use wanted::Wanted;
 
 pub use error::DirectoryError;
@@ -163,7 +164,7 @@ impl LdapDirectory {
         let mut candidates = candidates.into_iter().peekable();
         while let Some((kind, why)) = candidates.next() {
             let server = session.server().to_owned();
-            match open_kind(kind, session, &wanted, from.clone()).await {
+            match open_kind(kind, session, &can, &wanted, from.clone()).await {
                 Ok((changes, reconcile)) => {
                     return Ok(Opened {
                         server,
@@ -248,6 +249,7 @@ impl LdapDirectory {
 async fn open_kind(
     kind: StreamKind,
     session: session::Session,
+    can: &Capabilities,
     wanted: &Arc<Wanted>,
     from: Option<Cursor>,
 ) -> Result<(Changes, bool), DirectoryError> {
@@ -256,8 +258,9 @@ async fn open_kind(
     // Groups are watched before people are listed, so that nothing falls between.
     let bells = groups::rings(wanted, kind).await?;
     let changes = match kind {
-        StreamKind::Syncrepl => syncrepl::open(session, wanted, from).await?,
-        StreamKind::PersistentSearch | StreamKind::ActiveDirectory => {
+        StreamKind::Syncrepl => syncrepl::open(session, can, wanted, from).await?,
+        StreamKind::PersistentSearch => persistent_search::open(session, can, wanted).await?,
+        StreamKind::ActiveDirectory => {
             return Err(DirectoryError::Unsupported {
                 server: session.server().to_owned(),
                 cause: format!("{kind} is not in this version"),
@@ -272,7 +275,9 @@ async fn open_kind(
         }
         _ => changes,
     };
-    Ok((changes, false))
+    // What 389-DS tells after a cookie lacks those who left by the filter.
+    let reconcile = kind == StreamKind::Syncrepl && can.identity == Identity::NsUniqueId;
+    Ok((changes, reconcile))
 }
 
 /// Has the identities of groups stored, in place of resume points that would not cover what happens to groups.

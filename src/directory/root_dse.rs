@@ -4,7 +4,7 @@ use std::fmt;
 
 use ldap3::Scope;
 
-use super::decode::{self, PAGED_RESULTS};
+use super::decode::{self, PAGED_RESULTS, RawEntry};
 use super::session::{Request, Session};
 use super::{DirectoryError, malformed};
 use crate::model::EntryId;
@@ -33,10 +33,12 @@ pub(super) struct Capabilities {
 pub(super) enum Identity {
     /// RFC 4530.
     EntryUuid,
-    /// 389-DS.
+    /// 389-DS and the Sun and Oracle servers that it descends from.
     NsUniqueId,
     /// Active Directory, as 16 bytes, the first three fields in little-endian order.
     ObjectGuid,
+    /// eDirectory, as 16 bytes.
+    Guid,
 }
 
 impl Identity {
@@ -46,6 +48,7 @@ impl Identity {
             Self::EntryUuid => "entryUUID",
             Self::NsUniqueId => "nsUniqueId",
             Self::ObjectGuid => "objectGUID",
+            Self::Guid => "GUID",
         }
     }
 
@@ -54,6 +57,7 @@ impl Identity {
         match self {
             Self::EntryUuid | Self::NsUniqueId => EntryId::parse(value),
             Self::ObjectGuid => swap(value.try_into().ok()?),
+            Self::Guid => EntryId::from_slice(value),
         }
     }
 
@@ -73,11 +77,16 @@ impl Identity {
             }
             Self::ObjectGuid => {
                 let bytes = swap(*id.as_bytes()).map(|id| *id.as_bytes()).unwrap_or_default();
-                let escaped: String = bytes.iter().map(|byte| format!("\\{byte:02x}")).collect();
-                format!("(objectGUID={escaped})")
+                format!("(objectGUID={})", escaped(&bytes))
             }
+            Self::Guid => format!("(GUID={})", escaped(id.as_bytes())),
         }
     }
+}
+
+/// Bytes in a filter (RFC 4515, 3).
+fn escaped(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("\\{byte:02x}")).collect()
 }
 
 /// Between Active Directory's byte order and that of the text form.
@@ -94,32 +103,16 @@ impl fmt::Display for Identity {
     }
 }
 
-/// Reads the root DSE. The same request, made while a stream is silent, proves that the connection lives.
+/// Reads what the server can do. The same request, made while a stream is silent, proves that the connection lives.
 pub(super) async fn read(session: &mut Session) -> Result<Capabilities, DirectoryError> {
-    let request = Request {
-        base: "",
-        scope: Scope::Base,
-        filter: "(objectClass=*)",
-        attributes: [
-            "supportedControl",
-            "supportedCapabilities",
-            "vendorName",
-            "namingContexts",
-        ]
-        .map(str::to_owned)
-        .into(),
-        controls: Vec::new(),
-    };
-    let (entries, result) = session.collect(request, "reading the root DSE").await?;
-    if result.rc != 0 {
-        return Err(DirectoryError::from_search_result(
-            session.server(),
-            "the root DSE",
-            result.rc,
-            &result.text,
-        ));
-    }
-    let Some(entry) = entries.into_iter().next() else {
+    let wanted = [
+        "supportedControl",
+        "supportedCapabilities",
+        "vendorName",
+        "vendorVersion",
+        "namingContexts",
+    ];
+    let Some(root) = fetch(session, &wanted).await? else {
         // Some servers hide it; then nothing can be assumed.
         return Ok(Capabilities {
             syncrepl: false,
@@ -129,15 +122,17 @@ pub(super) async fn read(session: &mut Session) -> Result<Capabilities, Director
             naming_contexts: Vec::new(),
         });
     };
-    let root = decode::entry(entry).map_err(|error| malformed(session, "a root DSE", &error))?;
     let lists = |attribute, oid: &str| root.values(attribute).any(|value| value == oid.as_bytes());
+    let is_by = |attribute, words: &str| {
+        let mut values = root.values(attribute).map(String::from_utf8_lossy);
+        values.any(|value| value.contains(words))
+    };
     let identity = if lists("supportedCapabilities", ACTIVE_DIRECTORY) {
         Identity::ObjectGuid
-    } else if root
-        .values("vendorName")
-        .any(|name| name.starts_with(b"389 Project"))
-    {
+    } else if is_by("vendorName", "389 Project") || is_by("vendorVersion", "Sun-Directory-Server") {
         Identity::NsUniqueId
+    } else if is_by("vendorVersion", "eDirectory") {
+        Identity::Guid
     } else {
         Identity::EntryUuid
     };
@@ -151,6 +146,38 @@ pub(super) async fn read(session: &mut Session) -> Result<Capabilities, Director
             .filter_map(|context| String::from_utf8(context.to_vec()).ok())
             .collect(),
     })
+}
+
+/// The numbers of the first and of the last change in the changelog, where the server has one and shows it
+/// (draft-good-ldap-changelog-04).
+pub(super) async fn change_numbers(session: &mut Session) -> Result<Option<(u64, u64)>, DirectoryError> {
+    let root = fetch(session, &["firstChangeNumber", "lastChangeNumber"]).await?;
+    let number = |attribute| {
+        let value = root.as_ref()?.values(attribute).next()?;
+        std::str::from_utf8(value).ok()?.parse().ok()
+    };
+    Ok(number("firstChangeNumber").zip(number("lastChangeNumber")))
+}
+
+async fn fetch(session: &mut Session, attributes: &[&str]) -> Result<Option<RawEntry>, DirectoryError> {
+    let request = Request {
+        base: "",
+        scope: Scope::Base,
+        filter: "(objectClass=*)",
+        attributes: attributes.iter().map(ToString::to_string).collect(),
+        controls: Vec::new(),
+    };
+    let (entries, result) = session.collect(request, "reading the root DSE").await?;
+    if result.rc != 0 {
+        return Err(DirectoryError::from_search_result(
+            session.server(),
+            "the root DSE",
+            result.rc,
+            &result.text,
+        ));
+    }
+    let entry = entries.into_iter().next().map(decode::entry).transpose();
+    entry.map_err(|error| malformed(session, "a root DSE", &error))
 }
 
 #[cfg(test)]
@@ -180,5 +207,7 @@ mod tests {
                 .starts_with("(objectGUID=\\2e\\1f\\8e\\9d\\f1\\91\\5a\\4c\\8d")
         );
         assert_eq!(Identity::EntryUuid.read(b"nonsense"), None);
+        assert_eq!(Identity::Guid.read(id.as_bytes()), Some(id));
+        assert!(Identity::Guid.filter(id).starts_with("(GUID=\\9d\\8e\\1f\\2e"));
     }
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use crate::support::apacheds::ApacheDs;
+use crate::support::ds389::Ds389;
 use crate::support::site::{Folk, Site};
 use crate::support::slapd::Slapd;
 use crate::support::world::{A_WHILE, World};
@@ -155,11 +157,6 @@ async fn who_joins_a_group_is_invited_and_who_leaves_it_leaves(setting: Setting)
 }
 
 async fn who_is_in_a_group_within_the_group_is_a_member_as_long_as_both_hold(setting: Setting) {
-    let by = setting.by;
-    let nests = by == By::Groups || setting.site.dialect().nests;
-    if !nests {
-        return;
-    }
     let mut stage = setting.in_vault("");
     let folk = stage.folk();
     for uid in ["direct", "inside", "later", "deep"] {
@@ -260,9 +257,6 @@ async fn changes_made_while_either_side_was_down_are_found_at_reconnection(setti
 }
 
 async fn who_is_switched_off_is_no_member_until_they_are_switched_on(setting: Setting) {
-    if setting.site.dialect().lock.is_none() {
-        return;
-    }
     let mut stage = setting.everyone("");
     let folk = stage.folk();
     folk.add("off").await;
@@ -314,9 +308,9 @@ async fn who_is_renamed_stays_the_same_person(setting: Setting) {
     stage.invited_once(&["ann", "bob", "eve"]).await;
 }
 
-/// The table: every test on every site.
+/// The table: every test on every site, and further ones where the server has what they are about.
 macro_rules! sites {
-    ($($(#[$meta:meta])* $site:ident => $setting:expr;)+) => {
+    ($($site:ident $(+ $further:ident)* => $setting:expr;)+) => {
         $(
             mod $site {
                 use super::*;
@@ -325,12 +319,11 @@ macro_rules! sites {
                     everyone_who_comes_to_match_is_invited,
                     everyone_who_ceases_to_match_leaves,
                     who_joins_a_group_is_invited_and_who_leaves_it_leaves,
-                    who_is_in_a_group_within_the_group_is_a_member_as_long_as_both_hold,
                     a_group_that_is_renamed_is_still_meant_and_one_that_is_deleted_makes_nobody_leave,
                     changes_made_while_either_side_was_down_are_found_at_reconnection,
-                    who_is_switched_off_is_no_member_until_they_are_switched_on,
                     one_person_in_a_group_of_two_thousand_is_a_matter_of_moments,
                     who_is_renamed_stays_the_same_person,
+                    $($further,)*
                 );
             }
         )+
@@ -346,9 +339,30 @@ macro_rules! sites {
 }
 
 sites! {
-    openldap_with_the_memberof_overlay => Setting::new(Slapd::builder().memberof().start().await);
-    openldap_with_dynlist => Setting::new(Slapd::builder().dynlist().refint().start().await);
-    openldap_without_memberof => Setting::new(Slapd::builder().ppolicy().refint().start().await);
-    openldap_that_can_only_be_polled =>
-        Setting::new(Slapd::builder().memberof().no_syncprov().start().await).keys("poll_interval = \"500ms\"");
+    // The overlay's memberOf names direct groups only.
+    openldap_with_the_memberof_overlay
+        + who_is_switched_off_is_no_member_until_they_are_switched_on
+        => Setting::new(Slapd::builder().memberof().ppolicy().start().await);
+    openldap_with_dynlist
+        + who_is_in_a_group_within_the_group_is_a_member_as_long_as_both_hold
+        => Setting::new(Slapd::builder().dynlist().refint().start().await);
+    openldap_without_memberof
+        + who_is_in_a_group_within_the_group_is_a_member_as_long_as_both_hold
+        + who_is_switched_off_is_no_member_until_they_are_switched_on
+        => Setting::new(Slapd::builder().ppolicy().refint().start().await);
+    openldap_that_can_only_be_polled
+        + who_is_switched_off_is_no_member_until_they_are_switched_on
+        => Setting::new(Slapd::builder().memberof().ppolicy().no_syncprov().start().await)
+            .keys("poll_interval = \"500ms\"");
+    ds389_by_persistent_search
+        + who_is_in_a_group_within_the_group_is_a_member_as_long_as_both_hold
+        + who_is_switched_off_is_no_member_until_they_are_switched_on
+        => Setting::new(Ds389::builder().start().await);
+    ds389_by_content_synchronisation
+        + who_is_in_a_group_within_the_group_is_a_member_as_long_as_both_hold
+        + who_is_switched_off_is_no_member_until_they_are_switched_on
+        => Setting::new(Ds389::builder().start().await).keys("stream = \"syncrepl\"");
+    apacheds
+        + who_is_in_a_group_within_the_group_is_a_member_as_long_as_both_hold
+        => Setting::new(ApacheDs::start().await);
 }

@@ -9,6 +9,7 @@
 
 mod support;
 
+mod apacheds;
 mod architecture;
 mod audit;
 mod behaviour;
@@ -20,6 +21,7 @@ mod convergence;
 mod crash;
 mod diagnosis;
 mod directory;
+mod ds389;
 mod environment;
 mod flood;
 mod foreign;
@@ -32,11 +34,13 @@ mod lifecycle;
 mod onboarding;
 mod outage;
 mod packaging;
+mod persistent_search;
 mod plan;
 mod poll;
 mod resume;
 mod secrets;
 mod simulation;
+mod sites;
 mod slapd;
 mod tls;
 mod vaultwarden;

@@ -8,7 +8,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use super::super::doorbell::{Ring, Rings};
 use super::super::lookup::Line;
 use super::super::wanted::Wanted;
-use super::super::{DirectoryError, StreamKind, syncrepl};
+use super::super::{DirectoryError, StreamKind, dn, persistent_search, syncrepl};
 use super::roster::{Group, Member};
 use super::{Groups, read};
 use crate::model::EntryId;
@@ -78,15 +78,24 @@ impl Watch {
                 groups.map(|(id, dn)| (id, dn.to_owned())).collect()
             });
             let (_, can) = self.line.session().await?;
-            self.bells = match self.kind {
-                StreamKind::Syncrepl => {
-                    syncrepl::watch(&self.wanted, can, &groups, self.groups.containers()).await?
+            let mut bells = Vec::new();
+            for base in self.groups.containers() {
+                let within = groups.iter().filter(|(_, dn)| dn::is_within(dn, base));
+                let any: String = within.map(|&(id, _)| can.identity.filter(id)).collect();
+                let filter = format!("(|{any})");
+                match self.kind {
+                    _ if any.is_empty() => {}
+                    StreamKind::Syncrepl => {
+                        bells.push(syncrepl::rings(&self.wanted, can, base, &filter).await?);
+                    }
+                    StreamKind::PersistentSearch => {
+                        bells.push(persistent_search::rings(&self.wanted, can, base, &filter).await?);
+                    }
+                    // A poll reads the groups before each listing.
+                    StreamKind::Poll | StreamKind::ActiveDirectory => bells.push(stream::pending().boxed()),
                 }
-                // A poll reads the groups before each listing.
-                StreamKind::Poll | StreamKind::PersistentSearch | StreamKind::ActiveDirectory => {
-                    stream::pending().boxed()
-                }
-            };
+            }
+            self.bells = stream::select_all(bells).boxed();
             if !self
                 .refresh(groups.into_iter().map(|(id, _)| id).collect())
                 .await?

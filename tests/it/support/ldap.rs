@@ -35,9 +35,23 @@ pub fn result(tag: u8, code: u8) -> Vec<u8> {
 
 /// A SearchResultEntry with one attribute.
 pub fn entry(dn: impl AsRef<[u8]>, attribute: impl AsRef<[u8]>, values: &[impl AsRef<[u8]>]) -> Vec<u8> {
+    entry_of(dn, &self::attribute(attribute, values))
+}
+
+/// A SearchResultEntry with these attributes, one after the other.
+pub fn entry_of(dn: impl AsRef<[u8]>, attributes: &[u8]) -> Vec<u8> {
+    tlv(0x64, &[octets(dn), tlv(0x30, attributes)].concat())
+}
+
+/// A PartialAttribute.
+pub fn attribute(name: impl AsRef<[u8]>, values: &[impl AsRef<[u8]>]) -> Vec<u8> {
     let values: Vec<u8> = values.iter().flat_map(octets).collect();
-    let attribute = tlv(0x30, &[octets(attribute), tlv(0x31, &values)].concat());
-    tlv(0x64, &[octets(dn), tlv(0x30, &attribute)].concat())
+    tlv(0x30, &[octets(name), tlv(0x31, &values)].concat())
+}
+
+/// An Entry Change Notification control (draft-ietf-ldapext-psearch-03, 5) with these contents, right or wrong.
+pub fn entry_change(contents: &[u8]) -> Vec<u8> {
+    control("2.16.840.1.113730.3.4.7", &tlv(0x30, contents))
 }
 
 /// A control that is not critical.

@@ -1,10 +1,15 @@
 //! What the tests stand on.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+pub mod apacheds;
+pub mod daemon;
+pub mod ds389;
 pub mod in_memory;
 pub mod journal;
 pub mod ldap;
+pub mod listening;
 pub mod model;
+pub mod offering;
 pub mod people;
 pub mod proxy;
 pub mod scripted;

@@ -424,7 +424,7 @@ fn copy(from: &Path, to: &Path) {
     assert!(copied.unwrap().success(), "{} was not copied", from.display());
 }
 
-async fn reads_root_dse(url: &str) -> Result<(), LdapError> {
+pub(super) async fn reads_root_dse(url: &str) -> Result<(), LdapError> {
     let (connection, mut ldap) = LdapConnAsync::new(url).await?;
     let driver = tokio::task::spawn(connection.drive());
     let answer = ldap.search("", Scope::Base, "(objectClass=*)", ["1.1"]).await;

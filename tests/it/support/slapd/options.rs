@@ -21,6 +21,7 @@ pub struct Builder {
     member_of: MemberOf,
     pub(super) ppolicy: bool,
     refint: bool,
+    least_rights: bool,
     hidden: Vec<&'static str>,
     global: String,
     database: String,
@@ -46,6 +47,7 @@ impl Default for Builder {
             member_of: MemberOf::Absent,
             ppolicy: false,
             refint: false,
+            least_rights: false,
             hidden: Vec::new(),
             global: String::new(),
             database: String::new(),
@@ -119,6 +121,12 @@ impl Builder {
         self
     }
 
+    /// Gives the reader no more rights than `config/examples/openldap.md` asks for. Default: it may read everything.
+    pub fn least_rights(mut self) -> Self {
+        self.least_rights = true;
+        self
+    }
+
     /// Denies the reader an attribute, such as `entryCSN`.
     pub fn hide_from_reader(mut self, attribute: &'static str) -> Self {
         self.hidden.push(attribute);
@@ -189,7 +197,21 @@ access to attrs=userPassword by anonymous auth by * none
     for attribute in &options.hidden {
         writeln!(conf, "access to attrs={attribute} by * none").unwrap();
     }
-    writeln!(conf, "access to * by dn.exact=\"{reader}\" read by * none").unwrap();
+    if options.least_rights {
+        for (unit, attributes) in [
+            ("people", "entry,objectClass,mail,memberOf,entryUUID,entryCSN"),
+            ("groups", "entry,objectClass,member,entryUUID,entryCSN"),
+        ] {
+            writeln!(
+                conf,
+                "access to dn.subtree=\"ou={unit},{SUFFIX}\" attrs={attributes} by dn.exact=\"{reader}\" read by * break"
+            )
+            .unwrap();
+        }
+        conf += "access to * by * none\n";
+    } else {
+        writeln!(conf, "access to * by dn.exact=\"{reader}\" read by * none").unwrap();
+    }
     if options.size_limit.is_none() {
         writeln!(conf, "limits dn.exact=\"{reader}\" size=unlimited time=unlimited").unwrap();
     }

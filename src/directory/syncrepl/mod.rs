@@ -5,14 +5,18 @@
 //! entry, and with a bare `newcookie`. Cookies inside the refresh are not resume points and are dropped.
 //!
 //! # Assumptions
-//! slapd's cookies are opaque; that they belong to this base, filter and account is the ledger's concern.
+//! Cookies are opaque but for 389-DS's (see `doubt`); that they belong to this base, filter and account is the ledger's concern.
 //!
 //! # Caveats
 //! After a crash without `syncprov-checkpoint`, after `slapadd` and without the right to read `entryCSN` and
 //! `entryUUID` slapd's own account of changes is wrong. Only a listing finds that.
 
+mod changelog;
+mod doubt;
+
 use std::collections::VecDeque;
 use std::iter;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::ready;
@@ -20,16 +24,18 @@ use futures::stream;
 use futures::{StreamExt, TryStreamExt};
 use ldap3::controls::{RefreshMode, SyncRequest};
 use ldap3::{LdapResult, ResultEntry, Scope};
+use tokio::time::Instant;
 
 use super::decode::{self, EntryState, SYNC_STATE, SyncInfo};
 use super::doorbell::{Ring, Rings};
-use super::root_dse::Capabilities;
+use super::root_dse::{Capabilities, Identity};
 use super::session::{Item, Request, Search, Session};
 use super::wanted::Wanted;
-use super::{Changes, DirectoryError, connect, dn, malformed, root_dse};
-use crate::model::{Change, Cursor, Entry, EntryId, Listing, Why};
+use super::{Changes, DirectoryError, connect, malformed};
+use crate::model::{Attribute, Change, Cursor, Entry, Listing, Why};
+use changelog::{Evidence, Point};
 
-/// A refresh in which the server says nothing for this long is given up: 389-DS falls silent at a size limit.
+/// A refresh in which the server says nothing for this long is given up.
 const REFRESH_PROGRESS: Duration = Duration::from_secs(120);
 /// While nothing changes, the connection is proved alive after this long; the answer has 15 s to come.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -37,71 +43,106 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Follows the people.
 pub(super) async fn open(
     session: Session,
-    wanted: &Wanted,
+    can: &Capabilities,
+    wanted: &Arc<Wanted>,
     from: Option<Cursor>,
 ) -> Result<Changes, DirectoryError> {
-    let attributes = wanted.attributes();
-    search(session, &wanted.base, &wanted.filter, attributes, from).await
+    let sought = Sought {
+        wanted: wanted.clone(),
+        base: wanted.base.clone(),
+        filter: wanted.filter.clone(),
+        attributes: wanted.attributes(),
+    };
+    follow(session, can, sought, from).await
 }
 
-/// Rings for each change of one of these groups, below the `containers` in which they are.
-pub(super) async fn watch(
-    wanted: &Wanted,
+/// Rings for each change of an entry below `base` that matches `filter`, on a connection of its own.
+pub(super) async fn rings(
+    wanted: &Arc<Wanted>,
     can: &Capabilities,
-    groups: &[(EntryId, String)],
-    containers: &[String],
+    base: &str,
+    filter: &str,
 ) -> Result<Rings, DirectoryError> {
-    let mut bells = Vec::new();
-    for base in containers {
-        let within = groups.iter().filter(|(_, dn)| dn::is_within(dn, base));
-        let any: String = within.map(|&(id, _)| can.identity.filter(id)).collect();
-        if any.is_empty() {
-            continue;
+    let sought = Sought {
+        wanted: wanted.clone(),
+        base: base.to_owned(),
+        filter: filter.to_owned(),
+        attributes: vec!["1.1".to_owned()],
+    };
+    let session = connect::connect(wanted).await?;
+    let mut changes = follow(session, can, sought, None).await?;
+    // From the end of the refresh on nothing is missed.
+    while let Some(change) = changes.try_next().await? {
+        if matches!(change, Change::ListingEnd(_)) {
+            break;
         }
-        let session = connect::connect(wanted).await?;
-        let mut changes = search(session, base, &format!("(|{any})"), vec!["1.1".into()], None).await?;
-        // From the end of the refresh on nothing is missed.
-        while let Some(change) = changes.try_next().await? {
-            if matches!(change, Change::ListingEnd(_)) {
-                break;
-            }
-        }
-        bells.push(changes.try_filter_map(|change| {
-            ready(Ok(match change {
-                Change::Upsert(Entry { id, .. }) | Change::Gone(id) => Some(Ring::Entry(id)),
-                Change::Alive => Some(Ring::Alive),
-                _ => None,
-            }))
-        }));
     }
-    Ok(stream::select_all(bells).boxed())
+    let rings = changes.try_filter_map(|change| {
+        ready(Ok(match change {
+            Change::Upsert(Entry { id, .. }) | Change::Gone(id) => Some(Ring::Entry(id)),
+            Change::Alive => Some(Ring::Alive),
+            _ => None,
+        }))
+    });
+    Ok(rings.boxed())
+}
+
+/// What a sync search looks for.
+struct Sought {
+    wanted: Arc<Wanted>,
+    base: String,
+    filter: String,
+    attributes: Vec<String>,
+}
+
+impl Sought {
+    fn request(&self) -> Request<'_> {
+        Request {
+            base: &self.base,
+            scope: Scope::Subtree,
+            filter: &self.filter,
+            attributes: self.attributes.clone(),
+            controls: Vec::new(),
+        }
+    }
+
+    async fn sync(&self, session: &mut Session, from: Option<Cursor>) -> Result<Search, DirectoryError> {
+        let sync = SyncRequest {
+            mode: RefreshMode::RefreshAndPersist,
+            cookie: from.map(|Cursor(cookie)| cookie),
+            reload_hint: false,
+        };
+        let request = Request {
+            // Critical: a server that does not know the control would answer with an ordinary search. Never together
+            // with paging: slapd sends one page and calls it success.
+            controls: vec![decode::critical(sync)],
+            ..self.request()
+        };
+        session.search(request).await
+    }
+
+    /// 389-DS sends others, too.
+    fn asks_for(&self, attribute: &Attribute) -> bool {
+        let mut names = self.attributes.iter();
+        names.any(|name| name.eq_ignore_ascii_case(&attribute.name))
+    }
 }
 
 /// Starts a search and waits for its first message, so that a refusal is known at once.
-async fn search(
+async fn follow(
     mut session: Session,
-    base: &str,
-    filter: &str,
-    attributes: Vec<String>,
+    can: &Capabilities,
+    sought: Sought,
     from: Option<Cursor>,
 ) -> Result<Changes, DirectoryError> {
     let resuming = from.is_some();
-    let sync = SyncRequest {
-        mode: RefreshMode::RefreshAndPersist,
-        cookie: from.map(|Cursor(cookie)| cookie),
-        reload_hint: false,
+    let evidence = match can.identity {
+        Identity::NsUniqueId => Some(doubt::evidence(&mut session, from.as_ref()).await?),
+        _ => None,
     };
-    let request = Request {
-        base,
-        scope: Scope::Subtree,
-        filter,
-        attributes,
-        // Critical: a server that does not know the control would answer with an ordinary search. Never together
-        // with paging: slapd sends one page and calls it success.
-        controls: vec![decode::critical(sync)],
-    };
-    let search = session.search(request).await?;
+    let search = sought.sync(&mut session, from.clone()).await?;
     let mut stream = Syncrepl {
+        sought,
         session,
         search,
         phase: Phase::Refresh {
@@ -110,6 +151,9 @@ async fn search(
         },
         told: VecDeque::from([Change::ListingBegin]),
         named: Box::new(iter::empty()),
+        evidence,
+        cursor: from,
+        end: None,
     };
     stream.hear().await?;
     Ok(stream::try_unfold(stream, |mut stream| async {
@@ -119,12 +163,19 @@ async fn search(
 }
 
 struct Syncrepl {
+    sought: Sought,
     session: Session,
     search: Search,
     phase: Phase,
     told: VecDeque<Change>,
     /// What is left of a set of identities. One message can name a million, so they become changes one by one.
     named: Box<dyn Iterator<Item = Change> + Send>,
+    /// 389-DS only: what speaks for the stream being alive.
+    evidence: Option<Evidence>,
+    /// The last resume point.
+    cursor: Option<Cursor>,
+    /// Why the session ends once everything is told.
+    end: Option<DirectoryError>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -136,6 +187,11 @@ enum Phase {
         present_phase_ended: bool,
     },
     Persist,
+    /// The refresh of a search that takes the place of one that may be dead.
+    Renewal {
+        /// How many entries the other one did not tell of.
+        missed: u32,
+    },
 }
 
 impl Syncrepl {
@@ -143,7 +199,10 @@ impl Syncrepl {
         loop {
             match self.told.pop_front().or_else(|| self.named.next()) {
                 Some(change) => return Ok(change),
-                None => self.hear().await?,
+                None => match self.end.take() {
+                    Some(error) => return Err(error),
+                    None => self.hear().await?,
+                },
             }
         }
     }
@@ -151,25 +210,13 @@ impl Syncrepl {
     /// Takes one message, which tells of any number of changes.
     async fn hear(&mut self) -> Result<(), DirectoryError> {
         let item = match self.phase {
-            Phase::Refresh { .. } => {
-                self.session
-                    .next(
-                        &mut self.search,
-                        REFRESH_PROGRESS,
-                        "waiting for the refresh of the sync search",
-                    )
-                    .await?
-            }
+            Phase::Refresh { .. } | Phase::Renewal { .. } => self.hear_refresh().await?,
             Phase::Persist => match self
                 .session
                 .next(&mut self.search, HEARTBEAT, "waiting for changes")
                 .await
             {
-                Err(DirectoryError::Silent { .. }) => {
-                    root_dse::read(&mut self.session).await?;
-                    self.told.push_back(Change::Alive);
-                    return Ok(());
-                }
+                Err(DirectoryError::Silent { .. }) => return self.prove().await,
                 item => item?,
             },
         };
@@ -199,15 +246,19 @@ impl Syncrepl {
             EntryState::Add | EntryState::Modify => {
                 let raw =
                     decode::entry(message).map_err(|error| malformed(&self.session, "an entry", &error))?;
+                let mut attributes = raw.attributes;
+                attributes.retain(|attribute| self.sought.asks_for(attribute));
                 Change::Upsert(Entry {
                     id: state.id,
                     dn: raw.dn,
-                    attributes: raw.attributes,
+                    attributes,
                 })
             }
         });
-        if matches!(self.phase, Phase::Persist) {
-            self.checkpoint(state.cookie);
+        match &mut self.phase {
+            Phase::Persist => self.checkpoint(state.cookie)?,
+            Phase::Renewal { missed } => *missed += 1,
+            Phase::Refresh { .. } => {}
         }
         Ok(())
     }
@@ -223,7 +274,7 @@ impl Syncrepl {
             SyncInfo::NewCookie(cookie) => {
                 if matches!(self.phase, Phase::Persist) {
                     self.told.push_back(Change::Doorbell(Why::ForeignChange));
-                    self.checkpoint(Some(cookie));
+                    self.checkpoint(Some(cookie))?;
                 }
             }
             SyncInfo::RefreshPresent { cookie, done } => self.refreshed(cookie, done, true)?,
@@ -239,12 +290,19 @@ impl Syncrepl {
         done: bool,
         present: bool,
     ) -> Result<(), DirectoryError> {
-        let Phase::Refresh {
-            resuming,
-            present_phase_ended,
-        } = self.phase
-        else {
-            return Ok(());
+        let (resuming, present_phase_ended) = match self.phase {
+            Phase::Refresh {
+                resuming,
+                present_phase_ended,
+            } => (resuming, present_phase_ended),
+            Phase::Renewal { missed } => {
+                return if done {
+                    self.renewed(cookie, missed)
+                } else {
+                    Ok(())
+                };
+            }
+            Phase::Persist => return Ok(()),
         };
         let present_phase_ended = present_phase_ended || present;
         if !done {
@@ -264,22 +322,33 @@ impl Syncrepl {
             Listing::Changes
         };
         self.told.push_back(Change::ListingEnd(listing));
-        self.checkpoint(cookie);
         self.phase = Phase::Persist;
-        Ok(())
+        self.checkpoint(cookie)
     }
 
-    fn checkpoint(&mut self, cookie: Option<Vec<u8>>) {
-        self.told.extend(
-            cookie
-                .filter(|cookie| !cookie.is_empty())
-                .map(|cookie| Change::Checkpoint(Cursor(cookie))),
-        );
+    fn checkpoint(&mut self, cookie: Option<Vec<u8>>) -> Result<(), DirectoryError> {
+        let Some(cookie) = cookie.filter(|cookie| !cookie.is_empty()) else {
+            return Ok(());
+        };
+        if let Some(evidence) = &mut self.evidence {
+            let point = Point::of(&cookie);
+            if point == Point::Nowhere {
+                return Err(doubt::no_target(&self.session));
+            }
+            evidence.heard(point, Instant::now());
+        }
+        let cursor = Cursor(cookie);
+        self.cursor = Some(cursor.clone());
+        self.told.push_back(Change::Checkpoint(cursor));
+        Ok(())
     }
 
     /// A sync search of this mode never ends by itself.
     fn ended(&self, result: &LdapResult) -> DirectoryError {
-        let resuming = matches!(self.phase, Phase::Refresh { resuming: true, .. });
+        let resuming = matches!(
+            self.phase,
+            Phase::Refresh { resuming: true, .. } | Phase::Renewal { .. }
+        );
         match result.rc {
             4096 => self.refused(format!("e-syncRefreshRequired{}", colon(&result.text))),
             // "consumer state is newer than provider!": the server lost its latest changes.

@@ -1,0 +1,118 @@
+//! A server process of a test's own: it logs into a file, whose end is shown when the test fails, and is killed on drop.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use super::slapd::reads_root_dse;
+
+/// How long a server may take to start or to stop.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A process that may run.
+#[derive(Debug)]
+pub struct Daemon {
+    name: &'static str,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Daemon {
+    /// A server of this name, which writes its log to this file; it does not run yet.
+    pub fn new(name: &'static str, log: PathBuf) -> Self {
+        Self {
+            name,
+            log,
+            child: None,
+        }
+    }
+
+    /// Runs this command in the foreground; returns once the server tells its root DSE at `url`.
+    ///
+    /// # Errors
+    /// The end of the log where it ended instead, or never answered.
+    pub async fn launch(&mut self, command: &mut Command, url: &str) -> Result<(), String> {
+        let log = File::options().create(true).append(true).open(&self.log);
+        let log = log.map_err(|error| error.to_string())?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().map_err(|error| error.to_string())?)
+            .stderr(log)
+            .spawn()
+            .map_err(|error| format!("{}: {error}", self.name))?;
+        self.child = Some(child);
+        let deadline = Instant::now() + PATIENCE;
+        while reads_root_dse(url).await.is_err() {
+            if let Some(status) = self.ended() {
+                self.child = None;
+                return Err(format!("{} ended with {status}; {}", self.name, self.log_tail()));
+            }
+            if Instant::now() > deadline {
+                return Err(format!("{} does not answer; {}", self.name, self.log_tail()));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    /// Whether it was started and not ended by us.
+    pub fn runs(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// Sends `TERM`, `KILL`, `STOP` or `CONT`: by the shell, which needs neither a package nor unsafe code.
+    pub fn signal(&self, signal: &str) {
+        let pid = self.child.as_ref().expect("the server runs").id();
+        let command = format!("kill -{signal} {pid}");
+        let status = Command::new("sh").args(["-c", &command]).status();
+        assert!(status.unwrap().success(), "{command} failed");
+    }
+
+    /// Ends it by `TERM` or `KILL`; returns once it is gone.
+    pub async fn end(&mut self, signal: &str) {
+        self.signal(signal);
+        let deadline = Instant::now() + PATIENCE;
+        while self.ended().is_none() {
+            assert!(
+                Instant::now() < deadline,
+                "{} does not end; {}",
+                self.name,
+                self.log_tail()
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.child = None;
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> String {
+        let log = fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.as_mut().and_then(|child| child.try_wait().unwrap())
+    }
+
+    fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        format!(
+            "its log ends:\n{}",
+            lines[lines.len().saturating_sub(40)..].join("\n")
+        )
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+            if std::thread::panicking() {
+                eprintln!("{}: {}", self.name, self.log_tail());
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! A session with a site, as the listener has it, in words: who is listed, who joins, who leaves.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use ldap_usher::directory::{
+    Bind, Changes, Directory, DirectoryError, LdapDirectory, Opened, Server, Settings, StreamChoice,
+    StreamKind,
+};
+use ldap_usher::model::{Attribute, Change, Cursor, EntryId, Listing};
+use ldap_usher::tls::TlsOptions;
+use tokio::time::timeout;
+
+use super::site::Site;
+use super::world::PATIENCE;
+
+/// Everyone in `ou=people` who matches the filter, as the reader.
+pub fn settings(site: &dyn Site, filter: &str, stream: StreamChoice) -> Settings {
+    let (dn, password) = site.reader();
+    Settings {
+        name: "main".into(),
+        servers: vec![Server::parse(&site.url()).unwrap()],
+        starttls: false,
+        tls: Arc::new(TlsOptions::default().client_config().unwrap()),
+        bind: Bind::Simple {
+            dn,
+            password: password.into(),
+        },
+        base: site.people_base(),
+        filter: filter.into(),
+        groups: Vec::new(),
+        mail_attributes: vec!["mail".into()],
+        stream,
+        poll_interval: Duration::from_millis(200),
+        page_size: 10,
+        max_message_size: 16 << 20,
+    }
+}
+
+/// An open stream, and what it has told.
+pub struct Listening {
+    /// How it learns of changes.
+    pub stream: StreamKind,
+    /// Whether everyone is to be listed beside it.
+    pub reconcile: bool,
+    /// The last resume point.
+    pub cursor: Option<Cursor>,
+    /// The names of the attributes that came with entries.
+    pub attributes: BTreeSet<String>,
+    changes: Changes,
+    names: HashMap<EntryId, String>,
+}
+
+impl Listening {
+    /// Opens it.
+    pub async fn open(directory: &LdapDirectory, from: Option<Cursor>) -> Result<Self, DirectoryError> {
+        let Opened {
+            stream,
+            reconcile,
+            changes,
+            ..
+        } = directory.open(from).await?;
+        Ok(Self {
+            stream,
+            reconcile,
+            cursor: None,
+            attributes: BTreeSet::new(),
+            changes,
+            names: HashMap::new(),
+        })
+    }
+
+    /// The next thing that it tells.
+    pub async fn next(&mut self) -> Result<Change, DirectoryError> {
+        let change = timeout(2 * PATIENCE, self.changes.next())
+            .await
+            .expect("a change in time")
+            .expect("no end of the stream")?;
+        match &change {
+            Change::Upsert(entry) => {
+                let name = entry.dn.split(['=', ',']).nth(1).unwrap_or_default();
+                self.names.insert(entry.id, name.to_owned());
+                let names = entry
+                    .attributes
+                    .iter()
+                    .map(|Attribute { name, .. }| name.to_lowercase());
+                self.attributes.extend(names);
+            }
+            Change::Checkpoint(cursor) => self.cursor = Some(cursor.clone()),
+            _ => {}
+        }
+        Ok(change)
+    }
+
+    /// Waits for the end of the listing; returns it, and who was named.
+    pub async fn listed(&mut self) -> (Listing, Vec<String>) {
+        let mut named = Vec::new();
+        loop {
+            match self.next().await.unwrap() {
+                Change::ListingEnd(listing) => {
+                    named.sort();
+                    return (listing, named);
+                }
+                Change::Upsert(entry) => named.push(self.names[&entry.id].clone()),
+                Change::Gone(id) => named.push(format!("-{}", self.name(id))),
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits until this person is told to match.
+    pub async fn joins(&mut self, uid: &str) -> EntryId {
+        loop {
+            if let Change::Upsert(entry) = self.next().await.unwrap()
+                && self.names[&entry.id] == uid
+            {
+                return entry.id;
+            }
+        }
+    }
+
+    /// Waits until this person, who was told of, is told not to match any more.
+    pub async fn leaves(&mut self, uid: &str) {
+        loop {
+            if let Change::Gone(id) = self.next().await.unwrap()
+                && self.name(id) == uid
+            {
+                return;
+            }
+        }
+    }
+
+    /// Whether this person was ever told to match.
+    pub fn knows(&self, uid: &str) -> bool {
+        self.names.values().any(|name| name == uid)
+    }
+
+    /// Waits until the server was asked and answered.
+    pub async fn is_alive(&mut self) {
+        while self.next().await.unwrap() != Change::Alive {}
+    }
+
+    /// Waits for the error with which it ends.
+    pub async fn error(&mut self) -> DirectoryError {
+        loop {
+            if let Err(error) = self.next().await {
+                return error;
+            }
+        }
+    }
+
+    fn name(&self, id: EntryId) -> &str {
+        self.names.get(&id).map_or("?", String::as_str)
+    }
+}
+
+/// The error with which a session ends, or fails to begin.
+pub async fn error_of(directory: &LdapDirectory, from: Option<Cursor>) -> DirectoryError {
+    match Listening::open(directory, from).await {
+        Err(error) => error,
+        Ok(mut listening) => listening.error().await,
+    }
+}
