@@ -1,8 +1,9 @@
 //! What a directory tells, decided on and committed.
 
+use super::batches;
 use super::plan::{Event, Plan};
 use super::{Listener, Trouble};
-use crate::directory::{DirectoryError, StreamKind};
+use crate::directory::StreamKind;
 use crate::ledger::{Batch, LedgerError, ListingOutcome, Origin};
 use crate::membership::{Reason, Sighting};
 use crate::model::{Change, Cursor, Entry, EntryId, Listing};
@@ -57,10 +58,7 @@ impl<'a> Intake<'a> {
     }
 
     /// Takes a batch of the stream. Returns how a listing ended, if one did.
-    pub(super) async fn take(
-        &mut self,
-        batch: Vec<Result<Change, DirectoryError>>,
-    ) -> Result<Option<Listing>, Trouble> {
+    pub(super) async fn take(&mut self, batch: batches::Batch) -> Result<Option<Listing>, Trouble> {
         let mut sightings = Vec::new();
         let mut cursor = None;
         let mut ended = None;
@@ -98,10 +96,7 @@ impl<'a> Intake<'a> {
 
     /// Takes a batch of an audit: whoever is as known is marked as seen, anyone else is a suspect until
     /// [`Intake::judge_audit`]. Returns how the listing ended, if it did.
-    pub(super) async fn take_audit(
-        &mut self,
-        batch: Vec<Result<Change, DirectoryError>>,
-    ) -> Result<Option<Listing>, Trouble> {
+    pub(super) async fn take_audit(&mut self, batch: batches::Batch) -> Result<Option<Listing>, Trouble> {
         let mut sightings = Vec::new();
         let mut end = None;
         for change in batch {

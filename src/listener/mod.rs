@@ -1,7 +1,7 @@
 //! Sessions with one directory, glued into one endless stream of committed decisions.
 //!
 //! # Guarantees
-//! - Every change that a session tells is decided on and committed, in order, before the next one is taken; a cursor
+//! - Every change that a session tells is decided on and committed, in order, before the next one is; a cursor
 //!   is committed together with what it covers. A crash at any point repeats work and loses none.
 //! - The loop ends only by its stop token. A session that fails is followed by another, which resumes from the
 //!   stored cursor, or lists everything where there is none or it is refused.
@@ -11,29 +11,29 @@
 //! A stream can be wrong without knowing it (see [`crate::directory`]): a full listing beside it, every
 //! `audit_interval`, finds what it lost.
 
+mod batches;
 mod intake;
 mod plan;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::directory::{Changes, Directory, DirectoryError, Opened, StreamKind};
+use crate::directory::{Directory, DirectoryError, Opened, StreamKind};
 use crate::ledger::{DirectoryState, Ledger, LedgerError};
 use crate::membership::Policy;
-use crate::model::{Change, Cursor, Disposition, Listing};
+use crate::model::{Cursor, Disposition, Listing};
 use crate::observe::Observer;
 use crate::retry::{Nudge, Retry};
 
+use batches::{Batch, Batches};
 use intake::Intake;
 
-/// Changes that one transaction takes at most.
-const BATCH: usize = 1000;
 /// A session that lasted this long forgives the failures before it.
 const QUIET: Duration = Duration::from_secs(60);
 /// The shortest wait after an error that only a human can mend.
@@ -107,13 +107,6 @@ impl Trouble {
     }
 }
 
-/// What is ready at once comes as one batch; nothing waits for a batch to fill.
-type Batches = BoxStream<'static, Vec<Result<Change, DirectoryError>>>;
-
-fn batches(changes: Changes) -> Batches {
-    changes.ready_chunks(BATCH).boxed()
-}
-
 impl Listener {
     /// Listens until `stop`.
     ///
@@ -171,10 +164,10 @@ impl Listener {
     }
 
     async fn list(&self, intake: &mut Intake<'_>) -> Result<(), Trouble> {
-        let mut listing = batches(self.directory.list().await?);
+        let mut listing = Batches::of(self.directory.list().await?);
         let mut end = None;
         while let Some(batch) = listing.next().await {
-            match intake.take(batch).await {
+            match listing.read_during(intake.take(batch)).await {
                 Ok(listing) => end = listing.or(end),
                 Err(trouble) => {
                     intake.abandon(&trouble).await?;
@@ -227,7 +220,7 @@ impl Listener {
         opened: Opened,
         audit_at: &mut Instant,
     ) -> Result<(), Trouble> {
-        let mut stream = batches(opened.changes);
+        let mut stream = Batches::of(opened.changes);
         let interval = self.audit_interval.unwrap_or(if opened.stream.misses_some() {
             AUDIT_OF_THE_FORGETFUL
         } else {
@@ -245,7 +238,7 @@ impl Listener {
             tokio::select! {
                 batch = stream.next() => match batch {
                     // A complete listing of the stream's own does what an audit would.
-                    Some(batch) => if intake.take(batch).await? == Some(Listing::Complete) {
+                    Some(batch) => if stream.read_during(intake.take(batch)).await? == Some(Listing::Complete) {
                         *audit_at = Instant::now() + interval;
                         audit = Audit::Due(*audit_at);
                     },
@@ -277,7 +270,7 @@ impl Listener {
 
     fn audit(&self) -> Batches {
         let directory = self.directory.clone();
-        batches(
+        Batches::of(
             stream::once(async move { directory.list().await })
                 .try_flatten()
                 .boxed(),
@@ -346,7 +339,7 @@ enum Audit {
 
 enum AuditStep {
     Begin,
-    Heard(Vec<Result<Change, DirectoryError>>),
+    Heard(Batch),
     Judge(Listing),
 }
 

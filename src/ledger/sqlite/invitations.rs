@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use sqlx::SqliteConnection;
 
-use super::rows::json;
+use super::rows::{hex, json};
 use crate::clock::Timestamp;
 use crate::ledger::{Batch, Committed, Duplicate, Origin, TaskWrite};
 use crate::model::{EmailAddress, EntryId};
@@ -144,7 +144,7 @@ impl<'a> Invitations<'a> {
                                     and (o.directory <> m.directory or o.dn <> m.dn)
                                   order by o.id limit 1)
              from json_each(?2) j
-             cross join member m on m.directory = ?1 and m.entry_id = unhex(j.value ->> 0, '-')",
+             cross join member m on m.directory = ?1 and m.entry_id = unhex(j.value ->> 0)",
         )
         .bind(self.batch.directory)
         .bind(pairs(owed)?)
@@ -223,7 +223,7 @@ impl<'a> Invitations<'a> {
         let tasks: Vec<(i64, String, bool)> = sqlx::query_as(
             "select t.id, t.state, t.state = 'done' or t.lease_until is not null or t.in_doubt
              from json_each(?2) j
-             cross join member m on m.directory = ?1 and m.entry_id = unhex(j.value ->> 0, '-')
+             cross join member m on m.directory = ?1 and m.entry_id = unhex(j.value ->> 0)
              cross join task t on t.address = j.value ->> 1 and t.member = m.id
              where t.state <> 'cancelled'",
         )
@@ -283,5 +283,5 @@ fn who(run: &[TaskWrite]) -> Vec<Who<'_>> {
 }
 
 fn pairs(who: &[Who<'_>]) -> sqlx::Result<String> {
-    json(who.iter().map(|(id, address)| (id.to_string(), address.as_str())))
+    json(who.iter().map(|(id, address)| (hex(id), address.as_str())))
 }

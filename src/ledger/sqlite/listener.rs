@@ -2,7 +2,7 @@
 
 use sqlx::SqliteConnection;
 
-use super::rows::{self, MemberRow, json};
+use super::rows::{self, MemberRow, hex, json};
 use super::{invitations, invitations::Invitations};
 use crate::clock::Timestamp;
 use crate::ledger::{Batch, Committed, DirectoryRow, DirectoryState, ListingOutcome, MemberWrite};
@@ -69,10 +69,10 @@ pub(super) async fn known(
     sqlx::query_as::<_, MemberRow>(
         "select m.id, m.entry_id, m.dn, m.address, m.standing, m.reason
          from json_each(?2) j
-         cross join member m on m.directory = ?1 and m.entry_id = unhex(j.value, '-')",
+         cross join member m on m.directory = ?1 and m.entry_id = unhex(j.value)",
     )
     .bind(directory)
-    .bind(json(who.iter().map(EntryId::to_string))?)
+    .bind(json(who.iter().map(hex))?)
     .fetch_all(db)
     .await?
     .into_iter()
@@ -118,11 +118,11 @@ async fn write_members(
     let members = json(members.iter().map(|member| {
         let (standing, reason) = rows::standing(&member.standing);
         let address = member.address.as_ref().map(|address| address.as_str());
-        (member.id.to_string(), &member.dn, address, standing, reason)
+        (hex(&member.id), &member.dn, address, standing, reason)
     }))?;
     sqlx::query(
         "insert into member (directory, entry_id, dn, address, standing, reason, seen)
-         select d.id, unhex(j.value ->> 0, '-'), j.value ->> 1, j.value ->> 2, j.value ->> 3, j.value ->> 4,
+         select d.id, unhex(j.value ->> 0), j.value ->> 1, j.value ->> 2, j.value ->> 3, j.value ->> 4,
                 d.generation
          from directory d cross join json_each(?2) j
          where d.id = ?1

@@ -1,8 +1,8 @@
 //! Between Rust's values and SQLite's.
 //!
 //! A whole batch goes into a statement as one JSON array, which the statement unfolds with `json_each`: one round
-//! trip and one prepared statement, however long the batch is. Entry ids travel as UUID text, which
-//! `unhex(.., '-')` reads.
+//! trip and one prepared statement, however long the batch is. Entry ids travel as hexadecimal digits, which
+//! `unhex` reads.
 
 use serde::Serialize;
 
@@ -11,6 +11,15 @@ use crate::model::{EmailAddress, EntryId, Member, Standing};
 /// A JSON array of the rows given.
 pub(super) fn json<T: Serialize>(rows: impl Iterator<Item = T>) -> sqlx::Result<String> {
     serde_json::to_string(&rows.collect::<Vec<_>>()).map_err(|e| sqlx::Error::Encode(e.into()))
+}
+
+/// An entry id for `unhex`. By hand, because a million ids through `fmt` are a tenth of the time of a listing.
+pub(super) fn hex(id: &EntryId) -> String {
+    id.as_bytes()
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]))
+        .collect()
 }
 
 /// The columns `id, entry_id, dn, address, standing, reason` of `member`.

@@ -1,0 +1,101 @@
+//! Changes in batches, read ahead while the batch before is committed.
+
+use std::pin::pin;
+
+use futures::FutureExt;
+use futures::stream::{Fuse, StreamExt};
+
+use crate::directory::{Changes, DirectoryError};
+use crate::model::Change;
+
+/// Changes that one transaction takes at most, and that are read ahead of it at most.
+const BATCH: usize = 1000;
+
+/// Consecutive changes; an error is the last of them.
+pub(super) type Batch = Vec<Result<Change, DirectoryError>>;
+
+/// A stream of changes in batches. What is ready at once comes as one; nothing waits for a batch to fill.
+pub(super) struct Batches {
+    changes: Fuse<Changes>,
+    ahead: Batch,
+}
+
+impl Batches {
+    pub(super) fn of(changes: Changes) -> Self {
+        Self {
+            changes: changes.fuse(),
+            ahead: Vec::new(),
+        }
+    }
+
+    /// The next batch; `None` at the end.
+    ///
+    /// # Cancellation
+    /// Safe: nothing is taken before it is returned.
+    pub(super) async fn next(&mut self) -> Option<Batch> {
+        if self.ahead.is_empty() {
+            self.ahead.push(self.changes.next().await?);
+        }
+        while self.ahead.len() < BATCH
+            && let Some(Some(change)) = self.changes.next().now_or_never()
+        {
+            self.ahead.push(change);
+        }
+        Some(std::mem::take(&mut self.ahead))
+    }
+
+    /// Does some work and reads ahead meanwhile: the directory's bytes are decoded on one core while SQLite writes on
+    /// another.
+    pub(super) async fn read_during<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                Some(change) = self.changes.next(), if self.ahead.len() < BATCH => self.ahead.push(change),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::stream;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    fn alive(count: usize) -> Changes {
+        stream::iter((0..count).map(|_| Ok(Change::Alive))).boxed()
+    }
+
+    #[tokio::test]
+    async fn what_is_ready_comes_at_once_and_no_batch_is_larger_than_the_limit() {
+        let mut batches = Batches::of(alive(BATCH + 1));
+        let mut seen = 0;
+        while let Some(batch) = batches.next().await {
+            assert!((1..=BATCH).contains(&batch.len()));
+            seen += batch.len();
+        }
+        assert_eq!(seen, BATCH + 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_waits_for_no_stream_and_no_more_than_a_batch_is_read_during_it() {
+        for (count, ahead) in [(3 * BATCH, BATCH), (0, 0)] {
+            let mut batches = Batches::of(alive(count).chain(stream::pending()).boxed());
+            batches.read_during(sleep(Duration::from_secs(1))).await;
+            assert_eq!(batches.ahead.len(), ahead);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_ends_during_work_has_told_everything_before_its_end() {
+        let mut batches = Batches::of(alive(2));
+        batches.read_during(sleep(Duration::from_secs(1))).await;
+        assert_eq!(batches.next().await.map(|batch| batch.len()), Some(2));
+        assert!(batches.next().await.is_none());
+    }
+}
