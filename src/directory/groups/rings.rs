@@ -119,7 +119,11 @@ impl Watch {
     /// Reads groups again and rings for whoever came or went. Returns whether other groups are to be watched now.
     async fn refresh(&mut self, mut queue: Vec<EntryId>) -> Result<bool, DirectoryError> {
         let before = self.watched();
-        let mut concerned = Concerned::default();
+        let mut concerned = Concerned {
+            people: BTreeSet::new(),
+            groups: BTreeSet::new(),
+            adopt: true,
+        };
         while let Some(id) = queue.pop() {
             let known = self
                 .groups
@@ -131,6 +135,8 @@ impl Watch {
         }
         let named = self.groups.ids();
         let lost = self.groups.with_roster_mut(|roster| roster.prune(&named));
+        // Groups among them are lost as well, or watched because of another one.
+        concerned.adopt = false;
         self.concern(lost, &mut concerned).await?;
         let people = concerned.people.into_iter().map(Ring::Concerned);
         self.told.extend(people);
@@ -195,7 +201,7 @@ impl Watch {
                 if concerned.groups.insert(found.id) {
                     queue.extend(self.groups.with_roster(|roster| roster.members_of(found.id)));
                 }
-            } else {
+            } else if concerned.adopt {
                 let empty = Group {
                     id: found.id,
                     dn: dn.into(),
@@ -216,9 +222,10 @@ impl Watch {
 }
 
 /// Whom one change concerns.
-#[derive(Default)]
 struct Concerned {
     people: BTreeSet<EntryId>,
     /// The groups whose members were taken already.
     groups: BTreeSet<EntryId>,
+    /// Whether groups that are not watched yet are to be.
+    adopt: bool,
 }
