@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::support::apacheds::ApacheDs;
-use crate::support::ds389::Ds389;
 use crate::support::site::{Folk, Site};
 use crate::support::slapd::Slapd;
 use crate::support::world::{A_WHILE, World};
@@ -351,10 +349,6 @@ sites! {
     openldap_with_the_memberof_overlay => Setting::new(Slapd::builder().memberof().start().await);
     openldap_with_dynlist => Setting::new(Slapd::builder().dynlist().refint().start().await);
     openldap_without_memberof => Setting::new(Slapd::builder().ppolicy().refint().start().await);
-    directory_server_389_by_persistent_search => Setting::new(Ds389::builder().start().await);
-    directory_server_389_by_content_synchronisation =>
-        Setting::new(Ds389::builder().start().await).keys("stream = \"syncrepl\"");
-    apacheds_by_persistent_search => Setting::new(ApacheDs::start().await);
     openldap_that_can_only_be_polled =>
         Setting::new(Slapd::builder().memberof().no_syncprov().start().await).keys("poll_interval = \"500ms\"");
 }
