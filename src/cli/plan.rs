@@ -149,7 +149,7 @@ mod tests {
         for person in [
             planned(Action::None, "bob", "was invited before"),
             planned(Action::Invite, "ann", "matches the filter and has no account"),
-            planned(Action::None, "eve", "no usable address: has no mail"),
+            planned(Action::None, "eve", "cannot be invited: has no mail"),
             planned(Action::None, "dan", "was invited before"),
             planned(Action::Left, "joe", "matches the filter no more"),
         ] {
@@ -166,7 +166,7 @@ mod tests {
 
             3 with whom nothing is to be done
                     2  was invited before
-                    1  no usable address: has no mail  (uid=eve,dc=example,dc=org)
+                    1  cannot be invited: has no mail  (uid=eve,dc=example,dc=org)
             ");
     }
 

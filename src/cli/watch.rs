@@ -13,9 +13,9 @@ use super::exit::Exit;
 use crate::clock::Clock;
 use crate::config;
 use crate::directory::{Directory, DirectoryError, LdapDirectory};
-use crate::membership::usable_address;
+use crate::membership::Policy;
 use crate::model::{Change, Entry, EntryId, Listing};
-use crate::service::{RECONNECT, directory_settings};
+use crate::service::{RECONNECT, directory_settings, policy};
 
 /// Prints changes until Ctrl-C, or until nobody reads them any more.
 ///
@@ -27,7 +27,7 @@ pub(super) async fn watch(config: Option<&Path>, json: bool, all: bool) -> anyho
     for directory in &config.directories {
         let watch = Watch {
             directory: LdapDirectory::new(directory_settings(directory)?),
-            seen: Seen::new(directory, all),
+            seen: Seen::new(directory, policy(&config, directory), all),
             json,
         };
         watches.push(Box::pin(watch.run()));
@@ -147,7 +147,7 @@ impl Line<'_> {
 /// What was seen of one directory.
 struct Seen {
     name: String,
-    mail_attributes: Vec<String>,
+    policy: Policy,
     /// Name everyone whom a listing finds.
     all: bool,
     people: HashMap<EntryId, Person>,
@@ -170,10 +170,10 @@ struct Counted {
 }
 
 impl Seen {
-    fn new(directory: &config::Directory, all: bool) -> Self {
+    fn new(directory: &config::Directory, policy: Policy, all: bool) -> Self {
         Self {
             name: directory.name.clone(),
-            mail_attributes: directory.mail_attributes.clone(),
+            policy,
             all,
             people: HashMap::new(),
             listing: 0,
@@ -212,7 +212,7 @@ impl Seen {
     }
 
     fn upsert(&mut self, kind: &'static str, entry: &Entry) -> Option<Line<'_>> {
-        let address = usable_address(entry, &self.mail_attributes).map(|address| address.to_string());
+        let address = self.policy.address(entry).map(|address| address.to_string());
         let person = Person {
             dn: entry.dn.clone(),
             address: address.clone(),
@@ -231,7 +231,7 @@ impl Seen {
             reason: address
                 .as_ref()
                 .err()
-                .map(|why| format!("no usable address: {why}")),
+                .map(|why| format!("cannot be invited: {why}")),
             address: address.ok(),
             ..line(&self.name, kind)
         })
@@ -314,7 +314,11 @@ mod tests {
     fn seen(all: bool) -> Seen {
         Seen {
             name: "main".into(),
-            mail_attributes: vec!["mail".into()],
+            policy: Policy {
+                mail_attributes: vec!["mail".into()],
+                invite_changed_address: false,
+                disabled_are_members: false,
+            },
             all,
             people: HashMap::new(),
             listing: 0,

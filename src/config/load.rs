@@ -233,7 +233,6 @@ fn remove(table: &mut DeTable<'_>, path: &[Step]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use secrecy::ExposeSecret;
 
@@ -268,7 +267,8 @@ base_dn = "dc=example,dc=org"
             [Server::Tcp {
                 host: "::1".into(),
                 port: 389,
-                tls: false
+                tls: false,
+                dns: None
             }]
         );
         assert!(matches!(directory.bind, Bind::Anonymous));

@@ -27,7 +27,7 @@ pub use load::fuzz;
 pub use load::{load, state_file};
 pub use problem::ConfigError;
 pub use schema::{Http, Invite, Limits, Log};
-pub use words::{Format, Level, OnAddressChange};
+pub use words::{DisabledAccounts, Format, Level, OnAddressChange};
 
 use crate::directory::{Bind, Server, StreamChoice};
 use crate::tls::TlsOptions;
@@ -119,6 +119,8 @@ pub struct Directory {
     pub groups: Vec<String>,
     /// The attributes that may hold the address, in the order in which they are tried; at least one.
     pub mail_attributes: Vec<String>,
+    /// What accounts that are disabled are.
+    pub disabled_accounts: DisabledAccounts,
     /// How changes are learned.
     pub stream: StreamChoice,
     /// The time between two listings where they are the stream.

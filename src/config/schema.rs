@@ -15,7 +15,7 @@ use super::secret::Secret;
 use super::value::{
     auto_duration, count, duration, limit, listen, one_or_many, optional_count, size, tables,
 };
-use super::words::{Format, Level, OnAddressChange, Sasl, Stream};
+use super::words::{DisabledAccounts, Format, Level, OnAddressChange, Sasl, Stream};
 
 /// The whole file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -105,6 +105,7 @@ pub(super) struct DirectoryTable {
     pub(super) groups: Vec<String>,
     #[serde(deserialize_with = "one_or_many")]
     pub(super) mail_attributes: Vec<String>,
+    pub(super) disabled_accounts: DisabledAccounts,
     pub(super) stream: Stream,
     #[serde(with = "duration")]
     pub(super) poll_interval: Duration,
@@ -135,6 +136,7 @@ impl Default for DirectoryTable {
             filter: "(objectClass=inetOrgPerson)".into(),
             groups: Vec::new(),
             mail_attributes: vec!["mail".into()],
+            disabled_accounts: DisabledAccounts::Auto,
             stream: Stream::Auto,
             poll_interval: Duration::from_secs(60),
             audit_interval: None,

@@ -76,6 +76,15 @@ words! {
 }
 
 words! {
+    /// What accounts that are disabled are.
+    pub DisabledAccounts, "word";
+    /// No members, where the directory tells who is disabled.
+    Auto = "auto",
+    /// Members like anyone else whom the filter finds.
+    Ignore = "ignore",
+}
+
+words! {
     /// What to do when a person who was invited has another address.
     pub OnAddressChange, "policy";
     /// Record and log it.

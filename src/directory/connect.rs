@@ -1,6 +1,7 @@
 //! From an address to an authenticated connection: dial, keep-alive, TLS, the guard, bind.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +12,12 @@ use rustls::pki_types::ServerName;
 use secrecy::ExposeSecret;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::DirectoryError;
+use super::discover;
 use super::guard::{self, Breach};
 use super::session::Session;
 use super::settings::{Bind, Server, Settings};
@@ -31,17 +33,28 @@ const STEP: Duration = Duration::from_secs(10);
 /// # Errors
 /// That of the last server, where several were tried.
 pub(super) async fn connect(settings: &Settings) -> Result<Session, DirectoryError> {
-    let mut last = DirectoryError::Settings(format!("directory {} names no server", settings.name));
-    for server in &settings.servers {
-        match connect_to(server, settings).await {
-            Ok(session) => return Ok(session),
-            Err(error) => {
-                tracing::debug!(%error, "this server does not let us in");
-                last = error;
+    connect_to_first(&settings.servers, settings).await
+}
+
+/// In a box, because a domain is a list of servers again.
+fn connect_to_first<'a>(
+    servers: &'a [Server],
+    settings: &'a Settings,
+) -> BoxFuture<'a, Result<Session, DirectoryError>> {
+    async move {
+        let mut last = DirectoryError::Settings(format!("directory {} names no server", settings.name));
+        for server in servers {
+            match connect_to(server, settings).await {
+                Ok(session) => return Ok(session),
+                Err(error) => {
+                    tracing::debug!(%error, "this server does not let us in");
+                    last = error;
+                }
             }
         }
+        Err(last)
     }
-    Err(last)
+    .boxed()
 }
 
 pub(super) async fn connect_to(server: &Server, settings: &Settings) -> Result<Session, DirectoryError> {
@@ -58,8 +71,12 @@ pub(super) async fn connect_to(server: &Server, settings: &Settings) -> Result<S
                 })?;
             guard::relay(stream, ours, limit).boxed()
         }
-        Server::Tcp { host, port, tls } => {
-            let mut stream = dial(&name, host, *port).await?;
+        Server::Domain { .. } => {
+            let controllers = discover::servers(server, settings.starttls).await?;
+            return connect_to_first(&controllers, settings).await;
+        }
+        Server::Tcp { host, port, tls, dns } => {
+            let mut stream = dial(&name, discover::addresses(&name, host, *port, *dns).await?).await?;
             if settings.starttls && !tls {
                 deadline(&name, "negotiating StartTLS", start_tls(&name, &mut stream)).await??;
             }
@@ -90,7 +107,7 @@ pub(super) async fn connect_to(server: &Server, settings: &Settings) -> Result<S
         }
     }
     .boxed();
-    let mut session = Session::new(name, ldap, link);
+    let mut session = Session::new(server.clone(), ldap, link);
     match &settings.bind {
         Bind::Anonymous => {}
         Bind::Simple { dn, password } => session.bind(dn, password.expose_secret()).await?,
@@ -119,13 +136,7 @@ fn refused(server: &str, error: &io::Error) -> DirectoryError {
 }
 
 /// Tries each address of a host. A peer that vanishes is noticed within 25 s even if nothing is sent.
-pub(super) async fn dial(server: &str, host: &str, port: u16) -> Result<TcpStream, DirectoryError> {
-    let addresses = deadline(server, "resolving its name", lookup_host((host, port)))
-        .await?
-        .map_err(|error| DirectoryError::Connect {
-            server: server.to_owned(),
-            cause: format!("the name {host} cannot be resolved ({error})"),
-        })?;
+pub(super) async fn dial(server: &str, addresses: Vec<SocketAddr>) -> Result<TcpStream, DirectoryError> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {
         match timeout(STEP, TcpStream::connect(address)).await {

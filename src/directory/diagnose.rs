@@ -3,13 +3,22 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::net::{TcpStream, UnixStream};
 
 use super::groups::{Groups, Identities};
+use super::root_dse::Identity;
 use super::session::Session;
 use super::settings::{Server, Settings};
-use super::{DirectoryError, connect, lookup, root_dse};
+use super::{DirectoryError, active_directory, connect, discover, lookup, root_dse};
 use crate::tls::{self, TlsOptions};
+
+/// The servers behind an address in `url`: the controllers of a domain, or the server itself.
+///
+/// # Errors
+/// The domain has none, or its DNS does not answer.
+pub async fn servers(server: &Server, settings: &Settings) -> Result<Vec<Server>, DirectoryError> {
+    discover::servers(server, settings.starttls).await
+}
 
 /// What the name of the server stands for.
 ///
@@ -17,20 +26,18 @@ use crate::tls::{self, TlsOptions};
 /// It stands for nothing.
 pub async fn resolve(server: &Server) -> Result<String, DirectoryError> {
     let name = server.to_string();
-    let Server::Tcp { host, port, .. } = server else {
-        return Ok("a socket on this machine, which needs no name".into());
-    };
-    if host.parse::<IpAddr>().is_ok() {
-        return Ok(format!("{host} is an address, which needs no resolving"));
+    match server {
+        Server::Unix { .. } => Ok("a socket on this machine, which needs no name".into()),
+        Server::Domain { .. } => Ok(format!("{name} is looked up in DNS")),
+        Server::Tcp { host, .. } if host.parse::<IpAddr>().is_ok() => {
+            Ok(format!("{host} is an address, which needs no resolving"))
+        }
+        Server::Tcp { host, port, dns, .. } => {
+            let addresses = discover::addresses(&name, host, *port, *dns).await?;
+            let addresses: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
+            Ok(format!("{host} is {}", addresses.join(", ")))
+        }
     }
-    let addresses = connect::deadline(&name, "resolving its name", lookup_host((host.as_str(), *port)))
-        .await?
-        .map_err(|error| DirectoryError::Connect {
-            server: name,
-            cause: format!("the name {host} cannot be resolved ({error})"),
-        })?;
-    let addresses: Vec<String> = addresses.map(|address| address.ip().to_string()).collect();
-    Ok(format!("{host} is {}", addresses.join(", ")))
 }
 
 /// Whether anyone listens there.
@@ -40,7 +47,11 @@ pub async fn resolve(server: &Server) -> Result<String, DirectoryError> {
 pub async fn reach(server: &Server) -> Result<String, DirectoryError> {
     let name = server.to_string();
     match server {
-        Server::Tcp { host, port, .. } => drop(connect::dial(&name, host, *port).await?),
+        Server::Tcp { host, port, dns, .. } => {
+            let addresses = discover::addresses(&name, host, *port, *dns).await?;
+            drop(connect::dial(&name, addresses).await?);
+        }
+        Server::Domain { .. } => drop(discover::servers(server, false).await?),
         Server::Unix { path } => drop(
             connect::deadline(&name, "connecting", UnixStream::connect(path))
                 .await?
@@ -88,8 +99,9 @@ async fn handshake(
 ) -> Result<Option<tokio_rustls::client::TlsStream<TcpStream>>, DirectoryError> {
     let name = server.to_string();
     match server {
-        Server::Tcp { host, port, tls } if *tls || settings.starttls => {
-            let mut stream = connect::dial(&name, host, *port).await?;
+        Server::Tcp { host, port, tls, dns } if *tls || settings.starttls => {
+            let addresses = discover::addresses(&name, host, *port, *dns).await?;
+            let mut stream = connect::dial(&name, addresses).await?;
             if !tls {
                 let asked = connect::start_tls(&name, &mut stream);
                 connect::deadline(&name, "negotiating StartTLS", asked).await??;
@@ -127,6 +139,10 @@ impl Guest {
     /// The root DSE cannot be read.
     pub async fn capabilities(&mut self) -> Result<(String, &'static str), DirectoryError> {
         let can = root_dse::read(&mut self.session).await?;
+        if can.identity == Identity::ObjectGuid {
+            let text = active_directory::describe(&mut self.session).await?;
+            return Ok((text, can.identity.attribute()));
+        }
         let offers = |offered| if offered { "offered" } else { "not offered" };
         let text = format!(
             "persistent search {}, content synchronisation (RFC 4533) {}, paged results (RFC 2696) {}, identity by {}",

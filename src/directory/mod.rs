@@ -1,14 +1,16 @@
 //! Sessions with one LDAP directory. The only folder that knows `ldap3`.
 //!
-//! `connect` makes an authenticated connection whose every message passes the `guard`; `session` runs operations on
-//! it; `root_dse` tells what the server can do and `pick` what to do with it; `syncrepl`, `poll` and `scan` turn its
+//! `discover` finds the servers of a domain; `connect` makes an authenticated connection whose every message passes
+//! the `guard`; `session` runs operations on it; `root_dse` tells what the server can do and `pick` what to do with it; `syncrepl`, `poll` and `scan` turn its
 //! answers into [`Change`]s, and so does `doorbell` with the mere hints of the other streams; `lookup` reads single
 //! people again; `diagnose` goes the same way step by step and says where it ends. `decode` reads foreign bytes without
 //! ever panicking.
 
+mod active_directory;
 mod connect;
 mod decode;
 pub mod diagnose;
+mod discover;
 mod dn;
 mod doorbell;
 mod error;
@@ -253,20 +255,24 @@ async fn open_kind(
     wanted: &Arc<Wanted>,
     from: Option<Cursor>,
 ) -> Result<(Changes, bool), DirectoryError> {
+    // Another controller may not have heard yet of what this one tells.
+    let wanted = &match kind {
+        StreamKind::ActiveDirectory => Arc::new(wanted.at(session.address())),
+        _ => wanted.clone(),
+    };
     // What happened to groups while nobody watched shows in no resume.
     let from = from.filter(|_| wanted.groups.is_none());
     // Groups are watched before people are listed, so that nothing falls between.
     let bells = groups::rings(wanted, kind).await?;
-    let changes = match kind {
-        StreamKind::Syncrepl => syncrepl::open(session, can, wanted, from).await?,
-        StreamKind::PersistentSearch => persistent_search::open(session, can, wanted).await?,
-        StreamKind::ActiveDirectory => {
-            return Err(DirectoryError::Unsupported {
-                server: session.server().to_owned(),
-                cause: format!("{kind} is not in this version"),
-            });
+    let (changes, reconcile) = match kind {
+        StreamKind::Syncrepl => {
+            // What 389-DS tells after a cookie lacks those who left by the filter.
+            let reconcile = can.identity == Identity::NsUniqueId;
+            (syncrepl::open(session, can, wanted, from).await?, reconcile)
         }
-        StreamKind::Poll => poll::open(wanted.clone()).await?,
+        StreamKind::PersistentSearch => (persistent_search::open(session, can, wanted).await?, false),
+        StreamKind::ActiveDirectory => active_directory::open(session, wanted, from).await?,
+        StreamKind::Poll => (poll::open(wanted.clone()).await?, false),
     };
     let changes = match (bells, &wanted.groups) {
         (Some(bells), Some(groups)) => {
@@ -275,8 +281,6 @@ async fn open_kind(
         }
         _ => changes,
     };
-    // What 389-DS tells after a cookie lacks those who left by the filter.
-    let reconcile = kind == StreamKind::Syncrepl && can.identity == Identity::NsUniqueId;
     Ok((changes, reconcile))
 }
 

@@ -8,17 +8,20 @@ use std::future::pending;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
 use ldap3::controls::RawControl;
 use ldap3::{Ldap, LdapError, LdapResult, ResultEntry, Scope, SearchStream};
 use tokio::time::{sleep, timeout};
 
 use super::DirectoryError;
+use super::settings::Server;
 
 /// An operation that answers with one message.
 const ANSWER: Duration = Duration::from_secs(15);
 
 /// One authenticated connection. Dropping it closes the connection.
 pub(super) struct Session {
+    address: Server,
     server: String,
     ldap: Ldap,
     link: Link,
@@ -65,9 +68,10 @@ pub(super) enum Item {
 }
 
 impl Session {
-    pub(super) fn new(server: String, ldap: Ldap, driver: BoxFuture<'static, String>) -> Self {
+    pub(super) fn new(address: Server, ldap: Ldap, driver: BoxFuture<'static, String>) -> Self {
         Self {
-            server,
+            server: address.to_string(),
+            address,
             ldap,
             link: Link {
                 driver: Some(driver),
@@ -79,6 +83,11 @@ impl Session {
     /// The server's URL.
     pub(super) fn server(&self) -> &str {
         &self.server
+    }
+
+    /// The server itself.
+    pub(super) fn address(&self) -> &Server {
+        &self.address
     }
 
     /// Simple bind (RFC 4513, 5.1.3).
@@ -130,14 +139,54 @@ impl Session {
         loop {
             tokio::select! {
                 biased;
-                item = search.0.next() => return match item {
-                    Ok(Some(message)) => Ok(Item::Message(message)),
-                    Ok(None) => Ok(Item::Done(search.0.finish().await)),
-                    Err(error) => Err(self.broken(&error).await),
-                },
+                item = search.0.next() => return self.item(search, item).await,
                 () = self.link.run() => {}
                 () = sleep(silence) => return Err(self.silent(doing, silence)),
             }
+        }
+    }
+
+    /// The next message of any of several searches, none of which is done, with the place of that search among them.
+    ///
+    /// # Cancellation
+    /// Safe, as [`Session::next`] is.
+    pub(super) async fn next_of(
+        &mut self,
+        searches: &mut [Search],
+        silence: Duration,
+        doing: &'static str,
+    ) -> Result<(usize, Item), DirectoryError> {
+        loop {
+            let heard = {
+                let numbered = searches.iter_mut().enumerate();
+                let mut any: FuturesUnordered<_> = numbered
+                    .map(|(at, search)| async move { (at, search.0.next().await) })
+                    .collect();
+                tokio::select! {
+                    biased;
+                    Some(heard) = any.next() => Some(heard),
+                    () = self.link.run() => None,
+                    () = sleep(silence) => return Err(self.silent(doing, silence)),
+                }
+            };
+            match heard {
+                Some((at, item)) => return Ok((at, self.item(&mut searches[at], item).await?)),
+                // The searches say so themselves; where there are none, nobody else would.
+                None if searches.is_empty() => return Err(self.broken(&LdapError::EndOfStream).await),
+                None => {}
+            }
+        }
+    }
+
+    async fn item(
+        &mut self,
+        search: &mut Search,
+        item: Result<Option<ResultEntry>, LdapError>,
+    ) -> Result<Item, DirectoryError> {
+        match item {
+            Ok(Some(message)) => Ok(Item::Message(message)),
+            Ok(None) => Ok(Item::Done(search.0.finish().await)),
+            Err(error) => Err(self.broken(&error).await),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a directory needs to know about its server, as the configuration says it.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use percent_encoding::percent_decode_str;
 use secrecy::SecretString;
 
 use super::DirectoryError;
+
+const DNS_PORT: u16 = 53;
 
 /// How to reach and read one directory.
 #[derive(Debug, Clone)]
@@ -30,8 +33,8 @@ pub struct Settings {
     /// The groups to which members belong, by DN, where the filter does not ask for them by `memberOf`; in none, the
     /// filter alone decides.
     pub groups: Vec<String>,
-    /// The attributes that may hold an address, in order of preference.
-    pub mail_attributes: Vec<String>,
+    /// The attributes that an entry is read for.
+    pub attributes: Vec<String>,
     /// How changes are learned.
     pub stream: StreamChoice,
     /// The time between two listings of the `poll` stream.
@@ -95,6 +98,15 @@ pub enum Server {
         port: u16,
         /// TLS from the first byte.
         tls: bool,
+        /// The DNS server to ask for the host's address; `None` for those of the system.
+        dns: Option<SocketAddr>,
+    },
+    /// The domain controllers of an Active Directory domain, found by DNS at each connection.
+    Domain {
+        /// The domain's DNS name.
+        name: String,
+        /// The DNS server to ask; `None` for those of the system.
+        dns: Option<SocketAddr>,
     },
     /// ldapi://
     Unix {
@@ -104,7 +116,8 @@ pub enum Server {
 }
 
 impl Server {
-    /// Reads `ldap://host[:port]`, `ldaps://host[:port]` or `ldapi://%2Fpath` (RFC 4516 and OpenLDAP's ldapi form).
+    /// Reads `ldap://host[:port]`, `ldaps://host[:port]` or `ldapi://%2Fpath` (RFC 4516 and OpenLDAP's ldapi form), and
+    /// `ad:domain` or `ad://dns-server[:port]/domain`, which is to Active Directory what RFC 4501 is to DNS.
     ///
     /// # Errors
     /// A text that names what is wrong and what is expected.
@@ -112,6 +125,9 @@ impl Server {
         let parsed = url::Url::parse(url).map_err(|error| {
             format!("{url} is not a URL ({error}); write ldaps://host, ldap://host:port or ldapi://%2Fpath")
         })?;
+        if parsed.scheme() == "ad" {
+            return domain(&parsed);
+        }
         if !matches!(parsed.path(), "" | "/") || parsed.query().is_some() {
             return Err(format!(
                 "{url} has more than scheme, host and port; base and filter have keys of their own"
@@ -138,7 +154,7 @@ impl Server {
             }
             other => {
                 return Err(format!(
-                    "{url} has the scheme {other}; ldap, ldaps and ldapi are known"
+                    "{url} has the scheme {other}; ldap, ldaps, ldapi and ad are known"
                 ));
             }
         };
@@ -149,14 +165,41 @@ impl Server {
             host,
             port: parsed.port().unwrap_or(if tls { 636 } else { 389 }),
             tls,
+            dns: None,
         })
     }
+}
+
+/// No host stands in such a URL, because DNS names the hosts; where there would be one, there is a DNS server.
+fn domain(url: &url::Url) -> Result<Server, String> {
+    let expected = "write ad:example.org with the domain's DNS name, or ad://10.0.0.53/example.org to ask that DNS server";
+    let name = url.path().trim_matches('/').to_ascii_lowercase();
+    let label = |label: &str| {
+        !label.is_empty()
+            && label
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+    };
+    if !name.split('.').all(label) || url.query().is_some() {
+        return Err(format!("{url} names no domain; {expected}"));
+    }
+    let dns = match url.host_str() {
+        None | Some("") => None,
+        Some(host) => {
+            let address = host
+                .trim_matches(['[', ']'])
+                .parse()
+                .map_err(|_| format!("{url} does not name its DNS server by its address; {expected}"))?;
+            Some(SocketAddr::new(address, url.port().unwrap_or(DNS_PORT)))
+        }
+    };
+    Ok(Server::Domain { name, dns })
 }
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port, tls } => {
+            Self::Tcp { host, port, tls, .. } => {
                 let scheme = if *tls { "ldaps" } else { "ldap" };
                 if host.contains(':') {
                     write!(f, "{scheme}://[{host}]:{port}")
@@ -164,6 +207,8 @@ impl fmt::Display for Server {
                     write!(f, "{scheme}://{host}:{port}")
                 }
             }
+            Self::Domain { name, dns: None } => write!(f, "ad:{name}"),
+            Self::Domain { name, dns: Some(dns) } => write!(f, "ad://{dns}/{name}"),
             Self::Unix { path } => write!(f, "ldapi://{}", path.replace('/', "%2F")),
         }
     }
@@ -182,6 +227,14 @@ pub fn check_filter(filter: &str) -> Result<(), DirectoryError> {
 }
 
 impl Settings {
+    /// The same, but for one server only.
+    pub(super) fn at(&self, server: &Server) -> Self {
+        Self {
+            servers: vec![server.clone()],
+            ..self.clone()
+        }
+    }
+
     /// The text of everything on which a cursor depends: a cursor that was stored with another text is not used.
     pub fn fingerprint(&self) -> String {
         let servers: Vec<String> = self.servers.iter().map(ToString::to_string).collect();
@@ -190,7 +243,7 @@ impl Settings {
             self.bind.who().to_owned(),
             self.base.clone(),
             self.filter.clone(),
-            self.mail_attributes.join(" "),
+            self.attributes.join(" "),
         ]
         .into_iter()
         .chain(self.groups.iter().cloned())
@@ -211,6 +264,9 @@ mod tests {
             ("ldap://[::1]:3389", "ldap://[::1]:3389"),
             ("ldapi://%2Frun%2Fslapd%2Fldapi", "ldapi://%2Frun%2Fslapd%2Fldapi"),
             ("ldapi://%2frun%2fldapi/", "ldapi://%2Frun%2Fldapi"),
+            ("ad:Example.org", "ad:example.org"),
+            ("ad://10.0.0.53/example.org", "ad://10.0.0.53:53/example.org"),
+            ("ad://[::1]:5353/lab.test", "ad://[::1]:5353/lab.test"),
         ] {
             assert_eq!(
                 Server::parse(url).map(|s| s.to_string()).as_deref(),
@@ -229,6 +285,10 @@ mod tests {
             "ldapi://localhost",
             "ldap://h/dc=x",
             "ldap://h:99999",
+            "ad:",
+            "ad://example.org",
+            "ad://dns.example.org/example.org",
+            "ad:dc=example,dc=org",
         ] {
             assert!(Server::parse(url).is_err(), "{url}");
         }

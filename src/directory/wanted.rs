@@ -7,7 +7,7 @@ use super::DirectoryError;
 use super::groups::{Groups, Identities};
 use super::root_dse::Capabilities;
 use super::session::Session;
-use super::settings::Settings;
+use super::settings::{Server, Settings};
 use crate::model::Entry;
 
 /// The settings as they read for one session: the filter with the present names of its groups, and the groups.
@@ -42,7 +42,7 @@ impl Wanted {
         }))
     }
 
-    /// What a search asks for beside the identity: whatever may hold an address, and what groups know people by.
+    /// What a search asks for beside the identity: what decides about membership, and what groups know people by.
     pub(super) fn attributes(&self) -> Vec<String> {
         let uid = self
             .groups
@@ -50,7 +50,7 @@ impl Wanted {
             .filter(|groups| groups.restrict())
             .map(|_| "uid".to_owned());
         let beside = self.beside.map(str::to_owned);
-        let mail = self.settings.mail_attributes.iter().cloned();
+        let mail = self.settings.attributes.iter().cloned();
         mail.chain(uid).chain(beside).collect()
     }
 
@@ -58,6 +58,14 @@ impl Wanted {
     pub(super) fn asking_for(&self, attribute: &'static str) -> Self {
         Self {
             beside: Some(attribute),
+            ..self.clone()
+        }
+    }
+
+    /// The same people, on one server only.
+    pub(super) fn at(&self, server: &Server) -> Self {
+        Self {
+            settings: self.settings.at(server),
             ..self.clone()
         }
     }

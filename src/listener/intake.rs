@@ -181,7 +181,7 @@ impl<'a> Intake<'a> {
         let origin = match &mut self.listing {
             Some(run) => {
                 run.progress.advance(&self.listener.name, sightings.len());
-                let leavers = plan.events.iter().filter(|event| event.reason == Reason::Left);
+                let leavers = plan.events.iter().filter(|event| event.kind() == "left");
                 run.left += u64::try_from(leavers.count()).unwrap_or(u64::MAX);
                 Origin::Listing
             }
@@ -248,7 +248,7 @@ impl<'a> Intake<'a> {
         let mut outcome = self.end_in_ledger(&listing).await?;
         let Listener { name, observer, .. } = self.listener;
         for dn in &outcome.left_dns {
-            observer.left(name, dn);
+            observer.left(name, dn, "");
             if purpose == Purpose::Audit {
                 observer.audit_repaired(name, "left", dn);
             }
@@ -348,7 +348,8 @@ impl<'a> Intake<'a> {
                     observer.address_changed(name, dn, from, to, *invite);
                 }
                 Reason::Moved => observer.moved(name, former_dn.as_deref().unwrap_or_default(), dn, origin),
-                Reason::Left => observer.left(name, dn),
+                Reason::Left => observer.left(name, dn, ""),
+                Reason::Disabled(why) => observer.left(name, dn, why),
             }
         }
     }

@@ -112,7 +112,7 @@ impl Event {
                 Some(TaskWrite::Readdress { id, from, to, invite })
             }
             Reason::LostAddress(address) => Some(TaskWrite::Cancel { id, address }),
-            Reason::Left => self
+            Reason::Left | Reason::Disabled(_) => self
                 .member
                 .address
                 .clone()
@@ -129,7 +129,7 @@ impl Event {
             Reason::Waiting(_) | Reason::LostAddress(_) => "without-address",
             Reason::ChangedAddress { .. } => "address-changed",
             Reason::Moved => "moved",
-            Reason::Left => "left",
+            Reason::Left | Reason::Disabled(_) => "left",
         }
     }
 }
@@ -155,6 +155,7 @@ mod tests {
     fn several_sightings_of_one_person_write_one_row_and_every_task_in_order() {
         let policy = Policy {
             mail_attributes: vec!["mail".into()],
+            disabled_are_members: false,
             invite_changed_address: false,
         };
         let mut plan = Plan::new(Vec::new());

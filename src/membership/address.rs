@@ -2,14 +2,22 @@
 
 use crate::model::{EmailAddress, Entry};
 
+/// Exchange's attribute, which holds addresses of every kind, each with a prefix.
+const PROXY_ADDRESSES: &str = "proxyAddresses";
+/// The prefix of the primary address; those of aliases are spelt `smtp:`.
+const PRIMARY: &[u8] = b"SMTP:";
+
 /// The first usable value of the first attribute, in the configured order, that has one.
 ///
 /// # Errors
 /// Why there is none, as a person would put it: which attributes are empty, or what is wrong with the first value.
-pub fn usable_address(entry: &Entry, mail_attributes: &[String]) -> Result<EmailAddress, String> {
+pub(super) fn usable_address(entry: &Entry, mail_attributes: &[String]) -> Result<EmailAddress, String> {
     let mut first_problem = None;
     for attribute in mail_attributes {
-        for value in entry.values(attribute) {
+        for value in entry
+            .values(attribute)
+            .filter_map(|value| candidate(attribute, value))
+        {
             match EmailAddress::parse(value) {
                 Ok(address) => return Ok(address),
                 Err(problem) => {
@@ -21,6 +29,15 @@ pub fn usable_address(entry: &Entry, mail_attributes: &[String]) -> Result<Email
         }
     }
     Err(first_problem.unwrap_or_else(|| format!("has no {}", mail_attributes.join(", "))))
+}
+
+/// The address in a value; of `proxyAddresses` only the primary one is one at which a person is to be invited.
+fn candidate<'a>(attribute: &str, value: &'a [u8]) -> Option<&'a [u8]> {
+    if attribute.eq_ignore_ascii_case(PROXY_ADDRESSES) {
+        value.strip_prefix(PRIMARY)
+    } else {
+        Some(value)
+    }
 }
 
 /// At most 80 characters of a value: it goes into logs and into the ledger.
@@ -51,7 +68,7 @@ mod tests {
             dn: "cn=a".into(),
             attributes,
         };
-        let order = ["mail".to_owned(), "mailAlternateAddress".to_owned()];
+        let order = ["mail", "mailAlternateAddress", "proxyAddresses"].map(str::to_owned);
         usable_address(&entry, &order).map(|a| a.to_string())
     }
 
@@ -67,8 +84,35 @@ mod tests {
     }
 
     #[test]
+    fn of_proxy_addresses_only_the_primary_counts() {
+        let proxies: &[&[u8]] = &[
+            b"smtp:alias@x.org",
+            b"X500:/o=Org/cn=ann",
+            b"SIP:ann@x.org",
+            b"SMTP:Ann@x.org",
+        ];
+        assert_eq!(
+            address(&[("proxyaddresses", proxies)]).as_deref(),
+            Ok("ann@x.org")
+        );
+        assert_eq!(
+            address(&[("mail", &[b"m@x.org"]), ("proxyAddresses", proxies)]).as_deref(),
+            Ok("m@x.org")
+        );
+        let aliases: &[&[u8]] = &[b"smtp:alias@x.org"];
+        assert!(
+            address(&[("proxyAddresses", aliases)])
+                .unwrap_err()
+                .starts_with("has no mail")
+        );
+    }
+
+    #[test]
     fn without_one_the_reason_names_the_attributes_or_the_first_bad_value() {
-        assert_eq!(address(&[]).unwrap_err(), "has no mail, mailAlternateAddress");
+        assert_eq!(
+            address(&[]).unwrap_err(),
+            "has no mail, mailAlternateAddress, proxyAddresses"
+        );
         let bad = address(&[("mail", &[b"\xffann"])]).unwrap_err();
         assert_eq!(bad, "the value \"\u{fffd}ann\" of mail is not UTF-8 text");
     }

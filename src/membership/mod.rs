@@ -1,10 +1,14 @@
 //! What a change means for a person: pure decisions, each with a reason that a person can read.
 
 mod address;
+mod disabled;
 
 use crate::model::{EmailAddress, Entry, EntryId, Member, Standing};
 
-pub use address::usable_address;
+pub use disabled::DISABLED_ATTRIBUTES;
+
+use address::usable_address;
+use disabled::disabled;
 
 /// What the administrator decided about membership.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +17,23 @@ pub struct Policy {
     pub mail_attributes: Vec<String>,
     /// Whether a new address of someone who was invited is invited, too (`[invite] on_address_change`).
     pub invite_changed_address: bool,
+    /// Whether an account that its directory calls disabled may be a member nevertheless (`disabled_accounts`).
+    pub disabled_are_members: bool,
+}
+
+impl Policy {
+    /// The address at which the person is to be invited.
+    ///
+    /// # Errors
+    /// Why they cannot be a member, as a person would put it.
+    pub fn address(&self, entry: &Entry) -> Result<EmailAddress, String> {
+        self.disabled(entry)
+            .map_or_else(|| usable_address(entry, &self.mail_attributes), Err)
+    }
+
+    fn disabled(&self, entry: &Entry) -> Option<String> {
+        (!self.disabled_are_members).then(|| disabled(entry)).flatten()
+    }
 }
 
 /// What a directory says about one person.
@@ -56,7 +77,7 @@ pub enum Reason {
     Joined(EmailAddress),
     /// Left before and came back: an invitation is owed again.
     Rejoined(EmailAddress),
-    /// Matches, but has no usable address yet.
+    /// Matches, but has no usable address yet, or is disabled.
     Waiting(String),
     /// Had a usable address and has none any more: not a leaver, but an unsent invitation is void.
     LostAddress(EmailAddress),
@@ -73,6 +94,8 @@ pub enum Reason {
     Moved,
     /// Matches no more.
     Left,
+    /// The account was switched off, as this says: a leaver like any other.
+    Disabled(String),
 }
 
 /// Decides what a sighting of somebody means, given what is known of them.
@@ -107,7 +130,18 @@ pub fn decide(known: Option<&Member>, sighting: &Sighting, policy: &Policy) -> D
 }
 
 fn decide_entry(known: Option<&Member>, entry: &Entry, policy: &Policy) -> Decision {
-    let usable = usable_address(entry, &policy.mail_attributes);
+    match (known, policy.disabled(entry)) {
+        (Some(member), Some(why)) if member.standing == Standing::Member => {
+            let left = Member {
+                standing: Standing::Left,
+                ..member.clone()
+            };
+            return Decision::Change(left, Reason::Disabled(why));
+        }
+        (Some(member), Some(_)) if member.standing == Standing::Left => return Decision::Unchanged,
+        _ => {}
+    }
+    let usable = policy.address(entry);
     let former = known.and_then(|member| member.address.clone());
     let standing = known.map(|member| &member.standing);
     let (address, new_standing, reason) = match (usable, former) {
@@ -161,6 +195,8 @@ fn decide_entry(known: Option<&Member>, entry: &Entry, policy: &Policy) -> Decis
 mod tests {
     use super::*;
     use crate::model::Attribute;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     fn id() -> EntryId {
         EntryId::from_slice(&[7; 16]).unwrap()
@@ -197,6 +233,7 @@ mod tests {
         Policy {
             mail_attributes: vec!["mail".into()],
             invite_changed_address,
+            disabled_are_members: false,
         }
     }
 
@@ -291,6 +328,92 @@ mod tests {
             reason(Some(&left), &entry(&["b@x.org"])),
             Some(Reason::Rejoined(address("b@x.org")))
         );
+    }
+
+    fn account(control: &str, mail: &[&str]) -> Sighting {
+        let Sighting::Entry(mut entry) = entry(mail) else {
+            panic!("no entry")
+        };
+        entry.attributes.push(Attribute {
+            name: "userAccountControl".into(),
+            values: vec![control.into()],
+        });
+        Sighting::Entry(entry)
+    }
+
+    #[test]
+    fn an_account_that_is_made_in_steps_joins_with_the_last_of_them_whichever_it_is() {
+        let why = "the account is disabled (userAccountControl)".to_owned();
+        for (first, second) in [
+            (account("546", &["a@x.org"]), account("512", &["a@x.org"])),
+            (account("512", &[]), account("512", &["a@x.org"])),
+        ] {
+            let Decision::Change(waiting, Reason::Waiting(_)) =
+                decide(None, &account("546", &[]), &policy(false))
+            else {
+                panic!("no change")
+            };
+            assert_eq!(waiting.standing, Standing::WithoutAddress(why.clone()));
+            let before = match decide(Some(&waiting), &first, &policy(false)) {
+                Decision::Change(member, Reason::Waiting(_)) => member,
+                Decision::Unchanged => waiting,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(
+                reason(Some(&before), &second),
+                Some(Reason::Joined(address("a@x.org")))
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whoever_is_enabled_and_has_an_address_is_a_member_and_owed_an_invitation_and_nobody_else_is(
+            sightings in vec((any::<bool>(), any::<bool>(), any::<bool>()), 1..12)
+        ) {
+            let (mut known, mut owed) = (None, false);
+            for (there, enabled, mail) in sightings {
+                let control = if enabled { "512" } else { "514" };
+                let mail: &[&str] = if mail { &["a@x.org"] } else { &[] };
+                let sighting = if there { account(control, mail) } else { Sighting::Gone(id()) };
+                if let Decision::Change(member, reason) = decide(known.as_ref(), &sighting, &policy(false)) {
+                    owed = match reason {
+                        Reason::Joined(_) | Reason::Rejoined(_) => true,
+                        Reason::Left | Reason::Disabled(_) | Reason::LostAddress(_) => false,
+                        _ => owed,
+                    };
+                    known = Some(member);
+                }
+                let member = there && enabled && !mail.is_empty();
+                let standing = known.as_ref().map(|member| &member.standing);
+                prop_assert_eq!(standing == Some(&Standing::Member), member);
+                prop_assert_eq!(owed, member);
+            }
+        }
+    }
+
+    #[test]
+    fn a_member_who_is_disabled_leaves_and_comes_back_when_enabled_unless_that_is_ignored() {
+        let member = known(Some("a@x.org"), Standing::Member);
+        let off = account("514", &["a@x.org"]);
+        let Decision::Change(left, why) = decide(Some(&member), &off, &policy(false)) else {
+            panic!("no change")
+        };
+        assert_eq!(
+            why,
+            Reason::Disabled("the account is disabled (userAccountControl)".into())
+        );
+        assert_eq!(left.standing, Standing::Left);
+        assert_eq!(decide(Some(&left), &off, &policy(false)), Decision::Unchanged);
+        assert_eq!(
+            reason(Some(&left), &account("512", &["a@x.org"])),
+            Some(Reason::Rejoined(address("a@x.org")))
+        );
+        let ignoring = Policy {
+            disabled_are_members: true,
+            ..policy(false)
+        };
+        assert_eq!(decide(Some(&member), &off, &ignoring), Decision::Unchanged);
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub struct Member {
 pub enum Standing {
     /// Matches, and has a usable address.
     Member,
-    /// Matches, but has no usable address, for the reason given.
+    /// Matches, but cannot be invited, for the reason given: no usable address, or an account that is disabled.
     WithoutAddress(String),
     /// Matched once and does so no more.
     Left,

@@ -219,13 +219,10 @@ impl Observer {
         person!(origin, directory, dn, %address, "joined again");
     }
 
-    /// Somebody matches but cannot be invited: no usable address, for this reason.
+    /// Somebody matches but cannot be invited, for this reason: no usable address, or a disabled account.
     pub fn without_address(&self, directory: &str, dn: &str, reason: &str) {
         self.metrics.person(directory, "without-address");
-        info!(
-            directory,
-            dn, reason, "cannot be invited for want of a usable address"
-        );
+        info!(directory, dn, reason, "cannot be invited");
     }
 
     /// Somebody's address changed; `invite` if the new one is invited though the old one was.
@@ -247,11 +244,15 @@ impl Observer {
         person!(origin, directory, from, to, "renamed or moved");
     }
 
-    /// Somebody ceased to match. Their account is left alone. Always worth a line: unlike those who come, who are
+    /// Somebody ceased to match, or is disabled, as `why` says. Their account is left alone. Always worth a line: unlike those who come, who are
     /// named again when they are invited, they are named nowhere else.
-    pub fn left(&self, directory: &str, dn: &str) {
+    pub fn left(&self, directory: &str, dn: &str, why: &str) {
         self.metrics.person(directory, "left");
-        info!(directory, dn, "left");
+        if why.is_empty() {
+            info!(directory, dn, "left");
+        } else {
+            info!(directory, dn, reason = why, "left");
+        }
     }
 
     /// Two people have one address: one invitation is sent.

@@ -9,4 +9,4 @@ mod systemd;
 
 pub use check::{Finding, Level, check};
 pub use plan::{Action, Invited, Plan, Planned, Rehearsal, plan, rehearse};
-pub use run::{RECONNECT, SyncSummary, directory_settings, run, sync};
+pub use run::{RECONNECT, SyncSummary, directory_settings, policy, run, sync};

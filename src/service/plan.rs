@@ -150,7 +150,7 @@ fn judge(fate: Fate, invited: &HashSet<EmailAddress>) -> Option<Planned> {
         (Some(task), _) => judge_task(task, invited),
         (None, Standing::Left) if !fate.left => return None,
         (None, Standing::Left) => (Action::Left, left(fate.cancelled).into()),
-        (None, Standing::WithoutAddress(why)) => (Action::None, format!("no usable address: {why}")),
+        (None, Standing::WithoutAddress(why)) => (Action::None, format!("cannot be invited: {why}")),
         (None, Standing::Member) => (
             Action::None,
             match (&fate.holder_dn, &fate.invited_as) {
@@ -223,9 +223,9 @@ fn invitation(before: Before) -> &'static str {
 
 fn left(cancelled: bool) -> &'static str {
     if cancelled {
-        "matches the filter no more; the invitation that was owed is cancelled"
+        "matches the filter no more, or is disabled; the invitation that was owed is cancelled"
     } else {
-        "matches the filter no more; the account, if there is one, is left alone"
+        "matches the filter no more, or is disabled; the account, if there is one, is left alone"
     }
 }
 

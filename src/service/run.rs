@@ -16,7 +16,7 @@ use crate::directory::{self, LdapDirectory};
 use crate::invite::{self, Until, Worker};
 use crate::ledger::{Ledger, Sqlite};
 use crate::listener::Listener;
-use crate::membership::Policy;
+use crate::membership::{DISABLED_ATTRIBUTES, Policy};
 use crate::model::TaskState;
 use crate::observe::log::{self, LogHandle};
 use crate::observe::{GRACE, Observer, http};
@@ -287,11 +287,7 @@ impl Parts {
                     observer: observer.clone(),
                     clock: clock.clone(),
                     wake: wake.clone(),
-                    policy: Policy {
-                        mail_attributes: directory.mail_attributes.clone(),
-                        invite_changed_address: config.invite.on_address_change
-                            == config::OnAddressChange::Invite,
-                    },
+                    policy: policy(config, directory),
                     hold_above,
                     audit_interval: directory.audit_interval,
                     retry: RECONNECT,
@@ -365,12 +361,31 @@ pub fn directory_settings(directory: &config::Directory) -> anyhow::Result<direc
         base: directory.base_dn.clone(),
         filter: directory.filter.clone(),
         groups: directory.groups.clone(),
-        mail_attributes: directory.mail_attributes.clone(),
+        attributes: attributes(directory),
         stream: directory.stream,
         poll_interval: directory.poll_interval,
         page_size: directory.page_size.get(),
         max_message_size: directory.max_message_size,
     })
+}
+
+/// What an entry is read for. That the accounts which are disabled are heeded is thus a part of the fingerprint, so that
+/// everyone is listed when it changes.
+fn attributes(directory: &config::Directory) -> Vec<String> {
+    let mut attributes = directory.mail_attributes.clone();
+    if directory.disabled_accounts == config::DisabledAccounts::Auto {
+        attributes.extend(DISABLED_ATTRIBUTES.map(str::to_owned));
+    }
+    attributes
+}
+
+/// What the administrator decided about membership.
+pub fn policy(config: &Config, directory: &config::Directory) -> Policy {
+    Policy {
+        mail_attributes: directory.mail_attributes.clone(),
+        invite_changed_address: config.invite.on_address_change == config::OnAddressChange::Invite,
+        disabled_are_members: directory.disabled_accounts == config::DisabledAccounts::Ignore,
+    }
 }
 
 /// The ledger as the place where the client of Vaultwarden keeps its session.

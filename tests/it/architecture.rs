@@ -19,12 +19,13 @@ const LAYERS: [&[&str]; 7] = [
 const PURE: [&str; 2] = ["membership/", "invite/policy.rs"];
 
 /// The one home of each outside crate (its paths begin with one of these).
-const HOMES: [(&str, &[&str]); 18] = [
+const HOMES: [(&str, &[&str]); 19] = [
     ("anyhow", &["cli/", "main.rs", "service/"]),
     ("axum", &["observe/"]),
     ("backoff", &["retry.rs"]),
     ("clap", &["cli/", "main.rs"]),
     ("email_address", &["model/"]),
+    ("hickory_resolver", &["directory/"]),
     ("ldap3", &["directory/"]),
     ("prometheus_client", &["observe/"]),
     ("reqwest", &["vaultwarden/"]),

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use crate::support::apacheds::ApacheDs;
+use crate::support::ds389::Ds389;
+use crate::support::samba::Samba;
 use crate::support::site::{Folk, Site};
 use crate::support::slapd::Slapd;
 use crate::support::world::{A_WHILE, World};
@@ -19,6 +22,8 @@ type Stage = World<Box<dyn Site>>;
 enum By {
     /// `memberOf` in the filter.
     MemberOf,
+    /// The same by Active Directory's rule that follows nested groups.
+    InChain,
     /// `groups`, where the server keeps no `memberOf`.
     Groups,
 }
@@ -45,6 +50,11 @@ impl Setting {
         }
     }
 
+    fn in_chain(mut self) -> Self {
+        self.by = By::InChain;
+        self
+    }
+
     fn keys(mut self, keys: &'static str) -> Self {
         self.keys = keys;
         self
@@ -56,6 +66,10 @@ impl Setting {
         let people = self.site.dialect().people;
         let (filter, keys) = match self.by {
             By::MemberOf => (format!("(&{people}{filter}(memberOf={group}))"), String::new()),
+            By::InChain => (
+                format!("(&{people}{filter}(memberOf:1.2.840.113556.1.4.1941:={group}))"),
+                String::new(),
+            ),
             By::Groups => (format!("(&{people}{filter})"), format!("groups = [\"{group}\"]")),
         };
         let table = self.site.table(&filter, &format!("{keys}\n{}", self.keys));
@@ -155,11 +169,6 @@ async fn who_joins_a_group_is_invited_and_who_leaves_it_leaves(setting: Setting)
 }
 
 async fn who_is_in_a_group_within_the_group_is_a_member_as_long_as_both_hold(setting: Setting) {
-    let by = setting.by;
-    let nests = by == By::Groups || setting.site.dialect().nests;
-    if !nests {
-        return;
-    }
     let mut stage = setting.in_vault("");
     let folk = stage.folk();
     for uid in ["direct", "inside", "later", "deep"] {
@@ -260,9 +269,6 @@ async fn changes_made_while_either_side_was_down_are_found_at_reconnection(setti
 }
 
 async fn who_is_switched_off_is_no_member_until_they_are_switched_on(setting: Setting) {
-    if setting.site.dialect().lock.is_none() {
-        return;
-    }
     let mut stage = setting.everyone("");
     let folk = stage.folk();
     folk.add("off").await;
@@ -314,9 +320,9 @@ async fn who_is_renamed_stays_the_same_person(setting: Setting) {
     stage.invited_once(&["ann", "bob", "eve"]).await;
 }
 
-/// The table: every test on every site.
+/// The table: every test on every site, and further ones where the server has what they are about.
 macro_rules! sites {
-    ($($(#[$meta:meta])* $site:ident => $setting:expr;)+) => {
+    ($($site:ident $(+ $further:ident)* => $setting:expr;)+) => {
         $(
             mod $site {
                 use super::*;
@@ -325,12 +331,10 @@ macro_rules! sites {
                     everyone_who_comes_to_match_is_invited,
                     everyone_who_ceases_to_match_leaves,
                     who_joins_a_group_is_invited_and_who_leaves_it_leaves,
-                    who_is_in_a_group_within_the_group_is_a_member_as_long_as_both_hold,
                     a_group_that_is_renamed_is_still_meant_and_one_that_is_deleted_makes_nobody_leave,
                     changes_made_while_either_side_was_down_are_found_at_reconnection,
-                    who_is_switched_off_is_no_member_until_they_are_switched_on,
                     one_person_in_a_group_of_two_thousand_is_a_matter_of_moments,
-                    who_is_renamed_stays_the_same_person,
+                    $($further,)*
                 );
             }
         )+
@@ -346,9 +350,48 @@ macro_rules! sites {
 }
 
 sites! {
-    openldap_with_the_memberof_overlay => Setting::new(Slapd::builder().memberof().start().await);
-    openldap_with_dynlist => Setting::new(Slapd::builder().dynlist().refint().start().await);
-    openldap_without_memberof => Setting::new(Slapd::builder().ppolicy().refint().start().await);
-    openldap_that_can_only_be_polled =>
-        Setting::new(Slapd::builder().memberof().no_syncprov().start().await).keys("poll_interval = \"500ms\"");
+    // Rename: where the server carries it over to groups. Nested groups: where memberOf follows them, or we do.
+    openldap_with_the_memberof_overlay
+        + who_is_renamed_stays_the_same_person
+        + who_is_switched_off_is_no_member_until_they_are_switched_on
+        => Setting::new(Slapd::builder().memberof().ppolicy().start().await);
+    openldap_with_dynlist
+        + who_is_renamed_stays_the_same_person
+        + who_is_in_a_group_within_the_group_is_a_member_as_long_as_both_hold
+        => Setting::new(Slapd::builder().dynlist().refint().start().await);
+    openldap_without_memberof
+        + who_is_renamed_stays_the_same_person
+        + who_is_in_a_group_within_the_group_is_a_member_as_long_as_both_hold
+        + who_is_switched_off_is_no_member_until_they_are_switched_on
+        => Setting::new(Slapd::builder().ppolicy().refint().start().await);
+    openldap_that_can_only_be_polled
+        + who_is_renamed_stays_the_same_person
+        + who_is_switched_off_is_no_member_until_they_are_switched_on
+        => Setting::new(Slapd::builder().memberof().ppolicy().no_syncprov().start().await)
+            .keys("poll_interval = \"500ms\"");
+    ds389_by_persistent_search
+        + who_is_renamed_stays_the_same_person
+        + who_is_in_a_group_within_the_group_is_a_member_as_long_as_both_hold
+        + who_is_switched_off_is_no_member_until_they_are_switched_on
+        => Setting::new(Ds389::builder().start().await);
+    ds389_by_content_synchronisation
+        + who_is_renamed_stays_the_same_person
+        + who_is_in_a_group_within_the_group_is_a_member_as_long_as_both_hold
+        + who_is_switched_off_is_no_member_until_they_are_switched_on
+        => Setting::new(Ds389::builder().start().await).keys("stream = \"syncrepl\"");
+    samba_active_directory
+        + who_is_renamed_stays_the_same_person
+        + who_is_switched_off_is_no_member_until_they_are_switched_on
+        => Setting::new(Samba::builder().start().await);
+    samba_active_directory_with_nested_groups
+        + who_is_renamed_stays_the_same_person
+        + who_is_in_a_group_within_the_group_is_a_member_as_long_as_both_hold
+        => Setting::new(Samba::builder().start().await).in_chain();
+    samba_active_directory_in_the_standard_process_model
+        + who_is_renamed_stays_the_same_person
+        + who_is_switched_off_is_no_member_until_they_are_switched_on
+        => Setting::new(Samba::builder().standard().start().await);
+    apacheds
+        + who_is_in_a_group_within_the_group_is_a_member_as_long_as_both_hold
+        => Setting::new(ApacheDs::start().await);
 }

@@ -8,7 +8,7 @@ use crate::support::world::World;
 
 /// Longer than silence takes to be noticed: 10 s until the connection is asked, 15 s for its answer.
 const LATER: Duration = Duration::from_secs(45);
-/// The most memory that the service may use, in KiB: 64 MiB, of which a release's code takes up to twelve.
+/// The most memory that the service may use, in KiB: 64 MiB, of which the code of a release takes twelve.
 pub const MEMORY: u64 = (64 - 12) * 1024;
 
 /// A directory, a proxy before it, and a service that finds three people behind this fault.

@@ -133,7 +133,7 @@ format = "jsno"
         config.toml:16: directory[0].page_size: expected a whole number from 1
         config.toml:17: directory[0].invites_per_listing: unknown key; it belongs in [limits]
         config.toml:18: directory[1].name: "main" is the name of directory[0] too; give each its own `name`
-        config.toml:19: directory[1].url[1]: http://b.example.org has the scheme http; ldap, ldaps and ldapi are known
+        config.toml:19: directory[1].url[1]: http://b.example.org has the scheme http; ldap, ldaps, ldapi and ad are known
         config.toml:19: directory[1].url[2]: ldap://c.example.org:99999 is not a URL (invalid port number); write ldaps://host, ldap://host:port or ldapi://%2Fpath
         config.toml:20: directory[1].bind_password_file: empty-file is empty; write the secret into it
         config.toml:22: directory[1].filter: the filter (&(objectClass=person)(mail=*) is not well-formed; write it as in (&(objectClass=person)(mail=*)), with balanced parentheses
@@ -284,6 +284,7 @@ async fn the_effective_configuration_is_shown_without_secrets_and_is_one_itself(
         filter = "(objectClass=inetOrgPerson)"
         groups = []
         mail_attributes = ["mail"]
+        disabled_accounts = "auto"
         stream = "auto"
         poll_interval = "1m"
         audit_interval = "auto"

@@ -75,6 +75,7 @@ impl Bench {
             fingerprint: "settings".into(),
             policy: Policy {
                 mail_attributes: vec!["mail".into()],
+                disabled_are_members: false,
                 invite_changed_address: false,
             },
             hold_above: None,

@@ -97,7 +97,7 @@ async fn a_plan_names_everyone_and_leaves_no_trace() {
                 "person2@example.org",
                 "matches the filter and has no account"
             ],
-            ["none", "-", "no usable address: has no mail"],
+            ["none", "-", "cannot be invited: has no mail"],
             ["none", "person1@example.org", "has an account"],
         ]
     );

@@ -26,7 +26,7 @@ fn settings(slapd: &Slapd) -> Settings {
         base: slapd.people_base(),
         filter: "(&(objectClass=inetOrgPerson)(mail=*))".into(),
         groups: Vec::new(),
-        mail_attributes: vec!["mail".into()],
+        attributes: vec!["mail".into()],
         stream: StreamChoice::Auto,
         poll_interval: Duration::from_millis(200),
         page_size: 10,

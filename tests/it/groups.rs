@@ -248,7 +248,7 @@ async fn a_group_that_is_told_in_ranges_is_read_to_its_end() {
         base: "OU=People,DC=x".into(),
         filter: "(objectClass=user)".into(),
         groups: vec!["cn=vault,DC=x".into()],
-        mail_attributes: vec!["mail".into()],
+        attributes: vec!["mail".into()],
         stream: StreamChoice::Poll,
         poll_interval: Duration::from_secs(60),
         page_size: 100,
@@ -305,4 +305,24 @@ async fn check_counts_the_groups_and_warns_of_members_that_cannot_be_read() {
         report.contains("1 group, 0 members") && report.contains("let the bind account read `member`"),
         "{report}"
     );
+}
+
+#[tokio::test]
+async fn the_rights_in_the_documentation_suffice_for_groups_within_groups() {
+    let slapd = Slapd::builder().people(3).memberof().least_rights();
+    let filter = "(&(objectClass=inetOrgPerson)(|(memberOf=cn=vault,ou=groups,dc=example,dc=org)(memberOf=cn=inner,ou=groups,dc=example,dc=org)))";
+    let mut world = world(slapd, filter, "").await;
+    let folk = (&world.server as &dyn crate::support::site::Site).folk();
+    folk.add_group("inner", &[folk.dn("person2")]).await;
+    folk.add_group("vault", &[folk.dn("person1"), folk.group("inner")])
+        .await;
+    world.start().await;
+    world.invited(["person1", "person2"]).await;
+    folk.join("inner", &folk.dn("person3")).await;
+    world.invited(["person1", "person2", "person3"]).await;
+    folk.rename_group("inner", "core").await;
+    world.says(&["was renamed"], 1).await;
+    folk.leave("core", &folk.dn("person2")).await;
+    world.says(&[" left ", "uid=person2,"], 1).await;
+    world.members(2).await;
 }

@@ -34,7 +34,7 @@ fn directory(url: &str) -> LdapDirectory {
         base: "dc=example".into(),
         filter: "(mail=*)".into(),
         groups: Vec::new(),
-        mail_attributes: vec!["mail".into()],
+        attributes: vec!["mail".into()],
         stream: StreamChoice::Syncrepl,
         poll_interval: Duration::from_secs(60),
         page_size: 100,

@@ -9,6 +9,7 @@
 
 mod support;
 
+mod active_directory;
 mod apacheds;
 mod architecture;
 mod audit;

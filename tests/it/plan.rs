@@ -150,6 +150,7 @@ impl World {
                 fingerprint: "settings".into(),
                 policy: Policy {
                     mail_attributes: vec!["mail".into()],
+                    disabled_are_members: false,
                     invite_changed_address: self.invite_changed_address,
                 },
                 hold_above: self.hold_above,

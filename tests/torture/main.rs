@@ -12,6 +12,8 @@
     reason = "it speaks in names, reads the clock and uses a part of the test support"
 )]
 
+#[path = "../it/support/certificates.rs"]
+mod certificates;
 #[path = "../it/support/people.rs"]
 mod people;
 #[path = "../it/support/service.rs"]

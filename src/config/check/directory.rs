@@ -114,6 +114,7 @@ fn directory(
         filter: table.filter.clone(),
         groups: table.groups.clone(),
         mail_attributes: table.mail_attributes.clone(),
+        disabled_accounts: table.disabled_accounts,
         stream: match table.stream {
             Stream::Auto => StreamChoice::Auto,
             Stream::Syncrepl => StreamChoice::Syncrepl,
@@ -239,7 +240,9 @@ fn fits_servers(
 ) {
     let plain = |server: &&Server| matches!(server, Server::Tcp { tls: false, .. });
     if table.starttls
-        && let Some(other) = servers.iter().find(|server| !plain(server))
+        && let Some(other) = servers
+            .iter()
+            .find(|server| !plain(server) && !matches!(server, Server::Domain { .. }))
     {
         problems.error(
             &at.key("starttls"),
@@ -249,6 +252,7 @@ fn fits_servers(
     // Over TLS the client certificate says who asks.
     let vouched = |server: &&Server| match server {
         Server::Unix { .. } => true,
+        Server::Domain { .. } => table.client_cert_file.is_some(),
         Server::Tcp { tls, .. } => table.client_cert_file.is_some() && (*tls || table.starttls),
     };
     if table.sasl == Some(Sasl::External)
@@ -279,6 +283,7 @@ fn fits_servers(
 fn is_this_machine(server: &Server) -> bool {
     match server {
         Server::Unix { .. } => true,
+        Server::Domain { .. } => false,
         Server::Tcp { host, .. } => {
             host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
         }

@@ -20,6 +20,7 @@ mod roster;
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
+use super::lookup::check_base;
 use super::root_dse::Capabilities;
 use super::session::Session;
 use super::settings::Settings;
@@ -74,7 +75,7 @@ impl Groups {
         if configured.is_empty() {
             return Ok(None);
         }
-        let containers = containers(can, &configured);
+        let containers = containers(session, can, &configured).await?;
         let mut named = Vec::new();
         for configured in configured {
             let (id, dn) = match read::identify(session, can, &configured).await? {
@@ -310,23 +311,39 @@ pub(super) fn recall(cursor: &Cursor) -> Identities {
         .collect()
 }
 
-/// Where groups are to be looked for: the naming contexts that hold those known, else what they stand in.
-fn containers(can: &Capabilities, groups: &[String]) -> Vec<String> {
+/// Where groups are to be looked for: in the naming contexts that hold those known, as far as this account may read
+/// them, else in what they stand in.
+async fn containers(
+    session: &mut Session,
+    can: &Capabilities,
+    groups: &[String],
+) -> Result<Vec<String>, DirectoryError> {
     let mut containers: Vec<String> = Vec::new();
     for group in groups {
         let context = can
             .naming_contexts
             .iter()
-            .find(|context| dn::is_within(group, context));
-        let container = context
-            .map(String::as_str)
-            .or_else(|| dn::parent(group))
-            .unwrap_or(group);
-        if !containers.iter().any(|known| dn::is_within(container, known)) {
-            containers.push(container.to_owned());
+            .find(|context| dn::is_within(group, context))
+            .map(String::as_str);
+        for container in context
+            .into_iter()
+            .chain(dn::parent(group))
+            .chain([group.as_str()])
+        {
+            if containers.iter().any(|known| dn::is_within(container, known)) {
+                break;
+            }
+            match check_base(session, container).await {
+                Ok(()) => {
+                    containers.push(container.to_owned());
+                    break;
+                }
+                Err(DirectoryError::NoBase { .. } | DirectoryError::Refused { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
-    containers
+    Ok(containers)
 }
 
 fn no_group(session: &Session, group: &str) -> DirectoryError {

@@ -8,7 +8,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use super::super::doorbell::{Ring, Rings};
 use super::super::lookup::Line;
 use super::super::wanted::Wanted;
-use super::super::{DirectoryError, StreamKind, dn, persistent_search, syncrepl};
+use super::super::{DirectoryError, StreamKind, active_directory, dn, persistent_search, syncrepl};
 use super::roster::{Group, Member};
 use super::{Groups, read};
 use crate::model::EntryId;
@@ -77,25 +77,7 @@ impl Watch {
                 let groups = roster.groups();
                 groups.map(|(id, dn)| (id, dn.to_owned())).collect()
             });
-            let (_, can) = self.line.session().await?;
-            let mut bells = Vec::new();
-            for base in self.groups.containers() {
-                let within = groups.iter().filter(|(_, dn)| dn::is_within(dn, base));
-                let any: String = within.map(|&(id, _)| can.identity.filter(id)).collect();
-                let filter = format!("(|{any})");
-                match self.kind {
-                    _ if any.is_empty() => {}
-                    StreamKind::Syncrepl => {
-                        bells.push(syncrepl::rings(&self.wanted, can, base, &filter).await?);
-                    }
-                    StreamKind::PersistentSearch => {
-                        bells.push(persistent_search::rings(&self.wanted, can, base, &filter).await?);
-                    }
-                    // A poll reads the groups before each listing.
-                    StreamKind::Poll | StreamKind::ActiveDirectory => bells.push(stream::pending().boxed()),
-                }
-            }
-            self.bells = stream::select_all(bells).boxed();
+            self.bells = self.bells(&groups).await?;
             if !self
                 .refresh(groups.into_iter().map(|(id, _)| id).collect())
                 .await?
@@ -103,6 +85,35 @@ impl Watch {
                 return Ok(());
             }
         }
+    }
+
+    /// Rings for each change of one of these groups.
+    async fn bells(&mut self, groups: &[(EntryId, String)]) -> Result<Rings, DirectoryError> {
+        let (_, can) = self.line.session().await?;
+        let mut bells = Vec::new();
+        match self.kind {
+            // A poll looks at the groups before each listing.
+            StreamKind::Poll => bells.push(stream::pending().boxed()),
+            StreamKind::ActiveDirectory => {
+                let who: Vec<EntryId> = groups.iter().map(|(id, _)| *id).collect();
+                bells.push(active_directory::watch(&self.wanted, &who).await?);
+            }
+            StreamKind::Syncrepl | StreamKind::PersistentSearch => {
+                for base in self.groups.containers() {
+                    let within = groups.iter().filter(|(_, dn)| dn::is_within(dn, base));
+                    let any: String = within.map(|&(id, _)| can.identity.filter(id)).collect();
+                    if any.is_empty() {
+                        continue;
+                    }
+                    let filter = format!("(|{any})");
+                    bells.push(match self.kind {
+                        StreamKind::Syncrepl => syncrepl::rings(&self.wanted, can, base, &filter).await?,
+                        _ => persistent_search::rings(&self.wanted, can, base, &filter).await?,
+                    });
+                }
+            }
+        }
+        Ok(stream::select_all(bells).boxed())
     }
 
     /// Reads groups again and rings for whoever came or went. Returns whether other groups are to be watched now.

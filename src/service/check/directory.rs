@@ -5,7 +5,7 @@ use futures::StreamExt;
 use super::{Level, Steps};
 use crate::config;
 use crate::directory::{Changes, Directory, LdapDirectory, Opened, Server, Settings, StreamKind, diagnose};
-use crate::membership::usable_address;
+use crate::membership::Policy;
 use crate::model::{Change, Listing};
 use crate::observe::Progress;
 
@@ -18,6 +18,7 @@ pub(super) async fn check(
     config: &config::Directory,
     server: &Server,
     settings: Settings,
+    policy: &Policy,
 ) -> Vec<super::Finding> {
     let mut steps = Steps::new(format!("directory {}, {server}", config.name));
     let found = steps
@@ -58,6 +59,9 @@ pub(super) async fn check(
             .await;
         identity = can.as_ref().map_or("", |(_, identity)| identity);
         steps.ok("capabilities", can.map(|(text, _)| text));
+        if identity == "objectGUID" {
+            remark_on_active_directory(&mut steps, server, &settings);
+        }
         let base = steps.step("base", "", guest.base()).await;
         steps.ok("base", base.map(|()| format!("{} is there", settings.base)));
         let groups = steps.step("groups", "", guest.groups(&settings)).await;
@@ -76,8 +80,26 @@ pub(super) async fn check(
         steps.skip("capabilities");
         steps.skip("base");
     }
-    check_people(&mut steps, config, settings, identity).await;
+    check_people(&mut steps, config, settings, policy, identity).await;
     steps.findings
+}
+
+/// What holds on every domain controller.
+fn remark_on_active_directory(steps: &mut Steps, server: &Server, settings: &Settings) {
+    steps.say(
+        Level::Ok,
+        "groups",
+        "whoever has a group as primary group (mostly Domain Users) is in nobody's memberOf and in no member of it",
+        "",
+    );
+    if matches!(server, Server::Tcp { tls: false, .. }) && !settings.starttls {
+        steps.say(
+            Level::Warn,
+            "signing",
+            "the password is sent without TLS, which a controller that demands signing refuses",
+            "use ldaps://, or set `starttls = true`",
+        );
+    }
 }
 
 /// Whether TLS is used.
@@ -110,10 +132,11 @@ async fn check_people(
     steps: &mut Steps,
     config: &config::Directory,
     mut settings: Settings,
+    policy: &Policy,
     identity: &'static str,
 ) {
     // What only a right can hide is asked for as well.
-    settings.mail_attributes.push(ENTRY_CSN.into());
+    settings.attributes.push(ENTRY_CSN.into());
     let directory = LdapDirectory::new(settings);
     let opened = steps.step("stream", "", directory.open(None)).await;
     let how = opened.as_ref().map(|Opened { stream, why, .. }| (*stream, *why));
@@ -124,7 +147,7 @@ async fn check_people(
     // What it begins with is a full listing.
     let people = async {
         let changes = opened.map_or_else(|| futures::stream::empty().boxed(), |opened| opened.changes);
-        count(config, changes).await
+        count(config, policy, changes).await
     };
     let people = steps.step("people", "", people).await;
     if let Some(people) = &people {
@@ -134,7 +157,7 @@ async fn check_people(
     let audit = async {
         if pushed {
             let changes = directory.list().await.map_err(|error| error.to_string())?;
-            count(config, changes).await?;
+            count(config, policy, changes).await?;
         }
         Ok::<_, String>(if pushed {
             "neither the stream nor the listing in pages beside it met any"
@@ -181,7 +204,7 @@ struct People {
 }
 
 /// Everyone up to the end of the listing, or why these are not all.
-async fn count(config: &config::Directory, mut listing: Changes) -> Result<People, String> {
+async fn count(config: &config::Directory, policy: &Policy, mut listing: Changes) -> Result<People, String> {
     let mut progress = Progress::begin();
     let mut people = People::default();
     while let Some(change) = listing.next().await {
@@ -190,7 +213,7 @@ async fn count(config: &config::Directory, mut listing: Changes) -> Result<Peopl
                 progress.advance(&config.name, 1);
                 people.entries += 1;
                 people.with_csn += u64::from(entry.values(ENTRY_CSN).next().is_some());
-                match usable_address(&entry, &config.mail_attributes) {
+                match policy.address(&entry) {
                     Ok(_) => people.usable += 1,
                     Err(why) if people.examples.len() < EXAMPLES => {
                         people.examples.push(format!("{} ({why})", entry.dn));

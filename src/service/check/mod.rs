@@ -7,9 +7,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::run::directory_settings;
+use super::run::{directory_settings, policy};
 use crate::config::Config;
-use crate::directory::Settings;
+use crate::directory::{Settings, diagnose};
 
 /// One line of the diagnosis. It stands alone when it is pasted elsewhere, and holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -80,12 +80,25 @@ pub async fn check(config: &Config) -> Vec<Finding> {
                 "",
             )),
             Ok(settings) => {
+                let mut servers = Vec::new();
                 for server in &settings.servers {
+                    match diagnose::servers(server, &settings).await {
+                        Ok(found) => servers.extend(found),
+                        Err(error) => findings.push(Finding::of_error(
+                            Level::Fail,
+                            format!("directory {}, {server}, name", directory.name),
+                            &error.to_string(),
+                            "",
+                        )),
+                    }
+                }
+                let policy = policy(config, directory);
+                for server in &servers {
                     let only = Settings {
                         servers: vec![server.clone()],
                         ..settings.clone()
                     };
-                    findings.extend(directory::check(directory, server, only).await);
+                    findings.extend(directory::check(directory, server, only, &policy).await);
                 }
             }
         }

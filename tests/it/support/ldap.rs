@@ -80,3 +80,15 @@ pub fn sync_info(value: &[u8]) -> Vec<u8> {
 pub fn refresh_done() -> Vec<u8> {
     sync_info(&tlv(0xa1, &octets("cookie")))
 }
+
+/// A SearchResultEntry with several attributes.
+pub fn entry_with(dn: &str, attributes: &[(&str, Vec<Vec<u8>>)]) -> Vec<u8> {
+    let list: Vec<u8> = attributes
+        .iter()
+        .flat_map(|(name, values)| {
+            let values: Vec<u8> = values.iter().flat_map(octets).collect();
+            tlv(0x30, &[octets(name), tlv(0x31, &values)].concat())
+        })
+        .collect();
+    tlv(0x64, &[octets(dn), tlv(0x30, &list)].concat())
+}

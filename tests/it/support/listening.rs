@@ -31,7 +31,7 @@ pub fn settings(site: &dyn Site, filter: &str, stream: StreamChoice) -> Settings
         base: site.people_base(),
         filter: filter.into(),
         groups: Vec::new(),
-        mail_attributes: vec!["mail".into()],
+        attributes: vec!["mail".into()],
         stream,
         poll_interval: Duration::from_millis(200),
         page_size: 10,

@@ -2,7 +2,10 @@
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 pub mod apacheds;
+pub mod certificates;
+pub mod controller;
 pub mod daemon;
+pub mod dns;
 pub mod ds389;
 pub mod in_memory;
 pub mod journal;
@@ -12,6 +15,7 @@ pub mod model;
 pub mod offering;
 pub mod people;
 pub mod proxy;
+pub mod samba;
 pub mod scripted;
 pub mod service;
 pub mod site;

@@ -93,7 +93,7 @@ impl Offering {
             base: "ou=people,dc=example".into(),
             filter: "(mail=*)".into(),
             groups: Vec::new(),
-            mail_attributes: vec!["mail".into()],
+            attributes: vec!["mail".into()],
             stream,
             poll_interval: Duration::from_millis(200),
             page_size: 100,

@@ -18,9 +18,10 @@ use futures::future::BoxFuture;
 use ldap3::{LdapConnAsync, LdapError, Scope};
 use tempfile::TempDir;
 
+use super::certificates;
 use super::people::People;
 use super::site::{Dialect, Lock, Site};
-use options::{ADMIN, READER, SUFFIX, conf, seed, write_certificates};
+use options::{ADMIN, READER, SUFFIX, conf, seed};
 
 pub use options::{Builder, person_ldif};
 
@@ -64,7 +65,7 @@ impl Builder {
             .map_err(|e| e.to_string())?;
         fs::create_dir(dir.path().join("db")).map_err(|e| e.to_string())?;
         if self.tls {
-            write_certificates(dir.path());
+            certificates::write(dir.path(), ["localhost", "127.0.0.1", "::1"].map(str::to_owned));
         }
         let mut slapd = Slapd {
             process: None,
@@ -424,6 +425,7 @@ fn copy(from: &Path, to: &Path) {
     assert!(copied.unwrap().success(), "{} was not copied", from.display());
 }
 
+/// Whether a server answers.
 pub(super) async fn reads_root_dse(url: &str) -> Result<(), LdapError> {
     let (connection, mut ldap) = LdapConnAsync::new(url).await?;
     let driver = tokio::task::spawn(connection.drive());

@@ -1,10 +1,7 @@
 //! What kind of slapd a test wants, and the files that make it so: slapd.conf, the first entries, certificates.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::Path;
-
-use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
 
 pub(super) const SUFFIX: &str = "dc=example,dc=org";
 pub(super) const ADMIN: (&str, &str) = ("cn=admin,dc=example,dc=org", "admin-secret");
@@ -21,6 +18,7 @@ pub struct Builder {
     member_of: MemberOf,
     pub(super) ppolicy: bool,
     refint: bool,
+    least_rights: bool,
     hidden: Vec<&'static str>,
     global: String,
     database: String,
@@ -46,6 +44,7 @@ impl Default for Builder {
             member_of: MemberOf::Absent,
             ppolicy: false,
             refint: false,
+            least_rights: false,
             hidden: Vec::new(),
             global: String::new(),
             database: String::new(),
@@ -119,6 +118,12 @@ impl Builder {
         self
     }
 
+    /// Gives the reader no more rights than `config/examples/openldap.md` asks for. Default: it may read everything.
+    pub fn least_rights(mut self) -> Self {
+        self.least_rights = true;
+        self
+    }
+
     /// Denies the reader an attribute, such as `entryCSN`.
     pub fn hide_from_reader(mut self, attribute: &'static str) -> Self {
         self.hidden.push(attribute);
@@ -189,7 +194,21 @@ access to attrs=userPassword by anonymous auth by * none
     for attribute in &options.hidden {
         writeln!(conf, "access to attrs={attribute} by * none").unwrap();
     }
-    writeln!(conf, "access to * by dn.exact=\"{reader}\" read by * none").unwrap();
+    if options.least_rights {
+        for (unit, attributes) in [
+            ("people", "entry,objectClass,mail,memberOf,entryUUID,entryCSN"),
+            ("groups", "entry,objectClass,member,entryUUID,entryCSN"),
+        ] {
+            writeln!(
+                conf,
+                "access to dn.subtree=\"ou={unit},{SUFFIX}\" attrs={attributes} by dn.exact=\"{reader}\" read by * break"
+            )
+            .unwrap();
+        }
+        conf += "access to * by * none\n";
+    } else {
+        writeln!(conf, "access to * by dn.exact=\"{reader}\" read by * none").unwrap();
+    }
     if options.size_limit.is_none() {
         writeln!(conf, "limits dn.exact=\"{reader}\" size=unlimited time=unlimited").unwrap();
     }
@@ -247,34 +266,4 @@ pub fn person_ldif(uid: &str) -> String {
     format!(
         "dn: uid={uid},ou=people,{SUFFIX}\nobjectClass: inetOrgPerson\nuid: {uid}\ncn: {uid}\nsn: {uid}\nmail: {uid}@example.org\n\n"
     )
-}
-
-/// A CA (ca.pem, ca.der), a server certificate for the loopback names (server.pem, server.key), and a client
-/// certificate with the subject `cn=usher,o=Example` (client.pem, client.key).
-pub(super) fn write_certificates(dir: &Path) {
-    let mut ca = CertificateParams::default();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca_key = KeyPair::generate().unwrap();
-    let ca_cert = ca.self_signed(&ca_key).unwrap();
-    let names = ["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-    let server_key = KeyPair::generate().unwrap();
-    let issuer = Issuer::new(ca, ca_key);
-    let server_cert = CertificateParams::new(names)
-        .unwrap()
-        .signed_by(&server_key, &issuer)
-        .unwrap();
-    let mut client = CertificateParams::default();
-    client.distinguished_name = DistinguishedName::new();
-    client
-        .distinguished_name
-        .push(DnType::OrganizationName, "Example");
-    client.distinguished_name.push(DnType::CommonName, "usher");
-    let client_key = KeyPair::generate().unwrap();
-    let client_cert = client.signed_by(&client_key, &issuer).unwrap();
-    fs::write(dir.join("client.pem"), client_cert.pem()).unwrap();
-    fs::write(dir.join("client.key"), client_key.serialize_pem()).unwrap();
-    fs::write(dir.join("ca.pem"), ca_cert.pem()).unwrap();
-    fs::write(dir.join("ca.der"), ca_cert.der()).unwrap();
-    fs::write(dir.join("server.pem"), server_cert.pem()).unwrap();
-    fs::write(dir.join("server.key"), server_key.serialize_pem()).unwrap();
 }

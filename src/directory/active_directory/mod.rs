@@ -1,0 +1,100 @@
+//! Active Directory: change notification as a doorbell (MS-ADTS 3.1.1.3.4.1.9), and update sequence numbers (USN) for
+//! whatever it did not ring for.
+//!
+//! A notification cannot be filtered and says nothing of what changed, and nobody is told of an entry that moved away
+//! from a unit. So the whole partition is watched (its root is, too, the one base that every version of Windows
+//! allows), and each entry that rings is read again by its identity with the configured filter.
+//!
+//! # Guarantees
+//! The watch stands before the listing begins, so that nothing falls between the two. Every half minute, or after
+//! `poll_interval` where that is shorter, the controller is asked for everything whose number is higher than the
+//! latest one that it had told before: this catches lost notifications and proves that the connection lives. The same
+//! question catches up after an interruption. A resume point holds the number that was the latest before the
+//! question, and follows the answer.
+//!
+//! # Assumptions
+//! Numbers count one controller's own database, which its invocationId names: a resume point of another one is of no
+//! use, nor is one above the latest number (a backup was restored). Then everyone is listed. The listing and every
+//! look-up go to the controller that is watched, because the others may not have heard of a change yet.
+//!
+//! # Caveats
+//! A deletion rings only where the account may read `CN=Deleted Objects`; a unit that moves rings for itself and not for
+//! those inside; the primary group is in nobody's `memberOf`. Only a listing finds these, so there is one after
+//! each resume, and at the audit's interval.
+//!
+//! DirSync would tell little more: it needs rights over the whole partition to show moves and deletions, and knows
+//! no filter and no unit.
+
+mod controller;
+mod watch;
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use ldap3::Scope;
+
+use super::doorbell::{Rings, answered, only_changes};
+use super::lookup::Asker;
+use super::session::Session;
+use super::settings::Settings;
+use super::wanted::Wanted;
+use super::{Changes, DirectoryError, connect, scan};
+use crate::model::{Cursor, EntryId};
+
+pub(super) use controller::describe;
+use controller::{Controller, Point};
+use watch::{Place, Watch};
+
+/// Watches that a connection may have: Microsoft allows five, and Samba ends the first of five.
+const WATCHES: usize = 4;
+
+/// Follows the people, from the resume point where it is of use. Says, too, whether everyone is to be listed beside it.
+pub(super) async fn open(
+    mut session: Session,
+    wanted: &Arc<Wanted>,
+    from: Option<Cursor>,
+) -> Result<(Changes, bool), DirectoryError> {
+    let controller = Controller::read(&mut session, &wanted.base).await?;
+    let place = Place {
+        base: controller.partition.clone(),
+        scope: Scope::Subtree,
+        who: None,
+    };
+    let mut watch = Watch::begin(session, &controller, wanted, vec![place]).await?;
+    let from = from
+        .as_ref()
+        .and_then(Point::parse)
+        .filter(|point| point.is_covered_by(controller.invocation, watch.usn()));
+    let (listing, resumed) = match from {
+        Some(point) => {
+            watch.catch_up(point.usn);
+            (only_changes(), true)
+        }
+        None => (scan::open(wanted.clone()).await?, false),
+    };
+    watch.keep_points(controller.invocation);
+    Ok((
+        answered(watch.rings(), listing, Asker::new(wanted.clone())),
+        resumed,
+    ))
+}
+
+/// Rings whenever one of these entries changes, wherever it is renamed or moved to. Ends with an error when one of
+/// them is deleted, after ringing for it.
+///
+/// Whoever reads the entries after this returns misses nothing.
+pub(super) async fn watch(settings: &Settings, who: &[EntryId]) -> Result<Rings, DirectoryError> {
+    let mut all = Vec::new();
+    for some in who.chunks(WATCHES) {
+        let mut session = connect::connect(settings).await?;
+        let controller = Controller::read(&mut session, &settings.base).await?;
+        let places = some.iter().map(|&id| Place {
+            base: format!("<GUID={id}>"),
+            scope: Scope::Base,
+            who: Some(id),
+        });
+        let watch = Watch::begin(session, &controller, settings, places.collect()).await?;
+        all.push(watch.rings());
+    }
+    Ok(futures::stream::select_all(all).boxed())
+}
