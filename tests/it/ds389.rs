@@ -389,7 +389,7 @@ async fn a_server_that_gives_up_on_a_reader_who_stalls_ends_the_session_and_keep
         .await;
     let folk = folk(&site);
     let directory = LdapDirectory::new(Settings {
-        mail_attributes: vec!["mail".into(), "description".into()],
+        attributes: vec!["mail".into(), "description".into()],
         ..settings(&site, PEOPLE, StreamChoice::Syncrepl)
     });
     let mut stream = listening(&directory, None).await;
