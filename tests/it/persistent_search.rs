@@ -7,7 +7,7 @@ use ldap_usher::model::{Disposition, EntryId, Listing};
 
 use crate::support::ldap::{attribute, entry, entry_change, entry_of, message, octets, result, tlv};
 use crate::support::listening::{Listening, error_of, settings};
-use crate::support::offering::{Face, Offering};
+use crate::support::offering::{Face, Offering, Says};
 use crate::support::site::Site;
 
 /// Someone joins by creation, by the filter, by an address and by a move, is renamed, and leaves by each of these.
@@ -96,7 +96,7 @@ fn refusal<const CODE: u8>(id: u8) -> Vec<u8> {
 #[tokio::test]
 async fn a_server_that_offers_persistent_search_and_refuses_it_is_polled_and_the_reason_is_told() {
     let plain = |id| message(id, &entry("uid=ann", "entryUUID", &["x"]), &[]);
-    let faces: [(&str, fn(u8) -> Vec<u8>); 6] = [
+    let faces: [(&str, Says); 6] = [
         ("result 12", refusal::<12>),
         ("result 50", refusal::<50>),
         ("result 53", refusal::<53>),
@@ -179,7 +179,7 @@ async fn a_server_that_is_busy_or_ends_the_search_later_is_asked_again() {
 
 #[tokio::test]
 async fn a_malformed_notification_ends_the_session_with_a_clear_error() {
-    let cases: [(&str, fn(u8) -> Vec<u8>); 3] = [
+    let cases: [(&str, Says); 3] = [
         ("has no change type", |id| {
             message(id, &entry("uid=ann", "mail", &["x"]), &entry_change(&[]))
         }),

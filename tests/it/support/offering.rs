@@ -16,6 +16,9 @@ use super::scripted::{Kind, request};
 const PERSISTENT_SEARCH: &str = "2.16.840.1.113730.3.4.3";
 const SYNC: &str = "1.3.6.1.4.1.4203.1.9.1.1";
 
+/// An answer to the request with this message id.
+pub type Says = fn(u8) -> Vec<u8>;
+
 /// Answers by what it is.
 #[derive(Clone)]
 pub struct Face {
@@ -24,11 +27,11 @@ pub struct Face {
     /// Whether it offers persistent search.
     pub offers: bool,
     /// What it says to a persistent search.
-    pub says: fn(u8) -> Vec<u8>,
+    pub says: Says,
     /// Whether it answers the request that follows first.
     pub late: bool,
     /// Whom it finds otherwise.
-    pub finds: fn(u8) -> Vec<u8>,
+    pub finds: Says,
     /// What it says to a content synchronisation, by how many there were before; `None` where it offers none.
     pub syncs: Option<fn(u32, u8) -> Vec<u8>>,
     /// The number of the last change.

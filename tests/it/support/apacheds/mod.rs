@@ -81,6 +81,8 @@ impl ApacheDs {
         let port = free_port();
         let config = fs::read_to_string("/etc/apacheds/config.ldif")?
             .replace("ads-transportaddress: 0.0.0.0", "ads-transportaddress: 127.0.0.1")
+            // The server's own limit holds for a paged listing as a whole.
+            .replace("ads-maxSizeLimit: 1000", "ads-maxSizeLimit: 100000")
             .replace("ads-systemport: 10389\n", &format!("ads-systemport: {port}\n"))
             .replace(
                 "ads-systemport: 10636\n",
