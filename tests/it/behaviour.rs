@@ -76,14 +76,16 @@ impl Setting {
             By::Groups => (format!("(&{people}{filter})"), format!("groups = [\"{group}\"]")),
         };
         let table = self.site.table(&filter, &format!("{keys}\n{}", self.keys));
-        World::on(self.site, table).tables("[limits]\ninvites_per_listing = \"unlimited\"\n[log]\nlevel = \"debug\"")
+        World::on(self.site, table)
+            .tables("[limits]\ninvites_per_listing = \"unlimited\"\n[log]\nlevel = \"debug\"")
     }
 
     /// Everyone who matches `filter`, whatever groups they are in.
     fn everyone(self, filter: &str) -> Stage {
         let people = self.site.dialect().people;
         let table = self.site.table(&format!("(&{people}{filter})"), self.keys);
-        World::on(self.site, table).tables("[limits]\ninvites_per_listing = \"unlimited\"\n[log]\nlevel = \"debug\"")
+        World::on(self.site, table)
+            .tables("[limits]\ninvites_per_listing = \"unlimited\"\n[log]\nlevel = \"debug\"")
     }
 }
 

@@ -178,7 +178,7 @@ mod tests {
         }
     }
 
-    fn texts(members: Vec<Member>) -> Vec<String> {
+    fn texts(members: &[Member]) -> Vec<String> {
         let mut texts: Vec<String> = members.iter().map(|member| format!("{member:?}")).collect();
         texts.sort();
         texts
@@ -189,7 +189,7 @@ mod tests {
         let mut roster = Roster::default();
         assert_eq!(roster.update(group(1, &["uid=a,dc=x", "uid=b,dc=x"])).len(), 2);
         let changed = roster.update(group(1, &["UID=B, dc=x", "uid=c,dc=x"]));
-        assert_eq!(texts(changed), [r#"Dn("uid=a,dc=x")"#, r#"Dn("uid=c,dc=x")"#]);
+        assert_eq!(texts(&changed), [r#"Dn("uid=a,dc=x")"#, r#"Dn("uid=c,dc=x")"#]);
         assert_eq!(roster.update(group(1, &["uid=b,dc=x", "uid=c,dc=x"])), []);
     }
 
@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(roster.depth(&[id(1)]), 2);
         assert_eq!(roster.prune(&[id(1)]), []);
         roster.update(group(1, &["uid=a,dc=x"]));
-        let lost = texts(roster.prune(&[id(1)]));
+        let lost = texts(&roster.prune(&[id(1)]));
         assert!(
             lost.contains(&r#"Dn("uid=b,dc=x")"#.to_owned())
                 && lost.contains(&r#"Dn("uid=c,dc=x")"#.to_owned())

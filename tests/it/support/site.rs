@@ -55,11 +55,11 @@ pub struct Dialect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lock {
     /// OpenLDAP's ppolicy: `pwdAccountLockedTime: 000001010000Z`
-    PwdAccountLockedTime,
+    OpenLdap,
     /// 389-DS: `nsAccountLock: true`
-    NsAccountLock,
+    Ds389,
     /// Active Directory: the second bit of `userAccountControl`
-    UserAccountControl,
+    ActiveDirectory,
 }
 
 impl dyn Site + '_ {
@@ -152,7 +152,7 @@ impl Folk {
             ("objectClass", self.dialect.person.iter().copied().collect()),
             ("cn", HashSet::from([uid])),
         ];
-        if self.dialect.lock == Some(Lock::UserAccountControl) {
+        if self.dialect.lock == Some(Lock::ActiveDirectory) {
             // Created enabled in one step, as provisioning tools do over LDAP.
             attributes.push(("sAMAccountName", HashSet::from([uid])));
             attributes.push(("userAccountControl", HashSet::from(["544"])));
@@ -180,9 +180,9 @@ impl Folk {
     /// Switches the account of a person in `ou=people` off or on.
     pub async fn lock(&self, uid: &str, locked: bool) {
         let (attribute, value) = match self.dialect.lock.expect("this server locks accounts") {
-            Lock::PwdAccountLockedTime => ("pwdAccountLockedTime", locked.then_some("000001010000Z")),
-            Lock::NsAccountLock => ("nsAccountLock", locked.then_some("true")),
-            Lock::UserAccountControl => ("userAccountControl", Some(if locked { "546" } else { "544" })),
+            Lock::OpenLdap => ("pwdAccountLockedTime", locked.then_some("000001010000Z")),
+            Lock::Ds389 => ("nsAccountLock", locked.then_some("true")),
+            Lock::ActiveDirectory => ("userAccountControl", Some(if locked { "546" } else { "544" })),
         };
         self.set(uid, attribute, value).await;
     }
@@ -232,7 +232,7 @@ impl Folk {
             ("objectClass", self.dialect.group.iter().copied().collect()),
             ("cn", HashSet::from([name])),
         ];
-        if self.dialect.lock == Some(Lock::UserAccountControl) {
+        if self.dialect.lock == Some(Lock::ActiveDirectory) {
             attributes.push(("sAMAccountName", HashSet::from([name])));
         }
         if !members.is_empty() {

@@ -186,7 +186,7 @@ impl Site for Ds389 {
             never_empty: false,
             member_of: self.options.keeps_member_of(),
             nests: self.options.keeps_member_of(),
-            lock: Some(Lock::NsAccountLock),
+            lock: Some(Lock::Ds389),
         }
     }
 

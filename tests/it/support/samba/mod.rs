@@ -446,7 +446,7 @@ impl Site for Samba {
             never_empty: false,
             member_of: true,
             nests: false,
-            lock: Some(Lock::UserAccountControl),
+            lock: Some(Lock::ActiveDirectory),
         }
     }
 

@@ -386,7 +386,7 @@ impl Site for Slapd {
             never_empty: true,
             member_of: self.options.keeps_member_of(),
             nests: self.options.nests(),
-            lock: self.options.ppolicy.then_some(Lock::PwdAccountLockedTime),
+            lock: self.options.ppolicy.then_some(Lock::OpenLdap),
         }
     }
 
