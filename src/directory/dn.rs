@@ -32,19 +32,23 @@ pub(super) fn is_within(dn: &str, ancestor: &str) -> bool {
             .is_some_and(|rest| rest.is_empty() || rest.ends_with(','))
 }
 
-/// Splits at separators that are neither escaped nor quoted.
+/// Splits at separators that are neither escaped nor quoted; quotes begin where a value does (RFC 2253, 4).
 fn split<'a>(text: &'a str, separators: &[char]) -> Vec<&'a str> {
     let (mut parts, mut start, mut escaped, mut quoted) = (Vec::new(), 0, false, false);
+    let mut before = None;
     for (at, c) in text.char_indices() {
         match c {
             _ if escaped => escaped = false,
             '\\' => escaped = true,
-            '"' => quoted = !quoted,
+            '"' if quoted || before == Some('=') => quoted = !quoted,
             c if !quoted && separators.contains(&c) => {
                 parts.push(&text[start..at]);
                 start = at + c.len_utf8();
             }
             _ => {}
+        }
+        if !c.is_whitespace() {
+            before = Some(c);
         }
     }
     parts.push(&text[start..]);
@@ -55,13 +59,13 @@ fn attribute_and_value(part: &str) -> String {
     let Some((attribute, value)) = part.split_once('=') else {
         return part.trim().to_lowercase();
     };
-    format!("{}={}", attribute.trim().to_lowercase(), plain(value.trim()))
+    format!("{}={}", attribute.trim().to_lowercase(), plain(value))
 }
 
 /// The value in lower case, with each run of spaces as one, and with special characters escaped in one way only.
 fn plain(value: &str) -> String {
-    let value = unescape(value).to_lowercase();
-    let words: Vec<&str> = value.split(' ').filter(|word| !word.is_empty()).collect();
+    let value = unescape(value.trim()).to_lowercase();
+    let words: Vec<&str> = value.trim().split(' ').filter(|word| !word.is_empty()).collect();
     let mut text = String::with_capacity(value.len());
     for c in words.join(" ").chars() {
         if matches!(c, ',' | '+' | '"' | '\\' | '<' | '>' | ';' | '=' | '#') {
@@ -117,6 +121,7 @@ mod tests {
             ("cn=a+uid=b,dc=x", "uid=B+cn=A,dc=x"),
             ("cn=J\\C3\\BCrgen,dc=x", "cn=jürgen,dc=x"),
             ("cn=\"Doe, Ann\",dc=x", "cn=Doe\\, Ann,dc=x"),
+            ("cn= \"Doe+Ann\",dc=x", "cn=Doe\\+Ann,dc=x"),
             ("cn=a ;dc=x", "cn=a,dc=x"),
         ] {
             assert_eq!(normal(one), normal(other));
@@ -144,6 +149,14 @@ mod tests {
         assert!(!is_within("uid=a\\,dc=x", "dc=x"));
         assert_eq!(parent("cn=a\\,b, ou=c,dc=x"), Some("ou=c,dc=x"));
         assert_eq!(parent("dc=x"), None);
+    }
+
+    #[test]
+    fn a_quote_within_a_name_quotes_nothing() {
+        for text in ["a+\"=", "a+\"b\"=c", "a=b\"+c=d\"", "a=\"b,c"] {
+            let once = normal(text);
+            assert_eq!(normal(&once), once);
+        }
     }
 
     proptest! {

@@ -100,7 +100,7 @@ impl Stage {
         let what = format!("{uid}'s leaving");
         let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
         loop {
-            let lines = self.lines(&[" left "]);
+            let lines = self.lines(&[" left directory="]);
             if lines.iter().any(|line| line.to_lowercase().contains(&dn)) {
                 return;
             }
@@ -228,7 +228,7 @@ async fn a_group_that_is_renamed_is_still_meant_and_one_that_is_deleted_makes_no
             1,
         )
         .await;
-    assert_eq!(stage.lines(&[" left "]), [""; 0]);
+    assert_eq!(stage.lines(&[" left directory="]), [""; 0]);
     stage.members(2).await;
 }
 
@@ -321,7 +321,7 @@ async fn who_is_renamed_stays_the_same_person(setting: Setting) {
     stage.invited(["ann", "bob", "eve"]).await;
     sleep(A_WHILE).await;
     stage.members(3).await;
-    assert_eq!(stage.lines(&[" left "]), [""; 0]);
+    assert_eq!(stage.lines(&[" left directory="]), [""; 0]);
     stage.invited_once(&["ann", "bob", "eve"]).await;
 }
 

@@ -54,7 +54,7 @@ async fn posix_groups_hold_people_by_their_uid() {
     change(&world, "staff", Mod::Add("memberUid", ["person2"].into())).await;
     world.invited(["person1", "person2"]).await;
     change(&world, "staff", Mod::Delete("memberUid", ["person1"].into())).await;
-    world.says(&[" left ", "uid=person1,"], 1).await;
+    world.says(&[" left directory=", "uid=person1,"], 1).await;
     world.members(1).await;
 }
 
@@ -96,7 +96,7 @@ async fn unique_members_are_members_and_two_groups_are_one_membership() {
         Mod::Delete("uniqueMember", [dn(3).as_str()].into()),
     )
     .await;
-    world.says(&[" left ", "uid=person3,"], 1).await;
+    world.says(&[" left directory=", "uid=person3,"], 1).await;
     change(&world, "two", Mod::Add("uniqueMember", [dn(4).as_str()].into())).await;
     world.invited(["person1", "person2", "person3", "person4"]).await;
     world.members(3).await;
@@ -113,7 +113,7 @@ async fn who_joins_a_group_that_the_filter_excludes_leaves() {
     world.invited(["person1", "person2"]).await;
 
     folk.join("former", &folk.dn("person1")).await;
-    world.says(&[" left ", "uid=person1,"], 1).await;
+    world.says(&[" left directory=", "uid=person1,"], 1).await;
     world.members(1).await;
     folk.leave("former", &folk.dn("person1")).await;
     world.members(2).await;
@@ -136,7 +136,7 @@ async fn a_group_that_was_never_there_is_an_error_that_names_it_and_costs_nobody
     let line = world.says(&["does not exist or may not be read"], 1).await;
     assert!(line.contains(missing), "{line}");
     world.members(2).await;
-    assert_eq!(world.lines(&[" left "]), [""; 0]);
+    assert_eq!(world.lines(&[" left directory="]), [""; 0]);
     let outcome = world.ask(&["plan"]).await;
     let words = String::from_utf8_lossy(&outcome.stderr).into_owned();
     assert!(!outcome.status.success() && words.contains(missing), "{words}");
@@ -323,6 +323,6 @@ async fn the_rights_in_the_documentation_suffice_for_groups_within_groups() {
     folk.rename_group("inner", "core").await;
     world.says(&["was renamed"], 1).await;
     folk.leave("core", &folk.dn("person2")).await;
-    world.says(&[" left ", "uid=person2,"], 1).await;
+    world.says(&[" left directory=", "uid=person2,"], 1).await;
     world.members(2).await;
 }

@@ -33,5 +33,5 @@ async fn where_time_stamps_may_not_be_read_the_listings_go_on() {
     world.people().add_person("ann").await;
     world.invites("ann").await;
     world.people().delete("ann").await;
-    world.says(&[" left ", "uid=ann"], 1).await;
+    world.says(&[" left directory=", "uid=ann"], 1).await;
 }
