@@ -6,6 +6,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::time::sleep;
 
+use crate::support::proxy::{self as network, Proxy};
 use crate::support::slapd::Slapd;
 use crate::support::stand_in::{Fault, Moment, On};
 use crate::support::world::{PATIENCE, World};
@@ -98,6 +99,11 @@ async fn killed_in_the_middle_of_a_first_listing_the_service_begins_again_and_in
     let mut world = World::with(Slapd::builder().people(PEOPLE))
         .await
         .tables("[limits]\ninvites_per_listing = \"unlimited\"");
+    // So slow that a kill finds it in the middle.
+    let proxy = Proxy::to(world.server.port()).await;
+    proxy.set(network::Fault::Delay(Duration::from_millis(50)));
+    let url = format!("ldap://{}", proxy.address());
+    world.directory = world.directory.replace(&world.server.url(), &url);
     let person = |n: usize| format!("person{n}");
     world
         .vault
@@ -113,6 +119,7 @@ async fn killed_in_the_middle_of_a_first_listing_the_service_begins_again_and_in
         hits += usize::from(0 < staged && staged < PEOPLE as u64);
     }
     assert!(hits > 0, "no kill came in the middle of the listing");
+    proxy.set(network::Fault::None);
     world.start_only();
     world.tasks("done", PEOPLE).await;
     world.invited((1..=NEW).map(person)).await;
