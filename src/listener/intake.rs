@@ -76,7 +76,7 @@ impl<'a> Intake<'a> {
                 Change::Present(id) => sightings.push(Sighting::Present(id)),
                 Change::Gone(id) => sightings.push(Sighting::Gone(id)),
                 Change::Checkpoint(point) => cursor = Some(point),
-                // A doorbell will be answered by whoever watches groups.
+                // Groups are watched by the directory itself.
                 Change::Doorbell(_) | Change::Alive => {}
                 Change::ListingBegin => {
                     self.write(&std::mem::take(&mut sightings), cursor.take()).await?;

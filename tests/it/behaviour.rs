@@ -115,7 +115,7 @@ impl Stage {
 }
 
 async fn everyone_who_comes_to_match_is_invited(setting: Setting) {
-    let mut stage = setting.everyone(&format!("({}=vault)", "departmentNumber"));
+    let mut stage = setting.everyone("(departmentNumber=vault)");
     let folk = stage.folk();
     folk.add_in("former", "mover", Some("mover@example.org")).await;
     folk.modify(
@@ -139,16 +139,19 @@ async fn everyone_who_comes_to_match_is_invited(setting: Setting) {
 async fn everyone_who_ceases_to_match_leaves(setting: Setting) {
     let mut stage = setting.everyone("(departmentNumber=vault)");
     let folk = stage.folk();
-    for uid in ["deleted", "changed", "moved", "stays"] {
+    let uids = ["deleted", "changed", "moved", "silenced", "stays"];
+    for uid in uids {
         folk.add(uid).await;
         folk.set(uid, "departmentNumber", Some("vault")).await;
     }
     stage.start().await;
-    stage.invited(["deleted", "changed", "moved", "stays"]).await;
+    stage.invited(uids).await;
 
     folk.delete(&folk.dn("deleted")).await;
     folk.set("changed", "departmentNumber", None).await;
     folk.move_between("moved", "people", "former").await;
+    // Who loses their address is still there, and no member.
+    folk.set("silenced", "mail", None).await;
     for uid in ["deleted", "changed", "moved"] {
         stage.left(uid).await;
     }
