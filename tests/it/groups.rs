@@ -326,3 +326,35 @@ async fn the_rights_in_the_documentation_suffice_for_groups_within_groups() {
     world.says(&[" left directory=", "uid=person2,"], 1).await;
     world.members(2).await;
 }
+
+#[tokio::test]
+async fn the_rights_in_the_documentation_suffice_for_whatever_makes_a_person_leave() {
+    for (slapd, groups) in [
+        (Slapd::builder().memberof(), ""),
+        (Slapd::builder(), "\"cn=staff,ou=groups,dc=example,dc=org\""),
+        (
+            Slapd::builder().dynlist(),
+            "\"cn=staff,ou=groups,dc=example,dc=org\"",
+        ),
+    ] {
+        let filter = match groups {
+            "" => "(&(objectClass=inetOrgPerson)(memberOf=cn=staff,ou=groups,dc=example,dc=org))",
+            _ => "(objectClass=inetOrgPerson)",
+        };
+        let mut world = world(slapd.people(5).ppolicy().least_rights(), filter, groups).await;
+        let folk = (&world.server as &dyn crate::support::site::Site).folk();
+        let everyone = ["person1", "person2", "person3", "person4", "person5"];
+        folk.add_group("staff", &everyone.map(|uid| folk.dn(uid))).await;
+        world.start().await;
+        world.invited(everyone).await;
+        folk.move_between("person1", "people", "former").await;
+        world.says(&[" left directory=", "uid=person1,"], 1).await;
+        folk.lock("person2", true).await;
+        world.says(&[" left directory=", "uid=person2,"], 1).await;
+        folk.delete(&folk.dn("person3")).await;
+        world.says(&[" left directory=", "uid=person3,"], 1).await;
+        folk.leave("staff", &folk.dn("person4")).await;
+        world.says(&[" left directory=", "uid=person4,"], 1).await;
+        world.members(1).await;
+    }
+}
