@@ -308,6 +308,34 @@ async fn check_counts_the_groups_and_warns_of_members_that_cannot_be_read() {
 }
 
 #[tokio::test]
+async fn check_says_that_nobody_has_the_member_of_that_the_groups_would_make() {
+    let filter = "(&(objectClass=inetOrgPerson)(memberOf=cn=vault,ou=groups,dc=example,dc=org))";
+    let mut world = world(Slapd::builder().people(2).ppolicy().memberof(), filter, "").await;
+    let folk = (&world.server as &dyn crate::support::site::Site).folk();
+    folk.add_group("vault", &[folk.dn("person1"), folk.dn("person2")])
+        .await;
+    folk.lock("person2", true).await;
+    let says = |output: std::process::Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    let report = says(world.ask(&["check"]).await);
+    for words in [
+        "people: 2 below ou=people,dc=example,dc=org match",
+        "accounts: 1 of 2 count as no members (disabled_accounts): uid=person2,",
+        "addresses: all 1 have a usable address",
+    ] {
+        assert!(report.contains(words), "{report}");
+    }
+    world
+        .server
+        .restart_with(|slapd| slapd.hide_from_reader("memberOf"))
+        .await;
+    let report = says(world.ask(&["check"]).await);
+    assert!(
+        report.contains("although the groups have members -> does the server keep `memberOf`"),
+        "{report}"
+    );
+}
+
+#[tokio::test]
 async fn the_rights_in_the_documentation_suffice_for_groups_within_groups() {
     let slapd = Slapd::builder().people(3).memberof().least_rights();
     let filter = "(&(objectClass=inetOrgPerson)(|(memberOf=cn=vault,ou=groups,dc=example,dc=org)(memberOf=cn=inner,ou=groups,dc=example,dc=org)))";
