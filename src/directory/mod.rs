@@ -72,6 +72,8 @@ pub struct Opened {
     pub stream: StreamKind,
     /// Why this kind of stream, for the log.
     pub why: &'static str,
+    /// What did not work of the better ways that the server offers.
+    pub refused: Vec<String>,
     /// Its own account of what happened before it began may lack something: everyone is to be listed beside it at once.
     pub reconcile: bool,
     /// What it says.
@@ -164,6 +166,7 @@ impl LdapDirectory {
             candidates.retain(|(kind, _)| !unfit.contains(kind));
         }
         let mut candidates = candidates.into_iter().peekable();
+        let mut refused = Vec::new();
         while let Some((kind, why)) = candidates.next() {
             let server = session.server().to_owned();
             match open_kind(kind, session, &can, &wanted, from.clone()).await {
@@ -172,12 +175,14 @@ impl LdapDirectory {
                         server,
                         stream: kind,
                         why,
+                        refused,
                         reconcile,
                         changes: self.noting_what_is_unfit(kind, changes),
                     });
                 }
                 Err(error @ DirectoryError::Unsupported { .. }) if candidates.peek().is_some() => {
                     tracing::warn!(directory = settings.name, stream = kind.as_str(), %error, "the best stream does not work; the next best is tried");
+                    refused.push(error.to_string());
                 }
                 Err(error) => return Err(error),
             }

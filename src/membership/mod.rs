@@ -31,7 +31,8 @@ impl Policy {
             .map_or_else(|| usable_address(entry, &self.mail_attributes), Err)
     }
 
-    fn disabled(&self, entry: &Entry) -> Option<String> {
+    /// Why the account counts as disabled, where it does.
+    pub fn disabled(&self, entry: &Entry) -> Option<String> {
         (!self.disabled_are_members).then(|| disabled(entry)).flatten()
     }
 }

@@ -389,6 +389,35 @@ async fn the_examples_have_no_problems() {
     assert!(count > 0);
 }
 
+#[test]
+fn each_kind_of_server_has_a_page_and_a_configuration_and_they_name_no_file_that_is_not_there() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples");
+    let all: Vec<_> = std::fs::read_dir(&examples)
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
+    for server in ["389-ds", "active-directory", "lldap", "openldap"] {
+        for file in [format!("{server}.md"), format!("{server}.toml")] {
+            assert!(all.contains(&file), "{file} is missing");
+        }
+    }
+    for name in &all {
+        let text = std::fs::read_to_string(examples.join(name)).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            assert!(all.iter().any(|file| file == link), "{name} links to {link}");
+        }
+        if let Some((server, _)) = name
+            .split_once(".toml")
+            .filter(|(server, _)| *server != "systemd")
+        {
+            assert!(
+                text.contains(&format!("{server}.md")),
+                "{name} does not name its page"
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_configuration_is_found_by_argument_then_environment_then_folder() {
     let dir = tempfile::tempdir().unwrap();

@@ -297,6 +297,17 @@ async fn check_names_what_a_server_cannot_do_or_does_not_let_us_do() {
         "{said}"
     );
 
+    world
+        .slapd
+        .restart_with(|slapd| slapd.global_line("moduleload syncprov"))
+        .await;
+    let found = rows(&world.config(), "check", 0).await;
+    let (level, said) = about(&found, ", stream");
+    assert!(
+        level == "warn" && said.contains("poll, because of") && said.contains("add `overlay syncprov`"),
+        "{said}"
+    );
+
     world.slapd.restart_with(|slapd| slapd.size_limit(Some(10))).await;
     fails(&world.toml(), ", people", &["size limit", "size=unlimited"]).await;
 

@@ -308,6 +308,34 @@ async fn check_counts_the_groups_and_warns_of_members_that_cannot_be_read() {
 }
 
 #[tokio::test]
+async fn check_says_that_nobody_has_the_member_of_that_the_groups_would_make() {
+    let filter = "(&(objectClass=inetOrgPerson)(memberOf=cn=vault,ou=groups,dc=example,dc=org))";
+    let mut world = world(Slapd::builder().people(2).ppolicy().memberof(), filter, "").await;
+    let folk = (&world.server as &dyn crate::support::site::Site).folk();
+    folk.add_group("vault", &[folk.dn("person1"), folk.dn("person2")])
+        .await;
+    folk.lock("person2", true).await;
+    let says = |output: std::process::Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    let report = says(world.ask(&["check"]).await);
+    for words in [
+        "people: 2 below ou=people,dc=example,dc=org match",
+        "accounts: 1 of 2 count as no members (disabled_accounts): uid=person2,",
+        "addresses: all 1 have a usable address",
+    ] {
+        assert!(report.contains(words), "{report}");
+    }
+    world
+        .server
+        .restart_with(|slapd| slapd.hide_from_reader("memberOf"))
+        .await;
+    let report = says(world.ask(&["check"]).await);
+    assert!(
+        report.contains("although the groups have members -> does the server keep `memberOf`"),
+        "{report}"
+    );
+}
+
+#[tokio::test]
 async fn the_rights_in_the_documentation_suffice_for_groups_within_groups() {
     let slapd = Slapd::builder().people(3).memberof().least_rights();
     let filter = "(&(objectClass=inetOrgPerson)(|(memberOf=cn=vault,ou=groups,dc=example,dc=org)(memberOf=cn=inner,ou=groups,dc=example,dc=org)))";
@@ -325,4 +353,36 @@ async fn the_rights_in_the_documentation_suffice_for_groups_within_groups() {
     folk.leave("core", &folk.dn("person2")).await;
     world.says(&[" left directory=", "uid=person2,"], 1).await;
     world.members(2).await;
+}
+
+#[tokio::test]
+async fn the_rights_in_the_documentation_suffice_for_whatever_makes_a_person_leave() {
+    for (slapd, groups) in [
+        (Slapd::builder().memberof(), ""),
+        (Slapd::builder(), "\"cn=staff,ou=groups,dc=example,dc=org\""),
+        (
+            Slapd::builder().dynlist(),
+            "\"cn=staff,ou=groups,dc=example,dc=org\"",
+        ),
+    ] {
+        let filter = match groups {
+            "" => "(&(objectClass=inetOrgPerson)(memberOf=cn=staff,ou=groups,dc=example,dc=org))",
+            _ => "(objectClass=inetOrgPerson)",
+        };
+        let mut world = world(slapd.people(5).ppolicy().least_rights(), filter, groups).await;
+        let folk = (&world.server as &dyn crate::support::site::Site).folk();
+        let everyone = ["person1", "person2", "person3", "person4", "person5"];
+        folk.add_group("staff", &everyone.map(|uid| folk.dn(uid))).await;
+        world.start().await;
+        world.invited(everyone).await;
+        folk.move_between("person1", "people", "former").await;
+        world.says(&[" left directory=", "uid=person1,"], 1).await;
+        folk.lock("person2", true).await;
+        world.says(&[" left directory=", "uid=person2,"], 1).await;
+        folk.delete(&folk.dn("person3")).await;
+        world.says(&[" left directory=", "uid=person3,"], 1).await;
+        folk.leave("staff", &folk.dn("person4")).await;
+        world.says(&[" left directory=", "uid=person4,"], 1).await;
+        world.members(1).await;
+    }
 }

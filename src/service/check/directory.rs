@@ -2,7 +2,7 @@
 
 use futures::StreamExt;
 
-use super::{Level, Steps};
+use super::{Finding, Level, Steps};
 use crate::config;
 use crate::directory::{Changes, Directory, LdapDirectory, Opened, Server, Settings, StreamKind, diagnose};
 use crate::membership::Policy;
@@ -19,7 +19,7 @@ pub(super) async fn check(
     server: &Server,
     settings: Settings,
     policy: &Policy,
-) -> Vec<super::Finding> {
+) -> Vec<Finding> {
     let mut steps = Steps::new(format!("directory {}, {server}", config.name));
     let found = steps
         .step(
@@ -49,6 +49,7 @@ pub(super) async fn check(
     let who = guest.as_ref().map(|_| format!("as {}", settings.bind.who()));
     steps.ok("bind", who);
     let mut identity = "";
+    let mut groups_have_members = false;
     if let Some(mut guest) = guest {
         let can = steps
             .step(
@@ -66,6 +67,7 @@ pub(super) async fn check(
         steps.ok("base", base.map(|()| format!("{} is there", settings.base)));
         let groups = steps.step("groups", "", guest.groups(&settings)).await;
         if let Some((text, any)) = groups.flatten() {
+            groups_have_members = any;
             let (level, remedy) = if any {
                 (Level::Ok, "")
             } else {
@@ -80,7 +82,8 @@ pub(super) async fn check(
         steps.skip("capabilities");
         steps.skip("base");
     }
-    check_people(&mut steps, config, settings, policy, identity).await;
+    let members_of_groups = groups_have_members && config.groups.is_empty();
+    check_people(&mut steps, config, settings, policy, identity, members_of_groups).await;
     steps.findings
 }
 
@@ -134,16 +137,16 @@ async fn check_people(
     mut settings: Settings,
     policy: &Policy,
     identity: &'static str,
+    groups_have_members: bool,
 ) {
     // What only a right can hide is asked for as well.
     settings.attributes.push(ENTRY_CSN.into());
     let directory = LdapDirectory::new(settings);
     let opened = steps.step("stream", "", directory.open(None)).await;
-    let how = opened.as_ref().map(|Opened { stream, why, .. }| (*stream, *why));
-    steps.ok(
-        "stream",
-        how.map(|(stream, why)| format!("{stream}, because {why}")),
-    );
+    if let Some(opened) = &opened {
+        report_stream(steps, opened);
+    }
+    let stream = opened.as_ref().map(|opened| opened.stream);
     // What it begins with is a full listing.
     let people = async {
         let changes = opened.map_or_else(|| futures::stream::empty().boxed(), |opened| opened.changes);
@@ -151,9 +154,9 @@ async fn check_people(
     };
     let people = steps.step("people", "", people).await;
     if let Some(people) = &people {
-        report_people(steps, config, people);
+        report_people(steps, config, people, groups_have_members);
     }
-    let pushed = how.is_some_and(|(stream, _)| stream != StreamKind::Poll);
+    let pushed = stream.is_some_and(|stream| stream != StreamKind::Poll);
     let audit = async {
         if pushed {
             let changes = directory.list().await.map_err(|error| error.to_string())?;
@@ -167,8 +170,23 @@ async fn check_people(
     };
     let limits = steps.step("size limits", "", audit).await;
     steps.ok("size limits", limits);
-    if let (Some(people), Some((stream, _))) = (people, how) {
+    if let (Some(people), Some(stream)) = (people, stream) {
         report_rights(steps, &people, stream, identity);
+    }
+}
+
+/// How changes are learned, and what did not work of the better ways.
+fn report_stream(steps: &mut Steps, opened: &Opened) {
+    let Opened {
+        stream, why, refused, ..
+    } = opened;
+    for error in refused {
+        let subject = steps.subject("stream");
+        let finding = Finding::of_error(Level::Warn, subject, &format!("{stream}, because of {error}"), "");
+        steps.findings.push(finding);
+    }
+    if refused.is_empty() {
+        steps.say(Level::Ok, "stream", format!("{stream}, because {why}"), "");
     }
 }
 
@@ -199,7 +217,9 @@ struct People {
     entries: u64,
     usable: u64,
     with_csn: u64,
-    /// Some of those without a usable address, and why.
+    disabled: u64,
+    /// Some of those who are disabled, and some without a usable address, with the reasons.
+    disabled_examples: Vec<String>,
     examples: Vec<String>,
 }
 
@@ -213,12 +233,19 @@ async fn count(config: &config::Directory, policy: &Policy, mut listing: Changes
                 progress.advance(&config.name, 1);
                 people.entries += 1;
                 people.with_csn += u64::from(entry.values(ENTRY_CSN).next().is_some());
-                match policy.address(&entry) {
-                    Ok(_) => people.usable += 1,
-                    Err(why) if people.examples.len() < EXAMPLES => {
-                        people.examples.push(format!("{} ({why})", entry.dn));
+                let (why, examples) = match (policy.disabled(&entry), policy.address(&entry)) {
+                    (Some(why), _) => {
+                        people.disabled += 1;
+                        (why, &mut people.disabled_examples)
                     }
-                    Err(_) => {}
+                    (None, Err(why)) => (why, &mut people.examples),
+                    (None, Ok(_)) => {
+                        people.usable += 1;
+                        continue;
+                    }
+                };
+                if examples.len() < EXAMPLES {
+                    examples.push(format!("{} ({why})", entry.dn));
                 }
             }
             Change::ListingEnd(Listing::Complete) => return Ok(people),
@@ -231,15 +258,27 @@ async fn count(config: &config::Directory, policy: &Policy, mut listing: Changes
     Err("the listing ended without a result".into())
 }
 
-fn report_people(steps: &mut Steps, config: &config::Directory, people: &People) {
+fn report_people(steps: &mut Steps, config: &config::Directory, people: &People, groups_have_members: bool) {
     let People {
         entries,
         usable,
         examples,
+        disabled,
+        disabled_examples,
         ..
     } = people;
-    let filter = &config.filter;
-    if *entries == 0 {
+    let filter = match config.groups.as_slice() {
+        [] => config.filter.clone(),
+        _ => format!("{} and are in `groups`", config.filter),
+    };
+    if *entries == 0 && groups_have_members {
+        steps.say(
+            Level::Warn,
+            "people",
+            format!("nobody below {} matches {filter}, although the groups have members", config.base_dn),
+            "does the server keep `memberOf` (OpenLDAP: overlay `memberof` or `dynlist`; 389-DS: the memberOf plugin), may the bind account read it (`dynlist`: `entryDN`, too), and are the members below `base_dn`? Groups that are named in `groups` need no `memberOf`",
+        );
+    } else if *entries == 0 {
         steps.say(
             Level::Warn,
             "people",
@@ -250,22 +289,30 @@ fn report_people(steps: &mut Steps, config: &config::Directory, people: &People)
         let detail = format!("{entries} below {} match {filter}", config.base_dn);
         steps.say(Level::Ok, "people", detail, "");
     }
+    if *disabled > 0 {
+        let detail = format!(
+            "{disabled} of {entries} count as no members (disabled_accounts): {}",
+            disabled_examples.join(", ")
+        );
+        steps.say(Level::Ok, "accounts", detail, "");
+    }
     let attributes = config.mail_attributes.join(", ");
-    if usable < entries {
+    let enabled = entries - disabled;
+    if *usable < enabled {
         steps.say(
             if *usable == 0 { Level::Fail } else { Level::Warn },
             "addresses",
             format!(
-                "{usable} of {entries} have a usable address; without: {}",
+                "{usable} of {enabled} have a usable address; without: {}",
                 examples.join(", ")
             ),
             &format!("check `mail_attributes` ({attributes}), and that the bind account may read them"),
         );
-    } else if *entries > 0 {
+    } else if enabled > 0 {
         steps.say(
             Level::Ok,
             "addresses",
-            format!("all {entries} have a usable address in {attributes}"),
+            format!("all {enabled} have a usable address in {attributes}"),
             "",
         );
     }

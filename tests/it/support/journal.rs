@@ -168,6 +168,7 @@ impl Directory for Scripted {
         async {
             let changes = stream::iter(refresh?).chain(heard).boxed();
             Ok(Opened {
+                refused: Vec::new(),
                 server: "ldap://scripted".into(),
                 stream: StreamKind::Syncrepl,
                 why: "it is scripted",

@@ -195,13 +195,26 @@ access to attrs=userPassword by anonymous auth by * none
         writeln!(conf, "access to attrs={attribute} by * none").unwrap();
     }
     if options.least_rights {
-        for (unit, attributes) in [
-            ("people", "entry,objectClass,mail,memberOf,entryUUID,entryCSN"),
-            ("groups", "entry,objectClass,member,entryUUID,entryCSN"),
+        let mut of_people = "objectClass,uid,mail,entryUUID,entryCSN".to_owned();
+        of_people += match options.member_of {
+            MemberOf::Absent => "",
+            MemberOf::Overlay => ",memberOf",
+            MemberOf::Dynlist => ",memberOf,entryDN",
+        };
+        if options.ppolicy {
+            of_people += ",pwdAccountLockedTime";
+        }
+        for (branch, attributes) in [
+            ("", "entry"),
+            ("ou=people,", &of_people),
+            (
+                "ou=groups,",
+                "objectClass,member,uniqueMember,memberUid,entryUUID,entryCSN",
+            ),
         ] {
             writeln!(
                 conf,
-                "access to dn.subtree=\"ou={unit},{SUFFIX}\" attrs={attributes} by dn.exact=\"{reader}\" read by * break"
+                "access to dn.subtree=\"{branch}{SUFFIX}\" attrs={attributes} by dn.exact=\"{reader}\" read by * break"
             )
             .unwrap();
         }
