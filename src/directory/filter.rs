@@ -30,6 +30,37 @@ pub(super) fn renamed(filter: &str, rename: impl Fn(&str) -> Option<String>) -> 
     text + &filter[done..]
 }
 
+/// A filter that finds everyone whom `filter` finds, whatever groups they are in.
+pub(super) fn of_any_group(filter: &str) -> String {
+    let (mut text, mut done) = (String::with_capacity(filter.len()), 0);
+    for term in terms(filter) {
+        // From the parenthesis that opens the term to the one that closes it.
+        let start = filter[..term.start].rfind('(').unwrap_or_default();
+        let whatever = if is_negated(&filter[..start]) {
+            "(!(objectClass=*))"
+        } else {
+            "(objectClass=*)"
+        };
+        text += &filter[done..start];
+        text += whatever;
+        done = (term.end + 1).min(filter.len());
+    }
+    text + &filter[done..]
+}
+
+/// Whether what follows `before` in a filter stands below an odd number of negations.
+fn is_negated(before: &str) -> bool {
+    let mut open = Vec::new();
+    for (at, c) in before.char_indices() {
+        match c {
+            '(' => open.push(before[at + 1..].starts_with('!')),
+            ')' => drop(open.pop()),
+            _ => {}
+        }
+    }
+    open.into_iter().filter(|negates| *negates).count() % 2 == 1
+}
+
 /// Where the value of each `memberOf` term stands. Parentheses within values are escaped (RFC 4515, 3), so that each
 /// item lasts from its opening parenthesis to the next closing one.
 fn terms(filter: &str) -> Vec<std::ops::Range<usize>> {
@@ -118,6 +149,25 @@ mod tests {
         assert_eq!(groups(filter), ["cn=a (b) \\, c,dc=x"]);
         let rename = |dn: &str| (dn == "cn=a (b) \\, c,dc=x").then(|| "cn=d (e),dc=x".to_owned());
         assert_eq!(renamed(filter, rename), "(memberOf=cn=d \\28e\\29,dc=x)");
+    }
+
+    #[test]
+    fn a_filter_without_its_groups_finds_no_fewer_people() {
+        for (filter, wider) in [
+            ("(memberOf=cn=a,dc=x)", "(objectClass=*)"),
+            (
+                "(&(mail=*)(memberOf:1.2.840.113556.1.4.1941:=cn=a,dc=x)(sn=b))",
+                "(&(mail=*)(objectClass=*)(sn=b))",
+            ),
+            ("(&(a=b)(!(memberOf=cn=a,dc=x)))", "(&(a=b)(!(!(objectClass=*))))"),
+            (
+                "(!(|(!(memberOf=cn=a,dc=x))(memberOf=cn=b,dc=x)(c=\\28)))",
+                "(!(|(!(objectClass=*))(!(objectClass=*))(c=\\28)))",
+            ),
+            ("(mail=*)", "(mail=*)"),
+        ] {
+            assert_eq!(of_any_group(filter), wider);
+        }
     }
 
     #[test]

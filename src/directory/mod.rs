@@ -39,6 +39,7 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 
 use crate::model::{Change, Cursor, Entry, EntryId};
+use doorbell::Rings;
 use groups::Identities;
 use root_dse::{Capabilities, Identity};
 use wanted::Wanted;
@@ -267,24 +268,44 @@ async fn open_kind(
     };
     // What happened to groups while nobody watched shows in no resume.
     let from = from.filter(|_| wanted.groups.is_none());
-    // Groups are watched before people are listed, so that nothing falls between.
-    let bells = groups::rings(wanted, kind).await?;
-    let (changes, reconcile) = match kind {
+    // Whatever rings does so before people are listed, so that nothing falls between.
+    let mut rings: Vec<Rings> = groups::rings(wanted, kind).await?.into_iter().collect();
+    let mut reconcile = false;
+    let changes = match kind {
+        StreamKind::Syncrepl if can.identity == Identity::EntryUuid && wanted.asks_for_groups() => {
+            rings.push(syncrepl::rings_for_anyone(session, can, wanted).await?);
+            scan::open(wanted.clone()).await?
+        }
         StreamKind::Syncrepl => {
             // What 389-DS tells after a cookie lacks those who left by the filter.
-            let reconcile = can.identity == Identity::NsUniqueId;
-            (syncrepl::open(session, can, wanted, from).await?, reconcile)
+            reconcile = can.identity == Identity::NsUniqueId;
+            syncrepl::open(session, can, wanted, from).await?
         }
-        StreamKind::PersistentSearch => (persistent_search::open(session, can, wanted).await?, false),
-        StreamKind::ActiveDirectory => active_directory::open(session, wanted, from).await?,
-        StreamKind::Poll => (poll::open(wanted.clone()).await?, false),
+        StreamKind::PersistentSearch => {
+            rings.push(persistent_search::open(session, can, wanted).await?);
+            scan::open(wanted.clone()).await?
+        }
+        StreamKind::ActiveDirectory => {
+            let (bells, resumed) = active_directory::open(session, wanted, from).await?;
+            rings.push(bells);
+            reconcile = resumed;
+            if resumed {
+                doorbell::only_changes()
+            } else {
+                scan::open(wanted.clone()).await?
+            }
+        }
+        StreamKind::Poll => poll::open(wanted.clone()).await?,
     };
-    let changes = match (bells, &wanted.groups) {
-        (Some(bells), Some(groups)) => {
-            let answered = doorbell::answered(bells, changes, lookup::Asker::new(wanted.clone()));
-            with_identities(answered, groups.cursor())
-        }
-        _ => changes,
+    let changes = if rings.is_empty() {
+        changes
+    } else {
+        let rings = stream::select_all(rings).boxed();
+        doorbell::answered(rings, changes, lookup::Asker::new(wanted.clone()))
+    };
+    let changes = match &wanted.groups {
+        Some(groups) => with_identities(changes, groups.cursor()),
+        None => changes,
     };
     Ok((changes, reconcile))
 }

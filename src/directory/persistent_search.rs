@@ -6,7 +6,7 @@
 //! configured filter (see `doorbell`).
 //!
 //! # Guarantees
-//! Rings begin before the listing does: a base search on the same connection stands between them, because the server
+//! Rings begin before this returns, and so before the listing does: a base search on the same connection stands between them, because the server
 //! works a connection in order and does not say when the persistent search is in force. While nothing rings, the same
 //! base search proves every ten seconds that the connection lives.
 //!
@@ -30,12 +30,12 @@ use ldap3::controls::RawControl;
 use ldap3::{LdapResult, ResultEntry, Scope};
 
 use super::decode::{self, ENTRY_CHANGE};
-use super::doorbell::{self, Ring, Rings};
-use super::lookup::{Asker, check_base};
+use super::doorbell::{Ring, Rings};
+use super::lookup::check_base;
 use super::root_dse::{self, Capabilities, Identity, PERSISTENT_SEARCH};
 use super::session::{Item, Request, Search, Session};
 use super::wanted::Wanted;
-use super::{Changes, DirectoryError, connect, dn, malformed, scan};
+use super::{DirectoryError, connect, dn, malformed};
 
 /// While nothing changes, the connection is proved alive after this long; the answer has 15 s to come.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -43,12 +43,12 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Whatever there is.
 const ANYTHING: &str = "(objectClass=*)";
 
-/// Opens the search, then the listing.
+/// Opens the search for people.
 pub(super) async fn open(
     mut session: Session,
     can: &Capabilities,
     wanted: &Arc<Wanted>,
-) -> Result<Changes, DirectoryError> {
+) -> Result<Rings, DirectoryError> {
     if !can.persistent_search {
         return Err(DirectoryError::Unsupported {
             server: session.server().to_owned(),
@@ -56,9 +56,7 @@ pub(super) async fn open(
         });
     }
     let base = widest(&mut session, can, wanted).await?;
-    let rings = watch(session, can.identity, &base, ANYTHING).await?;
-    let listing = scan::open(wanted.clone()).await?;
-    Ok(doorbell::answered(rings, listing, Asker::new(wanted.clone())))
+    watch(session, can.identity, &base, ANYTHING).await
 }
 
 /// Rings for each change of an entry below `base` that matches `filter`, on a connection of its own.

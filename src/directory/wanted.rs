@@ -42,6 +42,11 @@ impl Wanted {
         }))
     }
 
+    /// Whether the filter asks for groups by `memberOf`.
+    pub(super) fn asks_for_groups(&self) -> bool {
+        self.groups.as_ref().is_some_and(|groups| !groups.restrict())
+    }
+
     /// What a search asks for beside the identity: what decides about membership, and what groups know people by.
     pub(super) fn attributes(&self) -> Vec<String> {
         let uid = self

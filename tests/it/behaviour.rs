@@ -176,6 +176,28 @@ async fn who_joins_a_group_is_invited_and_who_leaves_it_leaves(setting: Setting)
     stage.members(1).await;
 }
 
+async fn a_member_of_the_group_is_followed_as_a_person_as_well(setting: Setting) {
+    let mut stage = setting.in_vault("");
+    let folk = stage.folk();
+    for uid in ["deleted", "moved", "stays"] {
+        folk.add(uid).await;
+    }
+    folk.add_in("people", "nameless", None).await;
+    let members = ["deleted", "moved", "stays", "nameless"].map(|uid| folk.dn(uid));
+    folk.add_group("vault", &members).await;
+    stage.start().await;
+    stage.invited(["deleted", "moved", "stays"]).await;
+
+    folk.set("nameless", "mail", Some("nameless@example.org")).await;
+    stage.invited(["deleted", "moved", "stays", "nameless"]).await;
+    folk.move_between("moved", "people", "former").await;
+    folk.delete(&folk.dn("deleted")).await;
+    for uid in ["moved", "deleted"] {
+        stage.left(uid).await;
+    }
+    stage.members(2).await;
+}
+
 async fn who_is_in_a_group_within_the_group_is_a_member_as_long_as_both_hold(setting: Setting) {
     let mut stage = setting.in_vault("");
     let folk = stage.folk();
@@ -339,6 +361,7 @@ macro_rules! sites {
                     everyone_who_comes_to_match_is_invited,
                     everyone_who_ceases_to_match_leaves,
                     who_joins_a_group_is_invited_and_who_leaves_it_leaves,
+                    a_member_of_the_group_is_followed_as_a_person_as_well,
                     a_group_that_is_renamed_is_still_meant_and_one_that_is_deleted_makes_nobody_leave,
                     changes_made_while_either_side_was_down_are_found_at_reconnection,
                     one_person_in_a_group_of_two_thousand_is_a_matter_of_moments,

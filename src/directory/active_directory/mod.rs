@@ -28,17 +28,14 @@
 mod controller;
 mod watch;
 
-use std::sync::Arc;
-
 use futures::StreamExt;
 use ldap3::Scope;
 
-use super::doorbell::{Rings, answered, only_changes};
-use super::lookup::Asker;
+use super::doorbell::Rings;
 use super::session::Session;
 use super::settings::Settings;
 use super::wanted::Wanted;
-use super::{Changes, DirectoryError, connect, scan};
+use super::{DirectoryError, connect};
 use crate::model::{Cursor, EntryId};
 
 pub(super) use controller::describe;
@@ -48,12 +45,12 @@ use watch::{Place, Watch};
 /// Watches that a connection may have: Microsoft allows five, and Samba ends the first of five.
 const WATCHES: usize = 4;
 
-/// Follows the people, from the resume point where it is of use. Says, too, whether everyone is to be listed beside it.
+/// Follows the people, from the resume point where it is of use: says whether it is.
 pub(super) async fn open(
     mut session: Session,
-    wanted: &Arc<Wanted>,
+    wanted: &Wanted,
     from: Option<Cursor>,
-) -> Result<(Changes, bool), DirectoryError> {
+) -> Result<(Rings, bool), DirectoryError> {
     let controller = Controller::read(&mut session, &wanted.base).await?;
     let place = Place {
         base: controller.partition.clone(),
@@ -65,18 +62,11 @@ pub(super) async fn open(
         .as_ref()
         .and_then(Point::parse)
         .filter(|point| point.is_covered_by(controller.invocation, watch.usn()));
-    let (listing, resumed) = match from {
-        Some(point) => {
-            watch.catch_up(point.usn);
-            (only_changes(), true)
-        }
-        None => (scan::open(wanted.clone()).await?, false),
-    };
+    if let Some(point) = from {
+        watch.catch_up(point.usn);
+    }
     watch.keep_points(controller.invocation);
-    Ok((
-        answered(watch.rings(), listing, Asker::new(wanted.clone())),
-        resumed,
-    ))
+    Ok((watch.rings(), from.is_some()))
 }
 
 /// Rings whenever one of these entries changes, wherever it is renamed or moved to. Ends with an error when one of

@@ -10,6 +10,9 @@
 //! # Caveats
 //! After a crash without `syncprov-checkpoint`, after `slapadd` and without the right to read `entryCSN` and
 //! `entryUUID` slapd's own account of changes is wrong. Only a listing finds that.
+//!
+//! With `memberOf` in the filter slapd's account of single people is wrong, too: it finds values that it computes
+//! (overlay dynlist) in no entry that changes. There the search is for people of any group, and merely rings.
 
 mod changelog;
 mod doubt;
@@ -19,7 +22,7 @@ use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::ready;
+use futures::future::{FutureExt, ready};
 use futures::stream;
 use futures::{StreamExt, TryStreamExt};
 use ldap3::controls::{RefreshMode, SyncRequest};
@@ -31,7 +34,7 @@ use super::doorbell::{Ring, Rings};
 use super::root_dse::{Capabilities, Identity};
 use super::session::{Item, Request, Search, Session};
 use super::wanted::Wanted;
-use super::{Changes, DirectoryError, connect, malformed};
+use super::{Changes, DirectoryError, connect, filter, malformed};
 use crate::model::{Attribute, Change, Cursor, Entry, Listing, Why};
 use changelog::{Evidence, Point};
 
@@ -50,10 +53,49 @@ pub(super) async fn open(
     let sought = Sought {
         wanted: wanted.clone(),
         base: wanted.base.clone(),
+        scope: Scope::Subtree,
         filter: wanted.filter.clone(),
         attributes: wanted.attributes(),
     };
     follow(session, can, sought, from).await
+}
+
+/// Rings for each change of a person, whatever groups they are in.
+pub(super) async fn rings_for_anyone(
+    session: Session,
+    can: &Capabilities,
+    wanted: &Arc<Wanted>,
+) -> Result<Rings, DirectoryError> {
+    let filter = filter::of_any_group(&wanted.filter);
+    let from = position(session, can, wanted).await?;
+    match rings_from(wanted, can, &wanted.base, &filter, from).await {
+        Err(DirectoryError::CursorRefused { .. }) => {
+            rings_from(wanted, can, &wanted.base, &filter, None).await
+        }
+        rings => rings,
+    }
+}
+
+/// How far the database has come: the resume point of a search for the base alone. To slapd it is one for any other
+/// search as well, which begins without naming everyone.
+async fn position(
+    session: Session,
+    can: &Capabilities,
+    wanted: &Arc<Wanted>,
+) -> Result<Option<Cursor>, DirectoryError> {
+    let sought = Sought {
+        wanted: wanted.clone(),
+        base: wanted.base.clone(),
+        scope: Scope::Base,
+        filter: "(objectClass=*)".to_owned(),
+        attributes: vec!["1.1".to_owned()],
+    };
+    let mut changes = follow(session, can, sought, None).await?;
+    until_listed(&mut changes).await?;
+    Ok(match changes.next().now_or_never() {
+        Some(Some(Ok(Change::Checkpoint(cursor)))) => Some(cursor),
+        _ => None,
+    })
 }
 
 /// Rings for each change of an entry below `base` that matches `filter`, on a connection of its own.
@@ -63,20 +105,27 @@ pub(super) async fn rings(
     base: &str,
     filter: &str,
 ) -> Result<Rings, DirectoryError> {
+    rings_from(wanted, can, base, filter, None).await
+}
+
+async fn rings_from(
+    wanted: &Arc<Wanted>,
+    can: &Capabilities,
+    base: &str,
+    filter: &str,
+    from: Option<Cursor>,
+) -> Result<Rings, DirectoryError> {
     let sought = Sought {
         wanted: wanted.clone(),
         base: base.to_owned(),
+        scope: Scope::Subtree,
         filter: filter.to_owned(),
         attributes: vec!["1.1".to_owned()],
     };
     let session = connect::connect(wanted).await?;
-    let mut changes = follow(session, can, sought, None).await?;
+    let mut changes = follow(session, can, sought, from).await?;
     // From the end of the refresh on nothing is missed.
-    while let Some(change) = changes.try_next().await? {
-        if matches!(change, Change::ListingEnd(_)) {
-            break;
-        }
-    }
+    until_listed(&mut changes).await?;
     let rings = changes.try_filter_map(|change| {
         ready(Ok(match change {
             Change::Upsert(Entry { id, .. }) | Change::Gone(id) => Some(Ring::Entry(id)),
@@ -87,10 +136,21 @@ pub(super) async fn rings(
     Ok(rings.boxed())
 }
 
+/// Passes over the refresh.
+async fn until_listed(changes: &mut Changes) -> Result<(), DirectoryError> {
+    while let Some(change) = changes.try_next().await? {
+        if matches!(change, Change::ListingEnd(_)) {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// What a sync search looks for.
 struct Sought {
     wanted: Arc<Wanted>,
     base: String,
+    scope: Scope,
     filter: String,
     attributes: Vec<String>,
 }
@@ -99,7 +159,7 @@ impl Sought {
     fn request(&self) -> Request<'_> {
         Request {
             base: &self.base,
-            scope: Scope::Subtree,
+            scope: self.scope,
             filter: &self.filter,
             attributes: self.attributes.clone(),
             controls: Vec::new(),
@@ -135,6 +195,12 @@ async fn follow(
     sought: Sought,
     from: Option<Cursor>,
 ) -> Result<Changes, DirectoryError> {
+    if !can.syncrepl {
+        return Err(DirectoryError::Unsupported {
+            server: session.server().to_owned(),
+            cause: "the server does not offer content synchronisation (RFC 4533); on OpenLDAP, load the module `syncprov` and add `overlay syncprov` to the database, or set `stream = \"auto\"`".into(),
+        });
+    }
     let resuming = from.is_some();
     let evidence = match can.identity {
         Identity::NsUniqueId => Some(doubt::evidence(&mut session, from.as_ref()).await?),
