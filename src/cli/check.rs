@@ -1,28 +1,30 @@
 //! `check`: what works, what does not, and what to do about it.
 
+use std::io;
 use std::path::Path;
 
 use super::exit::Exit;
+use super::palette::Palette;
 use crate::config::{self, Config, ConfigError};
 use crate::service::{self, Finding, Level};
 
 /// Prints the diagnosis.
 pub(super) async fn check(path: Option<&Path>, json: bool) -> anyhow::Result<Exit> {
-    let findings = match config::load(path) {
-        Err(error) => broken(&error),
+    let (findings, worst) = match config::load(path) {
+        Err(error) => (broken(&error), Exit::Misconfigured),
         Ok(loaded) => {
             let mut findings = configured(&loaded.config);
             findings.extend(service::check(&loaded.config).await);
-            findings
+            (findings, Exit::Failed)
         }
     };
     let failed = findings.iter().any(|finding| finding.level == Level::Fail);
     if json {
         super::print(&format!("{}\n", serde_json::to_string_pretty(&findings)?))?;
     } else {
-        super::print(&text(&findings))?;
+        super::print(&text(&findings, Palette::of(&io::stdout())))?;
     }
-    Ok(if failed { Exit::Failed } else { Exit::Done })
+    Ok(if failed { worst } else { Exit::Done })
 }
 
 fn broken(error: &ConfigError) -> Vec<Finding> {
@@ -44,16 +46,13 @@ fn configured(config: &Config) -> Vec<Finding> {
     let mut findings: Vec<Finding> = warnings
         .map(|warning| Finding::of_error(Level::Warn, "configuration", warning, ""))
         .collect();
-    let detail = format!(
-        "can be used, and its secrets can be read; {} is the state file",
-        config.state.display()
-    );
+    let detail = "can be used, and its secrets can be read";
     findings.push(Finding::new(Level::Ok, "configuration", detail, ""));
     findings
 }
 
 /// One line a finding.
-fn text(findings: &[Finding]) -> String {
+fn text(findings: &[Finding], palette: Palette) -> String {
     let mut text = String::new();
     for Finding {
         level,
@@ -62,7 +61,14 @@ fn text(findings: &[Finding]) -> String {
         remedy,
     } in findings
     {
-        text.push_str(&format!("{level:<4}  {subject}: {detail}"));
+        let label = format!("{level:<4}");
+        let label = match level {
+            Level::Ok => palette.good(&label),
+            Level::Warn => palette.wait(&label),
+            Level::Fail => palette.bad(&label),
+            Level::Skip => label,
+        };
+        text.push_str(&format!("{label}  {subject}: {detail}"));
         if !remedy.is_empty() {
             text.push_str(&format!(" -> {remedy}"));
         }
@@ -93,11 +99,16 @@ mod tests {
                 "",
             ),
         ];
-        insta::assert_snapshot!(text(&findings), @r"
+        insta::assert_snapshot!(text(&findings, Palette::Plain), @r"
             ok    configuration: can be used
             fail  directory main, ldaps://ldap.example.org:636, TLS: invalid peer certificate: UnknownIssuer -> name the CA in `ca_file`
             skip  directory main, ldaps://ldap.example.org:636, bind: not tried, because TLS failed
             ");
+        let coloured = text(&findings, Palette::Coloured);
+        assert!(
+            coloured.starts_with("\x1b[32mok  \x1b[0m  configuration"),
+            "{coloured:?}"
+        );
     }
 
     #[test]
@@ -106,7 +117,7 @@ mod tests {
         let error = ConfigError::Invalid {
             problems: problems.map(str::to_owned).into(),
         };
-        insta::assert_snapshot!(text(&broken(&error)), @r"
+        insta::assert_snapshot!(text(&broken(&error), Palette::Plain), @r"
             fail  configuration: a.toml:1: x: unknown key -> remove it
             fail  configuration: a.toml:2: y: missing
             skip  directories and vaultwarden: not tried, because the configuration cannot be used

@@ -9,6 +9,7 @@ mod check;
 mod config_migrate;
 mod config_show;
 pub mod exit;
+mod palette;
 mod plan;
 mod run;
 mod state;

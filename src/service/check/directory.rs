@@ -4,7 +4,9 @@ use futures::StreamExt;
 
 use super::{Level, Steps};
 use crate::config;
-use crate::directory::{Changes, Directory, LdapDirectory, Opened, Server, Settings, StreamKind, diagnose};
+use crate::directory::{
+    Changes, Directory, LdapDirectory, Opened, Server, Settings, StreamChoice, StreamKind, diagnose,
+};
 use crate::membership::Policy;
 use crate::model::{Change, Listing};
 use crate::observe::Progress;
@@ -32,7 +34,12 @@ pub(super) async fn check(
     let found = steps
         .step(
             "connection",
-            "check host and port in `url`, that the server listens there, and the firewalls in between",
+            match server {
+                Server::Unix { .. } => {
+                    "check the path in `url`, that the server listens there, and that this user may use it"
+                }
+                _ => "check host and port in `url`, that the server listens there, and the firewalls in between",
+            },
             diagnose::reach(server),
         )
         .await;
@@ -41,7 +48,7 @@ pub(super) async fn check(
         true => {
             "see the server's log, which may name a client certificate that it wants (`client_cert_file`)"
         }
-        false => "see the server's log",
+        false => "see the server's log; if this port is one for TLS, as 636 is, write ldaps://",
     };
     let guest = steps
         .step("bind", refused, diagnose::bind(server, &settings))
@@ -137,13 +144,21 @@ async fn check_people(
 ) {
     // What only a right can hide is asked for as well.
     settings.attributes.push(ENTRY_CSN.into());
+    let automatic = settings.stream == StreamChoice::Auto;
     let directory = LdapDirectory::new(settings);
     let opened = steps.step("stream", "", directory.open(None)).await;
     let how = opened.as_ref().map(|Opened { stream, why, .. }| (*stream, *why));
-    steps.ok(
-        "stream",
-        how.map(|(stream, why)| format!("{stream}, because {why}")),
-    );
+    if let Some((stream, why)) = how {
+        let (level, remedy) = if automatic && stream == StreamKind::Poll {
+            (
+                Level::Warn,
+                "to hear of changes at once, let the server tell of them (OpenLDAP: `overlay syncprov` on the database that holds `base_dn`)",
+            )
+        } else {
+            (Level::Ok, "")
+        };
+        steps.say(level, "stream", format!("{stream}, because {why}"), remedy);
+    }
     // What it begins with is a full listing.
     let people = async {
         let changes = opened.map_or_else(|| futures::stream::empty().boxed(), |opened| opened.changes);
@@ -160,13 +175,13 @@ async fn check_people(
             count(config, policy, changes).await?;
         }
         Ok::<_, String>(if pushed {
-            "neither the stream nor the listing in pages beside it met any"
+            "neither the stream nor the listing in pages beside it met a size limit"
         } else {
-            "the listing in pages met none"
+            "the listing in pages met no size limit"
         })
     };
-    let limits = steps.step("size limits", "", audit).await;
-    steps.ok("size limits", limits);
+    let listed = steps.step("listing", "", audit).await;
+    steps.ok("listing", listed);
     if let (Some(people), Some((stream, _))) = (people, how) {
         report_rights(steps, &people, stream, identity);
     }

@@ -1,6 +1,7 @@
 //! What works, what does not, and what to do about it: the way of the service, one step at a time.
 
 mod directory;
+mod state;
 mod vaultwarden;
 
 use std::fmt;
@@ -70,7 +71,8 @@ impl Finding {
 /// Looks at everything that the service needs. Nothing is changed but the session with Vaultwarden, which is kept in
 /// the state file, if there is one, so that the service does not need another login.
 pub async fn check(config: &Config) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let (finding, sessions) = state::check(&config.state).await;
+    let mut findings = vec![finding];
     for directory in &config.directories {
         match directory_settings(directory) {
             Err(error) => findings.push(Finding::of_error(
@@ -103,7 +105,7 @@ pub async fn check(config: &Config) -> Vec<Finding> {
             }
         }
     }
-    findings.extend(vaultwarden::check(config).await);
+    findings.extend(vaultwarden::check(config, sessions).await);
     findings
 }
 
