@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::exit::Exit;
 use super::palette::Palette;
+use super::printable::printable;
 use crate::config::{self, Config, ConfigError};
 use crate::service::{self, Finding, Level};
 
@@ -68,11 +69,11 @@ fn text(findings: &[Finding], palette: Palette) -> String {
             Level::Fail => palette.bad(&label),
             Level::Skip => label,
         };
-        text.push_str(&format!("{label}  {subject}: {detail}"));
+        let mut line = format!("{subject}: {detail}");
         if !remedy.is_empty() {
-            text.push_str(&format!(" -> {remedy}"));
+            line.push_str(&format!(" -> {remedy}"));
         }
-        text.push('\n');
+        text.push_str(&format!("{label}  {}\n", printable(&line)));
     }
     text
 }

@@ -11,6 +11,7 @@ mod config_show;
 pub mod exit;
 mod palette;
 mod plan;
+mod printable;
 mod run;
 mod state;
 mod status;
@@ -24,6 +25,7 @@ use approve::Kept;
 pub use args::Args;
 use args::{Command, ConfigCommand};
 use exit::Exit;
+use printable::printable;
 
 use crate::config::{self, Config, ConfigError};
 
@@ -69,5 +71,6 @@ fn print(text: &str) -> anyhow::Result<()> {
 
 /// Prints to standard error, if it can be written at all.
 fn complain(what: &str, text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{what}: {text}");
+    let text: Vec<String> = text.lines().map(printable).collect();
+    let _ = writeln!(io::stderr().lock(), "{what}: {}", text.join("\n"));
 }

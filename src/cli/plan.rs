@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::bail;
 
 use super::exit::Exit;
+use super::printable::printable;
 use crate::service::{self, Action, Planned};
 
 /// How many people of a kind are named; the rest is counted.
@@ -100,10 +101,15 @@ impl fmt::Display for Summary {
             for person in named {
                 if person.reason != reason {
                     reason = &person.reason;
-                    writeln!(f, "  {reason}:")?;
+                    writeln!(f, "  {}:", printable(reason))?;
                 }
                 let email = person.email.as_deref().unwrap_or("without an address");
-                writeln!(f, "    {email}  {}  ({})", person.dn, person.directory)?;
+                writeln!(
+                    f,
+                    "    {email}  {}  ({})",
+                    printable(&person.dn),
+                    person.directory
+                )?;
             }
             if *count > NAMED as u64 {
                 writeln!(
@@ -123,8 +129,9 @@ impl fmt::Display for Summary {
         let mut reasons: Vec<_> = self.nothing.iter().collect();
         reasons.sort_by_key(|(_, (count, _))| Reverse(*count));
         for (reason, (count, first)) in reasons.iter().take(NAMED) {
+            let reason = printable(reason);
             match count {
-                1 => writeln!(f, "  {count:>7}  {reason}  ({first})")?,
+                1 => writeln!(f, "  {count:>7}  {reason}  ({})", printable(first))?,
                 _ => writeln!(f, "  {count:>7}  {reason}")?,
             }
         }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::exit::Exit;
 use super::palette::Palette;
+use super::printable::printable;
 use super::state;
 use crate::clock::{Clock, Timestamp};
 use crate::config;
@@ -84,7 +85,7 @@ fn text(report: &Report, running: bool, now: Timestamp, palette: Palette) -> Str
         let state = match (&directory.state.error, running) {
             (_, false) => "not connected".to_owned(),
             (_, true) if directory.state.connected => palette.good("connected"),
-            (Some(error), true) => palette.bad(&format!("not connected: {error}")),
+            (Some(error), true) => palette.bad(&format!("not connected: {}", printable(error))),
             (None, true) => palette.bad("not connected"),
         };
         lines.push(String::new());
@@ -144,11 +145,11 @@ fn without_address(count: u64) -> String {
 }
 
 fn task(task: &TaskReport) -> String {
-    let mut line = format!("  {}: {}", task.address, task.reason);
+    let mut line = format!("  {}: {}", task.address, printable(&task.reason));
     if task.attempts > 1 {
         let _ = write!(line, " ({} attempts)", task.attempts);
     }
-    let _ = write!(line, "\n    {} in {}", task.dn, task.directory);
+    let _ = write!(line, "\n    {} in {}", printable(&task.dn), task.directory);
     line
 }
 

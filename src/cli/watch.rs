@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use super::exit::Exit;
+use super::printable::printable;
 use crate::clock::Clock;
 use crate::config;
 use crate::directory::{Directory, DirectoryError, LdapDirectory};
@@ -141,7 +142,7 @@ impl Line<'_> {
             self.address.as_deref(),
             self.reason.as_deref(),
         ];
-        words.into_iter().flatten().collect::<Vec<_>>().join("  ")
+        printable(&words.into_iter().flatten().collect::<Vec<_>>().join("  "))
     }
 }
 
