@@ -117,7 +117,9 @@ fn text(report: &Report, running: bool, now: Timestamp, palette: Palette) -> Str
             ("held", _) => palette.wait(&format!(
                 "{line}  (`ldap-usher approve --all` shows and releases them)"
             )),
-            ("quarantined", _) => palette.bad(&line),
+            ("quarantined", _) => palette.bad(&format!(
+                "{line}  (`ldap-usher retry --all` shows them and tries again)"
+            )),
             _ => line,
         };
         lines.push(line);
@@ -251,7 +253,7 @@ mod tests {
               queued       1
               held         600  (`ldap-usher approve --all` shows and releases them)
               done         140
-              quarantined  1
+              quarantined  1  (`ldap-usher retry --all` shows them and tries again)
 
             quarantined
               bob@localhost: the mail server refuses the address (550)
@@ -268,7 +270,7 @@ mod tests {
         let coloured = text(&report(), true, NOW, Palette::Coloured);
         assert!(coloured.contains("\x1b[32mrunning\x1b[0m"));
         assert!(coloured.contains("\x1b[33m  held         600"));
-        assert!(coloured.contains("\x1b[31m  quarantined  1\x1b[0m"));
+        assert!(coloured.contains("\x1b[31m  quarantined  1  (`ldap-usher retry"));
         assert!(coloured.contains("\x1b[31mnot connected: ldap://10.0.0.9:389 refuses"));
         assert!(!text(&report(), true, NOW, Palette::Plain).contains('\x1b'));
     }
