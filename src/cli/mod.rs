@@ -19,7 +19,7 @@ mod sync;
 mod watch;
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use approve::Kept;
 pub use args::Args;
@@ -31,7 +31,8 @@ use crate::config::{self, Config, ConfigError};
 
 /// Does what the arguments ask for. An error is printed with its causes.
 pub async fn main(args: Args) -> Exit {
-    let config = args.config.as_deref();
+    let config = args.config.or_else(named_by_variable);
+    let config = config.as_deref();
     let done = match args.command {
         Command::Run => run::run(config).await,
         Command::Sync => sync::sync(config).await,
@@ -52,6 +53,12 @@ pub async fn main(args: Args) -> Exit {
         complain("error", &format!("{error:#}"));
         Exit::of(&error)
     })
+}
+
+/// The configuration that `$CONFIG_PATH` names; an empty variable names none.
+fn named_by_variable() -> Option<PathBuf> {
+    let path = std::env::var_os("CONFIG_PATH").filter(|path| !path.is_empty());
+    path.map(PathBuf::from)
 }
 
 fn load(path: Option<&Path>) -> Result<Config, ConfigError> {

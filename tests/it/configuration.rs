@@ -420,6 +420,7 @@ async fn the_configuration_is_found_by_argument_then_environment_then_folder() {
     );
     assert_eq!(shown(&[], Some("environment")).await, "state = \"environment\"");
     assert_eq!(shown(&[], None).await, "state = \"config.toml\"");
+    assert_eq!(shown(&[], Some("")).await, "state = \"config.toml\"");
 }
 
 #[tokio::test]
