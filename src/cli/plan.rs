@@ -97,19 +97,15 @@ impl fmt::Display for Summary {
             }
             f.write_str(separator)?;
             writeln!(f, "{count} {title}")?;
-            let mut reason = "";
-            for person in named {
-                if person.reason != reason {
-                    reason = &person.reason;
-                    writeln!(f, "  {}:", printable(reason))?;
+            for alike in named.chunk_by(|one, next| one.reason == next.reason) {
+                writeln!(f, "  {}:", printable(&alike[0].reason))?;
+                for Planned {
+                    email, dn, directory, ..
+                } in alike
+                {
+                    let email = email.as_deref().unwrap_or("without an address");
+                    writeln!(f, "    {email}  {}  ({directory})", printable(dn))?;
                 }
-                let email = person.email.as_deref().unwrap_or("without an address");
-                writeln!(
-                    f,
-                    "    {email}  {}  ({})",
-                    printable(&person.dn),
-                    person.directory
-                )?;
             }
             if *count > NAMED as u64 {
                 writeln!(

@@ -1,7 +1,6 @@
 //! `status`: how it stands, for people and for machines.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::io;
 use std::path::Path;
 
@@ -132,7 +131,7 @@ fn text(report: &Report, running: bool, now: Timestamp, palette: Palette) -> Str
         if !tasks.is_empty() {
             lines.push(String::new());
             lines.push(title.into());
-            lines.extend(tasks.iter().map(task));
+            lines.extend(people(tasks));
         }
     }
     lines.join("\n") + "\n"
@@ -146,13 +145,25 @@ fn without_address(count: u64) -> String {
     }
 }
 
-fn task(task: &TaskReport) -> String {
-    let mut line = format!("  {}: {}", task.address, printable(&task.reason));
-    if task.attempts > 1 {
-        let _ = write!(line, " ({} attempts)", task.attempts);
+/// Each reason once, and below it whom it is about.
+fn people(tasks: &[TaskReport]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for alike in tasks.chunk_by(|one, next| one.reason == next.reason) {
+        lines.push(format!("  {}", printable(&alike[0].reason)));
+        lines.extend(alike.iter().map(person));
     }
-    let _ = write!(line, "\n    {} in {}", printable(&task.dn), task.directory);
-    line
+    lines
+}
+
+fn person(task: &TaskReport) -> String {
+    let TaskReport {
+        address, directory, ..
+    } = task;
+    let attempts = match task.attempts {
+        0 | 1 => String::new(),
+        attempts => format!(", {attempts} attempts"),
+    };
+    format!("    {address}  {}  ({directory}{attempts})", printable(&task.dn))
 }
 
 /// The age in its largest unit.
@@ -236,7 +247,11 @@ mod tests {
 
     #[test]
     fn a_person_reads_it_at_a_glance() {
-        insta::assert_snapshot!(text(&report(), true, NOW, Palette::Plain), @r"
+        let mut report = report();
+        let mut another = report.failing[0].clone();
+        another.address = "ann@example.org".into();
+        report.failing.push(another);
+        insta::assert_snapshot!(text(&report, true, NOW, Palette::Plain), @r"
             service      running
             members      142, and 2 without a usable address
 
@@ -256,12 +271,13 @@ mod tests {
               quarantined  1  (`ldap-usher retry --all` shows them and tries again)
 
             quarantined
-              bob@localhost: the mail server refuses the address (550)
-                uid=bob,ou=people,dc=example,dc=org in main
+              the mail server refuses the address (550)
+                bob@localhost  uid=bob,ou=people,dc=example,dc=org  (main)
 
             failing, will be tried again
-              eve@example.org: the mail server refuses the address (550) (4 attempts)
-                uid=bob,ou=people,dc=example,dc=org in main
+              the mail server refuses the address (550)
+                eve@example.org  uid=bob,ou=people,dc=example,dc=org  (main, 4 attempts)
+                ann@example.org  uid=bob,ou=people,dc=example,dc=org  (main, 4 attempts)
             ");
     }
 
