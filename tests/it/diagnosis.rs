@@ -144,6 +144,29 @@ async fn a_plan_without_its_directory_says_what_keeps_it_from_being_whole() {
 }
 
 #[tokio::test]
+async fn a_sync_without_one_of_its_directories_says_what_it_did_with_the_others() {
+    let world = World::with(Slapd::builder().people(2)).await;
+    let toml = world.toml().replace(
+        "[http]",
+        r#"[[directory]]
+name = "branch"
+url = "ldap://127.0.0.1:1"
+base_dn = "dc=example,dc=org"
+[http]"#,
+    );
+    let (code, stdout, stderr) = read(&Config::new(&toml).ask(&["sync"]).await);
+    assert_eq!(
+        (code, stdout.as_str()),
+        (Some(1), "2 invited, 0 had an account\n")
+    );
+    let last = stderr.lines().last().unwrap();
+    assert!(
+        last.starts_with("error: directory branch: ldap://127.0.0.1:1: no connection"),
+        "{stderr}"
+    );
+}
+
+#[tokio::test]
 async fn a_plan_without_vaultwarden_says_who_waits_and_what_for() {
     let mut world = World::with(Slapd::builder().people(1)).await;
     world.stand_in.down();
