@@ -9,22 +9,33 @@ use super::printable::printable;
 use crate::config::{self, Config, ConfigError};
 use crate::service::{self, Finding, Level};
 
-/// Prints the diagnosis.
+/// Prints the diagnosis, line by line as it is made; JSON at its end.
 pub(super) async fn check(path: Option<&Path>, json: bool) -> anyhow::Result<Exit> {
-    let (findings, worst) = match config::load(path) {
-        Err(error) => (broken(&error), Exit::Misconfigured),
+    let palette = Palette::of(&io::stdout());
+    let mut findings = Vec::new();
+    let mut printed = Ok(());
+    let mut say = |finding: Finding| {
+        if !json && printed.is_ok() {
+            printed = super::print(&line(&finding, palette));
+        }
+        findings.push(finding);
+    };
+    let worst = match config::load(path) {
+        Err(error) => {
+            broken(&error).into_iter().for_each(say);
+            Exit::Misconfigured
+        }
         Ok(loaded) => {
-            let mut findings = configured(&loaded.config);
-            findings.extend(service::check(&loaded.config).await);
-            (findings, Exit::Failed)
+            configured(&loaded.config).into_iter().for_each(&mut say);
+            service::check(&loaded.config, &mut say).await;
+            Exit::Failed
         }
     };
-    let failed = findings.iter().any(|finding| finding.level == Level::Fail);
+    printed?;
     if json {
         super::print(&format!("{}\n", serde_json::to_string_pretty(&findings)?))?;
-    } else {
-        super::print(&text(&findings, Palette::of(&io::stdout())))?;
     }
+    let failed = findings.iter().any(|finding| finding.level == Level::Fail);
     Ok(if failed { worst } else { Exit::Done })
 }
 
@@ -52,35 +63,35 @@ fn configured(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// One line a finding.
-fn text(findings: &[Finding], palette: Palette) -> String {
-    let mut text = String::new();
-    for Finding {
+/// It stands alone, so that it can be pasted.
+fn line(finding: &Finding, palette: Palette) -> String {
+    let Finding {
         level,
         subject,
         detail,
         remedy,
-    } in findings
-    {
-        let label = format!("{level:<4}");
-        let label = match level {
-            Level::Ok => palette.good(&label),
-            Level::Warn => palette.wait(&label),
-            Level::Fail => palette.bad(&label),
-            Level::Skip => label,
-        };
-        let mut line = format!("{subject}: {detail}");
-        if !remedy.is_empty() {
-            line.push_str(&format!(" -> {remedy}"));
-        }
-        text.push_str(&format!("{label}  {}\n", printable(&line)));
+    } = finding;
+    let label = format!("{level:<4}");
+    let label = match level {
+        Level::Ok => palette.good(&label),
+        Level::Warn => palette.wait(&label),
+        Level::Fail => palette.bad(&label),
+        Level::Skip => label,
+    };
+    let mut text = format!("{subject}: {detail}");
+    if !remedy.is_empty() {
+        text.push_str(&format!(" -> {remedy}"));
     }
-    text
+    format!("{label}  {}\n", printable(&text))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn text(findings: &[Finding], palette: Palette) -> String {
+        findings.iter().map(|finding| line(finding, palette)).collect()
+    }
 
     #[test]
     fn each_line_stands_alone() {

@@ -2,7 +2,7 @@
 
 use futures::StreamExt;
 
-use super::{Level, Steps};
+use super::{Finding, Level, Steps};
 use crate::config;
 use crate::directory::{
     Changes, Directory, LdapDirectory, Opened, Server, Settings, StreamChoice, StreamKind, diagnose,
@@ -21,8 +21,9 @@ pub(super) async fn check(
     server: &Server,
     settings: Settings,
     policy: &Policy,
-) -> Vec<super::Finding> {
-    let mut steps = Steps::new(format!("directory {}, {server}", config.name));
+    say: &mut dyn FnMut(Finding),
+) {
+    let mut steps = Steps::new(format!("directory {}, {server}", config.name), say);
     let found = steps
         .step(
             "name",
@@ -88,11 +89,10 @@ pub(super) async fn check(
         steps.skip("base");
     }
     check_people(&mut steps, config, settings, policy, identity).await;
-    steps.findings
 }
 
 /// What holds on every domain controller.
-fn remark_on_active_directory(steps: &mut Steps, server: &Server, settings: &Settings) {
+fn remark_on_active_directory(steps: &mut Steps<'_>, server: &Server, settings: &Settings) {
     steps.say(
         Level::Ok,
         "groups",
@@ -110,7 +110,7 @@ fn remark_on_active_directory(steps: &mut Steps, server: &Server, settings: &Set
 }
 
 /// Whether TLS is used.
-async fn check_tls(steps: &mut Steps, server: &Server, settings: &Settings) -> bool {
+async fn check_tls(steps: &mut Steps<'_>, server: &Server, settings: &Settings) -> bool {
     let presented = steps
         .step(
             "TLS",
@@ -136,7 +136,7 @@ async fn check_tls(steps: &mut Steps, server: &Server, settings: &Settings) -> b
 
 /// The stream, and everyone whom the filter finds.
 async fn check_people(
-    steps: &mut Steps,
+    steps: &mut Steps<'_>,
     config: &config::Directory,
     mut settings: Settings,
     policy: &Policy,
@@ -188,7 +188,7 @@ async fn check_people(
 }
 
 /// Whether a stream that broke can be resumed.
-fn report_rights(steps: &mut Steps, people: &People, stream: StreamKind, identity: &str) {
+fn report_rights(steps: &mut Steps<'_>, people: &People, stream: StreamKind, identity: &str) {
     if people.entries == 0 {
         let detail = "cannot be told, because there is nobody to be read";
         steps.say(Level::Skip, "rights", detail, "");
@@ -246,7 +246,7 @@ async fn count(config: &config::Directory, policy: &Policy, mut listing: Changes
     Err("the listing ended without a result".into())
 }
 
-fn report_people(steps: &mut Steps, config: &config::Directory, people: &People) {
+fn report_people(steps: &mut Steps<'_>, config: &config::Directory, people: &People) {
     let People {
         entries,
         usable,

@@ -13,13 +13,14 @@ use crate::vaultwarden::{
     Admin, Entrance, Portal, SessionStore, Settings, Vaultwarden, VaultwardenError, presented,
 };
 
-pub(super) async fn check(config: &Config, sessions: Arc<dyn SessionStore>) -> Vec<Finding> {
+pub(super) async fn check(config: &Config, sessions: Arc<dyn SessionStore>, say: &mut dyn FnMut(Finding)) {
     let url = &config.vaultwarden.url;
-    let mut steps = Steps::new(format!("vaultwarden, {}", url.as_str().trim_end_matches('/')));
+    let prefix = format!("vaultwarden, {}", url.as_str().trim_end_matches('/'));
+    let mut steps = Steps::new(prefix, say);
     let settings = vaultwarden_settings(config);
     let client = Vaultwarden::new(&settings, sessions, Clock::system());
     let Some(vaultwarden) = steps.step("settings", "", async { client }).await else {
-        return steps.findings;
+        return;
     };
     check_connection(&mut steps, &settings, &vaultwarden).await;
     let version = steps.step("version", "", vaultwarden.version()).await;
@@ -49,13 +50,12 @@ pub(super) async fn check(config: &Config, sessions: Arc<dyn SessionStore>) -> V
         ),
         None => {}
     }
-    steps.findings
 }
 
 const REACH: &str = "check `url`, that Vaultwarden runs, and the proxies and firewalls in between";
 
 /// Whether Vaultwarden answers, and over TLS, whether it is trusted.
-async fn check_connection(steps: &mut Steps, settings: &Settings, vaultwarden: &Vaultwarden) {
+async fn check_connection(steps: &mut Steps<'_>, settings: &Settings, vaultwarden: &Vaultwarden) {
     let presented = match presented(settings).await {
         Ok(Some(certificate)) => {
             let detail = format!("the server presents {certificate}");
@@ -79,7 +79,7 @@ async fn check_connection(steps: &mut Steps, settings: &Settings, vaultwarden: &
     steps.ok(step, alive.map(|()| "Vaultwarden and its database answer"));
 }
 
-fn report_portal(steps: &mut Steps, portal: &Portal, url: &Url) {
+fn report_portal(steps: &mut Steps<'_>, portal: &Portal, url: &Url) {
     if portal.server.as_deref() != Some("Vaultwarden") {
         steps.say(
             Level::Warn,
