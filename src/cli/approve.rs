@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 
 use super::args::People;
 use super::exit::Exit;
+use super::printable::printable;
 use super::state;
 use crate::clock::Clock;
 use crate::config;
@@ -98,11 +99,11 @@ fn choose(all: Vec<TaskReport>, addresses: &[String], kept: Kept) -> anyhow::Res
 fn list(tasks: &[TaskReport]) -> String {
     let mut text = format!("{} to be invited:\n", tasks.len());
     for task in tasks.iter().take(NAMED) {
-        text.push_str(&format!("  {}  {}", task.address, task.dn));
+        let mut line = format!("{}  {}", task.address, task.dn);
         if !task.reason.is_empty() {
-            text.push_str(&format!("  ({})", task.reason));
+            line.push_str(&format!("  ({})", task.reason));
         }
-        text.push('\n');
+        text.push_str(&format!("  {}\n", printable(&line)));
     }
     if tasks.len() > NAMED {
         text.push_str(&format!("  and {} more\n", tasks.len() - NAMED));

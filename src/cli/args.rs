@@ -9,13 +9,7 @@ use super::exit;
 #[command(name = "ldap-usher", version, after_help = exit::help(), disable_help_subcommand = true)]
 pub struct Args {
     /// The configuration; else $CONFIG_PATH, ./config.toml or /etc/ldap-usher/config.toml
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "CONFIG_PATH",
-        hide_env = true,
-        global = true
-    )]
+    #[arg(long, value_name = "PATH", global = true)]
     pub(super) config: Option<PathBuf>,
     #[command(subcommand)]
     pub(super) command: Command,

@@ -1,28 +1,42 @@
 //! `check`: what works, what does not, and what to do about it.
 
+use std::io;
 use std::path::Path;
 
 use super::exit::Exit;
+use super::palette::Palette;
+use super::printable::printable;
 use crate::config::{self, Config, ConfigError};
 use crate::service::{self, Finding, Level};
 
-/// Prints the diagnosis.
+/// Prints the diagnosis, line by line as it is made; JSON at its end.
 pub(super) async fn check(path: Option<&Path>, json: bool) -> anyhow::Result<Exit> {
-    let findings = match config::load(path) {
-        Err(error) => broken(&error),
+    let palette = Palette::of(&io::stdout());
+    let mut findings = Vec::new();
+    let mut printed = Ok(());
+    let mut say = |finding: Finding| {
+        if !json && printed.is_ok() {
+            printed = super::print(&line(&finding, palette));
+        }
+        findings.push(finding);
+    };
+    let worst = match config::load(path) {
+        Err(error) => {
+            broken(&error).into_iter().for_each(say);
+            Exit::Misconfigured
+        }
         Ok(loaded) => {
-            let mut findings = configured(&loaded.config);
-            findings.extend(service::check(&loaded.config).await);
-            findings
+            configured(&loaded.config).into_iter().for_each(&mut say);
+            service::check(&loaded.config, &mut say).await;
+            Exit::Failed
         }
     };
-    let failed = findings.iter().any(|finding| finding.level == Level::Fail);
+    printed?;
     if json {
         super::print(&format!("{}\n", serde_json::to_string_pretty(&findings)?))?;
-    } else {
-        super::print(&text(&findings))?;
     }
-    Ok(if failed { Exit::Failed } else { Exit::Done })
+    let failed = findings.iter().any(|finding| finding.level == Level::Fail);
+    Ok(if failed { worst } else { Exit::Done })
 }
 
 fn broken(error: &ConfigError) -> Vec<Finding> {
@@ -44,36 +58,40 @@ fn configured(config: &Config) -> Vec<Finding> {
     let mut findings: Vec<Finding> = warnings
         .map(|warning| Finding::of_error(Level::Warn, "configuration", warning, ""))
         .collect();
-    let detail = format!(
-        "can be used, and its secrets can be read; {} is the state file",
-        config.state.display()
-    );
+    let detail = "can be used, and its secrets can be read";
     findings.push(Finding::new(Level::Ok, "configuration", detail, ""));
     findings
 }
 
-/// One line a finding.
-fn text(findings: &[Finding]) -> String {
-    let mut text = String::new();
-    for Finding {
+/// It stands alone, so that it can be pasted.
+fn line(finding: &Finding, palette: Palette) -> String {
+    let Finding {
         level,
         subject,
         detail,
         remedy,
-    } in findings
-    {
-        text.push_str(&format!("{level:<4}  {subject}: {detail}"));
-        if !remedy.is_empty() {
-            text.push_str(&format!(" -> {remedy}"));
-        }
-        text.push('\n');
+    } = finding;
+    let label = format!("{level:<4}");
+    let label = match level {
+        Level::Ok => palette.good(&label),
+        Level::Warn => palette.wait(&label),
+        Level::Fail => palette.bad(&label),
+        Level::Skip => label,
+    };
+    let mut text = format!("{subject}: {detail}");
+    if !remedy.is_empty() {
+        text.push_str(&format!(" -> {remedy}"));
     }
-    text
+    format!("{label}  {}\n", printable(&text))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn text(findings: &[Finding], palette: Palette) -> String {
+        findings.iter().map(|finding| line(finding, palette)).collect()
+    }
 
     #[test]
     fn each_line_stands_alone() {
@@ -93,11 +111,16 @@ mod tests {
                 "",
             ),
         ];
-        insta::assert_snapshot!(text(&findings), @r"
+        insta::assert_snapshot!(text(&findings, Palette::Plain), @r"
             ok    configuration: can be used
             fail  directory main, ldaps://ldap.example.org:636, TLS: invalid peer certificate: UnknownIssuer -> name the CA in `ca_file`
             skip  directory main, ldaps://ldap.example.org:636, bind: not tried, because TLS failed
             ");
+        let coloured = text(&findings, Palette::Coloured);
+        assert!(
+            coloured.starts_with("\x1b[32mok  \x1b[0m  configuration"),
+            "{coloured:?}"
+        );
     }
 
     #[test]
@@ -106,7 +129,7 @@ mod tests {
         let error = ConfigError::Invalid {
             problems: problems.map(str::to_owned).into(),
         };
-        insta::assert_snapshot!(text(&broken(&error)), @r"
+        insta::assert_snapshot!(text(&broken(&error), Palette::Plain), @r"
             fail  configuration: a.toml:1: x: unknown key -> remove it
             fail  configuration: a.toml:2: y: missing
             skip  directories and vaultwarden: not tried, because the configuration cannot be used

@@ -9,7 +9,9 @@ mod check;
 mod config_migrate;
 mod config_show;
 pub mod exit;
+mod palette;
 mod plan;
+mod printable;
 mod run;
 mod state;
 mod status;
@@ -17,18 +19,20 @@ mod sync;
 mod watch;
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use approve::Kept;
 pub use args::Args;
 use args::{Command, ConfigCommand};
 use exit::Exit;
+use printable::printable;
 
 use crate::config::{self, Config, ConfigError};
 
 /// Does what the arguments ask for. An error is printed with its causes.
 pub async fn main(args: Args) -> Exit {
-    let config = args.config.as_deref();
+    let config = args.config.or_else(named_by_variable);
+    let config = config.as_deref();
     let done = match args.command {
         Command::Run => run::run(config).await,
         Command::Sync => sync::sync(config).await,
@@ -51,6 +55,12 @@ pub async fn main(args: Args) -> Exit {
     })
 }
 
+/// The configuration that `$CONFIG_PATH` names; an empty variable names none.
+fn named_by_variable() -> Option<PathBuf> {
+    let path = std::env::var_os("CONFIG_PATH").filter(|path| !path.is_empty());
+    path.map(PathBuf::from)
+}
+
 fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
     config::load(path).map(|loaded| loaded.config)
 }
@@ -68,5 +78,6 @@ fn print(text: &str) -> anyhow::Result<()> {
 
 /// Prints to standard error, if it can be written at all.
 fn complain(what: &str, text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{what}: {text}");
+    let text: Vec<String> = text.lines().map(printable).collect();
+    let _ = writeln!(io::stderr().lock(), "{what}: {}", text.join("\n"));
 }

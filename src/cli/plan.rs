@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::bail;
 
 use super::exit::Exit;
+use super::printable::printable;
 use crate::service::{self, Action, Planned};
 
 /// How many people of a kind are named; the rest is counted.
@@ -89,15 +90,22 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
         for ((_, title), Group { count, named }) in GROUPS.iter().zip(&self.groups) {
             if *count == 0 {
                 continue;
             }
+            f.write_str(separator)?;
             writeln!(f, "{count} {title}")?;
-            for person in named {
-                let email = person.email.as_deref().unwrap_or("without an address");
-                writeln!(f, "  {email}  {}  ({})", person.dn, person.directory)?;
-                writeln!(f, "      {}", person.reason)?;
+            for alike in named.chunk_by(|one, next| one.reason == next.reason) {
+                writeln!(f, "  {}:", printable(&alike[0].reason))?;
+                for Planned {
+                    email, dn, directory, ..
+                } in alike
+                {
+                    let email = email.as_deref().unwrap_or("without an address");
+                    writeln!(f, "    {email}  {}  ({directory})", printable(dn))?;
+                }
             }
             if *count > NAMED as u64 {
                 writeln!(
@@ -106,15 +114,20 @@ impl fmt::Display for Summary {
                     count - NAMED as u64
                 )?;
             }
-            writeln!(f)?;
+            separator = "\n";
         }
         let nothing: u64 = self.nothing.values().map(|(count, _)| count).sum();
+        if nothing == 0 && self.groups.iter().any(|group| group.count > 0) {
+            return Ok(());
+        }
+        f.write_str(separator)?;
         writeln!(f, "{nothing} with whom nothing is to be done")?;
         let mut reasons: Vec<_> = self.nothing.iter().collect();
         reasons.sort_by_key(|(_, (count, _))| Reverse(*count));
         for (reason, (count, first)) in reasons.iter().take(NAMED) {
+            let reason = printable(reason);
             match count {
-                1 => writeln!(f, "  {count:>7}  {reason}  ({first})")?,
+                1 => writeln!(f, "  {count:>7}  {reason}  ({})", printable(first))?,
                 _ => writeln!(f, "  {count:>7}  {reason}")?,
             }
         }
@@ -149,6 +162,7 @@ mod tests {
         for person in [
             planned(Action::None, "bob", "was invited before"),
             planned(Action::Invite, "ann", "matches the filter and has no account"),
+            planned(Action::Invite, "kim", "matches the filter and has no account"),
             planned(Action::None, "eve", "cannot be invited: has no mail"),
             planned(Action::None, "dan", "was invited before"),
             planned(Action::Left, "joe", "matches the filter no more"),
@@ -156,13 +170,14 @@ mod tests {
             summary.add(person);
         }
         insta::assert_snapshot!(summary.to_string(), @r"
-            1 to be invited
-              ann@example.org  uid=ann,dc=example,dc=org  (main)
-                  matches the filter and has no account
+            2 to be invited
+              matches the filter and has no account:
+                ann@example.org  uid=ann,dc=example,dc=org  (main)
+                kim@example.org  uid=kim,dc=example,dc=org  (main)
 
             1 to be recorded as having left
-              joe@example.org  uid=joe,dc=example,dc=org  (main)
-                  matches the filter no more
+              matches the filter no more:
+                joe@example.org  uid=joe,dc=example,dc=org  (main)
 
             3 with whom nothing is to be done
                     2  was invited before
@@ -182,6 +197,7 @@ mod tests {
             text.contains("  and 20 more; `plan --json` names them all\n"),
             "{text}"
         );
-        assert_eq!(text.matches("too many").count(), 100);
+        assert_eq!(text.matches("too many").count(), 1);
+        assert_eq!(text.matches("uid=").count(), 100);
     }
 }

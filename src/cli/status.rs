@@ -1,13 +1,14 @@
 //! `status`: how it stands, for people and for machines.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::exit::Exit;
+use super::palette::Palette;
+use super::printable::printable;
 use super::state;
 use crate::clock::{Clock, Timestamp};
 use crate::config;
@@ -20,14 +21,7 @@ pub(super) async fn status(config: Option<&Path>, as_json: bool) -> anyhow::Resu
     if as_json {
         super::print(&format!("{:#}\n", json(&report, running, now)))?;
     } else {
-        // https://no-color.org
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        super::print(&text(
-            &report,
-            running,
-            now,
-            io::stdout().is_terminal() && !no_color,
-        ))?;
+        super::print(&text(&report, running, now, Palette::of(&io::stdout())))?;
     }
     Ok(Exit::Done)
 }
@@ -69,19 +63,14 @@ fn json(report: &Report, running: bool, now: Timestamp) -> Value {
 }
 
 /// For people, at a glance: what is well is green, what waits for a person is yellow, what is broken is red.
-fn text(report: &Report, running: bool, now: Timestamp, colour: bool) -> String {
-    let paint = |colour_code: &str, text: &str| match colour {
-        true => format!("\x1b[{colour_code}m{text}\x1b[0m"),
-        false => text.to_owned(),
-    };
-    let (good, wait, bad) = ("32", "33", "31");
+fn text(report: &Report, running: bool, now: Timestamp, palette: Palette) -> String {
     let mut lines = vec![
         format!(
             "service      {}",
             if running {
-                paint(good, "running")
+                palette.good("running")
             } else {
-                paint(bad, "not running")
+                palette.bad("not running")
             }
         ),
         format!(
@@ -94,9 +83,9 @@ fn text(report: &Report, running: bool, now: Timestamp, colour: bool) -> String 
     for directory in &report.directories {
         let state = match (&directory.state.error, running) {
             (_, false) => "not connected".to_owned(),
-            (_, true) if directory.state.connected => paint(good, "connected"),
-            (Some(error), true) => paint(bad, &format!("not connected: {error}")),
-            (None, true) => paint(bad, "not connected"),
+            (_, true) if directory.state.connected => palette.good("connected"),
+            (Some(error), true) => palette.bad(&format!("not connected: {}", printable(error))),
+            (None, true) => palette.bad("not connected"),
         };
         lines.push(String::new());
         // `sync` lists without a stream.
@@ -124,11 +113,12 @@ fn text(report: &Report, running: bool, now: Timestamp, colour: bool) -> String 
             // Hardly ever anybody, and nothing to do about it.
             ("staged" | "cancelled", 0) => continue,
             (_, 0) => line,
-            ("held", _) => paint(
-                wait,
-                &format!("{line}  (`ldap-usher approve --all` shows and releases them)"),
-            ),
-            ("quarantined", _) => paint(bad, &line),
+            ("held", _) => palette.wait(&format!(
+                "{line}  (`ldap-usher approve --all` shows and releases them)"
+            )),
+            ("quarantined", _) => palette.bad(&format!(
+                "{line}  (`ldap-usher retry --all` shows them and tries again)"
+            )),
             _ => line,
         };
         lines.push(line);
@@ -141,7 +131,7 @@ fn text(report: &Report, running: bool, now: Timestamp, colour: bool) -> String 
         if !tasks.is_empty() {
             lines.push(String::new());
             lines.push(title.into());
-            lines.extend(tasks.iter().map(task));
+            lines.extend(people(tasks));
         }
     }
     lines.join("\n") + "\n"
@@ -155,13 +145,25 @@ fn without_address(count: u64) -> String {
     }
 }
 
-fn task(task: &TaskReport) -> String {
-    let mut line = format!("  {}: {}", task.address, task.reason);
-    if task.attempts > 1 {
-        let _ = write!(line, " ({} attempts)", task.attempts);
+/// Each reason once, and below it whom it is about.
+fn people(tasks: &[TaskReport]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for alike in tasks.chunk_by(|one, next| one.reason == next.reason) {
+        lines.push(format!("  {}", printable(&alike[0].reason)));
+        lines.extend(alike.iter().map(person));
     }
-    let _ = write!(line, "\n    {} in {}", task.dn, task.directory);
-    line
+    lines
+}
+
+fn person(task: &TaskReport) -> String {
+    let TaskReport {
+        address, directory, ..
+    } = task;
+    let attempts = match task.attempts {
+        0 | 1 => String::new(),
+        attempts => format!(", {attempts} attempts"),
+    };
+    format!("    {address}  {}  ({directory}{attempts})", printable(&task.dn))
 }
 
 /// The age in its largest unit.
@@ -245,7 +247,11 @@ mod tests {
 
     #[test]
     fn a_person_reads_it_at_a_glance() {
-        insta::assert_snapshot!(text(&report(), true, NOW, false), @r"
+        let mut report = report();
+        let mut another = report.failing[0].clone();
+        another.address = "ann@example.org".into();
+        report.failing.push(another);
+        insta::assert_snapshot!(text(&report, true, NOW, Palette::Plain), @r"
             service      running
             members      142, and 2 without a usable address
 
@@ -262,26 +268,27 @@ mod tests {
               queued       1
               held         600  (`ldap-usher approve --all` shows and releases them)
               done         140
-              quarantined  1
+              quarantined  1  (`ldap-usher retry --all` shows them and tries again)
 
             quarantined
-              bob@localhost: the mail server refuses the address (550)
-                uid=bob,ou=people,dc=example,dc=org in main
+              the mail server refuses the address (550)
+                bob@localhost  uid=bob,ou=people,dc=example,dc=org  (main)
 
             failing, will be tried again
-              eve@example.org: the mail server refuses the address (550) (4 attempts)
-                uid=bob,ou=people,dc=example,dc=org in main
+              the mail server refuses the address (550)
+                eve@example.org  uid=bob,ou=people,dc=example,dc=org  (main, 4 attempts)
+                ann@example.org  uid=bob,ou=people,dc=example,dc=org  (main, 4 attempts)
             ");
     }
 
     #[test]
     fn colours_mark_what_is_well_what_waits_and_what_is_broken() {
-        let coloured = text(&report(), true, NOW, true);
+        let coloured = text(&report(), true, NOW, Palette::Coloured);
         assert!(coloured.contains("\x1b[32mrunning\x1b[0m"));
         assert!(coloured.contains("\x1b[33m  held         600"));
-        assert!(coloured.contains("\x1b[31m  quarantined  1\x1b[0m"));
+        assert!(coloured.contains("\x1b[31m  quarantined  1  (`ldap-usher retry"));
         assert!(coloured.contains("\x1b[31mnot connected: ldap://10.0.0.9:389 refuses"));
-        assert!(!text(&report(), true, NOW, false).contains('\x1b'));
+        assert!(!text(&report(), true, NOW, Palette::Plain).contains('\x1b'));
     }
 
     #[test]
@@ -300,7 +307,7 @@ mod tests {
         assert_eq!(shown["running"], false);
         assert_eq!(shown["directories"][0]["connected"], false);
         assert_eq!(shown["directories"][1]["error"], Value::Null);
-        assert!(text(&report(), false, NOW, false).starts_with("service      not running\n"));
+        assert!(text(&report(), false, NOW, Palette::Plain).starts_with("service      not running\n"));
     }
 
     #[test]
@@ -366,7 +373,7 @@ mod tests {
 
     #[test]
     fn a_state_without_anything_in_it_can_be_shown() {
-        insta::assert_snapshot!(text(&Report::default(), false, NOW, false), @r"
+        insta::assert_snapshot!(text(&Report::default(), false, NOW, Palette::Plain), @r"
             service      not running
             members      0
 

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use anyhow::bail;
+
 use super::exit::Exit;
 use crate::config::Config;
 use crate::service::{self, SyncSummary};
@@ -15,6 +17,9 @@ pub(super) async fn sync(config: Option<&Path>) -> anyhow::Result<Exit> {
 pub(super) async fn once(config: Config) -> anyhow::Result<Exit> {
     let summary = service::sync(config).await?;
     super::print(&text(&summary))?;
+    if !summary.failures.is_empty() {
+        bail!("{}", summary.failures.join("\n"));
+    }
     Ok(exit(&summary))
 }
 
@@ -33,6 +38,7 @@ fn text(summary: &SyncSummary) -> String {
         queued,
         held,
         quarantined,
+        failures: _,
     } = summary;
     let mut text = format!("{invited} invited, {had_account} had an account\n");
     for (count, what) in [

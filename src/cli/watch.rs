@@ -10,11 +10,13 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use super::exit::Exit;
+use super::printable::printable;
 use crate::clock::Clock;
 use crate::config;
 use crate::directory::{Directory, DirectoryError, LdapDirectory};
 use crate::membership::Policy;
 use crate::model::{Change, Entry, EntryId, Listing};
+use crate::observe::Progress;
 use crate::service::{RECONNECT, directory_settings, policy};
 
 /// Prints changes until Ctrl-C, or until nobody reads them any more.
@@ -140,7 +142,7 @@ impl Line<'_> {
             self.address.as_deref(),
             self.reason.as_deref(),
         ];
-        words.into_iter().flatten().collect::<Vec<_>>().join("  ")
+        printable(&words.into_iter().flatten().collect::<Vec<_>>().join("  "))
     }
 }
 
@@ -163,8 +165,8 @@ struct Person {
     listing: u64,
 }
 
-#[derive(Default)]
 struct Counted {
+    progress: Progress,
     entries: u64,
     without_address: u64,
 }
@@ -187,7 +189,11 @@ impl Seen {
         match change {
             Change::ListingBegin => {
                 self.listing += 1;
-                self.counted = Some(Counted::default());
+                self.counted = Some(Counted {
+                    progress: Progress::begin(),
+                    entries: 0,
+                    without_address: 0,
+                });
                 Vec::new()
             }
             Change::Upsert(entry) => self.upsert(kind, &entry).into_iter().collect(),
@@ -220,6 +226,10 @@ impl Seen {
         };
         let former = self.people.insert(entry.id, person);
         let quiet = self.counted.as_mut().is_some_and(|counted| {
+            // Where each is named, that shows how far it is.
+            if !self.all {
+                counted.progress.advance(&self.name, 1);
+            }
             counted.entries += 1;
             counted.without_address += u64::from(address.is_err());
             let as_before = former.is_some_and(|former| former.dn == entry.dn && former.address == address);
@@ -238,10 +248,9 @@ impl Seen {
     }
 
     fn listed(&mut self, listing: &Listing) -> Vec<Line<'_>> {
-        let Counted {
-            entries,
-            without_address,
-        } = self.counted.take().unwrap_or_default();
+        let counted = self.counted.take();
+        let (entries, without_address) =
+            counted.map_or((0, 0), |counted| (counted.entries, counted.without_address));
         let mut missing = Vec::new();
         if *listing == Listing::Complete {
             let present = self.listing;

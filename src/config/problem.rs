@@ -15,7 +15,7 @@ pub enum ConfigError {
     )]
     NotFound,
     /// The file cannot be read.
-    #[error("the configuration {} cannot be read: {cause}", path.display())]
+    #[error("the configuration {} cannot be read: {cause}; check the path and its permissions", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

@@ -96,7 +96,13 @@ impl Secrets {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(cause) => {
-                problems.error(at, format!("{} cannot be read: {cause}", path.display()));
+                problems.error(
+                    at,
+                    format!(
+                        "{} cannot be read: {cause}; check the path and its permissions",
+                        path.display()
+                    ),
+                );
                 return None;
             }
         };

@@ -238,12 +238,13 @@ fn tls_cause(error: &io::Error) -> String {
     let cause = error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    let remedy = match cause {
-        Some(cause) => tls::remedy(cause),
-        None if error.kind() == io::ErrorKind::UnexpectedEof => "; is this a port without TLS?",
-        None => "",
-    };
-    format!("{error}{remedy}")
+    match cause {
+        Some(cause) => tls::explain(cause),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => {
+            format!("{error}; is this a port without TLS?")
+        }
+        None => error.to_string(),
+    }
 }
 
 #[cfg(test)]

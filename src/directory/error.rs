@@ -189,7 +189,7 @@ impl DirectoryError {
 
     /// The error for a bind that was refused.
     pub(super) fn from_bind_result(server: &str, who: &str, code: u32, text: &str) -> Self {
-        let remedy = match code {
+        let what = match code {
             7 => "the mechanism is not offered here",
             8 | 13 => "the server wants an encrypted connection; use ldaps:// or `starttls = true`",
             48 => "this way to bind is switched off for the account or for anonymous users",
@@ -205,6 +205,13 @@ impl DirectoryError {
             53 => "the server is unwilling; is the account locked, or is a password missing?",
             _ => "see the server's log",
         };
+        let remedy = match (code, data_code(text)) {
+            (49, None) => {
+                "; check `bind_dn` and its password, and on OpenLDAP that `userPassword` is open `by anonymous auth`"
+            }
+            (49, Some("52e")) => "; check `bind_dn` and its password",
+            _ => "",
+        };
         let text = if text.is_empty() {
             String::new()
         } else {
@@ -213,7 +220,7 @@ impl DirectoryError {
         Self::Bind {
             server: server.to_owned(),
             who: who.to_owned(),
-            cause: format!("{remedy} (result {code}{text})"),
+            cause: format!("{what} (result {code}{text}){remedy}"),
         }
     }
 }

@@ -232,6 +232,14 @@ pub enum LedgerError {
         /// Cause and remedy.
         cause: String,
     },
+    /// An older version wrote the file, and the service has not brought it up to date yet.
+    #[error(
+        "the state file {path} is of an older version; start the service once, which brings it up to date"
+    )]
+    Older {
+        /// The state file.
+        path: String,
+    },
     /// A query failed: disk full, file damaged, ...
     #[error("the state file {path} failed while {doing}: {cause}")]
     Failed {
@@ -248,7 +256,7 @@ impl LedgerError {
     /// What to do about it.
     pub fn disposition(&self) -> Disposition {
         match self {
-            Self::InUse { .. } | Self::Open { .. } => Disposition::Operator,
+            Self::InUse { .. } | Self::Open { .. } | Self::Older { .. } => Disposition::Operator,
             Self::Failed { .. } => Disposition::Outage,
         }
     }

@@ -53,7 +53,7 @@ impl EmailAddress {
             return Err(AddressProblem::ControlCharacters);
         }
         let address = email_address::EmailAddress::from_str(text)
-            .map_err(|error| AddressProblem::Invalid(error.to_string()))?;
+            .map_err(|error| AddressProblem::Invalid(clause(&error.to_string())))?;
         if !is_host(address.domain()) {
             return Err(AddressProblem::Invalid("its domain is not a host name".into()));
         }
@@ -70,6 +70,13 @@ impl EmailAddress {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// A sentence as the end of another one: without its capital and its full stop.
+fn clause(sentence: &str) -> String {
+    let sentence = sentence.trim_end_matches('.');
+    let (first, rest) = sentence.split_at(sentence.chars().next().map_or(0, char::len_utf8));
+    first.to_lowercase() + rest
 }
 
 fn strip_mailto(text: &str) -> &str {
@@ -106,6 +113,15 @@ impl fmt::Debug for EmailAddress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_problem_reads_as_the_end_of_a_sentence() {
+        let problem = EmailAddress::parse(b"nobody").unwrap_err().to_string();
+        assert_eq!(
+            problem,
+            "is not an e-mail address: missing separator character '@'"
+        );
+    }
 
     fn parse(value: &str) -> Result<String, AddressProblem> {
         EmailAddress::parse(value.as_bytes()).map(|a| a.to_string())

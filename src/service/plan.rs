@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures::FutureExt;
 use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -68,7 +68,8 @@ pub struct Plan {
     ledger: Arc<Sqlite>,
     invited: Arc<Invited>,
     after: i64,
-    /// What went wrong and would go wrong in `sync`, too: a line for each directory that was not listed completely.
+    /// What went wrong and would go wrong in `sync`, too: a line for each directory that was not listed completely, and
+    /// one for a Vaultwarden that cannot be asked.
     pub failures: Vec<String>,
 }
 
@@ -104,9 +105,11 @@ pub async fn rehearse(
     ledger: Arc<Sqlite>,
     invited: Arc<Invited>,
 ) -> Result<Plan, LedgerError> {
-    let failures = list_everything(listeners).await;
+    let mut failures = list_everything(listeners).await;
     let never = CancellationToken::new();
     worker.run(Until::Drained, &never, &never).await?;
+    let trouble = invited.trouble().take();
+    failures.extend(trouble.map(|error| format!("vaultwarden: {error}")));
     Ok(Plan {
         ledger,
         invited,
@@ -198,6 +201,9 @@ fn judge_task(task: &TaskFate, invited: &HashSet<EmailAddress>) -> (Action, Stri
             Action::Later,
             "was found by a listing that has not come to its end".into(),
         ),
+        TaskState::Queued if why.is_empty() || task.before == Before::Absent => {
+            (Action::Later, "waits until Vaultwarden can be asked".into())
+        }
         TaskState::Queued => (Action::Later, format!("not before {}: {why}", task.due)),
         // Those are not asked for.
         TaskState::Cancelled => (Action::None, "is not owed an invitation".into()),
@@ -231,11 +237,23 @@ fn left(cancelled: bool) -> &'static str {
 
 /// Whom a [`Rehearsal`] would have invited.
 #[derive(Debug, Default)]
-pub struct Invited(Mutex<HashSet<EmailAddress>>);
+pub struct Invited {
+    people: Mutex<HashSet<EmailAddress>>,
+    /// What became of the last question to Vaultwarden, where it was not answered.
+    trouble: Mutex<Option<VaultwardenError>>,
+}
 
 impl Invited {
     fn all(&self) -> MutexGuard<'_, HashSet<EmailAddress>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.people.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Option<VaultwardenError>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note<T>(&self, answer: &Result<T, VaultwardenError>) {
+        *self.trouble() = answer.as_ref().err().cloned();
     }
 }
 
@@ -255,7 +273,7 @@ impl<A> Rehearsal<A> {
 impl<A: Admin> Admin for Rehearsal<A> {
     fn invite<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Outcome> {
         async move {
-            if self.vaultwarden.account(address).await?.is_some() {
+            if self.account(address).await?.is_some() {
                 return Ok(Outcome::HadAccount);
             }
             self.invited.all().insert(address.clone());
@@ -265,11 +283,13 @@ impl<A: Admin> Admin for Rehearsal<A> {
     }
 
     fn account<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Option<Account>> {
-        self.vaultwarden.account(address)
+        let answer = self.vaultwarden.account(address);
+        answer.inspect(|answer| self.invited.note(answer)).boxed()
     }
 
     fn accounts(&self) -> BoxStream<'_, Result<Account, VaultwardenError>> {
-        self.vaultwarden.accounts()
+        let accounts = self.vaultwarden.accounts();
+        accounts.inspect(|account| self.invited.note(account)).boxed()
     }
 
     fn alive(&self) -> Reply<'_, ()> {

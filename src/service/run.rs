@@ -50,6 +50,8 @@ pub struct SyncSummary {
     pub held: u64,
     /// Invitations in quarantine.
     pub quarantined: u64,
+    /// What went wrong: a line for each directory that was not listed completely.
+    pub failures: Vec<String>,
 }
 
 /// Runs the service until it is told to stop by SIGTERM or SIGINT. `reload` reads the configuration again, on
@@ -152,7 +154,7 @@ pub async fn run(config: Config, reload: impl Fn() -> anyhow::Result<Config>) ->
 /// Lists every directory once, delivers everything that is due, and ends.
 ///
 /// # Errors
-/// A directory could not be listed completely, after everything that was found has been delivered.
+/// The state file failed, or a signal ended it. A directory that fails is part of the summary.
 pub async fn sync(config: Config) -> anyhow::Result<SyncSummary> {
     start_log(&config)?;
     let mut signals = Signals::take().context("signals cannot be handled")?;
@@ -167,9 +169,6 @@ pub async fn sync(config: Config) -> anyhow::Result<SyncSummary> {
             .worker
             .run(Until::Drained, &wishes.stop, &wishes.at_once)
             .await?;
-        if !failures.is_empty() {
-            bail!("{}", failures.join("\n"));
-        }
         let report = parts.ledger.report().await?;
         let count = |state: TaskState| {
             report
@@ -184,6 +183,7 @@ pub async fn sync(config: Config) -> anyhow::Result<SyncSummary> {
             queued: count(TaskState::Queued),
             held: count(TaskState::Held),
             quarantined: count(TaskState::Quarantined),
+            failures,
         })
     };
     tokio::select! {

@@ -105,11 +105,10 @@ pub enum TlsError {
     Setup(String),
 }
 
-/// What to do about a handshake that failed, as the end of a sentence that names the failure; empty where it is not
-/// one of the usual ones.
-pub fn remedy(error: &rustls::Error) -> &'static str {
+/// Why a handshake failed and, after a semicolon, what to do about it where it is one of the usual failures.
+pub fn explain(error: &rustls::Error) -> String {
     use rustls::{CertificateError as Certificate, Error};
-    match error {
+    let remedy = match error {
         Error::InvalidCertificate(Certificate::UnknownIssuer) => {
             "; name the CA that signed the server's certificate in `ca_file`"
         }
@@ -126,7 +125,9 @@ pub fn remedy(error: &rustls::Error) -> &'static str {
         }
         Error::InvalidMessage(_) => "; is this a port without TLS?",
         _ => "",
-    }
+    };
+    let cause = error.to_string().replace("; ", ", ");
+    format!("{cause}{remedy}")
 }
 
 /// Makes `ring` the provider of everything in this process that asks rustls for its default. Does nothing if there

@@ -8,7 +8,7 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use super::answer::Answer;
 use super::client::{Call, Client};
 use super::decode::Objects;
-use super::session::Session;
+use super::session::{Entrance, Session};
 use super::{
     Account, Admin, Portal, Reply, SessionStore, Settings, VaultwardenError, decode, diagnose, refusal,
 };
@@ -86,6 +86,11 @@ impl Vaultwarden {
     /// No answer, or not Vaultwarden's.
     pub async fn portal(&self) -> Result<Option<Portal>, VaultwardenError> {
         diagnose::portal(self.session().client()).await
+    }
+
+    /// By what the admin API let us in, once a call was answered.
+    pub async fn entrance(&self) -> Entrance {
+        self.session().entrance().await
     }
 
     async fn send_invitation(&self, address: &EmailAddress) -> Result<Outcome, VaultwardenError> {

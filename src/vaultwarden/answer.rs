@@ -190,10 +190,7 @@ impl Answer {
 
     /// That a page came where none belongs.
     pub(super) fn foreign_page(&self) -> VaultwardenError {
-        VaultwardenError::Guarded {
-            url: self.url(),
-            guard: "a page that is not Vaultwarden's".into(),
-        }
+        VaultwardenError::Foreign { url: self.url() }
     }
 
     /// That its status is none of those that a call may get.
@@ -280,7 +277,7 @@ impl Exchange {
         if let Some(refusal) = tls_error(error) {
             return VaultwardenError::Untrusted {
                 url,
-                cause: format!("{refusal}{}", tls::remedy(refusal)),
+                cause: tls::explain(refusal),
             };
         }
         let cause = innermost(error);

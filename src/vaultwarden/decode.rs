@@ -56,6 +56,11 @@ pub(super) fn portal(json: &[u8]) -> Option<Portal> {
     })
 }
 
+/// Whether it is a JSON string, as the time of `/alive` is.
+pub(super) fn is_text(json: &[u8]) -> bool {
+    serde_json::from_slice::<String>(json).is_ok()
+}
+
 /// Whether it is a JSON object, as the answer to an invitation is.
 pub(super) fn is_object(json: &[u8]) -> bool {
     serde_json::from_slice::<Map<String, Value>>(json).is_ok()

@@ -143,11 +143,21 @@ pub enum VaultwardenError {
     Guarded {
         /// The URL called.
         url: String,
-        /// What was seen: a redirect, a page, a challenge.
+        /// What was seen: a redirect, a challenge.
         guard: String,
     },
+    /// A page where none belongs: another server, or a guard that asks for a login of its own.
+    #[error(
+        "{url} answers with a page that is not Vaultwarden's; correct the URL, or, where it is the login of a guard, exempt the path /admin from that or use Vaultwarden's own port as URL"
+    )]
+    Foreign {
+        /// The URL called.
+        url: String,
+    },
     /// An answer that no known version gives.
-    #[error("{url} answers with {what}, which no known version of Vaultwarden does")]
+    #[error(
+        "{url} answers with {what}, which no known version of Vaultwarden does; check that the URL is Vaultwarden's, and whether this program has a newer version"
+    )]
     Unexpected {
         /// The URL called.
         url: String,
@@ -203,6 +213,7 @@ impl VaultwardenError {
             | Self::Blocked { .. }
             | Self::Moved { .. }
             | Self::Guarded { .. }
+            | Self::Foreign { .. }
             | Self::Unexpected { .. } => Disposition::Operator,
         }
     }

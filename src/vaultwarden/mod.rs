@@ -29,6 +29,7 @@ use crate::model::{EmailAddress, Outcome};
 pub use admin::Vaultwarden;
 pub use diagnose::{Portal, presented};
 pub use error::VaultwardenError;
+pub use session::Entrance;
 pub use settings::{Settings, check_headers};
 pub use store::{InMemory, SessionStore};
 

@@ -52,6 +52,17 @@ struct Note {
     logins_whole_at: i64,
 }
 
+/// By what the admin API lets us in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entrance {
+    /// By a login with the admin token, in this process.
+    Token,
+    /// By a session that an earlier process opened. Whether the token is right was not asked.
+    Session,
+    /// By nothing: it is open to everyone (`DISABLE_ADMIN_TOKEN`).
+    Open,
+}
+
 /// What a call goes out with.
 struct Pass {
     cookie: Option<SecretString>,
@@ -107,6 +118,15 @@ impl Session {
             Err(answer.blocked())
         } else {
             Ok(answer)
+        }
+    }
+
+    /// By what the last call was let in.
+    pub(super) async fn entrance(&self) -> Entrance {
+        match self.pass().await {
+            Pass { logins: 1.., .. } => Entrance::Token,
+            Pass { cookie: Some(_), .. } => Entrance::Session,
+            Pass { cookie: None, .. } => Entrance::Open,
         }
     }
 
@@ -201,9 +221,11 @@ impl Session {
 
     /// Whether Vaultwarden and its database answer.
     pub(super) async fn alive(&self) -> Result<(), VaultwardenError> {
-        let answer = self.client.send(Call::Alive, None).await?.checked()?;
-        match answer.status {
-            200 => Ok(()),
+        let mut answer = self.client.send(Call::Alive, None).await?.checked()?;
+        let status = answer.status;
+        match status {
+            200 if decode::is_text(&answer.body().await?) => Ok(()),
+            200 => Err(answer.unexpected("something that is not the time")),
             404 => Err(VaultwardenError::WrongPath {
                 url: self.client.url().into(),
             }),

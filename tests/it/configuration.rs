@@ -206,7 +206,7 @@ base_dn = "dc=example,dc=org"
         config.toml:19: directory[2].sasl: "external" lets the operating system or a client certificate say who asks; leave out `bind_dn` and the password
         config.toml:26: directory[3].bind_password: has no `bind_dn`; say whose password it is, or leave it out to ask anonymously
         config.toml:32: directory[4].bind_password: the secret is empty
-        config.toml:38: directory[5].bind_password_file: no-such-file cannot be read: No such file or directory (os error 2)
+        config.toml:38: directory[5].bind_password_file: no-such-file cannot be read: No such file or directory (os error 2); check the path and its permissions
         config.toml:41: directory[6].name: "missing file" is the name of directory[5] too; give each its own `name`
         config.toml:42: directory[6].url: is missing; give the address of the server, as in "ldaps://ldap.example.org"
         config.toml:46: directory[7].url: ldap://ldap.example.org/dc=example,dc=org has more than scheme, host and port; base and filter have keys of their own
@@ -449,6 +449,7 @@ async fn the_configuration_is_found_by_argument_then_environment_then_folder() {
     );
     assert_eq!(shown(&[], Some("environment")).await, "state = \"environment\"");
     assert_eq!(shown(&[], None).await, "state = \"config.toml\"");
+    assert_eq!(shown(&[], Some("")).await, "state = \"config.toml\"");
 }
 
 #[tokio::test]
@@ -456,7 +457,7 @@ async fn a_configuration_that_cannot_be_read_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let output = run(dir.path(), &["run"]).await;
     assert_eq!(output.status.code(), Some(2));
-    insta::assert_snapshot!(stderr(&output), @r"error: the configuration config.toml cannot be read: No such file or directory (os error 2)");
+    insta::assert_snapshot!(stderr(&output), @r"error: the configuration config.toml cannot be read: No such file or directory (os error 2); check the path and its permissions");
 }
 
 #[tokio::test]

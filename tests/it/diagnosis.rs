@@ -144,6 +144,46 @@ async fn a_plan_without_its_directory_says_what_keeps_it_from_being_whole() {
 }
 
 #[tokio::test]
+async fn a_sync_without_one_of_its_directories_says_what_it_did_with_the_others() {
+    let world = World::with(Slapd::builder().people(2)).await;
+    let toml = world.toml().replace(
+        "[http]",
+        r#"[[directory]]
+name = "branch"
+url = "ldap://127.0.0.1:1"
+base_dn = "dc=example,dc=org"
+[http]"#,
+    );
+    let (code, stdout, stderr) = read(&Config::new(&toml).ask(&["sync"]).await);
+    assert_eq!(
+        (code, stdout.as_str()),
+        (Some(1), "2 invited, 0 had an account\n")
+    );
+    let last = stderr.lines().last().unwrap();
+    assert!(
+        last.starts_with("error: directory branch: ldap://127.0.0.1:1: no connection"),
+        "{stderr}"
+    );
+}
+
+#[tokio::test]
+async fn a_plan_without_vaultwarden_says_who_waits_and_what_for() {
+    let mut world = World::with(Slapd::builder().people(1)).await;
+    world.stand_in.down();
+    let config = world.config();
+    let (code, stdout, stderr) = read(&config.ask(&["plan"]).await);
+    assert_eq!(code, Some(1));
+    assert!(
+        stdout.contains("  waits until Vaultwarden can be asked:\n    person1@example.org  "),
+        "{stdout}"
+    );
+    assert!(
+        stderr.starts_with("error: vaultwarden: ") && stderr.contains("is out of reach"),
+        "{stderr}"
+    );
+}
+
+#[tokio::test]
 async fn watch_tells_of_each_change_and_of_none_that_the_first_listing_finds_until_ctrl_c() {
     let world = World::with(Slapd::builder().people(3)).await;
     let mut watch = Service::start_command(world.config(), &["watch", "--json"]);
@@ -236,11 +276,7 @@ async fn check_finds_a_good_world_good_and_shows_no_secret() {
             "warn",
             "7 of 8 have a usable address; without: uid=mute,",
         ),
-        (
-            ", size limits",
-            "ok",
-            "neither the stream nor the listing in pages",
-        ),
+        (", listing", "ok", "neither the stream nor the listing in pages"),
         (", rights", "ok", "entryCSN"),
         ("vaultwarden, TLS", "ok", "not used"),
         (
@@ -293,7 +329,9 @@ async fn check_names_what_a_server_cannot_do_or_does_not_let_us_do() {
     let found = rows(&world.config(), "check", 0).await;
     let (level, said) = about(&found, ", stream");
     assert!(
-        level == "ok" && said.contains("poll, because the server does not offer"),
+        level == "warn"
+            && said.contains("poll, because the server does not offer")
+            && said.contains("syncprov"),
         "{said}"
     );
 
@@ -428,7 +466,12 @@ async fn check_says_the_same_to_a_pipe_and_as_json_a_line_each_and_each_names_wh
         let text = |key: &str| row[key].as_str().unwrap();
         let about = format!("{}: {}", text("subject"), text("detail"));
         assert!(line.starts_with(text("level")) && line.contains(&about), "{line}");
-        let named = ["configuration", "directory main, ldap://", "vaultwarden, http://"];
+        let named = [
+            "configuration",
+            "state",
+            "directory main, ldap://",
+            "vaultwarden, http://",
+        ];
         assert!(
             named.iter().any(|name| text("subject").starts_with(name)),
             "{line}"
@@ -454,8 +497,48 @@ async fn check_uses_the_session_of_the_service() {
 }
 
 #[tokio::test]
+async fn check_tells_a_token_that_was_tried_from_a_session_that_was_kept_and_from_a_door_that_is_open() {
+    let mut world = World::with(Slapd::builder().people(1)).await;
+    assert_eq!(world.config().ask(&["sync"]).await.status.code(), Some(0));
+    // A session is as good as the token with which it was opened, and says nothing about another one.
+    let guessed = Config::new(&world.toml().replace("sesame", "guess"));
+    let found = rows(&guessed, "check", 0).await;
+    let (level, said) = about(&found, ", admin");
+    assert!(level == "ok" && said.contains("is not tried"), "{said}");
+
+    world.stand_in = StandIn::with(Setup {
+        open: true,
+        ..Setup::default()
+    });
+    let found = rows(&world.config(), "check", 0).await;
+    let (level, said) = about(&found, ", admin");
+    assert!(
+        level == "warn" && said.contains("asks for no token") && said.contains("DISABLE_ADMIN_TOKEN"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn check_names_what_is_wrong_with_the_state_file_and_does_not_create_one() {
+    let world = World::with(Slapd::builder().people(1)).await;
+    let found = rows(&world.config(), "check", 0).await;
+    assert!(about(&found, "state").1.contains("the first start creates it"));
+    let state = world.dir.path().join("state.db");
+    assert!(!state.exists());
+    std::fs::write(&state, "a shopping list\n".repeat(100)).unwrap();
+    fails(
+        &world.toml(),
+        "state",
+        &["not a database", "no state file of ldap-usher"],
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn check_says_each_problem_of_a_configuration() {
-    let found = fails("[vaultwarden]\n", "configuration", &["config.toml"]).await;
+    let found = rows(&Config::new("[vaultwarden]\n"), "check", 2).await;
+    let (level, said) = about(&found, "configuration");
+    assert!(level == "fail" && said.contains("config.toml"), "{said}");
     assert!(found.len() > 2, "{found:#?}");
     assert_eq!(found.last().unwrap()["level"], "skip");
 }

@@ -276,7 +276,7 @@ async fn a_foreign_login_page_is_recognised_and_vaultwarden_behind_it_gets_no_to
     world.vault.fail(On::All, None, FOREVER, Fault::Page(200));
     let reason = world.fails_to_invite("ann").await;
     assert!(
-        reason.contains("is guarded by a page that is not Vaultwarden's") && reason.contains("/admin"),
+        reason.contains("answers with a page that is not Vaultwarden's") && reason.contains("/admin"),
         "{reason}"
     );
     sleep(A_WHILE).await;

@@ -661,7 +661,7 @@ async fn a_foreign_login_page_is_recognised() {
         addresses(&client).await.unwrap_err(),
         client.alive().await.unwrap_err(),
     ] {
-        assert!(matches!(error, Error::Guarded { .. }), "{error}");
+        assert!(matches!(error, Error::Foreign { .. }), "{error}");
         assert_eq!(error.disposition(), Disposition::Operator);
     }
     assert_eq!(stand_in.logins(), 0);
@@ -830,7 +830,7 @@ async fn requests_go_through_the_proxy_and_carry_the_headers() {
             assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0);
         }
         stream
-            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n\"now\"")
             .await
             .unwrap();
         String::from_utf8(request).unwrap()

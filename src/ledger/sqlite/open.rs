@@ -52,7 +52,7 @@ impl Sqlite {
     /// never changes its schema.
     ///
     /// # Errors
-    /// [`LedgerError::Open`].
+    /// [`LedgerError::Open`], [`LedgerError::Older`].
     pub async fn open_shared(path: &Path) -> Result<Self, LedgerError> {
         Self::open_existing(path, writer()).await
     }
@@ -61,7 +61,7 @@ impl Sqlite {
     /// changes it; the methods that write fail.
     ///
     /// # Errors
-    /// [`LedgerError::Open`].
+    /// [`LedgerError::Open`], [`LedgerError::Older`].
     pub async fn open_read_only(path: &Path) -> Result<Self, LedgerError> {
         Self::open_existing(
             path,
@@ -109,10 +109,9 @@ impl Sqlite {
         match schema(&mut db, &path).await? {
             Some(version) if version > latest() => Err(error::newer(&path, version)),
             Some(version) if version == latest() => Ok(Self::new(path, db, None)),
-            _ => Err(error::open(
-                &path,
-                "its schema is older than this program; start the service once, which brings it up to date",
-            )),
+            _ => Err(LedgerError::Older {
+                path: path.display().to_string(),
+            }),
         }
     }
 

@@ -4,7 +4,9 @@ use futures::StreamExt;
 
 use super::{Finding, Level, Steps};
 use crate::config;
-use crate::directory::{Changes, Directory, LdapDirectory, Opened, Server, Settings, StreamKind, diagnose};
+use crate::directory::{
+    Changes, Directory, LdapDirectory, Opened, Server, Settings, StreamChoice, StreamKind, diagnose,
+};
 use crate::membership::Policy;
 use crate::model::{Change, Listing};
 use crate::observe::Progress;
@@ -19,8 +21,9 @@ pub(super) async fn check(
     server: &Server,
     settings: Settings,
     policy: &Policy,
-) -> Vec<Finding> {
-    let mut steps = Steps::new(format!("directory {}, {server}", config.name));
+    say: &mut dyn FnMut(Finding),
+) {
+    let mut steps = Steps::new(format!("directory {}, {server}", config.name), say);
     let found = steps
         .step(
             "name",
@@ -32,7 +35,12 @@ pub(super) async fn check(
     let found = steps
         .step(
             "connection",
-            "check host and port in `url`, that the server listens there, and the firewalls in between",
+            match server {
+                Server::Unix { .. } => {
+                    "check the path in `url`, that the server listens there, and that this user may use it"
+                }
+                _ => "check host and port in `url`, that the server listens there, and the firewalls in between",
+            },
             diagnose::reach(server),
         )
         .await;
@@ -41,7 +49,7 @@ pub(super) async fn check(
         true => {
             "see the server's log, which may name a client certificate that it wants (`client_cert_file`)"
         }
-        false => "see the server's log",
+        false => "see the server's log; if this port is one for TLS, as 636 is, write ldaps://",
     };
     let guest = steps
         .step("bind", refused, diagnose::bind(server, &settings))
@@ -84,11 +92,10 @@ pub(super) async fn check(
     }
     let members_of_groups = groups_have_members && config.groups.is_empty();
     check_people(&mut steps, config, settings, policy, identity, members_of_groups).await;
-    steps.findings
 }
 
 /// What holds on every domain controller.
-fn remark_on_active_directory(steps: &mut Steps, server: &Server, settings: &Settings) {
+fn remark_on_active_directory(steps: &mut Steps<'_>, server: &Server, settings: &Settings) {
     steps.say(
         Level::Ok,
         "groups",
@@ -106,7 +113,7 @@ fn remark_on_active_directory(steps: &mut Steps, server: &Server, settings: &Set
 }
 
 /// Whether TLS is used.
-async fn check_tls(steps: &mut Steps, server: &Server, settings: &Settings) -> bool {
+async fn check_tls(steps: &mut Steps<'_>, server: &Server, settings: &Settings) -> bool {
     let presented = steps
         .step(
             "TLS",
@@ -132,7 +139,7 @@ async fn check_tls(steps: &mut Steps, server: &Server, settings: &Settings) -> b
 
 /// The stream, and everyone whom the filter finds.
 async fn check_people(
-    steps: &mut Steps,
+    steps: &mut Steps<'_>,
     config: &config::Directory,
     mut settings: Settings,
     policy: &Policy,
@@ -141,10 +148,11 @@ async fn check_people(
 ) {
     // What only a right can hide is asked for as well.
     settings.attributes.push(ENTRY_CSN.into());
+    let automatic = settings.stream == StreamChoice::Auto;
     let directory = LdapDirectory::new(settings);
     let opened = steps.step("stream", "", directory.open(None)).await;
     if let Some(opened) = &opened {
-        report_stream(steps, opened);
+        report_stream(steps, opened, automatic);
     }
     let stream = opened.as_ref().map(|opened| opened.stream);
     // What it begins with is a full listing.
@@ -163,35 +171,43 @@ async fn check_people(
             count(config, policy, changes).await?;
         }
         Ok::<_, String>(if pushed {
-            "neither the stream nor the listing in pages beside it met any"
+            "neither the stream nor the listing in pages beside it met a size limit"
         } else {
-            "the listing in pages met none"
+            "the listing in pages met no size limit"
         })
     };
-    let limits = steps.step("size limits", "", audit).await;
-    steps.ok("size limits", limits);
+    let listed = steps.step("listing", "", audit).await;
+    steps.ok("listing", listed);
     if let (Some(people), Some(stream)) = (people, stream) {
         report_rights(steps, &people, stream, identity);
     }
 }
 
 /// How changes are learned, and what did not work of the better ways.
-fn report_stream(steps: &mut Steps, opened: &Opened) {
+fn report_stream(steps: &mut Steps<'_>, opened: &Opened, automatic: bool) {
     let Opened {
         stream, why, refused, ..
     } = opened;
     for error in refused {
         let subject = steps.subject("stream");
-        let finding = Finding::of_error(Level::Warn, subject, &format!("{stream}, because of {error}"), "");
-        steps.findings.push(finding);
+        let detail = format!("{stream}, because of {error}");
+        (steps.say)(Finding::of_error(Level::Warn, subject, &detail, ""));
     }
-    if refused.is_empty() {
-        steps.say(Level::Ok, "stream", format!("{stream}, because {why}"), "");
+    let detail = format!("{stream}, because {why}");
+    match refused.as_slice() {
+        [] if automatic && *stream == StreamKind::Poll => steps.say(
+            Level::Warn,
+            "stream",
+            detail,
+            "to hear of changes at once, let the server tell of them (OpenLDAP: `overlay syncprov` on the database that holds `base_dn`); where it cannot, set `stream = \"poll\"`",
+        ),
+        [] => steps.say(Level::Ok, "stream", detail, ""),
+        _ => {}
     }
 }
 
 /// Whether a stream that broke can be resumed.
-fn report_rights(steps: &mut Steps, people: &People, stream: StreamKind, identity: &str) {
+fn report_rights(steps: &mut Steps<'_>, people: &People, stream: StreamKind, identity: &str) {
     if people.entries == 0 {
         let detail = "cannot be told, because there is nobody to be read";
         steps.say(Level::Skip, "rights", detail, "");
@@ -258,7 +274,12 @@ async fn count(config: &config::Directory, policy: &Policy, mut listing: Changes
     Err("the listing ended without a result".into())
 }
 
-fn report_people(steps: &mut Steps, config: &config::Directory, people: &People, groups_have_members: bool) {
+fn report_people(
+    steps: &mut Steps<'_>,
+    config: &config::Directory,
+    people: &People,
+    groups_have_members: bool,
+) {
     let People {
         entries,
         usable,

@@ -1,6 +1,7 @@
 //! What works, what does not, and what to do about it: the way of the service, one step at a time.
 
 mod directory;
+mod state;
 mod vaultwarden;
 
 use std::fmt;
@@ -67,13 +68,14 @@ impl Finding {
     }
 }
 
-/// Looks at everything that the service needs. Nothing is changed but the session with Vaultwarden, which is kept in
+/// Looks at everything that the service needs, and says each finding as soon as there is one. Nothing is changed but the session with Vaultwarden, which is kept in
 /// the state file, if there is one, so that the service does not need another login.
-pub async fn check(config: &Config) -> Vec<Finding> {
-    let mut findings = Vec::new();
+pub async fn check(config: &Config, say: &mut dyn FnMut(Finding)) {
+    let (finding, sessions) = state::check(&config.state).await;
+    say(finding);
     for directory in &config.directories {
         match directory_settings(directory) {
-            Err(error) => findings.push(Finding::of_error(
+            Err(error) => say(Finding::of_error(
                 Level::Fail,
                 format!("directory {}", directory.name),
                 &format!("{error:#}"),
@@ -84,7 +86,7 @@ pub async fn check(config: &Config) -> Vec<Finding> {
                 for server in &settings.servers {
                     match diagnose::servers(server, &settings).await {
                         Ok(found) => servers.extend(found),
-                        Err(error) => findings.push(Finding::of_error(
+                        Err(error) => say(Finding::of_error(
                             Level::Fail,
                             format!("directory {}, {server}, name", directory.name),
                             &error.to_string(),
@@ -98,28 +100,27 @@ pub async fn check(config: &Config) -> Vec<Finding> {
                         servers: vec![server.clone()],
                         ..settings.clone()
                     };
-                    findings.extend(directory::check(directory, server, only, &policy).await);
+                    directory::check(directory, server, only, &policy, say).await;
                 }
             }
         }
     }
-    findings.extend(vaultwarden::check(config).await);
-    findings
+    vaultwarden::check(config, sessions, say).await;
 }
 
 /// Steps of which each depends on those before it.
-struct Steps {
+struct Steps<'a> {
     prefix: String,
-    findings: Vec<Finding>,
+    say: &'a mut dyn FnMut(Finding),
     /// The step that failed.
     failed: Option<&'static str>,
 }
 
-impl Steps {
-    fn new(prefix: String) -> Self {
+impl<'a> Steps<'a> {
+    fn new(prefix: String, say: &'a mut dyn FnMut(Finding)) -> Self {
         Self {
             prefix,
-            findings: Vec::new(),
+            say,
             failed: None,
         }
     }
@@ -129,8 +130,8 @@ impl Steps {
     }
 
     fn say(&mut self, level: Level, step: &str, detail: impl Into<String>, remedy: &str) {
-        self.findings
-            .push(Finding::new(level, self.subject(step), detail, remedy));
+        let subject = self.subject(step);
+        (self.say)(Finding::new(level, subject, detail, remedy));
     }
 
     /// Takes a step, unless one before it failed. `otherwise` is the remedy where the error names none.
@@ -150,7 +151,7 @@ impl Steps {
                 self.failed = Some(step);
                 let subject = self.subject(step);
                 let finding = Finding::of_error(Level::Fail, subject, &error.to_string(), otherwise);
-                self.findings.push(finding);
+                (self.say)(finding);
                 None
             }
         }

@@ -4,28 +4,23 @@ use std::sync::Arc;
 
 use url::{Host, Url};
 
-use super::super::run::{LedgerNote, vaultwarden_settings};
+use super::super::run::vaultwarden_settings;
 use super::{Finding, Level, Steps};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::ledger::Sqlite;
 use crate::model::{Disposition, EmailAddress};
 use crate::vaultwarden::{
-    Admin, InMemory, Portal, SessionStore, Settings, Vaultwarden, VaultwardenError, presented,
+    Admin, Entrance, Portal, SessionStore, Settings, Vaultwarden, VaultwardenError, presented,
 };
 
-pub(super) async fn check(config: &Config) -> Vec<Finding> {
+pub(super) async fn check(config: &Config, sessions: Arc<dyn SessionStore>, say: &mut dyn FnMut(Finding)) {
     let url = &config.vaultwarden.url;
-    let mut steps = Steps::new(format!("vaultwarden, {}", url.as_str().trim_end_matches('/')));
-    let sessions: Arc<dyn SessionStore> = match Sqlite::open_shared(&config.state).await {
-        Ok(ledger) => Arc::new(LedgerNote(Arc::new(ledger))),
-        // Before the first start there is none.
-        Err(_) => Arc::new(InMemory::default()),
-    };
+    let prefix = format!("vaultwarden, {}", url.as_str().trim_end_matches('/'));
+    let mut steps = Steps::new(prefix, say);
     let settings = vaultwarden_settings(config);
     let client = Vaultwarden::new(&settings, sessions, Clock::system());
     let Some(vaultwarden) = steps.step("settings", "", async { client }).await else {
-        return steps.findings;
+        return;
     };
     check_connection(&mut steps, &settings, &vaultwarden).await;
     let version = steps.step("version", "", vaultwarden.version()).await;
@@ -43,7 +38,10 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
         report_portal(&mut steps, &portal, url);
     }
     match steps.step("admin", "", log_in(&vaultwarden)).await {
-        Some(None) => steps.say(Level::Ok, "admin", "the admin API answers to the admin token", ""),
+        Some(None) => {
+            let (level, detail, remedy) = judge_entrance(vaultwarden.entrance().await);
+            steps.say(level, "admin", detail, remedy);
+        }
         Some(Some(limited)) => steps.say(
             Level::Warn,
             "admin",
@@ -52,13 +50,12 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
         ),
         None => {}
     }
-    steps.findings
 }
 
 const REACH: &str = "check `url`, that Vaultwarden runs, and the proxies and firewalls in between";
 
 /// Whether Vaultwarden answers, and over TLS, whether it is trusted.
-async fn check_connection(steps: &mut Steps, settings: &Settings, vaultwarden: &Vaultwarden) {
+async fn check_connection(steps: &mut Steps<'_>, settings: &Settings, vaultwarden: &Vaultwarden) {
     let presented = match presented(settings).await {
         Ok(Some(certificate)) => {
             let detail = format!("the server presents {certificate}");
@@ -82,7 +79,7 @@ async fn check_connection(steps: &mut Steps, settings: &Settings, vaultwarden: &
     steps.ok(step, alive.map(|()| "Vaultwarden and its database answer"));
 }
 
-fn report_portal(steps: &mut Steps, portal: &Portal, url: &Url) {
+fn report_portal(steps: &mut Steps<'_>, portal: &Portal, url: &Url) {
     if portal.server.as_deref() != Some("Vaultwarden") {
         steps.say(
             Level::Warn,
@@ -160,6 +157,23 @@ async fn log_in(vaultwarden: &Vaultwarden) -> Result<Option<VaultwardenError>, V
         Ok(_) => Ok(None),
         Err(error) if matches!(error.disposition(), Disposition::RetryAfter(_)) => Ok(Some(error)),
         Err(error) => Err(error),
+    }
+}
+
+/// What it means that the admin API let us in.
+fn judge_entrance(entrance: Entrance) -> (Level, &'static str, &'static str) {
+    match entrance {
+        Entrance::Token => (Level::Ok, "the admin API answers to the admin token", ""),
+        Entrance::Session => (
+            Level::Ok,
+            "the admin API answers to the session in the state file; the admin token is not tried before that ends",
+            "",
+        ),
+        Entrance::Open => (
+            Level::Warn,
+            "the admin API asks for no token, so that whoever reaches it may do everything",
+            "unset DISABLE_ADMIN_TOKEN at Vaultwarden, unless something in front of it guards /admin",
+        ),
     }
 }
 
