@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::stream::BoxStream;
@@ -257,23 +258,29 @@ impl Invited {
     }
 }
 
-/// A Vaultwarden that is asked and never told: instead of inviting somebody it looks whether they have an account.
+/// A Vaultwarden that is asked and never told: instead of inviting somebody it looks whether they have an account,
+/// unless everyone who has one was listed before.
 pub struct Rehearsal<A> {
     vaultwarden: A,
     invited: Arc<Invited>,
+    listed: AtomicBool,
 }
 
 impl<A> Rehearsal<A> {
     /// Asks `vaultwarden`, and notes in `invited` who would have been invited.
     pub fn new(vaultwarden: A, invited: Arc<Invited>) -> Self {
-        Self { vaultwarden, invited }
+        Self {
+            vaultwarden,
+            invited,
+            listed: AtomicBool::new(false),
+        }
     }
 }
 
 impl<A: Admin> Admin for Rehearsal<A> {
     fn invite<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Outcome> {
         async move {
-            if self.account(address).await?.is_some() {
+            if !self.listed.load(Ordering::Relaxed) && self.account(address).await?.is_some() {
                 return Ok(Outcome::HadAccount);
             }
             self.invited.all().insert(address.clone());
@@ -288,8 +295,15 @@ impl<A: Admin> Admin for Rehearsal<A> {
     }
 
     fn accounts(&self) -> BoxStream<'_, Result<Account, VaultwardenError>> {
+        // Nobody is invited while they are read; whoever is not among them has none.
+        self.listed.store(true, Ordering::Relaxed);
         let accounts = self.vaultwarden.accounts();
-        accounts.inspect(|account| self.invited.note(account)).boxed()
+        accounts
+            .inspect(|account| {
+                self.invited.note(account);
+                self.listed.fetch_and(account.is_ok(), Ordering::Relaxed);
+            })
+            .boxed()
     }
 
     fn alive(&self) -> Reply<'_, ()> {
