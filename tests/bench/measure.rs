@@ -54,17 +54,16 @@ fn shown(duration: Duration) -> String {
     format!("{:.2} ms", duration.as_secs_f64() * 1000.0)
 }
 
-/// The value below which this share of them lies.
+/// The smallest of these values that this share of them does not exceed.
 pub fn percentile(values: &mut [Duration], share: f64) -> Duration {
     values.sort_unstable();
-    let last = values.len() - 1;
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "an index within a slice"
+        reason = "a number of values in a slice"
     )]
-    let index = (last as f64 * share).ceil() as usize;
-    values[index]
+    let number = (values.len() as f64 * share).ceil() as usize;
+    values[number - 1]
 }
 
 /// How long it took from the one to the other, for everyone who is in both.
