@@ -3,8 +3,41 @@
 //! Values are taken to be case-insensitive and their spaces insignificant, which holds for every attribute that
 //! directories name people and groups by.
 
-/// The form in which two texts of one DN are equal. What is no DN comes back in lower case.
-pub(super) fn normal(dn: &str) -> String {
+use std::borrow::Cow;
+
+/// The form in which two texts of one DN are equal; the text itself where it has that form, as most have that servers
+/// send. What is no DN comes back in lower case.
+pub(super) fn normal(dn: &str) -> Cow<'_, str> {
+    if !is_plain(dn) {
+        Cow::Owned(normalised(dn))
+    } else if dn.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(dn.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(dn)
+    }
+}
+
+/// Whether the normal form differs in its case only: printable ASCII in which nothing is escaped, quoted or to be
+/// escaped, and no space is more than one between two words.
+fn is_plain(dn: &str) -> bool {
+    let mut before = b',';
+    let mut in_value = false;
+    let plain = dn.bytes().all(|byte| {
+        let fits = match byte {
+            b' ' => !matches!(before, b' ' | b',' | b'='),
+            b',' => before != b' ',
+            b'=' => before != b' ' && !in_value,
+            b'+' | b'"' | b'\\' | b'<' | b'>' | b';' | b'#' => false,
+            _ => byte.is_ascii_graphic(),
+        };
+        in_value = byte == b'=' || in_value && byte != b',';
+        before = byte;
+        fits
+    });
+    plain && before != b' '
+}
+
+fn normalised(dn: &str) -> String {
     let mut rdns = Vec::new();
     for rdn in split(dn, &[',', ';']) {
         let mut parts: Vec<String> = split(rdn, &['+']).into_iter().map(attribute_and_value).collect();
@@ -28,7 +61,7 @@ pub(super) fn is_within(dn: &str, ancestor: &str) -> bool {
     let (dn, ancestor) = (normal(dn), normal(ancestor));
     ancestor.is_empty()
         || dn
-            .strip_suffix(&ancestor)
+            .strip_suffix(&*ancestor)
             .is_some_and(|rest| rest.is_empty() || rest.ends_with(','))
 }
 
@@ -159,11 +192,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_in_its_normal_form_is_not_copied() {
+        let text = "uid=a.b@c,ou=two words,dc=x";
+        assert!(matches!(normal(text), Cow::Borrowed(same) if same == text));
+    }
+
     proptest! {
         #[test]
         fn any_text_has_a_normal_form_that_is_its_own(text in "\\PC*") {
             let once = normal(&text);
-            prop_assert_eq!(normal(&once), once);
+            prop_assert_eq!(&normal(&once), &once);
+        }
+
+        #[test]
+        fn the_short_way_to_the_normal_form_leads_where_the_long_one_does(text in "[aB.é ,;=+#<\"\\\\]{0,12}") {
+            prop_assert_eq!(normal(&text), normalised(&text));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `make bench`: how fast the program is, as ratios to a reference measured on the same machine in the same run.
 //!
 //! Each figure is printed as it is measured. `PEOPLE` (default 100,000) is the size of the large directory; the
-//! targets are stated for 1,000,000.
+//! targets are stated for 1,000,000. `ONLY` names the parts to measure, such as `ONLY=push,servers`.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -12,10 +12,18 @@
     reason = "a benchmark speaks in names, reads the clock and uses a part of the test support"
 )]
 
+#[path = "../it/support/apacheds/mod.rs"]
+mod apacheds;
 #[path = "../it/support/certificates.rs"]
 mod certificates;
+#[path = "../it/support/daemon.rs"]
+mod daemon;
+#[path = "../it/support/ds389/mod.rs"]
+mod ds389;
 #[path = "../it/support/people.rs"]
 mod people;
+#[path = "../it/support/samba/mod.rs"]
+mod samba;
 #[path = "../it/support/service.rs"]
 mod service;
 #[path = "../it/support/site.rs"]
@@ -25,14 +33,23 @@ mod slapd;
 #[path = "../it/support/stand_in/mod.rs"]
 mod stand_in;
 
+mod groups;
 mod listing;
 mod measure;
 mod onboarding;
 mod push;
+mod servers;
+
+use std::collections::HashMap;
+use std::time::Instant;
 
 use service::Service;
 use slapd::Slapd;
 use stand_in::StandIn;
+
+const PARTS: [&str; 5] = ["push", "onboarding", "listing", "servers", "groups"];
+/// Those that bring a table of their own.
+const TABLES: [&str; 2] = ["servers", "groups"];
 
 #[tokio::main]
 async fn main() {
@@ -40,10 +57,41 @@ async fn main() {
         .ok()
         .and_then(|n| n.parse().ok())
         .unwrap_or(100_000);
-    measure::heading();
-    push::measure(1000).await;
-    onboarding::measure(10_000).await;
-    listing::measure(people).await;
+    let parts = chosen();
+    if parts.iter().any(|part| !TABLES.contains(&part.as_str())) {
+        measure::heading();
+    }
+    for part in parts {
+        match part.as_str() {
+            "push" => push::measure(1000).await,
+            "onboarding" => onboarding::measure(10_000).await,
+            "listing" => listing::measure(people).await,
+            "servers" => servers::measure(100).await,
+            "groups" => groups::measure(50_000, 20).await,
+            other => panic!("ONLY names {other}, which is none of {PARTS:?}"),
+        }
+    }
+}
+
+/// What `ONLY` names, or everything.
+fn chosen() -> Vec<String> {
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let names: Vec<String> = only
+        .split([',', ' '])
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect();
+    if names.is_empty() {
+        PARTS.map(str::to_owned).into()
+    } else {
+        names
+    }
+}
+
+/// When an invitation of each address came in first.
+fn invitations(stand_in: &StandIn) -> HashMap<String, Instant> {
+    let calls = stand_in.calls().into_iter().rev();
+    calls.filter_map(|call| Some((call.address?, call.at))).collect()
 }
 
 /// The service between a slapd and a stand-in, with these lines in its configuration.

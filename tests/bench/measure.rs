@@ -1,6 +1,7 @@
 //! Numbers and how they are shown.
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 pub fn heading() {
     println!(
@@ -31,21 +32,45 @@ pub fn figure(what: &str, measured: f64, unit: &str, target: f64) {
     );
 }
 
+/// The head of a table: what its rows are about, and what their columns are.
+pub fn table(what: &str, columns: &[&str]) {
+    println!("\n{what:<58}{}", aligned(columns));
+}
+
+/// One row of a table.
+pub fn row(what: &str, values: &[Duration]) {
+    let values: Vec<String> = values.iter().map(|value| shown(*value)).collect();
+    println!("{what:<58}{}", aligned(&values));
+}
+
+fn aligned(cells: &[impl AsRef<str>]) -> String {
+    cells
+        .iter()
+        .map(|cell| format!(" {:>11}", cell.as_ref()))
+        .collect()
+}
+
 fn shown(duration: Duration) -> String {
     format!("{:.2} ms", duration.as_secs_f64() * 1000.0)
 }
 
-/// The value below which this share of them lies.
+/// The smallest of these values that this share of them does not exceed.
 pub fn percentile(values: &mut [Duration], share: f64) -> Duration {
     values.sort_unstable();
-    let last = values.len() - 1;
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "an index within a slice"
+        reason = "a number of values in a slice"
     )]
-    let index = (last as f64 * share).ceil() as usize;
-    values[index]
+    let number = (values.len() as f64 * share).ceil() as usize;
+    values[number - 1]
+}
+
+/// How long it took from the one to the other, for everyone who is in both.
+pub fn delays(from: &HashMap<String, Instant>, to: &HashMap<String, Instant>) -> Vec<Duration> {
+    from.iter()
+        .filter_map(|(who, at)| Some(to.get(who)?.saturating_duration_since(*at)))
+        .collect()
 }
 
 /// A field of `/proc/PID/status` in MiB, such as `VmHWM`, the peak of resident memory.

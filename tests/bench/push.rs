@@ -9,8 +9,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::time::sleep;
 
-use super::measure::{percentile, ratio};
-use super::{Slapd, StandIn, start};
+use super::measure::{delays, percentile, ratio};
+use super::{Slapd, StandIn, invitations, start};
 
 /// People come one by one: so that each is measured, not the queue behind the one before.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -50,11 +50,7 @@ pub async fn measure(count: usize) {
     sleep(Duration::from_millis(500)).await;
     watching.kill().await.unwrap();
 
-    let invited = stand_in
-        .calls()
-        .into_iter()
-        .filter_map(|call| Some((call.address?, call.at)))
-        .collect();
+    let invited = invitations(&stand_in);
     let seen = std::mem::take(&mut *seen.lock().unwrap());
     let (mut ours, mut theirs) = (delays(&added, &invited), delays(&added, &seen));
     assert_eq!(
@@ -71,12 +67,6 @@ pub async fn measure(count: usize) {
             3.0,
         );
     }
-}
-
-fn delays(from: &HashMap<String, Instant>, to: &HashMap<String, Instant>) -> Vec<Duration> {
-    from.iter()
-        .filter_map(|(who, at)| Some(to.get(who)?.saturating_duration_since(*at)))
-        .collect()
 }
 
 fn watch(slapd: &Slapd, seen: Times) -> tokio::process::Child {

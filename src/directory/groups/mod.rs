@@ -26,7 +26,7 @@ use super::session::Session;
 use super::settings::Settings;
 use super::{DirectoryError, dn, filter};
 use crate::model::{Cursor, Entry, EntryId};
-use roster::Roster;
+use roster::{Member, Roster};
 
 pub(super) use rings::rings;
 
@@ -81,7 +81,7 @@ impl Groups {
             let (id, dn) = match read::identify(session, can, &configured).await? {
                 Some(found) => (found.id, configured.clone()),
                 None => {
-                    let former = known.get(&dn::normal(&configured)).copied();
+                    let former = known.get(&*dn::normal(&configured)).copied();
                     let renamed = match former {
                         Some(id) => read::find(session, can, id, &containers)
                             .await?
@@ -159,25 +159,14 @@ impl Groups {
                     "the members of a dynamic group cannot be watched: only the audit finds who joins and who leaves"
                 );
             }
-            let names: Vec<(String, &str)> = group
-                .members
-                .iter()
-                .filter_map(|member| match member {
-                    roster::Member::Dn(text) => Some((dn::normal(text), &**text)),
-                    roster::Member::Uid(_) => None,
-                })
-                .collect();
+            let names: Vec<&str> = group.members.iter().filter_map(Member::dn).collect();
             if !names.is_empty() {
                 let all = match &mut all {
                     Some(all) => all,
                     None => all.insert(read::all_groups(session, can, &self.containers).await?),
                 };
-                queue.extend(
-                    names
-                        .into_iter()
-                        .filter(|(normal, _)| all.contains(normal))
-                        .map(|(_, dn)| dn.to_owned()),
-                );
+                let groups = names.into_iter().filter(|name| all.contains(&*dn::normal(name)));
+                queue.extend(groups.map(str::to_owned));
             }
             roster.update(group);
         }
@@ -260,7 +249,7 @@ impl Groups {
     pub(super) fn identities(&self) -> Identities {
         self.named
             .iter()
-            .map(|named| (dn::normal(&named.configured), named.id))
+            .map(|named| (dn::normal(&named.configured).into_owned(), named.id))
             .collect()
     }
 
@@ -307,7 +296,7 @@ pub(super) fn recall(cursor: &Cursor) -> Identities {
     let text = str::from_utf8(&cursor.0).unwrap_or_default();
     text.lines()
         .filter_map(|line| line.split_once(' '))
-        .filter_map(|(id, dn)| Some((dn::normal(dn), EntryId::parse(id.as_bytes())?)))
+        .filter_map(|(id, dn)| Some((dn::normal(dn).into_owned(), EntryId::parse(id.as_bytes())?)))
         .collect()
 }
 

@@ -67,14 +67,14 @@ pub(super) async fn group(
         .collect();
     let mut group: Option<Group> = None;
     loop {
-        let Some(entry) = read_entry(session, dn, wanted).await? else {
+        let Some(mut entry) = read_entry(session, dn, wanted).await? else {
             return Ok(None);
         };
         let mut rest = Vec::new();
         let mut members = Vec::new();
-        for attribute in &entry.attributes {
-            members.extend(values_of(attribute));
+        for attribute in &mut entry.attributes {
             rest.extend(next_range(session, attribute)?);
+            members.extend(take_members(attribute));
         }
         match &mut group {
             Some(group) => group.members.extend(members),
@@ -99,30 +99,33 @@ fn first_answer(can: &Capabilities, entry: &RawEntry, members: Vec<Member>) -> O
     })
 }
 
-/// The members that an attribute names, where it is one of those that name members.
-fn values_of(attribute: &Attribute) -> Vec<Member> {
+/// Takes the members out of an attribute, where it is one of those that name members.
+fn take_members(attribute: &mut Attribute) -> Vec<Member> {
     let name = attribute.name.split(';').next().unwrap_or_default();
-    let texts = attribute
-        .values
-        .iter()
-        .filter_map(|value| std::str::from_utf8(value).ok());
-    if name.eq_ignore_ascii_case("memberUid") {
-        texts.map(|uid| Member::Uid(uid.into())).collect()
+    let member: fn(String) -> Member = if name.eq_ignore_ascii_case("memberUid") {
+        |uid| Member::Uid(uid.into())
     } else if name.eq_ignore_ascii_case("uniqueMember") {
-        texts.map(|value| Member::Dn(without_uid(value).into())).collect()
+        |value| Member::Dn(without_uid(value).into())
     } else if name.eq_ignore_ascii_case("member") {
-        texts.map(|dn| Member::Dn(dn.into())).collect()
+        |dn| Member::Dn(dn.into())
     } else {
-        Vec::new()
-    }
+        return Vec::new();
+    };
+    let values = std::mem::take(&mut attribute.values).into_iter();
+    values
+        .filter_map(|value| String::from_utf8(value).ok().map(member))
+        .collect()
 }
 
 /// A value of `uniqueMember` may end in a bit string: `cn=a,dc=x#'0101'B` (RFC 4517, 3.3.21).
-fn without_uid(value: &str) -> &str {
-    match value.rsplit_once('#') {
-        Some((dn, bits)) if bits.starts_with('\'') && bits.ends_with("'B") => dn,
-        _ => value,
+fn without_uid(mut value: String) -> String {
+    if let Some((dn, bits)) = value.rsplit_once('#')
+        && bits.starts_with('\'')
+        && bits.ends_with("'B")
+    {
+        value.truncate(dn.len());
     }
+    value
 }
 
 /// The attribute description that asks for what follows a range, where something does.
@@ -250,7 +253,7 @@ pub(super) async fn all_groups(
     let mut names = HashSet::new();
     for base in containers {
         each(session, can, base, &filter, &mut |entry| {
-            names.insert(dn::normal(&entry.dn));
+            names.insert(dn::normal(&entry.dn).into_owned());
         })
         .await?;
     }
@@ -342,19 +345,18 @@ mod tests {
 
     #[test]
     fn members_are_read_from_each_kind_of_attribute() {
-        let attribute = |name: &str, value: &str| Attribute {
-            name: name.into(),
-            values: vec![value.into()],
+        let members = |name: &str, value: &str| {
+            take_members(&mut Attribute {
+                name: name.into(),
+                values: vec![value.into()],
+            })
         };
         let dn = |text: &str| vec![Member::Dn(text.into())];
-        assert_eq!(values_of(&attribute("MEMBER", "cn=a")), dn("cn=a"));
-        assert_eq!(values_of(&attribute("member;range=0-1499", "cn=a")), dn("cn=a"));
-        assert_eq!(values_of(&attribute("uniqueMember", "cn=a#'0101'B")), dn("cn=a"));
-        assert_eq!(values_of(&attribute("uniqueMember", "cn=a#b")), dn("cn=a#b"));
-        assert_eq!(
-            values_of(&attribute("memberUid", "ann")),
-            [Member::Uid("ann".into())]
-        );
-        assert_eq!(values_of(&attribute("memberURL", "ldap:///x")), []);
+        assert_eq!(members("MEMBER", "cn=a"), dn("cn=a"));
+        assert_eq!(members("member;range=0-1499", "cn=a"), dn("cn=a"));
+        assert_eq!(members("uniqueMember", "cn=a#'0101'B"), dn("cn=a"));
+        assert_eq!(members("uniqueMember", "cn=a#b"), dn("cn=a#b"));
+        assert_eq!(members("memberUid", "ann"), [Member::Uid("ann".into())]);
+        assert_eq!(members("memberURL", "ldap:///x"), []);
     }
 }

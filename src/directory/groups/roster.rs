@@ -1,6 +1,6 @@
 //! Who is in which of the watched groups, and what a change of one of them amounts to: pure.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map};
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
 use super::super::dn;
@@ -16,6 +16,14 @@ pub(super) enum Member {
 }
 
 impl Member {
+    /// The DN of a person or a group, where that is what it is known by.
+    pub(super) fn dn(&self) -> Option<&str> {
+        match self {
+            Self::Dn(dn) => Some(dn),
+            Self::Uid(_) => None,
+        }
+    }
+
     fn hash(&self, state: &mut impl Hasher) {
         match self {
             Self::Dn(text) => (0, dn::normal(text)).hash(state),
@@ -34,12 +42,15 @@ pub(super) struct Group {
     pub(super) dynamic: bool,
 }
 
-/// A watched group. Members are kept under a keyed hash of their normal form: a group of 50,000 takes a few megabytes,
-/// and what changed is found without comparing texts.
-#[derive(Debug)]
+/// A watched group.
+#[derive(Debug, Default)]
 struct Watched {
     dn: String,
-    members: HashMap<u64, Member>,
+    /// As the server listed them.
+    members: Vec<Member>,
+    /// How often each of them is listed, under a keyed hash of their normal form: who is a member is known without
+    /// comparing texts.
+    keys: HashMap<u64, u32>,
 }
 
 /// The watched groups and their members.
@@ -69,32 +80,37 @@ impl Roster {
     /// The members of a group.
     pub(super) fn members_of(&self, id: EntryId) -> Vec<Member> {
         let group = self.groups.get(&id);
-        group
-            .map(|group| group.members.values().cloned().collect())
-            .unwrap_or_default()
+        group.map(|group| group.members.clone()).unwrap_or_default()
     }
 
     /// Takes a group as it is now; returns the members that came and those that went.
+    ///
+    /// Servers keep the order in which they list members, so that few of them are looked at closer than by their texts.
     pub(super) fn update(&mut self, group: Group) -> Vec<Member> {
-        let members: HashMap<u64, Member> = group
-            .members
-            .into_iter()
-            .map(|member| (self.key(&member), member))
-            .collect();
-        let mut former = self
-            .groups
-            .remove(&group.id)
-            .map(|former| former.members)
-            .unwrap_or_default();
+        let mut watched = self.groups.remove(&group.id).unwrap_or_default();
+        let (former, present) = differing(&watched.members, &group.members);
         let mut changed = Vec::new();
-        for (key, member) in &members {
-            if former.remove(key).is_none() {
+        for member in present {
+            let listed = watched.keys.entry(self.key(member)).or_default();
+            *listed += 1;
+            if *listed == 1 {
                 changed.push(member.clone());
             }
         }
-        changed.extend(former.into_values());
-        let dn = group.dn;
-        self.groups.insert(group.id, Watched { dn, members });
+        // Whoever is listed elsewhere, or spelled otherwise now, has not gone.
+        for member in former {
+            let hash_map::Entry::Occupied(mut listed) = watched.keys.entry(self.key(member)) else {
+                continue;
+            };
+            *listed.get_mut() -= 1;
+            if *listed.get() == 0 {
+                listed.remove();
+                changed.push(member.clone());
+            }
+        }
+        watched.dn = group.dn;
+        watched.members = group.members;
+        self.groups.insert(group.id, watched);
         changed
     }
 
@@ -108,7 +124,7 @@ impl Roster {
             .copied()
             .collect();
         let lost = lost.into_iter().filter_map(|id| self.groups.remove(&id));
-        lost.flat_map(|group| group.members.into_values()).collect()
+        lost.flat_map(|group| group.members).collect()
     }
 
     /// How many levels of nested groups there are below `named`; each group counts where it is reached first, so that
@@ -130,7 +146,7 @@ impl Roster {
             reached.extend(level.iter().map(|&id| (id, depth)));
             let members = level.iter().filter_map(|id| self.groups.get(id));
             level = members
-                .flat_map(|group| keys.iter().filter(|(_, key)| group.members.contains_key(key)))
+                .flat_map(|group| keys.iter().filter(|(_, key)| group.keys.contains_key(key)))
                 .map(|&(id, _)| id)
                 .filter(|id| !reached.contains_key(id))
                 .collect();
@@ -151,13 +167,22 @@ impl Roster {
             .collect();
         self.groups
             .values()
-            .any(|group| keys.iter().any(|key| group.members.contains_key(key)))
+            .any(|group| keys.iter().any(|key| group.keys.contains_key(key)))
     }
 
     /// How many members there are; whoever is in two groups counts twice.
     pub(super) fn members(&self) -> usize {
-        self.groups.values().map(|group| group.members.len()).sum()
+        self.groups.values().map(|group| group.keys.len()).sum()
     }
+}
+
+/// What two lists do not have in common at their beginnings and at their ends.
+fn differing<'a>(one: &'a [Member], other: &'a [Member]) -> (&'a [Member], &'a [Member]) {
+    let same = |(a, b): &(&Member, &Member)| a == b;
+    let begin = one.iter().zip(other).take_while(same).count();
+    let (one, other) = (&one[begin..], &other[begin..]);
+    let end = one.iter().rev().zip(other.iter().rev()).take_while(same).count();
+    (&one[..one.len() - end], &other[..other.len() - end])
 }
 
 #[cfg(test)]
@@ -191,6 +216,23 @@ mod tests {
         let changed = roster.update(group(1, &["UID=B, dc=x", "uid=c,dc=x"]));
         assert_eq!(texts(&changed), [r#"Dn("uid=a,dc=x")"#, r#"Dn("uid=c,dc=x")"#]);
         assert_eq!(roster.update(group(1, &["uid=b,dc=x", "uid=c,dc=x"])), []);
+    }
+
+    #[test]
+    fn the_order_of_members_says_nothing_and_who_is_listed_twice_is_a_member_until_listed_no_more() {
+        let mut roster = Roster::default();
+        roster.update(group(1, &["uid=a,dc=x", "uid=b,dc=x", "uid=c,dc=x"]));
+        assert_eq!(
+            roster.update(group(1, &["uid=c,dc=x", "uid=b,dc=x", "uid=A,dc=x"])),
+            []
+        );
+        let twice = ["uid=c,dc=x", "uid=b,dc=x", "uid=A,dc=x", "uid=c, dc=x"];
+        assert_eq!(roster.update(group(1, &twice)), []);
+        assert_eq!(roster.members(), 3);
+        assert_eq!(roster.update(group(1, &twice[1..])), []);
+        let changed = roster.update(group(1, &twice[1..3]));
+        assert_eq!(texts(&changed), [r#"Dn("uid=c, dc=x")"#]);
+        assert_eq!(roster.members(), 2);
     }
 
     #[test]
