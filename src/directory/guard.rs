@@ -59,9 +59,9 @@ const CONTROLS: u8 = 0xa0;
 
 /// No LDAP response nests deeper than this (an entry reaches 6).
 const DEPTH: usize = 16;
-/// No entry has this many values of the few attributes that are asked for. `ldap3` makes some fifty bytes of each
-/// element, and two bytes are enough for one.
-const ELEMENTS: usize = 65_536;
+/// No entry has this many values of the few attributes that are asked for: a group of so many members would be larger
+/// than any message may be. `ldap3` makes some fifty bytes of each element, and two bytes are enough for one.
+const ELEMENTS: usize = 262_144;
 const READ_SIZE: usize = 64 * 1024;
 /// Messages beyond this do not stay in the buffer that they came in.
 const LARGE: usize = 1024 * 1024;

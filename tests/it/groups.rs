@@ -59,6 +59,24 @@ async fn posix_groups_hold_people_by_their_uid() {
 }
 
 #[tokio::test]
+async fn a_group_of_a_hundred_thousand_is_followed() {
+    let mut world = world(
+        Slapd::builder().people(2),
+        "(objectClass=inetOrgPerson)",
+        "\"cn=staff,ou=groups,dc=example,dc=org\"",
+    )
+    .await;
+    let others: String = (0..100_000).map(|n| format!("\nmemberUid: other{n}")).collect();
+    let lines = format!("objectClass: posixGroup\ngidNumber: 100\nmemberUid: person1{others}");
+    world.server.slapadd(&group_ldif("staff", &lines));
+    world.start().await;
+    world.invited(["person1"]).await;
+
+    change(&world, "staff", Mod::Add("memberUid", ["person2"].into())).await;
+    world.invited(["person1", "person2"]).await;
+}
+
+#[tokio::test]
 async fn unique_members_are_members_and_two_groups_are_one_membership() {
     let slapd = Slapd::builder().people(4);
     let mut world = world(
