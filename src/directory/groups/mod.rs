@@ -263,7 +263,7 @@ impl Groups {
         Cursor(known.collect::<String>().into_bytes())
     }
 
-    /// For `check`: how many groups and members there are, and how deep groups lie in groups.
+    /// For people: how many groups and members there are, and how deep groups lie in groups.
     pub(super) fn summary(&self) -> (usize, usize, usize) {
         self.with_roster(|roster| {
             (

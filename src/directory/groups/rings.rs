@@ -34,6 +34,14 @@ pub(in crate::directory) async fn rings(
     let (session, can) = watch.line.session().await?;
     watch.groups.read(session, can, wanted).await?;
     watch.listen().await?;
+    let (groups, members, depth) = watch.groups.summary();
+    tracing::info!(
+        directory = wanted.name,
+        groups,
+        members,
+        depth,
+        "the groups that decide are followed, and those within them"
+    );
     Ok(Some(
         stream::try_unfold(watch, |mut watch| async {
             Ok(watch.next().await?.map(|ring| (ring, watch)))
