@@ -56,7 +56,7 @@ pub(super) async fn open(
         });
     }
     let base = widest(&mut session, can, wanted).await?;
-    let rings = watch(session, can.identity, &base, ANYTHING).await?;
+    let rings = watch(session, can.identity.clone(), &base, ANYTHING).await?;
     let listing = scan::open(wanted.clone()).await?;
     Ok(doorbell::answered(rings, listing, Asker::new(wanted.clone())))
 }
@@ -68,7 +68,13 @@ pub(super) async fn rings(
     base: &str,
     filter: &str,
 ) -> Result<Rings, DirectoryError> {
-    watch(connect::connect(wanted).await?, can.identity, base, filter).await
+    watch(
+        connect::connect(wanted).await?,
+        can.identity.clone(),
+        base,
+        filter,
+    )
+    .await
 }
 
 /// The naming context that holds the base, where the account may read it; else the base.
@@ -186,9 +192,7 @@ impl Watch {
             .map_err(|error| malformed(&self.session, "an Entry Change Notification", &error))?;
         self.proved = true;
         let raw = decode::entry(message).map_err(|error| malformed(&self.session, "an entry", &error))?;
-        let id = raw
-            .values(self.identity.attribute())
-            .find_map(|value| self.identity.read(value));
+        let id = self.identity.of(&raw);
         tracing::trace!(dn = raw.dn, ?change, ?id, "an entry changed");
         if id.is_none() {
             // Nobody whom a listing could name.

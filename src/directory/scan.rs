@@ -22,7 +22,7 @@ pub(super) const PROGRESS: Duration = Duration::from_secs(120);
 /// Starts a listing on a connection of its own. Groups on which it depends are looked at first.
 pub(super) async fn open(wanted: Arc<Wanted>) -> Result<Changes, DirectoryError> {
     let mut session = connect::connect(&wanted).await?;
-    let capabilities = root_dse::read(&mut session).await?;
+    let capabilities = root_dse::capabilities(&mut session, &wanted).await?;
     check_base(&mut session, &wanted.base).await?;
     if let Some(groups) = &wanted.groups {
         groups.look(&mut session, &capabilities, &wanted).await?;
@@ -74,7 +74,7 @@ impl Scan {
                     Item::Message(message) => {
                         let raw = decode::entry(message)
                             .map_err(|error| malformed(&self.session, "an entry", &error))?;
-                        match identified(raw, self.capabilities.identity) {
+                        match identified(raw, &self.capabilities.identity) {
                             Ok(entry) if self.wanted.admits(&entry) => {
                                 return Ok(Some(Change::Upsert(entry)));
                             }
@@ -104,7 +104,7 @@ impl Scan {
             base: &self.wanted.base,
             scope: Scope::Subtree,
             filter: &self.wanted.filter,
-            attributes: attributes(&self.wanted, self.capabilities.identity),
+            attributes: attributes(&self.wanted, &self.capabilities.identity),
             controls: self
                 .capabilities
                 .paging
@@ -138,9 +138,10 @@ impl Scan {
         match &self.unidentified {
             None => Listing::Complete,
             Some((count, first)) => Listing::Partial(format!(
-                "{}: {count} entries came without a readable {}, the first of them {first}; let the bind account read that attribute",
+                "{}: {count} entries came without a readable {}, the first of them {first}; {}",
                 self.session.server(),
-                self.capabilities.identity
+                self.capabilities.identity,
+                self.capabilities.identity.remedy()
             )),
         }
     }

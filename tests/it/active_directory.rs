@@ -267,6 +267,7 @@ fn settings_for(url: &str, name: &str, password: &str) -> Settings {
         base: "OU=people,DC=lab,DC=test".into(),
         filter: "(&(objectCategory=person)(objectClass=user))".into(),
         groups: Vec::new(),
+        id_attribute: None,
         attributes: vec!["mail".into()],
         stream: StreamChoice::Auto,
         poll_interval: Duration::from_secs(60),

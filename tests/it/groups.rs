@@ -248,6 +248,7 @@ async fn a_group_that_is_told_in_ranges_is_read_to_its_end() {
         base: "OU=People,DC=x".into(),
         filter: "(objectClass=user)".into(),
         groups: vec!["cn=vault,DC=x".into()],
+        id_attribute: None,
         attributes: vec!["mail".into()],
         stream: StreamChoice::Poll,
         poll_interval: Duration::from_secs(60),
