@@ -120,7 +120,7 @@ impl Identity {
     pub(super) fn remedy(&self) -> &'static str {
         match self {
             Self::Attribute(_) => {
-                "`id_attribute` must name what each of them has and the bind account may read, and its value must be a UUID or at most 15 characters of ASCII"
+                "`id_attribute` must name an attribute that the bind account may read, and of which each of them has another value, a UUID or at most 15 characters of ASCII"
             }
             _ => "let the bind account read that attribute",
         }

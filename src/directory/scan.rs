@@ -1,5 +1,6 @@
 //! A full listing, in pages where the server can (RFC 2696): baseline and fallback on every server.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +9,13 @@ use futures::stream;
 use ldap3::controls::PagedResults;
 use ldap3::{LdapResult, Scope};
 
-use super::decode::{self, PAGED_RESULTS};
+use super::decode::{self, PAGED_RESULTS, RawEntry};
 use super::lookup::{attributes, check_base, identified};
-use super::root_dse::{self, Capabilities};
+use super::root_dse::{self, Capabilities, Identity};
 use super::session::{Item, Request, Search, Session};
 use super::wanted::Wanted;
 use super::{Changes, DirectoryError, connect, malformed};
-use crate::model::{Change, Listing};
+use crate::model::{Change, Entry, EntryId, Listing};
 
 /// A server that says nothing for this long in the middle of a listing is given up.
 pub(super) const PROGRESS: Duration = Duration::from_secs(120);
@@ -32,6 +33,7 @@ pub(super) async fn open(wanted: Arc<Wanted>) -> Result<Changes, DirectoryError>
         session,
         capabilities,
         state: State::Begin,
+        taken: HashSet::new(),
         unidentified: None,
     };
     Ok(stream::try_unfold(scan, |mut scan| async {
@@ -45,7 +47,9 @@ struct Scan {
     session: Session,
     capabilities: Capabilities,
     state: State,
-    /// How many entries had no readable identity, and the first of them.
+    /// Identities that were met, where nobody but the configuration vouches for their being different.
+    taken: HashSet<EntryId>,
+    /// How many entries had no readable identity of their own, and the first of them.
     unidentified: Option<(u64, String)>,
 }
 
@@ -74,7 +78,7 @@ impl Scan {
                     Item::Message(message) => {
                         let raw = decode::entry(message)
                             .map_err(|error| malformed(&self.session, "an entry", &error))?;
-                        match identified(raw, &self.capabilities.identity) {
+                        match self.identified(raw) {
                             Ok(entry) if self.wanted.admits(&entry) => {
                                 return Ok(Some(Change::Upsert(entry)));
                             }
@@ -92,6 +96,16 @@ impl Scan {
                 },
                 State::End => return Ok(None),
             }
+        }
+    }
+
+    /// The entry under an identity of its own; the DN alone where it has none.
+    fn identified(&mut self, raw: RawEntry) -> Result<Entry, String> {
+        let identity = &self.capabilities.identity;
+        let entry = identified(raw, identity)?;
+        match identity {
+            Identity::Attribute(_) if !self.taken.insert(entry.id) => Err(entry.dn),
+            _ => Ok(entry),
         }
     }
 
@@ -138,7 +152,7 @@ impl Scan {
         match &self.unidentified {
             None => Listing::Complete,
             Some((count, first)) => Listing::Partial(format!(
-                "{}: {count} entries came without a readable {}, the first of them {first}; {}",
+                "{}: {count} entries came without a readable {} of their own, the first of them {first}; {}",
                 self.session.server(),
                 self.capabilities.identity,
                 self.capabilities.identity.remedy()

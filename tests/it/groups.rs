@@ -219,6 +219,7 @@ fn with_ranges(id: u8, kind: &Kind, body: &[u8]) -> Vec<u8> {
             "",
             &[
                 ("supportedCapabilities", &[b"1.2.840.113556.1.4.800"]),
+                ("highestCommittedUSN", &[b"1"]),
                 ("namingContexts", &[b"DC=x"]),
             ],
         ),

@@ -2,13 +2,14 @@
 
 use ldap_usher::directory::{LdapDirectory, Settings, StreamChoice, StreamKind};
 use ldap_usher::model::{EntryId, Listing};
+use tokio::time::sleep;
 
 use crate::support::ldap::{attribute, entry_of, message};
 use crate::support::listening::Listening;
 use crate::support::offering::{Face, Offering};
 use crate::support::site::{Folk, Site};
 use crate::support::slapd::{Builder, Slapd, person_ldif};
-use crate::support::world::{World, table};
+use crate::support::world::{A_WHILE, World, table};
 
 const VAULT: &str = "cn=vault,ou=groups,dc=example,dc=org";
 
@@ -121,12 +122,29 @@ async fn another_attribute_invites_nobody_again() {
 }
 
 #[tokio::test]
+async fn who_has_the_number_of_another_makes_the_listing_incomplete() {
+    let mut world = world(Slapd::builder(), &["ann", "bob"], "").await;
+    world.start().await;
+    world.invited(["ann", "bob"]).await;
+    world.server.slapadd(&posix_ldif("double", 5001));
+    let words = ["without a readable uidNumber of their own", "uid=double,"];
+    world.says(&words, 1).await;
+    world.people().delete("bob").await;
+    sleep(A_WHILE).await;
+    world.members(2).await;
+    world.people().delete("double").await;
+    world.says(&[" left directory=", "uid=bob,"], 1).await;
+}
+
+#[tokio::test]
 async fn who_has_no_value_that_can_be_kept_makes_the_listing_incomplete() {
     let mut world = world(Slapd::builder(), &["ann"], "").await;
     world.directory = world.directory.replace("uidNumber", "homeDirectory");
     world.server.slapadd(&posix_ldif("somebody-of-a-long-name", 5002));
     world.start_only();
-    let line = world.says(&["without a readable homeDirectory"], 1).await;
+    let line = world
+        .says(&["without a readable homeDirectory of their own"], 1)
+        .await;
     assert!(
         line.contains("uid=somebody-of-a-long-name,") && line.contains("at most 15 characters"),
         "{line}"
