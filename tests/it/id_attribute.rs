@@ -1,11 +1,11 @@
 //! Servers without UUIDs: people are known by an attribute that the configuration names.
 
-use ldap_usher::directory::{LdapDirectory, Settings, StreamChoice, StreamKind};
+use ldap_usher::directory::{Directory, LdapDirectory, Settings, StreamChoice, StreamKind};
 use ldap_usher::model::{EntryId, Listing};
 use tokio::time::sleep;
 
 use crate::support::ldap::{attribute, entry_of, message};
-use crate::support::listening::Listening;
+use crate::support::listening::{Listening, settings};
 use crate::support::offering::{Face, Offering};
 use crate::support::site::{Folk, Site};
 use crate::support::slapd::{Builder, Slapd, person_ldif};
@@ -116,6 +116,8 @@ async fn another_attribute_invites_nobody_again() {
     world.stop().await;
     world.directory = by_uuid;
     world.start().await;
+    // Nothing that was known before the other attribute is resumed.
+    world.says(&[" left directory=", "uid=bob,"], 1).await;
     world.witness("eve").await;
     world.members(3).await;
     world.invited_once(&["ann", "bob", "eve"]).await;
@@ -149,6 +151,32 @@ async fn who_has_no_value_that_can_be_kept_makes_the_listing_incomplete() {
         line.contains("uid=somebody-of-a-long-name,") && line.contains("at most 15 characters"),
         "{line}"
     );
+}
+
+#[tokio::test]
+async fn who_was_listed_is_found_again_whatever_the_value_looks_like() {
+    let slapd = Slapd::builder().start().await;
+    for (uid, value) in [
+        ("ann", "9D8E1F2E91F14C5A8D2E00112233FF55"),
+        ("bob", "0b3a1f2e-91f1-4c5a-8d2e-00112233ff55"),
+        ("eve", r"*)(b\28 c"),
+    ] {
+        slapd.slapadd(&format!(
+            "{}\nemployeeNumber: {value}\n\n",
+            person_ldif(uid).trim_end()
+        ));
+    }
+    let directory = LdapDirectory::new(Settings {
+        id_attribute: Some("employeeNumber".into()),
+        ..settings(&slapd, "(mail=*)", StreamChoice::Auto)
+    });
+    for uid in ["ann", "bob", "eve"] {
+        let mut stream = Listening::open(&directory, None).await.unwrap();
+        let id = stream.joins(uid).await;
+        let found = directory.lookup(&[id]).await.unwrap();
+        let found: Vec<_> = found.iter().map(|entry| entry.dn.as_str()).collect();
+        assert_eq!(found, [slapd.people().dn(uid)]);
+    }
 }
 
 /// One person, as authentik's outpost tells of them.
