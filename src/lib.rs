@@ -29,7 +29,7 @@
 //! - The listener waits for nothing but the directory and the ledger, never for Vaultwarden.
 //! - Only a listing that the server itself called complete can make anyone a leaver, and each leaver is looked up
 //!   once more by identity first.
-//! - Identity is the entry's UUID, never its DN or its address.
+//! - Identity is the entry's UUID, or what the configuration names in its place, never its DN or its address.
 //! - One address has one task, by the schema; an attempt whose outcome is unknown is looked up before it is repeated.
 //! - Memory does not grow with the directory: what is known of a member lives in the ledger.
 //!

@@ -119,6 +119,9 @@ pub struct Directory {
     pub groups: Vec<String>,
     /// The attributes that may hold the address, in the order in which they are tried; at least one.
     pub mail_attributes: Vec<String>,
+    /// The attribute by which people are known; `None` is the one that the server has for that, and where there is one,
+    /// `stream` is [`StreamChoice::Auto`] or [`StreamChoice::Poll`].
+    pub id_attribute: Option<String>,
     /// What accounts that are disabled are.
     pub disabled_accounts: DisabledAccounts,
     /// How changes are learned.

@@ -17,6 +17,9 @@ use super::value::{
 };
 use super::words::{DisabledAccounts, Format, Level, OnAddressChange, Sasl, Stream};
 
+/// The value of `id_attribute` that names no attribute.
+pub(super) const AUTO: &str = "auto";
+
 /// The whole file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, expecting = "a table")]
@@ -105,6 +108,7 @@ pub(super) struct DirectoryTable {
     pub(super) groups: Vec<String>,
     #[serde(deserialize_with = "one_or_many")]
     pub(super) mail_attributes: Vec<String>,
+    pub(super) id_attribute: String,
     pub(super) disabled_accounts: DisabledAccounts,
     pub(super) stream: Stream,
     #[serde(with = "duration")]
@@ -136,6 +140,7 @@ impl Default for DirectoryTable {
             filter: "(objectClass=inetOrgPerson)".into(),
             groups: Vec::new(),
             mail_attributes: vec!["mail".into()],
+            id_attribute: AUTO.into(),
             disabled_accounts: DisabledAccounts::Auto,
             stream: Stream::Auto,
             poll_interval: Duration::from_secs(60),

@@ -13,7 +13,7 @@ pub(super) const PAGED_RESULTS: &str = "1.2.840.113556.1.4.319";
 pub(super) const ENTRY_CHANGE: &str = "2.16.840.1.113730.3.4.7";
 
 /// A search result entry (RFC 4511, 4.5.2).
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct RawEntry {
     pub dn: String,
     pub attributes: Vec<Attribute>,

@@ -137,11 +137,11 @@ impl Guest {
     ///
     /// # Errors
     /// The root DSE cannot be read.
-    pub async fn capabilities(&mut self) -> Result<(String, &'static str), DirectoryError> {
-        let can = root_dse::read(&mut self.session).await?;
+    pub async fn capabilities(&mut self, settings: &Settings) -> Result<(String, String), DirectoryError> {
+        let can = root_dse::capabilities(&mut self.session, settings).await?;
         if can.identity == Identity::ObjectGuid {
             let text = active_directory::describe(&mut self.session).await?;
-            return Ok((text, can.identity.attribute()));
+            return Ok((text, can.identity.to_string()));
         }
         let offers = |offered| if offered { "offered" } else { "not offered" };
         let text = format!(
@@ -151,7 +151,7 @@ impl Guest {
             offers(can.paging),
             can.identity
         );
-        Ok((text, can.identity.attribute()))
+        Ok((text, can.identity.to_string()))
     }
 
     /// The groups on which membership depends, for people; `None` where there are none. Says, too, whether they have any
@@ -160,7 +160,7 @@ impl Guest {
     /// # Errors
     /// One is not there, or may not be seen.
     pub async fn groups(&mut self, settings: &Settings) -> Result<Option<(String, bool)>, DirectoryError> {
-        let can = root_dse::read(&mut self.session).await?;
+        let can = root_dse::capabilities(&mut self.session, settings).await?;
         let groups = Groups::resolve(&mut self.session, &can, settings, &Identities::new()).await?;
         let Some(groups) = groups else {
             return Ok(None);

@@ -44,7 +44,7 @@ impl Line {
             Some(open) => self.open.insert(open),
             None => {
                 let mut session = connect::connect(&self.settings).await?;
-                let can = root_dse::read(&mut session).await?;
+                let can = root_dse::capabilities(&mut session, &self.settings).await?;
                 self.open.insert((session, can))
             }
         };
@@ -74,7 +74,7 @@ impl Asker {
     /// no member.
     pub(super) async fn ask(&mut self, who: &[EntryId]) -> Result<Vec<Entry>, DirectoryError> {
         let (session, can) = self.line.session().await?;
-        let mut found = ask(session, &self.wanted, can.identity, who).await?;
+        let mut found = ask(session, &self.wanted, &can.identity, who).await?;
         if let Some(groups) = &self.wanted.groups {
             groups.retain_members(&mut found, session).await?;
             if found.len() < who.len() {
@@ -93,7 +93,7 @@ impl Asker {
 async fn ask(
     session: &mut Session,
     wanted: &Wanted,
-    identity: Identity,
+    identity: &Identity,
     who: &[EntryId],
 ) -> Result<Vec<Entry>, DirectoryError> {
     let mut found = Vec::new();
@@ -125,7 +125,7 @@ async fn ask(
 }
 
 /// What a search asks for: the identity and what decides about membership, nothing else.
-pub(super) fn attributes(wanted: &Wanted, identity: Identity) -> Vec<String> {
+pub(super) fn attributes(wanted: &Wanted, identity: &Identity) -> Vec<String> {
     [identity.attribute().to_owned()]
         .into_iter()
         .chain(wanted.attributes())
@@ -133,11 +133,8 @@ pub(super) fn attributes(wanted: &Wanted, identity: Identity) -> Vec<String> {
 }
 
 /// The entry under its identity; the DN alone where the identity cannot be read.
-pub(super) fn identified(raw: RawEntry, identity: Identity) -> Result<Entry, String> {
-    let id = raw
-        .values(identity.attribute())
-        .find_map(|value| identity.read(value));
-    match id {
+pub(super) fn identified(raw: RawEntry, identity: &Identity) -> Result<Entry, String> {
+    match identity.of(&raw) {
         Some(id) => Ok(Entry {
             id,
             dn: raw.dn,

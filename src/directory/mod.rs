@@ -155,7 +155,7 @@ impl LdapDirectory {
     async fn open_stream(&self, from: Option<Cursor>) -> Result<Opened, DirectoryError> {
         let settings = self.settings();
         let mut session = connect::connect(&settings).await?;
-        let can = root_dse::read(&mut session).await?;
+        let can = root_dse::capabilities(&mut session, &settings).await?;
         lookup::check_base(&mut session, &settings.base).await?;
         if let Some(from) = &from {
             lock(&self.groups).extend(groups::recall(from));
@@ -225,14 +225,14 @@ impl LdapDirectory {
     async fn wanted(&self) -> Result<Arc<Wanted>, DirectoryError> {
         let settings = self.settings();
         let mut session = connect::connect(&settings).await?;
-        let can = root_dse::read(&mut session).await?;
+        let can = root_dse::capabilities(&mut session, &settings).await?;
         self.resolve(&mut session, &can, &settings).await
     }
 
     async fn ask(&self, who: &[EntryId]) -> Result<Vec<Entry>, DirectoryError> {
         let settings = self.settings();
         let mut session = connect::connect(&settings).await?;
-        let can = root_dse::read(&mut session).await?;
+        let can = root_dse::capabilities(&mut session, &settings).await?;
         let wanted = self.resolve(&mut session, &can, &settings).await?;
         if let Some(groups) = &wanted.groups {
             groups.look(&mut session, &can, &settings).await?;

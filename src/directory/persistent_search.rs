@@ -56,7 +56,7 @@ pub(super) async fn open(
         });
     }
     let base = widest(&mut session, can, wanted).await?;
-    watch(session, can.identity, &base, ANYTHING).await
+    watch(session, can.identity.clone(), &base, ANYTHING).await
 }
 
 /// Rings for each change of an entry below `base` that matches `filter`, on a connection of its own.
@@ -66,7 +66,13 @@ pub(super) async fn rings(
     base: &str,
     filter: &str,
 ) -> Result<Rings, DirectoryError> {
-    watch(connect::connect(wanted).await?, can.identity, base, filter).await
+    watch(
+        connect::connect(wanted).await?,
+        can.identity.clone(),
+        base,
+        filter,
+    )
+    .await
 }
 
 /// The naming context that holds the base, where the account may read it; else the base.
@@ -184,9 +190,7 @@ impl Watch {
             .map_err(|error| malformed(&self.session, "an Entry Change Notification", &error))?;
         self.proved = true;
         let raw = decode::entry(message).map_err(|error| malformed(&self.session, "an entry", &error))?;
-        let id = raw
-            .values(self.identity.attribute())
-            .find_map(|value| self.identity.read(value));
+        let id = self.identity.of(&raw);
         tracing::trace!(dn = raw.dn, ?change, ?id, "an entry changed");
         if id.is_none() {
             // Nobody whom a listing could name.

@@ -7,8 +7,15 @@ use super::settings::StreamChoice;
 /// The kinds to try, the best first, each with the reason for the log.
 ///
 /// A server that offers persistent search beside content synchronisation is followed by the former: 389-DS's content
-/// synchronisation can fall silent unnoticed, and that of ApacheDS loses changes.
+/// synchronisation can fall silent unnoticed, and that of ApacheDS loses changes. Where the configuration names the
+/// attribute by which people are known, only listings tell of people by it.
 pub(super) fn candidates(choice: StreamChoice, can: &Capabilities) -> Vec<(StreamKind, &'static str)> {
+    if let Identity::Attribute(_) = can.identity {
+        return vec![(
+            StreamKind::Poll,
+            "only a listing tells of people by `id_attribute`",
+        )];
+    }
     let kind = match choice {
         StreamChoice::Syncrepl => StreamKind::Syncrepl,
         StreamChoice::PersistentSearch => StreamKind::PersistentSearch,
@@ -80,6 +87,10 @@ mod tests {
             (
                 server(false, false, Identity::ObjectGuid),
                 vec![ActiveDirectory, Poll],
+            ),
+            (
+                server(true, true, Identity::Attribute("uidNumber".into())),
+                vec![Poll],
             ),
         ] {
             assert_eq!(kinds(&server), best, "{server:?}");

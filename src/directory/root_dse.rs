@@ -1,17 +1,21 @@
 //! What the server says of itself (RFC 4512, 5.1), and what follows from it.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use ldap3::Scope;
 
 use super::decode::{self, PAGED_RESULTS, RawEntry};
 use super::session::{Request, Session};
-use super::{DirectoryError, malformed};
+use super::settings::Settings;
+use super::{DirectoryError, dn, filter, malformed};
 use crate::model::EntryId;
 
 const SYNC_REQUEST: &str = "1.3.6.1.4.1.4203.1.9.1.1";
 pub(super) const PERSISTENT_SEARCH: &str = "2.16.840.1.113730.3.4.3";
 const ACTIVE_DIRECTORY: &str = "1.2.840.113556.1.4.800";
+/// What only a domain controller has in its root DSE (MS-ADTS 3.1.1.3.2): other servers announce the capability, too.
+const OF_CONTROLLERS: [&str; 2] = ["dsServiceName", "highestCommittedUSN"];
 
 /// What a server can do, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +32,8 @@ pub(super) struct Capabilities {
     pub naming_contexts: Vec<String>,
 }
 
-/// The operational attribute that identifies an entry for ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The attribute that identifies an entry for ever.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Identity {
     /// RFC 4530.
     EntryUuid,
@@ -39,30 +43,49 @@ pub(super) enum Identity {
     ObjectGuid,
     /// eDirectory, as 16 bytes.
     Guid,
+    /// The one that the configuration names: a UUID, or a short text. Groups have none, and are known by their names.
+    Attribute(String),
 }
 
 impl Identity {
     /// The attribute's name.
-    pub(super) fn attribute(self) -> &'static str {
+    pub(super) fn attribute(&self) -> &str {
         match self {
             Self::EntryUuid => "entryUUID",
             Self::NsUniqueId => "nsUniqueId",
             Self::ObjectGuid => "objectGUID",
             Self::Guid => "GUID",
+            Self::Attribute(name) => name,
+        }
+    }
+
+    /// Who an entry is; `None` where that cannot be read.
+    pub(super) fn of(&self, entry: &RawEntry) -> Option<EntryId> {
+        entry.values(self.attribute()).find_map(|value| self.read(value))
+    }
+
+    /// Which group an entry is; `None` where that cannot be read.
+    ///
+    /// One that is known by its name is found by no [`filter`](Self::filter), under another name or at all.
+    pub(super) fn of_group(&self, entry: &RawEntry) -> Option<EntryId> {
+        match self {
+            Self::Attribute(_) => of_name(&entry.dn),
+            _ => self.of(entry),
         }
     }
 
     /// Reads the attribute's value.
-    pub(super) fn read(self, value: &[u8]) -> Option<EntryId> {
+    fn read(&self, value: &[u8]) -> Option<EntryId> {
         match self {
             Self::EntryUuid | Self::NsUniqueId => EntryId::parse(value),
             Self::ObjectGuid => swap(value.try_into().ok()?),
             Self::Guid => EntryId::from_slice(value),
+            Self::Attribute(_) => EntryId::parse(value).or_else(|| EntryId::from_text(value)),
         }
     }
 
     /// A filter that finds one entry by its identity.
-    pub(super) fn filter(self, id: EntryId) -> String {
+    pub(super) fn filter(&self, id: EntryId) -> String {
         match self {
             Self::EntryUuid => format!("(entryUUID={id})"),
             Self::NsUniqueId => {
@@ -80,8 +103,35 @@ impl Identity {
                 format!("(objectGUID={})", escaped(&bytes))
             }
             Self::Guid => format!("(GUID={})", escaped(id.as_bytes())),
+            Self::Attribute(name) => match id.text() {
+                Some(text) => format!("({name}={})", filter::escape(text)),
+                // How the server writes a UUID is not known, nor whether it heeds case.
+                None => {
+                    let dashed = id.to_string();
+                    let plain = dashed.replace('-', "");
+                    let forms = [dashed.to_uppercase(), plain.to_uppercase(), dashed, plain];
+                    format!("(|{})", forms.map(|form| format!("({name}={form})")).concat())
+                }
+            },
         }
     }
+
+    /// What to do where it cannot be read.
+    pub(super) fn remedy(&self) -> &'static str {
+        match self {
+            Self::Attribute(_) => {
+                "`id_attribute` must name an attribute that the bind account may read, and of which each of them has another value, a UUID or at most 15 characters of ASCII"
+            }
+            _ => "let the bind account read that attribute",
+        }
+    }
+}
+
+/// An identity that is as good as a name, in the names' normal form.
+fn of_name(dn: &str) -> Option<EntryId> {
+    let mut hasher = DefaultHasher::new();
+    dn::normal(dn).hash(&mut hasher);
+    EntryId::from_slice(&u128::from(hasher.finish()).to_be_bytes())
 }
 
 /// Bytes in a filter (RFC 4515, 3).
@@ -103,6 +153,18 @@ impl fmt::Display for Identity {
     }
 }
 
+/// What the server can do, with people identified as the settings say.
+pub(super) async fn capabilities(
+    session: &mut Session,
+    settings: &Settings,
+) -> Result<Capabilities, DirectoryError> {
+    let mut can = read(session).await?;
+    if let Some(name) = &settings.id_attribute {
+        can.identity = Identity::Attribute(name.clone());
+    }
+    Ok(can)
+}
+
 /// Reads what the server can do. The same request, made while a stream is silent, proves that the connection lives.
 pub(super) async fn read(session: &mut Session) -> Result<Capabilities, DirectoryError> {
     let wanted = [
@@ -112,22 +174,21 @@ pub(super) async fn read(session: &mut Session) -> Result<Capabilities, Director
         "vendorVersion",
         "namingContexts",
     ];
-    let Some(root) = fetch(session, &wanted).await? else {
-        // Some servers hide it; then nothing can be assumed.
-        return Ok(Capabilities {
-            syncrepl: false,
-            persistent_search: false,
-            paging: false,
-            identity: Identity::EntryUuid,
-            naming_contexts: Vec::new(),
-        });
-    };
+    let root = fetch(session, &[&wanted[..], &OF_CONTROLLERS].concat()).await?;
+    // Some servers hide it; then nothing can be assumed.
+    Ok(judge(&root.unwrap_or_default()))
+}
+
+/// What the root DSE says.
+fn judge(root: &RawEntry) -> Capabilities {
     let lists = |attribute, oid: &str| root.values(attribute).any(|value| value == oid.as_bytes());
     let is_by = |attribute, words: &str| {
         let mut values = root.values(attribute).map(String::from_utf8_lossy);
         values.any(|value| value.contains(words))
     };
-    let identity = if lists("supportedCapabilities", ACTIVE_DIRECTORY) {
+    let has = |attribute: &&str| root.values(attribute).next().is_some();
+    let is_controller = lists("supportedCapabilities", ACTIVE_DIRECTORY) && OF_CONTROLLERS.iter().any(has);
+    let identity = if is_controller {
         Identity::ObjectGuid
     } else if is_by("vendorName", "389 Project") || is_by("vendorVersion", "Sun-Directory-Server") {
         Identity::NsUniqueId
@@ -136,7 +197,7 @@ pub(super) async fn read(session: &mut Session) -> Result<Capabilities, Director
     } else {
         Identity::EntryUuid
     };
-    Ok(Capabilities {
+    Capabilities {
         syncrepl: lists("supportedControl", SYNC_REQUEST),
         persistent_search: lists("supportedControl", PERSISTENT_SEARCH),
         paging: lists("supportedControl", PAGED_RESULTS),
@@ -145,7 +206,7 @@ pub(super) async fn read(session: &mut Session) -> Result<Capabilities, Director
             .values("namingContexts")
             .filter_map(|context| String::from_utf8(context.to_vec()).ok())
             .collect(),
-    })
+    }
 }
 
 /// The numbers of the first and of the last change in the changelog, where the server has one and shows it
@@ -183,6 +244,7 @@ async fn fetch(session: &mut Session, attributes: &[&str]) -> Result<Option<RawE
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Attribute;
 
     #[test]
     fn each_identity_finds_what_it_read() {
@@ -209,5 +271,57 @@ mod tests {
         assert_eq!(Identity::EntryUuid.read(b"nonsense"), None);
         assert_eq!(Identity::Guid.read(id.as_bytes()), Some(id));
         assert!(Identity::Guid.filter(id).starts_with("(GUID=\\9d\\8e\\1f\\2e"));
+    }
+
+    #[test]
+    fn an_attribute_of_the_configuration_finds_what_it_read() {
+        let number = Identity::Attribute("uidNumber".into());
+        let filter_of = |value: &[u8]| number.read(value).map(|id| number.filter(id));
+        assert_eq!(filter_of(b"5001").as_deref(), Some("(uidNumber=5001)"));
+        assert_eq!(
+            filter_of(b"*)(cn=*").as_deref(),
+            Some("(uidNumber=\\2a\\29\\28cn=\\2a)")
+        );
+        assert_eq!(
+            filter_of(b"9D8E1F2E91F14C5A8D2E00112233FF55").as_deref(),
+            Some(
+                "(|(uidNumber=9D8E1F2E-91F1-4C5A-8D2E-00112233FF55)(uidNumber=9D8E1F2E91F14C5A8D2E00112233FF55)(uidNumber=9d8e1f2e-91f1-4c5a-8d2e-00112233ff55)(uidNumber=9d8e1f2e91f14c5a8d2e00112233ff55))"
+            )
+        );
+        assert_eq!(filter_of(b"sixteen-letters-"), None);
+        assert_eq!(filter_of(b""), None);
+    }
+
+    fn entry(dn: &str, attributes: &[(&str, &str)]) -> RawEntry {
+        let attribute = |&(name, value): &(&str, &str)| Attribute {
+            name: name.into(),
+            values: vec![value.into()],
+        };
+        RawEntry {
+            dn: dn.into(),
+            attributes: attributes.iter().map(attribute).collect(),
+        }
+    }
+
+    #[test]
+    fn a_group_is_known_by_its_name_where_people_are_by_an_attribute_of_the_configuration() {
+        let number = Identity::Attribute("uidNumber".into());
+        let id = |dn| number.of_group(&entry(dn, &[("uidNumber", "1")])).unwrap();
+        assert_eq!(id("cn=vault,ou=groups,dc=x"), id("CN=Vault, OU=groups,DC=x"));
+        assert_ne!(id("cn=vault,ou=groups,dc=x"), id("cn=other,ou=groups,dc=x"));
+        assert_eq!(id("cn=vault,ou=groups,dc=x").text(), None);
+        assert_eq!(Identity::EntryUuid.of_group(&entry("cn=vault", &[])), None);
+    }
+
+    #[test]
+    fn a_domain_controller_shows_more_than_the_capability() {
+        let capability = ("supportedCapabilities", ACTIVE_DIRECTORY);
+        let outpost = entry("", &[capability, ("vendorName", "goauthentik.io")]);
+        assert_eq!(judge(&outpost).identity, Identity::EntryUuid);
+        for shown in OF_CONTROLLERS {
+            let controller = entry("", &[capability, (shown, "1")]);
+            assert_eq!(judge(&controller).identity, Identity::ObjectGuid);
+            assert_eq!(judge(&entry("", &[(shown, "1")])).identity, Identity::EntryUuid);
+        }
     }
 }

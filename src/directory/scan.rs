@@ -1,5 +1,6 @@
 //! A full listing, in pages where the server can (RFC 2696): baseline and fallback on every server.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +9,13 @@ use futures::stream;
 use ldap3::controls::PagedResults;
 use ldap3::{LdapResult, Scope};
 
-use super::decode::{self, PAGED_RESULTS};
+use super::decode::{self, PAGED_RESULTS, RawEntry};
 use super::lookup::{attributes, check_base, identified};
-use super::root_dse::{self, Capabilities};
+use super::root_dse::{self, Capabilities, Identity};
 use super::session::{Item, Request, Search, Session};
 use super::wanted::Wanted;
 use super::{Changes, DirectoryError, connect, malformed};
-use crate::model::{Change, Listing};
+use crate::model::{Change, Entry, EntryId, Listing};
 
 /// A server that says nothing for this long in the middle of a listing is given up.
 pub(super) const PROGRESS: Duration = Duration::from_secs(120);
@@ -22,7 +23,7 @@ pub(super) const PROGRESS: Duration = Duration::from_secs(120);
 /// Starts a listing on a connection of its own. Groups on which it depends are looked at first.
 pub(super) async fn open(wanted: Arc<Wanted>) -> Result<Changes, DirectoryError> {
     let mut session = connect::connect(&wanted).await?;
-    let capabilities = root_dse::read(&mut session).await?;
+    let capabilities = root_dse::capabilities(&mut session, &wanted).await?;
     check_base(&mut session, &wanted.base).await?;
     if let Some(groups) = &wanted.groups {
         groups.look(&mut session, &capabilities, &wanted).await?;
@@ -32,6 +33,7 @@ pub(super) async fn open(wanted: Arc<Wanted>) -> Result<Changes, DirectoryError>
         session,
         capabilities,
         state: State::Begin,
+        taken: HashSet::new(),
         unidentified: None,
     };
     Ok(stream::try_unfold(scan, |mut scan| async {
@@ -45,7 +47,9 @@ struct Scan {
     session: Session,
     capabilities: Capabilities,
     state: State,
-    /// How many entries had no readable identity, and the first of them.
+    /// Identities that were met, where nobody but the configuration vouches for their being different.
+    taken: HashSet<EntryId>,
+    /// How many entries had no readable identity of their own, and the first of them.
     unidentified: Option<(u64, String)>,
 }
 
@@ -74,7 +78,7 @@ impl Scan {
                     Item::Message(message) => {
                         let raw = decode::entry(message)
                             .map_err(|error| malformed(&self.session, "an entry", &error))?;
-                        match identified(raw, self.capabilities.identity) {
+                        match self.identified(raw) {
                             Ok(entry) if self.wanted.admits(&entry) => {
                                 return Ok(Some(Change::Upsert(entry)));
                             }
@@ -95,6 +99,16 @@ impl Scan {
         }
     }
 
+    /// The entry under an identity of its own; the DN alone where it has none.
+    fn identified(&mut self, raw: RawEntry) -> Result<Entry, String> {
+        let identity = &self.capabilities.identity;
+        let entry = identified(raw, identity)?;
+        match identity {
+            Identity::Attribute(_) if !self.taken.insert(entry.id) => Err(entry.dn),
+            _ => Ok(entry),
+        }
+    }
+
     async fn request(&mut self, cookie: Vec<u8>) -> Result<Search, DirectoryError> {
         let page = PagedResults {
             size: i32::try_from(self.wanted.page_size).unwrap_or(i32::MAX),
@@ -104,7 +118,7 @@ impl Scan {
             base: &self.wanted.base,
             scope: Scope::Subtree,
             filter: &self.wanted.filter,
-            attributes: attributes(&self.wanted, self.capabilities.identity),
+            attributes: attributes(&self.wanted, &self.capabilities.identity),
             controls: self
                 .capabilities
                 .paging
@@ -138,9 +152,10 @@ impl Scan {
         match &self.unidentified {
             None => Listing::Complete,
             Some((count, first)) => Listing::Partial(format!(
-                "{}: {count} entries came without a readable {}, the first of them {first}; let the bind account read that attribute",
+                "{}: {count} entries came without a readable {} of their own, the first of them {first}; {}",
                 self.session.server(),
-                self.capabilities.identity
+                self.capabilities.identity,
+                self.capabilities.identity.remedy()
             )),
         }
     }

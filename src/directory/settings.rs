@@ -33,6 +33,8 @@ pub struct Settings {
     /// The groups to which members belong, by DN, where the filter does not ask for them by `memberOf`; in none, the
     /// filter alone decides.
     pub groups: Vec<String>,
+    /// The attribute by which people are known; `None` is the one that the server has for that.
+    pub id_attribute: Option<String>,
     /// The attributes that an entry is read for.
     pub attributes: Vec<String>,
     /// How changes are learned.
@@ -247,6 +249,7 @@ impl Settings {
         ]
         .into_iter()
         .chain(self.groups.iter().cloned())
+        .chain(self.id_attribute.clone())
         .collect::<Vec<_>>()
         .join("\n")
     }

@@ -3,7 +3,8 @@
 use std::fmt;
 
 /// The identity of an entry: its `entryUUID` (RFC 4530), `nsUniqueId` or `objectGUID`, as 16 bytes in the order in
-/// which the server's own text form shows them. It survives renames, moves and changes of address.
+/// which the server's own text form shows them, or a short text such as a `uidNumber`. It survives renames, moves and
+/// changes of address.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EntryId([u8; 16]);
 
@@ -23,6 +24,25 @@ impl EntryId {
             *byte = u8::try_from(high * 16 + low).ok()?;
         }
         digits.next().is_none().then_some(Self(bytes))
+    }
+
+    /// From a text of 1 to 15 printable ASCII characters, which is kept as it is and followed by zeros. The UUIDs of
+    /// RFC 9562 are all different from that: the first bit of their ninth byte is set.
+    pub fn from_text(text: &[u8]) -> Option<Self> {
+        let mut bytes = [0; 16];
+        bytes[..15].get_mut(..text.len())?.copy_from_slice(text);
+        let id = Self(bytes);
+        (id.text()?.len() == text.len()).then_some(id)
+    }
+
+    /// The text that it was made from, where it was.
+    pub fn text(&self) -> Option<&str> {
+        let end = self.0.iter().position(|&byte| byte == 0)?;
+        let (text, zeros) = self.0.split_at(end);
+        let printable = text.iter().all(|byte| matches!(byte, b' '..=b'~'));
+        (end > 0 && printable && zeros.iter().all(|&byte| byte == 0))
+            .then(|| str::from_utf8(text).ok())
+            .flatten()
     }
 
     /// The 16 bytes.
@@ -104,5 +124,28 @@ mod tests {
         assert_eq!(EntryId::parse(b"0b3a1f2e-91f1-4c5a-8d2e-00112233ff5500"), None);
         assert_eq!(EntryId::parse(b"zb3a1f2e-91f1-4c5a-8d2e-00112233ff55"), None);
         assert_eq!(EntryId::from_slice(&[0; 15]), None);
+    }
+
+    #[test]
+    fn a_short_text_is_kept_as_it_is() {
+        for text in ["0", "5001", "a*b (c)\\", "123456789012345"] {
+            let id = EntryId::from_text(text.as_bytes()).unwrap();
+            assert_eq!(id.text(), Some(text));
+            assert_eq!(EntryId::from_slice(id.as_bytes()), Some(id));
+        }
+        for text in ["", "1234567890123456", "j\u{fc}rgen", "a\0", "\0a", "a\nb"] {
+            assert_eq!(EntryId::from_text(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_uuid_is_no_text() {
+        for uuid in [
+            "00000000-0000-0000-0000-000000000000",
+            "31323334-3536-4738-b900-000000000000",
+            "31323334-3536-4738-8900-112233445566",
+        ] {
+            assert_eq!(EntryId::parse(uuid.as_bytes()).unwrap().text(), None, "{uuid}");
+        }
     }
 }

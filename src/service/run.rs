@@ -361,6 +361,7 @@ pub fn directory_settings(directory: &config::Directory) -> anyhow::Result<direc
         base: directory.base_dn.clone(),
         filter: directory.filter.clone(),
         groups: directory.groups.clone(),
+        id_attribute: directory.id_attribute.clone(),
         attributes: attributes(directory),
         stream: directory.stream,
         poll_interval: directory.poll_interval,

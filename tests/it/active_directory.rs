@@ -267,6 +267,7 @@ fn settings_for(url: &str, name: &str, password: &str) -> Settings {
         base: "OU=people,DC=lab,DC=test".into(),
         filter: "(&(objectCategory=person)(objectClass=user))".into(),
         groups: Vec::new(),
+        id_attribute: None,
         attributes: vec!["mail".into()],
         stream: StreamChoice::Auto,
         poll_interval: Duration::from_secs(60),
@@ -360,7 +361,10 @@ async fn a_stream_that_the_controller_does_not_offer_is_not_asked_for() {
         ..settings(&samba, "reader@lab.test", "reader-secret")
     };
     let (error, _) = opened(foreign).await.unwrap_err();
-    assert!(error.contains("does not offer content synchronisation"), "{error}");
+    assert!(
+        error.contains("does not offer content synchronisation"),
+        "{error}"
+    );
 }
 
 #[tokio::test]

@@ -197,6 +197,12 @@ base_dn = "dc=example,dc=org"
 name = "path"
 url = "ldap://ldap.example.org/dc=example,dc=org"
 base_dn = "dc=example,dc=org"
+[[directory]]
+name = "numbers by syncrepl"
+url = "ldaps://ldap.example.org"
+base_dn = "dc=example,dc=org"
+id_attribute = "uid number"
+stream = "syncrepl"
 "#).await, @r#"
         error: the configuration cannot be used
         config.toml:3: vaultwarden.url: has the scheme ftp; write it as https://vault.example.org, with the sub-path if there is one
@@ -210,6 +216,8 @@ base_dn = "dc=example,dc=org"
         config.toml:41: directory[6].name: "missing file" is the name of directory[5] too; give each its own `name`
         config.toml:42: directory[6].url: is missing; give the address of the server, as in "ldaps://ldap.example.org"
         config.toml:46: directory[7].url: ldap://ldap.example.org/dc=example,dc=org has more than scheme, host and port; base and filter have keys of their own
+        config.toml:52: directory[8].id_attribute: "uid number" is not the name of an attribute; write it as in "uidNumber", or "auto"
+        config.toml:53: directory[8].stream: "syncrepl" tells of people by the server's own UUIDs, and not by `id_attribute`; leave out one of the two, or write "poll"
         "#);
 }
 
@@ -284,6 +292,7 @@ async fn the_effective_configuration_is_shown_without_secrets_and_is_one_itself(
         filter = "(objectClass=inetOrgPerson)"
         groups = []
         mail_attributes = ["mail"]
+        id_attribute = "auto"
         disabled_accounts = "auto"
         stream = "auto"
         poll_interval = "1m"

@@ -26,6 +26,7 @@ fn settings(slapd: &Slapd) -> Settings {
         base: slapd.people_base(),
         filter: "(&(objectClass=inetOrgPerson)(mail=*))".into(),
         groups: Vec::new(),
+        id_attribute: None,
         attributes: vec!["mail".into()],
         stream: StreamChoice::Auto,
         poll_interval: Duration::from_millis(200),

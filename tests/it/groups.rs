@@ -237,6 +237,7 @@ fn with_ranges(id: u8, kind: &Kind, body: &[u8]) -> Vec<u8> {
             "",
             &[
                 ("supportedCapabilities", &[b"1.2.840.113556.1.4.800"]),
+                ("highestCommittedUSN", &[b"1"]),
                 ("namingContexts", &[b"DC=x"]),
             ],
         ),
@@ -266,6 +267,7 @@ async fn a_group_that_is_told_in_ranges_is_read_to_its_end() {
         base: "OU=People,DC=x".into(),
         filter: "(objectClass=user)".into(),
         groups: vec!["cn=vault,DC=x".into()],
+        id_attribute: None,
         attributes: vec!["mail".into()],
         stream: StreamChoice::Poll,
         poll_interval: Duration::from_secs(60),

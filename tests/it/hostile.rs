@@ -34,6 +34,7 @@ fn directory(url: &str) -> LdapDirectory {
         base: "dc=example".into(),
         filter: "(mail=*)".into(),
         groups: Vec::new(),
+        id_attribute: None,
         attributes: vec!["mail".into()],
         stream: StreamChoice::Syncrepl,
         poll_interval: Duration::from_secs(60),

@@ -29,6 +29,7 @@ mod foreign;
 mod groups;
 mod hostile;
 mod http;
+mod id_attribute;
 mod ledger;
 mod legacy;
 mod lifecycle;

@@ -6,7 +6,7 @@ use secrecy::SecretString;
 
 use super::super::Directory;
 use super::super::problem::{KeyPath, Problems};
-use super::super::schema::DirectoryTable;
+use super::super::schema::{AUTO, DirectoryTable};
 use super::super::secret::Secrets;
 use super::super::words::{Sasl, Stream};
 use super::{TlsKeys, tls, warn_if_public};
@@ -93,6 +93,7 @@ fn directory(
         );
     }
     mail_attributes(&table.mail_attributes, &at.key("mail_attributes"), problems);
+    let id_attribute = id_attribute(table, at, problems);
     let tls = tls(
         &TlsKeys {
             ca_file: &table.ca_file,
@@ -114,6 +115,7 @@ fn directory(
         filter: table.filter.clone(),
         groups: table.groups.clone(),
         mail_attributes: table.mail_attributes.clone(),
+        id_attribute,
         disabled_accounts: table.disabled_accounts,
         stream: match table.stream {
             Stream::Auto => StreamChoice::Auto,
@@ -297,14 +299,43 @@ fn mail_attributes(attributes: &[String], at: &KeyPath, problems: &mut Problems<
             "is empty; name the attributes that hold the address, as in [\"mail\"]",
         );
     }
-    // RFC 4512, 2.5: a name or an OID, and options.
-    let part_of_description = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | ';');
     for attribute in attributes {
-        if attribute.is_empty() || !attribute.chars().all(part_of_description) {
+        if !is_attribute(attribute) {
             problems.error(
                 at,
                 format!("\"{attribute}\" is not the name of an attribute; write several as a list, as in [\"mail\", \"mailAlternateAddress\"]"),
             );
         }
     }
+}
+
+/// The attribute by which people are known, where it is not the server's own.
+fn id_attribute(table: &DirectoryTable, at: &KeyPath, problems: &mut Problems<'_>) -> Option<String> {
+    if table.id_attribute == AUTO {
+        return None;
+    }
+    if !is_attribute(&table.id_attribute) {
+        problems.error(
+            &at.key("id_attribute"),
+            format!(
+                "\"{}\" is not the name of an attribute; write it as in \"uidNumber\", or \"{AUTO}\"",
+                table.id_attribute
+            ),
+        );
+    }
+    if !matches!(table.stream, Stream::Auto | Stream::Poll) {
+        problems.error(
+            &at.key("stream"),
+            format!("\"{}\" tells of people by the server's own UUIDs, and not by `id_attribute`; leave out one of the two, or write \"poll\"", table.stream.as_str()),
+        );
+    }
+    Some(table.id_attribute.clone())
+}
+
+/// Whether this is an attribute description (RFC 4512, 2.5): a name or an OID, and options.
+fn is_attribute(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | ';'))
 }

@@ -322,8 +322,7 @@ fn attributes() -> Vec<String> {
 }
 
 fn identity(entry: &RawEntry) -> Option<EntryId> {
-    let mut values = entry.values(Identity::ObjectGuid.attribute());
-    values.find_map(|value| Identity::ObjectGuid.read(value))
+    Identity::ObjectGuid.of(entry)
 }
 
 fn critical(oid: &str) -> RawControl {

@@ -5,7 +5,8 @@
 //! are compared with those known before; whoever came or went is a hint, answered like any other ([`super::doorbell`]).
 //!
 //! # Guarantees
-//! - A group keeps its identity: one that is renamed is still meant, in the filter, too.
+//! - A group keeps its identity: one that is renamed is still meant, in the filter, too. Where people are known by an
+//!   attribute of the configuration, groups are by their names, and one that is renamed is not there.
 //! - A group that is not there is an error, never everybody's leaving: before anybody is said to be gone, the groups are
 //!   looked at.
 //!

@@ -47,9 +47,11 @@ pub(super) async fn identify(
             .iter()
             .any(|known| class.eq_ignore_ascii_case(known.as_bytes()))
     });
-    let id = entry
-        .values(can.identity.attribute())
-        .find_map(|value| can.identity.read(value));
+    let id = if is_group {
+        can.identity.of_group(&entry)
+    } else {
+        can.identity.of(&entry)
+    };
     Ok(id.map(|id| Identified { id, is_group }))
 }
 
@@ -88,11 +90,8 @@ pub(super) async fn group(
 }
 
 fn first_answer(can: &Capabilities, entry: &RawEntry, members: Vec<Member>) -> Option<Group> {
-    let id = entry
-        .values(can.identity.attribute())
-        .find_map(|value| can.identity.read(value))?;
     Some(Group {
-        id,
+        id: can.identity.of_group(entry)?,
         dn: entry.dn.clone(),
         members,
         dynamic: entry.values("memberURL").next().is_some(),
@@ -274,10 +273,7 @@ pub(super) async fn by_uid(
             .map(|uid| format!("(uid={})", filter::escape(uid)))
             .collect();
         each(session, can, base, &format!("(|{any})"), &mut |entry| {
-            let id = entry
-                .values(can.identity.attribute())
-                .find_map(|value| can.identity.read(value));
-            found.extend(id);
+            found.extend(can.identity.of(&entry));
         })
         .await?;
     }

@@ -56,18 +56,19 @@ pub(super) async fn check(
         .await;
     let who = guest.as_ref().map(|_| format!("as {}", settings.bind.who()));
     steps.ok("bind", who);
-    let mut identity = "";
+    let mut identity = String::new();
     let mut groups_have_members = false;
     if let Some(mut guest) = guest {
         let can = steps
             .step(
                 "capabilities",
                 "let the bind account read the root DSE",
-                guest.capabilities(),
+                guest.capabilities(&settings),
             )
             .await;
-        identity = can.as_ref().map_or("", |(_, identity)| identity);
-        steps.ok("capabilities", can.map(|(text, _)| text));
+        let (text, attribute) = can.unzip();
+        identity = attribute.unwrap_or_default();
+        steps.ok("capabilities", text);
         if identity == "objectGUID" {
             remark_on_active_directory(&mut steps, server, &settings);
         }
@@ -91,7 +92,7 @@ pub(super) async fn check(
         steps.skip("base");
     }
     let members_of_groups = groups_have_members && config.groups.is_empty();
-    check_people(&mut steps, config, settings, policy, identity, members_of_groups).await;
+    check_people(&mut steps, config, settings, policy, &identity, members_of_groups).await;
 }
 
 /// What holds on every domain controller.
@@ -143,7 +144,7 @@ async fn check_people(
     config: &config::Directory,
     mut settings: Settings,
     policy: &Policy,
-    identity: &'static str,
+    identity: &str,
     groups_have_members: bool,
 ) {
     // What only a right can hide is asked for as well.

@@ -31,6 +31,7 @@ pub fn settings(site: &dyn Site, filter: &str, stream: StreamChoice) -> Settings
         base: site.people_base(),
         filter: filter.into(),
         groups: Vec::new(),
+        id_attribute: None,
         attributes: vec!["mail".into()],
         stream,
         poll_interval: Duration::from_millis(200),

@@ -84,7 +84,12 @@ impl Offering {
 
     /// Follows it.
     pub fn follow(&self, stream: StreamChoice) -> LdapDirectory {
-        LdapDirectory::new(Settings {
+        LdapDirectory::new(self.settings(stream))
+    }
+
+    /// How to follow it.
+    pub fn settings(&self, stream: StreamChoice) -> Settings {
+        Settings {
             name: "main".into(),
             servers: vec![Server::parse(&self.url).unwrap()],
             starttls: false,
@@ -93,12 +98,13 @@ impl Offering {
             base: "ou=people,dc=example".into(),
             filter: "(mail=*)".into(),
             groups: Vec::new(),
+            id_attribute: None,
             attributes: vec!["mail".into()],
             stream,
             poll_interval: Duration::from_millis(200),
             page_size: 100,
             max_message_size: 1 << 20,
-        })
+        }
     }
 }
 
