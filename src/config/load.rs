@@ -133,7 +133,11 @@ impl Source {
             check::check(file, self.public, &secrets, problems)
         })?;
         let mut loaded = Loaded {
-            config: Config { warnings, ..config },
+            config: Config {
+                warnings,
+                sessions: sessions(environment),
+                ..config
+            },
             effective,
             legacy: None,
         };
@@ -229,6 +233,15 @@ fn remove(table: &mut DeTable<'_>, path: &[Step]) -> bool {
         _ => false,
     };
     removed_below || table.remove(key.as_str()).is_some()
+}
+
+/// The file in which the user at the keyboard keeps a session: it goes with their login where the system sees to that.
+fn sessions(environment: &Environment) -> Option<PathBuf> {
+    let folder = environment
+        .folder("XDG_RUNTIME_DIR")
+        .or_else(|| environment.folder("XDG_CACHE_HOME"))
+        .or_else(|| Some(environment.folder("HOME")?.join(".cache")))?;
+    Some(folder.join("ldap-usher/session"))
 }
 
 #[cfg(test)]

@@ -37,6 +37,8 @@ use crate::tls::TlsOptions;
 pub struct Config {
     /// The state file.
     pub state: PathBuf,
+    /// Where the user at the keyboard may keep a session with Vaultwarden, from the environment alone.
+    pub sessions: Option<PathBuf>,
     /// Whom to invite people into.
     pub vaultwarden: Vaultwarden,
     /// Where people come from: at least one, each with a name of its own.

@@ -102,6 +102,8 @@ struct State {
     breaker: Breaker,
     pace: Pace,
     probe_at: Instant,
+    /// There may be new tasks since the backlog was last compared with the accounts.
+    news: bool,
     tally: Tally,
 }
 
@@ -124,13 +126,15 @@ impl Worker {
             breaker: Breaker::default(),
             pace: Pace::new(self.settings.per_minute),
             probe_at: Instant::now() + PROBE,
+            news: true,
             tally: Tally::default(),
         };
         let mut nudged = self.nudge.listen();
         while !stop.is_cancelled() {
             self.begin(&mut state).await?;
-            let due = self.ledger.next_due().await?;
             let idle = state.under_way.is_empty();
+            // What is due while something is under way waits for its end.
+            let due = if idle { self.ledger.next_due().await? } else { None };
             if until == Until::Drained && self.is_drained(&state, due) {
                 break;
             }
@@ -139,13 +143,13 @@ impl Worker {
                 biased;
                 () = stop.cancelled() => {}
                 Some(attempt) = state.under_way.join_next() => self.finish(&mut state, attempt).await?,
-                () = self.wake.notified() => {}
+                () = self.wake.notified() => state.news = true,
                 Ok(()) = nudged.changed() => state.breaker.half_open(self.clock.now()),
                 () = sleep_until(state.pace.next()), if state.pace.permits() == 0 => {}
                 () = sleep_until(state.probe_at), if idle && state.breaker.open_until().is_none() => {
                     self.probe(&mut state).await;
                 }
-                () = sleep(look) => {}
+                () = sleep(look) => state.news = true,
             }
         }
         self.wind_up(&mut state, abort).await?;
@@ -162,8 +166,11 @@ impl Worker {
         if places == 0 {
             return Ok(());
         }
-        if self.census_is_due().await? && (!state.under_way.is_empty() || !self.census(state).await?) {
-            return Ok(());
+        if state.news {
+            if self.census_is_due().await? && (!state.under_way.is_empty() || !self.census(state).await?) {
+                return Ok(());
+            }
+            state.news = false;
         }
         let places = u32::try_from(places).unwrap_or(u32::MAX);
         // Nothing is claimed before it can begin: a claim that waits for its turn is a lease that runs out.

@@ -3,6 +3,7 @@
 mod check;
 mod plan;
 mod run;
+mod sessions;
 pub mod signals;
 pub mod supervisor;
 mod systemd;

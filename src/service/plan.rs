@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::run::{Parts, list_everything};
+use super::sessions::Sessions;
 use crate::config::Config;
 use crate::invite::{Until, Worker};
 use crate::ledger::{Before, Fate, LedgerError, Sqlite, TaskFate};
@@ -83,11 +84,12 @@ pub struct Plan {
 pub async fn plan(config: &Config) -> anyhow::Result<Plan> {
     let ledger = Arc::new(Sqlite::rehearsal(&config.state).await?);
     let invited = Arc::<Invited>::default();
+    let sessions = Sessions::at_hand(Some(ledger.clone()), config.sessions.clone());
     let Parts {
         listeners,
         mut worker,
         ..
-    } = Parts::wire(config, ledger.clone(), |vaultwarden| {
+    } = Parts::wire(config, ledger.clone(), sessions, |vaultwarden| {
         Arc::new(Rehearsal::new(vaultwarden, invited.clone()))
     })?;
     // How fast they would go out is not what is asked.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use futures::future::{BoxFuture, FutureExt};
 use tokio::sync::Notify;
 
+use super::sessions::Sessions;
 use super::signals::{Signals, Wishes};
 use super::supervisor::{RESTART, Supervisor};
 use super::systemd;
@@ -22,7 +22,7 @@ use crate::observe::log::{self, LogHandle};
 use crate::observe::{GRACE, Observer, http};
 use crate::panics;
 use crate::retry::{Nudge, Retry};
-use crate::vaultwarden::{self, Admin, SessionStore, Vaultwarden};
+use crate::vaultwarden::{self, Admin, Vaultwarden};
 
 /// The waits between two sessions with a directory.
 pub const RECONNECT: Retry = Retry {
@@ -32,8 +32,6 @@ pub const RECONNECT: Retry = Retry {
 };
 /// What is under way gets this long after SIGTERM: below the 90 s after which systemd kills.
 const STOP_GRACE: Duration = Duration::from_secs(60);
-/// Where the session with Vaultwarden is kept in the ledger.
-const SESSION_NOTE: &str = "vaultwarden-session";
 
 const STOPPED: &str = "stopped before everything was done; the next run goes on from here";
 
@@ -254,13 +252,15 @@ impl Parts {
         }
         tracing::info!(version = env!("CARGO_PKG_VERSION"), state = %config.state.display(), "ldap-usher starts");
         let ledger = Arc::new(Sqlite::open(&config.state).await?);
-        Self::wire(config, ledger, |vaultwarden| vaultwarden)
+        let sessions = Sessions::of_service(ledger.clone(), config.sessions.clone());
+        Self::wire(config, ledger, sessions, |vaultwarden| vaultwarden)
     }
 
     /// Everything on this ledger; `admin` says what the worker takes for Vaultwarden.
     pub(super) fn wire(
         config: &Config,
         ledger: Arc<dyn Ledger>,
+        sessions: Sessions,
         admin: impl FnOnce(Arc<Vaultwarden>) -> Arc<dyn Admin>,
     ) -> anyhow::Result<Self> {
         let clock = Clock::system();
@@ -296,9 +296,8 @@ impl Parts {
                 })
             })
             .collect::<anyhow::Result<_>>()?;
-        let sessions = Arc::new(LedgerNote(ledger.clone()));
         let settings = vaultwarden_settings(config);
-        let vaultwarden = Arc::new(Vaultwarden::new(&settings, sessions, clock.clone())?);
+        let vaultwarden = Arc::new(Vaultwarden::new(&settings, Arc::new(sessions), clock.clone())?);
         let worker = Worker {
             ledger: ledger.clone(),
             vaultwarden: admin(vaultwarden.clone()),
@@ -386,29 +385,5 @@ pub fn policy(config: &Config, directory: &config::Directory) -> Policy {
         mail_attributes: directory.mail_attributes.clone(),
         invite_changed_address: config.invite.on_address_change == config::OnAddressChange::Invite,
         disabled_are_members: directory.disabled_accounts == config::DisabledAccounts::Ignore,
-    }
-}
-
-/// The ledger as the place where the client of Vaultwarden keeps its session.
-pub(super) struct LedgerNote(pub(super) Arc<dyn Ledger>);
-
-impl SessionStore for LedgerNote {
-    fn load(&self) -> BoxFuture<'_, Option<Vec<u8>>> {
-        async {
-            self.0.recall(SESSION_NOTE).await.unwrap_or_else(|error| {
-                tracing::warn!(%error, "the session with Vaultwarden cannot be read back");
-                None
-            })
-        }
-        .boxed()
-    }
-
-    fn save(&self, note: Vec<u8>) -> BoxFuture<'_, ()> {
-        async move {
-            if let Err(error) = self.0.remember(SESSION_NOTE, &note).await {
-                tracing::warn!(%error, "the session with Vaultwarden cannot be kept");
-            }
-        }
-        .boxed()
     }
 }

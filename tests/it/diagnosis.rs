@@ -456,9 +456,28 @@ async fn check_says_where_the_links_in_invitations_lead() {
 }
 
 #[tokio::test]
+async fn from_the_first_check_to_the_first_invitation_there_is_one_login() {
+    let world = World::with(Slapd::builder().people(1)).await;
+    let config = world.config();
+    for (command, says) in [
+        ("check", "the admin API answers to the admin token"),
+        ("check", "the admin API answers to a session from before"),
+        ("plan", "person1@example.org"),
+        ("sync", "1 invited"),
+    ] {
+        let (code, stdout, stderr) = read(&config.ask(&[command]).await);
+        assert_eq!(code, Some(0), "{command}: {stdout}{stderr}");
+        assert!(stdout.contains(says), "{command}: {stdout}{stderr}");
+    }
+    assert_eq!(world.stand_in.logins(), 1);
+}
+
+#[tokio::test]
 async fn check_says_the_same_to_a_pipe_and_as_json_a_line_each_and_each_names_what_it_is_about() {
     let world = World::with(Slapd::builder().people(1)).await;
     let config = world.config();
+    // From here on there is a session.
+    config.ask(&["check"]).await;
     let rows = rows(&config, "check", 0).await;
     let (_, stdout, stderr) = read(&config.ask(&["check"]).await);
     assert_eq!(stderr, "");

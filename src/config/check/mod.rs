@@ -39,6 +39,8 @@ pub(super) fn check(
         problems,
     );
     Some(Config {
+        // The environment tells.
+        sessions: None,
         state: file.state.clone(),
         vaultwarden: vaultwarden?,
         directories: directories?,

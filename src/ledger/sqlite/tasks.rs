@@ -61,18 +61,14 @@ pub(super) async fn settle(
     settled: &[(i64, Settlement)],
     now: Timestamp,
 ) -> sqlx::Result<()> {
+    let mut done = Vec::new();
     let mut changed = Vec::new();
     for (task, settlement) in settled {
         let query = match settlement {
-            // Whatever became of the task meanwhile: the person has an account.
-            Settlement::Done(outcome) => sqlx::query(
-                "update task set state = 'done', outcome = ?2, since = ?3, lease_until = null, in_doubt = 0,
-                                 reason = null
-                 where id = ?1 and state <> 'done'",
-            )
-            .bind(task)
-            .bind(outcome.as_str())
-            .bind(now.0),
+            Settlement::Done(outcome) => {
+                done.push((task, outcome.as_str()));
+                continue;
+            }
             Settlement::RetryAt {
                 at,
                 failed,
@@ -100,6 +96,19 @@ pub(super) async fn settle(
         if query.execute(&mut *db).await?.rows_affected() > 0 {
             changed.push(*task);
         }
+    }
+    if !done.is_empty() {
+        // Whatever became of a task meanwhile: the person has an account.
+        sqlx::query(
+            "update task set state = 'done', outcome = j.value ->> 1, since = ?2, lease_until = null, in_doubt = 0,
+                             reason = null
+             from json_each(?1) j
+             where task.id = j.value ->> 0 and task.state <> 'done'",
+        )
+        .bind(json(done.iter())?)
+        .bind(now.0)
+        .execute(&mut *db)
+        .await?;
     }
     release_unwanted(db, &changed, now).await
 }

@@ -68,10 +68,10 @@ impl Finding {
     }
 }
 
-/// Looks at everything that the service needs, and says each finding as soon as there is one. Nothing is changed but the session with Vaultwarden, which is kept in
-/// the state file, if there is one, so that the service does not need another login.
+/// Looks at everything that the service needs, and says each finding as soon as there is one. Nothing is changed but the
+/// session with Vaultwarden, which is kept, so that the service does not need another login.
 pub async fn check(config: &Config, say: &mut dyn FnMut(Finding)) {
-    let (finding, sessions) = state::check(&config.state).await;
+    let (finding, sessions) = state::check(config).await;
     say(finding);
     for directory in &config.directories {
         match directory_settings(directory) {

@@ -1,20 +1,20 @@
 //! The state file, which nobody but the service creates.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use super::super::run::LedgerNote;
+use super::super::sessions::Sessions;
 use super::{Finding, Level};
+use crate::config::Config;
 use crate::ledger::{LedgerError, Sqlite};
-use crate::vaultwarden::{InMemory, SessionStore};
 
 /// Whether it can be used, and where the session with Vaultwarden is kept.
-pub(super) async fn check(path: &Path) -> (Finding, Arc<dyn SessionStore>) {
+pub(super) async fn check(config: &Config) -> (Finding, Sessions) {
+    let (path, file) = (&config.state, config.sessions.clone());
     let finding = match Sqlite::open_shared(path).await {
         Ok(ledger) => {
             let detail = format!("{} can be used", path.display());
             let finding = Finding::new(Level::Ok, "state", detail, "");
-            return (finding, Arc::new(LedgerNote(Arc::new(ledger))));
+            return (finding, Sessions::of_service(Arc::new(ledger), file));
         }
         Err(_) if !path.exists() => {
             let detail = format!("{} is not there yet, the first start creates it", path.display());
@@ -25,5 +25,5 @@ pub(super) async fn check(path: &Path) -> (Finding, Arc<dyn SessionStore>) {
         }
         Err(error) => Finding::of_error(Level::Fail, "state", &error.to_string(), ""),
     };
-    (finding, Arc::new(InMemory::default()))
+    (finding, Sessions::at_hand(None, file))
 }

@@ -5,20 +5,19 @@ use std::sync::Arc;
 use url::{Host, Url};
 
 use super::super::run::vaultwarden_settings;
+use super::super::sessions::Sessions;
 use super::{Finding, Level, Steps};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{Disposition, EmailAddress};
-use crate::vaultwarden::{
-    Admin, Entrance, Portal, SessionStore, Settings, Vaultwarden, VaultwardenError, presented,
-};
+use crate::vaultwarden::{Admin, Entrance, Portal, Settings, Vaultwarden, VaultwardenError, presented};
 
-pub(super) async fn check(config: &Config, sessions: Arc<dyn SessionStore>, say: &mut dyn FnMut(Finding)) {
+pub(super) async fn check(config: &Config, sessions: Sessions, say: &mut dyn FnMut(Finding)) {
     let url = &config.vaultwarden.url;
     let prefix = format!("vaultwarden, {}", url.as_str().trim_end_matches('/'));
     let mut steps = Steps::new(prefix, say);
     let settings = vaultwarden_settings(config);
-    let client = Vaultwarden::new(&settings, sessions, Clock::system());
+    let client = Vaultwarden::new(&settings, Arc::new(sessions), Clock::system());
     let Some(vaultwarden) = steps.step("settings", "", async { client }).await else {
         return;
     };
@@ -166,7 +165,7 @@ fn judge_entrance(entrance: Entrance) -> (Level, &'static str, &'static str) {
         Entrance::Token => (Level::Ok, "the admin API answers to the admin token", ""),
         Entrance::Session => (
             Level::Ok,
-            "the admin API answers to the session in the state file; the admin token is not tried before that ends",
+            "the admin API answers to a session from before; the admin token is not tried until that ends",
             "",
         ),
         Entrance::Open => (

@@ -230,6 +230,7 @@ pub fn command(config: &Path) -> Command {
         .env_remove("CREDENTIALS_DIRECTORY")
         .env_remove("RUST_LOG")
         .env_remove("COLUMNS")
+        .env("XDG_RUNTIME_DIR", config.parent().unwrap())
         .kill_on_drop(true);
     command
 }

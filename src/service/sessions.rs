@@ -1,0 +1,135 @@
+//! Where the session with Vaultwarden is kept. Each login counts: Vaultwarden allows three, then one in five minutes,
+//! and whoever sets things up runs `check` and `plan` more than once before the service has a state of its own.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures::future::{BoxFuture, FutureExt};
+
+use crate::ledger::Ledger;
+use crate::vaultwarden::SessionStore;
+
+/// The name of the note in the ledger.
+const NOTE: &str = "vaultwarden-session";
+
+/// Keeps the session in the ledger, where the service has its own, or in a file of the user at the keyboard, which the
+/// first start of the service takes over from.
+pub(super) struct Sessions {
+    ledger: Option<Arc<dyn Ledger>>,
+    file: Option<PathBuf>,
+    /// The ledger is only read.
+    spares_ledger: bool,
+}
+
+impl Sessions {
+    /// For the service: what is new goes into the ledger.
+    pub(super) fn of_service(ledger: Arc<dyn Ledger>, file: Option<PathBuf>) -> Self {
+        Self {
+            ledger: Some(ledger),
+            file,
+            spares_ledger: false,
+        }
+    }
+
+    /// For commands that change no state: what is new goes into the file.
+    pub(super) fn at_hand(ledger: Option<Arc<dyn Ledger>>, file: Option<PathBuf>) -> Self {
+        Self {
+            ledger,
+            file,
+            spares_ledger: true,
+        }
+    }
+
+    async fn in_ledger(&self) -> Option<Vec<u8>> {
+        let ledger = self.ledger.as_ref()?;
+        ledger.recall(NOTE).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the session with Vaultwarden cannot be read back");
+            None
+        })
+    }
+
+    fn in_file(&self) -> Option<Vec<u8>> {
+        fs::read(self.file.as_ref()?).ok()
+    }
+}
+
+impl SessionStore for Sessions {
+    fn load(&self) -> BoxFuture<'_, Option<Vec<u8>>> {
+        async {
+            let in_ledger = self.in_ledger().await;
+            in_ledger.or_else(|| self.in_file())
+        }
+        .boxed()
+    }
+
+    fn save(&self, note: Vec<u8>) -> BoxFuture<'_, ()> {
+        async move {
+            match (&self.ledger, &self.file) {
+                (Some(ledger), _) if !self.spares_ledger => {
+                    if let Err(error) = ledger.remember(NOTE, &note).await {
+                        tracing::warn!(%error, "the session with Vaultwarden cannot be kept");
+                    }
+                }
+                (_, Some(file)) => {
+                    if let Err(error) = write(file, &note) {
+                        tracing::debug!(file = %file.display(), %error, "the session with Vaultwarden cannot be kept");
+                    }
+                }
+                _ => {}
+            }
+        }
+        .boxed()
+    }
+}
+
+/// Puts a file in the place of the one before, at once, for nobody else to read.
+fn write(path: &Path, note: &[u8]) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    let new = path.with_extension(format!("{}", std::process::id()));
+    let _ = fs::remove_file(&new);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&new)?;
+    file.write_all(note)?;
+    fs::rename(&new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::ledger::Sqlite;
+
+    #[tokio::test]
+    async fn what_a_command_keeps_is_taken_over_by_a_service_that_has_nothing_yet() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ldap-usher/session");
+        let at_hand = Sessions::at_hand(None, Some(file.clone()));
+        assert_eq!(at_hand.load().await, None);
+        at_hand.save(b"first".to_vec()).await;
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+
+        let ledger: Arc<dyn Ledger> = Arc::new(Sqlite::in_memory().await.unwrap());
+        let service = Sessions::of_service(ledger.clone(), Some(file.clone()));
+        assert_eq!(service.load().await.as_deref(), Some(&b"first"[..]));
+        service.save(b"second".to_vec()).await;
+        at_hand.save(b"third".to_vec()).await;
+        assert_eq!(service.load().await.as_deref(), Some(&b"second"[..]));
+
+        // A command on a copy of the state goes on from there, and leaves it alone.
+        let command = Sessions::at_hand(Some(ledger.clone()), Some(file));
+        command.save(b"fourth".to_vec()).await;
+        assert_eq!(
+            ledger.recall(NOTE).await.unwrap().as_deref(),
+            Some(&b"second"[..])
+        );
+    }
+}
