@@ -56,8 +56,8 @@ impl Vaultwarden {
         })
     }
 
-    /// Takes other settings for every call from here on, such as another token, which is tried at once. A session that
-    /// is open goes on.
+    /// Takes other settings for every call from here on. A session goes on as long as the token is the one that opened
+    /// it; another one is tried by the next call.
     ///
     /// # Errors
     /// As [`Vaultwarden::new`]; the settings stay as they were.

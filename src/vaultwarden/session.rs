@@ -1,6 +1,7 @@
 //! The session with the admin page: opened only when an answer asks for it, by one caller for all, and never more
 //! often than Vaultwarden's limiter allows.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,9 @@ struct State {
 #[derive(Clone, Serialize, Deserialize)]
 struct Note {
     url: String,
+    /// The [`check_value`] of the token that opened the session.
+    #[serde(default)]
+    token: u16,
     cookie: Option<String>,
     /// When the cookie is worth nothing any more, in milliseconds since 1970.
     expires: i64,
@@ -57,7 +61,7 @@ struct Note {
 pub enum Entrance {
     /// By a login with the admin token, in this process.
     Token,
-    /// By a session that an earlier process opened. Whether the token is right was not asked.
+    /// By a session that an earlier process opened with the same token.
     Session,
     /// By nothing: it is open to everyone (`DISABLE_ADMIN_TOKEN`).
     Open,
@@ -241,17 +245,23 @@ impl Session {
         state.note.insert(note)
     }
 
+    /// The note of the store; the session in it counts only for the token that opened it.
     async fn stored(&self) -> Note {
+        let token = check_value(&self.token);
         let stored = self.store.load().await;
-        stored
+        let stored = stored
             .and_then(|note| serde_json::from_slice(&note).ok())
-            .filter(|note: &Note| note.url == self.client.url())
-            .unwrap_or_else(|| Note {
+            .filter(|note: &Note| note.url == self.client.url());
+        match stored {
+            Some(note) if note.token == token => note,
+            other => Note {
                 url: self.client.url().into(),
+                token,
                 cookie: None,
                 expires: 0,
-                logins_whole_at: LoginBudget::UNTOUCHED.whole_at.0,
-            })
+                logins_whole_at: other.map_or(LoginBudget::UNTOUCHED.whole_at.0, |note| note.logins_whole_at),
+            },
+        }
     }
 
     async fn save(&self, state: &mut State, note: Note) {
@@ -266,6 +276,14 @@ impl Session {
             url: self.client.url().into(),
         }
     }
+}
+
+/// Sixteen bits of a token: enough to see that it is another one, too few to guess it by.
+fn check_value(token: &SecretString) -> u16 {
+    let mut hasher = DefaultHasher::new();
+    token.expose_secret().hash(&mut hasher);
+    let [one, other, ..] = hasher.finish().to_le_bytes();
+    u16::from_le_bytes([one, other])
 }
 
 /// Whether it is a 404 where the admin API should be. A look-up by mail does not exist before 1.28, and whoever asks

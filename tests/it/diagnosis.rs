@@ -461,7 +461,7 @@ async fn from_the_first_check_to_the_first_invitation_there_is_one_login() {
     let config = world.config();
     for (command, says) in [
         ("check", "the admin API answers to the admin token"),
-        ("check", "the admin API answers to a session from before"),
+        ("check", "a session that this admin token has opened before"),
         ("plan", "person1@example.org"),
         ("sync", "1 invited"),
     ] {
@@ -516,14 +516,17 @@ async fn check_uses_the_session_of_the_service() {
 }
 
 #[tokio::test]
-async fn check_tells_a_token_that_was_tried_from_a_session_that_was_kept_and_from_a_door_that_is_open() {
+async fn check_tries_a_token_other_than_that_of_the_session_and_tells_of_a_door_that_is_open() {
     let mut world = World::with(Slapd::builder().people(1)).await;
     assert_eq!(world.config().ask(&["sync"]).await.status.code(), Some(0));
     // A session is as good as the token with which it was opened, and says nothing about another one.
     let guessed = Config::new(&world.toml().replace("sesame", "guess"));
-    let found = rows(&guessed, "check", 0).await;
+    let found = rows(&guessed, "check", 1).await;
     let (level, said) = about(&found, ", admin");
-    assert!(level == "ok" && said.contains("is not tried"), "{said}");
+    assert!(
+        level == "fail" && said.contains("refuses the admin token"),
+        "{said}"
+    );
 
     world.stand_in = StandIn::with(Setup {
         open: true,

@@ -165,7 +165,7 @@ fn judge_entrance(entrance: Entrance) -> (Level, &'static str, &'static str) {
         Entrance::Token => (Level::Ok, "the admin API answers to the admin token", ""),
         Entrance::Session => (
             Level::Ok,
-            "the admin API answers to a session from before; the admin token is not tried until that ends",
+            "the admin API answers to a session that this admin token has opened before",
             "",
         ),
         Entrance::Open => (
