@@ -125,10 +125,7 @@ impl Ledger for Sqlite {
 
     fn settle<'a>(&'a self, settled: &'a [(i64, Settlement)], now: Timestamp) -> Reply<'a, ()> {
         self.reply("settling tasks", async move {
-            let mut db = self.db.lock().await;
-            let mut tx = begin(&mut db).await?;
-            tasks::settle(&mut tx, settled, now).await?;
-            tx.commit().await
+            tasks::settle(&mut *self.db.lock().await, settled, now).await
         })
     }
 

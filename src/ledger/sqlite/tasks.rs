@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sqlx::SqliteConnection;
 
+use super::begin;
 use super::invitations::{self, Opening, Owed};
 use super::rows::json;
 use crate::clock::Timestamp;
@@ -56,19 +57,50 @@ pub(super) async fn claim(
         .collect())
 }
 
+/// A single statement, and so a transaction, where every task is done: the worker waits for it between invitations.
 pub(super) async fn settle(
     db: &mut SqliteConnection,
     settled: &[(i64, Settlement)],
     now: Timestamp,
 ) -> sqlx::Result<()> {
-    let mut done = Vec::new();
+    let done = settled.iter().filter_map(|(task, settlement)| match settlement {
+        Settlement::Done(outcome) => Some((task, outcome.as_str())),
+        _ => None,
+    });
+    let done: Vec<_> = done.collect();
+    if done.len() == settled.len() {
+        return settle_done(db, &done, now).await;
+    }
+    let mut tx = begin(db).await?;
+    settle_done(&mut tx, &done, now).await?;
+    settle_failed(&mut tx, settled, now).await?;
+    tx.commit().await
+}
+
+async fn settle_done(db: &mut SqliteConnection, done: &[(&i64, &str)], now: Timestamp) -> sqlx::Result<()> {
+    // Whatever became of a task meanwhile: the person has an account.
+    sqlx::query(
+        "update task set state = 'done', outcome = j.value ->> 1, since = ?2, lease_until = null, in_doubt = 0,
+                         reason = null
+         from json_each(?1) j
+         where task.id = j.value ->> 0 and task.state <> 'done'",
+    )
+    .bind(json(done.iter())?)
+    .bind(now.0)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+async fn settle_failed(
+    db: &mut SqliteConnection,
+    settled: &[(i64, Settlement)],
+    now: Timestamp,
+) -> sqlx::Result<()> {
     let mut changed = Vec::new();
     for (task, settlement) in settled {
         let query = match settlement {
-            Settlement::Done(outcome) => {
-                done.push((task, outcome.as_str()));
-                continue;
-            }
+            Settlement::Done(_) => continue,
             Settlement::RetryAt {
                 at,
                 failed,
@@ -96,19 +128,6 @@ pub(super) async fn settle(
         if query.execute(&mut *db).await?.rows_affected() > 0 {
             changed.push(*task);
         }
-    }
-    if !done.is_empty() {
-        // Whatever became of a task meanwhile: the person has an account.
-        sqlx::query(
-            "update task set state = 'done', outcome = j.value ->> 1, since = ?2, lease_until = null, in_doubt = 0,
-                             reason = null
-             from json_each(?1) j
-             where task.id = j.value ->> 0 and task.state <> 'done'",
-        )
-        .bind(json(done.iter())?)
-        .bind(now.0)
-        .execute(&mut *db)
-        .await?;
     }
     release_unwanted(db, &changed, now).await
 }
