@@ -9,14 +9,6 @@ use crate::clock::Timestamp;
 use crate::ledger::{Batch, Committed, Duplicate, Origin, TaskWrite};
 use crate::model::{EmailAddress, EntryId};
 
-/// An invitation that a member is owed.
-pub(super) struct Owed<'a> {
-    /// The member's row.
-    pub(super) member: i64,
-    /// Where to.
-    pub(super) address: &'a str,
-}
-
 /// What an invitation is when it is opened.
 pub(super) struct Opening {
     /// `staged`, `queued` or `held`.
@@ -29,30 +21,41 @@ pub(super) struct Opening {
     pub(super) now: Timestamp,
 }
 
-/// Opens invitations where none is open and none was sent; returns how many.
+/// Opens invitations for members of one directory where none is open and none was sent. Returns for each that it opened
+/// whether somebody else holds the address, too.
 ///
 /// One that was sent is opened `again` only if it was not for another person who is still there.
-pub(super) async fn open(db: &mut SqliteConnection, owed: &[Owed<'_>], how: &Opening) -> sqlx::Result<u64> {
-    let opened = sqlx::query(
+pub(super) async fn open(
+    db: &mut SqliteConnection,
+    directory: i64,
+    owed: &[Who<'_>],
+    how: &Opening,
+) -> sqlx::Result<Vec<bool>> {
+    sqlx::query_scalar(
         "insert into task (member, address, state, due, arrived, since)
-         select value ->> 0, value ->> 1, ?2, ?4, ?4, ?5 from json_each(?1) where true
+         select m.id, j.value ->> 1, ?3, ?5, ?5, ?6
+         from json_each(?2) j
+         cross join member m on m.directory = ?1 and m.entry_id = unhex(j.value ->> 0)
+         where true
          on conflict (address) do update
          set member = excluded.member, state = excluded.state, due = excluded.due, arrived = excluded.arrived,
              since = excluded.since, checked = 0, attempts = 0, reason = null, outcome = null
          where task.state = 'cancelled'
-            or ?3 and task.state in ('done', 'quarantined') and not exists (
+            or ?4 and task.state in ('done', 'quarantined') and not exists (
                    select 1 from member
                    where id = task.member and id <> excluded.member
-                     and address = task.address and standing = 'member')",
+                     and address = task.address and standing = 'member')
+         returning exists (select 1 from member o
+                           where o.address = task.address and o.standing = 'member' and o.id <> task.member)",
     )
-    .bind(json(owed.iter().map(|owed| (owed.member, owed.address)))?)
+    .bind(directory)
+    .bind(pairs(owed)?)
     .bind(how.state)
     .bind(how.again)
     .bind(how.arrived.0)
     .bind(how.now.0)
-    .execute(db)
-    .await?;
-    Ok(opened.rows_affected())
+    .fetch_all(db)
+    .await
 }
 
 /// Takes tasks from the members they are for, who want them no more: each goes to another present member who holds
@@ -136,51 +139,46 @@ impl<'a> Invitations<'a> {
         state: &'static str,
         again: bool,
     ) -> sqlx::Result<()> {
-        // With each entry's row comes that of whoever else holds the address. One of the same name is the entry
-        // before it was deleted and made anew: a listing tells of it before it finds that the old one has left.
-        let rows: Vec<(u32, i64, Option<i64>)> = sqlx::query_as(
-            "select j.key, m.id, (select o.id from member o
-                                  where o.address = j.value ->> 1 and o.standing = 'member' and o.id <> m.id
-                                    and (o.directory <> m.directory or o.dn <> m.dn)
-                                  order by o.id limit 1)
-             from json_each(?2) j
-             cross join member m on m.directory = ?1 and m.entry_id = unhex(j.value ->> 0)",
-        )
-        .bind(self.batch.directory)
-        .bind(pairs(owed)?)
-        .fetch_all(&mut *db)
-        .await?;
-        let address = |key: u32| owed[key as usize].1;
-        let members: Vec<Owed<'_>> = rows
-            .iter()
-            .map(|&(key, member, _)| Owed {
-                member,
-                address: address(key).as_str(),
-            })
-            .collect();
         let opening = Opening {
             state,
             again,
             arrived: self.batch.arrived,
             now: self.now,
         };
-        let opened = open(db, &members, &opening).await?;
+        let opened = open(db, self.batch.directory, owed, &opening).await?;
         if state == "queued" {
-            self.committed.queued += opened;
+            self.committed.queued += opened.len() as u64;
         }
-        for (key, member, holder) in rows {
-            if let Some(holder) = holder
-                && self.paired.insert((member.min(holder), member.max(holder)))
-            {
-                let (dn, holder_dn) = sqlx::query_as(
-                    "select m.dn, o.dn from member m cross join member o where m.id = ? and o.id = ?",
-                )
-                .bind(member)
-                .bind(holder)
-                .fetch_one(&mut *db)
-                .await?;
+        // Whose invitation was not opened may find that of somebody else under the address.
+        if opened.len() < owed.len() || opened.contains(&true) {
+            self.report_duplicates(db, owed).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes those of `owed` whose address another member holds.
+    async fn report_duplicates(&mut self, db: &mut SqliteConnection, owed: &[Who<'_>]) -> sqlx::Result<()> {
+        // A holder of the same name is the entry before it was deleted and made anew: a listing tells of the new one
+        // before it finds that the old one has left.
+        let rows: Vec<(u32, i64, i64, String, String)> = sqlx::query_as(
+            "select j.key, m.id, o.id, m.dn, o.dn
+             from json_each(?2) j
+             cross join member m on m.directory = ?1 and m.entry_id = unhex(j.value ->> 0)
+             cross join member o on o.id = (
+                 select id from member
+                 where address = j.value ->> 1 and standing = 'member' and id <> m.id
+                   and (directory <> m.directory or dn <> m.dn)
+                 order by id limit 1)
+             order by j.key",
+        )
+        .bind(self.batch.directory)
+        .bind(pairs(owed)?)
+        .fetch_all(db)
+        .await?;
+        for (key, member, holder, dn, holder_dn) in rows {
+            if self.paired.insert((member.min(holder), member.max(holder))) {
                 self.committed.duplicates.push(Duplicate {
-                    address: address(key).clone(),
+                    address: owed[key as usize].1.clone(),
                     dn,
                     holder_dn,
                 });
@@ -270,7 +268,7 @@ fn alike(one: &TaskWrite, other: &TaskWrite) -> bool {
 }
 
 /// An entry and an address of its own.
-type Who<'a> = (&'a EntryId, &'a EmailAddress);
+pub(super) type Who<'a> = (&'a EntryId, &'a EmailAddress);
 
 /// Whom the writes of one run are about.
 fn who(run: &[TaskWrite]) -> Vec<Who<'_>> {

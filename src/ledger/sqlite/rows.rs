@@ -29,8 +29,7 @@ pub(super) type MemberRow = (i64, Vec<u8>, String, Option<String>, String, Optio
 pub(super) fn member((row, id, dn, address, standing, reason): MemberRow) -> sqlx::Result<Member> {
     Ok(Member {
         row,
-        id: EntryId::from_slice(&id)
-            .ok_or_else(|| sqlx::Error::Decode("an entry id is not 16 bytes".into()))?,
+        id: entry_id(&id)?,
         dn,
         address: address.map(EmailAddress::stored),
         standing: match (standing.as_str(), reason) {
@@ -39,6 +38,11 @@ pub(super) fn member((row, id, dn, address, standing, reason): MemberRow) -> sql
             (_, None) => Standing::Member,
         },
     })
+}
+
+/// The column `entry_id`.
+pub(super) fn entry_id(bytes: &[u8]) -> sqlx::Result<EntryId> {
+    EntryId::from_slice(bytes).ok_or_else(|| sqlx::Error::Decode("an entry id is not 16 bytes".into()))
 }
 
 /// The columns `standing, reason`.

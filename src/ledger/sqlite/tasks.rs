@@ -5,8 +5,8 @@ use std::time::Duration;
 use sqlx::SqliteConnection;
 
 use super::begin;
-use super::invitations::{self, Opening, Owed};
-use super::rows::json;
+use super::invitations::{self, Opening};
+use super::rows::{self, json};
 use crate::clock::Timestamp;
 use crate::ledger::Unchecked;
 use crate::model::{EmailAddress, Settlement, Task};
@@ -138,8 +138,9 @@ async fn release_unwanted(db: &mut SqliteConnection, settled: &[i64], now: Times
     if settled.is_empty() {
         return Ok(());
     }
-    let unwanted: Vec<(i64, i64, i64, Option<String>)> = sqlx::query_as(
-        "select t.id, t.arrived, m.id, iif(m.standing = 'member', m.address, null)
+    type Row = (i64, i64, i64, Vec<u8>, Option<String>);
+    let unwanted: Vec<Row> = sqlx::query_as(
+        "select t.id, t.arrived, m.directory, m.entry_id, iif(m.standing = 'member', m.address, null)
          from json_each(?) j cross join task t on t.id = j.value cross join member m on m.id = t.member
          where t.state in ('queued', 'quarantined') and t.in_doubt = 0
            and (m.standing <> 'member' or m.address <> t.address)",
@@ -147,7 +148,7 @@ async fn release_unwanted(db: &mut SqliteConnection, settled: &[i64], now: Times
     .bind(json(settled.iter())?)
     .fetch_all(&mut *db)
     .await?;
-    for (task, arrived, member, address) in unwanted {
+    for (task, arrived, directory, entry_id, address) in unwanted {
         invitations::release(db, &[task], now).await?;
         if let Some(address) = address {
             let opening = Opening {
@@ -156,8 +157,8 @@ async fn release_unwanted(db: &mut SqliteConnection, settled: &[i64], now: Times
                 arrived: Timestamp(arrived),
                 now,
             };
-            let address = &address;
-            invitations::open(db, &[Owed { member, address }], &opening).await?;
+            let owed = (&rows::entry_id(&entry_id)?, &EmailAddress::stored(address));
+            invitations::open(db, directory, &[owed], &opening).await?;
         }
     }
     Ok(())
