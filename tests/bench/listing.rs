@@ -9,8 +9,10 @@ use tokio::time::sleep;
 use super::measure::{figure, memory, number, processor_time, ratio};
 use super::{Service, Slapd, StandIn, start};
 
-const IDLE: Duration = Duration::from_secs(20);
+const IDLE: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(600);
+/// What follows a listing, such as its resume point, has been written by then.
+const SETTLED: Duration = Duration::from_secs(8);
 
 pub async fn measure(people: usize) {
     let small = first_listing(&Slapd::builder().people(people / 10).start().await)
@@ -23,6 +25,7 @@ pub async fn measure(people: usize) {
         state,
         took,
         peak,
+        after,
     } = first_listing(&slapd).await;
     ratio(
         &format!("listing: {people} people into an empty ledger (ldapsearch)"),
@@ -38,6 +41,8 @@ pub async fn measure(people: usize) {
         32.0,
     );
 
+    figure("listing: memory after it", after, "MiB", 32.0);
+
     // Another way to write the filter drops the cursor: everyone is listed again, and is known.
     let path = state.path().join("state.db");
     let filter = "(&(objectClass=inetOrgPerson))";
@@ -50,6 +55,7 @@ pub async fn measure(people: usize) {
         reference,
         1.5,
     );
+    sleep(SETTLED).await;
     stop(&mut service).await;
 
     slapd.people().add_many("late", 10).await;
@@ -70,7 +76,7 @@ pub async fn measure(people: usize) {
         20.0,
     );
 
-    sleep(Duration::from_secs(2)).await;
+    sleep(SETTLED).await;
     let before = processor_time(service.pid());
     sleep(IDLE).await;
     let used = (processor_time(service.pid()) - before).as_secs_f64() / IDLE.as_secs_f64();
@@ -94,6 +100,7 @@ struct First {
     state: tempfile::TempDir,
     took: Duration,
     peak: f64,
+    after: f64,
 }
 
 async fn first_listing(slapd: &Slapd) -> First {
@@ -108,12 +115,15 @@ async fn first_listing(slapd: &Slapd) -> First {
     );
     let ended = service.wait_for_line("listing ended", PATIENCE).await;
     let peak = memory(service.pid(), "VmHWM");
+    sleep(SETTLED).await;
+    let after = memory(service.pid(), "VmRSS");
     stop(&mut service).await;
     First {
         stand_in,
         state,
         took: took_ms(&ended),
         peak,
+        after,
     }
 }
 
