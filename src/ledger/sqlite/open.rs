@@ -167,7 +167,7 @@ pub(super) fn writer() -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .synchronous(SqliteSynchronous::Normal)
         .busy_timeout(BUSY)
-        .pragma("cache_size", "-10000")
+        .pragma("cache_size", "-8000")
         .pragma("wal_autocheckpoint", "20000")
         .pragma("journal_size_limit", "100000000")
 }
