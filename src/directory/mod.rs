@@ -75,6 +75,8 @@ pub struct Opened {
     pub why: &'static str,
     /// What did not work of the better ways that the server offers.
     pub refused: Vec<String>,
+    /// It goes on from the cursor, and does not name everyone first.
+    pub resumed: bool,
     /// Its own account of what happened before it began may lack something: everyone is to be listed beside it at once.
     pub reconcile: bool,
     /// What it says.
@@ -169,16 +171,12 @@ impl LdapDirectory {
         let mut candidates = candidates.into_iter().peekable();
         let mut refused = Vec::new();
         while let Some((kind, why)) = candidates.next() {
-            let server = session.server().to_owned();
-            match open_kind(kind, session, &can, &wanted, from.clone()).await {
-                Ok((changes, reconcile)) => {
+            match open_kind((kind, why), session, &can, &wanted, from.clone()).await {
+                Ok(opened) => {
                     return Ok(Opened {
-                        server,
-                        stream: kind,
-                        why,
                         refused,
-                        reconcile,
-                        changes: self.noting_what_is_unfit(kind, changes),
+                        changes: self.noting_what_is_unfit(kind, opened.changes),
+                        ..opened
                     });
                 }
                 Err(error @ DirectoryError::Unsupported { .. }) if candidates.peek().is_some() => {
@@ -253,14 +251,15 @@ impl LdapDirectory {
     }
 }
 
-/// Opens one kind of stream. Says, too, whether everyone is to be listed beside it at once.
+/// Opens one kind of stream, for a reason.
 async fn open_kind(
-    kind: StreamKind,
+    (kind, why): (StreamKind, &'static str),
     session: session::Session,
     can: &Capabilities,
     wanted: &Arc<Wanted>,
     from: Option<Cursor>,
-) -> Result<(Changes, bool), DirectoryError> {
+) -> Result<Opened, DirectoryError> {
+    let server = session.server().to_owned();
     // Another controller may not have heard yet of what this one tells.
     let wanted = &match kind {
         StreamKind::ActiveDirectory => Arc::new(wanted.at(session.address())),
@@ -270,13 +269,14 @@ async fn open_kind(
     let from = from.filter(|_| wanted.groups.is_none());
     // Whatever rings does so before people are listed, so that nothing falls between.
     let mut rings: Vec<Rings> = groups::rings(wanted, kind).await?.into_iter().collect();
-    let mut reconcile = false;
+    let (mut resumed, mut reconcile) = (false, false);
     let changes = match kind {
         StreamKind::Syncrepl if can.identity == Identity::EntryUuid && wanted.asks_for_groups() => {
             rings.push(syncrepl::rings_for_anyone(session, can, wanted).await?);
             scan::open(wanted.clone()).await?
         }
         StreamKind::Syncrepl => {
+            resumed = from.is_some();
             // What 389-DS tells after a cookie lacks those who left by the filter.
             reconcile = can.identity == Identity::NsUniqueId;
             syncrepl::open(session, can, wanted, from).await?
@@ -286,9 +286,9 @@ async fn open_kind(
             scan::open(wanted.clone()).await?
         }
         StreamKind::ActiveDirectory => {
-            let (bells, resumed) = active_directory::open(session, wanted, from).await?;
+            let (bells, goes_on) = active_directory::open(session, wanted, from).await?;
             rings.push(bells);
-            reconcile = resumed;
+            (resumed, reconcile) = (goes_on, goes_on);
             if resumed {
                 doorbell::only_changes()
             } else {
@@ -307,7 +307,15 @@ async fn open_kind(
         Some(groups) => with_identities(changes, groups.cursor()),
         None => changes,
     };
-    Ok((changes, reconcile))
+    Ok(Opened {
+        server,
+        stream: kind,
+        why,
+        refused: Vec::new(),
+        resumed,
+        reconcile,
+        changes,
+    })
 }
 
 /// Has the identities of groups stored, in place of resume points that would not cover what happens to groups.

@@ -189,7 +189,6 @@ impl Listener {
         cursor: Option<Cursor>,
         audit_at: &mut Instant,
     ) -> Trouble {
-        let resumed = cursor.is_some();
         let opened = match self.directory.open(cursor).await {
             Ok(opened) => opened,
             Err(error) => return error.into(),
@@ -199,7 +198,7 @@ impl Listener {
             &opened.server,
             opened.stream.as_str(),
             opened.why,
-            resumed,
+            opened.resumed,
         );
         intake.stream = Some(opened.stream);
         self.record(intake, true, None).await;

@@ -165,10 +165,11 @@ impl Directory for Scripted {
         let refresh = world.refresh(from);
         let (live, heard) = mpsc::channel(1000);
         world.session = Some(live);
-        async {
+        async move {
             let changes = stream::iter(refresh?).chain(heard).boxed();
             Ok(Opened {
                 refused: Vec::new(),
+                resumed: from.is_some(),
                 server: "ldap://scripted".into(),
                 stream: StreamKind::Syncrepl,
                 why: "it is scripted",
