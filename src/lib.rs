@@ -8,7 +8,8 @@
 //!                                                    +--> observe: log, metrics, health
 //! ```
 //!
-//! 1. [`directory`] keeps a search open and turns what one server says into [`model::Change`]s.
+//! 1. [`directory`] keeps a search open and turns what one server says into [`model::Change`]s. Where a server merely
+//!    hints (a group changed, an object changed), whoever it may concern is read again with the configured filter.
 //! 2. [`listener`] glues sessions into one endless stream: resume, list again, back off. It takes changes in
 //!    batches, asks [`membership`] what each means, and commits members, tasks and cursor in ONE transaction.
 //! 3. [`ledger`] is that transaction: the only thing that joins the two loops. A `Notify` is a hint, the table is

@@ -1,10 +1,10 @@
 //! Sessions with one LDAP directory. The only folder that knows `ldap3`.
 //!
 //! `discover` finds the servers of a domain; `connect` makes an authenticated connection whose every message passes
-//! the `guard`; `session` runs operations on it; `root_dse` tells what the server can do and `pick` what to do with it; `syncrepl`, `poll` and `scan` turn its
-//! answers into [`Change`]s, and so does `doorbell` with the mere hints of the other streams; `lookup` reads single
-//! people again; `diagnose` goes the same way step by step and says where it ends. `decode` reads foreign bytes without
-//! ever panicking.
+//! the `guard`; `session` runs operations on it. `root_dse` tells what the server can do, and `pick` what to do with it.
+//! `syncrepl`, `poll` and `scan` turn its answers into [`Change`]s, and so does `doorbell` with the mere hints of
+//! `persistent_search`, `active_directory` and `groups`: `lookup` reads single people again. `diagnose` goes the same
+//! way step by step and says where it ends. `decode` reads foreign bytes without ever panicking.
 
 mod active_directory;
 mod connect;

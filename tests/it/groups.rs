@@ -138,7 +138,9 @@ async fn who_joins_a_group_that_the_filter_excludes_leaves() {
 
     // With groups there is nothing from which to go on: everyone is listed, and the log says so.
     world.restart().await;
-    world.says(&["connected to the directory", "resumed=false"], 1).await;
+    world
+        .says(&["connected to the directory", "resumed=false"], 1)
+        .await;
 }
 
 #[tokio::test]
