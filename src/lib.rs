@@ -32,7 +32,8 @@
 //!   once more by identity first.
 //! - Identity is the entry's UUID, or what the configuration names in its place, never its DN or its address.
 //! - One address has one task, by the schema; an attempt whose outcome is unknown is looked up before it is repeated.
-//! - Memory does not grow with the directory: what is known of a member lives in the ledger.
+//! - Memory does not grow with the directory: what is known of a member lives in the ledger. (Groups that are followed
+//!   are held in memory, and so are the identities of one listing under `id_attribute`.)
 //!
 //! # Who may import whom
 //!
