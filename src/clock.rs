@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
@@ -65,5 +65,58 @@ impl Clock {
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Clock")
+    }
+}
+
+/// How far the wall clock may stray from monotonic time before that counts as having been set.
+const STRAY: i64 = 5_000;
+
+/// Sees that the wall clock was set, by comparing it with monotonic time.
+#[derive(Debug)]
+pub struct Jump {
+    wall: Timestamp,
+    monotonic: Instant,
+}
+
+impl Jump {
+    /// Compares from now on.
+    pub fn watch(clock: &Clock) -> Self {
+        Self {
+            wall: clock.now(),
+            monotonic: Instant::now(),
+        }
+    }
+
+    /// By how many milliseconds the clock was set since it was last asked, if it was; slow drift does not count.
+    pub fn seen(&mut self, clock: &Clock) -> Option<i64> {
+        let (wall, monotonic) = (clock.now(), Instant::now());
+        let passed = i64::try_from((monotonic - self.monotonic).as_millis()).unwrap_or(i64::MAX);
+        let by = wall.0.saturating_sub(self.wall.0).saturating_sub(passed);
+        (self.wall, self.monotonic) = (wall, monotonic);
+        (by.abs() > STRAY).then_some(by)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_is_seen_once_and_one_that_goes_is_not() {
+        let offset = Arc::new(AtomicI64::new(0));
+        let (real, set) = (Clock::following_tokio(Timestamp(1_000)), offset.clone());
+        let clock = Clock(Arc::new(move || {
+            Timestamp(real.now().0 + set.load(Ordering::Relaxed))
+        }));
+        let mut jump = Jump::watch(&clock);
+        tokio::time::advance(Duration::from_secs(86_400)).await;
+        assert_eq!(jump.seen(&clock), None);
+        for to in [-3_600_000, 0, 7_200_000] {
+            let by = to - offset.swap(to, Ordering::Relaxed);
+            tokio::time::advance(Duration::from_secs(1)).await;
+            assert_eq!((jump.seen(&clock), jump.seen(&clock)), (Some(by), None));
+        }
     }
 }

@@ -13,8 +13,8 @@ use super::printable::printable;
 use super::state;
 use crate::clock::Clock;
 use crate::config;
-use crate::ledger::{Ledger, TaskReport};
-use crate::model::EmailAddress;
+use crate::ledger::{Ledger, TaskReport, Which};
+use crate::model::{EmailAddress, TaskState};
 
 /// How many people the question names; the rest is counted.
 const NAMED: usize = 20;
@@ -24,11 +24,20 @@ const NAMED: usize = 20;
 pub(super) enum Kept {
     /// By the brake.
     Held,
-    /// By what Vaultwarden said of them.
+    /// By what Vaultwarden said of them; and those who were invited, where they are named.
     Quarantined,
 }
 
 impl Kept {
+    /// The states of these invitations; `named` are those of people who are named.
+    fn states(self, named: bool) -> &'static [TaskState] {
+        match self {
+            Self::Held => &[TaskState::Held],
+            Self::Quarantined if named => &[TaskState::Quarantined, TaskState::Done],
+            Self::Quarantined => &[TaskState::Quarantined],
+        }
+    }
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Held => "held back",
@@ -40,10 +49,11 @@ impl Kept {
 /// Releases such invitations, after a question unless `--yes` answers it.
 pub(super) async fn release(config: Option<&Path>, people: &People, kept: Kept) -> anyhow::Result<Exit> {
     let ledger = state::open(&config::state_file(config)?).await?;
-    let all = match kept {
-        Kept::Held => ledger.held().await?,
-        Kept::Quarantined => ledger.quarantined().await?,
-    };
+    let states = kept.states(!people.addresses.is_empty());
+    let mut all = Vec::new();
+    for state in states {
+        all.extend(ledger.in_state(*state).await?);
+    }
     let meant = choose(all, &people.addresses, kept)?;
     if meant.is_empty() {
         super::print(&format!("nobody is {}\n", kept.as_str()))?;
@@ -60,10 +70,7 @@ pub(super) async fn release(config: Option<&Path>, people: &People, kept: Kept) 
         .filter_map(|task| EmailAddress::parse(task.address.as_bytes()).ok())
         .collect();
     let now = Clock::system().now();
-    let released = match kept {
-        Kept::Held => ledger.approve(Some(&addresses), now).await?,
-        Kept::Quarantined => ledger.retry(Some(&addresses), now).await?,
-    };
+    let released = ledger.release(states, Which::To(&addresses), now).await?;
     super::print(&format!("{} released\n", released.len()))?;
     Ok(Exit::Done)
 }

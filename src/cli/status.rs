@@ -39,6 +39,7 @@ fn json(report: &Report, running: bool, now: Timestamp) -> Value {
             "without_address": directory.without_address,
             "cursor_age_seconds": age(directory.cursor_stored),
             "listed_age_seconds": age(directory.listed),
+            "configured": !directory.retired,
         })
     };
     let task = |task: &TaskReport| {
@@ -81,6 +82,15 @@ fn text(report: &Report, running: bool, now: Timestamp, palette: Palette) -> Str
     ];
 
     for directory in &report.directories {
+        if directory.retired {
+            lines.push(String::new());
+            let known = directory.members + directory.without_address;
+            lines.push(palette.wait(&format!(
+                "directory    {}, not in the configuration any more ({known} people, who count for nothing)",
+                directory.name
+            )));
+            continue;
+        }
         let state = match (&directory.state.error, running) {
             (_, false) => "not connected".to_owned(),
             (_, true) if directory.state.connected => palette.good("connected"),
@@ -201,6 +211,7 @@ mod tests {
             without_address: 2,
             cursor_stored: Some(minutes_ago(3)),
             listed: Some(minutes_ago(125)),
+            retired: false,
         };
         let down = DirectoryReport {
             name: "branch".into(),
@@ -316,6 +327,7 @@ mod tests {
             {
               "directories": [
                 {
+                  "configured": true,
                   "connected": true,
                   "cursor_age_seconds": 180,
                   "error": null,
@@ -326,6 +338,7 @@ mod tests {
                   "without_address": 2
                 },
                 {
+                  "configured": true,
                   "connected": false,
                   "cursor_age_seconds": null,
                   "error": "ldap://10.0.0.9:389 refuses the connection",

@@ -14,9 +14,9 @@ use super::printable::printable;
 use crate::clock::Clock;
 use crate::config;
 use crate::directory::{Directory, DirectoryError, LdapDirectory};
-use crate::membership::Policy;
 use crate::model::{Change, Entry, EntryId, Listing};
 use crate::observe::Progress;
+use crate::rules::membership::Policy;
 use crate::service::{RECONNECT, directory_settings, policy};
 
 /// Prints changes until Ctrl-C, or until nobody reads them any more.
@@ -218,7 +218,10 @@ impl Seen {
     }
 
     fn upsert(&mut self, kind: &'static str, entry: &Entry) -> Option<Line<'_>> {
-        let address = self.policy.address(entry).map(|address| address.to_string());
+        let address = self
+            .policy
+            .address(entry, None)
+            .map(|address| address.to_string());
         let person = Person {
             dn: entry.dn.clone(),
             address: address.clone(),

@@ -163,6 +163,9 @@ pub struct Invite {
     /// How many invitations are sent in a minute at most; `None` is as many as Vaultwarden takes.
     #[serde(deserialize_with = "optional_count")]
     pub per_minute: Option<NonZeroU32>,
+    /// How long an attempt whose outcome is unknown is looked up before anything is sent again.
+    #[serde(with = "duration")]
+    pub resend_unknown_after: Duration,
 }
 
 impl Default for Invite {
@@ -171,6 +174,7 @@ impl Default for Invite {
             on_address_change: OnAddressChange::Report,
             concurrency: const { NonZeroU32::new(8).unwrap() },
             per_minute: None,
+            resend_unknown_after: Duration::from_secs(180),
         }
     }
 }
@@ -179,15 +183,24 @@ impl Default for Invite {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, expecting = "a table")]
 pub struct Limits {
-    /// A listing that would invite more people than this holds them all until someone approves; `None` is no limit.
+    /// Listings that would invite more people than this, until the directory was quiet for an hour, hold them until
+    /// someone approves; `None` is no limit.
     #[serde(with = "limit")]
     pub invites_per_listing: Option<u32>,
+    /// Single changes invite no more people than this in an hour; `None` is no limit.
+    #[serde(with = "limit")]
+    pub invites_per_hour: Option<u32>,
+    /// One entry is invited at no more addresses than this in a day; `None` is no limit.
+    #[serde(with = "limit")]
+    pub addresses_per_person: Option<u32>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             invites_per_listing: Some(500),
+            invites_per_hour: Some(500),
+            addresses_per_person: Some(2),
         }
     }
 }

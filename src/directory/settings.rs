@@ -237,6 +237,11 @@ impl Settings {
         }
     }
 
+    /// Base and filter: by these a directory is known that has another name in the configuration than before.
+    pub fn scope(&self) -> String {
+        format!("{}\n{}", self.base, self.filter)
+    }
+
     /// The text of everything on which a cursor depends: a cursor that was stored with another text is not used.
     pub fn fingerprint(&self) -> String {
         let servers: Vec<String> = self.servers.iter().map(ToString::to_string).collect();

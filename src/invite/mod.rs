@@ -1,8 +1,6 @@
 //! The invite worker: claims what the ledger says is due, brings it to Vaultwarden, and settles it.
 
 mod pace;
-mod policy;
 mod worker;
 
-pub use policy::{Breaker, next};
 pub use worker::{Settings, Tally, Until, Worker};

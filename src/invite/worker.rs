@@ -1,9 +1,10 @@
 //! The loop that brings due invitations to Vaultwarden.
 //!
 //! # Guarantees
-//! - An invitation is attempted only under a lease of the ledger, and each attempt is settled there. A crash in
-//!   between leaves the task in doubt, and a task in doubt is looked up before it is attempted again.
+//! - An invitation is attempted only while it is claimed in the ledger, and each attempt is settled there. A crash, or an
+//!   end of this loop, in between leaves the task in doubt, and a task in doubt is looked up before it is attempted again.
 //! - A task that fails delays no other; trouble of the whole server stops everyone at once.
+//! - Waits of this process are measured in monotonic time. Stored times move with the wall clock when that is set.
 //!
 //! # Assumptions
 //! There is one worker on a ledger at a time.
@@ -19,22 +20,30 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::pace::Pace;
-use super::policy::{Breaker, next};
-use crate::clock::{Clock, Timestamp};
-use crate::ledger::{Ledger, LedgerError};
-use crate::model::{Disposition, EmailAddress, Outcome, Settlement, Task};
+use crate::clock::{Clock, Jump, Timestamp};
+use crate::ledger::{Decisions, Ledger, LedgerError};
+use crate::model::{Disposition, EmailAddress, Outcome, Settlement, Task, TaskState};
 use crate::observe::Observer;
-use crate::retry::Nudge;
+use crate::retry::{Nudge, Retry};
+use crate::rules::{Brake, Breaker, Limits, next};
 use crate::vaultwarden::{Account, Admin, VaultwardenError};
 
-/// Longer than any attempt takes, with look-ups and a login: an attempt under way must not be claimed again.
-const LEASE: Duration = Duration::from_secs(600);
 /// Another process may have released held invitations: look this often.
 const LOOK: Duration = Duration::from_secs(2);
 /// When there is nothing to do, whether Vaultwarden answers is asked this often.
 const PROBE: Duration = Duration::from_secs(60);
 /// From this many unknown addresses on, one list of all accounts is cheaper than as many refusals.
 const CENSUS: u64 = 100;
+/// The wait after a comparison that failed; invitations go on meanwhile.
+const CENSUS_AGAIN: Retry = Retry {
+    first: Duration::from_secs(1),
+    ceiling: Duration::from_secs(600),
+    floor: Duration::from_millis(200),
+};
+/// The share of those invited, one in so many, whose accounts may be missing before that is worth a warning ..
+const MISSING_SHARE: u64 = 10;
+/// .. and the number.
+const MISSING: u64 = 5;
 /// Addresses of accounts that are compared at a time.
 const CENSUS_PAGE: usize = 1000;
 /// `sync` gives up on a server that was found in trouble this many times in a row ..
@@ -49,8 +58,10 @@ pub struct Settings {
     pub concurrency: usize,
     /// Invitations a minute; `None` for no limit.
     pub per_minute: Option<u32>,
-    /// `limits.invites_per_listing`, for listings that are held until they are compared with the accounts.
-    pub hold_above: Option<u32>,
+    /// For listings that are held until they are compared with the accounts.
+    pub limits: Limits,
+    /// How long an attempt whose outcome is unknown is looked up before anything is sent again.
+    pub resend_after: Duration,
 }
 
 /// When the worker's work is over.
@@ -104,6 +115,9 @@ struct State {
     probe_at: Instant,
     /// There may be new tasks since the backlog was last compared with the accounts.
     news: bool,
+    /// When the backlog may be compared again, after comparisons that failed.
+    census_at: Instant,
+    census_failures: u32,
     tally: Tally,
 }
 
@@ -121,21 +135,44 @@ impl Worker {
         stop: &CancellationToken,
         abort: &CancellationToken,
     ) -> Result<Tally, LedgerError> {
+        let done = self.work(until, stop, abort).await;
+        if let Err(error) = &done {
+            self.observer.ledger_failed(error);
+        }
+        done
+    }
+
+    async fn work(
+        &self,
+        until: Until,
+        stop: &CancellationToken,
+        abort: &CancellationToken,
+    ) -> Result<Tally, LedgerError> {
         let mut state = State {
             under_way: JoinSet::new(),
             breaker: Breaker::default(),
             pace: Pace::new(self.settings.per_minute),
             probe_at: Instant::now() + PROBE,
             news: true,
+            census_at: Instant::now(),
+            census_failures: 0,
             tally: Tally::default(),
         };
+        let owner = (self.dice)().to_bits().cast_signed();
+        let mut jump = Jump::watch(&self.clock);
+        self.ledger.take_over(owner, self.clock.now()).await?;
         let mut nudged = self.nudge.listen();
         while !stop.is_cancelled() {
-            self.begin(&mut state).await?;
+            if let Some(by) = jump.seen(&self.clock) {
+                self.observer.clock_was_set(by);
+                self.ledger.rebase(by).await?;
+            }
+            self.begin(&mut state, owner).await?;
+            self.observer.ledger_works();
             let idle = state.under_way.is_empty();
             // What is due while something is under way waits for its end.
             let due = if idle { self.ledger.next_due().await? } else { None };
-            if until == Until::Drained && self.is_drained(&state, due) {
+            if until == Until::Drained && self.is_drained(&state, due).await? {
                 break;
             }
             let look = self.look_again(&state, due);
@@ -144,7 +181,7 @@ impl Worker {
                 () = stop.cancelled() => {}
                 Some(attempt) = state.under_way.join_next() => self.finish(&mut state, attempt).await?,
                 () = self.wake.notified() => state.news = true,
-                Ok(()) = nudged.changed() => state.breaker.half_open(self.clock.now()),
+                Ok(()) = nudged.changed() => state.breaker.half_open(Instant::now()),
                 () = sleep_until(state.pace.next()), if state.pace.permits() == 0 => {}
                 () = sleep_until(state.probe_at), if idle && state.breaker.open_until().is_none() => {
                     self.probe(&mut state).await;
@@ -157,24 +194,26 @@ impl Worker {
     }
 
     /// Begins as many attempts as are due and may begin now.
-    async fn begin(&self, state: &mut State) -> Result<(), LedgerError> {
-        let now = self.clock.now();
-        let permitted = state.breaker.permits(self.settings.concurrency, now);
+    async fn begin(&self, state: &mut State, owner: i64) -> Result<(), LedgerError> {
+        let permitted = state.breaker.permits(self.settings.concurrency, Instant::now());
         let places = permitted
             .saturating_sub(state.under_way.len())
             .min(state.pace.permits());
         if places == 0 {
             return Ok(());
         }
-        if state.news {
-            if self.census_is_due().await? && (!state.under_way.is_empty() || !self.census(state).await?) {
-                return Ok(());
+        if state.news && Instant::now() >= state.census_at {
+            if self.census_is_due().await? {
+                if !state.under_way.is_empty() {
+                    return Ok(());
+                }
+                self.census(state).await?;
             }
             state.news = false;
         }
         let places = u32::try_from(places).unwrap_or(u32::MAX);
-        // Nothing is claimed before it can begin: a claim that waits for its turn is a lease that runs out.
-        for task in self.ledger.claim(places, LEASE, now).await? {
+        // Nothing is claimed before it can begin: who waits for a turn may leave meanwhile.
+        for task in self.ledger.claim(owner, places, self.clock.now()).await? {
             state.pace.started();
             let caller = Caller {
                 vaultwarden: self.vaultwarden.clone(),
@@ -186,12 +225,15 @@ impl Worker {
     }
 
     /// Whether nothing is left to do soon, or Vaultwarden is in trouble that `sync` does not wait for.
-    fn is_drained(&self, state: &State, due: Option<Timestamp>) -> bool {
-        let now = self.clock.now();
-        match state.breaker.open_until().filter(|&until| until > now) {
-            Some(until) => state.breaker.failures() >= PATIENCE || until.since(now) > HURRY,
-            None => state.under_way.is_empty() && due.is_none_or(|due| due.since(now) > HURRY),
+    async fn is_drained(&self, state: &State, due: Option<Timestamp>) -> Result<bool, LedgerError> {
+        let now = Instant::now();
+        if let Some(until) = state.breaker.open_until().filter(|&until| until > now) {
+            return Ok(state.breaker.failures() >= PATIENCE || until - now > HURRY);
         }
+        let idle = state.under_way.is_empty() && due.is_none_or(|due| due.since(self.clock.now()) > HURRY);
+        // Those who are held may yet prove to be few.
+        Ok(idle
+            && (!(1..PATIENCE).contains(&state.census_failures) || self.ledger.unchecked().await?.held == 0))
     }
 
     /// Settles this attempt and all others that have ended meanwhile, in one transaction.
@@ -201,12 +243,13 @@ impl Worker {
             ended.push(outcome(attempt));
         }
         let now = self.clock.now();
+        let resend_after = self.settings.resend_after;
         let settled: Vec<(Task, Settlement)> = ended
             .into_iter()
             .map(|(task, result)| {
-                self.judge_server(&mut state.breaker, result.as_ref().map(drop), now);
+                self.judge_server(&mut state.breaker, result.as_ref().map(drop));
                 let attempt = result.map_err(|error| (error.disposition(), error.to_string()));
-                let settlement = next(&task, attempt, &state.breaker, now, (self.dice)());
+                let settlement = next(&task, attempt, &state.breaker, resend_after, now, (self.dice)());
                 (task, settlement)
             })
             .collect();
@@ -214,7 +257,7 @@ impl Worker {
             .iter()
             .map(|(task, settlement)| (task.id, settlement.clone()))
             .collect();
-        self.ledger.settle(&rows, now).await?;
+        self.ledger.settle(rows, self.settings.limits, now).await?;
         for (task, settlement) in &settled {
             match settlement {
                 Settlement::Done(Outcome::Invited) => state.tally.invited += 1,
@@ -227,11 +270,11 @@ impl Worker {
         Ok(())
     }
 
-    fn judge_server(&self, breaker: &mut Breaker, result: Result<(), &VaultwardenError>, now: Timestamp) {
+    fn judge_server(&self, breaker: &mut Breaker, result: Result<(), &VaultwardenError>) {
         let failure = result.map_err(|error| (error, error.disposition()));
         let wait = breaker.record(
             failure.as_ref().err().map(|(_, disposition)| disposition),
-            now,
+            Instant::now(),
             (self.dice)(),
         );
         match (failure, wait) {
@@ -247,7 +290,7 @@ impl Worker {
         match settlement {
             Settlement::Done(Outcome::Invited) => self.observer.invited(task, now.since(task.arrived)),
             Settlement::Done(Outcome::HadAccount) => self.observer.had_account(task),
-            Settlement::Quarantine(reason) => self.observer.quarantined(task, reason),
+            Settlement::Quarantine { reason, .. } => self.observer.quarantined(task, reason),
             // An outage is told once, for all.
             Settlement::RetryAt { failed: false, .. } => {}
             Settlement::RetryAt { at, error, .. } => self.observer.invite_failed(task, error, at.since(now)),
@@ -261,31 +304,38 @@ impl Worker {
         Ok(unchecked.held > 0 || unchecked.queued >= CENSUS)
     }
 
-    /// Compares the backlog with the list of all accounts, once. Returns whether claiming may go on.
-    async fn census(&self, state: &mut State) -> Result<bool, LedgerError> {
-        let begun = self.clock.now();
-        match self.count_accounts().await? {
-            Ok(known) => {
-                state.tally.had_account += known;
-                self.judge_server(&mut state.breaker, Ok(()), begun);
-                tracing::info!(known, "compared the backlog with Vaultwarden's accounts");
-            }
+    /// Compares the backlog with the list of all accounts, once. Where that fails, what is queued goes out all the same,
+    /// since Vaultwarden answers the same question to each invitation; what is held stays held.
+    async fn census(&self, state: &mut State) -> Result<(), LedgerError> {
+        self.ledger.begin_comparison().await?;
+        let known = match self.count_accounts().await? {
+            Ok(known) => known,
             Err(error) => {
-                self.judge_server(&mut state.breaker, Err(&error), self.clock.now());
-                return Ok(false);
+                state.census_failures += 1;
+                let wait = CENSUS_AGAIN.wait(state.census_failures, (self.dice)());
+                state.census_at = Instant::now() + wait;
+                self.observer.accounts_unread(&error, wait);
+                return Ok(());
             }
-        }
-        let hold_above = self.settings.hold_above;
-        for (directory, count) in self.ledger.checked(begun, hold_above, self.clock.now()).await? {
+        };
+        state.census_failures = 0;
+        state.tally.had_account += known;
+        self.judge_server(&mut state.breaker, Ok(()));
+        tracing::info!(known, "compared the backlog with Vaultwarden's accounts");
+        let limits = self.settings.limits;
+        let judge = Box::new(move |brake: &mut Brake, count| brake.compared(count, &limits));
+        for (directory, count) in self.ledger.end_comparison(judge, self.clock.now()).await? {
             self.observer
-                .held(&directory, count, hold_above.unwrap_or(u32::MAX));
+                .held(&directory, count, limits.invites_per_listing.unwrap_or(u32::MAX));
         }
-        Ok(true)
+        Ok(())
     }
 
+    /// Marks whoever has an account, and looks how many of those who were invited have none.
     async fn count_accounts(&self) -> Result<Result<u64, VaultwardenError>, LedgerError> {
+        let before = self.ledger.report().await?;
         let mut accounts = self.vaultwarden.accounts().chunks(CENSUS_PAGE);
-        let mut known = 0;
+        let (mut known, mut found) = (0, 0);
         while let Some(page) = accounts.next().await {
             let page: Result<Vec<_>, _> = page.into_iter().collect();
             self.observer
@@ -297,7 +347,13 @@ impl Worker {
                     .collect(),
                 Err(error) => return Ok(Err(error)),
             };
-            known += self.ledger.had_accounts(&addresses, self.clock.now()).await?;
+            found += self.ledger.invited(&addresses).await?;
+            known += self.ledger.had_accounts(addresses, self.clock.now()).await?;
+        }
+        let invited = before.count(TaskState::Done);
+        let missing = invited.saturating_sub(found);
+        if missing > MISSING && missing > invited / MISSING_SHARE {
+            self.observer.accounts_missing(missing, invited);
         }
         Ok(Ok(known))
     }
@@ -316,16 +372,16 @@ impl Worker {
 
     /// How long to wait for something to happen before looking into the ledger again.
     fn look_again(&self, state: &State, due: Option<Timestamp>) -> Duration {
-        let now = self.clock.now();
+        let now = Instant::now();
         let next = match state.breaker.open_until() {
-            Some(until) if until > now => Some(until),
+            Some(until) if until > now => Some(until - now),
             // What is due and was not begun waits for the end of an attempt or for its pace, not for the clock.
-            _ if state.under_way.is_empty() && state.pace.permits() > 0 => due,
+            _ if state.under_way.is_empty() && state.pace.permits() > 0 => {
+                due.map(|due| due.since(self.clock.now()))
+            }
             _ => None,
         };
-        next.map_or(LOOK, |next| {
-            next.since(now).clamp(Duration::from_millis(10), LOOK)
-        })
+        next.map_or(LOOK, |next| next.clamp(Duration::from_millis(10), LOOK))
     }
 
     /// Finishes what is under way.
@@ -360,7 +416,7 @@ struct Caller {
 
 impl Caller {
     async fn attempt(self, task: Task) -> Attempt {
-        let result = if task.in_doubt {
+        let result = if task.in_doubt.is_some() {
             self.settle_doubt(&task.address).await
         } else {
             self.invite(&task.address).await.map(Some)

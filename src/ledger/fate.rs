@@ -10,6 +10,8 @@ pub struct Fate {
     pub row: i64,
     /// The name of their directory.
     pub directory: String,
+    /// Their directory is configured.
+    pub configured: bool,
     /// Their DN.
     pub dn: String,
     /// The address last found usable.

@@ -1,123 +1,142 @@
-//! The durable memory: members, tasks and cursors. The only folder that knows `sqlx`.
+//! The durable memory: members, invitations and cursors. It stores and finds; what follows from what, [`crate::rules`]
+//! decide. The only folder that knows `rusqlite`.
 
+mod decisions;
 mod fate;
 mod sqlite;
 mod types;
 
-use std::time::Duration;
-
 use futures::future::BoxFuture;
 
 use crate::clock::Timestamp;
-use crate::model::{EmailAddress, EntryId, Listing, Member, Settlement, Task};
+use crate::model::{EmailAddress, EntryId, Member, Task, TaskState};
+use crate::rules::{Book, Brake, Verdict};
 
+pub use decisions::{Decisions, Step, Taken};
 pub use fate::{Before, Fate, TaskFate};
 pub use sqlite::Sqlite;
 pub use types::{
-    Batch, Committed, DirectoryReport, DirectoryRow, DirectoryState, Duplicate, LedgerError, ListingOutcome,
-    MemberWrite, Origin, Report, TaskReport, TaskWrite, Unchecked,
+    Configured, DirectoryReport, DirectoryRow, DirectoryState, LedgerError, ListingOutcome, Report, Scope,
+    TaskReport, Unchecked, Which,
 };
 
-/// A future of this module.
+/// A future of this module. What it does is done as a whole, or not at all, even if it is dropped.
 pub type Reply<'a, T> = BoxFuture<'a, Result<T, LedgerError>>;
+
+/// Decides with the book in hand; asks for more where it does not suffice. What the book holds when nothing more is asked
+/// for is saved.
+pub type Decision = Box<dyn FnMut(&mut Book) -> Option<Scope> + Send>;
+
+/// Judges so many invitations of one directory.
+pub type Judge = Box<dyn FnMut(&mut Brake, u64) -> Verdict + Send>;
 
 /// The ledger. Each method is one transaction, all or nothing; a method that returned `Ok` survives `kill -9` and power loss as far
 /// as order goes: after a power loss the last transactions may be missing, never one before a later one.
+///
+/// A method that fails leaves nothing behind, and the next one starts afresh: the storage is tried again with each call.
 pub trait Ledger: Send + Sync {
-    // -- the listener's side ------------------------------------------------------------------------------------
+    /// Reads what `scope` names into a book, lets `decision` change it, and saves what it changed, in one transaction.
+    fn transact(&self, scope: Scope, decision: Decision) -> Reply<'_, ()>;
+
+    // -- directories --------------------------------------------------------------------------------------------
+
+    /// Tells which directories are configured, each by its name and its scope (base and filter). One that is stored
+    /// under another name with the scope of a new one is renamed; all others that are not configured are retired: their
+    /// people count for nothing.
+    fn configure(&self, directories: Vec<(String, String)>) -> Reply<'_, Configured>;
 
     /// Registers a directory under its name and returns what is known of it. Where `settings` (the text of all
     /// settings on which a cursor depends) differ from those stored, the cursor is dropped.
-    fn enroll<'a>(&'a self, name: &'a str, settings: &'a str) -> Reply<'a, DirectoryRow>;
+    fn enroll<'a>(&'a self, name: &'a str, scope: &'a str, settings: &'a str) -> Reply<'a, DirectoryRow>;
 
-    /// The members among `who`. Unknown ids are absent from the answer.
-    fn known<'a>(&'a self, directory: i64, who: &'a [EntryId]) -> Reply<'a, Vec<Member>>;
+    /// Up to `limit` numbers of invitations to people of directories that are not configured which have not been sent,
+    /// under way, or in doubt.
+    fn orphans(&self, limit: u32) -> Reply<'_, Vec<i64>>;
 
-    /// Begins a listing: from now on every row that a batch touches counts as seen by it. A directory has one
-    /// listing at a time; one that did not end is forgotten.
+    /// Records how a directory's stream stands, for `status`.
+    fn observe<'a>(&'a self, directory: i64, state: &'a DirectoryState, now: Timestamp) -> Reply<'a, ()>;
+
+    // -- listings -----------------------------------------------------------------------------------------------
+
+    /// Begins a listing: from now on every member whom a transaction saves or marks counts as seen by it. A directory
+    /// has one listing at a time; one that did not end is forgotten.
     fn begin_listing(&self, directory: i64) -> Reply<'_, ()>;
-
-    /// Commits members, tasks and cursor together.
-    fn commit<'a>(&'a self, batch: &'a Batch, now: Timestamp) -> Reply<'a, Committed>;
 
     /// Up to `limit` members (not those who have left) that the current listing has not seen, in the order of
     /// their rows, after the row `after`.
     fn unseen(&self, directory: i64, after: i64, limit: u32) -> Reply<'_, Vec<Member>>;
 
-    /// Ends a listing. After a [`Listing::Complete`] one whoever is still unseen is recorded as having left, and
-    /// their invitations are dealt with as by [`TaskWrite::Cancel`]. However the listing ended, staged tasks of this
-    /// directory (those of a listing that died with an earlier process among them) become queued, or, where there
-    /// are more than `hold_above`, held and unchecked (see [`Ledger::unchecked`]).
-    fn end_listing<'a>(
-        &'a self,
+    /// Ends a listing, `complete` or not. Staged invitations of this directory (those of a listing that died with an
+    /// earlier process among them) become queued or held, as `judge` says of their number.
+    fn end_listing(
+        &self,
         directory: i64,
-        end: &'a Listing,
-        hold_above: Option<u32>,
+        complete: bool,
+        judge: Judge,
         now: Timestamp,
-    ) -> Reply<'a, ListingOutcome>;
+    ) -> Reply<'_, ListingOutcome>;
 
-    /// Records how a directory's stream stands, for `status`.
-    fn observe<'a>(&'a self, directory: i64, state: &'a DirectoryState, now: Timestamp) -> Reply<'a, ()>;
+    // -- the worker ---------------------------------------------------------------------------------------------
 
-    // -- the worker's side --------------------------------------------------------------------------------------
+    /// Makes `owner` the only worker. What others have claimed and not settled is due at once, and in doubt; no time
+    /// lies further in the future than a wait can be.
+    fn take_over(&self, owner: i64, now: Timestamp) -> Reply<'_, ()>;
 
-    /// Up to `max` queued tasks that are due, leased for `lease`: nobody else gets them until then. Those due first
-    /// come first, so that a task that keeps failing delays no other. A task whose lease ran out without a
-    /// settlement comes back `in_doubt`; let `lease` be longer than any attempt.
+    /// Moves every stored time of what is still to come by so many milliseconds: the clock was set.
+    fn rebase(&self, by: i64) -> Reply<'_, ()>;
+
+    /// Up to `max` queued invitations that are due, claimed by `owner` until they are settled or another worker takes
+    /// over. Those due first come first, so that one that keeps failing delays no other.
     ///
-    /// A task in doubt is claimed even if its person has left meanwhile, because it may have been sent. Where the
-    /// look-up finds no account, settle it with a [`Settlement::RetryAt`] that is due at once and no longer in
-    /// doubt: it comes back only if the invitation is still wanted.
-    fn claim(&self, max: u32, lease: Duration, now: Timestamp) -> Reply<'_, Vec<Task>>;
+    /// One in doubt is claimed even if its person has left meanwhile, because it may have been sent.
+    fn claim(&self, owner: i64, max: u32, now: Timestamp) -> Reply<'_, Vec<Task>>;
 
-    /// Settles claimed tasks.
-    ///
-    /// [`Settlement::Done`] holds whatever became of the task meanwhile; the others change nothing unless it is still
-    /// claimed. Where it turns out not to have been sent and its person has left or changed address meanwhile, it is
-    /// cancelled or handed over as by [`TaskWrite::Cancel`], and an invitation to the address they have now is opened.
-    fn settle<'a>(&'a self, settled: &'a [(i64, Settlement)], now: Timestamp) -> Reply<'a, ()>;
-
-    /// When the next queued task is due, if there is one; one that is claimed, when its lease ends.
+    /// When the next queued invitation that nobody has claimed is due, if there is one.
     fn next_due(&self) -> Reply<'_, Option<Timestamp>>;
 
-    /// How many queued or held tasks have not been compared with Vaultwarden's list of accounts.
+    /// Lets all invitations that are in quarantine for this fault be tried again; returns their addresses.
+    fn pardon<'a>(&'a self, fault: &'a str, now: Timestamp) -> Reply<'a, Vec<String>>;
+
+    /// How many invitations are in quarantine for this fault.
+    fn accused<'a>(&'a self, fault: &'a str) -> Reply<'a, u64>;
+
+    // -- the comparison with Vaultwarden's accounts ---------------------------------------------------------------
+
+    /// How many queued or held invitations have not been compared with Vaultwarden's list of accounts.
     fn unchecked(&self) -> Reply<'_, Unchecked>;
 
-    /// Marks tasks done (had an account) whose address is among `accounts` and that are queued, not under a lease,
-    /// or held; returns how many.
-    fn had_accounts<'a>(&'a self, accounts: &'a [EmailAddress], now: Timestamp) -> Reply<'a, u64>;
+    /// Begins a comparison of all that are queued or held and have not been compared.
+    fn begin_comparison(&self) -> Reply<'_, ()>;
 
-    /// Every task that was queued or held at `begun` has now been compared with the list of accounts.
-    ///
-    /// A directory's held tasks that were compared just now become queued if they are no more than `hold_above`;
-    /// older ones stay held until someone approves them. Returns (directory, how many are held there) for those
-    /// where they are more.
-    fn checked(
-        &self,
-        begun: Timestamp,
-        hold_above: Option<u32>,
+    /// Ends the comparison that was begun last. A directory's held invitations that were compared become queued where
+    /// `judge` says so of their number; others stay held until somebody approves them. Returns (directory, how many are
+    /// held there) for those where they stay.
+    fn end_comparison(&self, judge: Judge, now: Timestamp) -> Reply<'_, Vec<(String, u64)>>;
+
+    /// How many of these addresses were invited.
+    fn invited<'a>(&'a self, addresses: &'a [EmailAddress]) -> Reply<'a, u64>;
+
+    // -- people and the rest --------------------------------------------------------------------------------------
+
+    /// Lets invitations in one of these states be tried at once, their failures forgotten; returns their addresses. Whoever
+    /// was held together with them stays held until they are named, too.
+    fn release<'a>(
+        &'a self,
+        from: &'a [TaskState],
+        which: Which<'a>,
         now: Timestamp,
-    ) -> Reply<'_, Vec<(String, u64)>>;
+    ) -> Reply<'a, Vec<String>>;
 
-    // -- people and the rest ------------------------------------------------------------------------------------
+    /// All invitations in a state, in the order in which they arrived.
+    fn in_state(&self, state: TaskState) -> Reply<'_, Vec<TaskReport>>;
 
-    /// Releases held tasks: all of them, or those of the addresses given. Returns the addresses released.
-    fn approve<'a>(&'a self, addresses: Option<&'a [EmailAddress]>, now: Timestamp)
-    -> Reply<'a, Vec<String>>;
-
-    /// The addresses of held tasks with their DNs, in the order in which they arrived.
-    fn held(&self) -> Reply<'_, Vec<TaskReport>>;
-
-    /// Releases quarantined tasks as [`Ledger::approve`] does held ones: due at once, their failures forgotten.
-    fn retry<'a>(&'a self, addresses: Option<&'a [EmailAddress]>, now: Timestamp) -> Reply<'a, Vec<String>>;
-
-    /// All quarantined tasks, in the order in which they arrived.
-    fn quarantined(&self) -> Reply<'_, Vec<TaskReport>>;
+    /// The members among `who`. Unknown ids are absent from the answer.
+    fn known<'a>(&'a self, directory: i64, who: &'a [EntryId]) -> Reply<'a, Vec<Member>>;
 
     /// Everything that `status` and the metrics show, in about a millisecond however large the directory is.
     fn report(&self) -> Reply<'_, Report>;
 
-    /// A small note, kept under a name (a session cookie, the times of logins, the breaker's state).
+    /// A small note, kept under a name (a session cookie, the times of logins, Vaultwarden's identity).
     fn recall<'a>(&'a self, name: &'a str) -> Reply<'a, Option<Vec<u8>>>;
 
     /// Keeps a small note.

@@ -1,128 +1,51 @@
 //! What goes into the ledger and what comes out.
 
 use crate::clock::Timestamp;
-use crate::model::{Cursor, Disposition, EmailAddress, EntryId, Standing};
+use crate::model::{Cursor, Disposition, EmailAddress, EntryId, TaskState};
 
-/// Whether changes come one by one or as part of a listing. What a listing finds waits (staged) for its end, so
-/// that `limits.invites_per_listing` can judge it as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// A single change, as it happened.
-    Live,
-    /// Found by a listing.
-    Listing,
-}
-
-/// What one transaction of the listener writes.
-#[derive(Debug, Clone)]
-pub struct Batch {
-    /// The directory's row.
+/// What a book is to hold.
+#[derive(Debug, Clone, Default)]
+pub struct Scope {
+    /// The directory that the decision is about; `0` is none.
     pub directory: i64,
-    /// Where the changes came from.
-    pub origin: Origin,
-    /// When the changes arrived.
-    pub arrived: Timestamp,
-    /// Rows to insert or to bring to the state given; at most one per entry.
-    pub members: Vec<MemberWrite>,
-    /// Rows (by number) that were confirmed unchanged: only marked as seen.
-    pub seen: Vec<i64>,
-    /// What to do about invitations, in order, after the members are written. Writes for entries that have no row
-    /// do nothing.
-    pub tasks: Vec<TaskWrite>,
-    /// The new resume point.
-    pub cursor: Option<Cursor>,
+    /// People of that directory.
+    pub people: Vec<EntryId>,
+    /// People of that directory with every invitation that is or was for them, and all that `addresses` brings for their
+    /// own addresses.
+    pub owed: Vec<EntryId>,
+    /// Addresses: the invitation to each, its person, and who holds the address.
+    pub addresses: Vec<EmailAddress>,
+    /// Invitations by number, with their people, and all that `addresses` brings for the addresses of both.
+    pub invitations: Vec<i64>,
+    /// Of invitations nothing but themselves and their people is needed.
+    pub alone: bool,
 }
 
-/// The state to which one member's row is brought.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MemberWrite {
-    /// Who.
-    pub id: EntryId,
-    /// The DN.
-    pub dn: String,
-    /// The address, kept when the person leaves.
-    pub address: Option<EmailAddress>,
-    /// The standing.
-    pub standing: Standing,
+/// Which invitations are meant.
+#[derive(Debug, Clone, Copy)]
+pub enum Which<'a> {
+    /// All of them.
+    All,
+    /// Those to these addresses.
+    To(&'a [EmailAddress]),
 }
 
-/// What to do about an invitation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TaskWrite {
-    /// An invitation to this address is owed to this entry. Where there is no task for the address, one is opened; a
-    /// cancelled one is opened again; a done or quarantined one only if `again` and it is not for another present
-    /// member; any other stays as it is. Where another present member holds the address, the pair is returned as a
-    /// [`Duplicate`], once a commit; a member of the same directory and DN is no other, but the entry before it was
-    /// deleted and made anew.
-    Open {
-        /// Who.
-        id: EntryId,
-        /// The address.
-        address: EmailAddress,
-        /// The person left and came back: invite them again even if they were invited once.
-        again: bool,
-    },
-    /// No invitation is owed to this entry at this address any more. If there is a task and it is for this entry, it
-    /// is handed to another present member who holds the same address; where there is none, it is cancelled, unless
-    /// it was or may have been sent (that is: unless it is done, claimed or in doubt).
-    Cancel {
-        /// Who.
-        id: EntryId,
-        /// The address.
-        address: EmailAddress,
-    },
-    /// The entry's address changed from `from` to `to`. Where the invitation to `from` was not sent, it is dealt with
-    /// as by [`TaskWrite::Cancel`] and one to `to` opened, which is held or staged if the old one was. Where an
-    /// invitation to this entry was or may have been sent, be it to `from` or to an earlier address, one to `to` is
-    /// opened only if `invite`.
-    Readdress {
-        /// Who.
-        id: EntryId,
-        /// The address before.
-        from: EmailAddress,
-        /// The address now.
-        to: EmailAddress,
-        /// Whether the new address is to be invited though the old one was.
-        invite: bool,
-    },
-}
-
-/// Two present members with one address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Duplicate {
-    /// The address.
-    pub address: EmailAddress,
-    /// The DN of the entry that just came with it.
-    pub dn: String,
-    /// The DN of the entry that has it already.
-    pub holder_dn: String,
-}
-
-/// What a commit found out.
+/// What became of directories when it was told which are configured.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Committed {
-    /// Addresses that more than one present member has.
-    pub duplicates: Vec<Duplicate>,
-    /// How many invitations became queued (not staged or held ones).
-    pub queued: u64,
+pub struct Configured {
+    /// Directories that have another name now, with both.
+    pub renamed: Vec<(String, String)>,
+    /// Directories that were configured until now.
+    pub retired: Vec<String>,
 }
 
 /// What the end of a listing brought about.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListingOutcome {
-    /// The DNs of those recorded as having left, at most [`ListingOutcome::NAMED`] of them.
-    pub left_dns: Vec<String>,
-    /// How many were recorded as having left.
-    pub left: u64,
     /// How many staged invitations became due.
     pub queued: u64,
     /// How many staged invitations are now held.
     pub held: u64,
-}
-
-impl ListingOutcome {
-    /// How many leavers are named; the rest is counted.
-    pub const NAMED: usize = 100;
 }
 
 /// What is known of a directory.
@@ -175,6 +98,14 @@ pub struct Report {
     pub failing: Vec<TaskReport>,
 }
 
+impl Report {
+    /// How many invitations are in a state.
+    pub fn count(&self, state: TaskState) -> u64 {
+        let count = self.tasks.iter().find(|(name, _)| *name == state.as_str());
+        count.map_or(0, |(_, count)| *count)
+    }
+}
+
 /// One directory in a [`Report`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectoryReport {
@@ -192,6 +123,8 @@ pub struct DirectoryReport {
     pub cursor_stored: Option<Timestamp>,
     /// When the last complete listing ended.
     pub listed: Option<Timestamp>,
+    /// It is not configured any more: its people count for nothing.
+    pub retired: bool,
 }
 
 /// One task, for people.
@@ -240,6 +173,9 @@ pub enum LedgerError {
         /// The state file.
         path: String,
     },
+    /// A decision came to nothing.
+    #[error("a decision on the state came to nothing, which is a bug of this program; it is tried again")]
+    Undecided,
     /// A query failed: disk full, file damaged, ...
     #[error("the state file {path} failed while {doing}: {cause}")]
     Failed {
@@ -257,7 +193,7 @@ impl LedgerError {
     pub fn disposition(&self) -> Disposition {
         match self {
             Self::InUse { .. } | Self::Open { .. } | Self::Older { .. } => Disposition::Operator,
-            Self::Failed { .. } => Disposition::Outage,
+            Self::Failed { .. } | Self::Undecided => Disposition::Outage,
         }
     }
 }

@@ -1,13 +1,15 @@
 //! What a directory tells, decided on and committed.
 
+use std::collections::HashSet;
+
 use super::batches;
-use super::plan::{Event, Plan};
 use super::{Listener, Trouble};
 use crate::directory::StreamKind;
-use crate::ledger::{Batch, LedgerError, ListingOutcome, Origin};
-use crate::membership::{Reason, Sighting};
-use crate::model::{Change, Cursor, Entry, EntryId, Listing};
+use crate::ledger::{Decisions, LedgerError, ListingOutcome, Taken};
+use crate::model::{Change, Cursor, EntryId, Listing, Standing};
 use crate::observe::{Progress, Purpose};
+use crate::rules::membership::{Reason, Sighting};
+use crate::rules::{Brake, Committed, Event, Origin};
 
 /// Unseen members that are looked up at a time, and findings of an audit that are kept for its end.
 const PAGE: u32 = 500;
@@ -66,7 +68,7 @@ impl<'a> Intake<'a> {
             let change = match change {
                 Ok(change) => change,
                 Err(error) => {
-                    self.write(&sightings, cursor).await?;
+                    self.write(sightings, cursor).await?;
                     return Err(error.into());
                 }
             };
@@ -79,18 +81,18 @@ impl<'a> Intake<'a> {
                 // Groups are watched by the directory itself.
                 Change::Doorbell(_) | Change::Alive => {}
                 Change::ListingBegin => {
-                    self.write(&std::mem::take(&mut sightings), cursor.take()).await?;
+                    self.write(std::mem::take(&mut sightings), cursor.take()).await?;
                     self.listener.ledger.begin_listing(self.row).await?;
                     self.listing = Some(Run::begin());
                 }
                 Change::ListingEnd(listing) => {
-                    self.write(&std::mem::take(&mut sightings), cursor.take()).await?;
+                    self.write(std::mem::take(&mut sightings), cursor.take()).await?;
                     let run = self.listing.take().unwrap_or_else(Run::begin);
                     ended = Some(self.end(listing, &run, Purpose::CatchUp).await?);
                 }
             }
         }
-        self.write(&sightings, cursor).await?;
+        self.write(sightings, cursor).await?;
         Ok(ended)
     }
 
@@ -110,11 +112,11 @@ impl<'a> Intake<'a> {
                 _ => {}
             }
         }
-        let mut plan = self.plan(&sightings).await?;
-        let suspects: Vec<EntryId> = plan.events.drain(..).map(|event| event.member.id).collect();
-        self.commit(&plan, Origin::Listing, None).await?;
+        let count = sightings.len();
+        let taken = self.taken(sightings, Origin::Listing, None);
+        let suspects = self.listener.ledger.compare(taken).await?;
         if let Some((run, found)) = &mut self.audit {
-            run.progress.advance(&self.listener.name, sightings.len());
+            run.progress.advance(&self.listener.name, count);
             found.extend(suspects);
             if found.len() >= PAGE as usize {
                 let found = std::mem::take(found);
@@ -162,74 +164,108 @@ impl<'a> Intake<'a> {
         Ok(())
     }
 
-    async fn write(&mut self, sightings: &[Sighting], cursor: Option<Cursor>) -> Result<(), Trouble> {
+    async fn write(&mut self, sightings: Vec<Sighting>, cursor: Option<Cursor>) -> Result<(), Trouble> {
         if sightings.is_empty() && cursor.is_none() {
             return Ok(());
         }
-        let mut plan = self.plan(sightings).await?;
-        if !plan.fetch.is_empty() {
-            let fetch = std::mem::take(&mut plan.fetch);
-            for entry in self.listener.directory.lookup(&fetch).await? {
-                plan.sight(&Sighting::Entry(entry), &self.listener.policy);
-            }
-        }
-        let origin = match &mut self.listing {
-            Some(run) => {
-                run.progress.advance(&self.listener.name, sightings.len());
-                let leavers = plan.events.iter().filter(|event| event.kind() == "left");
-                run.left += u64::try_from(leavers.count()).unwrap_or(u64::MAX);
-                Origin::Listing
-            }
-            None => Origin::Live,
+        let count = sightings.len();
+        let sightings = self.with_unknown_read(sightings).await?;
+        let origin = if self.listing.is_some() {
+            Origin::Listing
+        } else {
+            Origin::Live
         };
-        self.commit(&plan, origin, cursor).await?;
-        self.tell(&plan.events, origin);
+        let events = self.commit(sightings, origin, cursor).await?;
+        if let Some(run) = &mut self.listing {
+            run.progress.advance(&self.listener.name, count);
+            run.left += count_leavers(&events);
+        }
+        self.tell(&events, origin);
         Ok(())
     }
 
-    async fn plan(&self, sightings: &[Sighting]) -> Result<Plan, Trouble> {
-        if sightings.is_empty() {
-            return Ok(Plan::default());
+    /// Whoever is merely said to be present and is not known, or had left, is read.
+    async fn with_unknown_read(&self, mut sightings: Vec<Sighting>) -> Result<Vec<Sighting>, Trouble> {
+        let present = sightings.iter().filter_map(|sighting| match sighting {
+            Sighting::Present(id) => Some(*id),
+            _ => None,
+        });
+        let mut unknown: Vec<EntryId> = present.collect();
+        if unknown.is_empty() {
+            return Ok(sightings);
         }
-        let ids: Vec<EntryId> = sightings.iter().map(Sighting::id).collect();
-        let mut plan = Plan::new(self.listener.ledger.known(self.row, &ids).await?);
-        for sighting in sightings {
-            plan.sight(sighting, &self.listener.policy);
+        let known = self.listener.ledger.known(self.row, &unknown).await?;
+        let known: HashSet<EntryId> = known
+            .into_iter()
+            .filter(|member| member.standing != Standing::Left)
+            .map(|member| member.id)
+            .collect();
+        unknown.retain(|id| !known.contains(id));
+        if !unknown.is_empty() {
+            let found = self.listener.directory.lookup(&unknown).await?;
+            sightings.extend(found.into_iter().map(Sighting::Entry));
         }
-        Ok(plan)
+        Ok(sightings)
     }
 
-    async fn commit(&self, plan: &Plan, origin: Origin, cursor: Option<Cursor>) -> Result<(), Trouble> {
-        if plan.is_empty() && cursor.is_none() {
-            return Ok(());
-        }
-        let arrived = self.listener.clock.now();
-        let batch = Batch {
-            directory: self.row,
-            origin,
-            arrived,
-            members: plan.members(),
-            seen: plan.seen.clone(),
-            tasks: plan.tasks(),
-            cursor,
-        };
-        let committed = self.listener.ledger.commit(&batch, arrived).await?;
+    /// Decides what sightings mean, and commits it, together with a cursor.
+    async fn commit(
+        &self,
+        sightings: Vec<Sighting>,
+        origin: Origin,
+        cursor: Option<Cursor>,
+    ) -> Result<Vec<Event>, Trouble> {
+        let taken = self.taken(sightings, origin, cursor);
+        let (events, committed) = self.listener.ledger.take(taken).await?;
+        self.listener.observer.ledger_works();
+        self.tell_of_invitations(&committed);
+        Ok(events)
+    }
+
+    fn tell_of_invitations(&self, committed: &Committed) {
+        let Listener {
+            name,
+            observer,
+            wake,
+            limits,
+            ..
+        } = self.listener;
         for duplicate in &committed.duplicates {
-            self.listener
-                .observer
-                .duplicate_address(&self.listener.name, duplicate);
+            observer.duplicate_address(name, duplicate);
+        }
+        if committed.held_by_hour > 0 {
+            observer.held_by_hour(
+                name,
+                committed.held_by_hour,
+                limits.invites_per_hour.unwrap_or(u32::MAX),
+            );
+        }
+        for dn in &committed.held_by_person {
+            observer.held_by_person(name, dn, limits.addresses_per_person.unwrap_or(u32::MAX));
         }
         if committed.queued > 0 {
-            self.listener.wake.notify_one();
+            wake.notify_one();
         }
-        Ok(())
+    }
+
+    fn taken(&self, sightings: Vec<Sighting>, origin: Origin, cursor: Option<Cursor>) -> Taken {
+        Taken {
+            directory: self.row,
+            origin,
+            sightings,
+            cursor,
+            policy: self.listener.policy.clone(),
+            limits: self.listener.limits,
+            arrived: self.listener.clock.now(),
+        }
     }
 
     /// Ends a listing: whoever it did not name is looked up once more before they count as having left.
     async fn end(&mut self, listing: Listing, run: &Run, purpose: Purpose) -> Result<Listing, Trouble> {
         let mut failed = None;
+        let mut left = run.left;
         let listing = match listing {
-            Listing::Complete => match self.look_for_the_unseen().await {
+            Listing::Complete => match self.look_for_the_unseen(purpose, &mut left).await {
                 Ok(()) => Listing::Complete,
                 Err(Trouble::Directory(error)) => {
                     let reason = format!("those who were not named could not be looked up: {error}");
@@ -240,19 +276,13 @@ impl<'a> Intake<'a> {
             },
             other => other,
         };
-        let mut outcome = self.end_in_ledger(&listing).await?;
+        let outcome = self.end_in_ledger(&listing).await?;
         let Listener { name, observer, .. } = self.listener;
-        for dn in &outcome.left_dns {
-            observer.left(name, dn, "");
-            if purpose == Purpose::Audit {
-                observer.audit_repaired(name, "left", dn);
-            }
-        }
-        outcome.left += run.left;
         observer.listing_ended(
             name,
             purpose,
             &listing,
+            left,
             &outcome,
             run.progress.seen(),
             run.progress.took(),
@@ -267,35 +297,55 @@ impl<'a> Intake<'a> {
     async fn end_in_ledger(&self, listing: &Listing) -> Result<ListingOutcome, LedgerError> {
         let Listener {
             ledger,
-            hold_above,
+            limits,
             clock,
             wake,
             ..
         } = self.listener;
-        let outcome = ledger
-            .end_listing(self.row, listing, *hold_above, clock.now())
-            .await?;
+        let (limits, now) = (*limits, clock.now());
+        let cut_short = matches!(listing, Listing::Partial(_));
+        let judge = Box::new(move |brake: &mut Brake, found| brake.listing(found, cut_short, &limits, now));
+        let complete = *listing == Listing::Complete;
+        let outcome = ledger.end_listing(self.row, complete, judge, now).await?;
         if outcome.queued + outcome.held > 0 {
             wake.notify_one();
         }
         Ok(outcome)
     }
 
-    async fn look_for_the_unseen(&self) -> Result<(), Trouble> {
+    /// Looks up everyone whom a complete listing did not name, and counts those who left.
+    async fn look_for_the_unseen(&self, purpose: Purpose, left: &mut u64) -> Result<(), Trouble> {
+        let Listener {
+            name,
+            ledger,
+            directory,
+            observer,
+            ..
+        } = self.listener;
         let mut after = 0;
         loop {
-            let unseen = self.listener.ledger.unseen(self.row, after, PAGE).await?;
+            let unseen = ledger.unseen(self.row, after, PAGE).await?;
             let Some(last) = unseen.last() else { return Ok(()) };
             after = last.row;
-            let ids: Vec<EntryId> = unseen.iter().map(|member| member.id).collect();
-            let found = self.listener.directory.lookup(&ids).await?;
+            let mut gone: Vec<EntryId> = unseen.iter().map(|member| member.id).collect();
+            let found = directory.lookup(&gone).await?;
             if !found.is_empty() {
                 tracing::warn!(
-                    directory = self.listener.name,
+                    directory = name,
                     count = found.len(),
                     "a complete listing did not name people who are there when they are looked up: they stay members"
                 );
-                self.apply(found).await?;
+            }
+            gone.retain(|id| found.iter().all(|entry| entry.id != *id));
+            let sightings = found.into_iter().map(Sighting::Entry);
+            let sightings = sightings.chain(gone.into_iter().map(Sighting::Gone)).collect();
+            let events = self.commit(sightings, Origin::Listing, None).await?;
+            self.tell(&events, Origin::Listing);
+            *left += count_leavers(&events);
+            if purpose == Purpose::Audit {
+                for event in &events {
+                    observer.audit_repaired(name, event.kind(), &event.member.dn);
+                }
             }
         }
     }
@@ -306,21 +356,15 @@ impl<'a> Intake<'a> {
             return Ok(());
         }
         let found = self.listener.directory.lookup(suspects).await?;
-        for event in self.apply(found).await? {
+        let sightings = found.into_iter().map(Sighting::Entry).collect();
+        let events = self.commit(sightings, Origin::Listing, None).await?;
+        self.tell(&events, Origin::Listing);
+        for event in events {
             self.listener
                 .observer
                 .audit_repaired(&self.listener.name, event.kind(), &event.member.dn);
         }
         Ok(())
-    }
-
-    /// Entries that were read one by one.
-    async fn apply(&self, entries: Vec<Entry>) -> Result<Vec<Event>, Trouble> {
-        let sightings: Vec<Sighting> = entries.into_iter().map(Sighting::Entry).collect();
-        let plan = self.plan(&sightings).await?;
-        self.commit(&plan, Origin::Listing, None).await?;
-        self.tell(&plan.events, Origin::Listing);
-        Ok(plan.events)
     }
 
     fn tell(&self, events: &[Event], origin: Origin) {
@@ -348,4 +392,11 @@ impl<'a> Intake<'a> {
             }
         }
     }
+}
+
+fn count_leavers(events: &[Event]) -> u64 {
+    let left = events
+        .iter()
+        .filter(|event| matches!(event.reason, Reason::Left | Reason::Disabled(_)));
+    left.count() as u64
 }

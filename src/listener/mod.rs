@@ -13,7 +13,6 @@
 
 mod batches;
 mod intake;
-mod plan;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,10 +25,11 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::directory::{Directory, DirectoryError, Opened, StreamKind};
 use crate::ledger::{DirectoryState, Ledger, LedgerError};
-use crate::membership::Policy;
 use crate::model::{Cursor, Disposition, Listing};
 use crate::observe::Observer;
 use crate::retry::{Nudge, Retry};
+use crate::rules::Limits;
+use crate::rules::membership::Policy;
 
 use batches::{Batch, Batches};
 use intake::Intake;
@@ -62,12 +62,14 @@ pub struct Listener {
     pub clock: Clock,
     /// Rung when invitations became due.
     pub wake: Arc<Notify>,
+    /// Base and filter, by which the directory is known under another name.
+    pub scope: String,
     /// The text of the settings on which a cursor depends.
     pub fingerprint: String,
     /// What the administrator decided about membership.
     pub policy: Policy,
-    /// `limits.invites_per_listing`; `None` holds nothing.
-    pub hold_above: Option<u32>,
+    /// How many new people may be invited.
+    pub limits: Limits,
     /// The time between two audits; `None` is as long as the kind of stream allows.
     pub audit_interval: Option<Duration>,
     /// How to wait after failures.
@@ -116,7 +118,10 @@ impl Listener {
     /// # Cancellation
     /// Safe at any point: what was not committed is told again. `stop` also records the end of the session.
     pub async fn run(&self, stop: &CancellationToken) -> Result<(), LedgerError> {
-        let row = self.ledger.enroll(&self.name, &self.fingerprint).await?;
+        let row = self
+            .ledger
+            .enroll(&self.name, &self.scope, &self.fingerprint)
+            .await?;
         if row.settings_changed {
             tracing::info!(
                 directory = self.name,
@@ -140,6 +145,9 @@ impl Listener {
                 () = stop.cancelled() => break,
                 trouble = self.session(&mut intake, cursor, &mut audit_at) => trouble,
             };
+            if let Trouble::Ledger(error) = &trouble {
+                self.observer.ledger_failed(error);
+            }
             failures = if began.elapsed() >= QUIET { 1 } else { failures + 1 };
             let wait = self.wait(&trouble, failures);
             self.observer.disconnected(&self.name, &trouble, wait);
@@ -159,7 +167,10 @@ impl Listener {
     /// # Errors
     /// Whatever kept it from being complete. What it found until then is committed.
     pub async fn list_once(&self) -> Result<(), Trouble> {
-        let row = self.ledger.enroll(&self.name, &self.fingerprint).await?;
+        let row = self
+            .ledger
+            .enroll(&self.name, &self.scope, &self.fingerprint)
+            .await?;
         self.list(&mut Intake::new(self, row.id)).await
     }
 
@@ -305,7 +316,11 @@ impl Listener {
         if trouble.disposition() == Disposition::Relist {
             return None;
         }
-        match self.ledger.enroll(&self.name, &self.fingerprint).await {
+        match self
+            .ledger
+            .enroll(&self.name, &self.scope, &self.fingerprint)
+            .await
+        {
             Ok(row) => row.cursor,
             Err(error) => {
                 // Without a cursor everything is listed: slower, never wrong.

@@ -15,6 +15,8 @@ pub struct Member {
     pub address: Option<EmailAddress>,
     /// How the person stands to the configured filter.
     pub standing: Standing,
+    /// They left, and have not been a member since: what was sent to them before does not count.
+    pub returning: bool,
 }
 
 /// How a person stands to the configured filter.

@@ -16,8 +16,8 @@ pub struct Task {
     pub directory: String,
     /// Failed attempts so far.
     pub attempts: u32,
-    /// An earlier attempt ended without a known outcome: look the address up before inviting.
-    pub in_doubt: bool,
+    /// An earlier attempt ended without a known outcome, at that time: look the address up before inviting.
+    pub in_doubt: Option<Timestamp>,
     /// When the change that caused it arrived here.
     pub arrived: Timestamp,
 }
@@ -29,7 +29,7 @@ pub enum TaskState {
     Staged,
     /// Due now or at a later time.
     Queued,
-    /// Held back by `limits.invites_per_listing` until someone approves it.
+    /// Held back by one of the `limits` until someone approves it.
     Held,
     /// The person is invited, or had an account.
     Done,
@@ -98,6 +98,11 @@ pub enum Settlement {
         /// What went wrong, for `status`.
         error: String,
     },
-    /// Never again, for the reason given.
-    Quarantine(String),
+    /// Never again as things are.
+    Quarantine {
+        /// Why, for people.
+        reason: String,
+        /// What others may have in common with it, where it may prove to be the server's doing.
+        fault: Option<String>,
+    },
 }

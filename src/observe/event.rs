@@ -9,8 +9,9 @@ use tracing::{debug, info, warn};
 
 use super::health::Health;
 use super::metrics::Metrics;
-use crate::ledger::{Duplicate, ListingOutcome, Origin, Report};
+use crate::ledger::{LedgerError, ListingOutcome, Report};
 use crate::model::{EmailAddress, Listing, Task};
+use crate::rules::{Duplicate, Origin};
 
 /// How long a directory or Vaultwarden may fail before `/readyz` turns red.
 pub const GRACE: Duration = Duration::from_secs(300);
@@ -140,6 +141,7 @@ impl Observer {
         directory: &str,
         purpose: Purpose,
         end: &Listing,
+        left: u64,
         outcome: &ListingOutcome,
         seen: u64,
         took: Duration,
@@ -166,9 +168,7 @@ impl Observer {
             return;
         }
         let back = purpose == Purpose::CatchUp && self.health().caught_up(directory);
-        let ListingOutcome {
-            left, queued, held, ..
-        } = outcome;
+        let ListingOutcome { queued, held } = outcome;
         // A poll lists every minute; that it found nothing is no news.
         let news = back || purpose == Purpose::Audit || left + queued + held > 0;
         event!(
@@ -193,6 +193,45 @@ impl Observer {
             limit,
             "invitations are held back, because a listing may cause {limit} at most (limits.invites_per_listing); \
              `ldap-usher approve --all` shows them and asks whether to release them"
+        );
+    }
+
+    /// Single changes brought more new people than `limits.invites_per_hour`.
+    pub fn held_by_hour(&self, directory: &str, count: u64, limit: u32) {
+        warn!(
+            directory,
+            count,
+            limit,
+            "invitations are held back, because changes may cause {limit} in an hour at most (limits.invites_per_hour); \
+             `ldap-usher approve --all` shows them and asks whether to release them"
+        );
+    }
+
+    /// One entry had more addresses in a day than `limits.addresses_per_person`.
+    pub fn held_by_person(&self, directory: &str, dn: &str, limit: u32) {
+        warn!(
+            directory,
+            dn,
+            limit,
+            "an invitation is held back, because one entry may cause {limit} in a day at most \
+             (limits.addresses_per_person); `ldap-usher approve ADDRESS` releases it"
+        );
+    }
+
+    /// A directory has another name in the configuration than before.
+    pub fn directory_renamed(&self, from: &str, to: &str) {
+        info!(
+            from,
+            to, "a directory has another name now; everything known of its people stays"
+        );
+    }
+
+    /// A directory is not in the configuration any more; so many invitations that were not sent yet are cancelled.
+    pub fn directory_retired(&self, directory: &str) {
+        warn!(
+            directory,
+            "a directory is not in the configuration any more: nobody counts as having left, its people count for nothing \
+             else, and what was not sent to them yet is not sent; put it back to go on with them"
         );
     }
 
@@ -337,6 +376,52 @@ impl Observer {
         let down = self.health().vaultwarden_back(Instant::now());
         if let Some(down) = down {
             info!(down_ms = ms(down), "Vaultwarden answers again");
+        }
+    }
+
+    /// The list of accounts cannot be read.
+    pub fn accounts_unread(&self, error: &dyn Display, retry_in: Duration) {
+        warn!(
+            %error,
+            retry_in_ms = ms(retry_in),
+            "Vaultwarden's list of accounts cannot be read: who is due is invited all the same, and who is held back stays \
+             held back until it can be"
+        );
+    }
+
+    /// Many of those who were invited have no account.
+    pub fn accounts_missing(&self, missing: u64, invited: u64) {
+        warn!(
+            missing,
+            invited,
+            "many of those who were invited have no account: is this another Vaultwarden, or one that was restored from a \
+             backup? They are not invited again by themselves; `ldap-usher retry ADDRESS...` invites those whom you name"
+        );
+    }
+
+    // -- this machine -------------------------------------------------------------------------------------------
+
+    /// The wall clock was set, forwards or backwards.
+    pub fn clock_was_set(&self, by_ms: i64) {
+        warn!(by_ms, "the clock was set; what is due moves with it");
+    }
+
+    /// The state cannot be read or written. The same error again is not repeated to the operator.
+    pub fn ledger_failed(&self, error: &LedgerError) {
+        let error = error.to_string();
+        let news = self.health().ledger_failed(&error, Instant::now());
+        failure!(
+            news,
+            error,
+            "the state fails: nothing is taken from directories and nobody is invited until it works again"
+        );
+    }
+
+    /// The state is read and written.
+    pub fn ledger_works(&self) {
+        let failed = self.health().ledger_works(Instant::now());
+        if let Some(failed) = failed {
+            info!(failed_ms = ms(failed), "the state works again");
         }
     }
 

@@ -11,6 +11,7 @@ pub(super) struct Health {
     grace: Duration,
     directories: BTreeMap<String, DirectoryHealth>,
     vaultwarden: Option<Trouble>,
+    ledger: Option<Trouble>,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +39,7 @@ impl Health {
             grace,
             directories: directories.collect(),
             vaultwarden: None,
+            ledger: None,
         }
     }
 
@@ -82,11 +84,23 @@ impl Health {
             .map(|trouble| now.duration_since(trouble.since))
     }
 
+    /// The state cannot be read or written. Returns whether this is news, as [`Health::trouble`] does.
+    pub(super) fn ledger_failed(&mut self, error: &str, now: Instant) -> bool {
+        Trouble::note(&mut self.ledger, error, now)
+    }
+
+    /// The state works. Returns for how long it had failed, if it had.
+    pub(super) fn ledger_works(&mut self, now: Instant) -> Option<Duration> {
+        self.ledger
+            .take()
+            .map(|trouble| now.duration_since(trouble.since))
+    }
+
     /// Whether everything does its work.
     ///
     /// # Errors
-    /// One sentence for each directory that was never up to date, and for each directory and Vaultwarden that have
-    /// been failing for longer than the grace period.
+    /// One sentence for each directory that was never up to date, for each directory and Vaultwarden that have
+    /// been failing for longer than the grace period, and for a state that fails.
     pub(super) fn ready(&self, now: Instant) -> Result<(), Vec<String>> {
         let long = |trouble: &&Trouble| now.duration_since(trouble.since) > self.grace;
         let mut reasons = Vec::new();
@@ -108,6 +122,12 @@ impl Health {
         if let Some(trouble) = self.vaultwarden.as_ref().filter(long) {
             reasons.push(format!(
                 "Vaultwarden has been failing for {}",
+                trouble.describe(now)
+            ));
+        }
+        if let Some(trouble) = &self.ledger {
+            reasons.push(format!(
+                "the state has been failing for {}",
                 trouble.describe(now)
             ));
         }

@@ -85,13 +85,15 @@ pub async fn plan(config: &Config) -> anyhow::Result<Plan> {
     let ledger = Arc::new(Sqlite::rehearsal(&config.state).await?);
     let invited = Arc::<Invited>::default();
     let sessions = Sessions::at_hand(Some(ledger.clone()), config.sessions.clone());
+    let parts = Parts::wire(config, ledger.clone(), sessions, |vaultwarden| {
+        Arc::new(Rehearsal::new(vaultwarden, invited.clone()))
+    })?;
+    parts.configure().await?;
     let Parts {
         listeners,
         mut worker,
         ..
-    } = Parts::wire(config, ledger.clone(), sessions, |vaultwarden| {
-        Arc::new(Rehearsal::new(vaultwarden, invited.clone()))
-    })?;
+    } = parts;
     // How fast they would go out is not what is asked.
     worker.settings.per_minute = None;
     Ok(rehearse(&listeners, &worker, ledger, invited).await?)
@@ -147,6 +149,9 @@ impl Plan {
 
 /// What a fate means; `None` for people who left long ago.
 fn judge(fate: Fate, invited: &HashSet<EmailAddress>) -> Option<Planned> {
+    if !fate.configured {
+        return None;
+    }
     let present = fate.standing == Standing::Member;
     let task = fate
         .task
@@ -194,11 +199,12 @@ fn judge_task(task: &TaskFate, invited: &HashSet<EmailAddress>) -> (Action, Stri
         }
         TaskState::Done if invited.contains(&task.address) => (Action::Invite, invitation(task.before).into()),
         TaskState::Done => (Action::None, "has an account".into()),
-        TaskState::Held => (
+        TaskState::Held if why.is_empty() => (
             Action::Hold,
             "one listing found more new people than limits.invites_per_listing; `ldap-usher approve` releases them"
                 .into(),
         ),
+        TaskState::Held => (Action::Hold, format!("{why}; `ldap-usher approve` releases them")),
         TaskState::Quarantined => (Action::None, format!("in quarantine: {why}")),
         TaskState::Staged => (
             Action::Later,

@@ -14,14 +14,15 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::directory::{self, LdapDirectory};
 use crate::invite::{self, Until, Worker};
-use crate::ledger::{Ledger, Sqlite};
+use crate::ledger::{Decisions, Ledger, LedgerError, Sqlite};
 use crate::listener::Listener;
-use crate::membership::{DISABLED_ATTRIBUTES, Policy};
 use crate::model::TaskState;
 use crate::observe::log::{self, LogHandle};
 use crate::observe::{GRACE, Observer, http};
 use crate::panics;
 use crate::retry::{Nudge, Retry};
+use crate::rules::Limits;
+use crate::rules::membership::{DISABLED_ATTRIBUTES, Policy};
 use crate::vaultwarden::{self, Admin, Vaultwarden};
 
 /// The waits between two sessions with a directory.
@@ -168,19 +169,12 @@ pub async fn sync(config: Config) -> anyhow::Result<SyncSummary> {
             .run(Until::Drained, &wishes.stop, &wishes.at_once)
             .await?;
         let report = parts.ledger.report().await?;
-        let count = |state: TaskState| {
-            report
-                .tasks
-                .iter()
-                .find(|(name, _)| *name == state.as_str())
-                .map_or(0, |(_, count)| *count)
-        };
         Ok(SyncSummary {
             invited: tally.invited,
             had_account: tally.had_account,
-            queued: count(TaskState::Queued),
-            held: count(TaskState::Held),
-            quarantined: count(TaskState::Quarantined),
+            queued: report.count(TaskState::Queued),
+            held: report.count(TaskState::Held),
+            quarantined: report.count(TaskState::Quarantined),
             failures,
         })
     };
@@ -219,6 +213,7 @@ pub(super) struct Parts {
     observer: Observer,
     pub(super) listeners: Vec<Listener>,
     pub(super) worker: Worker,
+    limits: Limits,
     servers: Servers,
     nudge: Nudge,
 }
@@ -253,7 +248,27 @@ impl Parts {
         tracing::info!(version = env!("CARGO_PKG_VERSION"), state = %config.state.display(), "ldap-usher starts");
         let ledger = Arc::new(Sqlite::open(&config.state).await?);
         let sessions = Sessions::of_service(ledger.clone(), config.sessions.clone());
-        Self::wire(config, ledger, sessions, |vaultwarden| vaultwarden)
+        let parts = Self::wire(config, ledger, sessions, |vaultwarden| vaultwarden)?;
+        parts.configure().await?;
+        Ok(parts)
+    }
+
+    /// Tells the ledger which directories there are. Whatever else it knows of is retired.
+    pub(super) async fn configure(&self) -> Result<(), LedgerError> {
+        let configured = self
+            .listeners
+            .iter()
+            .map(|listener| (listener.name.clone(), listener.scope.clone()))
+            .collect();
+        let told = self.ledger.configure(configured).await?;
+        for (from, to) in &told.renamed {
+            self.observer.directory_renamed(from, to);
+        }
+        for directory in &told.retired {
+            self.observer.directory_retired(directory);
+        }
+        self.ledger.retire(self.limits, self.worker.clock.now()).await?;
+        Ok(())
     }
 
     /// Everything on this ledger; `admin` says what the worker takes for Vaultwarden.
@@ -269,18 +284,19 @@ impl Parts {
             GRACE,
         );
         let (wake, nudge) = (Arc::new(Notify::new()), Nudge::default());
-        let hold_above = config.limits.invites_per_listing;
+        let limits = limits(config);
         let mut directories = Vec::new();
         let listeners = config
             .directories
             .iter()
             .map(|directory| {
                 let settings = directory_settings(directory)?;
-                let fingerprint = settings.fingerprint();
+                let (fingerprint, settings_scope) = (settings.fingerprint(), settings.scope());
                 let connection = Arc::new(LdapDirectory::new(settings));
                 directories.push(connection.clone());
                 Ok(Listener {
                     name: directory.name.clone(),
+                    scope: settings_scope,
                     fingerprint,
                     directory: connection,
                     ledger: ledger.clone(),
@@ -288,7 +304,7 @@ impl Parts {
                     clock: clock.clone(),
                     wake: wake.clone(),
                     policy: policy(config, directory),
-                    hold_above,
+                    limits,
                     audit_interval: directory.audit_interval,
                     retry: RECONNECT,
                     nudge: nudge.clone(),
@@ -308,7 +324,8 @@ impl Parts {
             settings: invite::Settings {
                 concurrency: usize::try_from(config.invite.concurrency.get()).unwrap_or(usize::MAX),
                 per_minute: config.invite.per_minute.map(Into::into),
-                hold_above,
+                limits,
+                resend_after: config.invite.resend_unknown_after,
             },
             dice: rand::random,
         };
@@ -317,6 +334,7 @@ impl Parts {
             observer,
             listeners,
             worker,
+            limits,
             servers: Servers {
                 vaultwarden,
                 directories,
@@ -377,6 +395,20 @@ fn attributes(directory: &config::Directory) -> Vec<String> {
         attributes.extend(DISABLED_ATTRIBUTES.map(str::to_owned));
     }
     attributes
+}
+
+/// How many new people may be invited, as the configuration says it.
+fn limits(config: &Config) -> Limits {
+    let config::Limits {
+        invites_per_listing,
+        invites_per_hour,
+        addresses_per_person,
+    } = config.limits;
+    Limits {
+        invites_per_listing,
+        invites_per_hour,
+        addresses_per_person,
+    }
 }
 
 /// What the administrator decided about membership.

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 use std::process::Output;
-use std::time::Duration;
 
 use ldap_usher::clock::Clock;
-use ldap_usher::ledger::{Batch, Ledger, MemberWrite, Origin, Sqlite, TaskWrite};
-use ldap_usher::model::{EmailAddress, EntryId, Listing, Settlement, Standing};
+use ldap_usher::ledger::{Decisions, Ledger, Sqlite, Taken, Which};
+use ldap_usher::model::{Attribute, Entry, EntryId, Settlement, TaskState};
+use ldap_usher::rules::membership::{Policy, Sighting};
+use ldap_usher::rules::{Limits, Origin, Verdict};
 use serde_json::json;
 
 use crate::support::service::Config;
@@ -31,41 +32,35 @@ base_dn = "dc=example,dc=org"
 async fn three_held(dir: &Path) {
     let ledger = Sqlite::open(&dir.join("state.db")).await.unwrap();
     let now = Clock::system().now();
-    let directory = ledger.enroll("main", "settings").await.unwrap().id;
-    let people = ["ann", "bob", "eve"].map(|name| {
-        let id = EntryId::from_slice(&[name.as_bytes()[0]; 16]).unwrap();
-        let address = EmailAddress::parse(format!("{name}@example.org").as_bytes()).unwrap();
-        let dn = format!("uid={name},dc=example,dc=org");
-        (
-            MemberWrite {
-                id,
-                dn,
-                address: Some(address.clone()),
-                standing: Standing::Member,
-            },
-            address,
-        )
+    let directory = ledger.enroll("main", "scope", "settings").await.unwrap().id;
+    let sightings = ["ann", "bob", "eve"].map(|name| {
+        let mail = Attribute {
+            name: "mail".into(),
+            values: vec![format!("{name}@example.org").into()],
+        };
+        Sighting::Entry(Entry {
+            id: EntryId::from_slice(&[name.as_bytes()[0]; 16]).unwrap(),
+            dn: format!("uid={name},dc=example,dc=org"),
+            attributes: vec![mail],
+        })
     });
-    let batch = Batch {
+    let told = Taken {
         directory,
         origin: Origin::Listing,
-        arrived: now,
-        tasks: people
-            .iter()
-            .map(|(member, address)| TaskWrite::Open {
-                id: member.id,
-                address: address.clone(),
-                again: false,
-            })
-            .collect(),
-        members: people.into_iter().map(|(member, _)| member).collect(),
-        seen: Vec::new(),
+        sightings: sightings.into(),
         cursor: None,
+        policy: Policy {
+            mail_attributes: vec!["mail".into()],
+            disabled_are_members: false,
+            invite_changed_address: false,
+        },
+        limits: Limits::default(),
+        arrived: now,
     };
     ledger.begin_listing(directory).await.unwrap();
-    ledger.commit(&batch, now).await.unwrap();
+    ledger.take(told).await.unwrap();
     let ended = ledger
-        .end_listing(directory, &Listing::Complete, Some(2), now)
+        .end_listing(directory, true, Box::new(|_, _| Verdict::Hold), now)
         .await
         .unwrap();
     assert_eq!(ended.held, 3);
@@ -202,11 +197,14 @@ async fn retry_shows_why_someone_is_in_quarantine_and_lets_them_try_again() {
     {
         let ledger = Sqlite::open(&dir.path().join("state.db")).await.unwrap();
         let now = Clock::system().now();
-        ledger.approve(None, now).await.unwrap();
-        let claimed = ledger.claim(3, Duration::from_secs(60), now).await.unwrap();
-        let refused = Settlement::Quarantine("no such mailbox".into());
+        ledger.release(&[TaskState::Held], Which::All, now).await.unwrap();
+        let claimed = ledger.claim(1, 3, now).await.unwrap();
+        let refused = Settlement::Quarantine {
+            reason: "no such mailbox".into(),
+            fault: None,
+        };
         let refused: Vec<_> = claimed.iter().map(|task| (task.id, refused.clone())).collect();
-        ledger.settle(&refused, now).await.unwrap();
+        ledger.settle(refused, Limits::default(), now).await.unwrap();
     }
     let config = config(dir.path());
     let (code, stdout, _) = read(&config.ask(&["retry", "--yes", "bob@example.org"]).await);

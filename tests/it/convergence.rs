@@ -8,10 +8,11 @@ use std::time::Duration;
 use ldap_usher::clock::Clock;
 use ldap_usher::ledger::{Ledger, Sqlite};
 use ldap_usher::listener::Listener;
-use ldap_usher::membership::Policy;
 use ldap_usher::model::{Cursor, EntryId, Standing};
 use ldap_usher::observe::Observer;
 use ldap_usher::retry::{Nudge, Retry};
+use ldap_usher::rules::Limits;
+use ldap_usher::rules::membership::Policy;
 use proptest::prelude::*;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -72,13 +73,14 @@ impl Bench {
             observer: Observer::new(["main".to_owned()], Duration::from_secs(300)),
             clock: Clock::system(),
             wake: Arc::new(Notify::new()),
+            scope: "scope".into(),
             fingerprint: "settings".into(),
             policy: Policy {
                 mail_attributes: vec!["mail".into()],
                 disabled_are_members: false,
                 invite_changed_address: false,
             },
-            hold_above: None,
+            limits: Limits::default(),
             audit_interval: Some(Duration::from_secs(3600)),
             retry: Retry {
                 first: instant,
@@ -94,7 +96,7 @@ impl Bench {
     async fn caught_up(&self) {
         let caught_up = async {
             loop {
-                let row = self.ledger.enroll("main", "settings").await.unwrap();
+                let row = self.ledger.enroll("main", "scope", "settings").await.unwrap();
                 let end = self
                     .directory
                     .0
@@ -117,7 +119,7 @@ impl Bench {
 
     /// Members with their addresses.
     async fn known(&self) -> BTreeMap<u8, String> {
-        let row = self.ledger.enroll("main", "settings").await.unwrap();
+        let row = self.ledger.enroll("main", "scope", "settings").await.unwrap();
         let ids: Vec<EntryId> = (0..6).map(id).collect();
         let members = self.ledger.known(row.id, &ids).await.unwrap();
         let present = members
@@ -192,11 +194,7 @@ async fn play(steps: Vec<Step>) {
 
     let expected = bench.expected();
     assert_eq!(bench.known().await, expected);
-    let owed = bench
-        .ledger
-        .claim(1000, Duration::from_secs(60), Clock::system().now())
-        .await
-        .unwrap();
+    let owed = bench.ledger.claim(1, 1000, Clock::system().now()).await.unwrap();
     let owed: BTreeSet<String> = owed.into_iter().map(|task| task.address.to_string()).collect();
     assert_eq!(owed, expected.into_values().collect());
 }

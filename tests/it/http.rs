@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ldap_usher::clock::Timestamp;
-use ldap_usher::ledger::{Ledger, ListingOutcome, Origin, Sqlite};
+use ldap_usher::ledger::{Ledger, ListingOutcome, Sqlite};
 use ldap_usher::model::{EmailAddress, Listing, Task};
 use ldap_usher::observe::http::{bind, serve};
 use ldap_usher::observe::{GRACE, Observer, Purpose};
+use ldap_usher::rules::Origin;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -26,7 +27,7 @@ struct Endpoints {
 impl Endpoints {
     async fn start(grace: Duration) -> Self {
         let ledger = Sqlite::in_memory().await.unwrap();
-        ledger.enroll("main", "settings").await.unwrap();
+        ledger.enroll("main", "scope", "settings").await.unwrap();
         let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (observer, stop) = (
@@ -61,6 +62,7 @@ impl Endpoints {
             "main",
             Purpose::CatchUp,
             end,
+            0,
             &outcome,
             3,
             Duration::from_millis(5),
@@ -75,7 +77,7 @@ fn ann() -> Task {
         dn: "uid=ann,ou=people,dc=example,dc=org".into(),
         directory: "main".into(),
         attempts: 0,
-        in_doubt: false,
+        in_doubt: None,
         arrived: Timestamp(0),
     }
 }

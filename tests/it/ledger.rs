@@ -1,18 +1,22 @@
-//! The ledger: what each promise of its trait means on a real SQLite file.
+//! The ledger and the rules on it: what each promise means on a real SQLite file.
 
-mod agreement;
+mod failure;
 mod file;
 mod invitations;
+mod limits;
 mod members;
+mod properties;
+mod retired;
 mod tasks;
 
-use std::time::Duration;
-
 use ldap_usher::clock::Timestamp;
-use ldap_usher::ledger::{Batch, Committed, Ledger, ListingOutcome, MemberWrite, Origin, Sqlite, TaskWrite};
-use ldap_usher::model::{EmailAddress, EntryId, Listing, Member, Settlement, Standing, Task};
+use ldap_usher::ledger::{Decisions, Ledger, ListingOutcome, Sqlite, Taken};
+use ldap_usher::model::{Attribute, EmailAddress, Entry, EntryId, Listing, Member, Settlement, Task};
+use ldap_usher::rules::membership::{Policy, Sighting};
+use ldap_usher::rules::{Brake, Committed, Event, Limits, Origin};
 
-const LEASE: Duration = Duration::from_secs(60);
+/// The worker.
+const OWNER: i64 = 7;
 
 fn at(second: i64) -> Timestamp {
     Timestamp(second * 1000)
@@ -30,52 +34,25 @@ fn dn(n: u8) -> String {
     format!("uid={n},dc=example,dc=org")
 }
 
-fn present(n: u8, name: &str) -> MemberWrite {
-    MemberWrite {
+/// An entry with this address, or without one.
+fn entry(n: u8, name: Option<&str>) -> Entry {
+    let mail = name.map(|name| Attribute {
+        name: "mail".into(),
+        values: vec![email(name).as_str().into()],
+    });
+    Entry {
         id: id(n),
         dn: dn(n),
-        address: Some(email(name)),
-        standing: Standing::Member,
+        attributes: mail.into_iter().collect(),
     }
 }
 
-fn left(n: u8, name: &str) -> MemberWrite {
-    MemberWrite {
-        standing: Standing::Left,
-        ..present(n, name)
-    }
+fn there(n: u8, name: &str) -> Sighting {
+    Sighting::Entry(entry(n, Some(name)))
 }
 
-fn open(n: u8, name: &str) -> TaskWrite {
-    TaskWrite::Open {
-        id: id(n),
-        address: email(name),
-        again: false,
-    }
-}
-
-fn reopen(n: u8, name: &str) -> TaskWrite {
-    TaskWrite::Open {
-        id: id(n),
-        address: email(name),
-        again: true,
-    }
-}
-
-fn cancel(n: u8, name: &str) -> TaskWrite {
-    TaskWrite::Cancel {
-        id: id(n),
-        address: email(name),
-    }
-}
-
-fn readdress(n: u8, from: &str, to: &str, invite: bool) -> TaskWrite {
-    TaskWrite::Readdress {
-        id: id(n),
-        from: email(from),
-        to: email(to),
-        invite,
-    }
+fn gone(n: u8) -> Sighting {
+    Sighting::Gone(id(n))
 }
 
 fn retry(second: i64, in_doubt: bool) -> Settlement {
@@ -87,10 +64,19 @@ fn retry(second: i64, in_doubt: bool) -> Settlement {
     }
 }
 
+fn refused(why: &str) -> Settlement {
+    Settlement::Quarantine {
+        reason: why.into(),
+        fault: None,
+    }
+}
+
 /// A ledger with one directory, and a clock that the tests set.
 struct Book {
     ledger: Sqlite,
     directory: i64,
+    limits: Limits,
+    invite_changed_address: bool,
 }
 
 impl Book {
@@ -99,77 +85,118 @@ impl Book {
     }
 
     async fn on(ledger: Sqlite) -> Self {
-        let directory = ledger.enroll("main", "settings").await.unwrap().id;
-        Self { ledger, directory }
-    }
-
-    fn batch(&self, origin: Origin, members: Vec<MemberWrite>, tasks: Vec<TaskWrite>) -> Batch {
-        Batch {
-            directory: self.directory,
-            origin,
-            arrived: at(1),
-            members,
-            seen: Vec::new(),
-            tasks,
-            cursor: None,
+        let directory = ledger.enroll("main", "scope", "settings").await.unwrap().id;
+        Self {
+            ledger,
+            directory,
+            limits: Limits::default(),
+            invite_changed_address: false,
         }
     }
 
-    async fn live(&self, members: Vec<MemberWrite>, tasks: Vec<TaskWrite>) -> Committed {
-        let batch = self.batch(Origin::Live, members, tasks);
-        self.ledger.commit(&batch, at(1)).await.unwrap()
+    /// A ledger whose listings may bring so many new people.
+    async fn limited(invites_per_listing: u32) -> Self {
+        let mut book = Self::new().await;
+        book.limits.invites_per_listing = Some(invites_per_listing);
+        book
     }
 
-    /// One single change: someone new.
-    async fn joins(&self, n: u8, name: &str) -> Committed {
-        self.live(vec![present(n, name)], vec![open(n, name)]).await
+    /// What a directory told.
+    fn told(&self, second: i64, origin: Origin, sightings: Vec<Sighting>) -> Taken {
+        Taken {
+            directory: self.directory,
+            origin,
+            sightings,
+            cursor: None,
+            policy: Policy {
+                mail_attributes: vec!["mail".into()],
+                disabled_are_members: false,
+                invite_changed_address: self.invite_changed_address,
+            },
+            limits: self.limits,
+            arrived: at(second),
+        }
     }
 
-    /// One single change: someone leaves.
-    async fn leaves(&self, n: u8, name: &str) {
-        self.live(vec![left(n, name)], vec![cancel(n, name)]).await;
-    }
-
-    /// One single change: someone's address changes.
-    async fn moves(&self, n: u8, from: &str, to: &str, invite: bool) {
-        self.live(vec![present(n, to)], vec![readdress(n, from, to, invite)])
-            .await;
-    }
-
-    /// A complete listing that finds just these, all of them new.
-    async fn lists(&self, people: &[(u8, &str)], hold_above: Option<u32>) -> ListingOutcome {
-        self.ledger.begin_listing(self.directory).await.unwrap();
-        let members = people.iter().map(|&(n, name)| present(n, name)).collect();
-        let tasks = people.iter().map(|&(n, name)| open(n, name)).collect();
-        let batch = self.batch(Origin::Listing, members, tasks);
-        self.ledger.commit(&batch, at(1)).await.unwrap();
-        self.ends(&Listing::Complete, hold_above).await
-    }
-
-    async fn ends(&self, how: &Listing, hold_above: Option<u32>) -> ListingOutcome {
+    async fn takes(&self, second: i64, origin: Origin, sightings: Vec<Sighting>) -> (Vec<Event>, Committed) {
         self.ledger
-            .end_listing(self.directory, how, hold_above, at(2))
+            .take(self.told(second, origin, sightings))
             .await
             .unwrap()
     }
 
+    async fn live(&self, sightings: Vec<Sighting>) -> Committed {
+        self.takes(1, Origin::Live, sightings).await.1
+    }
+
+    /// One single change: somebody is there with this address, for the first time or not.
+    async fn joins(&self, n: u8, name: &str) -> Committed {
+        self.live(vec![there(n, name)]).await
+    }
+
+    /// One single change: someone leaves.
+    async fn leaves(&self, n: u8) {
+        self.live(vec![gone(n)]).await;
+    }
+
+    /// A complete listing that finds just these.
+    async fn lists(&self, people: &[(u8, &str)]) -> ListingOutcome {
+        self.lists_at(2, people, &Listing::Complete).await
+    }
+
+    /// A listing that finds just these, and ends like this at that time.
+    async fn lists_at(&self, second: i64, people: &[(u8, &str)], end: &Listing) -> ListingOutcome {
+        self.ledger.begin_listing(self.directory).await.unwrap();
+        let found = people.iter().map(|&(n, name)| there(n, name)).collect();
+        self.takes(1, Origin::Listing, found).await;
+        if *end == Listing::Complete {
+            let unseen = self.ledger.unseen(self.directory, 0, 1000).await.unwrap();
+            let left = unseen.into_iter().map(|member| Sighting::Gone(member.id));
+            self.takes(second, Origin::Listing, left.collect()).await;
+        }
+        self.ends(second, end).await
+    }
+
+    async fn ends(&self, second: i64, end: &Listing) -> ListingOutcome {
+        let (limits, cut) = (self.limits, matches!(end, Listing::Partial(_)));
+        let judge = Box::new(move |brake: &mut Brake, found| brake.listing(found, cut, &limits, at(second)));
+        let complete = *end == Listing::Complete;
+        let ended = self
+            .ledger
+            .end_listing(self.directory, complete, judge, at(second));
+        ended.await.unwrap()
+    }
+
+    /// The comparison of all that waits with these accounts.
+    async fn compares(&self, second: i64, accounts: &[&str]) -> Vec<(String, u64)> {
+        self.ledger.begin_comparison().await.unwrap();
+        let accounts = accounts.iter().map(|name| email(name)).collect();
+        self.ledger.had_accounts(accounts, at(second)).await.unwrap();
+        self.end_of_comparison(second).await
+    }
+
+    async fn end_of_comparison(&self, second: i64) -> Vec<(String, u64)> {
+        let limits = self.limits;
+        let judge = Box::new(move |brake: &mut Brake, count| brake.compared(count, &limits));
+        self.ledger.end_comparison(judge, at(second)).await.unwrap()
+    }
+
     async fn claims(&self, second: i64) -> Vec<Task> {
-        self.ledger.claim(100, LEASE, at(second)).await.unwrap()
+        self.ledger.claim(OWNER, 100, at(second)).await.unwrap()
     }
 
     /// Claims everything due and settles it alike.
     async fn settles(&self, second: i64, how: Settlement) {
-        let settled: Vec<_> = self
-            .claims(second)
-            .await
-            .into_iter()
-            .map(|task| (task.id, how.clone()))
-            .collect();
-        self.settle(second, &settled).await;
+        let claimed = self.claims(second).await.into_iter();
+        let settled = claimed.map(|task| (task.id, how.clone())).collect();
+        self.settle(second, settled).await;
     }
 
-    async fn settle(&self, second: i64, settled: &[(i64, Settlement)]) {
-        self.ledger.settle(settled, at(second)).await.unwrap();
+    async fn settle(&self, second: i64, settled: Vec<(i64, Settlement)>) {
+        self.ledger
+            .settle(settled, self.limits, at(second))
+            .await
+            .unwrap();
     }
 
     async fn known(&self, n: u8) -> Member {
@@ -177,7 +204,7 @@ impl Book {
         known.pop().unwrap()
     }
 
-    /// How many tasks are in each state that has any, such as `done 1, queued 2`.
+    /// How many invitations are in each state that has any, such as `done 1, queued 2`.
     async fn tasks(&self) -> String {
         let report = self.ledger.report().await.unwrap();
         let counts = report.tasks.iter().filter(|(_, count)| *count > 0);

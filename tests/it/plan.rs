@@ -11,14 +11,15 @@ use futures::stream::{self, StreamExt};
 use ldap_usher::clock::{Clock, Timestamp};
 use ldap_usher::directory::{Changes, Directory, DirectoryError, Opened};
 use ldap_usher::invite::{self, Until, Worker};
-use ldap_usher::ledger::{Fate, Ledger, Sqlite};
+use ldap_usher::ledger::{Decisions, Fate, Ledger, Sqlite, Which};
 use ldap_usher::listener::Listener;
-use ldap_usher::membership::Policy;
 use ldap_usher::model::{
     Attribute, Change, Cursor, EmailAddress, Entry, EntryId, Listing, Settlement, Standing, TaskState,
 };
 use ldap_usher::observe::Observer;
 use ldap_usher::retry::{Nudge, Retry};
+use ldap_usher::rules::Limits;
+use ldap_usher::rules::membership::Policy;
 use ldap_usher::service::{Action, Planned, Rehearsal, rehearse};
 use ldap_usher::vaultwarden::{Admin, InMemory, Settings, Vaultwarden};
 use proptest::prelude::*;
@@ -136,6 +137,13 @@ struct World {
 type Standings = BTreeMap<String, Vec<(Standing, Option<(String, TaskState)>)>>;
 
 impl World {
+    fn limits(&self) -> Limits {
+        Limits {
+            invites_per_listing: self.hold_above,
+            ..Limits::default()
+        }
+    }
+
     fn listeners(&self, ledger: &Arc<Sqlite>) -> Vec<Listener> {
         let names = ["first", "second"];
         let directories = names.into_iter().zip(self.directories.clone());
@@ -147,13 +155,14 @@ impl World {
                 observer: Observer::new([], Duration::ZERO),
                 clock: Clock::system(),
                 wake: Arc::new(Notify::new()),
+                scope: "scope".into(),
                 fingerprint: "settings".into(),
                 policy: Policy {
                     mail_attributes: vec!["mail".into()],
                     disabled_are_members: false,
                     invite_changed_address: self.invite_changed_address,
                 },
-                hold_above: self.hold_above,
+                limits: self.limits(),
                 audit_interval: Some(Duration::from_secs(3600)),
                 nudge: Nudge::default(),
                 dice: rand::random,
@@ -183,7 +192,8 @@ impl World {
             settings: invite::Settings {
                 concurrency: 4,
                 per_minute: None,
-                hold_above: self.hold_above,
+                limits: self.limits(),
+                resend_after: Duration::ZERO,
             },
         }
     }
@@ -208,7 +218,6 @@ impl World {
     async fn live(&self, history: &[Step]) {
         let mut ledger = self.open().await;
         let now = || Clock::system().now();
-        let lease = Duration::from_secs(300);
         for step in history {
             match *step {
                 Step::Put(person, mail) => {
@@ -231,24 +240,27 @@ impl World {
                     self.stand_in.heal();
                 }
                 Step::Kill(count) => {
-                    ledger.claim(count, lease, now()).await.unwrap();
+                    ledger.claim(1, count, now()).await.unwrap();
                     drop(ledger);
                     ledger = self.open().await;
                 }
                 Step::Defer(count) => {
-                    let claimed = ledger.claim(count, lease, now()).await.unwrap();
+                    let claimed = ledger.claim(1, count, now()).await.unwrap();
                     let later = Settlement::RetryAt {
                         at: Timestamp(now().0 + 3_600_000),
                         failed: true,
                         in_doubt: false,
                         error: "greylisted".into(),
                     };
-                    let settled: Vec<_> = claimed.iter().map(|task| (task.id, later.clone())).collect();
-                    ledger.settle(&settled, now()).await.unwrap();
+                    let settled = claimed.iter().map(|task| (task.id, later.clone())).collect();
+                    ledger.settle(settled, self.limits(), now()).await.unwrap();
                 }
                 Step::Approve(mail) => {
                     let address: Vec<_> = EmailAddress::parse(value(mail).as_bytes()).into_iter().collect();
-                    ledger.approve(Some(&address), now()).await.unwrap();
+                    ledger
+                        .release(&[TaskState::Held], Which::To(&address), now())
+                        .await
+                        .unwrap();
                 }
                 Step::Register(mail) => self.stand_in.preload([value(mail)]),
             }

@@ -12,6 +12,7 @@
 
 mod oracle;
 mod script;
+mod watched;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,18 +20,19 @@ use std::time::Duration;
 use ldap_usher::clock::{Clock, Timestamp};
 use ldap_usher::invite::{self, Until, Worker};
 use ldap_usher::listener::Listener;
-use ldap_usher::membership::Policy;
 use ldap_usher::observe::Observer;
 use ldap_usher::retry::{Nudge, Retry};
+use ldap_usher::rules::Limits;
+use ldap_usher::rules::membership::Policy;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::in_memory::InMemory;
 use crate::support::journal::{Resume, Scripted};
 use oracle::Oracle;
 use script::{Faults, Flaky, Server, chance, dice, number, seed};
+use watched::Watched;
 
 const SEEDS: u64 = 300;
 const STEPS: u32 = 40;
@@ -39,7 +41,7 @@ const PEOPLE: u8 = 10;
 const ADDRESSES: u8 = 3;
 /// The longest waits after the last fault, one after another: for the directory, for Vaultwarden, for an attempt that
 /// hangs.
-const BOUND: Duration = Duration::from_secs(60 + 120 + 120);
+const BOUND: Duration = Duration::from_secs(60 + 120 + 120 + 180);
 /// When everything is at rest: the longest lease and the longest waits of a task are over.
 const REST: Duration = Duration::from_secs(4 * 3600);
 
@@ -49,7 +51,7 @@ struct Simulation {
     faults: Arc<Faults>,
     server: Arc<Server>,
     oracle: Arc<Oracle>,
-    ledger: Arc<InMemory>,
+    ledger: Arc<Watched>,
     clock: Clock,
     running: JoinSet<()>,
 }
@@ -63,8 +65,8 @@ impl Simulation {
             directory: Arc::default(),
             server: Arc::new(Server::new(faults.clone())),
             faults,
-            ledger: Arc::new(InMemory::new(move |model, cursor| {
-                watching.committed(model, cursor);
+            ledger: Arc::new(Watched::new(move |members, cursor| {
+                watching.committed(members, cursor);
             })),
             oracle,
             clock: Clock::following_tokio(Timestamp(1_800_000_000_000)),
@@ -84,13 +86,14 @@ impl Simulation {
             observer: observer.clone(),
             clock: self.clock.clone(),
             wake: wake.clone(),
+            scope: "scope".into(),
             fingerprint: "settings".into(),
             policy: Policy {
                 mail_attributes: vec!["mail".into()],
                 disabled_are_members: false,
                 invite_changed_address: false,
             },
-            hold_above: None,
+            limits: Limits::default(),
             audit_interval: Some(Duration::from_secs(6 * 3600)),
             retry: Retry {
                 first: Duration::from_millis(500),
@@ -109,7 +112,8 @@ impl Simulation {
             settings: invite::Settings {
                 concurrency: 4,
                 per_minute: None,
-                hold_above: None,
+                limits: Limits::default(),
+                resend_after: Duration::from_secs(180),
             },
             nudge: Nudge::default(),
             dice,

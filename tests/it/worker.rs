@@ -7,10 +7,12 @@ use futures::FutureExt;
 use futures::stream::{BoxStream, StreamExt, empty};
 use ldap_usher::clock::Clock;
 use ldap_usher::invite::{Settings, Until, Worker};
-use ldap_usher::ledger::{Batch, DirectoryState, Ledger, MemberWrite, Origin, Sqlite, TaskWrite};
-use ldap_usher::model::{EmailAddress, EntryId, Outcome, Standing};
+use ldap_usher::ledger::{Decisions, DirectoryState, Ledger, Sqlite, Taken};
+use ldap_usher::model::{Attribute, EmailAddress, Entry, EntryId, Outcome};
 use ldap_usher::observe::{GRACE, Observer};
 use ldap_usher::retry::Nudge;
+use ldap_usher::rules::membership::{Policy, Sighting};
+use ldap_usher::rules::{Limits, Origin};
 use ldap_usher::vaultwarden::{Account, Admin, Reply, VaultwardenError};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -48,32 +50,32 @@ impl Admin for Obliging {
 
 /// So many invitations that are due.
 async fn queue(ledger: &dyn Ledger, count: u8) -> i64 {
-    let directory = ledger.enroll("main", "settings").await.unwrap().id;
-    let mut batch = Batch {
+    let directory = ledger.enroll("main", "scope", "settings").await.unwrap().id;
+    let sightings = (0..count).map(|n| {
+        let mail = Attribute {
+            name: "mail".into(),
+            values: vec![format!("person{n}@example.org").into()],
+        };
+        Sighting::Entry(Entry {
+            id: EntryId::from_slice(&[n; 16]).unwrap(),
+            dn: format!("uid=person{n}"),
+            attributes: vec![mail],
+        })
+    });
+    let told = Taken {
         directory,
         origin: Origin::Live,
-        arrived: Clock::system().now(),
-        members: Vec::new(),
-        seen: Vec::new(),
-        tasks: Vec::new(),
+        sightings: sightings.collect(),
         cursor: None,
+        policy: Policy {
+            mail_attributes: vec!["mail".into()],
+            disabled_are_members: false,
+            invite_changed_address: false,
+        },
+        limits: Limits::default(),
+        arrived: Clock::system().now(),
     };
-    for n in 0..count {
-        let id = EntryId::from_slice(&[n; 16]).unwrap();
-        let address = EmailAddress::parse(format!("person{n}@example.org").as_bytes()).unwrap();
-        batch.members.push(MemberWrite {
-            id,
-            dn: format!("uid=person{n}"),
-            address: Some(address.clone()),
-            standing: Standing::Member,
-        });
-        batch.tasks.push(TaskWrite::Open {
-            id,
-            address,
-            again: false,
-        });
-    }
-    ledger.commit(&batch, batch.arrived).await.unwrap();
+    ledger.take(told).await.unwrap();
     directory
 }
 
@@ -109,7 +111,8 @@ async fn an_attempt_that_waits_for_the_ledger_never_blocks_the_worker_that_waits
         settings: Settings {
             concurrency: 8,
             per_minute: None,
-            hold_above: None,
+            limits: Limits::default(),
+            resend_after: Duration::ZERO,
         },
         nudge: Nudge::default(),
         dice: rand::random,

@@ -76,6 +76,9 @@ impl<'a> Keys<'a> {
             "unlimited",
             "vaultwarden_ldap holds nobody back.",
         );
+        for limit in ["invites_per_hour", "addresses_per_person"] {
+            self.say("limits", limit, "unlimited", "The same.");
+        }
         self.say("http", "listen", "off", "vaultwarden_ldap opens no port.");
         let (legacy, _) = problems.judge(Some(Legacy {
             name: self.name.to_owned(),

@@ -3,8 +3,6 @@
 use std::io;
 use std::path::Path;
 
-use sqlx::migrate::MigrateError;
-
 use crate::ledger::LedgerError;
 
 /// Primary result codes, <https://www.sqlite.org/rescode.html>.
@@ -18,7 +16,7 @@ const CANTOPEN: i32 = 14;
 const NOTADB: i32 = 26;
 
 /// A query on an open ledger failed.
-pub(super) fn failed(path: &Path, doing: &'static str, error: &sqlx::Error) -> LedgerError {
+pub(super) fn failed(path: &Path, doing: &'static str, error: &rusqlite::Error) -> LedgerError {
     LedgerError::Failed {
         path: path.display().to_string(),
         doing,
@@ -35,7 +33,7 @@ pub(super) fn open(path: &Path, cause: impl Into<String>) -> LedgerError {
 }
 
 /// SQLite refused to open the file.
-pub(super) fn open_sqlite(path: &Path, error: &sqlx::Error) -> LedgerError {
+pub(super) fn open_sqlite(path: &Path, error: &rusqlite::Error) -> LedgerError {
     open(path, cause(error))
 }
 
@@ -56,39 +54,27 @@ pub(super) fn open_io(path: &Path, what: &str, error: &io::Error) -> LedgerError
     open(path, format!("{what}: {error}{remedy}"))
 }
 
-/// The schema could not be brought up to date.
-pub(super) fn migration(path: &Path, error: &MigrateError) -> LedgerError {
-    match error {
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => open_sqlite(path, error),
-        MigrateError::VersionMissing(version) | MigrateError::VersionTooNew(version, _) => {
-            newer(path, *version)
-        }
-        other => open(
-            path,
-            format!("its schema is not what this program expects ({other}); restore it from a backup"),
-        ),
-    }
-}
-
 /// The file was written by a later version of this program.
-pub(super) fn newer(path: &Path, version: i64) -> LedgerError {
+pub(super) fn newer(path: &Path, version: usize) -> LedgerError {
     open(
         path,
         format!("it was written by a newer ldap-usher (schema {version}); use that version"),
     )
 }
 
-fn cause(error: &sqlx::Error) -> String {
-    let remedy = match error {
-        sqlx::Error::Database(database) => {
-            let code = database.code().and_then(|code| code.parse::<i32>().ok());
-            // The low byte of an extended code is the primary one.
-            remedy(code.unwrap_or(0) & 0xff)
-        }
-        _ => "",
-    };
+fn cause(error: &rusqlite::Error) -> String {
     match error {
-        sqlx::Error::Database(database) => format!("{}{remedy}", database.message()),
+        rusqlite::Error::SqliteFailure(failure, message) => {
+            // The low byte of an extended code is the primary one.
+            let remedy = remedy(failure.extended_code & 0xff);
+            let words = message.clone().unwrap_or_else(|| failure.to_string());
+            format!("{words}{remedy}")
+        }
+        rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
+        rusqlite::Error::InvalidPath(path) => format!(
+            "{} is not the state that it was; restore it, or restart the service",
+            path.display()
+        ),
         other => other.to_string(),
     }
 }

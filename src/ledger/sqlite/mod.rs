@@ -3,244 +3,220 @@
 //! WAL with `synchronous = NORMAL`: a commit costs no sync, transactions reach the disk in their order, and after a
 //! power loss the last ones may be missing. The cursor is part of them, so that the directory repeats what was lost.
 
+mod book;
+mod connection;
+mod directories;
 mod error;
 mod invitations;
-mod listener;
+mod listing;
 mod lock;
+mod notes;
 mod open;
-mod people;
 mod rehearsal;
 mod report;
 mod rows;
-mod tasks;
+mod schema;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use futures::TryFutureExt;
-use sqlx::{Connection, SqliteConnection, SqliteTransaction};
-use tokio::sync::Mutex;
+use futures::FutureExt;
+use rusqlite::Transaction;
 
 use super::{
-    Batch, Committed, DirectoryRow, DirectoryState, Ledger, ListingOutcome, Reply, Report, TaskReport,
-    Unchecked,
+    Configured, Decision, DirectoryRow, DirectoryState, Judge, Ledger, ListingOutcome, Reply, Report, Scope,
+    TaskReport, Unchecked, Which,
 };
 use crate::clock::Timestamp;
-use crate::model::{EmailAddress, EntryId, Listing, Member, Settlement, Task};
+use crate::model::{EmailAddress, EntryId, Member, Task, TaskState};
+use connection::Connection;
 use lock::ServiceLock;
 
 /// A ledger in an SQLite file.
 #[derive(Debug)]
 pub struct Sqlite {
     path: PathBuf,
-    db: Mutex<SqliteConnection>,
+    // Closed before the lock is given back.
+    db: Connection,
     /// Held as long as the service runs; the other ways to open the file take none.
     _lock: Option<ServiceLock>,
 }
 
 impl Sqlite {
-    fn reply<'a, T>(
+    /// One transaction that reads.
+    fn read<'a, T: Send + 'static>(
         &'a self,
         doing: &'static str,
-        work: impl Future<Output = sqlx::Result<T>> + Send + 'a,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Reply<'a, T> {
-        Box::pin(work.map_err(move |e| error::failed(&self.path, doing, &e)))
+        self.run(doing, false, work)
+    }
+
+    /// One transaction that writes.
+    fn write<'a, T: Send + 'static>(
+        &'a self,
+        doing: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Reply<'a, T> {
+        self.run(doing, true, work)
+    }
+
+    fn run<'a, T: Send + 'static>(
+        &'a self,
+        doing: &'static str,
+        writes: bool,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Reply<'a, T> {
+        let answer = self.db.transact(writes, work);
+        async move { answer.await.map_err(|e| error::failed(&self.path, doing, &e)) }.boxed()
     }
 }
 
-/// A transaction that writes. It asks for the write lock at once, because SQLite refuses rather than waits where a
-/// transaction that began by reading wants to write while another process did.
-async fn begin(db: &mut SqliteConnection) -> sqlx::Result<SqliteTransaction<'_>> {
-    db.begin_with("begin immediate").await
-}
-
-/// Each method is one transaction. Dropping its future before it is ready rolls the transaction back, or leaves it
-/// committed as a whole.
 impl Ledger for Sqlite {
-    fn enroll<'a>(&'a self, name: &'a str, settings: &'a str) -> Reply<'a, DirectoryRow> {
-        self.reply("enrolling a directory", async move {
-            let mut db = self.db.lock().await;
-            let mut tx = begin(&mut db).await?;
-            let row = listener::enroll(&mut tx, name, settings).await?;
-            tx.commit().await?;
-            Ok(row)
+    fn transact(&self, scope: Scope, mut decision: Decision) -> Reply<'_, ()> {
+        self.write("saving a decision", move |db| {
+            book::decide(db, scope, &mut *decision)
         })
     }
 
-    fn known<'a>(&'a self, directory: i64, who: &'a [EntryId]) -> Reply<'a, Vec<Member>> {
-        self.reply("reading members", async move {
-            listener::known(&mut *self.db.lock().await, directory, who).await
+    fn configure(&self, configured: Vec<(String, String)>) -> Reply<'_, Configured> {
+        self.write("registering directories", move |db| {
+            directories::configure(db, &configured)
+        })
+    }
+
+    fn enroll<'a>(&'a self, name: &'a str, scope: &'a str, settings: &'a str) -> Reply<'a, DirectoryRow> {
+        let (name, scope, settings) = (name.to_owned(), scope.to_owned(), settings.to_owned());
+        self.write("registering a directory", move |db| {
+            directories::enroll(db, &name, &scope, &settings)
+        })
+    }
+
+    fn orphans(&self, limit: u32) -> Reply<'_, Vec<i64>> {
+        self.read("reading invitations", move |db| directories::orphans(db, limit))
+    }
+
+    fn observe<'a>(&'a self, directory: i64, state: &'a DirectoryState, now: Timestamp) -> Reply<'a, ()> {
+        let state = state.clone();
+        self.write("recording a directory's state", move |db| {
+            directories::observe(db, directory, &state, now)
         })
     }
 
     fn begin_listing(&self, directory: i64) -> Reply<'_, ()> {
-        self.reply("beginning a listing", async move {
-            listener::begin_listing(&mut *self.db.lock().await, directory).await
-        })
-    }
-
-    fn commit<'a>(&'a self, batch: &'a Batch, now: Timestamp) -> Reply<'a, Committed> {
-        self.reply("committing changes", async move {
-            let mut db = self.db.lock().await;
-            let mut tx = begin(&mut db).await?;
-            let committed = listener::commit(&mut tx, batch, now).await?;
-            tx.commit().await?;
-            Ok(committed)
-        })
+        self.write("beginning a listing", move |db| listing::begin(db, directory))
     }
 
     fn unseen(&self, directory: i64, after: i64, limit: u32) -> Reply<'_, Vec<Member>> {
-        self.reply("reading unseen members", async move {
-            listener::unseen(&mut *self.db.lock().await, directory, after, limit).await
+        self.read("reading unseen members", move |db| {
+            listing::unseen(db, directory, after, limit)
         })
     }
 
-    fn end_listing<'a>(
-        &'a self,
+    fn end_listing(
+        &self,
         directory: i64,
-        end: &'a Listing,
-        hold_above: Option<u32>,
+        complete: bool,
+        mut judge: Judge,
         now: Timestamp,
-    ) -> Reply<'a, ListingOutcome> {
-        self.reply("ending a listing", async move {
-            let mut db = self.db.lock().await;
-            let mut tx = begin(&mut db).await?;
-            let outcome = listener::end_listing(&mut tx, directory, end, hold_above, now).await?;
-            tx.commit().await?;
-            Ok(outcome)
+    ) -> Reply<'_, ListingOutcome> {
+        self.write("ending a listing", move |db| {
+            listing::end(db, directory, complete, &mut *judge, now)
         })
     }
 
-    fn observe<'a>(&'a self, directory: i64, state: &'a DirectoryState, now: Timestamp) -> Reply<'a, ()> {
-        self.reply("recording a directory's state", async move {
-            listener::observe(&mut *self.db.lock().await, directory, state, now).await
+    fn take_over(&self, owner: i64, now: Timestamp) -> Reply<'_, ()> {
+        self.write("taking over the queue", move |db| {
+            invitations::take_over(db, owner, now)
         })
     }
 
-    fn claim(&self, max: u32, lease: Duration, now: Timestamp) -> Reply<'_, Vec<Task>> {
-        self.reply("claiming tasks", async move {
-            tasks::claim(&mut *self.db.lock().await, max, lease, now).await
-        })
+    fn rebase(&self, by: i64) -> Reply<'_, ()> {
+        self.write("moving stored times", move |db| invitations::rebase(db, by))
     }
 
-    fn settle<'a>(&'a self, settled: &'a [(i64, Settlement)], now: Timestamp) -> Reply<'a, ()> {
-        self.reply("settling tasks", async move {
-            tasks::settle(&mut *self.db.lock().await, settled, now).await
+    fn claim(&self, owner: i64, max: u32, now: Timestamp) -> Reply<'_, Vec<Task>> {
+        self.write("claiming invitations", move |db| {
+            invitations::claim(db, owner, max, now)
         })
     }
 
     fn next_due(&self) -> Reply<'_, Option<Timestamp>> {
-        self.reply("looking for the next task", async move {
-            tasks::next_due(&mut *self.db.lock().await).await
+        self.read("looking for the next invitation", |db| invitations::next_due(db))
+    }
+
+    fn pardon<'a>(&'a self, fault: &'a str, now: Timestamp) -> Reply<'a, Vec<String>> {
+        let fault = fault.to_owned();
+        self.write("releasing quarantined invitations", move |db| {
+            invitations::pardon(db, &fault, now)
+        })
+    }
+
+    fn accused<'a>(&'a self, fault: &'a str) -> Reply<'a, u64> {
+        let fault = fault.to_owned();
+        self.read("counting quarantined invitations", move |db| {
+            invitations::accused(db, &fault)
         })
     }
 
     fn unchecked(&self) -> Reply<'_, Unchecked> {
-        self.reply("counting unchecked tasks", async move {
-            tasks::unchecked(&mut *self.db.lock().await).await
+        self.read("counting invitations", |db| invitations::unchecked(db))
+    }
+
+    fn begin_comparison(&self) -> Reply<'_, ()> {
+        self.write("beginning the comparison of accounts", |db| {
+            invitations::begin_comparison(db)
         })
     }
 
-    fn had_accounts<'a>(&'a self, accounts: &'a [EmailAddress], now: Timestamp) -> Reply<'a, u64> {
-        self.reply("comparing accounts", async move {
-            tasks::had_accounts(&mut *self.db.lock().await, accounts, now).await
+    fn end_comparison(&self, mut judge: Judge, now: Timestamp) -> Reply<'_, Vec<(String, u64)>> {
+        self.write("ending the comparison of accounts", move |db| {
+            invitations::end_comparison(db, &mut *judge, now)
         })
     }
 
-    fn checked(
-        &self,
-        begun: Timestamp,
-        hold_above: Option<u32>,
-        now: Timestamp,
-    ) -> Reply<'_, Vec<(String, u64)>> {
-        self.reply("ending the comparison of accounts", async move {
-            let mut db = self.db.lock().await;
-            let mut tx = begin(&mut db).await?;
-            let held = tasks::checked(&mut tx, begun, hold_above, now).await?;
-            tx.commit().await?;
-            Ok(held)
+    fn invited<'a>(&'a self, addresses: &'a [EmailAddress]) -> Reply<'a, u64> {
+        let addresses = addresses.to_vec();
+        self.read("reading invitations", move |db| {
+            invitations::invited(db, &addresses)
         })
     }
 
-    fn approve<'a>(
+    fn release<'a>(
         &'a self,
-        addresses: Option<&'a [EmailAddress]>,
+        from: &'a [TaskState],
+        which: Which<'a>,
         now: Timestamp,
     ) -> Reply<'a, Vec<String>> {
-        self.reply("approving invitations", async move {
-            people::approve(&mut *self.db.lock().await, addresses, now).await
+        let from = from.to_vec();
+        let to = match which {
+            Which::All => None,
+            Which::To(addresses) => Some(addresses.to_vec()),
+        };
+        self.write("releasing invitations", move |db| {
+            invitations::release(db, &from, to.as_deref(), now)
         })
     }
 
-    fn held(&self) -> Reply<'_, Vec<TaskReport>> {
-        self.reply("reading held invitations", async move {
-            people::held(&mut *self.db.lock().await).await
-        })
+    fn in_state(&self, state: TaskState) -> Reply<'_, Vec<TaskReport>> {
+        self.read("reading invitations", move |db| report::in_state(db, state))
     }
 
-    fn retry<'a>(&'a self, addresses: Option<&'a [EmailAddress]>, now: Timestamp) -> Reply<'a, Vec<String>> {
-        self.reply("releasing quarantined invitations", async move {
-            people::retry(&mut *self.db.lock().await, addresses, now).await
-        })
-    }
-
-    fn quarantined(&self) -> Reply<'_, Vec<TaskReport>> {
-        self.reply("reading quarantined invitations", async move {
-            people::quarantined(&mut *self.db.lock().await).await
-        })
+    fn known<'a>(&'a self, directory: i64, who: &'a [EntryId]) -> Reply<'a, Vec<Member>> {
+        let who = who.to_vec();
+        self.read("reading members", move |db| book::known(db, directory, &who))
     }
 
     fn report(&self) -> Reply<'_, Report> {
-        self.reply("reading the report", async move {
-            let mut db = self.db.lock().await;
-            // One transaction, so that the numbers belong together.
-            report::report(&mut *db.begin().await?).await
-        })
+        self.read("reading the report", |db| report::report(db))
     }
 
     fn recall<'a>(&'a self, name: &'a str) -> Reply<'a, Option<Vec<u8>>> {
-        self.reply("reading a note", async move {
-            people::recall(&mut *self.db.lock().await, name).await
-        })
+        let name = name.to_owned();
+        self.read("reading a note", move |db| notes::recall(db, &name))
     }
 
     fn remember<'a>(&'a self, name: &'a str, note: &'a [u8]) -> Reply<'a, ()> {
-        self.reply("keeping a note", async move {
-            people::remember(&mut *self.db.lock().await, name, note).await
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_full_disk_fails_with_the_remedy_and_what_was_there_before_stays() {
-        let ledger = Sqlite::in_memory().await.unwrap();
-        ledger.remember("note", b"small").await.unwrap();
-        // As near to a full disk as a test gets: the file may not grow beyond 64 pages.
-        sqlx::raw_sql("pragma max_page_count = 64")
-            .execute(&mut *ledger.db.lock().await)
-            .await
-            .unwrap();
-        let error = ledger.remember("note", &[0; 1 << 20]).await.unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the state file :memory: failed while keeping a note: database or disk is full; free some space on \
-             its file system"
-        );
-        assert_eq!(ledger.recall("note").await.unwrap(), Some(b"small".to_vec()));
-    }
-
-    #[tokio::test]
-    async fn a_call_that_is_dropped_half_way_leaves_nothing_behind() {
-        let ledger = Sqlite::in_memory().await.unwrap();
-        {
-            let mut db = ledger.db.lock().await;
-            let mut tx = begin(&mut db).await.unwrap();
-            listener::enroll(&mut tx, "main", "").await.unwrap();
-        }
-        assert_eq!(ledger.report().await.unwrap().directories, []);
+        let (name, note) = (name.to_owned(), note.to_owned());
+        self.write("keeping a note", move |db| notes::remember(db, &name, &note))
     }
 }

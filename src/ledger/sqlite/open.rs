@@ -6,28 +6,25 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, SqlSafeStr, SqliteConnection};
-use tokio::sync::Mutex;
+use rusqlite::{Connection, OpenFlags};
 
+use super::connection;
 use super::lock::ServiceLock;
-use super::{Sqlite, error, tasks};
+use super::schema::{self, Schema};
+use super::{Sqlite, error};
 use crate::ledger::LedgerError;
-
-/// Written into the header of our files by the first migration.
-const APPLICATION_ID: i64 = 0x7573_6872;
 
 /// How long one process waits for another's transaction. The longest are those that end the listing of a large
 /// directory.
 const BUSY: Duration = Duration::from_secs(30);
+/// More than there are statements.
+const STATEMENTS: usize = 64;
 
 impl Sqlite {
     /// Opens the state file as its one service.
     ///
     /// A missing file is created with mode 0600, and so are missing folders above it, with mode 0700. A file of an
-    /// older version is brought up to date. Tasks that were claimed by a process that died are due again at once,
-    /// and in doubt.
+    /// older version is brought up to date.
     ///
     /// # Errors
     /// [`LedgerError::InUse`] where another service has it open, [`LedgerError::Open`] for all else.
@@ -35,17 +32,12 @@ impl Sqlite {
         create(path)?;
         let path = resolve(path)?;
         let lock = ServiceLock::take(&path).await?;
-        let mut db = connect(&path, writer()).await?;
-        schema(&mut db, &path).await?;
-        sqlx::raw_sql("pragma journal_mode = wal")
-            .execute(&mut db)
-            .await
+        let mut db = connect(&path, Access::Write)?;
+        checked(&db, &path)?;
+        db.pragma_update(None, "journal_mode", "wal")
+            .and_then(|()| schema::migrate(&mut db))
             .map_err(|e| error::open_sqlite(&path, &e))?;
-        migrate(&mut db, &path).await?;
-        tasks::end_leases(&mut db)
-            .await
-            .map_err(|e| error::open_sqlite(&path, &e))?;
-        Ok(Self::new(path, db, Some(lock)))
+        Ok(Self::threaded(path, db, Access::Write, Some(lock)))
     }
 
     /// Opens the state file for a few small writes, whether or not a service is running on it. Never creates it and
@@ -54,7 +46,7 @@ impl Sqlite {
     /// # Errors
     /// [`LedgerError::Open`], [`LedgerError::Older`].
     pub async fn open_shared(path: &Path) -> Result<Self, LedgerError> {
-        Self::open_existing(path, writer()).await
+        Self::open_existing(path, Access::Write)
     }
 
     /// Opens the state file for reading, whether or not a service is running on it. Never creates it and never
@@ -63,11 +55,7 @@ impl Sqlite {
     /// # Errors
     /// [`LedgerError::Open`], [`LedgerError::Older`].
     pub async fn open_read_only(path: &Path) -> Result<Self, LedgerError> {
-        Self::open_existing(
-            path,
-            SqliteConnectOptions::new().read_only(true).busy_timeout(BUSY),
-        )
-        .await
+        Self::open_existing(path, Access::Read)
     }
 
     /// Whether a service has the state file open.
@@ -85,41 +73,52 @@ impl Sqlite {
     /// [`LedgerError::Open`] where memory is short.
     pub async fn in_memory() -> Result<Self, LedgerError> {
         let path = PathBuf::from(":memory:");
-        let mut db = connect(&path, writer()).await?;
-        migrate(&mut db, &path).await?;
-        Ok(Self::new(path, db, None))
+        let mut db = connect(&path, Access::Write)?;
+        schema::migrate(&mut db).map_err(|e| error::open_sqlite(&path, &e))?;
+        Ok(Self::inline(path, db))
     }
 
     /// A connection to a file of this program, of whatever older version.
-    pub(super) async fn open_any(
-        path: &Path,
-        options: SqliteConnectOptions,
-    ) -> Result<SqliteConnection, LedgerError> {
+    pub(super) fn open_any(path: &Path, access: Access) -> Result<Connection, LedgerError> {
         let path = resolve(path)?;
-        let mut db = connect(&path, options.busy_timeout(BUSY)).await?;
-        match schema(&mut db, &path).await? {
-            Some(version) if version > latest() => Err(error::newer(&path, version)),
-            _ => Ok(db),
-        }
+        let db = connect(&path, access)?;
+        checked(&db, &path)?;
+        Ok(db)
     }
 
-    async fn open_existing(path: &Path, options: SqliteConnectOptions) -> Result<Self, LedgerError> {
+    fn open_existing(path: &Path, access: Access) -> Result<Self, LedgerError> {
         let path = resolve(path)?;
-        let mut db = connect(&path, options).await?;
-        match schema(&mut db, &path).await? {
-            Some(version) if version > latest() => Err(error::newer(&path, version)),
-            Some(version) if version == latest() => Ok(Self::new(path, db, None)),
-            _ => Err(LedgerError::Older {
-                path: path.display().to_string(),
-            }),
+        let db = connect(&path, access)?;
+        if checked(&db, &path)? == Schema::Version(schema::LATEST) {
+            return Ok(Self::threaded(path, db, access, None));
         }
+        Err(LedgerError::Older {
+            path: path.display().to_string(),
+        })
     }
 
-    pub(super) fn new(path: PathBuf, db: SqliteConnection, lock: Option<ServiceLock>) -> Self {
+    fn threaded(path: PathBuf, db: Connection, access: Access, lock: Option<ServiceLock>) -> Self {
+        let file = path.clone();
+        let opener = Box::new(move || {
+            let db = open(&file, access)?;
+            // Whatever has taken the file's place is not ours to write into.
+            match schema::of(&db)? {
+                Schema::Version(schema::LATEST) => Ok(db),
+                _ => Err(rusqlite::Error::InvalidPath(file.clone())),
+            }
+        });
         Self {
             path,
-            db: Mutex::new(db),
+            db: connection::Connection::threaded(db, opener),
             _lock: lock,
+        }
+    }
+
+    pub(super) fn inline(path: PathBuf, db: Connection) -> Self {
+        Self {
+            path,
+            db: connection::Connection::inline(db),
+            _lock: None,
         }
     }
 }
@@ -161,82 +160,56 @@ fn resolve(path: &Path) -> Result<PathBuf, LedgerError> {
     Ok(resolved)
 }
 
-/// Measured with 1,000,000 members: the cache bounds the memory, most of which stays with the process after a listing;
-/// the rarer checkpoints save a fifth of the time.
-pub(super) fn writer() -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .synchronous(SqliteSynchronous::Normal)
-        .busy_timeout(BUSY)
-        .pragma("cache_size", "-8000")
-        .pragma("wal_autocheckpoint", "20000")
-        .pragma("journal_size_limit", "100000000")
+/// What a connection may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Read.
+    Read,
+    /// Read and write.
+    Write,
+    /// Read and write what nobody needs afterwards.
+    Scratch,
 }
 
-pub(super) async fn connect(
-    path: &Path,
-    options: SqliteConnectOptions,
-) -> Result<SqliteConnection, LedgerError> {
-    options
-        .filename(path)
-        .disable_statement_logging()
-        .connect()
-        .await
-        .map_err(|e| error::open_sqlite(path, &e))
+pub(super) fn connect(path: &Path, access: Access) -> Result<Connection, LedgerError> {
+    open(path, access).map_err(|e| error::open_sqlite(path, &e))
 }
 
-/// The version of the file's schema; none in a file that is still empty.
-async fn schema(db: &mut SqliteConnection, path: &Path) -> Result<Option<i64>, LedgerError> {
-    let version = async {
-        let ours: i64 = sqlx::query_scalar("pragma application_id")
-            .fetch_one(&mut *db)
-            .await?;
-        if ours == APPLICATION_ID {
-            return sqlx::query_scalar("select max(version) from _sqlx_migrations")
-                .fetch_one(&mut *db)
-                .await
-                .map(Ok);
-        }
-        // A process that died during its very first start leaves the table of migrations alone.
-        let foreign: bool = sqlx::query_scalar(
-            "select exists (select 1 from sqlite_schema where tbl_name <> '_sqlx_migrations')",
-        )
-        .fetch_one(&mut *db)
-        .await?;
-        Ok(if foreign || ours != 0 { Err(()) } else { Ok(None) })
+/// Opens a file that exists. Measured with 1,000,000 members: the cache bounds the memory, most of which stays with the
+/// process after a listing; the rarer checkpoints save a fifth of the time.
+fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> {
+    let mode = match access {
+        Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        Access::Write | Access::Scratch => OpenFlags::SQLITE_OPEN_READ_WRITE,
     };
-    version
-        .await
-        .map_err(|e: sqlx::Error| error::open_sqlite(path, &e))?
-        .map_err(|()| {
-            error::open(
-                path,
-                "it is a database of another program; correct `state`, or move that file away",
-            )
-        })
+    let db = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    db.busy_timeout(BUSY)?;
+    db.set_prepared_statement_cache_capacity(STATEMENTS);
+    db.pragma_update(None, "foreign_keys", true)?;
+    if access != Access::Read {
+        db.pragma_update(None, "cache_size", -8000)?;
+        db.pragma_update(None, "wal_autocheckpoint", 20000)?;
+        db.pragma_update(None, "journal_size_limit", 100_000_000)?;
+    }
+    match access {
+        Access::Read => {}
+        Access::Write => db.pragma_update(None, "synchronous", "normal")?,
+        Access::Scratch => {
+            db.pragma_update(None, "journal_mode", "memory")?;
+            db.pragma_update(None, "synchronous", "off")?;
+        }
+    }
+    Ok(db)
 }
 
-pub(super) async fn migrate(db: &mut SqliteConnection, path: &Path) -> Result<(), LedgerError> {
-    Migrator::with_migrations(migrations())
-        .run(db)
-        .await
-        .map_err(|e| error::migration(path, &e))
-}
-
-/// Every version of the schema, oldest first. Append only: files of every older version must open.
-fn migrations() -> Vec<Migration> {
-    [(1, "ledger", include_str!("../migrations/0001_ledger.sql"))]
-        .map(|(version, name, sql)| {
-            Migration::new(
-                version,
-                name.into(),
-                MigrationType::Simple,
-                sql.into_sql_str(),
-                false,
-            )
-        })
-        .into()
-}
-
-fn latest() -> i64 {
-    migrations().last().map_or(0, |migration| migration.version)
+/// What is in the file, if it is ours and not newer than this program.
+fn checked(db: &Connection, path: &Path) -> Result<Schema, LedgerError> {
+    match schema::of(db).map_err(|e| error::open_sqlite(path, &e))? {
+        Schema::Foreign => Err(error::open(
+            path,
+            "it is a database of another program; correct `state`, or move that file away",
+        )),
+        Schema::Version(version) if version > schema::LATEST => Err(error::newer(path, version)),
+        schema => Ok(schema),
+    }
 }

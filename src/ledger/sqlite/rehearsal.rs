@@ -5,27 +5,25 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
-use sqlx::{Row, SqliteConnection};
+use rusqlite::{Connection, Row};
 
-use super::open::{connect, migrate, writer};
-use super::{Sqlite, error, rows, tasks};
-use crate::clock::Timestamp;
+use super::open::{Access, connect};
+use super::{Sqlite, error, rows, schema};
 use crate::ledger::{Before, Fate, LedgerError, Reply, TaskFate};
-use crate::model::{EmailAddress, Outcome, TaskState};
+use crate::model::EmailAddress;
 
 /// Remembers what the rehearsal is the first to change.
 const MEMORY: &str = "
-    create table former_task (task integer primary key, state text) strict;
-    create trigger task_opened after insert on task begin
+    create temp table former_task (task integer primary key, state text) strict;
+    create temp trigger task_opened after insert on action begin
         insert into former_task values (new.id, null);
     end;
-    create trigger task_moved after update of state on task when old.state <> new.state begin
+    create temp trigger task_moved after update of state on action when old.state <> new.state begin
         insert into former_task select old.id, old.state
         where not exists (select 1 from former_task where task = old.id);
     end;
-    create table leaver (member integer primary key) strict;
-    create trigger member_left after update of standing on member
+    create temp table leaver (member integer primary key) strict;
+    create temp trigger member_left after update of standing on member
     when new.standing = 'left' and old.standing <> 'left' begin
         insert into leaver select new.id where not exists (select 1 from leaver where member = new.id);
     end;";
@@ -38,70 +36,52 @@ impl Sqlite {
     /// # Errors
     /// [`LedgerError::Open`] where the state cannot be read or there is no room for the copy.
     pub async fn rehearsal(path: &Path) -> Result<Self, LedgerError> {
-        let state = match fs::exists(path) {
-            Ok(true) => Some(Self::open_any(path, SqliteConnectOptions::new().read_only(true)).await?),
-            Ok(false) => None,
+        let mut db = match fs::exists(path) {
+            Ok(true) => copy(&Self::open_any(path, Access::Read)?, path)?,
+            // SQLite's own temporary file: it has no name, and goes with the connection.
+            Ok(false) => connect(Path::new(""), Access::Scratch)?,
             Err(e) => return Err(error::open_io(path, "it cannot be reached", &e)),
         };
-        let mut db = match state {
-            Some(mut state) => copy(&mut state, path).await?,
-            // SQLite's own temporary file: it has no name, and goes with the connection.
-            None => connect(Path::new(""), private()).await?,
-        };
-        migrate(&mut db, path).await?;
-        let prepared = async {
-            tasks::end_leases(&mut db).await?;
-            sqlx::raw_sql(MEMORY).execute(&mut db).await
-        };
-        prepared.await.map_err(|e| error::open_sqlite(path, &e))?;
-        Ok(Self::new(path.into(), db, None))
+        schema::migrate(&mut db)
+            .and_then(|()| db.execute_batch(MEMORY))
+            .map_err(|e| error::open_sqlite(path, &e))?;
+        Ok(Self::inline(path.into(), db))
     }
 
     /// What a rehearsal made of each person: those in the rows after `after`, `limit` at a time, in their order; a
     /// person with several open invitations comes several times.
     pub fn fates(&self, after: i64, limit: u32) -> Reply<'_, Vec<Fate>> {
-        self.reply("reading the plan", async move {
-            sqlx::query(
+        self.read("reading the plan", move |db| {
+            db.prepare_cached(
                 "with page as (select id from member where id > ?1 order by id limit ?2)
-                 select m.id, m.entry_id, m.dn, m.address, m.standing, m.reason, d.name,
-                        exists (select 1 from leaver where member = m.id) as has_left,
-                        exists (select 1 from task c cross join former_task f on f.task = c.id
-                                where c.member = m.id and c.state = 'cancelled') as cancelled,
-                        (select o.dn from task h cross join member o on o.id = h.member
-                         where h.address = m.address and h.member <> m.id and h.state <> 'cancelled') as holder_dn,
-                        (select address from task where member = m.id and state = 'done' limit 1) as invited_as,
-                        t.address as task, t.state, t.outcome, t.reason as task_reason, t.due,
-                        f.task is not null as changed, f.state as former
+                 select m.id, m.entry_id, m.dn, m.address, m.standing, m.reason, m.had_left, d.name,
+                        exists (select 1 from leaver where member = m.id),
+                        exists (select 1 from action c cross join former_task f on f.task = c.id
+                                where c.member = m.id and c.state = 'cancelled'),
+                        (select o.dn from action h cross join member o on o.id = h.member
+                         where h.address = m.address and h.member <> m.id and h.state <> 'cancelled'),
+                        (select address from action where member = m.id and state = 'done' limit 1),
+                        t.address, t.state, t.outcome, t.reason, t.due, f.task is not null, f.state, d.retired = 0
                  from page cross join member m using (id) cross join directory d on d.id = m.directory
-                 left join task t on t.member = m.id and t.state <> 'cancelled'
+                 left join action t on t.member = m.id and t.state <> 'cancelled'
                       and (t.address = m.address or t.state <> 'done'
                            or exists (select 1 from former_task where task = t.id))
                  left join former_task f on f.task = t.id
                  order by m.id, t.id",
-            )
-            .bind(after)
-            .bind(limit)
-            .fetch_all(&mut *self.db.lock().await)
-            .await?
-            .iter()
-            .map(fate)
+            )?
+            .query_map((after, limit), fate)?
             .collect()
         })
     }
 }
 
 /// A copy in a temporary file that has no name any more once it is open: it holds addresses and a session.
-async fn copy(state: &mut SqliteConnection, path: &Path) -> Result<SqliteConnection, LedgerError> {
+fn copy(state: &Connection, path: &Path) -> Result<Connection, LedgerError> {
     let target = temporary().map_err(|e| error::open_io(path, "it cannot be copied", &e))?;
-    let copied = async {
-        sqlx::query("vacuum into ?")
-            .bind(target.to_string_lossy())
-            .execute(state)
-            .await
-            .map_err(|e| error::open_sqlite(&target, &e))?;
-        connect(&target, private()).await
-    };
-    let copied = copied.await;
+    let copied = state
+        .execute("vacuum into ?", [target.to_string_lossy()])
+        .map_err(|e| error::open_sqlite(&target, &e))
+        .and_then(|_| connect(&target, Access::Scratch));
     // A name that stays does no harm but to look untidy.
     let _ = fs::remove_file(&target);
     copied
@@ -118,63 +98,37 @@ fn temporary() -> io::Result<PathBuf> {
     Ok(path)
 }
 
-/// Nothing of a rehearsal has to survive anything.
-fn private() -> SqliteConnectOptions {
-    writer()
-        .journal_mode(SqliteJournalMode::Memory)
-        .synchronous(SqliteSynchronous::Off)
-}
-
-fn fate(row: &SqliteRow) -> sqlx::Result<Fate> {
-    let member = rows::member((
-        row.try_get("id")?,
-        row.try_get("entry_id")?,
-        row.try_get("dn")?,
-        row.try_get("address")?,
-        row.try_get("standing")?,
-        row.try_get("reason")?,
-    ))?;
-    let task: Option<String> = row.try_get("task")?;
+fn fate(row: &Row<'_>) -> rusqlite::Result<Fate> {
+    let member = rows::member(row, 0)?;
+    let address: Option<String> = row.get(12)?;
     Ok(Fate {
         row: member.row,
-        directory: row.try_get("name")?,
+        directory: row.get(7)?,
+        configured: row.get(19)?,
         dn: member.dn,
         address: member.address,
         standing: member.standing,
-        left: row.try_get("has_left")?,
-        cancelled: row.try_get("cancelled")?,
-        holder_dn: row.try_get("holder_dn")?,
-        invited_as: row.try_get("invited_as")?,
-        task: task.map(|address| task_fate(row, address)).transpose()?,
+        left: row.get(8)?,
+        cancelled: row.get(9)?,
+        holder_dn: row.get(10)?,
+        invited_as: row.get(11)?,
+        task: address.map(|address| task_fate(row, address)).transpose()?,
     })
 }
 
-fn task_fate(row: &SqliteRow, address: String) -> sqlx::Result<TaskFate> {
-    let before = match (
-        row.try_get("changed")?,
-        row.try_get::<Option<String>, _>("former")?,
-    ) {
+fn task_fate(row: &Row<'_>, address: String) -> rusqlite::Result<TaskFate> {
+    let former: Option<String> = row.get(18)?;
+    let before = match (row.get(17)?, former) {
         (false, _) => Before::Same,
         (true, None) => Before::Absent,
-        (true, Some(former)) => Before::Was(state(&former)?),
+        (true, Some(_)) => Before::Was(rows::state(row, 18)?),
     };
-    let outcome: Option<String> = row.try_get("outcome")?;
     Ok(TaskFate {
         address: EmailAddress::stored(address),
-        state: state(&row.try_get::<String, _>("state")?)?,
-        outcome: outcome.map(|word| match word == Outcome::Invited.as_str() {
-            true => Outcome::Invited,
-            false => Outcome::HadAccount,
-        }),
-        reason: row.try_get("task_reason")?,
-        due: Timestamp(row.try_get("due")?),
+        state: rows::state(row, 13)?,
+        outcome: rows::outcome(row, 14)?,
+        reason: row.get(15)?,
+        due: rows::time(row, 16)?,
         before,
     })
-}
-
-fn state(word: &str) -> sqlx::Result<TaskState> {
-    TaskState::ALL
-        .into_iter()
-        .find(|state| state.as_str() == word)
-        .ok_or_else(|| sqlx::Error::Decode(format!("{word} is no state of a task").into()))
 }

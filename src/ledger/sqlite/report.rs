@@ -1,107 +1,96 @@
-//! What `status` and the metrics show. Read every few seconds, so nothing here walks members or tasks.
+//! What `status` and the metrics show. Read every few seconds, so nothing here walks members or invitations.
 
-use sqlx::SqliteConnection;
+use rusqlite::{Row, Transaction};
 
-use crate::clock::Timestamp;
+use super::rows;
 use crate::ledger::{DirectoryReport, DirectoryState, Report, TaskReport};
 use crate::model::TaskState;
 
-/// The columns `address, dn, directory, reason, attempts, arrived`.
-pub(super) type TaskRow = (String, String, String, Option<String>, u32, i64);
+/// What [`task`] reads, before the conditions.
+const TASK: &str = "select a.address, m.dn, d.name, a.reason, a.attempts, a.arrived
+     from action a cross join member m on m.id = a.member cross join directory d on d.id = m.directory";
 
-pub(super) fn task_report((address, dn, directory, reason, attempts, arrived): TaskRow) -> TaskReport {
-    TaskReport {
-        address,
-        dn,
-        directory,
-        reason: reason.unwrap_or_default(),
-        attempts,
-        arrived: Timestamp(arrived),
-    }
+fn task(row: &Row<'_>) -> rusqlite::Result<TaskReport> {
+    Ok(TaskReport {
+        address: row.get(0)?,
+        dn: row.get(1)?,
+        directory: row.get(2)?,
+        reason: row.get::<_, Option<String>>(3)?.unwrap_or_default(),
+        attempts: row.get(4)?,
+        arrived: rows::time(row, 5)?,
+    })
 }
 
-pub(super) async fn report(db: &mut SqliteConnection) -> sqlx::Result<Report> {
-    let directories = directories(db).await?;
-    let quarantined = "select t.address, m.dn, d.name, t.reason, t.attempts, t.arrived
-         from task t cross join member m on m.id = t.member cross join directory d on d.id = m.directory
-         where t.state = 'quarantined' order by t.since desc, t.id desc limit 100";
-    let failing = "select t.address, m.dn, d.name, t.reason, t.attempts, t.arrived
-         from task t indexed by task_failing
-         cross join member m on m.id = t.member cross join directory d on d.id = m.directory
-         where t.state = 'queued' and t.reason is not null order by t.arrived desc, t.id desc limit 100";
+pub(super) fn in_state(db: &Transaction<'_>, state: TaskState) -> rusqlite::Result<Vec<TaskReport>> {
+    db.prepare_cached(&format!("{TASK} where a.state = ? order by a.arrived, a.id"))?
+        .query_map([state.as_str()], task)?
+        .collect()
+}
+
+pub(super) fn report(db: &Transaction<'_>) -> rusqlite::Result<Report> {
+    let directories = directories(db)?;
+    let configured = || directories.iter().filter(|directory| !directory.retired);
     Ok(Report {
-        members: directories.iter().map(|directory| directory.members).sum(),
-        without_address: directories
-            .iter()
-            .map(|directory| directory.without_address)
-            .sum(),
-        tasks: tasks(db).await?,
-        quarantined: newest(db, quarantined).await?,
-        failing: newest(db, failing).await?,
+        members: configured().map(|directory| directory.members).sum(),
+        without_address: configured().map(|directory| directory.without_address).sum(),
+        tasks: tasks(db)?,
+        quarantined: db
+            .prepare_cached(&format!(
+                "{TASK} where a.state = 'quarantined' order by a.since desc, a.id desc limit 100"
+            ))?
+            .query_map([], task)?
+            .collect::<rusqlite::Result<_>>()?,
+        failing: db
+            .prepare_cached(
+                "select a.address, m.dn, d.name, a.reason, a.attempts, a.arrived
+                 from action a indexed by action_failing
+                 cross join member m on m.id = a.member cross join directory d on d.id = m.directory
+                 where a.state = 'queued' and a.reason is not null order by a.arrived desc, a.id desc limit 100",
+            )?
+            .query_map([], task)?
+            .collect::<rusqlite::Result<_>>()?,
         directories,
     })
 }
 
-async fn tasks(db: &mut SqliteConnection) -> sqlx::Result<Vec<(&'static str, u64)>> {
-    let counts: Vec<(String, u64)> =
-        sqlx::query_as("select state, sum(tasks) from task_count group by state")
-            .fetch_all(db)
-            .await?;
-    let count = |state| {
+fn tasks(db: &Transaction<'_>) -> rusqlite::Result<Vec<(&'static str, u64)>> {
+    let counts: Vec<(String, u64)> = db
+        .prepare_cached("select state, sum(actions) from action_count group by state")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let count = |state: TaskState| {
         counts
             .iter()
-            .find(|(name, _)| name == state)
+            .find(|(name, _)| name == state.as_str())
             .map_or(0, |&(_, count)| count)
     };
-    Ok(TaskState::ALL
-        .map(|state| (state.as_str(), count(state.as_str())))
-        .into())
+    Ok(TaskState::ALL.map(|state| (state.as_str(), count(state))).into())
 }
 
-async fn directories(db: &mut SqliteConnection) -> sqlx::Result<Vec<DirectoryReport>> {
-    type Row = (
-        String,
-        String,
-        bool,
-        Option<String>,
-        Option<i64>,
-        u64,
-        u64,
-        Option<i64>,
-        Option<i64>,
-    );
-    let rows: Vec<Row> = sqlx::query_as(
-        "select d.name, d.stream, d.connected, d.error, d.recorded, m.members, w.members, d.cursor_stored, d.listed
+fn directories(db: &Transaction<'_>) -> rusqlite::Result<Vec<DirectoryReport>> {
+    db.prepare_cached(
+        "select d.name, d.stream, d.connected, d.error, d.recorded, m.members, w.members, d.cursor_stored, d.listed,
+                d.retired
          from directory d
          join member_count m on m.directory = d.id and m.standing = 'member'
          join member_count w on w.directory = d.id and w.standing = 'without-address'
          order by d.id",
-    )
-    .fetch_all(db)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(
-            |(name, stream, connected, error, recorded, members, without_address, cursor_stored, listed)| {
-                DirectoryReport {
-                    name,
-                    state: DirectoryState {
-                        stream,
-                        connected,
-                        error,
-                    },
-                    recorded: recorded.map(Timestamp),
-                    members,
-                    without_address,
-                    cursor_stored: cursor_stored.map(Timestamp),
-                    listed: listed.map(Timestamp),
-                }
+    )?
+    .query_map([], |row| {
+        Ok(DirectoryReport {
+            name: row.get(0)?,
+            state: DirectoryState {
+                stream: row.get(1)?,
+                connected: row.get(2)?,
+                error: row.get(3)?,
             },
-        )
-        .collect())
-}
-
-async fn newest(db: &mut SqliteConnection, query: &'static str) -> sqlx::Result<Vec<TaskReport>> {
-    let rows: Vec<TaskRow> = sqlx::query_as(query).fetch_all(db).await?;
-    Ok(rows.into_iter().map(task_report).collect())
+            recorded: rows::optional_time(row, 4)?,
+            members: row.get(5)?,
+            without_address: row.get(6)?,
+            cursor_stored: rows::optional_time(row, 7)?,
+            listed: rows::optional_time(row, 8)?,
+            retired: row.get(9)?,
+        })
+    })?
+    .collect()
 }

@@ -1,48 +1,38 @@
-//! Between Rust's values and SQLite's.
-//!
-//! A whole batch goes into a statement as one JSON array, which the statement unfolds with `json_each`: one round
-//! trip and one prepared statement, however long the batch is. Entry ids travel as hexadecimal digits, which
-//! `unhex` reads.
+//! Between the program's values and SQLite's.
 
-use serde::Serialize;
+use rusqlite::Row;
+use rusqlite::types::Type;
 
-use crate::model::{EmailAddress, EntryId, Member, Standing};
+use crate::clock::Timestamp;
+use crate::model::{EmailAddress, EntryId, Member, Outcome, Standing, TaskState};
 
-/// A JSON array of the rows given.
-pub(super) fn json<T: Serialize>(rows: impl Iterator<Item = T>) -> sqlx::Result<String> {
-    serde_json::to_string(&rows.collect::<Vec<_>>()).map_err(|e| sqlx::Error::Encode(e.into()))
-}
+/// The kind of action that an invitation is.
+pub(super) const INVITE: &str = "invite";
 
-/// An entry id for `unhex`. By hand, because a million ids through `fmt` are a tenth of the time of a listing.
-pub(super) fn hex(id: &EntryId) -> String {
-    id.as_bytes()
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]))
-        .collect()
-}
+/// The columns that [`member`] reads, of the table or alias `m`.
+pub(super) const MEMBER: &str = "m.id, m.entry_id, m.dn, m.address, m.standing, m.reason, m.had_left";
 
-/// The columns `id, entry_id, dn, address, standing, reason` of `member`.
-pub(super) type MemberRow = (i64, Vec<u8>, String, Option<String>, String, Option<String>);
-
-/// Reads one row of `member`.
-pub(super) fn member((row, id, dn, address, standing, reason): MemberRow) -> sqlx::Result<Member> {
+/// Reads a member from the columns [`MEMBER`], of which the first is at `first`.
+pub(super) fn member(row: &Row<'_>, first: usize) -> rusqlite::Result<Member> {
+    let reason: Option<String> = row.get(first + 5)?;
+    let standing: String = row.get(first + 4)?;
     Ok(Member {
-        row,
-        id: entry_id(&id)?,
-        dn,
-        address: address.map(EmailAddress::stored),
+        row: row.get(first)?,
+        id: entry_id(row, first + 1)?,
+        dn: row.get(first + 2)?,
+        address: row.get::<_, Option<String>>(first + 3)?.map(EmailAddress::stored),
         standing: match (standing.as_str(), reason) {
             ("left", _) => Standing::Left,
             (_, Some(reason)) => Standing::WithoutAddress(reason),
             (_, None) => Standing::Member,
         },
+        returning: row.get(first + 6)?,
     })
 }
 
-/// The column `entry_id`.
-pub(super) fn entry_id(bytes: &[u8]) -> sqlx::Result<EntryId> {
-    EntryId::from_slice(bytes).ok_or_else(|| sqlx::Error::Decode("an entry id is not 16 bytes".into()))
+fn entry_id(row: &Row<'_>, column: usize) -> rusqlite::Result<EntryId> {
+    let bytes = row.get_ref(column)?.as_blob()?;
+    EntryId::from_slice(bytes).ok_or_else(|| broken(column, "an entry id is not 16 bytes"))
 }
 
 /// The columns `standing, reason`.
@@ -52,4 +42,41 @@ pub(super) fn standing(standing: &Standing) -> (&'static str, Option<&str>) {
         Standing::WithoutAddress(reason) => ("without-address", Some(reason)),
         Standing::Left => ("left", None),
     }
+}
+
+/// Reads a state.
+pub(super) fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<TaskState> {
+    let word: String = row.get(column)?;
+    state_named(&word).ok_or_else(|| broken(column, "no state of an invitation"))
+}
+
+/// The state with this name.
+pub(super) fn state_named(word: &str) -> Option<TaskState> {
+    TaskState::ALL.into_iter().find(|state| state.as_str() == word)
+}
+
+/// Reads how something was done.
+pub(super) fn outcome(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Outcome>> {
+    let word: Option<String> = row.get(column)?;
+    Ok(word.map(|word| {
+        if word == Outcome::Invited.as_str() {
+            Outcome::Invited
+        } else {
+            Outcome::HadAccount
+        }
+    }))
+}
+
+/// Reads a time.
+pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+    row.get(column).map(Timestamp)
+}
+
+/// Reads a time that may be missing.
+pub(super) fn optional_time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp))
+}
+
+fn broken(column: usize, what: &str) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, what.into())
 }

@@ -7,9 +7,9 @@ use crate::config;
 use crate::directory::{
     Changes, Directory, LdapDirectory, Opened, Server, Settings, StreamChoice, StreamKind, diagnose,
 };
-use crate::membership::Policy;
 use crate::model::{Change, Listing};
 use crate::observe::Progress;
+use crate::rules::membership::Policy;
 
 /// How many people without a usable address are named.
 const EXAMPLES: usize = 5;
@@ -250,7 +250,7 @@ async fn count(config: &config::Directory, policy: &Policy, mut listing: Changes
                 progress.advance(&config.name, 1);
                 people.entries += 1;
                 people.with_csn += u64::from(entry.values(ENTRY_CSN).next().is_some());
-                let (why, examples) = match (policy.disabled(&entry), policy.address(&entry)) {
+                let (why, examples) = match (policy.disabled(&entry), policy.address(&entry, None)) {
                     (Some(why), _) => {
                         people.disabled += 1;
                         (why, &mut people.disabled_examples)

@@ -4,23 +4,22 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use ldap_usher::ledger::{Ledger, LedgerError, Origin, Sqlite};
-use ldap_usher::model::{Cursor, Outcome, Settlement};
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection};
+use ldap_usher::ledger::{Decisions, Ledger, LedgerError, Sqlite, Which};
+use ldap_usher::model::{Cursor, Outcome, Settlement, TaskState};
+use ldap_usher::rules::Origin;
 
-use super::{Book, addresses, at, email, id, open, present};
+use super::{Book, OWNER, addresses, at, email, id, there};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
 /// SQL from outside the ledger.
-async fn sql(path: &Path, statement: &'static str) {
-    let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
-    let mut db = options.connect().await.unwrap();
-    sqlx::raw_sql(statement).execute(&mut db).await.unwrap();
-    db.close().await.unwrap();
+pub(super) fn sql(path: &Path, statement: &str) {
+    rusqlite::Connection::open(path)
+        .unwrap()
+        .execute_batch(statement)
+        .unwrap();
 }
 
 async fn refusal(path: &Path) -> String {
@@ -48,14 +47,14 @@ async fn everything_is_there_again_after_a_restart() {
     let book = Book::on(Sqlite::open(&path).await.unwrap()).await;
     book.joins(1, "ann").await;
     book.joins(2, "bob").await;
-    let mut batch = book.batch(Origin::Live, vec![], vec![]);
-    batch.cursor = Some(Cursor(b"csn=1".into()));
-    book.ledger.commit(&batch, at(3)).await.unwrap();
+    let mut told = book.told(3, Origin::Live, vec![]);
+    told.cursor = Some(Cursor(b"csn=1".into()));
+    book.ledger.take(told).await.unwrap();
     book.ledger.remember("cookie", b"abc").await.unwrap();
     drop(book);
 
     let book = Book::on(Sqlite::open(&path).await.unwrap()).await;
-    let row = book.ledger.enroll("main", "settings").await.unwrap();
+    let row = book.ledger.enroll("main", "scope", "settings").await.unwrap();
     assert_eq!(row.cursor, Some(Cursor(b"csn=1".into())));
     assert_eq!(book.ledger.recall("cookie").await.unwrap(), Some(b"abc".to_vec()));
     assert_eq!(
@@ -70,13 +69,14 @@ async fn what_a_dead_process_had_claimed_is_due_at_once_and_in_doubt() {
     let path = folder.path().join("state.db");
     let book = Book::on(Sqlite::open(&path).await.unwrap()).await;
     book.joins(1, "ann").await;
-    assert!(!book.claims(4).await[0].in_doubt);
+    assert_eq!(book.claims(4).await[0].in_doubt, None);
     assert_eq!(book.claims(5).await, []);
     drop(book);
 
     let book = Book::on(Sqlite::open(&path).await.unwrap()).await;
+    book.ledger.take_over(OWNER + 1, at(5)).await.unwrap();
     assert_eq!(book.ledger.next_due().await.unwrap(), Some(at(1)));
-    assert!(book.claims(5).await[0].in_doubt);
+    assert_eq!(book.claims(5).await[0].in_doubt, Some(at(5)));
 }
 
 #[tokio::test]
@@ -104,18 +104,22 @@ async fn a_second_service_is_refused_with_the_first_ones_process_id_and_may_have
 async fn people_read_and_approve_while_the_service_runs_and_while_it_does_not() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
-    let book = Book::on(Sqlite::open(&path).await.unwrap()).await;
-    book.lists(&[(1, "ann"), (2, "bob")], Some(1)).await;
+    let mut book = Book::on(Sqlite::open(&path).await.unwrap()).await;
+    book.limits.invites_per_listing = Some(1);
+    book.lists(&[(1, "ann"), (2, "bob")]).await;
 
     let reader = Sqlite::open_read_only(&path).await.unwrap();
     assert_eq!(reader.report().await.unwrap().members, 2);
     assert!(Sqlite::is_served(&path).unwrap());
     let shared = Sqlite::open_shared(&path).await.unwrap();
-    let approved = shared.approve(Some(&[email("bob")]), at(3)).await.unwrap();
+    let approved = shared
+        .release(&[TaskState::Held], Which::To(&[email("bob")]), at(3))
+        .await
+        .unwrap();
     assert_eq!(approved, ["bob@example.org"]);
     assert_eq!(addresses(&book.claims(4).await), ["bob@example.org"]);
     assert_eq!(
-        reader.held().await.unwrap().len(),
+        reader.in_state(TaskState::Held).await.unwrap().len(),
         1,
         "a reader sees what others commit"
     );
@@ -123,9 +127,18 @@ async fn people_read_and_approve_while_the_service_runs_and_while_it_does_not() 
 
     assert!(!Sqlite::is_served(&path).unwrap());
     let reader = Sqlite::open_read_only(&path).await.unwrap();
-    assert_eq!(reader.held().await.unwrap()[0].address, "ann@example.org");
+    assert_eq!(
+        reader.in_state(TaskState::Held).await.unwrap()[0].address,
+        "ann@example.org"
+    );
     let shared = Sqlite::open_shared(&path).await.unwrap();
-    assert_eq!(shared.approve(None, at(5)).await.unwrap(), ["ann@example.org"]);
+    assert_eq!(
+        shared
+            .release(&[TaskState::Held], Which::All, at(5))
+            .await
+            .unwrap(),
+        ["ann@example.org"]
+    );
 }
 
 #[tokio::test]
@@ -179,7 +192,7 @@ async fn whatever_is_no_state_file_is_refused_with_the_remedy_and_left_as_it_is(
     assert!(error.contains("correct `state`"), "{error}");
 
     let foreign = folder.path().join("foreign.db");
-    sql(&foreign, "create table vault (id)").await;
+    sql(&foreign, "create table vault (id)");
     let before = fs::read(&foreign).unwrap();
     let error = refusal(&foreign).await;
     assert!(error.contains("it is a database of another program"), "{error}");
@@ -191,11 +204,7 @@ async fn a_file_of_a_newer_version_is_refused_by_every_way_in() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     drop(Sqlite::open(&path).await.unwrap());
-    sql(
-        &path,
-        "insert into _sqlx_migrations values (999, 'later', '2100-01-01', 1, x'00', 0)",
-    )
-    .await;
+    sql(&path, "pragma user_version = 999");
     for error in [
         Sqlite::open(&path).await.unwrap_err(),
         Sqlite::open_shared(&path).await.unwrap_err(),
@@ -221,17 +230,16 @@ async fn a_statement_that_fails_undoes_its_whole_transaction() {
         &path,
         "create trigger refuse before update of cursor on directory
          begin select raise(abort, 'no more'); end",
-    )
-    .await;
-    let mut batch = book.batch(Origin::Live, vec![present(2, "bob")], vec![open(2, "bob")]);
-    batch.cursor = Some(Cursor(b"csn=2".into()));
-    let error = book.ledger.commit(&batch, at(2)).await.unwrap_err().to_string();
-    assert!(error.contains("while committing changes: no more"), "{error}");
+    );
+    let mut told = book.told(2, Origin::Live, vec![there(2, "bob")]);
+    told.cursor = Some(Cursor(b"csn=2".into()));
+    let error = book.ledger.take(told.clone()).await.unwrap_err().to_string();
+    assert!(error.contains("while saving a decision: no more"), "{error}");
     assert_eq!(book.tasks().await, "queued 1");
     assert_eq!(book.ledger.known(book.directory, &[id(2)]).await.unwrap(), []);
 
-    sql(&path, "drop trigger refuse").await;
-    book.ledger.commit(&batch, at(3)).await.unwrap();
+    sql(&path, "drop trigger refuse");
+    book.ledger.take(told).await.unwrap();
     book.settles(4, Settlement::Done(Outcome::Invited)).await;
     assert_eq!(book.tasks().await, "done 2");
 }

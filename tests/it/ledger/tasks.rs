@@ -1,21 +1,47 @@
-//! Claims, leases, the comparison with accounts, approval.
+//! Claims, owners, the comparison with accounts, approval.
 
-use ldap_usher::ledger::{Ledger, Origin, Unchecked};
-use ldap_usher::model::{Outcome, Settlement};
+use ldap_usher::ledger::{Decisions, Ledger, Unchecked, Which};
+use ldap_usher::model::{Outcome, Settlement, TaskState};
+use ldap_usher::rules::Origin;
 
-use super::{Book, LEASE, addresses, at, dn, email, open, present, retry};
+use super::{Book, OWNER, addresses, at, dn, email, refused, retry, there};
 
 #[tokio::test]
-async fn a_claimed_task_is_nobody_else_s_until_its_lease_ends_and_then_it_is_in_doubt() {
+async fn a_claimed_invitation_is_nobody_else_s_however_long_it_takes_until_its_worker_is_gone() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
     let claimed = book.claims(10).await;
-    assert_eq!((claimed.len(), claimed[0].in_doubt), (1, false));
+    assert_eq!((claimed.len(), claimed[0].in_doubt), (1, None));
     assert_eq!((&claimed[0].dn, claimed[0].directory.as_str()), (&dn(1), "main"));
     assert_eq!(claimed[0].arrived, at(1));
-    assert_eq!(book.ledger.next_due().await.unwrap(), Some(at(10) + LEASE));
-    assert_eq!(book.claims(69).await, []);
-    assert!(book.claims(70).await[0].in_doubt);
+    assert_eq!(book.ledger.next_due().await.unwrap(), None);
+    // Nor does it matter what the clock says.
+    assert_eq!(book.claims(10_000_000).await, []);
+    book.ledger.take_over(OWNER, at(20)).await.unwrap();
+    assert_eq!(book.claims(20).await, [], "that is the worker itself");
+    book.ledger.take_over(OWNER + 1, at(30)).await.unwrap();
+    assert_eq!(book.claims(30).await[0].in_doubt, Some(at(30)));
+}
+
+#[tokio::test]
+async fn what_is_due_moves_with_a_clock_that_is_set() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    book.settles(5000, retry(5010, true)).await;
+    book.ledger.rebase(-3_600_000).await.unwrap();
+    assert_eq!(book.ledger.next_due().await.unwrap(), Some(at(1410)));
+    assert_eq!(book.claims(1410).await[0].in_doubt, Some(at(1400)));
+}
+
+#[tokio::test]
+async fn nothing_stored_lies_further_in_the_future_than_a_wait_can_be() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    book.settles(1_000_000, retry(1_000_010, true)).await;
+    // The clock was set back while no service ran.
+    book.ledger.take_over(OWNER, at(1000)).await.unwrap();
+    assert_eq!(book.ledger.next_due().await.unwrap(), Some(at(4600)));
+    assert_eq!(book.claims(4600).await[0].in_doubt, Some(at(1000)));
 }
 
 #[tokio::test]
@@ -25,13 +51,13 @@ async fn a_task_that_keeps_failing_never_delays_another() {
     book.joins(2, "bob").await;
     let mut second = 2;
     for _ in 0..3 {
-        let claimed = book.ledger.claim(1, LEASE, at(second)).await.unwrap();
+        let claimed = book.ledger.claim(OWNER, 1, at(second)).await.unwrap();
         assert_eq!(addresses(&claimed), ["ann@example.org"]);
-        book.settle(second, &[(claimed[0].id, retry(second + 10, false))])
+        book.settle(second, vec![(claimed[0].id, retry(second + 10, false))])
             .await;
-        let next = book.ledger.claim(1, LEASE, at(second)).await.unwrap();
+        let next = book.ledger.claim(OWNER, 1, at(second)).await.unwrap();
         assert_eq!(addresses(&next), ["bob@example.org"]);
-        book.settle(second, &[(next[0].id, retry(second + 11, false))])
+        book.settle(second, vec![(next[0].id, retry(second + 11, false))])
             .await;
         second += 11;
     }
@@ -61,7 +87,7 @@ async fn an_outage_is_no_failure_of_the_task() {
     assert_eq!(book.ledger.next_due().await.unwrap(), Some(at(9)));
     assert_eq!(book.claims(8).await, []);
     let claimed = book.claims(9).await;
-    assert_eq!((claimed[0].attempts, claimed[0].in_doubt), (0, true));
+    assert_eq!((claimed[0].attempts, claimed[0].in_doubt), (0, Some(at(2))));
 }
 
 #[tokio::test]
@@ -69,11 +95,8 @@ async fn a_quarantined_task_is_shown_with_its_reason_newest_first_and_not_claime
     let book = Book::new().await;
     for (n, name) in [(1, "ann"), (2, "bob")] {
         book.joins(n, name).await;
-        book.settles(
-            i64::from(n) + 1,
-            Settlement::Quarantine(format!("{name} is refused")),
-        )
-        .await;
+        book.settles(i64::from(n) + 1, refused(&format!("{name} is refused")))
+            .await;
     }
     let quarantined = book.ledger.report().await.unwrap().quarantined;
     assert_eq!(
@@ -90,8 +113,8 @@ async fn a_quarantined_task_is_shown_with_its_reason_newest_first_and_not_claime
 
 #[tokio::test]
 async fn whoever_has_an_account_is_done_unless_the_task_is_in_flight() {
-    let book = Book::new().await;
-    book.lists(&[(1, "ann"), (2, "bob")], Some(1)).await;
+    let book = Book::limited(1).await;
+    book.lists(&[(1, "ann"), (2, "bob")]).await;
     book.joins(3, "cat").await;
     let claimed = book.claims(2).await[0].id;
     book.joins(4, "dan").await;
@@ -100,31 +123,32 @@ async fn whoever_has_an_account_is_done_unless_the_task_is_in_flight() {
         Unchecked { queued: 2, held: 2 }
     );
     let accounts = ["ann", "cat", "dan", "stranger"].map(email);
-    assert_eq!(book.ledger.had_accounts(&accounts, at(3)).await.unwrap(), 2);
+    assert_eq!(book.ledger.had_accounts(accounts.into(), at(3)).await.unwrap(), 2);
     assert_eq!(book.tasks().await, "queued 1, held 1, done 2");
-    book.settle(4, &[(claimed, Settlement::Done(Outcome::HadAccount))])
+    book.settle(4, vec![(claimed, Settlement::Done(Outcome::HadAccount))])
         .await;
     assert_eq!(book.tasks().await, "held 1, done 3");
 }
 
 #[tokio::test]
 async fn those_who_had_accounts_do_not_count_towards_what_a_listing_may_invite() {
-    let book = Book::new().await;
-    book.lists(&[(1, "ann"), (2, "bob"), (3, "cat")], Some(2)).await;
-    book.ledger.had_accounts(&[email("ann")], at(3)).await.unwrap();
-    assert_eq!(book.ledger.checked(at(2), Some(2), at(4)).await.unwrap(), []);
+    let book = Book::limited(2).await;
+    book.lists(&[(1, "ann"), (2, "bob"), (3, "cat")]).await;
+    assert_eq!(book.compares(4, &["ann"]).await, []);
     assert_eq!(book.tasks().await, "queued 2, done 1");
     assert_eq!(book.ledger.unchecked().await.unwrap(), Unchecked::default());
 }
 
 #[tokio::test]
 async fn what_stays_held_after_the_comparison_is_returned_and_never_judged_again() {
-    let book = Book::new().await;
-    book.lists(&[(1, "ann"), (2, "bob"), (3, "cat")], Some(2)).await;
-    let held = book.ledger.checked(at(2), Some(2), at(4)).await.unwrap();
-    assert_eq!(held, [("main".into(), 3)]);
-    book.ledger.approve(Some(&[email("cat")]), at(5)).await.unwrap();
-    assert_eq!(book.ledger.checked(at(5), Some(2), at(6)).await.unwrap(), []);
+    let book = Book::limited(2).await;
+    book.lists(&[(1, "ann"), (2, "bob"), (3, "cat")]).await;
+    assert_eq!(book.compares(4, &[]).await, [("main".into(), 3)]);
+    book.ledger
+        .release(&[TaskState::Held], Which::To(&[email("cat")]), at(5))
+        .await
+        .unwrap();
+    assert_eq!(book.compares(6, &[]).await, []);
     assert_eq!(book.tasks().await, "queued 1, held 2");
 }
 
@@ -132,39 +156,34 @@ async fn what_stays_held_after_the_comparison_is_returned_and_never_judged_again
 async fn what_was_queued_after_the_comparison_began_is_not_taken_for_compared() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
-    let batch = book.batch(Origin::Live, vec![present(2, "bob")], vec![open(2, "bob")]);
-    book.ledger.commit(&batch, at(5)).await.unwrap();
-    book.ledger.checked(at(4), None, at(6)).await.unwrap();
+    book.ledger.begin_comparison().await.unwrap();
+    book.takes(5, Origin::Live, vec![there(2, "bob")]).await;
+    book.end_of_comparison(6).await;
     assert_eq!(
         book.ledger.unchecked().await.unwrap(),
         Unchecked { queued: 1, held: 0 }
     );
     book.settles(7, retry(8, false)).await;
-    book.ledger.checked(at(7), None, at(8)).await.unwrap();
+    book.compares(8, &[]).await;
     assert_eq!(book.ledger.unchecked().await.unwrap(), Unchecked::default());
 }
 
 #[tokio::test]
 async fn approval_releases_just_the_held_tasks_asked_for() {
-    let book = Book::new().await;
-    book.lists(&[(1, "ann"), (2, "bob"), (3, "cat")], Some(0)).await;
-    let held = book.ledger.held().await.unwrap();
+    let book = Book::limited(0).await;
+    book.lists(&[(1, "ann"), (2, "bob"), (3, "cat")]).await;
+    let approve = |which, second| book.ledger.release(&[TaskState::Held], which, at(second));
+    let held = book.ledger.in_state(TaskState::Held).await.unwrap();
     assert_eq!(
         held.iter().map(|task| task.dn.clone()).collect::<Vec<_>>(),
         [dn(1), dn(2), dn(3)]
     );
     assert_eq!((held[0].directory.as_str(), held[0].arrived), ("main", at(1)));
     let some = [email("bob"), email("stranger")];
-    assert_eq!(
-        book.ledger.approve(Some(&some), at(3)).await.unwrap(),
-        ["bob@example.org"]
-    );
+    assert_eq!(approve(Which::To(&some), 3).await.unwrap(), ["bob@example.org"]);
     assert_eq!(addresses(&book.claims(4).await), ["bob@example.org"]);
-    assert_eq!(
-        book.ledger.approve(Some(&some), at(3)).await.unwrap(),
-        Vec::<String>::new()
-    );
-    assert_eq!(book.ledger.approve(None, at(5)).await.unwrap().len(), 2);
+    assert_eq!(approve(Which::To(&some), 3).await.unwrap(), Vec::<String>::new());
+    assert_eq!(approve(Which::All, 5).await.unwrap().len(), 2);
     assert_eq!(book.tasks().await, "queued 3");
 }
 

@@ -4,10 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use super::script::Server;
-use crate::support::in_memory::DIRECTORY;
 use crate::support::journal::{address, id};
-use crate::support::model::Model;
-use ldap_usher::model::{Cursor, Standing};
+use ldap_usher::model::{Cursor, Member, Standing};
 
 /// What a person is at some moment: nobody, or a member with or without an address.
 type Fate = Option<Option<u8>>;
@@ -26,7 +24,7 @@ impl Oracle {
     }
 
     /// A cursor was stored: each person must be stored as they were then, or at any time since.
-    pub fn committed(&self, model: &Model, cursor: &Cursor) {
+    pub fn committed(&self, members: &[Member], cursor: &Cursor) {
         let covers: usize = std::str::from_utf8(&cursor.0).unwrap().parse().unwrap();
         let history = self.history.lock().unwrap();
         let (past, since) = history.split_at(covers);
@@ -34,7 +32,7 @@ impl Oracle {
         for person in people {
             let of_them = |entry: &&(u8, Fate)| entry.0 == person;
             let then = past.iter().rev().find(of_them).and_then(|(_, fate)| *fate);
-            let stored = stored(model, person);
+            let stored = stored(members, person);
             let later = since.iter().filter(of_them).any(|(_, fate)| same(*fate, &stored));
             if !same(then, &stored) && !later {
                 let wrong = format!("the cursor {covers} is ahead of {person}: {stored:?}, not {then:?}");
@@ -98,9 +96,9 @@ impl Oracle {
 }
 
 /// What the ledger says that a person is.
-fn stored(model: &Model, person: u8) -> Option<Option<String>> {
-    let member = model.member(DIRECTORY, id(person))?;
-    match member.standing {
+fn stored(members: &[Member], person: u8) -> Option<Option<String>> {
+    let member = members.iter().find(|member| member.id == id(person))?;
+    match &member.standing {
         Standing::Member => Some(member.address.as_ref().map(ToString::to_string)),
         Standing::WithoutAddress(_) => Some(None),
         Standing::Left => None,

@@ -7,25 +7,37 @@ const PROXY_ADDRESSES: &str = "proxyAddresses";
 /// The prefix of the primary address; those of aliases are spelt `smtp:`.
 const PRIMARY: &[u8] = b"SMTP:";
 
-/// The first usable value of the first attribute, in the configured order, that has one.
+/// The first usable value of the first attribute, in the configured order, that has one; among the values of that
+/// attribute, which have no order (RFC 4512, 2.2), the one by which the person is `known` goes before all others.
 ///
 /// # Errors
 /// Why there is none, as a person would put it: which attributes are empty, or what is wrong with the first value.
-pub(super) fn usable_address(entry: &Entry, mail_attributes: &[String]) -> Result<EmailAddress, String> {
+pub(super) fn usable_address(
+    entry: &Entry,
+    mail_attributes: &[String],
+    known: Option<&EmailAddress>,
+) -> Result<EmailAddress, String> {
     let mut first_problem = None;
     for attribute in mail_attributes {
+        let mut first = None;
         for value in entry
             .values(attribute)
             .filter_map(|value| candidate(attribute, value))
         {
             match EmailAddress::parse(value) {
-                Ok(address) => return Ok(address),
+                Ok(address) if Some(&address) == known => return Ok(address),
+                Ok(address) => {
+                    first.get_or_insert(address);
+                }
                 Err(problem) => {
                     first_problem.get_or_insert_with(|| {
                         format!("the value {:?} of {attribute} {problem}", shown(value))
                     });
                 }
             }
+        }
+        if let Some(address) = first {
+            return Ok(address);
         }
     }
     Err(first_problem.unwrap_or_else(|| format!("has no {}", mail_attributes.join(", "))))
@@ -69,7 +81,7 @@ mod tests {
             attributes,
         };
         let order = ["mail", "mailAlternateAddress", "proxyAddresses"].map(str::to_owned);
-        usable_address(&entry, &order).map(|a| a.to_string())
+        usable_address(&entry, &order, None).map(|a| a.to_string())
     }
 
     #[test]

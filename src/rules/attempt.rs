@@ -1,6 +1,8 @@
-//! What becomes of a task after an attempt, and when the whole server is left alone: pure.
+//! What becomes of an invitation after an attempt, and when the whole server is left alone.
 
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::clock::Timestamp;
 use crate::model::{Disposition, Outcome, Settlement, Task};
@@ -23,19 +25,43 @@ const STREAK: u32 = 5;
 /// The shortest wait where a human has to mend something first: an attempt may cost one of few logins.
 const OPERATOR: Duration = Duration::from_secs(60);
 
-/// Decides what becomes of a task.
+/// The bounds of the pause between two look-ups of an attempt whose outcome is unknown.
+const LOOK_UP: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// The longest that a stored invitation waits for its next attempt.
+pub fn longest_wait() -> Duration {
+    TASK.ceiling
+}
+
+/// Decides what becomes of an invitation. `attempt` is `Ok(None)` where an earlier attempt was looked up and no account
+/// found.
 ///
 /// `now` is the time, `dice` a random number from `0.0..1.0`, and `breaker` has recorded this attempt already. The
-/// wait grows with the failures that the ledger has stored, so a restart forgets nothing.
+/// wait grows with the failures that the ledger has stored, so a restart forgets nothing. An attempt whose outcome is
+/// unknown is looked up for `resend_after` before anything is sent again: a mail server that takes its time may be the
+/// reason.
 pub fn next(
     task: &Task,
     attempt: Result<Option<Outcome>, (Disposition, String)>,
     breaker: &Breaker,
+    resend_after: Duration,
     now: Timestamp,
     dice: f64,
 ) -> Settlement {
+    let in_doubt = task.in_doubt.is_some();
     let (disposition, error) = match attempt {
         Ok(Some(outcome)) => return Settlement::Done(outcome),
+        Ok(None) if in_doubt && now.since(task.in_doubt.unwrap_or(now)) < resend_after => {
+            let waited = now.since(task.in_doubt.unwrap_or(now));
+            let pause = waited.clamp(LOOK_UP.0, LOOK_UP.1).min(resend_after - waited);
+            return Settlement::RetryAt {
+                at: now + pause,
+                failed: false,
+                in_doubt: true,
+                error: "the last attempt was not answered; whether it was carried out is looked up until it may be sent again"
+                    .into(),
+            };
+        }
         // Nothing had been sent: at once again, unless the ledger knows by now that nothing is owed.
         Ok(None) => {
             return Settlement::RetryAt {
@@ -49,20 +75,20 @@ pub fn next(
     };
     let own_wait = now + TASK.wait(task.attempts.saturating_add(1), dice);
     match disposition {
-        Disposition::Reject(reason) => Settlement::Quarantine(reason),
+        Disposition::Reject(reason) => Settlement::Quarantine { reason, fault: None },
         // What looks like trouble of the whole server and follows a success may be this task's own doing: with each
         // time that it proves to be so, the task is tried less often, and the others are left in peace.
         Disposition::Outage | Disposition::Operator if breaker.failures() <= 1 => Settlement::RetryAt {
             at: own_wait,
             failed: true,
-            in_doubt: task.in_doubt,
+            in_doubt,
             error,
         },
         // The breaker makes everyone wait, and whoever restarts the service has perhaps mended it.
         Disposition::Outage | Disposition::RetryAfter(_) | Disposition::Operator => Settlement::RetryAt {
             at: now,
             failed: false,
-            in_doubt: task.in_doubt,
+            in_doubt,
             error,
         },
         Disposition::Ambiguous => Settlement::RetryAt {
@@ -74,7 +100,7 @@ pub fn next(
         Disposition::Retry | Disposition::Relist => Settlement::RetryAt {
             at: own_wait,
             failed: true,
-            in_doubt: task.in_doubt,
+            in_doubt,
             error,
         },
     }
@@ -86,12 +112,12 @@ pub fn next(
 pub struct Breaker {
     failures: u32,
     streak: u32,
-    open_until: Option<Timestamp>,
+    open_until: Option<Instant>,
 }
 
 impl Breaker {
     /// How many attempts may be under way now, of `concurrency`.
-    pub fn permits(&self, concurrency: usize, now: Timestamp) -> usize {
+    pub fn permits(&self, concurrency: usize, now: Instant) -> usize {
         match self.open_until {
             None => concurrency,
             Some(until) if now >= until => 1,
@@ -100,12 +126,12 @@ impl Breaker {
     }
 
     /// When the server may be asked again, while it is in trouble.
-    pub fn open_until(&self) -> Option<Timestamp> {
+    pub fn open_until(&self) -> Option<Instant> {
         self.open_until
     }
 
     /// Lets the server be asked again now: it may have been mended.
-    pub fn half_open(&mut self, now: Timestamp) {
+    pub fn half_open(&mut self, now: Instant) {
         self.open_until = self.open_until.map(|until| until.min(now));
     }
 
@@ -116,7 +142,7 @@ impl Breaker {
 
     /// Takes the outcome of a call into account. Failures that arrive while it is open count once: they were under
     /// way together. Returns the wait when this failure opened it.
-    pub fn record(&mut self, failure: Option<&Disposition>, now: Timestamp, dice: f64) -> Option<Duration> {
+    pub fn record(&mut self, failure: Option<&Disposition>, now: Instant, dice: f64) -> Option<Duration> {
         let shortest = match failure {
             Some(Disposition::Outage) => Duration::ZERO,
             Some(Disposition::RetryAfter(wait)) => *wait,
@@ -151,6 +177,7 @@ mod tests {
     use crate::model::EmailAddress;
 
     const NOW: Timestamp = Timestamp(1_000_000);
+    const RESEND: Duration = Duration::from_secs(180);
 
     fn task(attempts: u32, in_doubt: bool) -> Task {
         let address = EmailAddress::parse(b"ann@example.org").unwrap();
@@ -160,38 +187,78 @@ mod tests {
             dn: "uid=ann".into(),
             directory: "main".into(),
             attempts,
-            in_doubt,
+            in_doubt: in_doubt.then_some(NOW),
             arrived: NOW,
         }
     }
 
     fn after(task: &Task, disposition: Disposition, breaker: &Breaker) -> Settlement {
-        next(task, Err((disposition, "why".into())), breaker, NOW, 0.999)
+        next(
+            task,
+            Err((disposition, "why".into())),
+            breaker,
+            RESEND,
+            NOW,
+            0.999,
+        )
     }
 
     #[test]
     fn success_is_done_and_a_persons_own_fault_is_quarantined() {
         let closed = Breaker::default();
-        let done = next(&task(3, true), Ok(Some(Outcome::HadAccount)), &closed, NOW, 0.5);
+        let done = next(
+            &task(3, true),
+            Ok(Some(Outcome::HadAccount)),
+            &closed,
+            RESEND,
+            NOW,
+            0.5,
+        );
         assert_eq!(done, Settlement::Done(Outcome::HadAccount));
         let rejected = after(
             &task(0, false),
             Disposition::Reject("no such mailbox".into()),
             &closed,
         );
-        assert_eq!(rejected, Settlement::Quarantine("no such mailbox".into()));
+        assert_eq!(
+            rejected,
+            Settlement::Quarantine {
+                reason: "no such mailbox".into(),
+                fault: None,
+            }
+        );
     }
 
     #[test]
-    fn a_settled_doubt_is_given_back_at_once_so_that_a_leaver_is_not_invited_after_all() {
-        let settlement = next(&task(2, true), Ok(None), &Breaker::default(), NOW, 0.5);
-        let expected = Settlement::RetryAt {
-            at: NOW,
-            failed: false,
-            in_doubt: false,
-            error: String::new(),
-        };
-        assert_eq!(settlement, expected);
+    fn an_unknown_outcome_is_looked_up_for_minutes_and_then_given_back_at_once() {
+        let doubt = task(2, true);
+        let mut now = NOW;
+        let mut looks = Vec::new();
+        loop {
+            match next(&doubt, Ok(None), &Breaker::default(), RESEND, now, 0.5) {
+                Settlement::RetryAt {
+                    at,
+                    failed: false,
+                    in_doubt: true,
+                    ..
+                } => {
+                    now = at;
+                    looks.push(now.since(NOW).as_secs());
+                }
+                // A leaver is not invited after all: the ledger decides anew.
+                Settlement::RetryAt {
+                    at,
+                    failed: false,
+                    in_doubt: false,
+                    ..
+                } => {
+                    assert_eq!((at, now), (NOW + RESEND, NOW + RESEND));
+                    break;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(looks, [1, 2, 4, 8, 16, 32, 64, 124, 180]);
     }
 
     #[test]
@@ -231,8 +298,13 @@ mod tests {
     #[test]
     fn an_outage_that_lasts_is_nobodys_failure_and_leaves_the_wait_to_the_breaker() {
         let mut breaker = Breaker::default();
-        breaker.record(Some(&Disposition::Outage), Timestamp(0), 0.5);
-        assert!(breaker.record(Some(&Disposition::Outage), NOW, 0.5).is_some());
+        let start = Instant::now();
+        breaker.record(Some(&Disposition::Outage), start, 0.5);
+        assert!(
+            breaker
+                .record(Some(&Disposition::Outage), start + OPERATOR, 0.5)
+                .is_some()
+        );
         let settlement = after(&task(4, false), Disposition::Outage, &breaker);
         let expected = Settlement::RetryAt {
             at: NOW,
@@ -245,12 +317,13 @@ mod tests {
 
     #[test]
     fn a_task_that_alone_makes_the_server_fail_is_tried_less_and_less() {
+        let start = Instant::now();
         let mut breaker = Breaker::default();
         let waits: Vec<i64> = [0, 4, 30]
             .into_iter()
             .map(|attempts| {
-                breaker.record(None, NOW, 0.5);
-                breaker.record(Some(&Disposition::Outage), NOW, 0.5);
+                breaker.record(None, start, 0.5);
+                breaker.record(Some(&Disposition::Outage), start, 0.5);
                 match after(&task(attempts, false), Disposition::Outage, &breaker) {
                     Settlement::RetryAt { at, failed: true, .. } => (at.0 - NOW.0) / 1000,
                     other => panic!("{other:?}"),
@@ -262,48 +335,51 @@ mod tests {
 
     #[test]
     fn the_breaker_lets_one_attempt_try_after_its_wait_and_a_success_closes_it() {
+        let start = Instant::now();
         let mut breaker = Breaker::default();
-        assert_eq!(breaker.permits(8, NOW), 8);
-        let wait = breaker.record(Some(&Disposition::Outage), NOW, 0.5).unwrap();
+        assert_eq!(breaker.permits(8, start), 8);
+        let wait = breaker.record(Some(&Disposition::Outage), start, 0.5).unwrap();
         assert_eq!(
-            breaker.record(Some(&Disposition::Outage), NOW, 0.5),
+            breaker.record(Some(&Disposition::Outage), start, 0.5),
             None,
             "under way together"
         );
-        assert_eq!((breaker.failures(), breaker.permits(8, NOW)), (1, 0));
-        assert_eq!(breaker.permits(8, NOW + wait), 1);
+        assert_eq!((breaker.failures(), breaker.permits(8, start)), (1, 0));
+        assert_eq!(breaker.permits(8, start + wait), 1);
         let longer = breaker
-            .record(Some(&Disposition::Outage), NOW + wait, 0.5)
+            .record(Some(&Disposition::Outage), start + wait, 0.5)
             .unwrap();
         assert!(longer > wait);
-        breaker.record(None, NOW + wait + longer, 0.5);
-        assert_eq!(breaker.permits(8, NOW), 8);
+        breaker.record(None, start + wait + longer, 0.5);
+        assert_eq!(breaker.permits(8, start), 8);
     }
 
     #[test]
     fn failures_of_single_tasks_open_the_breaker_only_when_nothing_succeeds_in_between() {
+        let start = Instant::now();
         let mut breaker = Breaker::default();
         for _ in 0..STREAK - 1 {
-            assert_eq!(breaker.record(Some(&Disposition::Retry), NOW, 0.5), None);
+            assert_eq!(breaker.record(Some(&Disposition::Retry), start, 0.5), None);
         }
-        breaker.record(None, NOW, 0.5);
+        breaker.record(None, start, 0.5);
         for _ in 0..STREAK - 1 {
-            assert_eq!(breaker.record(Some(&Disposition::Ambiguous), NOW, 0.5), None);
+            assert_eq!(breaker.record(Some(&Disposition::Ambiguous), start, 0.5), None);
         }
-        assert!(breaker.record(Some(&Disposition::Retry), NOW, 0.5).is_some());
+        assert!(breaker.record(Some(&Disposition::Retry), start, 0.5).is_some());
     }
 
     #[test]
     fn a_server_that_names_a_wait_gets_it_and_an_operator_gets_a_minute() {
+        let start = Instant::now();
         let mut breaker = Breaker::default();
         let asked = Duration::from_secs(300);
         assert_eq!(
-            breaker.record(Some(&Disposition::RetryAfter(asked)), NOW, 0.5),
+            breaker.record(Some(&Disposition::RetryAfter(asked)), start, 0.5),
             Some(asked)
         );
         let mut breaker = Breaker::default();
         assert_eq!(
-            breaker.record(Some(&Disposition::Operator), NOW, 0.5),
+            breaker.record(Some(&Disposition::Operator), start, 0.5),
             Some(OPERATOR)
         );
     }

@@ -22,13 +22,13 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The address at which the person is to be invited.
+    /// The address at which the person is to be invited: the one by which they are `known`, as long as it is there.
     ///
     /// # Errors
     /// Why they cannot be a member, as a person would put it.
-    pub fn address(&self, entry: &Entry) -> Result<EmailAddress, String> {
+    pub fn address(&self, entry: &Entry, known: Option<&EmailAddress>) -> Result<EmailAddress, String> {
         self.disabled(entry)
-            .map_or_else(|| usable_address(entry, &self.mail_attributes), Err)
+            .map_or_else(|| usable_address(entry, &self.mail_attributes, known), Err)
     }
 
     /// Why the account counts as disabled, where it does.
@@ -142,23 +142,22 @@ fn decide_entry(known: Option<&Member>, entry: &Entry, policy: &Policy) -> Decis
         (Some(member), Some(_)) if member.standing == Standing::Left => return Decision::Unchanged,
         _ => {}
     }
-    let usable = policy.address(entry);
     let former = known.and_then(|member| member.address.clone());
+    let usable = policy.address(entry, former.as_ref());
     let standing = known.map(|member| &member.standing);
+    let left = standing == Some(&Standing::Left) || known.is_some_and(|member| member.returning);
     let (address, new_standing, reason) = match (usable, former) {
-        (Ok(address), _) if standing == Some(&Standing::Left) => {
-            (Some(address.clone()), Standing::Member, Reason::Rejoined(address))
-        }
+        (Ok(address), None) if left => (Some(address.clone()), Standing::Member, Reason::Rejoined(address)),
         (Ok(address), None) => (Some(address.clone()), Standing::Member, Reason::Joined(address)),
         (Ok(address), Some(former)) if address == former => {
-            let back = matches!(standing, Some(Standing::WithoutAddress(_)));
-            let reason = if back {
-                Reason::Joined(address.clone())
-            } else {
-                Reason::Moved
+            let reason = match standing {
+                _ if left => Reason::Rejoined(address.clone()),
+                Some(Standing::WithoutAddress(_)) => Reason::Joined(address.clone()),
+                _ => Reason::Moved,
             };
             (Some(address), Standing::Member, reason)
         }
+        // Whoever comes back with another address has another address: leaving in between changes nothing about that.
         (Ok(to), Some(from)) => {
             let invite = policy.invite_changed_address;
             (
@@ -183,6 +182,7 @@ fn decide_entry(known: Option<&Member>, entry: &Entry, policy: &Policy) -> Decis
         id: entry.id,
         dn: entry.dn.clone(),
         address,
+        returning: left && new_standing != Standing::Member,
         standing: new_standing,
     };
     if known == Some(&member) {
@@ -227,6 +227,7 @@ mod tests {
             dn: "uid=ann,ou=people".into(),
             address: mail.map(address),
             standing,
+            returning: false,
         }
     }
 
@@ -326,9 +327,49 @@ mod tests {
             Decision::Fetch
         );
         assert_eq!(
-            reason(Some(&left), &entry(&["b@x.org"])),
-            Some(Reason::Rejoined(address("b@x.org")))
+            reason(Some(&left), &entry(&["a@x.org"])),
+            Some(Reason::Rejoined(address("a@x.org")))
         );
+    }
+
+    #[test]
+    fn whoever_comes_back_with_another_address_has_changed_it() {
+        let left = known(Some("a@x.org"), Standing::Left);
+        let changed = Some(Reason::ChangedAddress {
+            from: address("a@x.org"),
+            to: address("b@x.org"),
+            invite: false,
+        });
+        assert_eq!(reason(Some(&left), &entry(&["b@x.org"])), changed);
+    }
+
+    #[test]
+    fn having_left_outlives_the_time_without_an_address() {
+        let left = known(Some("a@x.org"), Standing::Left);
+        let Decision::Change(waiting, Reason::Waiting(_)) = decide(Some(&left), &entry(&[]), &policy(false))
+        else {
+            panic!("no change")
+        };
+        assert!(waiting.returning);
+        let Decision::Change(back, reason) = decide(Some(&waiting), &entry(&["a@x.org"]), &policy(false))
+        else {
+            panic!("no change")
+        };
+        assert_eq!(reason, Reason::Rejoined(address("a@x.org")));
+        assert!(!back.returning);
+    }
+
+    #[test]
+    fn the_known_address_stays_while_it_is_among_the_values_in_whatever_order() {
+        let member = known(Some("a@x.org"), Standing::Member);
+        for values in [["a@x.org", "b@x.org"], ["b@x.org", "a@x.org"]] {
+            let decision = decide(Some(&member), &entry(&values), &policy(true));
+            assert_eq!(decision, Decision::Unchanged);
+        }
+        assert!(matches!(
+            reason(Some(&member), &entry(&["b@x.org", "c@x.org"])),
+            Some(Reason::ChangedAddress { .. })
+        ));
     }
 
     fn account(control: &str, mail: &[&str]) -> Sighting {

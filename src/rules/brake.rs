@@ -1,0 +1,172 @@
+//! How many new people may be invited before an administrator has to look: mails cannot be recalled, and a filter is
+//! easily too wide.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+
+/// A directory that has brought nobody new for this long has its whole allowance again.
+const QUIET: Duration = Duration::from_secs(3600);
+/// What `invites_per_hour` counts in.
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// `[limits]`; `None` is no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// New people whom the listings of a directory may bring, until it was quiet for an hour.
+    pub invites_per_listing: Option<u32>,
+    /// New people whom the single changes of a directory may bring in an hour.
+    pub invites_per_hour: Option<u32>,
+    /// Addresses at which one entry may be invited in a day.
+    pub addresses_per_person: Option<u32>,
+}
+
+/// How many new people a directory has brought lately. Whoever is held does not count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Brake {
+    /// By listings, since the directory was last quiet.
+    pub listed: u32,
+    /// When a listing last found somebody new.
+    pub listed_at: Timestamp,
+    /// By single changes, in the hour that began at `changed_since`.
+    pub changed: u32,
+    /// When that hour began.
+    pub changed_since: Timestamp,
+}
+
+/// What becomes of new people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// They may be invited.
+    Invite,
+    /// They wait until somebody approves them.
+    Hold,
+}
+
+impl Brake {
+    /// Judges what a listing found: `found` new people, in a listing that named everyone or was cut short.
+    ///
+    /// A listing that was cut short just at the limit would have found more.
+    pub fn listing(&mut self, found: u64, cut_short: bool, limits: &Limits, now: Timestamp) -> Verdict {
+        if found == 0 {
+            return Verdict::Invite;
+        }
+        if now.since(self.listed_at) >= QUIET {
+            self.listed = 0;
+        }
+        self.listed_at = now;
+        let Some(limit) = limits.invites_per_listing else {
+            return Verdict::Invite;
+        };
+        let all = u64::from(self.listed).saturating_add(found);
+        if all > u64::from(limit) || cut_short && all == u64::from(limit) {
+            return Verdict::Hold;
+        }
+        self.listed = u32::try_from(all).unwrap_or(u32::MAX);
+        Verdict::Invite
+    }
+
+    /// Judges people who were held and of whom these have no account.
+    pub fn compared(&mut self, without_account: u64, limits: &Limits) -> Verdict {
+        let all = u64::from(self.listed).saturating_add(without_account);
+        if limits
+            .invites_per_listing
+            .is_some_and(|limit| all > u64::from(limit))
+        {
+            return Verdict::Hold;
+        }
+        self.listed = u32::try_from(all).unwrap_or(u32::MAX);
+        Verdict::Invite
+    }
+
+    /// Judges one new person whom a single change brought.
+    pub fn change(&mut self, limits: &Limits, now: Timestamp) -> Verdict {
+        if now.since(self.changed_since) >= HOUR || now < self.changed_since {
+            self.changed = 0;
+            self.changed_since = now;
+        }
+        if limits.invites_per_hour.is_some_and(|limit| self.changed >= limit) {
+            return Verdict::Hold;
+        }
+        self.changed = self.changed.saturating_add(1);
+        Verdict::Invite
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        invites_per_listing: Some(100),
+        invites_per_hour: Some(3),
+        addresses_per_person: None,
+    };
+
+    fn at(minute: i64) -> Timestamp {
+        Timestamp(1_800_000_000_000 + minute * 60_000)
+    }
+
+    #[test]
+    fn listings_that_are_cut_short_again_and_again_share_one_allowance() {
+        let mut brake = Brake::default();
+        let verdicts = [0, 1, 2, 3].map(|minute| brake.listing(48, true, &LIMITS, at(minute)));
+        assert_eq!(
+            verdicts,
+            [Verdict::Invite, Verdict::Invite, Verdict::Hold, Verdict::Hold]
+        );
+    }
+
+    #[test]
+    fn a_quiet_hour_refills_the_allowance_and_an_hour_in_which_people_were_held_is_not_quiet() {
+        let mut brake = Brake::default();
+        assert_eq!(brake.listing(100, false, &LIMITS, at(0)), Verdict::Invite);
+        assert_eq!(brake.listing(0, false, &LIMITS, at(50)), Verdict::Invite);
+        assert_eq!(brake.listing(1, false, &LIMITS, at(59)), Verdict::Hold);
+        assert_eq!(brake.listing(1, false, &LIMITS, at(61)), Verdict::Hold);
+        assert_eq!(brake.listing(100, false, &LIMITS, at(121)), Verdict::Invite);
+    }
+
+    #[test]
+    fn a_listing_that_a_limit_of_the_server_cut_just_at_ours_would_have_found_more() {
+        assert_eq!(Brake::default().listing(100, true, &LIMITS, at(0)), Verdict::Hold);
+        assert_eq!(
+            Brake::default().listing(100, false, &LIMITS, at(0)),
+            Verdict::Invite
+        );
+    }
+
+    #[test]
+    fn those_without_an_account_count_for_what_was_listed_before_as_well() {
+        let mut brake = Brake::default();
+        assert_eq!(brake.listing(60, false, &LIMITS, at(0)), Verdict::Invite);
+        assert_eq!(brake.listing(500, false, &LIMITS, at(1)), Verdict::Hold);
+        assert_eq!(brake.compared(41, &LIMITS), Verdict::Hold);
+        assert_eq!(brake.compared(40, &LIMITS), Verdict::Invite);
+    }
+
+    #[test]
+    fn single_changes_are_free_up_to_the_allowance_of_an_hour_whatever_listings_brought() {
+        let mut brake = Brake::default();
+        brake.listing(100, false, &LIMITS, at(0));
+        let verdicts = [0, 1, 2, 59, 60].map(|minute| brake.change(&LIMITS, at(minute)));
+        let [
+            Verdict::Invite,
+            Verdict::Invite,
+            Verdict::Invite,
+            Verdict::Hold,
+            Verdict::Invite,
+        ] = verdicts
+        else {
+            panic!("{verdicts:?}")
+        };
+    }
+
+    #[test]
+    fn without_limits_nobody_is_held() {
+        let mut brake = Brake::default();
+        let none = Limits::default();
+        assert_eq!(brake.listing(1_000_000, true, &none, at(0)), Verdict::Invite);
+        assert_eq!(brake.change(&none, at(0)), Verdict::Invite);
+    }
+}

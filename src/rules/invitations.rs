@@ -1,0 +1,506 @@
+//! Who is owed an invitation, and what becomes of it: the rules of the [`Book`].
+//!
+//! - One address has one invitation. Where several people have the address, it is for one of them; when that one
+//!   leaves, it passes to another.
+//! - What is held stays held until somebody approves it, whatever becomes of the person's address meanwhile.
+//! - An invitation that was sent, or may have been, is never taken back: 409 protects the accounts that exist.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::book::{Book, Invitation};
+use super::brake::{Limits, Verdict};
+use super::membership::{Decision, Policy, Reason, Sighting, decide};
+use crate::clock::Timestamp;
+use crate::model::{EmailAddress, EntryId, Member, Outcome, Settlement, Standing, TaskState};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Whether changes come one by one or as part of a listing. What a listing finds waits (staged) for its end, so
+/// that `limits.invites_per_listing` can judge it as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A single change, as it happened.
+    Live,
+    /// Found by a listing.
+    Listing,
+}
+
+/// Something that happened to a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The person after it.
+    pub member: Member,
+    /// The DN before it, where the person was known.
+    pub former_dn: Option<String>,
+    /// What happened.
+    pub reason: Reason,
+}
+
+/// Two people with one address who are both there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Duplicate {
+    /// The address.
+    pub address: EmailAddress,
+    /// The DN of the entry that just came with it.
+    pub dn: String,
+    /// The DN of the entry that has it already.
+    pub holder_dn: String,
+}
+
+/// What a decision brought about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Addresses that more than one person has.
+    pub duplicates: Vec<Duplicate>,
+    /// How many invitations became queued (not staged or held ones).
+    pub queued: u64,
+    /// How many are held by `limits.invites_per_hour`.
+    pub held_by_hour: u64,
+    /// DNs of entries whose invitation is held by `limits.addresses_per_person`.
+    pub held_by_person: Vec<String>,
+}
+
+/// How invitations are opened.
+#[derive(Debug, Clone, Copy)]
+pub struct Opening<'a> {
+    /// Where the changes come from.
+    pub origin: Origin,
+    /// When they arrived.
+    pub arrived: Timestamp,
+    /// The time now.
+    pub now: Timestamp,
+    /// The administrator's limits.
+    pub limits: &'a Limits,
+}
+
+/// What a batch of sightings means for the people whom it is about.
+#[derive(Debug, Default)]
+pub struct Judged {
+    /// What happened to whom, in order.
+    pub events: Vec<Event>,
+    /// Present, but unknown: to be read before anything can be decided.
+    pub fetch: Vec<EntryId>,
+}
+
+impl Event {
+    /// The word for it in the metric of audit repairs.
+    pub fn kind(&self) -> &'static str {
+        match self.reason {
+            Reason::Joined(_) => "joined",
+            Reason::Rejoined(_) => "rejoined",
+            Reason::Waiting(_) | Reason::LostAddress(_) => "without-address",
+            Reason::ChangedAddress { .. } => "address-changed",
+            Reason::Moved => "moved",
+            Reason::Left | Reason::Disabled(_) => "left",
+        }
+    }
+}
+
+impl Book {
+    /// Decides what sightings mean, in their order, and brings the people to their new states. The invitations follow by
+    /// [`Book::owe`].
+    pub fn judge(&mut self, sightings: &[Sighting], policy: &Policy) -> Judged {
+        let mut judged = Judged::default();
+        let Some(directory) = self.directory.as_ref().map(|directory| directory.id) else {
+            return judged;
+        };
+        for sighting in sightings {
+            let id = sighting.id();
+            let known = self.find(directory, id).map(|place| &self.people()[place].member);
+            match decide(known, sighting, policy) {
+                Decision::Ignore => {}
+                Decision::Fetch => judged.fetch.push(id),
+                // A row without a number is written by this very decision, which marks it as seen.
+                Decision::Unchanged => {
+                    let row = known.map_or(0, |member| member.row);
+                    if row != 0 {
+                        self.seen.push(row);
+                    }
+                }
+                Decision::Change(member, reason) => {
+                    let former_dn = known.map(|former| former.dn.clone());
+                    self.put(member.clone());
+                    judged.events.push(Event {
+                        member,
+                        former_dn,
+                        reason,
+                    });
+                }
+            }
+        }
+        judged
+    }
+
+    /// Marks people who are as known as seen, and returns all others.
+    pub fn compare(&mut self, sightings: &[Sighting], policy: &Policy) -> Vec<EntryId> {
+        let directory = self.directory.as_ref().map_or(0, |directory| directory.id);
+        let mut others = Vec::new();
+        for sighting in sightings {
+            let id = sighting.id();
+            let known = self.find(directory, id).map(|place| &self.people()[place].member);
+            match decide(known, sighting, policy) {
+                Decision::Ignore | Decision::Fetch => {}
+                Decision::Unchanged => {
+                    let row = known.map_or(0, |member| member.row);
+                    self.seen.push(row);
+                }
+                Decision::Change(..) => others.push(id),
+            }
+        }
+        others
+    }
+
+    /// Opens, cancels and hands over invitations, as events that [`Book::judge`] found demand.
+    pub fn owe(&mut self, events: &[Event], how: &Opening<'_>) -> Committed {
+        let mut committed = Committed::default();
+        let mut paired = HashSet::new();
+        let Some(directory) = self.directory.as_ref().map(|directory| directory.id) else {
+            return committed;
+        };
+        for event in events {
+            let Some(person) = self.find(directory, event.member.id) else {
+                continue;
+            };
+            match &event.reason {
+                Reason::Joined(address) => self.open(person, address, false, None, how, &mut committed),
+                Reason::Rejoined(address) => self.open(person, address, true, None, how, &mut committed),
+                Reason::ChangedAddress { from, to, invite } => {
+                    self.readdress(person, from, to, *invite, how, &mut committed);
+                }
+                Reason::LostAddress(address) => {
+                    if let Some(invitation) = self.invitation_of(person, address) {
+                        self.release(invitation, how, &mut committed);
+                    }
+                }
+                Reason::Left | Reason::Disabled(_) => self.release_all(person, how, &mut committed),
+                Reason::Waiting(_) | Reason::Moved => {}
+            }
+            if let Reason::Joined(address)
+            | Reason::Rejoined(address)
+            | Reason::ChangedAddress { to: address, .. } = &event.reason
+            {
+                self.note_duplicate(person, address, &mut paired, &mut committed);
+            }
+        }
+        committed
+    }
+
+    /// What to do with an attempt that ended. Returns how many invitations became queued.
+    ///
+    /// [`Settlement::Done`] holds whatever became of the invitation meanwhile; the others change nothing unless it is
+    /// still claimed. Where it turns out not to have been sent and its person has left or changed address meanwhile, it
+    /// passes on or is cancelled, and an invitation to the address they have now is opened.
+    pub fn settle(&mut self, row: i64, settlement: &Settlement, limits: &Limits, now: Timestamp) {
+        let Some(place) = self.numbered(row) else { return };
+        let invitation = self.invitation_mut(place);
+        match settlement {
+            Settlement::Done(outcome) => {
+                if invitation.state != TaskState::Done {
+                    done(invitation, *outcome, now);
+                }
+                return;
+            }
+            _ if !invitation.claimed => return,
+            Settlement::RetryAt {
+                at,
+                failed,
+                in_doubt,
+                error,
+            } => {
+                invitation.due = *at;
+                invitation.attempts += u32::from(*failed);
+                invitation.in_doubt = in_doubt.then(|| invitation.in_doubt.unwrap_or(now));
+                invitation.claimed = false;
+                invitation.reason = (!error.is_empty()).then(|| error.clone());
+            }
+            Settlement::Quarantine { reason, fault } => {
+                invitation.come_to(TaskState::Quarantined, now);
+                invitation.attempts += 1;
+                invitation.reason = Some(reason.clone());
+                invitation.fault.clone_from(fault);
+            }
+        }
+        let (person, arrived) = (invitation.person, invitation.arrived);
+        let person_now = &self.people()[person];
+        if self.invitations()[place].sent() || person_now.holds(&self.invitations()[place].address) {
+            return;
+        }
+        let address = (person_now.member.standing == Standing::Member)
+            .then(|| person_now.member.address.clone())
+            .flatten();
+        let how = Opening {
+            origin: Origin::Live,
+            arrived,
+            now,
+            limits,
+        };
+        let mut committed = Committed::default();
+        self.release(place, &how, &mut committed);
+        if let Some(address) = address {
+            self.open(
+                person,
+                &address,
+                false,
+                Some(TaskState::Queued),
+                &how,
+                &mut committed,
+            );
+        }
+    }
+
+    /// Its directory is not configured any more: an invitation that was not sent passes on or is cancelled. Whoever is left
+    /// without it waits until the directory is configured again.
+    pub fn retire(&mut self, row: i64, limits: &Limits, now: Timestamp) {
+        let Some(place) = self.numbered(row) else { return };
+        let person = self.invitations()[place].person;
+        if self.people()[person].configured || self.invitations()[place].sent() {
+            return;
+        }
+        let how = Opening {
+            origin: Origin::Live,
+            arrived: now,
+            now,
+            limits,
+        };
+        self.release(place, &how, &mut Committed::default());
+        if self.invitations()[place].state == TaskState::Cancelled {
+            self.set_aside(person, "its directory is not in the configuration");
+        }
+    }
+
+    /// The address has an account: the invitation to it, where it waits and is not under way, is done. Returns whether
+    /// it was.
+    pub fn had_account(&mut self, address: &EmailAddress, now: Timestamp) -> bool {
+        let Some(place) = self.invitation_to(address) else {
+            return false;
+        };
+        let invitation = self.invitation_mut(place);
+        let waits = matches!(invitation.state, TaskState::Queued | TaskState::Held) && !invitation.claimed;
+        if waits {
+            done(invitation, Outcome::HadAccount, now);
+        }
+        waits
+    }
+
+    /// Takes invitations from a person who is not owed any more.
+    fn release_all(&mut self, person: usize, how: &Opening<'_>, committed: &mut Committed) {
+        for place in 0..self.invitations().len() {
+            if self.invitations()[place].person == person {
+                self.release(place, how, committed);
+            }
+        }
+    }
+
+    /// Takes an invitation from the person for whom it is: it passes to somebody else who is there at the address, and
+    /// to whom it is owed anew where it was sent, or else it is cancelled, unless it was or may have been sent.
+    fn release(&mut self, place: usize, how: &Opening<'_>, committed: &mut Committed) {
+        let invitation = &self.invitations()[place];
+        let (state, sent) = (invitation.state, invitation.sent());
+        if state == TaskState::Cancelled {
+            return;
+        }
+        let address = invitation.address.clone();
+        let former = invitation.person;
+        match self.other_holder(&address, former) {
+            Some(heir) => {
+                let elsewhere = self.people()[heir].directory != self.people()[former].directory;
+                self.invitation_mut(place).person = heir;
+                match state {
+                    TaskState::Done => self.open(heir, &address, true, None, how, committed),
+                    // The listing of another directory has nothing to do with it.
+                    TaskState::Staged if elsewhere => {
+                        self.invitation_mut(place).come_to(TaskState::Queued, how.now);
+                        committed.queued += 1;
+                    }
+                    _ => {}
+                }
+            }
+            None if !sent => {
+                let invitation = self.invitation_mut(place);
+                invitation.was_held = state == TaskState::Held;
+                invitation.come_to(TaskState::Cancelled, how.now);
+            }
+            None => {}
+        }
+    }
+
+    /// An invitation to this address is owed to this person. Where there is none, one is opened; a cancelled one is opened
+    /// again, and so is one that was sent or is in quarantine, if they left and came back (`again`) or if it was for
+    /// somebody else who is not there any more. Any other stays as it is. `state` is the one to open it in, where the
+    /// rules of the brake have been applied already.
+    fn open(
+        &mut self,
+        person: usize,
+        address: &EmailAddress,
+        again: bool,
+        state: Option<TaskState>,
+        how: &Opening<'_>,
+        committed: &mut Committed,
+    ) {
+        let former = self
+            .invitation_to(address)
+            .map(|place| &self.invitations()[place]);
+        let opens = former.is_none_or(|former| match former.state {
+            TaskState::Cancelled => true,
+            TaskState::Done | TaskState::Quarantined if former.person == person => again,
+            TaskState::Done | TaskState::Quarantined => !self.people()[former.person].holds(address),
+            _ => false,
+        });
+        if !opens {
+            return;
+        }
+        let (state, reason) = match state {
+            Some(state) => (state, None),
+            None => self.brake(person, how, committed),
+        };
+        let mut invitation = Invitation::new(address.clone(), person, state, how.arrived, how.now);
+        invitation.reason = reason;
+        // What is held for a reason of its own is not released by a comparison with the accounts.
+        invitation.compared = state == TaskState::Held;
+        self.put_invitation(invitation);
+        committed.queued += u64::from(state == TaskState::Queued);
+    }
+
+    /// The state in which an invitation to a person is opened, and the reason where it is held.
+    fn brake(
+        &mut self,
+        person: usize,
+        how: &Opening<'_>,
+        committed: &mut Committed,
+    ) -> (TaskState, Option<String>) {
+        let of_them = || {
+            self.invitations()
+                .iter()
+                .filter(|invitation| invitation.person == person)
+        };
+        let held = of_them().any(|invitation| match invitation.state {
+            TaskState::Held => true,
+            TaskState::Cancelled => invitation.was_held,
+            _ => false,
+        });
+        if held {
+            return (
+                TaskState::Held,
+                Some("was held before at another address, or before they left".into()),
+            );
+        }
+        let today = of_them()
+            .filter(|invitation| {
+                !matches!(invitation.state, TaskState::Cancelled) && how.now.since(invitation.arrived) < DAY
+            })
+            .count();
+        if let Some(limit) = how.limits.addresses_per_person
+            && today >= usize::try_from(limit).unwrap_or(usize::MAX)
+        {
+            committed
+                .held_by_person
+                .push(self.people()[person].member.dn.clone());
+            return (
+                TaskState::Held,
+                Some(format!(
+                    "more than {limit} addresses of one entry in a day (limits.addresses_per_person)"
+                )),
+            );
+        }
+        if how.origin == Origin::Listing {
+            return (TaskState::Staged, None);
+        }
+        let verdict = self.directory.as_mut().map_or(Verdict::Invite, |directory| {
+            directory.brake.change(how.limits, how.now)
+        });
+        match (verdict, how.limits.invites_per_hour) {
+            (Verdict::Hold, Some(limit)) => {
+                committed.held_by_hour += 1;
+                let reason = format!("more than {limit} new people in an hour (limits.invites_per_hour)");
+                (TaskState::Held, Some(reason))
+            }
+            _ => (TaskState::Queued, None),
+        }
+    }
+
+    /// The person's address changed from `from` to `to`. Where the invitation to `from` was not sent, it is released and
+    /// one to `to` opened, which waits where the old one waited. Where an invitation to this person was or may have
+    /// been sent, be it to `from` or to an earlier address, one to `to` is opened only if `invite`.
+    fn readdress(
+        &mut self,
+        person: usize,
+        from: &EmailAddress,
+        to: &EmailAddress,
+        invite: bool,
+        how: &Opening<'_>,
+        committed: &mut Committed,
+    ) {
+        let unsent = self
+            .invitation_of(person, from)
+            .filter(|&place| !self.invitations()[place].sent());
+        match unsent {
+            Some(place) => {
+                let (state, compared) = (
+                    self.invitations()[place].state,
+                    self.invitations()[place].compared,
+                );
+                self.release(place, how, committed);
+                let kept = matches!(state, TaskState::Held | TaskState::Staged).then_some(state);
+                self.open(person, to, false, kept, how, committed);
+                if let Some(place) = self.invitation_of(person, to)
+                    && self.invitations()[place].state == TaskState::Held
+                {
+                    self.invitation_mut(place).compared = compared;
+                }
+            }
+            None if invite || !self.was_invited(person) => {
+                self.open(person, to, false, None, how, committed);
+            }
+            None => {}
+        }
+    }
+
+    /// The invitation to this address, if it is for this person and not cancelled.
+    fn invitation_of(&self, person: usize, address: &EmailAddress) -> Option<usize> {
+        self.invitation_to(address).filter(|&place| {
+            let invitation = &self.invitations()[place];
+            invitation.person == person && invitation.state != TaskState::Cancelled
+        })
+    }
+
+    /// Whether an invitation to this person, at whatever address, was sent or may have been.
+    fn was_invited(&self, person: usize) -> bool {
+        self.invitations()
+            .iter()
+            .any(|invitation| invitation.person == person && invitation.sent())
+    }
+
+    /// Notes that somebody else has the person's address. Another entry of the same directory and name is nobody else, but
+    /// the entry before it was deleted and made anew: a listing tells of the new one before it finds that the old one
+    /// has left.
+    fn note_duplicate(
+        &self,
+        person: usize,
+        address: &EmailAddress,
+        paired: &mut HashSet<(usize, usize)>,
+        committed: &mut Committed,
+    ) {
+        let Some(holder) = self.other_holder(address, person) else {
+            return;
+        };
+        let (one, other) = (&self.people()[person], &self.people()[holder]);
+        if one.directory == other.directory && one.member.dn == other.member.dn {
+            return;
+        }
+        if paired.insert((person.min(holder), person.max(holder))) {
+            committed.duplicates.push(Duplicate {
+                address: address.clone(),
+                dn: one.member.dn.clone(),
+                holder_dn: other.member.dn.clone(),
+            });
+        }
+    }
+}
+
+fn done(invitation: &mut Invitation, outcome: Outcome, now: Timestamp) {
+    invitation.come_to(TaskState::Done, now);
+    invitation.outcome = Some(outcome);
+    invitation.reason = None;
+    invitation.fault = None;
+}

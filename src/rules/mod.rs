@@ -1,0 +1,19 @@
+//! What follows from what is known and what was seen. Pure: no I/O, no clock, no chance; whatever a rule needs is passed in.
+//!
+//! - [`membership`]: what one sighting of an entry means for the person.
+//! - [`Book`]: what the ledger knows of the people and invitations that one decision is about. The rules change it, and the
+//!   ledger saves what they changed.
+//! - `invitations`: what is owed to whom; the methods of [`Book`].
+//! - `brake`: how many new people may be invited before an administrator has to look.
+//! - `attempt`: what becomes of an invitation after an attempt, and when Vaultwarden is left alone.
+
+mod attempt;
+mod book;
+mod brake;
+mod invitations;
+pub mod membership;
+
+pub use attempt::{Breaker, longest_wait, next};
+pub use book::{Book, Directory, Invitation, Person};
+pub use brake::{Brake, Limits, Verdict};
+pub use invitations::{Committed, Duplicate, Event, Judged, Opening, Origin};

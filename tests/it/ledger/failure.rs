@@ -1,0 +1,135 @@
+//! Storage that fails: nothing that was answered is undone, nothing stays half done, and the next call starts afresh.
+
+use std::path::Path;
+use std::process::Command;
+
+use ldap_usher::ledger::{Decisions, Ledger, LedgerError, Sqlite};
+use ldap_usher::model::{Outcome, Settlement};
+
+use super::file::sql;
+use super::{Book, at, there};
+use ldap_usher::rules::Origin;
+
+const INVITED: Settlement = Settlement::Done(Outcome::Invited);
+
+/// The writes of a newcomer's way, each a statement of the schema that can be made to fail.
+const WRITES: [(&str, &str); 6] = [
+    ("insert on member", "a newcomer is stored"),
+    ("insert on action", "the invitation is opened"),
+    ("update of cursor on directory", "the cursor is stored"),
+    ("update of owner on action", "the invitation is claimed"),
+    ("update of state on action", "the invitation is settled"),
+    ("insert on note", "a session is kept"),
+];
+
+/// A newcomer comes and is invited, as far as that is possible; whether everything was.
+async fn newcomer(book: &Book, n: u8) -> Result<(), LedgerError> {
+    let mut told = book.told(1, Origin::Live, vec![there(n, &format!("p{n}"))]);
+    told.cursor = Some(ldap_usher::model::Cursor(vec![n]));
+    book.ledger.take(told).await?;
+    let claimed = book.ledger.claim(n.into(), 10, at(2)).await?;
+    let settled = claimed.into_iter().map(|task| (task.id, INVITED)).collect();
+    book.ledger.settle(settled, book.limits, at(3)).await?;
+    book.ledger.remember("session", &[n]).await
+}
+
+#[tokio::test]
+async fn whichever_write_of_a_newcomer_s_way_fails_writes_resume_by_themselves_and_nothing_answered_is_undone()
+ {
+    // "rollback" is what SQLite does by itself where the disk is full or fails, "abort" leaves the transaction open.
+    for how in ["rollback", "abort"] {
+        for (write, what) in WRITES {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("state.db");
+            let book = Book::on(Sqlite::open(&path).await.unwrap()).await;
+            newcomer(&book, 1).await.unwrap();
+            sql(
+                &path,
+                &format!(
+                    "create trigger failing before {write} begin select raise({how}, 'disk I/O error'); end"
+                ),
+            );
+            for owner in 0..3 {
+                // A worker whose ledger failed is started again.
+                let _ = book.ledger.take_over(owner, at(2)).await;
+                let error = newcomer(&book, 2).await.expect_err(what);
+                assert!(error.to_string().contains("disk I/O error"), "{what}: {error}");
+            }
+            assert!(
+                book.tasks().await.contains("done 1"),
+                "{what}: {}",
+                book.tasks().await
+            );
+            sql(&path, "drop trigger failing");
+            book.ledger.take_over(9, at(2)).await.unwrap();
+            newcomer(&book, 2)
+                .await
+                .unwrap_or_else(|error| panic!("{what}: {error}"));
+            newcomer(&book, 3).await.unwrap();
+            assert_eq!(book.tasks().await, "done 3", "{what}");
+            drop(book);
+            let again = Book::on(Sqlite::open(&path).await.unwrap()).await;
+            assert_eq!(
+                again.tasks().await,
+                "done 3",
+                "{what}: nothing that was answered is undone"
+            );
+        }
+    }
+}
+
+/// A file system of its own, of so many KiB; needs the rights to mount one.
+struct FileSystem(tempfile::TempDir);
+
+impl FileSystem {
+    fn mount(kib: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let status = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={kib}k"), "tmpfs"])
+            .arg(folder.path())
+            .status()
+            .expect("mount can be run");
+        assert!(status.success(), "a file system can be mounted (this needs root)");
+        Self(folder)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for FileSystem {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
+    }
+}
+
+#[tokio::test]
+async fn a_full_file_system_fails_with_the_remedy_and_writes_go_on_once_there_is_room() {
+    let disk = FileSystem::mount(1024);
+    let book = Book::on(Sqlite::open(&disk.path().join("state.db")).await.unwrap()).await;
+    let mut n = 0;
+    let ballast = disk.path().join("ballast");
+    let free = 1024 * 1024;
+    // All but a few pages.
+    let mut size = free;
+    while std::fs::write(&ballast, vec![0; size]).is_err() {
+        size -= 4096;
+    }
+    let error = loop {
+        n += 1;
+        if let Err(error) = newcomer(&book, n).await {
+            break error.to_string();
+        }
+        assert!(n < 250, "the disk never fills up");
+    };
+    assert!(error.contains("free some space on its file system"), "{error}");
+    let done = u64::from(n - 1);
+    for _ in 0..3 {
+        assert!(newcomer(&book, n).await.is_err());
+    }
+    std::fs::remove_file(&ballast).unwrap();
+    book.ledger.take_over(super::OWNER + 1, at(2)).await.unwrap();
+    newcomer(&book, n).await.unwrap();
+    assert_eq!(book.tasks().await, format!("done {}", done + 1));
+}
