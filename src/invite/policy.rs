@@ -49,7 +49,7 @@ pub fn next(
     };
     let own_wait = now + TASK.wait(task.attempts.saturating_add(1), dice);
     match disposition {
-        Disposition::Reject(reason) => Settlement::Quarantine(reason),
+        Disposition::Reject(rejection) => Settlement::Quarantine(rejection.reason),
         // What looks like trouble of the whole server and follows a success may be this task's own doing: with each
         // time that it proves to be so, the task is tried less often, and the others are left in peace.
         Disposition::Outage | Disposition::Operator if breaker.failures() <= 1 => Settlement::RetryAt {
