@@ -26,8 +26,8 @@ impl LoginLimits {
 
 /// More than that is no limit.
 const LARGEST_BURST: u32 = 1000;
-/// More than that is a mistake, which must not keep us away for longer.
-const LONGEST_PERIOD: Duration = Duration::from_secs(24 * 3600);
+/// After that it is tried all the same: what is too early is refused, and costs nothing more.
+const LONGEST_PERIOD: Duration = Duration::from_secs(3600);
 
 /// What is left of the logins that Vaultwarden's limiter allows.
 ///

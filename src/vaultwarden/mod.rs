@@ -2,8 +2,8 @@
 //!
 //! Speaks with every version from 1.19 on. [`Vaultwarden`] is the client: each call goes out with the session that
 //! is at hand, and only an answer that asks for a login leads to one. What a refused invitation means is told in
-//! `refusal`, how often to log in in `budget`, what the answers look like in `decode`; these three are pure. `identity`
-//! tells one Vaultwarden from another, and `diagnose` asks what mostly people want to know.
+//! `refusal` and `smtp`, how often to log in in `budget`, what the answers look like in `decode`; these four are pure.
+//! `identity` tells one Vaultwarden from another, and `diagnose` asks what people want to know.
 
 mod admin;
 mod answer;
@@ -18,6 +18,7 @@ mod identity;
 mod refusal;
 mod session;
 mod settings;
+mod smtp;
 mod store;
 
 use std::sync::Arc;
