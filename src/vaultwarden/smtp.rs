@@ -19,11 +19,11 @@ pub(super) enum Trouble {
     Mail,
 }
 
-/// The longest key of a [`Rejection`], in characters.
+/// The longest key of a [`Rejection`](crate::model::Rejection), in characters.
 const LONGEST_KEY: usize = 200;
 
 /// The mail server's reply, as far as it tells whom it is about.
-struct Reply {
+struct SmtpReply {
     code: Option<u16>,
     /// Subject and detail of the enhanced status code.
     status: Option<(u16, u16)>,
@@ -40,55 +40,34 @@ struct Reply {
     within_ascii: bool,
 }
 
-impl Reply {
+impl SmtpReply {
     /// Reads `SMTP 5xx error: permanent error (550): 5.1.1 <ann@example.org>: no such user`.
     fn read(address: &EmailAddress, message: &str) -> Self {
-        let (code, text) = reply(message).unwrap_or((None, ""));
+        let (code, text) = reply(message).map_or((None, ""), |(code, text)| (Some(code), text));
         let text = text.to_lowercase();
-        // An address in it is no word: those of people called Sender are many.
-        let without = without_addresses(&text);
-        let words: Vec<&str> = without
-            .split(|c: char| !c.is_alphanumeric())
+        // An address is no word of the reply's: it may be that of somebody called Sender.
+        let words: Vec<&str> = text
+            .split_whitespace()
+            .filter(|word| !word.contains('@'))
+            .flat_map(|word| word.split(|c: char| !c.is_alphanumeric()))
             .filter(|word| !word.is_empty())
             .collect();
-        let any = |stems: &[&str]| {
-            words
-                .iter()
-                .any(|word| stems.iter().any(|stem| word.starts_with(stem)))
+        let any = |stems: &str| {
+            let mut stems = stems.split(' ');
+            stems.any(|stem| words.iter().any(|word| word.starts_with(stem)))
         };
-        let both = |one: &str, other: &str| words.windows(2).any(|pair| pair[0] == one && pair[1] == other);
+        let both = |one: &str, other: &str| words.windows(2).any(|pair| pair == [one, other]);
         Self {
             code,
             status: text.split_whitespace().find_map(enhanced_status),
-            names_recipient: !positions(&text, address.as_str()).is_empty(),
-            of_recipient: any(&["recipient", "mailbox", "rcpt"]),
-            of_nobody: any(&[
-                "user", "unknown", "account", "inactive", "disabled", "exist", "unrout",
-            ]) || both("no", "such"),
-            of_sender: any(&["sender", "sendas", "submission"]) || both("send", "as") || both("mail", "from"),
-            of_rules: any(&[
-                "relay",
-                "block",
-                "black",
-                "auth",
-                "spf",
-                "dkim",
-                "dmarc",
-                "spam",
-                "reput",
-                "helo",
-                "ehlo",
-                "ptr",
-                "rbl",
-                "dnsbl",
-                "listed",
-                "polic",
-                "credential",
-                "throttl",
-                "client",
-                "content",
-                "banned",
-            ]) || both("too", "many")
+            names_recipient: names(&text, address.as_str()),
+            of_recipient: any("recipient mailbox rcpt"),
+            of_nobody: any("user unknown account inactive disabled exist unrout") || both("no", "such"),
+            of_sender: any("sender sendas submission") || both("send", "as") || both("mail", "from"),
+            of_rules: any(
+                "relay client helo ehlo ptr auth credential spf dkim dmarc reput polic block black listed",
+            ) || any("rbl dnsbl spam content banned throttl")
+                || both("too", "many")
                 || both("rate", "limit"),
             within_ascii: address.as_str().is_ascii(),
         }
@@ -101,18 +80,17 @@ impl Reply {
 }
 
 /// The code and the text of the mail server's reply, where the message is one and the version names the code.
-fn reply(message: &str) -> Option<(Option<u16>, &str)> {
+fn reply(message: &str) -> Option<(u16, &str)> {
     let (_, rest) = message
         .split_once("error (")
         .filter(|_| message.starts_with("SMTP "))?;
     let (code, text) = rest.split_once(')')?;
-    let code = code.parse().ok()?;
-    Some((Some(code), text.strip_prefix(':').unwrap_or(text).trim()))
+    Some((code.parse().ok()?, text.strip_prefix(':').unwrap_or(text).trim()))
 }
 
 /// Whose trouble a reply is that may be another one soon (4xx).
 pub(super) fn passing(address: &EmailAddress, message: &str) -> Trouble {
-    let reply = Reply::read(address, message);
+    let reply = SmtpReply::read(address, message);
     match (reply.code, reply.status) {
         // RFC 5321, 3.8: the service is closing down. RFC 4954, 6: authentication fails for now.
         (Some(421 | 454), _) => Trouble::Mail,
@@ -125,17 +103,18 @@ pub(super) fn passing(address: &EmailAddress, message: &str) -> Trouble {
 
 /// Whose trouble a reply is that will stay the same (5xx).
 pub(super) fn lasting(address: &EmailAddress, message: &str) -> Trouble {
-    let reply = Reply::read(address, message);
+    let reply = SmtpReply::read(address, message);
     // RFC 4954, 6: the mail server wants another login.
     if let Some(530 | 534 | 535 | 538) = reply.code {
         return Trouble::Mail;
     }
     match reply.status {
-        // RFC 3463, 3.2: a bad sender; 3.3: a full mailbox.
-        Some((1, 7 | 8)) if !reply.names_recipient => Trouble::Mail,
-        Some((2, 2)) if !reply.of_sender => Trouble::Passing,
-        // The recipient's address or mailbox. What is beyond the registered details says other things, too.
-        Some((1, 1..=10) | (2, 1..=4)) if reply.of_sender && !reply.names_recipient => Trouble::Mail,
+        // RFC 3463, 3.2: a bad sender.
+        Some((1, 7 | 8)) => of_sender(&reply),
+        // The recipient's address or mailbox, by the registered details; other servers use others, and for other things.
+        Some((1, 1..=10) | (2, 1..=4)) if reply.of_sender => of_sender(&reply),
+        // A full one.
+        Some((2, 2)) => Trouble::Passing,
         Some((1, 1..=10) | (2, 1..=4)) => Trouble::Permanent,
         // RFC 6531, 3.5: no mail to addresses beyond ASCII.
         Some((6, 7)) if !reply.within_ascii => Trouble::Permanent,
@@ -146,8 +125,17 @@ pub(super) fn lasting(address: &EmailAddress, message: &str) -> Trouble {
     }
 }
 
+/// A reply that is about the sender, unless it is about the recipient as well.
+fn of_sender(reply: &SmtpReply) -> Trouble {
+    if reply.names_recipient || reply.of_recipient {
+        Trouble::Unclear
+    } else {
+        Trouble::Mail
+    }
+}
+
 /// What the words alone tell.
-fn spoken(reply: &Reply) -> Trouble {
+fn spoken(reply: &SmtpReply) -> Trouble {
     if reply.of_sender && !reply.names_recipient {
         return Trouble::Mail;
     }
@@ -182,32 +170,26 @@ fn enhanced_status(word: &str) -> Option<(u16, u16)> {
     (matches!(class, 4 | 5) && numbers.next().is_none()).then_some((subject, detail))
 }
 
-/// Where `text` has this address and not merely a longer one that ends or begins with it.
-fn positions(text: &str, address: &str) -> Vec<usize> {
-    let of_an_address = |c: char| c.is_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.@".contains(c);
-    let found = text.match_indices(address).filter(|(at, _)| {
-        let before = text[..*at].chars().next_back();
+/// Whether `text` has this address, and not merely a longer one that ends or begins with it.
+fn names(text: &str, address: &str) -> bool {
+    text.match_indices(address).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
         let mut after = text[at + address.len()..].chars();
         // A full stop ends a sentence, if nothing follows.
         let end = match after.next() {
             Some('.') => after.next(),
             next => next,
         };
-        !before.is_some_and(of_an_address) && !end.is_some_and(|c| c.is_alphanumeric() || c == '-')
-    });
-    found.map(|(at, _)| at).collect()
-}
-
-fn without_addresses(text: &str) -> String {
-    let words = text.split_whitespace().filter(|word| !word.contains('@'));
-    words.collect::<Vec<_>>().join(" ")
+        !before.is_some_and(|c| c.is_alphanumeric() || "._+-%&@".contains(c))
+            && !end.is_some_and(|c| c.is_alphanumeric() || c == '-')
+    })
 }
 
 /// What remains the same when others are refused for the same reason: the codes, and the words in lower case without the
 /// address, its two halves, and whatever has a digit in it (numbers of queues, sessions and hosts). It begins with the
 /// mail server's words, so that it outlives other words of Vaultwarden's before them.
 pub(super) fn key(address: &EmailAddress, message: &str) -> String {
-    let (code, text) = reply(message).unwrap_or((None, message));
+    let (code, text) = reply(message).map_or((None, message), |(code, text)| (Some(code), text));
     let (local, domain) = address
         .as_str()
         .rsplit_once('@')
@@ -217,7 +199,7 @@ pub(super) fn key(address: &EmailAddress, message: &str) -> String {
         let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
         if enhanced_status(word).is_some() {
             word.to_owned()
-        } else if !positions(word, address.as_str()).is_empty() {
+        } else if names(word, address.as_str()) {
             word.replace(address.as_str(), "*")
         } else if bare == local || bare == domain {
             word.replace(bare, "*")
@@ -294,10 +276,7 @@ mod tests {
                 "(554): 5.2.252 SendAsDenied; vault@example.org not allowed to send as it@example.org",
                 Trouble::Mail,
             ),
-            (
-                "(554): 5.2.2 mailbox full; submission quota exceeded",
-                Trouble::Mail,
-            ),
+            ("(554): 5.2.2 Submission quota exceeded", Trouble::Mail),
             (
                 "(550): mailbox unavailable - Sender address is not allowed",
                 Trouble::Mail,
@@ -346,6 +325,14 @@ mod tests {
             ("(550): <ann@example.org>: rejected", Trouble::Unclear),
             ("(550): Administrative prohibition", Trouble::Unclear),
             ("(550): ", Trouble::Unclear),
+            (
+                "(550): 5.1.0 <ann@example.org>: Sender address rejected",
+                Trouble::Unclear,
+            ),
+            (
+                "(550): 5.7.1 'ann@example.org' is not wanted here",
+                Trouble::Unclear,
+            ),
             // Another address that ends or begins with the recipient's.
             ("(550): 5.7.1 joann@example.org may not send", Trouble::Mail),
             ("(550): 5.7.1 ann@example.org.uk may not send", Trouble::Mail),

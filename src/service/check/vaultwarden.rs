@@ -350,7 +350,7 @@ mod tests {
             session_lifetime: Some(Duration::from_secs(240)),
             sign_ups: Some(SignUps::Open),
             single_sign_on: Some(SingleSignOn::Offered),
-            ..usual.clone()
+            ..usual
         };
         insta::assert_snapshot!(said(&hasty, false), @r"
             warn  mail: on: each invited person gets a link, which expires after 1 h; a new one is sent from Vaultwarden's admin page only -> raise INVITATION_EXPIRATION_HOURS at Vaultwarden, so that people who read it a day later are let in
