@@ -22,11 +22,11 @@ use tokio_util::sync::CancellationToken;
 use super::pace::Pace;
 use crate::clock::{Clock, Jump, Timestamp};
 use crate::ledger::{Decisions, Ledger, LedgerError};
-use crate::model::{Disposition, EmailAddress, Outcome, Settlement, Task, TaskState};
+use crate::model::{Disposition, EmailAddress, Outcome, Rejection, Settlement, Task, TaskState};
 use crate::observe::Observer;
 use crate::retry::{Nudge, Retry};
-use crate::rules::{Brake, Breaker, Limits, next};
-use crate::vaultwarden::{Account, Admin, VaultwardenError};
+use crate::rules::{Brake, Breaker, Limits, Suspicion, next};
+use crate::vaultwarden::{Account, Admin, Identity, Recognition, VaultwardenError};
 
 /// Another process may have released held invitations: look this often.
 const LOOK: Duration = Duration::from_secs(2);
@@ -46,6 +46,8 @@ const MISSING_SHARE: u64 = 10;
 const MISSING: u64 = 5;
 /// Addresses of accounts that are compared at a time.
 const CENSUS_PAGE: usize = 1000;
+/// The note that says which Vaultwarden this is.
+pub const IDENTITY: &str = "vaultwarden-identity";
 /// `sync` gives up on a server that was found in trouble this many times in a row ..
 const PATIENCE: u32 = 3;
 /// .. or that is to be left alone for longer than this; and it does not wait longer for what is due later.
@@ -111,6 +113,7 @@ struct State {
     /// go on, even while the loop waits for the same lock.
     under_way: JoinSet<Attempt>,
     breaker: Breaker,
+    suspicion: Suspicion,
     pace: Pace,
     probe_at: Instant,
     /// There may be new tasks since the backlog was last compared with the accounts.
@@ -151,6 +154,7 @@ impl Worker {
         let mut state = State {
             under_way: JoinSet::new(),
             breaker: Breaker::default(),
+            suspicion: Suspicion::default(),
             pace: Pace::new(self.settings.per_minute),
             probe_at: Instant::now() + PROBE,
             news: true,
@@ -162,6 +166,7 @@ impl Worker {
         let mut jump = Jump::watch(&self.clock);
         self.ledger.take_over(owner, self.clock.now()).await?;
         let mut nudged = self.nudge.listen();
+        let mut unrecognised = true;
         while !stop.is_cancelled() {
             if let Some(by) = jump.seen(&self.clock) {
                 self.observer.clock_was_set(by);
@@ -169,6 +174,10 @@ impl Worker {
             }
             self.begin(&mut state, owner).await?;
             self.observer.ledger_works();
+            if unrecognised && state.tally != Tally::default() {
+                unrecognised = false;
+                self.recognise().await?;
+            }
             let idle = state.under_way.is_empty();
             // What is due while something is under way waits for its end.
             let due = if idle { self.ledger.next_due().await? } else { None };
@@ -244,20 +253,40 @@ impl Worker {
         }
         let now = self.clock.now();
         let resend_after = self.settings.resend_after;
-        let settled: Vec<(Task, Settlement)> = ended
-            .into_iter()
-            .map(|(task, result)| {
-                self.judge_server(&mut state.breaker, result.as_ref().map(drop));
-                let attempt = result.map_err(|error| (error.disposition(), error.to_string()));
-                let settlement = next(&task, attempt, &state.breaker, resend_after, now, (self.dice)());
-                (task, settlement)
-            })
-            .collect();
+        let mut pardoned = Vec::new();
+        let mut settled: Vec<(Task, Settlement)> = Vec::new();
+        for (task, result) in ended {
+            let mut verdict = result.as_ref().map(drop).map_err(VaultwardenError::disposition);
+            if let Err(Disposition::Reject(Rejection { key: Some(key), .. })) = &verdict
+                && state.suspicion.confirms(key, task.id)
+            {
+                pardoned.push(key.clone());
+                verdict = Err(Disposition::Outage);
+            }
+            self.judge_server(&mut state.breaker, &verdict, result.as_ref().err());
+            let attempt = match (result, verdict) {
+                (Ok(outcome), _) => Ok(outcome),
+                // It is tried again after the others: the answer may be about this person after all.
+                (Err(error), Err(Disposition::Outage)) if matches!(error.disposition(), Disposition::Reject(_)) => {
+                    Err((Disposition::Retry, error.to_string()))
+                }
+                (Err(error), _) => Err((error.disposition(), error.to_string())),
+            };
+            let settlement = next(&task, attempt, &state.breaker, resend_after, now, (self.dice)());
+            if settlement == Settlement::Done(Outcome::Invited) {
+                state.suspicion.ends();
+            }
+            settled.push((task, settlement));
+        }
         let rows: Vec<(i64, Settlement)> = settled
             .iter()
             .map(|(task, settlement)| (task.id, settlement.clone()))
             .collect();
         self.ledger.settle(rows, self.settings.limits, now).await?;
+        for fault in pardoned {
+            let released = self.ledger.pardon(&fault, now).await?;
+            self.observer.pardoned(released.len(), &fault);
+        }
         for (task, settlement) in &settled {
             match settlement {
                 Settlement::Done(Outcome::Invited) => state.tally.invited += 1,
@@ -270,18 +299,16 @@ impl Worker {
         Ok(())
     }
 
-    fn judge_server(&self, breaker: &mut Breaker, result: Result<(), &VaultwardenError>) {
-        let failure = result.map_err(|error| (error, error.disposition()));
-        let wait = breaker.record(
-            failure.as_ref().err().map(|(_, disposition)| disposition),
-            Instant::now(),
-            (self.dice)(),
-        );
-        match (failure, wait) {
-            (Err((error, _)), Some(wait)) => self.observer.vaultwarden_down(error, wait),
-            (Ok(()) | Err((_, Disposition::Reject(_))), _) => {
-                self.observer.vaultwarden_back();
-            }
+    fn judge_server(
+        &self,
+        breaker: &mut Breaker,
+        verdict: &Result<(), Disposition>,
+        error: Option<&VaultwardenError>,
+    ) {
+        let wait = breaker.record(verdict.as_ref().err(), Instant::now(), (self.dice)());
+        match (verdict, error, wait) {
+            (Err(_), Some(error), Some(wait)) => self.observer.vaultwarden_down(error, wait),
+            (Ok(()) | Err(Disposition::Reject(_)), ..) => self.observer.vaultwarden_back(),
             _ => {}
         }
     }
@@ -320,7 +347,7 @@ impl Worker {
         };
         state.census_failures = 0;
         state.tally.had_account += known;
-        self.judge_server(&mut state.breaker, Ok(()));
+        self.judge_server(&mut state.breaker, &Ok(()), None);
         tracing::info!(known, "compared the backlog with Vaultwarden's accounts");
         let limits = self.settings.limits;
         let judge = Box::new(move |brake: &mut Brake, count| brake.compared(count, &limits));
@@ -356,6 +383,26 @@ impl Worker {
             self.observer.accounts_missing(missing, invited);
         }
         Ok(Ok(known))
+    }
+
+    /// Looks whether this is the Vaultwarden that was there before. Another one, or one whose accounts are gone, knows
+    /// nothing of the people who were invited.
+    async fn recognise(&self) -> Result<(), LedgerError> {
+        let noted = self.ledger.recall(IDENTITY).await?;
+        let known = noted.as_deref().map(Identity::from_note).unwrap_or_default();
+        match self.vaultwarden.recognise(&known).await {
+            Ok(Recognition::Other(now)) => {
+                let invited = self.ledger.report().await?.count(TaskState::Done);
+                self.observer.another_vaultwarden(known.domain(), now.domain(), invited);
+            }
+            Ok(Recognition::First(now) | Recognition::Same(now)) if now != known => {
+                self.ledger.remember(IDENTITY, &now.to_note()).await?;
+            }
+            Ok(_) => {}
+            // Whatever is wrong shows in the invitations.
+            Err(error) => tracing::debug!(%error, "Vaultwarden's accounts were not recognised"),
+        }
+        Ok(())
     }
 
     /// Asks whether Vaultwarden answers, so that `/readyz` knows before the next newcomer does.

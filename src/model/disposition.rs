@@ -16,8 +16,29 @@ pub enum Disposition {
     Ambiguous,
     /// The resume point was refused: forget it and list everything.
     Relist,
-    /// It will never succeed for this person, for the reason given.
-    Reject(String),
+    /// It will never succeed for this person.
+    Reject(Rejection),
     /// A human has to change something first (a password, a right, a limit); keep trying, slowly and loudly.
     Operator,
+}
+
+/// Why something will never succeed for one person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// The server's words, for people.
+    pub reason: String,
+    /// `None` where the reason can be nobody's but this person's. Otherwise the words with everything left out that
+    /// belongs to one person or one attempt: when other people are rejected with the same key, the reason is the
+    /// server's. It is stored, so it is as stable as the server's words.
+    pub key: Option<String>,
+}
+
+impl From<&str> for Rejection {
+    /// One that is the person's own.
+    fn from(reason: &str) -> Self {
+        Self {
+            reason: reason.into(),
+            key: None,
+        }
+    }
 }

@@ -8,7 +8,7 @@ mod member;
 mod task;
 
 pub use change::{Change, Cursor, Listing, Why};
-pub use disposition::Disposition;
+pub use disposition::{Disposition, Rejection};
 pub use email::{AddressProblem, EmailAddress};
 pub use entry::{Attribute, Entry, EntryId};
 pub use member::{Member, Standing};

@@ -389,6 +389,27 @@ impl Observer {
         );
     }
 
+    /// A reason for which people were refused proves to be the server's: they are tried again.
+    pub fn pardoned(&self, count: usize, reason: &str) {
+        warn!(
+            count,
+            reason,
+            "one reason keeps everybody from being invited, so it is not theirs: whoever was set aside for it is tried again; \
+             see Vaultwarden's mail settings and its mail server"
+        );
+    }
+
+    /// None of the accounts that were there before is there.
+    pub fn another_vaultwarden(&self, before: Option<&str>, now: Option<&str>, invited: u64) {
+        warn!(
+            before = before.unwrap_or("unknown"),
+            now = now.unwrap_or("unknown"),
+            invited,
+            "this is another Vaultwarden than before, or its accounts are gone: nobody who was invited before is invited again \
+             by itself; `ldap-usher retry ADDRESS...` invites those whom you name, and a new `state` file everyone"
+        );
+    }
+
     /// Many of those who were invited have no account.
     pub fn accounts_missing(&self, missing: u64, invited: u64) {
         warn!(

@@ -1,5 +1,6 @@
 //! What becomes of an invitation after an attempt, and when the whole server is left alone.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -75,7 +76,10 @@ pub fn next(
     };
     let own_wait = now + TASK.wait(task.attempts.saturating_add(1), dice);
     match disposition {
-        Disposition::Reject(reason) => Settlement::Quarantine { reason, fault: None },
+        Disposition::Reject(rejection) => Settlement::Quarantine {
+            reason: rejection.reason,
+            fault: rejection.key,
+        },
         // What looks like trouble of the whole server and follows a success may be this task's own doing: with each
         // time that it proves to be so, the task is tried less often, and the others are left in peace.
         Disposition::Outage | Disposition::Operator if breaker.failures() <= 1 => Settlement::RetryAt {
@@ -103,6 +107,34 @@ pub fn next(
             in_doubt,
             error,
         },
+    }
+}
+
+/// So many different people who are refused for one reason, with nobody invited in between, prove it to be the server's.
+const PROOF: usize = 3;
+
+/// Remembers the refusals that may be the server's doing, since somebody was last invited.
+#[derive(Debug, Default)]
+pub struct Suspicion(HashMap<String, HashSet<i64>>);
+
+impl Suspicion {
+    /// Takes a refusal of this invitation for a reason that others may share ([`crate::model::Rejection::key`]). Returns
+    /// whether the reason is proven to be the server's.
+    pub fn confirms(&mut self, key: &str, invitation: i64) -> bool {
+        if !self.0.contains_key(key) && self.0.len() >= 100 {
+            // As many reasons as that are nobody's but their own.
+            self.0.clear();
+        }
+        let refused = self.0.entry(key.to_owned()).or_default();
+        if refused.len() < PROOF {
+            refused.insert(invitation);
+        }
+        refused.len() >= PROOF
+    }
+
+    /// Somebody was invited: the server does not refuse everyone.
+    pub fn ends(&mut self) {
+        self.0.clear();
     }
 }
 
@@ -293,6 +325,17 @@ mod tests {
             Disposition::Retry,
             &Breaker::default()
         )));
+    }
+
+    #[test]
+    fn one_reason_for_several_people_is_the_servers_unless_somebody_is_invited_in_between() {
+        let mut suspicion = Suspicion::default();
+        assert!(![1, 1, 1, 2].map(|person| suspicion.confirms("550 go away", person)).contains(&true));
+        suspicion.ends();
+        assert!(![3, 4].map(|person| suspicion.confirms("550 go away", person)).contains(&true));
+        assert!(!suspicion.confirms("554 something else", 5));
+        assert!(suspicion.confirms("550 go away", 5));
+        assert!(suspicion.confirms("550 go away", 3), "it stays so until somebody is invited");
     }
 
     #[test]

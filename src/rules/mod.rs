@@ -13,7 +13,7 @@ mod brake;
 mod invitations;
 pub mod membership;
 
-pub use attempt::{Breaker, longest_wait, next};
+pub use attempt::{Breaker, Suspicion, longest_wait, next};
 pub use book::{Book, Directory, Invitation, Person};
 pub use brake::{Brake, Limits, Verdict};
 pub use invitations::{Committed, Duplicate, Event, Judged, Opening, Origin};

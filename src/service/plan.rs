@@ -17,7 +17,7 @@ use crate::invite::{Until, Worker};
 use crate::ledger::{Before, Fate, LedgerError, Sqlite, TaskFate};
 use crate::listener::Listener;
 use crate::model::{EmailAddress, Outcome, Standing, TaskState};
-use crate::vaultwarden::{Account, Admin, Reply, VaultwardenError};
+use crate::vaultwarden::{Account, Admin, Identity, Recognition, Reply, VaultwardenError};
 
 /// People that are read at a time.
 const PAGE: u32 = 1000;
@@ -316,5 +316,9 @@ impl<A: Admin> Admin for Rehearsal<A> {
 
     fn alive(&self) -> Reply<'_, ()> {
         self.vaultwarden.alive()
+    }
+
+    fn recognise<'a>(&'a self, known: &'a Identity) -> Reply<'a, Recognition> {
+        self.vaultwarden.recognise(known)
     }
 }

@@ -10,7 +10,8 @@ use super::client::{Call, Client};
 use super::decode::Objects;
 use super::session::{Entrance, Session};
 use super::{
-    Account, Admin, Portal, Reply, SessionStore, Settings, VaultwardenError, decode, diagnose, refusal,
+    Account, Admin, Configuration, Identity, Portal, Recognition, Reply, SessionStore, Settings,
+    VaultwardenError, decode, diagnose, identity, refusal,
 };
 use crate::clock::Clock;
 use crate::model::{EmailAddress, Outcome};
@@ -88,6 +89,14 @@ impl Vaultwarden {
         diagnose::portal(self.session().client()).await
     }
 
+    /// Vaultwarden's own configuration; `None` before 1.19, and where a proxy hides it.
+    ///
+    /// # Errors
+    /// No answer, or not Vaultwarden's.
+    pub async fn configuration(&self) -> Result<Option<Configuration>, VaultwardenError> {
+        self.session().configuration().await
+    }
+
     /// By what the admin API let us in, once a call was answered.
     pub async fn entrance(&self) -> Entrance {
         self.session().entrance().await
@@ -157,7 +166,59 @@ impl Vaultwarden {
                 _ => Err(answer.strange_status("a list of accounts")),
             }
         };
-        open.try_flatten_stream().boxed()
+        let list = open.try_flatten_stream();
+        list.or_else(|error| self.explain_no_list(error)).boxed()
+    }
+
+    /// What a list means that failed: where Vaultwarden answers otherwise, it is the list alone that cannot be had. It is
+    /// made up as a whole, which takes longer than some proxies wait.
+    async fn explain_no_list(&self, error: VaultwardenError) -> Result<Account, VaultwardenError> {
+        let Some((url, cause)) = error.of_one_call() else {
+            return Err(error);
+        };
+        Err(match self.session().alive().await {
+            Ok(()) => VaultwardenError::NoList { url, cause },
+            Err(_) => error,
+        })
+    }
+
+    /// Whether there is an account with this id.
+    async fn exists(&self, id: &str) -> Result<bool, VaultwardenError> {
+        let mut answer = self.session().call(Call::ById(id)).await?;
+        match answer.status {
+            200 => match decode::account(&answer.body().await?) {
+                Some(_) => Ok(true),
+                None => Err(answer.unexpected("something that is not an account")),
+            },
+            // Up to 1.20 it is 400.
+            400 | 404 if answer.message.is_some() => Ok(false),
+            _ => Err(answer.strange_status("a look-up")),
+        }
+    }
+
+    async fn compare(&self, known: &Identity) -> Result<Recognition, VaultwardenError> {
+        let mut left = known.clone();
+        let mut gone = Vec::new();
+        for id in &known.accounts {
+            if !self.exists(id).await? {
+                gone.push(id);
+            } else if gone.is_empty() && known.is_full() {
+                // The usual case costs one look-up.
+                return Ok(Recognition::Same(left));
+            }
+        }
+        left.accounts.retain(|id| !gone.contains(&id));
+        let listed = identity::compare(self.list(), known).await;
+        let mut recognition = match listed {
+            // What is left is enough where the list cannot be had.
+            Err(VaultwardenError::NoList { .. }) if !left.is_empty() => return Ok(Recognition::Same(left)),
+            other => other?,
+        };
+        let portal = self.portal().await.ok().flatten();
+        let (Recognition::First(noted) | Recognition::Same(noted) | Recognition::Other(noted)) =
+            &mut recognition;
+        noted.domain = portal.and_then(|portal| portal.domain);
+        Ok(recognition)
     }
 }
 
@@ -196,5 +257,9 @@ impl Admin for Vaultwarden {
 
     fn alive(&self) -> Reply<'_, ()> {
         async { self.session().alive().await }.boxed()
+    }
+
+    fn recognise<'a>(&'a self, known: &'a Identity) -> Reply<'a, Recognition> {
+        self.compare(known).boxed()
     }
 }

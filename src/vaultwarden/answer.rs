@@ -117,6 +117,11 @@ impl Answer {
             .find_map(cookie)
     }
 
+    /// Whether it says when to come back.
+    pub(super) fn names_wait(&self) -> bool {
+        self.headers.contains_key(RETRY_AFTER)
+    }
+
     /// Where it redirects to.
     pub(super) fn location(&self) -> Option<&str> {
         self.header(&LOCATION)

@@ -4,10 +4,30 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-/// Vaultwarden allows three logins at once (`ADMIN_RATELIMIT_MAX_BURST`) ..
-const BURST: u32 = 3;
-/// .. and one more every 300 seconds (`ADMIN_RATELIMIT_SECONDS`); the second on top is for the way there.
-const PERIOD: Duration = Duration::from_secs(301);
+/// What Vaultwarden's limiter allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LoginLimits {
+    /// So many logins at once (`ADMIN_RATELIMIT_MAX_BURST`) ..
+    burst: u32,
+    /// .. and one more each time this has passed (`ADMIN_RATELIMIT_SECONDS`, and a second on top for the way there).
+    pub(super) period: Duration,
+}
+
+impl LoginLimits {
+    /// Those that Vaultwarden has told, and its defaults for what it has not.
+    pub(super) fn new(burst: Option<u32>, period: Option<Duration>) -> Self {
+        let period = period.map_or(Duration::from_secs(300), |told| told.min(LONGEST_PERIOD));
+        Self {
+            burst: burst.map_or(3, |told| told.clamp(1, LARGEST_BURST)),
+            period: period + Duration::from_secs(1),
+        }
+    }
+}
+
+/// More than that is no limit.
+const LARGEST_BURST: u32 = 1000;
+/// After that it is tried all the same: what is too early is refused, and costs nothing more.
+const LONGEST_PERIOD: Duration = Duration::from_secs(3600);
 
 /// What is left of the logins that Vaultwarden's limiter allows.
 ///
@@ -29,21 +49,30 @@ impl LoginBudget {
     ///
     /// # Errors
     /// How long to wait until it is allowed.
-    pub(super) fn spend(self, now: Timestamp) -> Result<Self, Duration> {
+    pub(super) fn spend(self, limits: LoginLimits, now: Timestamp) -> Result<Self, Duration> {
+        let LoginLimits { burst, period } = limits;
         // A clock that was set back must not lock us out for longer than the limiter would.
-        let owed = self.whole_at.since(now).min(PERIOD * BURST);
-        match owed.checked_sub(PERIOD * (BURST - 1)) {
+        let owed = self.whole_at.since(now).min(period * burst);
+        match owed.checked_sub(period * (burst - 1)) {
             Some(wait) if !wait.is_zero() => Err(wait),
             _ => Ok(Self {
-                whole_at: now + owed + PERIOD,
+                whole_at: now + owed + period,
             }),
         }
     }
 
-    /// What is left when the server itself says that there were too many: others share the limit, or it is lower.
-    pub(super) fn exhausted(now: Timestamp) -> Self {
+    /// The same logins under other limits.
+    pub(super) fn under(self, to: LoginLimits, from: LoginLimits, now: Timestamp) -> Self {
+        let owed = self.whole_at.since(now).min(from.period * from.burst);
         Self {
-            whole_at: now + PERIOD * BURST,
+            whole_at: now + owed.mul_f64(to.period.as_secs_f64() / from.period.as_secs_f64()),
+        }
+    }
+
+    /// What is left when the server itself says that there were too many: others share the limit, or it is lower.
+    pub(super) fn exhausted(limits: LoginLimits, now: Timestamp) -> Self {
+        Self {
+            whole_at: now + limits.period * limits.burst,
         }
     }
 }
@@ -58,22 +87,59 @@ mod tests {
         START + Duration::from_secs(seconds)
     }
 
+    fn usual() -> LoginLimits {
+        LoginLimits::new(None, None)
+    }
+
+    #[test]
+    fn what_vaultwarden_tells_of_its_limiter_counts_unless_it_makes_no_sense() {
+        let strict = LoginLimits::new(Some(1), Some(Duration::from_secs(3600)));
+        let spent = LoginBudget::UNTOUCHED.spend(strict, START).unwrap();
+        assert_eq!(spent.spend(strict, START), Err(Duration::from_secs(3601)));
+
+        let lenient = LoginLimits::new(Some(50), Some(Duration::from_secs(2)));
+        let mut budget = LoginBudget::UNTOUCHED;
+        for _ in 0..50 {
+            budget = budget.spend(lenient, START).unwrap();
+        }
+        assert_eq!(budget.spend(lenient, START), Err(Duration::from_secs(3)));
+
+        let odd = LoginLimits::new(Some(u32::MAX), Some(Duration::from_secs(u64::MAX)));
+        let wait = LoginBudget::exhausted(odd, START).spend(odd, START).unwrap_err();
+        assert_eq!(wait, LONGEST_PERIOD + Duration::from_secs(1));
+        assert!(
+            LoginBudget::UNTOUCHED
+                .spend(LoginLimits::new(Some(0), None), START)
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn logins_that_were_made_before_the_limits_were_known_count_by_them() {
+        let spent = LoginBudget::UNTOUCHED.spend(usual(), START).unwrap();
+        let strict = LoginLimits::new(Some(1), Some(Duration::from_secs(3600)));
+        let wait = spent.under(strict, usual(), START).spend(strict, START);
+        assert_eq!(wait, Err(Duration::from_secs(3601)));
+        let untouched = LoginBudget::UNTOUCHED.under(strict, usual(), START);
+        assert!(untouched.spend(strict, START).is_ok());
+    }
+
     #[test]
     fn three_logins_may_follow_each_other_and_the_fourth_waits_a_whole_period() {
         let mut budget = LoginBudget::UNTOUCHED;
         for _ in 0..3 {
-            budget = budget.spend(START).unwrap();
+            budget = budget.spend(usual(), START).unwrap();
         }
-        assert_eq!(budget.spend(START), Err(Duration::from_secs(301)));
-        assert_eq!(budget.spend(after(300)), Err(Duration::from_secs(1)));
-        assert!(budget.spend(after(301)).is_ok());
+        assert_eq!(budget.spend(usual(), START), Err(Duration::from_secs(301)));
+        assert_eq!(budget.spend(usual(), after(300)), Err(Duration::from_secs(1)));
+        assert!(budget.spend(usual(), after(301)).is_ok());
     }
 
     #[test]
     fn over_any_long_time_there_is_one_login_a_period_beside_the_burst() {
         let mut budget = LoginBudget::UNTOUCHED;
         let allowed = (0..3600)
-            .filter(|&second| match budget.spend(after(second)) {
+            .filter(|&second| match budget.spend(usual(), after(second)) {
                 Ok(left) => {
                     budget = left;
                     true
@@ -86,14 +152,14 @@ mod tests {
 
     #[test]
     fn a_server_that_says_too_many_is_left_alone_for_a_whole_period() {
-        let budget = LoginBudget::exhausted(START);
-        assert_eq!(budget.spend(START), Err(Duration::from_secs(301)));
-        assert!(budget.spend(after(301)).is_ok());
+        let budget = LoginBudget::exhausted(usual(), START);
+        assert_eq!(budget.spend(usual(), START), Err(Duration::from_secs(301)));
+        assert!(budget.spend(usual(), after(301)).is_ok());
     }
 
     #[test]
     fn a_clock_that_was_set_back_by_years_costs_no_more_than_one_period() {
-        let budget = LoginBudget::exhausted(after(1_000_000));
-        assert_eq!(budget.spend(START), Err(Duration::from_secs(301)));
+        let budget = LoginBudget::exhausted(usual(), after(1_000_000));
+        assert_eq!(budget.spend(usual(), START), Err(Duration::from_secs(301)));
     }
 }

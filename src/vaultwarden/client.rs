@@ -15,13 +15,19 @@ use super::{Settings, VaultwardenError};
 use crate::model::EmailAddress;
 use crate::tls::TlsOptions;
 
+/// A longer `SMTP_TIMEOUT` does not make us wait longer: six times this, twice (with a login in between), is shorter
+/// than the lease of an invitation.
+const LONGEST_SMTP_TIMEOUT: Duration = Duration::from_secs(40);
+
 /// Everything that is ever asked of Vaultwarden.
 #[derive(Clone, Copy)]
 pub(super) enum Call<'a> {
     Login(&'a SecretString),
     Invite(&'a EmailAddress),
     ByMail(&'a EmailAddress),
+    ById(&'a str),
     Users,
+    Configuration,
     AdminPage,
     Alive,
     Version,
@@ -34,7 +40,8 @@ impl Call<'_> {
             Self::Login(_) | Self::AdminPage => &["admin"],
             Self::Invite(_) => &["admin", "invite"],
             Self::ByMail(_) => &["admin", "users", "by-mail"],
-            Self::Users => &["admin", "users"],
+            Self::Users | Self::ById(_) => &["admin", "users"],
+            Self::Configuration => &["admin", "diagnostics", "config"],
             Self::Alive => &["alive"],
             Self::Version => &["api", "version"],
             Self::Config => &["api", "config"],
@@ -117,15 +124,45 @@ impl Client {
         &self.shown
     }
 
-    /// Sends one request and waits for its answer. The body of a 200 is still to be read.
+    /// Sends one request and waits for its answer, as long as usual.
+    ///
+    /// # Errors
+    /// As [`Client::send_within`].
+    ///
+    /// # Cancellation
+    /// As [`Client::send_within`].
+    pub(super) async fn send(
+        &self,
+        call: Call<'_>,
+        cookie: Option<&SecretString>,
+    ) -> Result<Answer, VaultwardenError> {
+        self.send_within(self.patience(call, None), call, cookie).await
+    }
+
+    /// How long the answer to a call may take to begin. An invitation waits for the mail server, several times in turn:
+    /// for a connection, and for the answers to five commands or so, each of which may take as long as Vaultwarden is
+    /// told to wait for the first.
+    pub(super) fn patience(&self, call: Call<'_>, smtp_timeout: Option<Duration>) -> Duration {
+        match call {
+            Call::Invite(_) => {
+                let dialogue = 6 * smtp_timeout.unwrap_or_default().min(LONGEST_SMTP_TIMEOUT);
+                self.slow_timeout.max(dialogue)
+            }
+            Call::Users => self.slow_timeout,
+            _ => self.timeout,
+        }
+    }
+
+    /// Sends one request and waits for its answer, until `deadline`. The body of a 200 is still to be read.
     ///
     /// # Errors
     /// No answer. What a status means is left to [`Answer::checked`].
     ///
     /// # Cancellation
     /// A request that was sent may be carried out.
-    pub(super) async fn send(
+    pub(super) async fn send_within(
         &self,
+        deadline: Duration,
         call: Call<'_>,
         cookie: Option<&SecretString>,
     ) -> Result<Answer, VaultwardenError> {
@@ -143,10 +180,6 @@ impl Client {
         if let Some(value) = cookie.and_then(cookie_header) {
             request = request.header(COOKIE, value);
         }
-        let deadline = match call {
-            Call::Invite(_) | Call::Users => self.slow_timeout,
-            _ => self.timeout,
-        };
         let exchange = Exchange {
             base: self.shown.clone(),
             url: shown(&url),
@@ -179,9 +212,11 @@ impl Client {
         // The only URLs without path segments are those that `new` refuses.
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(call.path());
-            if let Call::ByMail(address) = call {
-                path.push(address.as_str());
-            }
+            match call {
+                Call::ByMail(address) => path.push(address.as_str()),
+                Call::ById(id) => path.push(id),
+                _ => &mut path,
+            };
         }
         url
     }

@@ -2,12 +2,17 @@
 //!
 //! Keys are compared without regard to case, because 1.31 turned them from `PascalCase` into `camelCase`.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 
-use super::{Account, Portal};
+use super::{Account, Configuration, Portal, SignUps, SingleSignOn};
 
 /// The largest account that is read: organizations make it grow, but never to this.
 const LARGEST_ACCOUNT: usize = 1024 * 1024;
+
+/// In seconds.
+const A_CENTURY: u64 = 100 * 365 * 24 * 3600;
 
 /// The account in one JSON object; `None` where there is no object, or no address in it.
 pub(super) fn account(json: &[u8]) -> Option<Account> {
@@ -54,6 +59,55 @@ pub(super) fn portal(json: &[u8]) -> Option<Portal> {
         domain: text(inner("environment", "vault")),
         sign_up_hidden: inner("settings", "disableUserRegistration").and_then(Value::as_bool) == Some(true),
     })
+}
+
+/// What `/admin/diagnostics/config` tells; `None` where that is no object with any of its keys. Texts in it are masked
+/// (`***`), and numbers of a meaningless size are taken for none.
+pub(super) fn configuration(json: &[u8]) -> Option<Configuration> {
+    let object: Map<String, Value> = serde_json::from_slice(json).ok()?;
+    let flag = |key| match get(&object, key)? {
+        Value::Bool(flag) => Some(*flag),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    };
+    let number = |key| match get(&object, key)? {
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    };
+    let duration = |key, unit: u64| {
+        let length = number(key)?.checked_mul(unit)?;
+        (1..=A_CENTURY)
+            .contains(&length)
+            .then(|| Duration::from_secs(length))
+    };
+    let has_text = |key| Some(get(&object, key)?.as_str().is_some_and(|text| !text.is_empty()));
+    let transport = match (has_text("smtp_host"), flag("use_sendmail")) {
+        (None, None) => None,
+        (host, sendmail) => Some(host == Some(true) || sendmail == Some(true)),
+    };
+    let told = Configuration {
+        mail: transport.map(|transport| transport && flag("_enable_smtp") != Some(false)),
+        smtp_timeout: duration("smtp_timeout", 1),
+        link_lifetime: duration("invitation_expiration_hours", 3600),
+        login_burst: number("admin_ratelimit_max_burst")
+            .and_then(|burst| burst.try_into().ok())
+            .filter(|burst| *burst > 0),
+        login_period: duration("admin_ratelimit_seconds", 1),
+        session_lifetime: duration("admin_session_lifetime", 60),
+        invitations_allowed: flag("invitations_allowed"),
+        sign_ups: flag("signups_allowed").map(|open| match has_text("signups_domains_whitelist") {
+            Some(true) => SignUps::ForDomains,
+            _ if open => SignUps::Open,
+            _ => SignUps::Closed,
+        }),
+        single_sign_on: flag("sso_enabled").map(|enabled| match (enabled, flag("sso_only")) {
+            (false, _) => SingleSignOn::Off,
+            (true, Some(true)) => SingleSignOn::Only,
+            (true, _) => SingleSignOn::Offered,
+        }),
+    };
+    (told != Configuration::default()).then_some(told)
 }
 
 /// Whether it is a JSON string, as the time of `/alive` is.
@@ -236,6 +290,56 @@ mod tests {
     }
 
     #[test]
+    fn the_configuration_is_read_from_every_version_as_far_as_it_tells() {
+        let newest = br#"{"_enable_smtp":true,"smtp_host":"****","use_sendmail":false,"smtp_timeout":15,
+            "invitation_expiration_hours":120,"admin_ratelimit_seconds":300,"admin_ratelimit_max_burst":3,
+            "admin_session_lifetime":20,"invitations_allowed":true,"signups_allowed":false,
+            "signups_domains_whitelist":"","sso_enabled":true,"sso_only":true,"admin_token":"***"}"#;
+        let expected = Configuration {
+            mail: Some(true),
+            smtp_timeout: Some(Duration::from_secs(15)),
+            link_lifetime: Some(Duration::from_secs(120 * 3600)),
+            login_burst: Some(3),
+            login_period: Some(Duration::from_secs(300)),
+            session_lifetime: Some(Duration::from_secs(1200)),
+            invitations_allowed: Some(true),
+            sign_ups: Some(SignUps::Closed),
+            single_sign_on: Some(SingleSignOn::Only),
+        };
+        assert_eq!(configuration(newest), Some(expected));
+        let oldest = br#"{"_enable_smtp":true,"smtp_host":null,"signups_allowed":true}"#;
+        let expected = Configuration {
+            mail: Some(false),
+            sign_ups: Some(SignUps::Open),
+            ..Configuration::default()
+        };
+        assert_eq!(configuration(oldest), Some(expected));
+        assert_eq!(configuration(b"{}"), None);
+        assert_eq!(configuration(br#"{"error":{"code":404}}"#), None);
+        assert_eq!(configuration(b"<html>"), None);
+    }
+
+    #[test]
+    fn mail_is_on_where_there_is_a_way_and_it_is_not_switched_off() {
+        for (json, expected) in [
+            (&br#"{"smtp_host":"*","_enable_smtp":true}"#[..], true),
+            (br#"{"smtp_host":"*","_enable_smtp":false}"#, false),
+            (br#"{"smtp_host":null,"use_sendmail":true}"#, true),
+            (br#"{"smtp_host":null,"use_sendmail":false}"#, false),
+            (br#"{"smtp_host":""}"#, false),
+        ] {
+            assert_eq!(configuration(json).unwrap().mail, Some(expected), "{json:?}");
+        }
+    }
+
+    #[test]
+    fn meaningless_numbers_in_the_configuration_are_none() {
+        let json = br#"{"admin_ratelimit_seconds":0,"admin_ratelimit_max_burst":0,"smtp_timeout":-1,
+            "admin_session_lifetime":18446744073709551615,"invitation_expiration_hours":1e300}"#;
+        assert_eq!(configuration(json), None);
+    }
+
+    #[test]
     fn braces_and_quotes_in_names_do_not_confuse_the_list() {
         let json = br#" [ {"email":"a@x.org","name":"}\\\"{]"} ,
             {"email":"b@x.org","organizations":[{"name":"{"},{}]}] "#;
@@ -275,7 +379,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>, size in 1usize..20) {
             let _ = list(&bytes, size);
-            let _ = (account(&bytes), message(&bytes), version(&bytes), portal(&bytes), is_object(&bytes));
+            let _ = (account(&bytes), message(&bytes), version(&bytes), portal(&bytes), configuration(&bytes), is_object(&bytes));
         }
 
         #[test]

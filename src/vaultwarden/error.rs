@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Disposition, EmailAddress};
+use crate::model::{Disposition, EmailAddress, Rejection};
 use crate::tls::TlsError;
 
 /// Why a call to Vaultwarden failed. The text names the URL, the cause and the remedy; it never holds a secret.
@@ -87,6 +87,16 @@ pub enum VaultwardenError {
         /// The URL called.
         url: String,
     },
+    /// Vaultwarden answers, and only its list of all accounts cannot be had.
+    #[error(
+        "{url} does not tell who has an account: {cause}; where a proxy is in between, let it wait longer, or use Vaultwarden's own port as URL"
+    )]
+    NoList {
+        /// The URL called.
+        url: String,
+        /// What came instead.
+        cause: String,
+    },
     /// Another login would exceed what Vaultwarden's limiter allows.
     #[error("{url} wants a login, and its limiter allows the next one in {}s", wait.as_secs_f32().ceil())]
     LoginsSpent {
@@ -166,12 +176,12 @@ pub enum VaultwardenError {
     },
 
     /// Vaultwarden, or its mail server, will never accept this address.
-    #[error("{address} cannot be invited: {reason}")]
+    #[error("{address} cannot be invited: {}", rejection.reason)]
     Refused {
         /// Whom.
         address: EmailAddress,
-        /// The server's words.
-        reason: String,
+        /// The server's words, and whether they may be meant for everyone.
+        rejection: Rejection,
     },
     /// The mail server does not accept mail to this address at the moment (greylisting, a full mailbox).
     #[error("{address} cannot be invited at the moment: {reason}")]
@@ -192,14 +202,26 @@ pub enum VaultwardenError {
 }
 
 impl VaultwardenError {
+    /// The URL and the cause, where the answer to one call failed or makes no sense, which says nothing about others.
+    pub(super) fn of_one_call(&self) -> Option<(String, String)> {
+        let (url, cause) = match self {
+            Self::Unreachable { url, cause } | Self::Unexpected { url, what: cause } => (url, cause.clone()),
+            Self::Unavailable { url, status, message } => (url, format!("status {status}{message}")),
+            Self::Blocked { url, status } => (url, format!("status {status}")),
+            Self::Foreign { url } => (url, "a page that is not Vaultwarden's".into()),
+            _ => return None,
+        };
+        Some((url.clone(), cause))
+    }
+
     /// What to do about it.
     pub fn disposition(&self) -> Disposition {
         match self {
             Self::Unreachable { .. } | Self::Unavailable { .. } | Self::Mail { .. } => Disposition::Outage,
             Self::OutcomeUnknown { .. } => Disposition::Ambiguous,
             Self::LoginsSpent { wait, .. } | Self::RateLimited { wait, .. } => Disposition::RetryAfter(*wait),
-            Self::Refused { reason, .. } => Disposition::Reject(reason.clone()),
-            Self::Deferred { .. } => Disposition::Retry,
+            Self::Refused { rejection, .. } => Disposition::Reject(rejection.clone()),
+            Self::Deferred { .. } | Self::NoList { .. } => Disposition::Retry,
             Self::EmptyToken
             | Self::HashedToken
             | Self::Url { .. }

@@ -7,6 +7,7 @@ pub fn body(bytes: &[u8]) {
     let _ = decode::message(bytes);
     let _ = decode::version(bytes);
     let _ = decode::portal(bytes);
+    let _ = decode::configuration(bytes);
     let _ = decode::account(bytes);
     let _ = decode::is_object(bytes);
 }

@@ -1,21 +1,15 @@
 //! What Vaultwarden means by the text of a refused invitation. Pure.
 //!
 //! The admin API answers 500 (400 up to 1.20) to everything from a bad address to a broken mail server; only the
-//! text tells them apart. The SMTP texts are those of `send_with_selected_transport` in Vaultwarden's `mail.rs`.
+//! text tells them apart. The SMTP texts are those of `send_with_selected_transport` in Vaultwarden's `mail.rs`. Only a
+//! reason that is about the recipient quarantines them.
 
 use super::VaultwardenError;
-use crate::model::EmailAddress;
+use super::smtp::{self, Trouble, key};
+use crate::model::{EmailAddress, Rejection};
 
-/// Whose trouble a refusal is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Trouble {
-    /// This person's, for ever.
-    Permanent,
-    /// This person's for a while, or whatever else may pass: who else is concerned shows when it befalls them, too.
-    Passing,
-    /// Everyone's: no mail goes out.
-    Mail,
-}
+/// What precedes Vaultwarden's words in a reason.
+const SAYS: &str = "Vaultwarden says: ";
 
 /// Whether the text says that the address has an account.
 pub(super) fn has_account(message: &str) -> bool {
@@ -24,10 +18,13 @@ pub(super) fn has_account(message: &str) -> bool {
 
 /// The error for an invitation that was answered with `status` and `message`.
 pub(super) fn classify(url: &str, address: &EmailAddress, status: u16, message: &str) -> VaultwardenError {
-    match trouble(message) {
-        Trouble::Permanent => VaultwardenError::Refused {
+    match trouble(address, message) {
+        trouble @ (Trouble::Permanent | Trouble::Unclear) => VaultwardenError::Refused {
             address: address.clone(),
-            reason: format!("Vaultwarden says: {message}"),
+            rejection: Rejection {
+                reason: format!("{SAYS}{message}"),
+                key: (trouble == Trouble::Unclear).then(|| key(address, message)),
+            },
         },
         Trouble::Passing if message.is_empty() => VaultwardenError::Deferred {
             address: address.clone(),
@@ -35,7 +32,7 @@ pub(super) fn classify(url: &str, address: &EmailAddress, status: u16, message: 
         },
         Trouble::Passing => VaultwardenError::Deferred {
             address: address.clone(),
-            reason: format!("Vaultwarden says: {message}"),
+            reason: format!("{SAYS}{message}"),
         },
         Trouble::Mail => VaultwardenError::Mail {
             url: url.into(),
@@ -44,36 +41,45 @@ pub(super) fn classify(url: &str, address: &EmailAddress, status: u16, message: 
     }
 }
 
-fn trouble(message: &str) -> Trouble {
-    // "Address" is all that is left of the mail library's opinion of an address; the others are Vaultwarden's own.
-    let address = [
+/// The rejection that a stored reason stands for by the rules of today; `None` where it is not the person's at all.
+pub fn judge_reason(address: &EmailAddress, reason: &str) -> Option<Rejection> {
+    let message = reason.strip_prefix(SAYS).unwrap_or(reason);
+    let key = match trouble(address, message) {
+        Trouble::Permanent => None,
+        Trouble::Unclear => Some(key(address, message)),
+        Trouble::Passing | Trouble::Mail => return None,
+    };
+    let reason = reason.into();
+    Some(Rejection { reason, key })
+}
+
+fn trouble(address: &EmailAddress, message: &str) -> Trouble {
+    let own = [
         "is not a valid email address",
         "Invalid email address",
         "Can't convert email domain",
     ];
-    if message == "Address" || address.iter().any(|words| message.contains(words)) {
+    if own.iter().any(|words| message.contains(words)) {
         return Trouble::Permanent;
     }
-    // Addresses beyond ASCII need RFC 6531 on the mail server, which nobody but its operator can change.
+    // All that is left of the mail library's opinion of an address, be it the recipient's or that in SMTP_FROM.
+    if message == "Address" {
+        return Trouble::Unclear;
+    }
+    // Addresses beyond ASCII need RFC 6531 on the mail server, which nobody but its operator can change. Where the
+    // recipient's is within ASCII, the sender's is not.
     if message.contains("SMTPUTF8") {
-        return Trouble::Permanent;
+        return if address.as_str().is_ascii() {
+            Trouble::Mail
+        } else {
+            Trouble::Permanent
+        };
     }
     if message.starts_with("SMTP 4xx") {
-        return match reply_code(message) {
-            // RFC 5321, 3.8: the service is closing down. RFC 4954, 6: authentication fails for now.
-            Some(421 | 454) => Trouble::Mail,
-            _ => Trouble::Passing,
-        };
+        return smtp::passing(address, message);
     }
     if message.starts_with("SMTP 5xx") {
-        return match reply_code(message) {
-            // RFC 5321, 4.2.3: no such mailbox, not local, name not allowed. RFC 7504: the domain takes no mail.
-            Some(550 | 551 | 553 | 556) => Trouble::Permanent,
-            // RFC 4954, 6: the mail server wants another login.
-            Some(530 | 534 | 535 | 538) => Trouble::Mail,
-            // A full mailbox, the catch-all for which servers use 554, and versions that do not name the code.
-            _ => Trouble::Passing,
-        };
+        return smtp::lasting(address, message);
     }
     if message.starts_with("SMTP") || message.starts_with("Sendmail") {
         return Trouble::Mail;
@@ -81,62 +87,28 @@ fn trouble(message: &str) -> Trouble {
     Trouble::Passing
 }
 
-/// The SMTP reply code in `SMTP 5xx error: permanent error (550): no such user`.
-fn reply_code(message: &str) -> Option<u16> {
-    let (_, rest) = message.split_once('(')?;
-    rest.split_once(')')?.0.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn of(message: &str) -> Trouble {
+        trouble(&ann(), message)
+    }
+
+    fn ann() -> EmailAddress {
+        EmailAddress::parse(b"ann@example.org").unwrap()
+    }
+
     #[test]
-    fn a_text_that_is_one_persons_fault_is_told_from_one_that_is_everybodys() {
+    fn what_vaultwarden_itself_or_its_way_to_the_mail_server_says_is_told_apart() {
         for (message, expected) in [
             (
                 "Invitation email ann is not a valid email address",
                 Trouble::Permanent,
             ),
-            ("Address", Trouble::Permanent),
-            (
-                "SMTP 5xx error: permanent error (550): No such user (really)",
-                Trouble::Permanent,
-            ),
-            (
-                "SMTP 5xx error: permanent error (551): User not local",
-                Trouble::Permanent,
-            ),
-            (
-                "SMTP 5xx error: permanent error (553): bad name",
-                Trouble::Permanent,
-            ),
-            (
-                "SMTP client error: Envelope contains non-ascii chars but server does not support SMTPUTF8",
-                Trouble::Permanent,
-            ),
             ("Invalid email address (no @)", Trouble::Permanent),
-            (
-                "SMTP 5xx error: lettre::transport::smtp::Error { kind: Permanent(Code { .. }) }",
-                Trouble::Passing,
-            ),
-            (
-                "SMTP 4xx error: transient error (451): greylisted",
-                Trouble::Passing,
-            ),
-            (
-                "SMTP 5xx error: permanent error (552): quota exceeded",
-                Trouble::Passing,
-            ),
-            ("SMTP 4xx error: transient error (421): closing", Trouble::Mail),
-            (
-                "SMTP 5xx error: permanent error (535): no - Authentication credentials invalid",
-                Trouble::Mail,
-            ),
-            (
-                "SMTP 5xx error: permanent error (530): STARTTLS first",
-                Trouble::Mail,
-            ),
+            // That of the recipient, or SMTP_FROM.
+            ("Address", Trouble::Unclear),
             ("SMTP timeout error: timed out", Trouble::Mail),
             ("SMTP encryption error: no", Trouble::Mail),
             (
@@ -145,12 +117,69 @@ mod tests {
             ),
             ("Sendmail error: not found", Trouble::Mail),
             ("SMTP IO error: timed out", Trouble::Mail),
-            ("SMTP 5xx error: permanent error (501): syntax", Trouble::Passing),
             ("Error saving user", Trouble::Passing),
             ("", Trouble::Passing),
         ] {
-            assert_eq!(trouble(message), expected, "{message:?}");
+            assert_eq!(of(message), expected, "{message:?}");
         }
+    }
+
+    #[test]
+    fn an_address_beyond_ascii_is_the_persons_trouble_unless_theirs_is_within() {
+        let message = "SMTP client error: internal client error: Envelope contains non-ascii chars but server does not support SMTPUTF8";
+        let joerg = EmailAddress::parse("jörg@example.org".as_bytes()).unwrap();
+        assert_eq!(trouble(&joerg, message), Trouble::Permanent);
+        assert_eq!(of(message), Trouble::Mail);
+        let reply = "SMTP 5xx error: permanent error (550): 5.6.7 Non-ASCII addresses not permitted";
+        assert_eq!(trouble(&joerg, reply), Trouble::Permanent);
+        assert_eq!(of(reply), Trouble::Mail);
+    }
+
+    #[test]
+    fn the_key_of_an_unclear_refusal_is_the_same_for_everyone_and_another_for_another_reason() {
+        let key = |address: &str, reply: &str| {
+            let address = EmailAddress::parse(address.as_bytes()).unwrap();
+            let message = format!("SMTP 5xx error: permanent error {reply}");
+            match classify("http://vault", &address, 500, &message) {
+                VaultwardenError::Refused { rejection, .. } => rejection.key,
+                other => panic!("{other}"),
+            }
+        };
+        let expected = "554 5.7.1 <*>: relay access denied # -";
+        for (address, reply) in [
+            (
+                "ann@example.org",
+                "(554): 5.7.1 <ann@example.org>: Relay access denied k12si345 -",
+            ),
+            (
+                "Bob@example.com",
+                "(554): 5.7.1 <bob@Example.com>: Relay access denied q99zz1 -",
+            ),
+        ] {
+            assert_eq!(key(address, reply).as_deref(), Some(expected));
+        }
+        assert_ne!(
+            key("ann@example.org", "(550): 5.4.1 Recipient address rejected").as_deref(),
+            Some(expected)
+        );
+        assert_eq!(key("ann@example.org", "(550): 5.1.1 no such user"), None);
+    }
+
+    #[test]
+    fn a_reason_that_was_stored_is_judged_as_if_it_came_today() {
+        let judge = |reason: &str| judge_reason(&ann(), reason);
+        let permanent = "Vaultwarden says: SMTP 5xx error: permanent error (550): 5.1.1 no such user";
+        let expected = Rejection {
+            reason: permanent.into(),
+            key: None,
+        };
+        assert_eq!(judge(permanent), Some(expected));
+        let unclear = "Vaultwarden says: SMTP 5xx error: permanent error (550): go away";
+        assert_eq!(judge(unclear).unwrap().key.as_deref(), Some("550 go away"));
+        assert_eq!(
+            judge("Vaultwarden says: SMTP 5xx error: permanent error (550): 5.7.1 Sender denied"),
+            None
+        );
     }
 
     #[test]
@@ -158,5 +187,16 @@ mod tests {
         assert!(has_account("User already exists"));
         assert!(has_account("user already exists"));
         assert!(!has_account("User doesn't exist"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn arbitrary_texts_never_panic(text: String, reply: String) {
+            let ann = ann();
+            for message in [text, format!("SMTP 5xx error: permanent error (550): {reply}")] {
+                let _ = classify("http://vault", &ann, 500, &message);
+                let _ = judge_reason(&ann, &message);
+            }
+        }
     }
 }

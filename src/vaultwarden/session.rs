@@ -8,16 +8,20 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::answer::{Answer, Cookie};
-use super::budget::LoginBudget;
+use super::budget::{LoginBudget, LoginLimits};
 use super::client::{Call, Client};
-use super::{SessionStore, VaultwardenError, decode};
+use super::{Configuration, SessionStore, VaultwardenError, decode};
 use crate::clock::{Clock, Timestamp};
 
 /// After a refused token this process does not try again for so long: what is left of the burst is for the restart
 /// with a better token.
 const AFTER_WRONG_TOKEN: Duration = Duration::from_secs(300);
+
+/// A configuration that does not come within this time is not waited for: invitations wait behind it.
+const CONFIGURATION: Duration = Duration::from_secs(5);
 
 /// The first version that answers 401 to a call without a session. Before, it was 404.
 const ANSWERS_401: (u32, u32) = (1, 27);
@@ -54,6 +58,17 @@ struct Note {
     expires: i64,
     /// See [`LoginBudget`].
     logins_whole_at: i64,
+    #[serde(default)]
+    measures: Measures,
+}
+
+/// What Vaultwarden's configuration has told that matters for calls.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Measures {
+    login_burst: Option<u32>,
+    login_period: Option<Duration>,
+    smtp_timeout: Option<Duration>,
 }
 
 /// By what the admin API lets us in.
@@ -72,6 +87,7 @@ struct Pass {
     cookie: Option<SecretString>,
     /// How many logins had ended by then.
     logins: u64,
+    smtp_timeout: Option<Duration>,
 }
 
 impl Session {
@@ -97,7 +113,8 @@ impl Session {
 
     /// Sends one call with the session at hand; where Vaultwarden wants a login, logs in and sends it once more.
     ///
-    /// The answer is neither 401 nor, but for a look-up, a 404 that is not Vaultwarden's own.
+    /// The answer is neither 401 nor, but for a look-up by mail and the configuration, a 404 that is not Vaultwarden's
+    /// own.
     ///
     /// # Errors
     /// The call's, or the login's.
@@ -106,23 +123,52 @@ impl Session {
     /// A call that was sent may be carried out; a login that was sent counts.
     pub(super) async fn call(&self, call: Call<'_>) -> Result<Answer, VaultwardenError> {
         let pass = self.pass().await;
-        let answer = self.client.send(call, pass.cookie.as_ref()).await?.checked()?;
+        let answer = self.send(call, &pass).await?;
         if answer.status == 401 {
             // Wants a login, and says so.
-        } else if is_missing(call, &answer) {
+        } else if is_missing(call, &answer, pass.cookie.is_some()) {
             self.explain_not_found(&answer).await?;
         } else {
             return Ok(answer);
         }
         let cookie = self.log_in(&pass).await?;
-        let answer = self.client.send(call, Some(&cookie)).await?.checked()?;
+        let pass = Pass {
+            cookie: Some(cookie),
+            ..self.pass().await
+        };
+        let answer = self.send(call, &pass).await?;
         if answer.status == 401 {
             Err(VaultwardenError::SessionRefused { url: answer.url() })
-        } else if is_missing(call, &answer) {
+        } else if is_missing(call, &answer, true) {
             Err(answer.blocked())
         } else {
             Ok(answer)
         }
+    }
+
+    async fn send(&self, call: Call<'_>, pass: &Pass) -> Result<Answer, VaultwardenError> {
+        let patience = self.client.patience(call, pass.smtp_timeout);
+        let answer = self.client.send_within(patience, call, pass.cookie.as_ref());
+        answer.await?.checked()
+    }
+
+    /// Vaultwarden's own configuration, as far as it tells. What matters for calls is noted.
+    ///
+    /// # Errors
+    /// As [`Session::call`].
+    pub(super) async fn configuration(&self) -> Result<Option<Configuration>, VaultwardenError> {
+        let mut answer = match self.call(Call::Configuration).await {
+            Ok(answer) if answer.status == 200 => answer,
+            Ok(_) | Err(VaultwardenError::Blocked { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let told = decode::configuration(&answer.body().await?);
+        if let Some(told) = &told {
+            let mut state = self.state.lock().await;
+            let note = self.note(&mut state).await.clone();
+            self.learn(&mut state, note, told).await;
+        }
+        Ok(told)
     }
 
     /// By what the last call was let in.
@@ -139,9 +185,11 @@ impl Session {
         let now = self.clock.now();
         let note = self.note(&mut state).await;
         let cookie = note.cookie.clone().filter(|_| now.0 < note.expires);
+        let smtp_timeout = note.measures.smtp_timeout;
         Pass {
             cookie: cookie.map(Into::into),
             logins: state.logins,
+            smtp_timeout,
         }
     }
 
@@ -164,17 +212,20 @@ impl Session {
         // Saved first: a process that dies now must not forget that it logged in.
         self.save(&mut state, note.clone()).await;
 
-        let opened = self.open().await;
+        let opened = self.open(note.limits()).await;
         state.logins += 1;
         state.refused = matches!(opened, Err(VaultwardenError::WrongToken { .. })).then_some(now);
         match &opened {
             Ok(cookie) => {
                 note.cookie = Some(cookie.pair.expose_secret().into());
                 note.expires = cookie.lifetime.map_or(i64::MAX, |lifetime| (now + lifetime).0);
-                self.save(&mut state, note).await;
+                self.save(&mut state, note.clone()).await;
+                if let Some(told) = self.ask_configuration(&cookie.pair).await {
+                    self.learn(&mut state, note, &told).await;
+                }
             }
             Err(VaultwardenError::RateLimited { .. }) => {
-                note.logins_whole_at = LoginBudget::exhausted(now).whole_at.0;
+                note.logins_whole_at = LoginBudget::exhausted(note.limits(), now).whole_at.0;
                 self.save(&mut state, note).await;
             }
             Err(_) => {}
@@ -184,14 +235,48 @@ impl Session {
         outcome
     }
 
+    /// The configuration, right after a login; without it, what was known goes on to count.
+    async fn ask_configuration(&self, cookie: &SecretString) -> Option<Configuration> {
+        let ask = async {
+            let answer = self.client.send(Call::Configuration, Some(cookie)).await;
+            let mut answer = answer.and_then(Answer::checked).ok()?;
+            let is_told = answer.status == 200;
+            decode::configuration(&answer.body().await.ok()?).filter(|_| is_told)
+        };
+        timeout(CONFIGURATION, ask).await.ok().flatten()
+    }
+
+    /// Notes what matters for calls.
+    async fn learn(&self, state: &mut State, mut note: Note, told: &Configuration) {
+        let measures = Measures {
+            login_burst: told.login_burst,
+            login_period: told.login_period,
+            smtp_timeout: told.smtp_timeout,
+        };
+        if note.measures != measures {
+            let before = note.limits();
+            note.measures = measures;
+            let budget = LoginBudget {
+                whole_at: Timestamp(note.logins_whole_at),
+            };
+            let budget = budget.under(note.limits(), before, self.clock.now());
+            note.logins_whole_at = budget.whole_at.0;
+            self.save(state, note).await;
+        }
+    }
+
     /// One login. The answer is a page from 1.26 on, and a redirect before, which a refused token gets as well.
-    async fn open(&self) -> Result<Cookie, VaultwardenError> {
+    async fn open(&self, limits: LoginLimits) -> Result<Cookie, VaultwardenError> {
         let answer = self.client.send(Call::Login(&self.token), None).await?;
         if let Some(cookie) = answer.cookie() {
             return Ok(cookie);
         }
         match answer.status {
             401 => Err(self.wrong_token()),
+            429 if !answer.names_wait() => Err(VaultwardenError::RateLimited {
+                url: answer.url(),
+                wait: limits.period,
+            }),
             303 if answer.location().is_some_and(is_admin_page) => Err(self.wrong_token()),
             404 => Err(answer.blocked()),
             _ => Err(answer.checked()?.strange_status("a login")),
@@ -259,7 +344,10 @@ impl Session {
                 token,
                 cookie: None,
                 expires: 0,
-                logins_whole_at: other.map_or(LoginBudget::UNTOUCHED.whole_at.0, |note| note.logins_whole_at),
+                logins_whole_at: other
+                    .as_ref()
+                    .map_or(LoginBudget::UNTOUCHED.whole_at.0, |note| note.logins_whole_at),
+                measures: other.map(|note| note.measures).unwrap_or_default(),
             },
         }
     }
@@ -287,9 +375,14 @@ fn check_value(token: &SecretString) -> u16 {
 }
 
 /// Whether it is a 404 where the admin API should be. A look-up by mail does not exist before 1.28, and whoever asks
-/// for it knows what to do instead.
-fn is_missing(call: Call<'_>, answer: &Answer) -> bool {
-    answer.status == 404 && answer.message.is_none() && !matches!(call, Call::ByMail(_))
+/// for it knows what to do instead; the configuration is not told before 1.19, and can be done without.
+fn is_missing(call: Call<'_>, answer: &Answer, has_session: bool) -> bool {
+    let may_be_missing = match call {
+        Call::ByMail(_) => true,
+        Call::Configuration => has_session,
+        _ => false,
+    };
+    answer.status == 404 && answer.message.is_none() && !may_be_missing
 }
 
 /// Whether a redirect leads to an admin page: the origin is that of `DOMAIN`, which need not be the one called.
@@ -303,7 +396,11 @@ impl Note {
         let budget = LoginBudget {
             whole_at: Timestamp(self.logins_whole_at),
         };
-        self.logins_whole_at = budget.spend(now)?.whole_at.0;
+        self.logins_whole_at = budget.spend(self.limits(), now)?.whole_at.0;
         Ok(())
+    }
+
+    fn limits(&self) -> LoginLimits {
+        LoginLimits::new(self.measures.login_burst, self.measures.login_period)
     }
 }

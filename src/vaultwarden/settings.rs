@@ -58,7 +58,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// How long it may stay silent after an invitation, which waits for the mail server, and before the list of all
     /// accounts, which it makes up as a whole. An invitation that is given up sooner than Vaultwarden does is
-    /// carried out behind our back: 60 seconds is the least that makes sense.
+    /// carried out behind our back: 60 seconds is the least that makes sense. A Vaultwarden whose `SMTP_TIMEOUT` is
+    /// longer than a sixth of this is waited for longer, up to four minutes.
     pub slow_timeout: Duration,
 }
 

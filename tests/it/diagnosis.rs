@@ -286,6 +286,9 @@ async fn check_finds_a_good_world_good_and_shows_no_secret() {
         ),
         (", version", "ok", "1.37.0"),
         (", admin", "ok", "admin token"),
+        (", mail", "ok", "gets a link, which expires after 120 h"),
+        (", registration", "ok", "open to those who are invited"),
+        (", logins", "ok", "3 at once and then one in 300s"),
     ] {
         let (found, said) = about(&rows, step);
         assert!(found == level && said.contains(words), "{step}: {found} {said}");
@@ -453,6 +456,48 @@ async fn check_says_where_the_links_in_invitations_lead() {
         let (level, said) = about(&rows, ", DOMAIN");
         assert!(level == "warn" && said.contains(words), "{said}");
     }
+}
+
+#[tokio::test]
+async fn check_says_what_vaultwardens_own_configuration_means_for_those_who_are_invited() {
+    let mut world = World::with(Slapd::builder().people(1)).await;
+    world.stand_in = StandIn::with(Setup {
+        mail: false,
+        limiter: Some((1, Duration::from_secs(3600))),
+        told: vec![
+            ("signups_allowed", true.into()),
+            ("sso_enabled", true.into()),
+            ("invitations_allowed", false.into()),
+        ],
+        ..Setup::default()
+    });
+    let config = world.config();
+    let rows = rows(&config, "check", 0).await;
+    for (step, level, words) in [
+        (", mail", "warn", "mail is off: nobody is told"),
+        (", registration", "warn", "open to everyone, invited or not"),
+        (", invitations", "ok", "and not this service"),
+        (", single sign-on", "ok", "offered"),
+        (", logins", "warn", "1 at once and then one in 3600s"),
+    ] {
+        let (found, said) = about(&rows, step);
+        assert!(found == level && said.contains(words), "{step}: {found} {said}");
+    }
+    let (_, stdout, _) = read(&config.ask(&["check"]).await);
+    assert!(stdout.contains("mail: mail is off: nobody is told"), "{stdout}");
+
+    // Behind a proxy that hides it, that is said, and nothing is guessed.
+    let hidden = StandIn::start();
+    hidden.fail(On::Configuration, None, usize::MAX, Fault::Page(403));
+    world.stand_in = hidden;
+    let rows = self::rows(&world.config(), "check", 0).await;
+    let (level, said) = about(&rows, "vaultwarden, configuration");
+    assert!(level == "warn" && said.contains("is not known"), "{said}");
+    let subjects: Vec<_> = rows.iter().map(|row| row["subject"].as_str().unwrap()).collect();
+    assert!(
+        !subjects.iter().any(|subject| subject.ends_with(", mail")),
+        "{subjects:?}"
+    );
 }
 
 #[tokio::test]

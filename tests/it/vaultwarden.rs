@@ -7,11 +7,13 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use futures::future::join_all;
 use ldap_usher::clock::{Clock, Timestamp};
-use ldap_usher::model::{Disposition, EmailAddress, Outcome};
+use ldap_usher::model::{Disposition, EmailAddress, Outcome, Rejection};
 use ldap_usher::tls::TlsOptions;
 use ldap_usher::vaultwarden::{
-    Account, Admin, InMemory, SessionStore, Settings, Vaultwarden, VaultwardenError as Error,
+    Account, Admin, Identity, InMemory, Recognition, SessionStore, Settings, SignUps, SingleSignOn,
+    Vaultwarden, VaultwardenError as Error,
 };
+use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
@@ -55,6 +57,14 @@ fn impatient(stand_in: &StandIn) -> Vaultwarden {
 fn version(major: u32, minor: u32) -> StandIn {
     StandIn::with(Setup {
         version: (major, minor),
+        ..Setup::default()
+    })
+}
+
+/// One that tells something else than usual of its configuration.
+fn telling(key: &'static str, value: Value) -> StandIn {
+    StandIn::with(Setup {
+        told: vec![(key, value)],
         ..Setup::default()
     })
 }
@@ -327,6 +337,88 @@ async fn a_limiter_that_others_have_used_up_is_left_alone_for_five_minutes() {
 }
 
 #[tokio::test]
+async fn the_limits_that_vaultwarden_tells_are_kept_even_across_restarts() {
+    let ann = address("ann@example.org");
+    for (burst, seconds) in [(1, 60), (2, 3600)] {
+        let stand_in = StandIn::with(Setup {
+            limiter: Some((burst, Duration::from_secs(seconds))),
+            ..Setup::default()
+        });
+        let store = Arc::new(InMemory::default());
+        let settings = settings(&stand_in.url());
+        for restart in 0..u64::from(burst) {
+            let client = client_with(&settings, store.clone(), Duration::from_secs(restart));
+            client.account(&ann).await.unwrap();
+            stand_in.forget_sessions();
+        }
+        let client = client_with(&settings, store, Duration::from_secs(burst.into()));
+        let error = client.account(&ann).await.unwrap_err();
+        assert!(
+            matches!(error, Error::LoginsSpent { wait, .. } if (seconds - 10..=seconds + 1).contains(&wait.as_secs())),
+            "{error}"
+        );
+        assert_eq!(
+            stand_in.logins(),
+            burst as usize,
+            "nothing was tried that would be refused"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_vaultwarden_that_allows_more_logins_is_logged_in_to_as_often() {
+    let stand_in = StandIn::with(Setup {
+        limiter: Some((10, Duration::from_secs(300))),
+        ..Setup::default()
+    });
+    let client = client(&stand_in);
+    for _ in 0..10 {
+        assert_eq!(client.account(&address("ann@example.org")).await, Ok(None));
+        stand_in.forget_sessions();
+    }
+    assert_eq!(stand_in.logins(), 10);
+}
+
+#[tokio::test]
+async fn a_limiter_that_others_have_used_up_is_left_alone_as_long_as_vaultwarden_tells() {
+    let stand_in = StandIn::with(Setup {
+        limiter: Some((2, Duration::from_secs(40))),
+        ..Setup::default()
+    });
+    let ann = address("ann@example.org");
+    let mine = client(&stand_in);
+    mine.account(&ann).await.unwrap();
+    client(&stand_in).account(&ann).await.unwrap();
+    stand_in.forget_sessions();
+    for _ in 0..2 {
+        let error = mine.account(&ann).await.unwrap_err();
+        let Disposition::RetryAfter(wait) = error.disposition() else {
+            panic!("{error}");
+        };
+        assert!((35..=41).contains(&wait.as_secs()), "{error}");
+    }
+    assert_eq!(stand_in.logins(), 3);
+}
+
+#[tokio::test]
+async fn a_configuration_that_cannot_be_had_costs_nobody_an_invitation() {
+    for fault in [
+        Fault::Page(403),
+        Fault::Page(404),
+        Fault::Page(502),
+        Fault::Redirect("https://sso.example.org/login"),
+        Fault::Truncate,
+        Fault::Error(500, "no"),
+    ] {
+        let stand_in = StandIn::start();
+        stand_in.fail(On::Configuration, None, FOREVER, fault.clone());
+        let invited = client(&stand_in).invite(&address("ann@example.org")).await;
+        assert_eq!(invited, Ok(Outcome::Invited), "{fault:?}");
+        assert_eq!(stand_in.logins(), 1, "{fault:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_token_is_tried_once_and_a_restart_may_try_a_better_one_at_once() {
     let stand_in = StandIn::start();
     let store = Arc::new(InMemory::default());
@@ -471,12 +563,39 @@ async fn an_old_versions_redirect_without_a_session_means_a_wrong_token() {
 
 #[tokio::test]
 async fn a_500_that_is_one_persons_fault_is_told_from_one_that_is_everybodys() {
-    let reject = |words: &str| Disposition::Reject(format!("Vaultwarden says: {words}"));
+    let reject = |words: &str, key: Option<&str>| {
+        Disposition::Reject(Rejection {
+            reason: format!("Vaultwarden says: {words}"),
+            key: key.map(Into::into),
+        })
+    };
     for (words, expected) in [
-        ("Address", reject("Address")),
+        ("Address", reject("Address", Some("address"))),
         (
             "SMTP 5xx error: permanent error (550): no such user",
-            reject("SMTP 5xx error: permanent error (550): no such user"),
+            reject("SMTP 5xx error: permanent error (550): no such user", None),
+        ),
+        (
+            "SMTP 5xx error: permanent error (550): 5.1.1 <ann@example.org>: Recipient address rejected",
+            reject(
+                "SMTP 5xx error: permanent error (550): 5.1.1 <ann@example.org>: Recipient address rejected",
+                None,
+            ),
+        ),
+        (
+            "SMTP 5xx error: permanent error (554): 5.7.1 <ann@example.org>: Relay access denied",
+            reject(
+                "SMTP 5xx error: permanent error (554): 5.7.1 <ann@example.org>: Relay access denied",
+                Some("554 5.7.1 <*>: relay access denied"),
+            ),
+        ),
+        (
+            "SMTP 5xx error: permanent error (550): 5.7.1 <vault@example.org>: Sender address rejected",
+            Disposition::Outage,
+        ),
+        (
+            "SMTP 5xx error: permanent error (550): relay not permitted",
+            Disposition::Outage,
         ),
         (
             "SMTP 4xx error: transient error (451): greylisted",
@@ -586,7 +705,7 @@ async fn an_invitation_whose_connection_breaks_has_an_unknown_outcome() {
 
 #[tokio::test]
 async fn an_invitation_that_takes_too_long_has_an_unknown_outcome_and_may_still_succeed() {
-    let stand_in = StandIn::start();
+    let stand_in = telling("smtp_timeout", Value::Null);
     let client = impatient(&stand_in);
     let ann = address("ann@example.org");
     client.account(&ann).await.unwrap();
@@ -595,6 +714,16 @@ async fn an_invitation_that_takes_too_long_has_an_unknown_outcome_and_may_still_
         client.invite(&ann).await.unwrap_err().disposition(),
         Disposition::Ambiguous
     );
+}
+
+#[tokio::test]
+async fn a_vaultwarden_that_waits_long_for_its_mail_server_is_waited_for() {
+    let stand_in = telling("smtp_timeout", json!(2));
+    let client = impatient(&stand_in);
+    let ann = address("ann@example.org");
+    client.account(&ann).await.unwrap();
+    stand_in.fail(On::Invite, None, 1, Fault::Delay(Duration::from_secs(1)));
+    assert_eq!(client.invite(&ann).await, Ok(Outcome::Invited));
 }
 
 #[tokio::test]
@@ -620,13 +749,51 @@ async fn a_500_to_anything_but_an_invitation_is_an_outage() {
 }
 
 #[tokio::test]
-async fn a_list_that_breaks_off_ends_with_an_error() {
-    let stand_in = StandIn::start();
-    stand_in.preload((0..500).map(|n| format!("person-{n}@example.org")));
+async fn a_list_that_alone_cannot_be_had_concerns_no_other_call() {
+    for fault in [
+        Fault::Page(504),
+        Fault::Page(502),
+        Fault::Page(403),
+        Fault::Page(200),
+        Fault::Error(500, "Error loading users"),
+        Fault::Truncate,
+        Fault::Delay(Duration::from_secs(5)),
+    ] {
+        let stand_in = StandIn::start();
+        stand_in.preload((0..500).map(|n| format!("person-{n}@example.org")));
+        let client = impatient(&stand_in);
+        stand_in.fail(On::List, None, 1, fault.clone());
+        let error = addresses(&client).await.unwrap_err();
+        assert!(matches!(error, Error::NoList { .. }), "{fault:?}: {error}");
+        assert_eq!(error.disposition(), Disposition::Retry);
+        assert_eq!(
+            client.invite(&address("ann@example.org")).await,
+            Ok(Outcome::Invited)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_fails_as_everything_else_does_is_the_servers_trouble() {
+    for (fault, expected) in [
+        (Fault::Page(504), Disposition::Outage),
+        (Fault::Page(502), Disposition::Outage),
+        (Fault::Page(200), Disposition::Operator),
+        (
+            Fault::Page(429),
+            Disposition::RetryAfter(Duration::from_secs(300)),
+        ),
+    ] {
+        let stand_in = StandIn::start();
+        stand_in.fail(On::All, None, FOREVER, fault);
+        let error = addresses(&client(&stand_in)).await.unwrap_err();
+        assert_eq!(error.disposition(), expected, "{error}");
+    }
+    let mut stand_in = StandIn::start();
     let client = client(&stand_in);
-    stand_in.fail(On::List, None, 1, Fault::Truncate);
+    stand_in.down();
     let error = addresses(&client).await.unwrap_err();
-    assert_eq!(error.disposition(), Disposition::Outage, "{error}");
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
 }
 
 #[tokio::test]
@@ -645,6 +812,175 @@ async fn what_a_proxy_says_for_a_vaultwarden_that_is_gone_is_an_outage_or_unknow
             .unwrap_err();
         assert_eq!(error.disposition(), expected, "{error}");
     }
+}
+
+// -- which Vaultwarden it is --------------------------------------------------------------------------------------
+
+/// A server with these accounts, and an identity noted of it.
+async fn noted(setup: Setup, people: usize) -> (StandIn, Identity) {
+    let stand_in = StandIn::with(setup);
+    stand_in.preload((0..people).map(person));
+    let recognition = client(&stand_in).recognise(&Identity::default()).await.unwrap();
+    assert!(matches!(recognition, Recognition::First(_)), "{recognition:?}");
+    (stand_in, recognition.identity().clone())
+}
+
+fn person(number: usize) -> String {
+    format!("person-{number:03}@example.org")
+}
+
+#[tokio::test]
+async fn a_server_is_the_same_after_an_upgrade_a_change_of_domain_and_most_deletions() {
+    for minor in [19, 20, 25, 28, 37] {
+        let (old, identity) = noted(
+            Setup {
+                version: (1, minor),
+                ..Setup::default()
+            },
+            40,
+        )
+        .await;
+        assert!(identity.domain() == (minor >= 26).then_some("https://vault.example.org"));
+        // It is told by one look-up.
+        let before = old.calls().len();
+        let again = client(&old).recognise(&identity).await.unwrap();
+        assert_eq!(again, Recognition::Same(identity.clone()), "1.{minor}");
+        let what: Vec<_> = old.calls()[before..]
+            .iter()
+            .filter(|call| call.status != Some(401))
+            .map(|call| call.what.clone())
+            .collect();
+        assert!(!what.contains(&"GET /admin/users".into()), "{what:?}");
+
+        let (new, _) = noted(
+            Setup {
+                version: (1, 38),
+                domain: "https://secrets.example.com".into(),
+                sub_path: "/vault".into(),
+                ..Setup::default()
+            },
+            40,
+        )
+        .await;
+        new.delete((0..15).map(person));
+        let upgraded = client(&new).recognise(&identity).await.unwrap();
+        let Recognition::Same(renewed) = upgraded else {
+            panic!("1.{minor}: {upgraded:?}");
+        };
+        // Others took the places of the deleted ones.
+        assert_eq!(renewed.domain(), Some("https://secrets.example.com/vault"));
+        new.delete((15..16).map(person));
+        let later = client(&new).recognise(&renewed).await.unwrap();
+        assert!(matches!(later, Recognition::Same(_)), "{later:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_any_of_the_noted_accounts_is_another_one() {
+    for minor in [19, 22, 37] {
+        let version = (1, minor);
+        let (emptied, identity) = noted(
+            Setup {
+                version,
+                ..Setup::default()
+            },
+            3,
+        )
+        .await;
+        let (other, _) = noted(
+            Setup {
+                version,
+                accounts: 0x9999,
+                domain: "https://elsewhere.example.org".into(),
+                ..Setup::default()
+            },
+            3,
+        )
+        .await;
+        let recognition = client(&other).recognise(&identity).await.unwrap();
+        let Recognition::Other(elsewhere) = recognition else {
+            panic!("1.{minor}: {recognition:?}");
+        };
+        let back = client(&other).recognise(&elsewhere).await.unwrap();
+        assert_eq!(back, Recognition::Same(elsewhere));
+
+        emptied.delete((0..3).map(person));
+        let recognition = client(&emptied).recognise(&identity).await.unwrap();
+        assert!(
+            matches!(&recognition, Recognition::Other(empty) if empty.is_empty()),
+            "{recognition:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_had_no_accounts_is_not_another_one_when_it_has_some() {
+    let (stand_in, nobody) = noted(Setup::default(), 0).await;
+    assert!(nobody.is_empty());
+    stand_in.preload([person(1)]);
+    let recognition = client(&stand_in).recognise(&nobody).await.unwrap();
+    assert!(
+        matches!(&recognition, Recognition::First(identity) if !identity.is_empty()),
+        "{recognition:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_server_in_trouble_is_never_taken_for_another_one() {
+    let (mut stand_in, identity) = noted(Setup::default(), 20).await;
+    stand_in.delete((0..10).map(person));
+    stand_in.fail(On::List, None, FOREVER, Fault::Page(504));
+    let recognition = client(&stand_in).recognise(&identity).await.unwrap();
+    assert!(matches!(recognition, Recognition::Same(_)), "{recognition:?}");
+    stand_in.delete((10..20).map(person));
+    let error = client(&stand_in).recognise(&identity).await.unwrap_err();
+    assert!(matches!(error, Error::NoList { .. }), "{error}");
+    stand_in.heal();
+    for fault in [
+        Fault::Page(404),
+        Fault::Page(200),
+        Fault::Page(502),
+        Fault::Error(500, "Error"),
+        Fault::Redirect("https://sso.example.org/login"),
+    ] {
+        stand_in.fail(On::ById, None, FOREVER, fault);
+        assert!(client(&stand_in).recognise(&identity).await.is_err());
+        stand_in.heal();
+    }
+    stand_in.down();
+    assert!(client(&stand_in).recognise(&identity).await.is_err());
+}
+
+// -- its configuration --------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn the_configuration_is_told_by_every_version_as_far_as_it_knows() {
+    for (minor, knows_limits, knows_links, knows_sso) in [
+        (19, false, false, false),
+        (24, true, false, false),
+        (27, true, true, false),
+        (37, true, true, true),
+    ] {
+        let told = client(&version(1, minor)).configuration().await.unwrap().unwrap();
+        assert_eq!(
+            (told.mail, told.sign_ups),
+            (Some(true), Some(SignUps::Closed)),
+            "1.{minor}"
+        );
+        assert_eq!(told.login_burst == Some(3), knows_limits, "1.{minor}");
+        assert_eq!(told.link_lifetime.is_some(), knows_links, "1.{minor}");
+        assert_eq!(
+            told.single_sign_on == Some(SingleSignOn::Off),
+            knows_sso,
+            "1.{minor}"
+        );
+    }
+    let hidden = StandIn::start();
+    hidden.fail(On::Configuration, None, FOREVER, Fault::Page(404));
+    let client = client(&hidden);
+    client.account(&address("ann@example.org")).await.unwrap();
+    assert_eq!(client.configuration().await, Ok(None));
+    assert_eq!(hidden.logins(), 1);
 }
 
 // -- something else than Vaultwarden ------------------------------------------------------------------------------

@@ -10,7 +10,10 @@ use super::{Finding, Level, Steps};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{Disposition, EmailAddress};
-use crate::vaultwarden::{Admin, Entrance, Portal, Settings, Vaultwarden, VaultwardenError, presented};
+use crate::vaultwarden::{
+    Admin, Configuration, Entrance, Portal, Settings, SignUps, SingleSignOn, Vaultwarden, VaultwardenError,
+    presented,
+};
 
 pub(super) async fn check(config: &Config, sessions: Sessions, say: &mut dyn FnMut(Finding)) {
     let url = &config.vaultwarden.url;
@@ -33,21 +36,38 @@ pub(super) async fn check(config: &Config, sessions: Sessions, say: &mut dyn FnM
         Some(Some(version)) => steps.say(Level::Ok, "version", version, ""),
         None => {}
     }
-    if let Some(Some(portal)) = steps.step("DOMAIN", "", vaultwarden.portal()).await {
-        report_portal(&mut steps, &portal, url);
+    let portal = steps.step("DOMAIN", "", vaultwarden.portal()).await.flatten();
+    if let Some(portal) = &portal {
+        report_portal(&mut steps, portal, url);
     }
+    let mut configuration = None;
     match steps.step("admin", "", log_in(&vaultwarden)).await {
         Some(None) => {
             let (level, detail, remedy) = judge_entrance(vaultwarden.entrance().await);
             steps.say(level, "admin", detail, remedy);
+            let told = steps.step("configuration", "", vaultwarden.configuration()).await;
+            if matches!(told, Some(None)) {
+                let detail = "not told, so that whether invited people get a mail is not known";
+                let remedy = "let this host pass the proxy in front of Vaultwarden, or use Vaultwarden's own port as `url`";
+                steps.say(Level::Warn, "configuration", detail, remedy);
+            }
+            configuration = told.flatten();
         }
-        Some(Some(limited)) => steps.say(
-            Level::Warn,
-            "admin",
-            limited.to_string(),
-            "try again then; once the service has run, its session is used and no login is needed",
-        ),
-        None => {}
+        Some(Some(limited)) => {
+            steps.say(
+                Level::Warn,
+                "admin",
+                limited.to_string(),
+                "try again then; once the service has run, its session is used and no login is needed",
+            );
+            let detail = "not tried, because the admin API cannot be used now";
+            steps.say(Level::Skip, "configuration", detail, "");
+        }
+        None => steps.skip("configuration"),
+    }
+    let is_hidden = portal.is_some_and(|portal| portal.sign_up_hidden);
+    for (level, step, detail, remedy) in judge_configuration(&configuration.unwrap_or_default(), is_hidden) {
+        steps.say(level, step, detail, remedy);
     }
 }
 
@@ -94,11 +114,111 @@ fn report_portal(steps: &mut Steps<'_>, portal: &Portal, url: &Url) {
         let (level, detail, remedy) = judge_domain(domain, url);
         steps.say(level, "DOMAIN", detail, remedy);
     }
-    if portal.sign_up_hidden {
-        let detail = "the login page offers none, so invited people need the link in their mail";
-        let remedy = "see that Vaultwarden can send mail (SMTP_HOST)";
-        steps.say(Level::Ok, "registration", detail, remedy);
+}
+
+/// What is said of one step.
+type Said = (Level, &'static str, String, &'static str);
+
+/// What follows from Vaultwarden's configuration for the people who are invited, and for this service. `is_hidden`:
+/// its login page offers no registration.
+fn judge_configuration(told: &Configuration, is_hidden: bool) -> Vec<Said> {
+    let mut said = Vec::new();
+    said.extend(judge_mail(told));
+    if told.single_sign_on != Some(SingleSignOn::Only) {
+        said.extend(judge_registration(told, is_hidden));
     }
+    if told.invitations_allowed == Some(false) {
+        let detail = "INVITATIONS_ALLOWED is off, which keeps those who manage organizations from inviting people, and not this service";
+        said.push((Level::Ok, "invitations", detail.into(), ""));
+    }
+    match told.single_sign_on {
+        Some(SingleSignOn::Offered) => {
+            let detail = "offered: who logs in by it for the first time gets an account, invited or not";
+            said.push((Level::Ok, "single sign-on", detail.into(), ""));
+        }
+        Some(SingleSignOn::Only) => {
+            let detail = "required: nobody registers, and who logs in for the first time gets an account, invited or not; the provider has to call their address verified";
+            said.push((Level::Ok, "single sign-on", detail.into(), ""));
+        }
+        Some(SingleSignOn::Off) | None => {}
+    }
+    said.extend(judge_logins(told));
+    said
+}
+
+fn judge_mail(told: &Configuration) -> Option<Said> {
+    const STEP: &str = "mail";
+    if !told.mail? {
+        let detail = "mail is off: nobody is told; invited people find out only from you, and register with their address at the URL in DOMAIN";
+        let remedy = "set SMTP_HOST at Vaultwarden, or tell people yourself";
+        return Some((Level::Warn, STEP, detail.into(), remedy));
+    }
+    let Some(lifetime) = told.link_lifetime else {
+        return Some((Level::Ok, STEP, "on: each invited person gets a link".into(), ""));
+    };
+    let hours = lifetime.as_secs() / 3600;
+    let detail = format!(
+        "on: each invited person gets a link, which expires after {hours} h; a new one is sent from Vaultwarden's admin page only"
+    );
+    Some(if hours < 24 {
+        let remedy = "raise INVITATION_EXPIRATION_HOURS at Vaultwarden, so that people who read it a day later are let in";
+        (Level::Warn, STEP, detail, remedy)
+    } else {
+        (Level::Ok, STEP, detail, "")
+    })
+}
+
+/// How invited people register, and who else may.
+fn judge_registration(told: &Configuration, is_hidden: bool) -> Option<Said> {
+    const STEP: &str = "registration";
+    let say = |level, detail: &str, remedy| Some((level, STEP, detail.to_owned(), remedy));
+    match (told.mail, told.sign_ups) {
+        (Some(false), _) if is_hidden => say(
+            Level::Warn,
+            "the login page offers none, and mail is off, so that invited people find no way to register",
+            "set INVITATIONS_ALLOWED=true or SMTP_HOST at Vaultwarden",
+        ),
+        (Some(true), _) if is_hidden => say(
+            Level::Ok,
+            "the login page offers none, so invited people need the link in their mail",
+            "",
+        ),
+        (None, _) if is_hidden => say(
+            Level::Ok,
+            "the login page offers none, so invited people need the link in their mail",
+            "see that Vaultwarden can send mail (SMTP_HOST)",
+        ),
+        (_, Some(SignUps::Open)) => say(
+            Level::Warn,
+            "open to everyone, invited or not",
+            "set SIGNUPS_ALLOWED=false at Vaultwarden, if it is meant for those in the directory only",
+        ),
+        (_, Some(SignUps::ForDomains)) => say(
+            Level::Ok,
+            "open to whoever is invited, and to the mail domains in SIGNUPS_DOMAINS_WHITELIST",
+            "",
+        ),
+        (_, Some(SignUps::Closed)) => say(Level::Ok, "open to those who are invited, and to nobody else", ""),
+        (_, None) => None,
+    }
+}
+
+/// Whether this service can stay logged in.
+fn judge_logins(told: &Configuration) -> Option<Said> {
+    const STEP: &str = "logins";
+    let (burst, period, lifetime) = (told.login_burst?, told.login_period?, told.session_lifetime?);
+    let (period, lifetime) = (period.as_secs(), lifetime.as_secs());
+    let detail = format!(
+        "{burst} at once and then one in {period}s are allowed, and a session lasts {}min",
+        lifetime / 60
+    );
+    Some(if lifetime < period {
+        let detail = format!("{detail}: invitations wait for the next login");
+        let remedy = "raise ADMIN_SESSION_LIFETIME or lower ADMIN_RATELIMIT_SECONDS at Vaultwarden";
+        (Level::Warn, STEP, detail, remedy)
+    } else {
+        (Level::Ok, STEP, detail, "")
+    })
 }
 
 /// Whether people can follow the links in Vaultwarden's mails, which begin with its `DOMAIN`.
@@ -178,7 +298,79 @@ fn judge_entrance(entrance: Entrance) -> (Level, &'static str, &'static str) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    fn said(told: &Configuration, is_hidden: bool) -> String {
+        let said = judge_configuration(told, is_hidden).into_iter();
+        let lines =
+            said.map(|(level, step, detail, remedy)| format!("{level}  {step}: {detail} -> {remedy}\n"));
+        lines.collect()
+    }
+
+    #[test]
+    fn what_follows_from_vaultwardens_configuration_is_said_for_those_who_are_invited() {
+        let usual = Configuration {
+            mail: Some(true),
+            smtp_timeout: None,
+            link_lifetime: Some(Duration::from_secs(120 * 3600)),
+            login_burst: Some(3),
+            login_period: Some(Duration::from_secs(300)),
+            session_lifetime: Some(Duration::from_secs(1200)),
+            invitations_allowed: Some(true),
+            sign_ups: Some(SignUps::Closed),
+            single_sign_on: Some(SingleSignOn::Off),
+        };
+        insta::assert_snapshot!(said(&usual, true), @r"
+            ok  mail: on: each invited person gets a link, which expires after 120 h; a new one is sent from Vaultwarden's admin page only -> 
+            ok  registration: the login page offers none, so invited people need the link in their mail -> 
+            ok  logins: 3 at once and then one in 300s are allowed, and a session lasts 20min -> 
+            ");
+        let without_mail = Configuration {
+            mail: Some(false),
+            sign_ups: Some(SignUps::Closed),
+            ..Configuration::default()
+        };
+        insta::assert_snapshot!(said(&without_mail, false), @r"
+            warn  mail: mail is off: nobody is told; invited people find out only from you, and register with their address at the URL in DOMAIN -> set SMTP_HOST at Vaultwarden, or tell people yourself
+            ok  registration: open to those who are invited, and to nobody else -> 
+            ");
+        let without_any_way = Configuration {
+            invitations_allowed: Some(false),
+            ..without_mail
+        };
+        insta::assert_snapshot!(said(&without_any_way, true), @r"
+            warn  mail: mail is off: nobody is told; invited people find out only from you, and register with their address at the URL in DOMAIN -> set SMTP_HOST at Vaultwarden, or tell people yourself
+            warn  registration: the login page offers none, and mail is off, so that invited people find no way to register -> set INVITATIONS_ALLOWED=true or SMTP_HOST at Vaultwarden
+            ok  invitations: INVITATIONS_ALLOWED is off, which keeps those who manage organizations from inviting people, and not this service -> 
+            ");
+        let hasty = Configuration {
+            link_lifetime: Some(Duration::from_secs(3600)),
+            session_lifetime: Some(Duration::from_secs(240)),
+            sign_ups: Some(SignUps::Open),
+            single_sign_on: Some(SingleSignOn::Offered),
+            ..usual
+        };
+        insta::assert_snapshot!(said(&hasty, false), @r"
+            warn  mail: on: each invited person gets a link, which expires after 1 h; a new one is sent from Vaultwarden's admin page only -> raise INVITATION_EXPIRATION_HOURS at Vaultwarden, so that people who read it a day later are let in
+            warn  registration: open to everyone, invited or not -> set SIGNUPS_ALLOWED=false at Vaultwarden, if it is meant for those in the directory only
+            ok  single sign-on: offered: who logs in by it for the first time gets an account, invited or not -> 
+            warn  logins: 3 at once and then one in 300s are allowed, and a session lasts 4min: invitations wait for the next login -> raise ADMIN_SESSION_LIFETIME or lower ADMIN_RATELIMIT_SECONDS at Vaultwarden
+            ");
+        let only = Configuration {
+            single_sign_on: Some(SingleSignOn::Only),
+            login_burst: None,
+            ..usual
+        };
+        insta::assert_snapshot!(said(&only, true), @r"
+            ok  mail: on: each invited person gets a link, which expires after 120 h; a new one is sent from Vaultwarden's admin page only -> 
+            ok  single sign-on: required: nobody registers, and who logs in for the first time gets an account, invited or not; the provider has to call their address verified -> 
+            ");
+        // Older than what tells.
+        insta::assert_snapshot!(said(&Configuration::default(), true), @"ok  registration: the login page offers none, so invited people need the link in their mail -> see that Vaultwarden can send mail (SMTP_HOST)");
+        assert_eq!(said(&Configuration::default(), false), "");
+    }
 
     #[test]
     fn links_that_nobody_can_follow_are_told_from_those_that_merely_differ_from_the_url() {

@@ -194,7 +194,7 @@ impl Server {
         if refused.is_some_and(Self::refuses) {
             return Err(VaultwardenError::Refused {
                 address: invited.clone(),
-                reason: "550 no such mailbox".into(),
+                rejection: "550 no such mailbox".into(),
             });
         }
         let outcome = self.save(invited);

@@ -13,6 +13,10 @@ pub enum On {
     List,
     /// `GET /admin/users/by-mail/..`.
     ByMail,
+    /// `GET /admin/users/..`, by id.
+    ById,
+    /// `GET /admin/diagnostics/config`.
+    Configuration,
     /// Everything.
     All,
 }

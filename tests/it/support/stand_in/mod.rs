@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tokio::sync::watch;
 
 use server::{Shared, answer};
@@ -38,6 +39,12 @@ pub struct Setup {
     pub session: Duration,
     /// `DISABLE_ADMIN_TOKEN`: everyone is an admin, and no login succeeds.
     pub open: bool,
+    /// The group of digits in the ids of its accounts that no other server has.
+    pub accounts: u16,
+    /// Whether it is told to send mail. (Whether it does makes no difference to anybody here.)
+    pub mail: bool,
+    /// Other values in `/admin/diagnostics/config`.
+    pub told: Vec<(&'static str, Value)>,
 }
 
 impl Default for Setup {
@@ -50,6 +57,9 @@ impl Default for Setup {
             limiter: Some((3, Duration::from_secs(300))),
             session: Duration::from_secs(20 * 60),
             open: false,
+            accounts: 0x8531,
+            mail: true,
+            told: Vec::new(),
         }
     }
 }
@@ -221,6 +231,14 @@ impl StandIn {
         let mut world = self.shared.world();
         for address in addresses {
             world.save(&address.as_ref().to_lowercase(), false);
+        }
+    }
+
+    /// Deletes accounts.
+    pub fn delete<A: AsRef<str>>(&self, addresses: impl IntoIterator<Item = A>) {
+        let mut world = self.shared.world();
+        for address in addresses {
+            world.accounts.remove(address.as_ref()).unwrap();
         }
     }
 

@@ -1,12 +1,12 @@
 //! How the stand-in answers.
 
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{Method, Response, header};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
 use super::answers::{
@@ -110,12 +110,16 @@ impl Shared {
             (&Method::POST, "/admin") => (On::Login, None),
             (&Method::POST, "/admin/invite") => (On::Invite, request.invitee()),
             (&Method::GET, "/admin/users") => (On::List, None),
+            (&Method::GET, "/admin/diagnostics/config") => (On::Configuration, None),
             (&Method::GET, _) if by_mail.is_some() => (On::ByMail, by_mail),
+            (&Method::GET, other) if other.starts_with("/admin/users/") => (On::ById, None),
             _ => (On::All, None),
         };
         // Nobody gets far enough for a fault inside Vaultwarden who is turned away at the door.
         let admitted = match on {
-            On::Invite | On::List | On::ByMail => self.guard(request).is_none(),
+            On::Invite | On::List | On::ByMail | On::ById | On::Configuration => {
+                self.guard(request).is_none()
+            }
             On::Login | On::All => true,
         };
         let fault = self.world().fault(on, about.as_deref(), admitted);
@@ -132,6 +136,8 @@ impl Shared {
             On::Invite => self.invite(request, fault.as_ref()).await,
             On::List => self.list(request),
             On::ByMail => self.by_mail(request, &about.unwrap_or_default()),
+            On::ById => self.by_id(request, path.rsplit('/').next().unwrap_or_default()),
+            On::Configuration => self.configuration(request),
             On::All => self.other(request, path),
         };
         match fault {
@@ -321,10 +327,78 @@ impl Shared {
         }
     }
 
+    fn by_id(&self, request: &Incoming, id: &str) -> Response<Body> {
+        if let Some(refusal) = self.guard(request) {
+            return refusal;
+        }
+        let world = self.world();
+        match world.accounts.iter().find(|(_, account)| self.id(account) == id) {
+            Some((address, account)) => json_answer(200, &self.account(address, account, true)),
+            None => {
+                let status = if self.setup.version <= (1, 20) { 400 } else { 404 };
+                self.error(status, "User doesn't exist")
+            }
+        }
+    }
+
+    /// As much of it as the version tells.
+    fn configuration(&self, request: &Incoming) -> Response<Body> {
+        if self.setup.version < (1, 19) {
+            return rocket_error(404, request.accepts_json);
+        }
+        if let Some(refusal) = self.guard(request) {
+            return refusal;
+        }
+        let (burst, period) = self.setup.limiter.unwrap_or((1000, Duration::from_secs(1)));
+        let keys = [
+            (19, "domain", json!("*****://*****.*******.***")),
+            (19, "admin_token", json!("***")),
+            (19, "_enable_smtp", json!(true)),
+            (
+                19,
+                "smtp_host",
+                if self.setup.mail {
+                    json!("*********")
+                } else {
+                    Value::Null
+                },
+            ),
+            (19, "smtp_timeout", json!(15)),
+            (19, "invitations_allowed", json!(true)),
+            (19, "signups_allowed", json!(false)),
+            (19, "signups_domains_whitelist", json!("")),
+            (24, "admin_ratelimit_max_burst", json!(burst)),
+            (24, "admin_ratelimit_seconds", json!(period.as_secs())),
+            (26, "invitation_expiration_hours", json!(120)),
+            (
+                28,
+                "admin_session_lifetime",
+                json!(self.setup.session.as_secs() / 60),
+            ),
+            (28, "use_sendmail", json!(false)),
+            (35, "sso_enabled", json!(false)),
+            (35, "sso_only", json!(false)),
+        ];
+        let told = keys
+            .into_iter()
+            .filter(|(since, ..)| self.setup.version >= (1, *since));
+        let mut told: Map<String, Value> = told.map(|(_, key, value)| (key.into(), value)).collect();
+        let others = self.setup.told.iter();
+        told.extend(others.map(|(key, value)| ((*key).to_owned(), value.clone())));
+        json_answer(200, &Value::Object(told))
+    }
+
+    fn id(&self, account: &Account) -> String {
+        format!(
+            "63efca19-3103-4a59-{:04x}-{:012x}",
+            self.setup.accounts, account.id
+        )
+    }
+
     fn account(&self, address: &str, account: &Account, in_full: bool) -> Value {
         let mut object = json!({
             "_status": i32::from(account.invited),
-            "id": format!("63efca19-3103-4a59-8531-{:012x}", account.id),
+            "id": self.id(account),
             "name": address,
             "email": address,
             "emailVerified": true,

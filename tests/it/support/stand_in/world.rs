@@ -11,6 +11,8 @@ use super::{Call, Fault, On};
 #[derive(Default)]
 pub(super) struct World {
     pub(super) accounts: BTreeMap<String, Account>,
+    /// Every account ever saved, for their ids.
+    pub(super) saved: usize,
     pub(super) invited: Vec<String>,
     pub(super) mailed: Vec<String>,
     pub(super) calls: Vec<Call>,
@@ -39,8 +41,9 @@ pub(super) struct Injected {
 
 impl World {
     pub(super) fn save(&mut self, address: &str, invited: bool) {
+        self.saved += 1;
         let account = Account {
-            id: self.accounts.len() + 1,
+            id: self.saved,
             invited,
             enabled: true,
         };
