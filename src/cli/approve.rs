@@ -1,7 +1,6 @@
 //! `approve` and `retry`: a person has looked at those whom `limits.invites_per_listing` holds back, or at those whom
 //! Vaultwarden refused, and lets them in.
 
-use std::collections::HashSet;
 use std::io::{self, BufRead, IsTerminal};
 use std::path::Path;
 
@@ -13,6 +12,7 @@ use super::printable::printable;
 use super::state;
 use crate::clock::Clock;
 use crate::config;
+use crate::invite::recognition;
 use crate::ledger::{Ledger, TaskReport, Which};
 use crate::model::{EmailAddress, TaskState};
 
@@ -24,17 +24,23 @@ const NAMED: usize = 20;
 pub(super) enum Kept {
     /// By the brake.
     Held,
-    /// By what Vaultwarden said of them; and those who were invited, where they are named.
+    /// By what Vaultwarden said of them.
     Quarantined,
 }
 
 impl Kept {
-    /// The states of these invitations; `named` are those of people who are named.
-    fn states(self, named: bool) -> &'static [TaskState] {
+    fn state(self) -> TaskState {
         match self {
-            Self::Held => &[TaskState::Held],
-            Self::Quarantined if named => &[TaskState::Quarantined, TaskState::Done],
-            Self::Quarantined => &[TaskState::Quarantined],
+            Self::Held => TaskState::Held,
+            Self::Quarantined => TaskState::Quarantined,
+        }
+    }
+
+    /// What is said of an address that is not among them.
+    fn not(self) -> &'static str {
+        match self {
+            Self::Held => "not held back",
+            Self::Quarantined => "neither in quarantine nor invited before",
         }
     }
 
@@ -49,12 +55,21 @@ impl Kept {
 /// Releases such invitations, after a question unless `--yes` answers it.
 pub(super) async fn release(config: Option<&Path>, people: &People, kept: Kept) -> anyhow::Result<Exit> {
     let ledger = state::open(&config::state_file(config)?).await?;
-    let states = kept.states(!people.addresses.is_empty());
-    let mut all = Vec::new();
-    for state in states {
-        all.extend(ledger.in_state(*state).await?);
-    }
-    let meant = choose(all, &people.addresses, kept)?;
+    let named = parse(&people.addresses)?;
+    let which = if named.is_empty() {
+        Which::All
+    } else {
+        Which::To(&named)
+    };
+    let mut meant = ledger.in_state(kept.state(), which).await?;
+    // People who were invited are invited again where they are named: their accounts are gone.
+    let again = match (kept, which) {
+        (Kept::Quarantined, Which::To(_)) => ledger.in_state(TaskState::Done, which).await?,
+        _ => Vec::new(),
+    };
+    let repeats = !again.is_empty();
+    meant.extend(again);
+    missing(&meant, &named, kept)?;
     if meant.is_empty() {
         super::print(&format!("nobody is {}\n", kept.as_str()))?;
         return Ok(Exit::Done);
@@ -70,36 +85,42 @@ pub(super) async fn release(config: Option<&Path>, people: &People, kept: Kept) 
         .filter_map(|task| EmailAddress::parse(task.address.as_bytes()).ok())
         .collect();
     let now = Clock::system().now();
+    let states: &[TaskState] = if repeats {
+        &[TaskState::Quarantined, TaskState::Done]
+    } else {
+        &[kept.state()]
+    };
     let released = ledger.release(states, Which::To(&addresses), now).await?;
+    if repeats {
+        recognition::accept(&ledger).await?;
+    }
     super::print(&format!("{} released\n", released.len()))?;
     Ok(Exit::Done)
 }
 
-/// Those of `all` who are meant: all of them where no address is given.
-fn choose(all: Vec<TaskReport>, addresses: &[String], kept: Kept) -> anyhow::Result<Vec<TaskReport>> {
-    if addresses.is_empty() {
-        return Ok(all);
-    }
-    let mut wanted = HashSet::new();
+/// The addresses that were given.
+fn parse(addresses: &[String]) -> anyhow::Result<Vec<EmailAddress>> {
+    let mut parsed = Vec::new();
     for address in addresses {
-        let parsed = EmailAddress::parse(address.as_bytes());
-        wanted.insert(
-            parsed
-                .map_err(|problem| anyhow::anyhow!("{address:?} {problem}"))?
-                .to_string(),
-        );
+        let one = EmailAddress::parse(address.as_bytes())
+            .map_err(|problem| anyhow::anyhow!("{address:?} {problem}"))?;
+        if !parsed.contains(&one) {
+            parsed.push(one);
+        }
     }
-    let (chosen, _): (Vec<_>, Vec<_>) = all.into_iter().partition(|task| wanted.remove(&task.address));
-    if !wanted.is_empty() {
-        let mut missing: Vec<_> = wanted.into_iter().collect();
-        missing.sort();
-        bail!(
-            "not {}: {}; nobody was released",
-            kept.as_str(),
-            missing.join(", ")
-        );
+    Ok(parsed)
+}
+
+/// Refuses addresses that are not among those who are meant.
+fn missing(meant: &[TaskReport], named: &[EmailAddress], kept: Kept) -> anyhow::Result<()> {
+    let is_missing = |address: &&EmailAddress| meant.iter().all(|task| task.address != address.as_str());
+    let mut missing: Vec<&str> = named.iter().filter(is_missing).map(EmailAddress::as_str).collect();
+    if missing.is_empty() {
+        return Ok(());
     }
-    Ok(chosen)
+    missing.sort_unstable();
+    let what = kept.not();
+    bail!("{what}: {}; nobody was released", missing.join(", "))
 }
 
 /// Who would be invited.
@@ -165,37 +186,24 @@ mod tests {
     }
 
     #[test]
-    fn without_addresses_everyone_is_meant() {
-        assert_eq!(choose(held(3), &[], Kept::Held).unwrap(), held(3));
-    }
-
-    #[test]
-    fn addresses_choose_whatever_their_case() {
-        let chosen = choose(
-            held(3),
-            &["P1@Example.ORG".into(), "p1@example.org".into()],
-            Kept::Held,
-        )
-        .unwrap();
-        assert_eq!(chosen, held(3)[1..2]);
+    fn addresses_are_read_whatever_their_case_and_each_once() {
+        let parsed = parse(&["P1@Example.ORG".into(), "p1@example.org".into()]).unwrap();
+        assert_eq!(parsed.iter().map(EmailAddress::as_str).collect::<Vec<_>>(), ["p1@example.org"]);
+        let error = parse(&["p1".into()]).unwrap_err();
+        assert!(
+            error.to_string().starts_with("\"p1\" is not an e-mail address"),
+            "{error}"
+        );
     }
 
     #[test]
     fn an_address_that_is_not_held_releases_nobody() {
-        let error = choose(
-            held(3),
-            &["p1@example.org".into(), "else@example.org".into()],
-            Kept::Held,
-        )
-        .unwrap_err();
+        let named = parse(&["p1@example.org".into(), "else@example.org".into()]).unwrap();
+        assert!(missing(&held(3), &named[..1], Kept::Held).is_ok());
+        let error = missing(&held(3), &named, Kept::Held).unwrap_err();
         assert_eq!(
             error.to_string(),
             "not held back: else@example.org; nobody was released"
-        );
-        let error = choose(held(3), &["p1".into()], Kept::Held).unwrap_err();
-        assert!(
-            error.to_string().starts_with("\"p1\" is not an e-mail address"),
-            "{error}"
         );
     }
 }

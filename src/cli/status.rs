@@ -57,6 +57,7 @@ fn json(report: &Report, running: bool, now: Timestamp) -> Value {
         "members": report.members,
         "without_address": report.without_address,
         "tasks": report.tasks.iter().map(|(state, count)| (*state, *count)).collect::<BTreeMap<_, _>>(),
+        "vaultwarden_trouble": report.vaultwarden_trouble,
         "directories": report.directories.iter().map(directory).collect::<Vec<_>>(),
         "quarantined": report.quarantined.iter().map(task).collect::<Vec<_>>(),
         "failing": report.failing.iter().map(task).collect::<Vec<_>>(),
@@ -80,6 +81,10 @@ fn text(report: &Report, running: bool, now: Timestamp, palette: Palette) -> Str
             without_address(report.without_address)
         ),
     ];
+
+    if let Some(trouble) = &report.vaultwarden_trouble {
+        lines.push(format!("vaultwarden  {}", palette.bad(&printable(trouble))));
+    }
 
     for directory in &report.directories {
         if directory.retired {
@@ -240,6 +245,7 @@ mod tests {
             ..task.clone()
         };
         Report {
+            vaultwarden_trouble: None,
             members: 142,
             without_address: 2,
             tasks: vec![

@@ -1,6 +1,7 @@
 //! The invite worker: claims what the ledger says is due, brings it to Vaultwarden, and settles it.
 
 mod pace;
+pub mod recognition;
 mod worker;
 
 pub use worker::{Settings, Tally, Until, Worker};

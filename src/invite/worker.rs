@@ -20,13 +20,14 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::pace::Pace;
+use super::recognition;
 use crate::clock::{Clock, Jump, Timestamp};
 use crate::ledger::{Decisions, Ledger, LedgerError};
 use crate::model::{Disposition, EmailAddress, Outcome, Rejection, Settlement, Task, TaskState};
 use crate::observe::Observer;
 use crate::retry::{Nudge, Retry};
 use crate::rules::{Brake, Breaker, Limits, Suspicion, next};
-use crate::vaultwarden::{Account, Admin, Identity, Recognition, VaultwardenError};
+use crate::vaultwarden::{Account, Admin, VaultwardenError};
 
 /// Another process may have released held invitations: look this often.
 const LOOK: Duration = Duration::from_secs(2);
@@ -46,8 +47,9 @@ const MISSING_SHARE: u64 = 10;
 const MISSING: u64 = 5;
 /// Addresses of accounts that are compared at a time.
 const CENSUS_PAGE: usize = 1000;
-/// The note that says which Vaultwarden this is.
-pub const IDENTITY: &str = "vaultwarden-identity";
+/// Whether this is the Vaultwarden that was there before is looked at this often, where something is to be done there
+/// anyway.
+const RECOGNISE: Duration = Duration::from_secs(3600);
 /// `sync` gives up on a server that was found in trouble this many times in a row ..
 const PATIENCE: u32 = 3;
 /// .. or that is to be left alone for longer than this; and it does not wait longer for what is due later.
@@ -166,7 +168,12 @@ impl Worker {
         let mut jump = Jump::watch(&self.clock);
         self.ledger.take_over(owner, self.clock.now()).await?;
         let mut nudged = self.nudge.listen();
-        let mut unrecognised = true;
+        // Where accounts are noted, those who were invited may be missing; else whoever is invited first opens a session.
+        let mut recognise_at = if recognition::noted(&*self.ledger).await?.is_empty() {
+            None
+        } else {
+            Some(Instant::now())
+        };
         while !stop.is_cancelled() {
             if let Some(by) = jump.seen(&self.clock) {
                 self.observer.clock_was_set(by);
@@ -174,11 +181,18 @@ impl Worker {
             }
             self.begin(&mut state, owner).await?;
             self.observer.ledger_works();
-            if unrecognised && state.tally != Tally::default() {
-                unrecognised = false;
-                self.recognise().await?;
-            }
             let idle = state.under_way.is_empty();
+            if recognise_at.is_none() && state.tally != Tally::default() {
+                recognise_at = Some(Instant::now());
+            }
+            if idle
+                && state.breaker.open_until().is_none()
+                && recognise_at.is_some_and(|at| at <= Instant::now())
+            {
+                let answered = recognition::recognise(&*self.ledger, &*self.vaultwarden, &self.observer).await?;
+                let again = if answered { RECOGNISE } else { PROBE };
+                recognise_at = Some(Instant::now() + again);
+            }
             // What is due while something is under way waits for its end.
             let due = if idle { self.ledger.next_due().await? } else { None };
             if until == Until::Drained && self.is_drained(&state, due).await? {
@@ -383,26 +397,6 @@ impl Worker {
             self.observer.accounts_missing(missing, invited);
         }
         Ok(Ok(known))
-    }
-
-    /// Looks whether this is the Vaultwarden that was there before. Another one, or one whose accounts are gone, knows
-    /// nothing of the people who were invited.
-    async fn recognise(&self) -> Result<(), LedgerError> {
-        let noted = self.ledger.recall(IDENTITY).await?;
-        let known = noted.as_deref().map(Identity::from_note).unwrap_or_default();
-        match self.vaultwarden.recognise(&known).await {
-            Ok(Recognition::Other(now)) => {
-                let invited = self.ledger.report().await?.count(TaskState::Done);
-                self.observer.another_vaultwarden(known.domain(), now.domain(), invited);
-            }
-            Ok(Recognition::First(now) | Recognition::Same(now)) if now != known => {
-                self.ledger.remember(IDENTITY, &now.to_note()).await?;
-            }
-            Ok(_) => {}
-            // Whatever is wrong shows in the invitations.
-            Err(error) => tracing::debug!(%error, "Vaultwarden's accounts were not recognised"),
-        }
-        Ok(())
     }
 
     /// Asks whether Vaultwarden answers, so that `/readyz` knows before the next newcomer does.

@@ -156,6 +156,23 @@ pub trait Decisions: Ledger {
         })
     }
 
+    /// Notes of invitations in quarantine what others may have in common with them.
+    fn accuse(
+        &self,
+        faults: Vec<(EmailAddress, String)>,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send {
+        let scope = Scope {
+            addresses: faults.iter().map(|(address, _)| address.clone()).collect(),
+            ..Scope::default()
+        };
+        self.decide(scope, move |book| {
+            for (address, fault) in &faults {
+                book.accuse(address, fault);
+            }
+            Step::Done(())
+        })
+    }
+
     /// Takes the invitations that were not sent yet from people of directories that are not configured any more; returns
     /// how many there were.
     fn retire(

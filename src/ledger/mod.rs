@@ -20,6 +20,9 @@ pub use types::{
     TaskReport, Unchecked, Which,
 };
 
+/// The note of what is wrong with the Vaultwarden that is there, as [`Report`] shows it; empty while nothing is.
+pub const VAULTWARDEN_TROUBLE: &str = "vaultwarden-trouble";
+
 /// A future of this module. What it does is done as a whole, or not at all, even if it is dropped.
 pub type Reply<'a, T> = BoxFuture<'a, Result<T, LedgerError>>;
 
@@ -127,8 +130,8 @@ pub trait Ledger: Send + Sync {
         now: Timestamp,
     ) -> Reply<'a, Vec<String>>;
 
-    /// All invitations in a state, in the order in which they arrived.
-    fn in_state(&self, state: TaskState) -> Reply<'_, Vec<TaskReport>>;
+    /// Invitations in a state, in the order in which they arrived.
+    fn in_state<'a>(&'a self, state: TaskState, which: Which<'a>) -> Reply<'a, Vec<TaskReport>>;
 
     /// The members among `who`. Unknown ids are absent from the answer.
     fn known<'a>(&'a self, directory: i64, who: &'a [EntryId]) -> Reply<'a, Vec<Member>>;

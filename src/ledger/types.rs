@@ -94,6 +94,8 @@ pub struct Report {
     pub directories: Vec<DirectoryReport>,
     /// The quarantined tasks, at most 100, newest first.
     pub quarantined: Vec<TaskReport>,
+    /// What is wrong with the Vaultwarden that is there, for people.
+    pub vaultwarden_trouble: Option<String>,
     /// Queued tasks whose last attempt failed, be it for an outage, at most 100, the latest arrivals first.
     pub failing: Vec<TaskReport>,
 }

@@ -399,14 +399,17 @@ impl Observer {
         );
     }
 
-    /// None of the accounts that were there before is there.
-    pub fn another_vaultwarden(&self, before: Option<&str>, now: Option<&str>, invited: u64) {
+    /// People are no longer set aside for reasons that are not theirs.
+    pub fn released_from_quarantine(&self, count: usize) {
+        info!(count, "invitations that were set aside for a reason of the server's are tried again");
+    }
+
+    /// None of the accounts that were there before is there, as `trouble` says.
+    pub fn another_vaultwarden(&self, trouble: &str, invited: u64) {
         warn!(
-            before = before.unwrap_or("unknown"),
-            now = now.unwrap_or("unknown"),
             invited,
-            "this is another Vaultwarden than before, or its accounts are gone: nobody who was invited before is invited again \
-             by itself; `ldap-usher retry ADDRESS...` invites those whom you name, and a new `state` file everyone"
+            "{trouble}; nobody who was invited before is invited again by itself: `ldap-usher retry ADDRESS...` invites those \
+             whom you name and accepts this server, a new `state` file invites everyone"
         );
     }
 

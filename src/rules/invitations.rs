@@ -269,6 +269,16 @@ impl Book {
         }
     }
 
+    /// Notes of an invitation in quarantine what others may have in common with it.
+    pub fn accuse(&mut self, address: &EmailAddress, fault: &str) {
+        if let Some(place) = self.invitation_to(address) {
+            let invitation = self.invitation_mut(place);
+            if invitation.state == TaskState::Quarantined {
+                invitation.fault = Some(fault.to_owned());
+            }
+        }
+    }
+
     /// The address has an account: the invitation to it, where it waits and is not under way, is done. Returns whether
     /// it was.
     pub fn had_account(&mut self, address: &EmailAddress, now: Timestamp) -> bool {

@@ -14,7 +14,7 @@ use super::run::{Parts, list_everything};
 use super::sessions::Sessions;
 use crate::config::Config;
 use crate::invite::{Until, Worker};
-use crate::ledger::{Before, Fate, LedgerError, Sqlite, TaskFate};
+use crate::ledger::{Before, Fate, Ledger, LedgerError, Sqlite, TaskFate};
 use crate::listener::Listener;
 use crate::model::{EmailAddress, Outcome, Standing, TaskState};
 use crate::vaultwarden::{Account, Admin, Identity, Recognition, Reply, VaultwardenError};
@@ -113,6 +113,7 @@ pub async fn rehearse(
     let mut failures = list_everything(listeners).await;
     let never = CancellationToken::new();
     worker.run(Until::Drained, &never, &never).await?;
+    failures.extend(ledger.report().await?.vaultwarden_trouble);
     let trouble = invited.trouble().take();
     failures.extend(trouble.map(|error| format!("vaultwarden: {error}")));
     Ok(Plan {

@@ -14,9 +14,9 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::directory::{self, LdapDirectory};
 use crate::invite::{self, Until, Worker};
-use crate::ledger::{Decisions, Ledger, LedgerError, Sqlite};
+use crate::ledger::{Decisions, Ledger, LedgerError, Sqlite, Which};
 use crate::listener::Listener;
-use crate::model::TaskState;
+use crate::model::{EmailAddress, TaskState};
 use crate::observe::log::{self, LogHandle};
 use crate::observe::{GRACE, Observer, http};
 use crate::panics;
@@ -268,7 +268,28 @@ impl Parts {
             self.observer.directory_retired(directory);
         }
         self.ledger.retire(self.limits, self.worker.clock.now()).await?;
-        Ok(())
+        self.judge_quarantined_again().await
+    }
+
+    /// What an earlier version took for people's own fault may be the server's by the rules of this one.
+    async fn judge_quarantined_again(&self) -> Result<(), LedgerError> {
+        let (mut released, mut accused) = (Vec::new(), Vec::new());
+        for task in self.ledger.in_state(TaskState::Quarantined, Which::All).await? {
+            let Ok(address) = EmailAddress::parse(task.address.as_bytes()) else {
+                continue;
+            };
+            match vaultwarden::judge_reason(&address, &task.reason) {
+                None => released.push(address),
+                Some(rejection) => accused.extend(rejection.key.map(|key| (address, key))),
+            }
+        }
+        if !released.is_empty() {
+            let now = self.worker.clock.now();
+            let which = Which::To(&released);
+            self.ledger.release(&[TaskState::Quarantined], which, now).await?;
+            self.observer.released_from_quarantine(released.len());
+        }
+        self.ledger.accuse(accused).await
     }
 
     /// Everything on this ledger; `admin` says what the worker takes for Vaultwarden.

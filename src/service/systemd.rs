@@ -76,6 +76,7 @@ mod tests {
 
     fn report(tasks: &[(TaskState, u64)]) -> Report {
         Report {
+            vaultwarden_trouble: None,
             members: 1203,
             without_address: 0,
             tasks: tasks

@@ -188,17 +188,15 @@ impl Ledger for Sqlite {
         now: Timestamp,
     ) -> Reply<'a, Vec<String>> {
         let from = from.to_vec();
-        let to = match which {
-            Which::All => None,
-            Which::To(addresses) => Some(addresses.to_vec()),
-        };
+        let to = addresses(which);
         self.write("releasing invitations", move |db| {
             invitations::release(db, &from, to.as_deref(), now)
         })
     }
 
-    fn in_state(&self, state: TaskState) -> Reply<'_, Vec<TaskReport>> {
-        self.read("reading invitations", move |db| report::in_state(db, state))
+    fn in_state<'a>(&'a self, state: TaskState, which: Which<'a>) -> Reply<'a, Vec<TaskReport>> {
+        let to = addresses(which);
+        self.read("reading invitations", move |db| report::in_state(db, state, to.as_deref()))
     }
 
     fn known<'a>(&'a self, directory: i64, who: &'a [EntryId]) -> Reply<'a, Vec<Member>> {
@@ -218,5 +216,13 @@ impl Ledger for Sqlite {
     fn remember<'a>(&'a self, name: &'a str, note: &'a [u8]) -> Reply<'a, ()> {
         let (name, note) = (name.to_owned(), note.to_owned());
         self.write("keeping a note", move |db| notes::remember(db, &name, &note))
+    }
+}
+
+/// The addresses that are meant; `None` is all.
+fn addresses(which: Which<'_>) -> Option<Vec<EmailAddress>> {
+    match which {
+        Which::All => None,
+        Which::To(addresses) => Some(addresses.to_vec()),
     }
 }

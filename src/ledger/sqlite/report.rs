@@ -2,9 +2,9 @@
 
 use rusqlite::{Row, Transaction};
 
-use super::rows;
-use crate::ledger::{DirectoryReport, DirectoryState, Report, TaskReport};
-use crate::model::TaskState;
+use super::{notes, rows};
+use crate::ledger::{DirectoryReport, DirectoryState, Report, TaskReport, VAULTWARDEN_TROUBLE};
+use crate::model::{EmailAddress, TaskState};
 
 /// What [`task`] reads, before the conditions.
 const TASK: &str = "select a.address, m.dn, d.name, a.reason, a.attempts, a.arrived
@@ -21,10 +21,25 @@ fn task(row: &Row<'_>) -> rusqlite::Result<TaskReport> {
     })
 }
 
-pub(super) fn in_state(db: &Transaction<'_>, state: TaskState) -> rusqlite::Result<Vec<TaskReport>> {
-    db.prepare_cached(&format!("{TASK} where a.state = ? order by a.arrived, a.id"))?
-        .query_map([state.as_str()], task)?
-        .collect()
+pub(super) fn in_state(
+    db: &Transaction<'_>,
+    state: TaskState,
+    to: Option<&[EmailAddress]>,
+) -> rusqlite::Result<Vec<TaskReport>> {
+    let Some(addresses) = to else {
+        return db
+            .prepare_cached(&format!("{TASK} where a.state = ? order by a.arrived, a.id"))?
+            .query_map([state.as_str()], task)?
+            .collect();
+    };
+    let mut query = db.prepare_cached(&format!("{TASK} where a.state = ? and a.address = ?"))?;
+    let mut found = Vec::new();
+    for address in addresses {
+        let one = query.query_map((state.as_str(), address.as_str()), task)?;
+        found.extend(one.collect::<rusqlite::Result<Vec<_>>>()?);
+    }
+    found.sort_by_key(|task| task.arrived);
+    Ok(found)
 }
 
 pub(super) fn report(db: &Transaction<'_>) -> rusqlite::Result<Report> {
@@ -34,6 +49,9 @@ pub(super) fn report(db: &Transaction<'_>) -> rusqlite::Result<Report> {
         members: configured().map(|directory| directory.members).sum(),
         without_address: configured().map(|directory| directory.without_address).sum(),
         tasks: tasks(db)?,
+        vaultwarden_trouble: notes::recall(db, VAULTWARDEN_TROUBLE)?
+            .and_then(|note| String::from_utf8(note).ok())
+            .filter(|note| !note.is_empty()),
         quarantined: db
             .prepare_cached(&format!(
                 "{TASK} where a.state = 'quarantined' order by a.since desc, a.id desc limit 100"

@@ -71,7 +71,7 @@ impl Finding {
 /// Looks at everything that the service needs, and says each finding as soon as there is one. Nothing is changed but the
 /// session with Vaultwarden, which is kept, so that the service does not need another login.
 pub async fn check(config: &Config, say: &mut dyn FnMut(Finding)) {
-    let (finding, sessions) = state::check(config).await;
+    let (finding, sessions, known) = state::check(config).await;
     say(finding);
     for directory in &config.directories {
         match directory_settings(directory) {
@@ -105,7 +105,7 @@ pub async fn check(config: &Config, say: &mut dyn FnMut(Finding)) {
             }
         }
     }
-    vaultwarden::check(config, sessions, say).await;
+    vaultwarden::check(config, sessions, &known, say).await;
 }
 
 /// Steps of which each depends on those before it.

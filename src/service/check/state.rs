@@ -5,16 +5,19 @@ use std::sync::Arc;
 use super::super::sessions::Sessions;
 use super::{Finding, Level};
 use crate::config::Config;
+use crate::invite::recognition;
 use crate::ledger::{LedgerError, Sqlite};
+use crate::vaultwarden::Identity;
 
-/// Whether it can be used, and where the session with Vaultwarden is kept.
-pub(super) async fn check(config: &Config) -> (Finding, Sessions) {
+/// Whether it can be used, where the session with Vaultwarden is kept, and by what Vaultwarden is known.
+pub(super) async fn check(config: &Config) -> (Finding, Sessions, Identity) {
     let (path, file) = (&config.state, config.sessions.clone());
     let finding = match Sqlite::open_shared(path).await {
         Ok(ledger) => {
             let detail = format!("{} can be used", path.display());
             let finding = Finding::new(Level::Ok, "state", detail, "");
-            return (finding, Sessions::of_service(Arc::new(ledger), file));
+            let known = recognition::noted(&ledger).await.unwrap_or_default();
+            return (finding, Sessions::of_service(Arc::new(ledger), file), known);
         }
         Err(_) if !path.exists() => {
             let detail = format!("{} is not there yet, the first start creates it", path.display());
@@ -25,5 +28,5 @@ pub(super) async fn check(config: &Config) -> (Finding, Sessions) {
         }
         Err(error) => Finding::of_error(Level::Fail, "state", &error.to_string(), ""),
     };
-    (finding, Sessions::at_hand(None, file))
+    (finding, Sessions::at_hand(None, file), Identity::default())
 }

@@ -9,13 +9,19 @@ use super::super::sessions::Sessions;
 use super::{Finding, Level, Steps};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::invite::recognition;
 use crate::model::{Disposition, EmailAddress};
 use crate::vaultwarden::{
-    Admin, Configuration, Entrance, Portal, Settings, SignUps, SingleSignOn, Vaultwarden, VaultwardenError,
+    Admin, Configuration, Entrance, Identity, Portal, Recognition, Settings, SignUps, SingleSignOn, Vaultwarden, VaultwardenError,
     presented,
 };
 
-pub(super) async fn check(config: &Config, sessions: Sessions, say: &mut dyn FnMut(Finding)) {
+pub(super) async fn check(
+    config: &Config,
+    sessions: Sessions,
+    known: &Identity,
+    say: &mut dyn FnMut(Finding),
+) {
     let url = &config.vaultwarden.url;
     let prefix = format!("vaultwarden, {}", url.as_str().trim_end_matches('/'));
     let mut steps = Steps::new(prefix, say);
@@ -52,6 +58,7 @@ pub(super) async fn check(config: &Config, sessions: Sessions, say: &mut dyn FnM
                 steps.say(Level::Warn, "configuration", detail, remedy);
             }
             configuration = told.flatten();
+            check_identity(&mut steps, &vaultwarden, known).await;
         }
         Some(Some(limited)) => {
             steps.say(
@@ -113,6 +120,21 @@ fn report_portal(steps: &mut Steps<'_>, portal: &Portal, url: &Url) {
     if let Some(domain) = &portal.domain {
         let (level, detail, remedy) = judge_domain(domain, url);
         steps.say(level, "DOMAIN", detail, remedy);
+    }
+}
+
+/// Whether this is the server that the service has invited people to.
+async fn check_identity(steps: &mut Steps<'_>, vaultwarden: &Vaultwarden, known: &Identity) {
+    if known.is_empty() {
+        return;
+    }
+    match steps.step("accounts", "", vaultwarden.recognise(known)).await {
+        Some(Recognition::Other(now)) => {
+            let remedy = "correct `url`, or restore Vaultwarden; where it is meant to be new, give the service a new `state` file, or name people in `ldap-usher retry ADDRESS...`";
+            steps.say(Level::Warn, "accounts", recognition::trouble(known, &now), remedy);
+        }
+        Some(_) => steps.say(Level::Ok, "accounts", "this is the Vaultwarden that was there before", ""),
+        None => {}
     }
 }
 

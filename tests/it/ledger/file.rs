@@ -119,7 +119,7 @@ async fn people_read_and_approve_while_the_service_runs_and_while_it_does_not() 
     assert_eq!(approved, ["bob@example.org"]);
     assert_eq!(addresses(&book.claims(4).await), ["bob@example.org"]);
     assert_eq!(
-        reader.in_state(TaskState::Held).await.unwrap().len(),
+        reader.in_state(TaskState::Held, Which::All).await.unwrap().len(),
         1,
         "a reader sees what others commit"
     );
@@ -128,7 +128,7 @@ async fn people_read_and_approve_while_the_service_runs_and_while_it_does_not() 
     assert!(!Sqlite::is_served(&path).unwrap());
     let reader = Sqlite::open_read_only(&path).await.unwrap();
     assert_eq!(
-        reader.in_state(TaskState::Held).await.unwrap()[0].address,
+        reader.in_state(TaskState::Held, Which::All).await.unwrap()[0].address,
         "ann@example.org"
     );
     let shared = Sqlite::open_shared(&path).await.unwrap();

@@ -173,7 +173,7 @@ async fn approval_releases_just_the_held_tasks_asked_for() {
     let book = Book::limited(0).await;
     book.lists(&[(1, "ann"), (2, "bob"), (3, "cat")]).await;
     let approve = |which, second| book.ledger.release(&[TaskState::Held], which, at(second));
-    let held = book.ledger.in_state(TaskState::Held).await.unwrap();
+    let held = book.ledger.in_state(TaskState::Held, Which::All).await.unwrap();
     assert_eq!(
         held.iter().map(|task| task.dn.clone()).collect::<Vec<_>>(),
         [dn(1), dn(2), dn(3)]

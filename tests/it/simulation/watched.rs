@@ -109,10 +109,6 @@ impl Ledger for Watched {
         self.ledger.end_comparison(judge, now)
     }
 
-    fn in_state(&self, state: TaskState) -> Reply<'_, Vec<TaskReport>> {
-        self.ledger.in_state(state)
-    }
-
     fn report(&self) -> Reply<'_, Report> {
         self.ledger.report()
     }
@@ -124,6 +120,7 @@ impl Ledger for Watched {
         accused(fault: &'a str) -> u64;
         invited(addresses: &'a [EmailAddress]) -> u64;
         release(from: &'a [TaskState], which: Which<'a>, now: Timestamp) -> Vec<String>;
+        in_state(state: TaskState, which: Which<'a>) -> Vec<TaskReport>;
         known(directory: i64, who: &'a [EntryId]) -> Vec<Member>;
         recall(name: &'a str) -> Option<Vec<u8>>;
         remember(name: &'a str, note: &'a [u8]) -> ();
