@@ -50,6 +50,11 @@ impl Clock {
         }))
     }
 
+    /// A clock that is read by `now`.
+    pub fn read_by(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
     /// A clock that starts at `start` and follows tokio's time, which a test may pause.
     pub fn following_tokio(start: Timestamp) -> Self {
         let began = Instant::now();

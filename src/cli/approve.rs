@@ -114,7 +114,11 @@ fn parse(addresses: &[String]) -> anyhow::Result<Vec<EmailAddress>> {
 /// Refuses addresses that are not among those who are meant.
 fn missing(meant: &[TaskReport], named: &[EmailAddress], kept: Kept) -> anyhow::Result<()> {
     let is_missing = |address: &&EmailAddress| meant.iter().all(|task| task.address != address.as_str());
-    let mut missing: Vec<&str> = named.iter().filter(is_missing).map(EmailAddress::as_str).collect();
+    let mut missing: Vec<&str> = named
+        .iter()
+        .filter(is_missing)
+        .map(EmailAddress::as_str)
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -188,7 +192,10 @@ mod tests {
     #[test]
     fn addresses_are_read_whatever_their_case_and_each_once() {
         let parsed = parse(&["P1@Example.ORG".into(), "p1@example.org".into()]).unwrap();
-        assert_eq!(parsed.iter().map(EmailAddress::as_str).collect::<Vec<_>>(), ["p1@example.org"]);
+        assert_eq!(
+            parsed.iter().map(EmailAddress::as_str).collect::<Vec<_>>(),
+            ["p1@example.org"]
+        );
         let error = parse(&["p1".into()]).unwrap_err();
         assert!(
             error.to_string().starts_with("\"p1\" is not an e-mail address"),

@@ -385,6 +385,7 @@ mod tests {
                 "queued": 1,
                 "staged": 0
               },
+              "vaultwarden_trouble": null,
               "without_address": 2
             }
             "#);

@@ -13,7 +13,6 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::StreamExt;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -23,30 +22,16 @@ use super::pace::Pace;
 use super::recognition;
 use crate::clock::{Clock, Jump, Timestamp};
 use crate::ledger::{Decisions, Ledger, LedgerError};
-use crate::model::{Disposition, EmailAddress, Outcome, Rejection, Settlement, Task, TaskState};
+use crate::model::{Disposition, EmailAddress, Outcome, Rejection, Settlement, Task};
 use crate::observe::Observer;
-use crate::retry::{Nudge, Retry};
-use crate::rules::{Brake, Breaker, Limits, Suspicion, next};
+use crate::retry::Nudge;
+use crate::rules::{Breaker, Limits, Suspicion, next};
 use crate::vaultwarden::{Account, Admin, VaultwardenError};
 
 /// Another process may have released held invitations: look this often.
 const LOOK: Duration = Duration::from_secs(2);
 /// When there is nothing to do, whether Vaultwarden answers is asked this often.
 const PROBE: Duration = Duration::from_secs(60);
-/// From this many unknown addresses on, one list of all accounts is cheaper than as many refusals.
-const CENSUS: u64 = 100;
-/// The wait after a comparison that failed; invitations go on meanwhile.
-const CENSUS_AGAIN: Retry = Retry {
-    first: Duration::from_secs(1),
-    ceiling: Duration::from_secs(600),
-    floor: Duration::from_millis(200),
-};
-/// The share of those invited, one in so many, whose accounts may be missing before that is worth a warning ..
-const MISSING_SHARE: u64 = 10;
-/// .. and the number.
-const MISSING: u64 = 5;
-/// Addresses of accounts that are compared at a time.
-const CENSUS_PAGE: usize = 1000;
 /// Whether this is the Vaultwarden that was there before is looked at this often, where something is to be done there
 /// anyway.
 const RECOGNISE: Duration = Duration::from_secs(3600);
@@ -110,20 +95,20 @@ pub struct Worker {
 type Attempt = (Task, Result<Option<Outcome>, VaultwardenError>);
 
 /// What one run of the loop knows; all of it can be lost.
-struct State {
+pub(super) struct State {
     /// Each is a task of its own. On its way it waits for locks, the ledger's among them, and once it has one it must
     /// go on, even while the loop waits for the same lock.
     under_way: JoinSet<Attempt>,
-    breaker: Breaker,
+    pub(super) breaker: Breaker,
     suspicion: Suspicion,
     pace: Pace,
     probe_at: Instant,
     /// There may be new tasks since the backlog was last compared with the accounts.
     news: bool,
     /// When the backlog may be compared again, after comparisons that failed.
-    census_at: Instant,
-    census_failures: u32,
-    tally: Tally,
+    pub(super) census_at: Instant,
+    pub(super) census_failures: u32,
+    pub(super) tally: Tally,
 }
 
 impl Worker {
@@ -189,8 +174,9 @@ impl Worker {
                 && state.breaker.open_until().is_none()
                 && recognise_at.is_some_and(|at| at <= Instant::now())
             {
-                let answered = recognition::recognise(&*self.ledger, &*self.vaultwarden, &self.observer).await?;
-                let again = if answered { RECOGNISE } else { PROBE };
+                let answered =
+                    recognition::recognise(&*self.ledger, &*self.vaultwarden, &self.observer).await?;
+                let again = if answered { RECOGNISE } else { RECOGNISE / 6 };
                 recognise_at = Some(Instant::now() + again);
             }
             // What is due while something is under way waits for its end.
@@ -204,7 +190,7 @@ impl Worker {
                 () = stop.cancelled() => {}
                 Some(attempt) = state.under_way.join_next() => self.finish(&mut state, attempt).await?,
                 () = self.wake.notified() => state.news = true,
-                Ok(()) = nudged.changed() => state.breaker.half_open(Instant::now()),
+                Ok(()) = nudged.changed() => state.breaker.half_open(Instant::now().into_std()),
                 () = sleep_until(state.pace.next()), if state.pace.permits() == 0 => {}
                 () = sleep_until(state.probe_at), if idle && state.breaker.open_until().is_none() => {
                     self.probe(&mut state).await;
@@ -218,7 +204,9 @@ impl Worker {
 
     /// Begins as many attempts as are due and may begin now.
     async fn begin(&self, state: &mut State, owner: i64) -> Result<(), LedgerError> {
-        let permitted = state.breaker.permits(self.settings.concurrency, Instant::now());
+        let permitted = state
+            .breaker
+            .permits(self.settings.concurrency, Instant::now().into_std());
         let places = permitted
             .saturating_sub(state.under_way.len())
             .min(state.pace.permits());
@@ -249,7 +237,7 @@ impl Worker {
 
     /// Whether nothing is left to do soon, or Vaultwarden is in trouble that `sync` does not wait for.
     async fn is_drained(&self, state: &State, due: Option<Timestamp>) -> Result<bool, LedgerError> {
-        let now = Instant::now();
+        let now = Instant::now().into_std();
         if let Some(until) = state.breaker.open_until().filter(|&until| until > now) {
             return Ok(state.breaker.failures() >= PATIENCE || until - now > HURRY);
         }
@@ -281,7 +269,9 @@ impl Worker {
             let attempt = match (result, verdict) {
                 (Ok(outcome), _) => Ok(outcome),
                 // It is tried again after the others: the answer may be about this person after all.
-                (Err(error), Err(Disposition::Outage)) if matches!(error.disposition(), Disposition::Reject(_)) => {
+                (Err(error), Err(Disposition::Outage))
+                    if matches!(error.disposition(), Disposition::Reject(_)) =>
+                {
                     Err((Disposition::Retry, error.to_string()))
                 }
                 (Err(error), _) => Err((error.disposition(), error.to_string())),
@@ -313,13 +303,13 @@ impl Worker {
         Ok(())
     }
 
-    fn judge_server(
+    pub(super) fn judge_server(
         &self,
         breaker: &mut Breaker,
         verdict: &Result<(), Disposition>,
         error: Option<&VaultwardenError>,
     ) {
-        let wait = breaker.record(verdict.as_ref().err(), Instant::now(), (self.dice)());
+        let wait = breaker.record(verdict.as_ref().err(), Instant::now().into_std(), (self.dice)());
         match (verdict, error, wait) {
             (Err(_), Some(error), Some(wait)) => self.observer.vaultwarden_down(error, wait),
             (Ok(()) | Err(Disposition::Reject(_)), ..) => self.observer.vaultwarden_back(),
@@ -338,67 +328,6 @@ impl Worker {
         }
     }
 
-    /// Whether so many addresses are unknown that one list of all accounts is worth it, or any is held: who has an
-    /// account does not count towards `limits.invites_per_listing`.
-    async fn census_is_due(&self) -> Result<bool, LedgerError> {
-        let unchecked = self.ledger.unchecked().await?;
-        Ok(unchecked.held > 0 || unchecked.queued >= CENSUS)
-    }
-
-    /// Compares the backlog with the list of all accounts, once. Where that fails, what is queued goes out all the same,
-    /// since Vaultwarden answers the same question to each invitation; what is held stays held.
-    async fn census(&self, state: &mut State) -> Result<(), LedgerError> {
-        self.ledger.begin_comparison().await?;
-        let known = match self.count_accounts().await? {
-            Ok(known) => known,
-            Err(error) => {
-                state.census_failures += 1;
-                let wait = CENSUS_AGAIN.wait(state.census_failures, (self.dice)());
-                state.census_at = Instant::now() + wait;
-                self.observer.accounts_unread(&error, wait);
-                return Ok(());
-            }
-        };
-        state.census_failures = 0;
-        state.tally.had_account += known;
-        self.judge_server(&mut state.breaker, &Ok(()), None);
-        tracing::info!(known, "compared the backlog with Vaultwarden's accounts");
-        let limits = self.settings.limits;
-        let judge = Box::new(move |brake: &mut Brake, count| brake.compared(count, &limits));
-        for (directory, count) in self.ledger.end_comparison(judge, self.clock.now()).await? {
-            self.observer
-                .held(&directory, count, limits.invites_per_listing.unwrap_or(u32::MAX));
-        }
-        Ok(())
-    }
-
-    /// Marks whoever has an account, and looks how many of those who were invited have none.
-    async fn count_accounts(&self) -> Result<Result<u64, VaultwardenError>, LedgerError> {
-        let before = self.ledger.report().await?;
-        let mut accounts = self.vaultwarden.accounts().chunks(CENSUS_PAGE);
-        let (mut known, mut found) = (0, 0);
-        while let Some(page) = accounts.next().await {
-            let page: Result<Vec<_>, _> = page.into_iter().collect();
-            self.observer
-                .vaultwarden_call("accounts", word(page.as_ref().map(drop)));
-            let addresses: Vec<EmailAddress> = match page {
-                Ok(page) => page
-                    .iter()
-                    .filter_map(|account| EmailAddress::parse(account.email.as_bytes()).ok())
-                    .collect(),
-                Err(error) => return Ok(Err(error)),
-            };
-            found += self.ledger.invited(&addresses).await?;
-            known += self.ledger.had_accounts(addresses, self.clock.now()).await?;
-        }
-        let invited = before.count(TaskState::Done);
-        let missing = invited.saturating_sub(found);
-        if missing > MISSING && missing > invited / MISSING_SHARE {
-            self.observer.accounts_missing(missing, invited);
-        }
-        Ok(Ok(known))
-    }
-
     /// Asks whether Vaultwarden answers, so that `/readyz` knows before the next newcomer does.
     async fn probe(&self, state: &mut State) {
         state.probe_at = Instant::now() + PROBE;
@@ -413,7 +342,7 @@ impl Worker {
 
     /// How long to wait for something to happen before looking into the ledger again.
     fn look_again(&self, state: &State, due: Option<Timestamp>) -> Duration {
-        let now = Instant::now();
+        let now = Instant::now().into_std();
         let next = match state.breaker.open_until() {
             Some(until) if until > now => Some(until - now),
             // What is due and was not begun waits for the end of an attempt or for its pace, not for the clock.
@@ -493,7 +422,7 @@ impl Caller {
 }
 
 /// The word for a call's result in metrics.
-fn word(result: Result<(), &VaultwardenError>) -> &'static str {
+pub(super) fn word(result: Result<(), &VaultwardenError>) -> &'static str {
     match result.map_err(VaultwardenError::disposition) {
         Ok(()) => "ok",
         Err(Disposition::Reject(_)) => "rejected",

@@ -401,7 +401,10 @@ impl Observer {
 
     /// People are no longer set aside for reasons that are not theirs.
     pub fn released_from_quarantine(&self, count: usize) {
-        info!(count, "invitations that were set aside for a reason of the server's are tried again");
+        info!(
+            count,
+            "invitations that were set aside for a reason of the server's are tried again"
+        );
     }
 
     /// None of the accounts that were there before is there, as `trouble` says.

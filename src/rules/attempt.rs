@@ -1,9 +1,7 @@
 //! What becomes of an invitation after an attempt, and when the whole server is left alone.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::clock::Timestamp;
 use crate::model::{Disposition, Outcome, Settlement, Task};
@@ -207,6 +205,7 @@ impl Breaker {
 mod tests {
     use super::*;
     use crate::model::EmailAddress;
+    use tokio::time::Instant as Now;
 
     const NOW: Timestamp = Timestamp(1_000_000);
     const RESEND: Duration = Duration::from_secs(180);
@@ -330,18 +329,29 @@ mod tests {
     #[test]
     fn one_reason_for_several_people_is_the_servers_unless_somebody_is_invited_in_between() {
         let mut suspicion = Suspicion::default();
-        assert!(![1, 1, 1, 2].map(|person| suspicion.confirms("550 go away", person)).contains(&true));
+        assert!(
+            ![1, 1, 1, 2]
+                .map(|person| suspicion.confirms("550 go away", person))
+                .contains(&true)
+        );
         suspicion.ends();
-        assert!(![3, 4].map(|person| suspicion.confirms("550 go away", person)).contains(&true));
+        assert!(
+            ![3, 4]
+                .map(|person| suspicion.confirms("550 go away", person))
+                .contains(&true)
+        );
         assert!(!suspicion.confirms("554 something else", 5));
         assert!(suspicion.confirms("550 go away", 5));
-        assert!(suspicion.confirms("550 go away", 3), "it stays so until somebody is invited");
+        assert!(
+            suspicion.confirms("550 go away", 3),
+            "it stays so until somebody is invited"
+        );
     }
 
     #[test]
     fn an_outage_that_lasts_is_nobodys_failure_and_leaves_the_wait_to_the_breaker() {
         let mut breaker = Breaker::default();
-        let start = Instant::now();
+        let start = Now::now().into_std();
         breaker.record(Some(&Disposition::Outage), start, 0.5);
         assert!(
             breaker
@@ -360,7 +370,7 @@ mod tests {
 
     #[test]
     fn a_task_that_alone_makes_the_server_fail_is_tried_less_and_less() {
-        let start = Instant::now();
+        let start = Now::now().into_std();
         let mut breaker = Breaker::default();
         let waits: Vec<i64> = [0, 4, 30]
             .into_iter()
@@ -378,7 +388,7 @@ mod tests {
 
     #[test]
     fn the_breaker_lets_one_attempt_try_after_its_wait_and_a_success_closes_it() {
-        let start = Instant::now();
+        let start = Now::now().into_std();
         let mut breaker = Breaker::default();
         assert_eq!(breaker.permits(8, start), 8);
         let wait = breaker.record(Some(&Disposition::Outage), start, 0.5).unwrap();
@@ -399,7 +409,7 @@ mod tests {
 
     #[test]
     fn failures_of_single_tasks_open_the_breaker_only_when_nothing_succeeds_in_between() {
-        let start = Instant::now();
+        let start = Now::now().into_std();
         let mut breaker = Breaker::default();
         for _ in 0..STREAK - 1 {
             assert_eq!(breaker.record(Some(&Disposition::Retry), start, 0.5), None);
@@ -413,7 +423,7 @@ mod tests {
 
     #[test]
     fn a_server_that_names_a_wait_gets_it_and_an_operator_gets_a_minute() {
-        let start = Instant::now();
+        let start = Now::now().into_std();
         let mut breaker = Breaker::default();
         let asked = Duration::from_secs(300);
         assert_eq!(

@@ -3,7 +3,8 @@
 //! - [`membership`]: what one sighting of an entry means for the person.
 //! - [`Book`]: what the ledger knows of the people and invitations that one decision is about. The rules change it, and the
 //!   ledger saves what they changed.
-//! - `invitations`: what is owed to whom; the methods of [`Book`].
+//! - `sightings`: the same for all whom a batch of sightings is about; methods of [`Book`], as the next.
+//! - `invitations`: what is owed to whom.
 //! - `brake`: how many new people may be invited before an administrator has to look.
 //! - `attempt`: what becomes of an invitation after an attempt, and when Vaultwarden is left alone.
 
@@ -12,8 +13,10 @@ mod book;
 mod brake;
 mod invitations;
 pub mod membership;
+mod sightings;
 
 pub use attempt::{Breaker, Suspicion, longest_wait, next};
 pub use book::{Book, Directory, Invitation, Person};
 pub use brake::{Brake, Limits, Verdict};
-pub use invitations::{Committed, Duplicate, Event, Judged, Opening, Origin};
+pub use invitations::{Committed, Duplicate, Opening, Origin};
+pub use sightings::{Event, Judged};

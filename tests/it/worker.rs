@@ -1,23 +1,28 @@
 //! The invite worker on a real ledger.
 
+mod server;
+
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::stream::{BoxStream, StreamExt, empty};
-use ldap_usher::clock::Clock;
+use ldap_usher::clock::{Clock, Timestamp};
 use ldap_usher::invite::{Settings, Until, Worker};
 use ldap_usher::ledger::{Decisions, DirectoryState, Ledger, Sqlite, Taken};
-use ldap_usher::model::{Attribute, EmailAddress, Entry, EntryId, Outcome};
+use ldap_usher::model::{Attribute, EmailAddress, Entry, EntryId, Outcome, TaskState};
 use ldap_usher::observe::{GRACE, Observer};
 use ldap_usher::retry::Nudge;
 use ldap_usher::rules::membership::{Policy, Sighting};
-use ldap_usher::rules::{Limits, Origin};
+use ldap_usher::rules::{Limits, Origin, Verdict};
 use ldap_usher::vaultwarden::{Account, Admin, Reply, VaultwardenError};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+
+use server::{Behaviour, Server};
 
 /// Invites everyone; like the real client it keeps its session in the ledger.
 struct Obliging(Arc<dyn Ledger>);
@@ -50,8 +55,13 @@ impl Admin for Obliging {
 
 /// So many invitations that are due.
 async fn queue(ledger: &dyn Ledger, count: u8) -> i64 {
+    bring(ledger, Origin::Live, 0..count, Clock::system().now()).await
+}
+
+/// New people, told at that time.
+async fn bring(ledger: &dyn Ledger, origin: Origin, people: std::ops::Range<u8>, now: Timestamp) -> i64 {
     let directory = ledger.enroll("main", "scope", "settings").await.unwrap().id;
-    let sightings = (0..count).map(|n| {
+    let sightings = people.map(|n| {
         let mail = Attribute {
             name: "mail".into(),
             values: vec![format!("person{n}@example.org").into()],
@@ -64,7 +74,7 @@ async fn queue(ledger: &dyn Ledger, count: u8) -> i64 {
     });
     let told = Taken {
         directory,
-        origin: Origin::Live,
+        origin,
         sightings: sightings.collect(),
         cursor: None,
         policy: Policy {
@@ -73,7 +83,7 @@ async fn queue(ledger: &dyn Ledger, count: u8) -> i64 {
             invite_changed_address: false,
         },
         limits: Limits::default(),
-        arrived: Clock::system().now(),
+        arrived: now,
     };
     ledger.take(told).await.unwrap();
     directory
@@ -123,4 +133,247 @@ async fn an_attempt_that_waits_for_the_ledger_never_blocks_the_worker_that_waits
         .expect("the worker goes on")
         .unwrap();
     assert_eq!(tally.invited, 90);
+}
+
+// -- in paused time -------------------------------------------------------------------------------------------------
+
+/// A worker, its Vaultwarden, and a wall clock that can be set.
+struct Stage {
+    ledger: Arc<Sqlite>,
+    server: Arc<Server>,
+    offset: Arc<AtomicI64>,
+    clock: Clock,
+    running: JoinSet<()>,
+    wake: Arc<Notify>,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let (real, offset) = (
+            Clock::following_tokio(Timestamp(1_800_000_000_000)),
+            Arc::new(AtomicI64::new(0)),
+        );
+        let set = offset.clone();
+        Self {
+            ledger: Arc::new(Sqlite::in_memory().await.unwrap()),
+            server: Arc::default(),
+            offset,
+            clock: Clock::read_by(move || Timestamp(real.now().0 + set.load(Ordering::Relaxed))),
+            running: JoinSet::new(),
+            wake: Arc::default(),
+        }
+    }
+
+    /// A worker starts.
+    fn start(&mut self) {
+        let worker = Worker {
+            ledger: self.ledger.clone(),
+            vaultwarden: self.server.clone(),
+            observer: Observer::new(["main".to_owned()], GRACE),
+            clock: self.clock.clone(),
+            wake: self.wake.clone(),
+            settings: Settings {
+                concurrency: 8,
+                per_minute: None,
+                limits: Limits::default(),
+                resend_after: Duration::from_secs(180),
+            },
+            nudge: Nudge::default(),
+            dice: rand::random,
+        };
+        self.running.spawn(async move {
+            let never = CancellationToken::new();
+            worker.run(Until::Stopped, &never, &never).await.unwrap();
+        });
+    }
+
+    /// People come, one by one.
+    async fn come(&self, people: std::ops::Range<u8>) {
+        bring(&*self.ledger, Origin::Live, people, self.clock.now()).await;
+        self.wake.notify_one();
+    }
+
+    fn set_clock(&self, by: Duration, back: bool) {
+        let by = i64::try_from(by.as_millis()).unwrap();
+        self.offset
+            .fetch_add(if back { -by } else { by }, Ordering::Relaxed);
+    }
+
+    /// Waits until so many are done, for no longer than this.
+    async fn done(&self, count: u64, within: Duration) {
+        let began = Instant::now();
+        loop {
+            let report = self.ledger.report().await.unwrap();
+            if report.count(TaskState::Done) >= count {
+                return;
+            }
+            assert!(began.elapsed() < within, "{:?} after {within:?}", report.tasks);
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_while_vaultwarden_is_down_delays_nobody() {
+    let mut stage = Stage::new().await;
+    stage.server.behaves(Behaviour::Down);
+    stage.come(0..5).await;
+    stage.start();
+    sleep(10 * MINUTE).await;
+    stage.set_clock(HOUR, true);
+    sleep(Duration::from_secs(5)).await;
+    stage.server.behaves(Behaviour::Works);
+    stage.done(5, 2 * MINUTE).await;
+    assert_eq!(stage.server.mails(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_its_next_attempt_waits_no_longer_when_the_clock_is_set_back() {
+    let mut stage = Stage::new().await;
+    stage.server.behaves(Behaviour::Defers);
+    stage.come(0..1).await;
+    stage.start();
+    sleep(MINUTE).await;
+    stage.set_clock(24 * HOUR, true);
+    sleep(Duration::from_secs(5)).await;
+    stage.server.behaves(Behaviour::Works);
+    // The wait of a task after a minute of failures is two minutes at most.
+    stage.done(1, 3 * MINUTE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_forward_repeats_no_call_that_is_under_way() {
+    let mut stage = Stage::new().await;
+    stage.server.behaves(Behaviour::Slow(Duration::from_secs(50)));
+    stage.come(0..3).await;
+    stage.start();
+    sleep(Duration::from_secs(20)).await;
+    stage.set_clock(24 * HOUR, false);
+    stage.done(3, MINUTE).await;
+    sleep(2 * HOUR).await;
+    assert_eq!(stage.server.mails(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn held_people_from_the_future_do_not_make_the_accounts_be_read_again_and_again() {
+    let mut stage = Stage::new().await;
+    let directory = bring(&*stage.ledger, Origin::Listing, 0..3, stage.clock.now()).await;
+    let judge = Box::new(|_: &mut _, _| Verdict::Hold);
+    let now = stage.clock.now();
+    stage
+        .ledger
+        .end_listing(directory, true, judge, now)
+        .await
+        .unwrap();
+    stage.set_clock(HOUR, true);
+    stage.start();
+    sleep(5 * MINUTE).await;
+    assert_eq!(stage.server.lists(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_worker_had_claimed_that_is_gone_is_looked_up_at_once_by_the_next() {
+    let mut stage = Stage::new().await;
+    stage.server.behaves(Behaviour::Slow(Duration::from_secs(2)));
+    stage.come(0..3).await;
+    stage.start();
+    sleep(Duration::from_secs(1)).await;
+    // Vaultwarden goes on with what it was told.
+    stage.running.shutdown().await;
+    sleep(Duration::from_secs(5)).await;
+    stage.start();
+    stage.done(3, Duration::from_secs(10)).await;
+    assert_eq!(stage.server.mails(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn accounts_that_cannot_be_listed_keep_nobody_from_being_invited_and_let_nobody_go_who_is_held() {
+    let mut stage = Stage::new().await;
+    stage.server.behaves(Behaviour::NoList);
+    stage.come(0..120).await;
+    let directory = bring(&*stage.ledger, Origin::Listing, 200..203, stage.clock.now()).await;
+    let judge = Box::new(|_: &mut _, _| Verdict::Hold);
+    let now = stage.clock.now();
+    stage
+        .ledger
+        .end_listing(directory, true, judge, now)
+        .await
+        .unwrap();
+    stage.start();
+    stage.done(120, MINUTE).await;
+    stage.come(130..131).await;
+    stage.done(121, MINUTE).await;
+    sleep(HOUR).await;
+    let report = stage.ledger.report().await.unwrap();
+    assert_eq!(report.count(TaskState::Held), 3);
+    // The list is asked for ever more rarely, and heeded once it comes.
+    assert!(
+        (2..40).contains(&stage.server.lists()),
+        "{}",
+        stage.server.lists()
+    );
+    stage.server.behaves(Behaviour::Works);
+    stage.done(124, HOUR).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mail_server_that_takes_longer_than_the_patience_of_the_call_costs_no_second_mail() {
+    let mut stage = Stage::new().await;
+    // The call is given up after 90 s; Vaultwarden saves the account after 150.
+    stage.server.behaves(Behaviour::Slow(Duration::from_secs(150)));
+    stage.come(0..4).await;
+    stage.start();
+    stage.done(4, 10 * MINUTE).await;
+    assert_eq!(stage.server.mails(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_came_to_nothing_is_repeated_when_it_was_looked_up_for_minutes() {
+    let mut stage = Stage::new().await;
+    stage.server.behaves(Behaviour::Swallows);
+    stage.come(0..1).await;
+    stage.start();
+    sleep(MINUTE).await;
+    stage.server.behaves(Behaviour::Works);
+    sleep(MINUTE).await;
+    assert_eq!(stage.server.mails(), 0, "it may still come to something");
+    stage.done(1, 3 * MINUTE).await;
+    assert_eq!(stage.server.mails(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_was_set_aside_for_a_reason_that_proves_to_be_the_servers_is_invited_once_it_is_mended() {
+    let mut stage = Stage::new().await;
+    stage.server.behaves(Behaviour::RefusesEveryone);
+    stage.start();
+    for person in 0..5 {
+        stage.come(person..person + 1).await;
+        sleep(MINUTE).await;
+    }
+    let report = stage.ledger.report().await.unwrap();
+    assert_eq!(report.count(TaskState::Quarantined), 0, "{:?}", report.tasks);
+    stage.server.behaves(Behaviour::Works);
+    stage.done(5, 15 * MINUTE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_persons_own_fault_that_looks_like_anyones_sets_nobody_else_aside() {
+    let mut stage = Stage::new().await;
+    stage.server.behaves(Behaviour::RefusesSome);
+    stage.start();
+    for person in 0..20 {
+        stage.come(person..person + 1).await;
+        sleep(MINUTE).await;
+    }
+    let report = stage.ledger.report().await.unwrap();
+    assert_eq!(
+        (
+            report.count(TaskState::Done),
+            report.count(TaskState::Quarantined)
+        ),
+        (15, 5)
+    );
 }

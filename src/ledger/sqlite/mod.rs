@@ -196,7 +196,9 @@ impl Ledger for Sqlite {
 
     fn in_state<'a>(&'a self, state: TaskState, which: Which<'a>) -> Reply<'a, Vec<TaskReport>> {
         let to = addresses(which);
-        self.read("reading invitations", move |db| report::in_state(db, state, to.as_deref()))
+        self.read("reading invitations", move |db| {
+            report::in_state(db, state, to.as_deref())
+        })
     }
 
     fn known<'a>(&'a self, directory: i64, who: &'a [EntryId]) -> Reply<'a, Vec<Member>> {

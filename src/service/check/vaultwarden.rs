@@ -12,8 +12,8 @@ use crate::config::Config;
 use crate::invite::recognition;
 use crate::model::{Disposition, EmailAddress};
 use crate::vaultwarden::{
-    Admin, Configuration, Entrance, Identity, Portal, Recognition, Settings, SignUps, SingleSignOn, Vaultwarden, VaultwardenError,
-    presented,
+    Admin, Configuration, Entrance, Identity, Portal, Recognition, Settings, SignUps, SingleSignOn,
+    Vaultwarden, VaultwardenError, presented,
 };
 
 pub(super) async fn check(
@@ -133,7 +133,12 @@ async fn check_identity(steps: &mut Steps<'_>, vaultwarden: &Vaultwarden, known:
             let remedy = "correct `url`, or restore Vaultwarden; where it is meant to be new, give the service a new `state` file, or name people in `ldap-usher retry ADDRESS...`";
             steps.say(Level::Warn, "accounts", recognition::trouble(known, &now), remedy);
         }
-        Some(_) => steps.say(Level::Ok, "accounts", "this is the Vaultwarden that was there before", ""),
+        Some(_) => steps.say(
+            Level::Ok,
+            "accounts",
+            "this is the Vaultwarden that was there before",
+            "",
+        ),
         None => {}
     }
 }

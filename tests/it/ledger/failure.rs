@@ -1,13 +1,11 @@
 //! Storage that fails: nothing that was answered is undone, nothing stays half done, and the next call starts afresh.
 
-use std::path::Path;
-use std::process::Command;
-
 use ldap_usher::ledger::{Decisions, Ledger, LedgerError, Sqlite};
 use ldap_usher::model::{Outcome, Settlement};
 
 use super::file::sql;
 use super::{Book, at, there};
+use crate::support::file_system::FileSystem;
 use ldap_usher::rules::Origin;
 
 const INVITED: Settlement = Settlement::Done(Outcome::Invited);
@@ -78,44 +76,13 @@ async fn whichever_write_of_a_newcomer_s_way_fails_writes_resume_by_themselves_a
     }
 }
 
-/// A file system of its own, of so many KiB; needs the rights to mount one.
-struct FileSystem(tempfile::TempDir);
-
-impl FileSystem {
-    fn mount(kib: u32) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let status = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={kib}k"), "tmpfs"])
-            .arg(folder.path())
-            .status()
-            .expect("mount can be run");
-        assert!(status.success(), "a file system can be mounted (this needs root)");
-        Self(folder)
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for FileSystem {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
-    }
-}
-
 #[tokio::test]
 async fn a_full_file_system_fails_with_the_remedy_and_writes_go_on_once_there_is_room() {
     let disk = FileSystem::mount(1024);
     let book = Book::on(Sqlite::open(&disk.path().join("state.db")).await.unwrap()).await;
     let mut n = 0;
     let ballast = disk.path().join("ballast");
-    let free = 1024 * 1024;
-    // All but a few pages.
-    let mut size = free;
-    while std::fs::write(&ballast, vec![0; size]).is_err() {
-        size -= 4096;
-    }
+    disk.fill(&ballast);
     let error = loop {
         n += 1;
         if let Err(error) = newcomer(&book, n).await {

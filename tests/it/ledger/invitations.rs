@@ -294,5 +294,12 @@ async fn a_sighting_of_nobody_changes_nothing() {
     let committed = book.live(vec![gone(9), there(2, "info")]).await;
     assert_eq!((committed.queued, committed.duplicates.len()), (0, 0));
     assert_eq!(book.claims(2).await[0].dn, dn(1));
-    assert_eq!(book.ledger.in_state(TaskState::Queued, Which::All).await.unwrap().len(), 1);
+    assert_eq!(
+        book.ledger
+            .in_state(TaskState::Queued, Which::All)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
 }

@@ -7,6 +7,7 @@ pub mod controller;
 pub mod daemon;
 pub mod dns;
 pub mod ds389;
+pub mod file_system;
 pub mod journal;
 pub mod ldap;
 pub mod listening;

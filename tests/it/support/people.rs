@@ -69,6 +69,23 @@ impl People {
         self.replace(uid, "mail", HashSet::from([mail])).await;
     }
 
+    /// Adds an address to those that are there.
+    pub async fn add_mail(&self, uid: &str, mail: &str) {
+        let add = Mod::Add("mail", HashSet::from([mail]));
+        let outcome = self.connect().await.modify(&self.dn(uid), vec![add]).await;
+        outcome.unwrap().success().unwrap();
+    }
+
+    /// Makes an address the last of those that are there.
+    pub async fn put_mail_last(&self, uid: &str, mail: &str) {
+        let again = vec![
+            Mod::Delete("mail", HashSet::from([mail])),
+            Mod::Add("mail", HashSet::from([mail])),
+        ];
+        let outcome = self.connect().await.modify(&self.dn(uid), again).await;
+        outcome.unwrap().success().unwrap();
+    }
+
     /// Removes every address.
     pub async fn remove_mail(&self, uid: &str) {
         self.replace(uid, "mail", HashSet::new()).await;

@@ -5,6 +5,7 @@
 //! the bare necessities is text that the test gives.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::process::{ExitStatus, Output};
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ pub struct World<D = Slapd> {
     pub directory: String,
     /// Any other tables, such as `[limits]`; `[vaultwarden]` and `[http]` are there already.
     pub tables: String,
+    /// The state file; `None` is one of the world's own.
+    pub state: Option<PathBuf>,
     dir: TempDir,
 }
 
@@ -84,6 +87,7 @@ impl<D> World<D> {
             vault: StandIn::start(),
             token: "sesame".into(),
             tables: String::new(),
+            state: None,
             dir: tempfile::tempdir().unwrap(),
         }
     }
@@ -119,7 +123,11 @@ admin_token = "{token}"
 listen = "127.0.0.1:0"
 {directory}
 {tables}"#,
-            state = self.dir.path().join("state.db").display(),
+            state = self
+                .state
+                .clone()
+                .unwrap_or_else(|| self.dir.path().join("state.db"))
+                .display(),
             url = self.vault.url(),
             token = self.token,
             directory = self.directory,

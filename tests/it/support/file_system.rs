@@ -1,0 +1,43 @@
+//! File systems that fill up.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+/// A file system of its own, of so many KiB; needs the rights to mount one.
+pub struct FileSystem(tempfile::TempDir);
+
+impl FileSystem {
+    /// A new one.
+    pub fn mount(kib: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let status = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={kib}k"), "tmpfs"])
+            .arg(folder.path())
+            .status()
+            .expect("mount can be run");
+        assert!(status.success(), "a file system can be mounted (this needs root)");
+        Self(folder)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl FileSystem {
+    /// Leaves no more than a few pages free, with the help of this file.
+    pub fn fill(&self, ballast: &Path) {
+        let mut file = std::fs::File::create(ballast).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+        // What was written half counts as well.
+        let _ = file.sync_all();
+    }
+}
+
+impl Drop for FileSystem {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
+    }
+}
