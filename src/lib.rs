@@ -3,18 +3,19 @@
 //! # The journey of one change
 //!
 //! ```text
-//! directory --> listener --> membership (pure) --> ledger --> invite worker --> Vaultwarden
-//!                                                    |
-//!                                                    +--> observe: log, metrics, health
+//! directory --> listener --> rules (pure) --> ledger --> invite worker --> Vaultwarden
+//!                                               |
+//!                                               +--> observe: log, metrics, health
 //! ```
 //!
 //! 1. [`directory`] keeps a search open and turns what one server says into [`model::Change`]s. Where a server merely
 //!    hints (a group changed, an object changed), whoever it may concern is read again with the configured filter.
-//! 2. [`listener`] glues sessions into one endless stream: resume, list again, back off. It takes changes in
-//!    batches, asks [`membership`] what each means, and commits members, tasks and cursor in ONE transaction.
-//! 3. [`ledger`] is that transaction: the only thing that joins the two loops. A `Notify` is a hint, the table is
-//!    the truth.
-//! 4. [`invite`] claims due tasks under a lease, calls [`vaultwarden`], and settles each with its outcome.
+//! 2. [`listener`] glues sessions into one endless stream: resume, list again, back off. It takes changes in batches; what
+//!    each means, and who is owed an invitation because of it, [`rules`] decide on a [`rules::Book`] of all that the
+//!    ledger knows of these people.
+//! 3. [`ledger`] fills the book and saves what the rules changed, together with the cursor, in ONE transaction. It is the
+//!    only thing that joins the two loops. A `Notify` is a hint, the table is the truth.
+//! 4. [`invite`] claims what is due, calls [`vaultwarden`], and settles each attempt with its outcome.
 //! 5. [`observe`] says what happened, as log line and metric at once, and answers `/livez`, `/readyz`, `/metrics`.
 //!
 //! [`service`] wires it all together; [`cli`] is how a person starts it; [`config`] is what they told it.
@@ -29,18 +30,22 @@
 //!   repeats work and never loses it.
 //! - The listener waits for nothing but the directory and the ledger, never for Vaultwarden.
 //! - Only a listing that the server itself called complete can make anyone a leaver, and each leaver is looked up
-//!   once more by identity first.
+//!   once more by identity first, on the server of the session.
 //! - Identity is the entry's UUID, or what the configuration names in its place, never its DN or its address.
-//! - One address has one task, by the schema; an attempt whose outcome is unknown is looked up before it is repeated.
+//! - One address has one invitation, by the schema; an attempt whose outcome is unknown is looked up for minutes before
+//!   it is repeated.
+//! - What is held stays held until somebody approves it.
+//! - Storage that failed is opened anew: a transaction is done as a whole, or not at all, and the next one starts afresh.
+//! - Waits of this process are measured in monotonic time; stored times move when the clock is set.
 //! - Memory does not grow with the directory: what is known of a member lives in the ledger. (Groups that are followed
 //!   are held in memory, and so are the identities of one listing under `id_attribute`.)
 //!
 //! # Who may import whom
 //!
-//! `cli -> service -> {listener, invite, observe, config} -> {directory, membership, ledger, vaultwarden} -> model`.
-//! `directory`, `ledger` and `vaultwarden` never import each other; `membership` and `invite::policy` import only
-//! `model`; `ber`, `clock`, `panics` and `retry` know nobody, and `tls` only `ber`. Each outside crate has one home. A test reads the
-//! sources and holds these rules.
+//! `cli -> service -> {listener, invite} -> {config, observe} -> {directory, ledger, vaultwarden} -> rules -> model`.
+//! `directory`, `ledger` and `vaultwarden` never import each other; `rules` import only `model` and time as a value;
+//! `ber`, `clock`, `panics` and `retry` know nobody, and `tls` only `ber`. Each outside crate has one home. A test reads
+//! the sources and holds these rules.
 
 mod ber;
 pub mod cli;
