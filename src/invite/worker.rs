@@ -168,7 +168,7 @@ impl Worker {
             self.observer.ledger_works();
             let idle = state.under_way.is_empty();
             if recognise_at.is_none() && state.tally != Tally::default() {
-                recognise_at = Some(Instant::now());
+                recognise_at = Some(Instant::now() + PROBE);
             }
             if idle
                 && state.breaker.open_until().is_none()

@@ -25,7 +25,7 @@ async fn newcomer(book: &Book, n: u8) -> Result<(), LedgerError> {
     let mut told = book.told(1, Origin::Live, vec![there(n, &format!("p{n}"))]);
     told.cursor = Some(ldap_usher::model::Cursor(vec![n]));
     book.ledger.take(told).await?;
-    let claimed = book.ledger.claim(n.into(), 10, at(2)).await?;
+    let claimed = book.ledger.claim(20 + i64::from(n), 10, at(2)).await?;
     let settled = claimed.into_iter().map(|task| (task.id, INVITED)).collect();
     book.ledger.settle(settled, book.limits, at(3)).await?;
     book.ledger.remember("session", &[n]).await

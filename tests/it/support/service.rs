@@ -96,6 +96,11 @@ impl Service {
     pub fn start_with(config: Config) -> Self {
         let mut command = command(&config.path());
         command.arg("run");
+        let text = std::fs::read_to_string(config.path()).unwrap();
+        // The minutes of the default are tested in paused time.
+        if text.contains("[vaultwarden]") && !text.contains("resend_unknown_after") {
+            command.env("LDAP_USHER__INVITE__RESEND_UNKNOWN_AFTER", "1s");
+        }
         Self::start_by(command, config)
     }
 
