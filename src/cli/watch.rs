@@ -29,7 +29,7 @@ pub(super) async fn watch(config: Option<&Path>, json: bool, all: bool) -> anyho
     for directory in &config.directories {
         let watch = Watch {
             directory: LdapDirectory::new(directory_settings(directory)?),
-            seen: Seen::new(directory, policy(&config, directory), all),
+            seen: Seen::new(directory, policy(&config, directory, Clock::system().now()), all),
             json,
         };
         watches.push(Box::pin(watch.run()));
@@ -218,10 +218,8 @@ impl Seen {
     }
 
     fn upsert(&mut self, kind: &'static str, entry: &Entry) -> Option<Line<'_>> {
-        let address = self
-            .policy
-            .address(entry, None)
-            .map(|address| address.to_string());
+        let policy = self.policy.at(Clock::system().now());
+        let address = policy.address(entry, None).map(|address| address.to_string());
         let person = Person {
             dn: entry.dn.clone(),
             address: address.clone(),
@@ -301,6 +299,7 @@ fn gone(directory: &str, id: EntryId, person: Option<Person>) -> Line<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
     use crate::model::Attribute;
 
     fn upsert(person: u8, mail: &str) -> Change {
@@ -330,6 +329,7 @@ mod tests {
                 mail_attributes: vec!["mail".into()],
                 invite_changed_address: false,
                 disabled_are_members: false,
+                now: Timestamp(0),
             },
             all,
             people: HashMap::new(),

@@ -50,6 +50,15 @@ pub(super) fn entry(message: ResultEntry) -> Result<RawEntry, Malformed> {
     Ok(RawEntry { dn, attributes })
 }
 
+/// The first URL of a search result reference (RFC 4511, 4.5.3); what cannot be read is no place.
+pub(super) fn reference(message: ResultEntry) -> String {
+    let urls = match message.0.payload {
+        PL::C(urls) => urls,
+        PL::P(_) => Vec::new(),
+    };
+    text(urls.into_iter().next(), "").unwrap_or_else(|_| "a place that cannot be read".to_owned())
+}
+
 fn constructed(tag: StructureTag, or: &'static str) -> Result<Vec<StructureTag>, Malformed> {
     match tag.payload {
         PL::C(parts) => Ok(parts),
@@ -328,7 +337,7 @@ mod tests {
         #[test]
         fn arbitrary_trees_never_panic(tag in any_tag()) {
             let message = |tag: &StructureTag| { let mut m = ResultEntry::new(tag.clone()); m.1.clear(); m };
-            let _ = (entry(message(&tag)), sync_info(message(&tag)));
+            let _ = (entry(message(&tag)), sync_info(message(&tag)), reference(message(&tag)));
         }
     }
 }

@@ -2,15 +2,23 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use ldap3::Scope;
 use tokio::net::{TcpStream, UnixStream};
 
+use super::error::words;
 use super::groups::{Groups, Identities};
 use super::root_dse::Identity;
-use super::session::Session;
+use super::session::{Item, Request, Session};
 use super::settings::{Server, Settings};
-use super::{DirectoryError, active_directory, connect, discover, lookup, root_dse};
+use super::{DirectoryError, active_directory, connect, decode, discover, dn, lookup, malformed, root_dse};
 use crate::tls::{self, TlsOptions};
+
+/// Alias entries that are looked at.
+const ALIASES: u32 = 100;
+/// How long a server without an index may look for one.
+const ALIASES_PATIENCE: Duration = Duration::from_secs(15);
 
 /// The servers behind an address in `url`: the controllers of a domain, or the server itself.
 ///
@@ -118,7 +126,6 @@ async fn handshake(
 /// A server that let us in.
 pub struct Guest {
     session: Session,
-    base: String,
 }
 
 /// Binds, as the service does.
@@ -128,7 +135,6 @@ pub struct Guest {
 pub async fn bind(server: &Server, settings: &Settings) -> Result<Guest, DirectoryError> {
     Ok(Guest {
         session: connect::connect_to(server, settings).await?,
-        base: settings.base.clone(),
     })
 }
 
@@ -173,19 +179,80 @@ impl Guest {
             levels => format!(", with those within them ({levels} levels)"),
         };
         let noun = |count, one, many| if count == 1 { one } else { many };
+        let primary = match groups.primary() {
+            0 => "",
+            _ => ", and whoever has its gidNumber as primary group",
+        };
         let text = format!(
-            "{count} {}{within}, {members} {}",
+            "{count} {}{within}, {members} {}{primary}",
             noun(count, "group", "groups"),
             noun(members, "member", "members")
         );
-        Ok(Some((text, members > 0)))
+        Ok(Some((text, members > 0 || !primary.is_empty())))
     }
 
-    /// Whether the base is there.
+    /// The base, for people.
     ///
     /// # Errors
-    /// It is not, or may not be seen.
-    pub async fn base(&mut self) -> Result<(), DirectoryError> {
-        lookup::check_base(&mut self.session, &self.base).await
+    /// It is not there, or may not be seen.
+    pub async fn base(&mut self, settings: &Settings) -> Result<String, DirectoryError> {
+        lookup::check_base(&mut self.session, &settings.base).await?;
+        if !settings.base.is_empty() {
+            return Ok(format!("{} is there", settings.base));
+        }
+        let can = root_dse::capabilities(&mut self.session, settings).await?;
+        Ok(match can.naming_contexts.as_slice() {
+            [] => "the whole server, which does not say what it holds".into(),
+            contexts => format!("the whole server, which holds {}", contexts.join(", ")),
+        })
+    }
+
+    /// Whether alias entries below the base (RFC 4512, 2.6) lead out of it, for people; `None` where none was found.
+    /// Not more than a few are looked at. The connection is of no further use.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub async fn aliases(mut self, settings: &Settings) -> Result<Option<String>, DirectoryError> {
+        const ALIASED: &str = "aliasedObjectName";
+        let request = Request {
+            base: &settings.base,
+            scope: Scope::Subtree,
+            filter: "(objectClass=alias)",
+            attributes: vec![ALIASED.to_owned()],
+            controls: Vec::new(),
+        };
+        let mut search = self.session.search(request).await?;
+        let (mut count, mut first) = (0_u32, None);
+        while count < ALIASES
+            && let Item::Message(message) = self
+                .session
+                .next(&mut search, ALIASES_PATIENCE, "looking for aliases")
+                .await?
+        {
+            if message.is_intermediate() {
+                continue;
+            }
+            let entry =
+                decode::entry(message).map_err(|error| malformed(&self.session, "an entry", &error))?;
+            let target = entry.values(ALIASED).next().map(String::from_utf8_lossy);
+            // Whoever is within the base is found without the alias.
+            if target
+                .as_ref()
+                .is_some_and(|target| dn::is_within(target, &settings.base))
+            {
+                continue;
+            }
+            count += 1;
+            let target =
+                target.map_or_else(|| "a place that may not be read".into(), |target| words(&target));
+            first.get_or_insert_with(|| format!("{} to {target}", words(&entry.dn)));
+        }
+        let number = match count {
+            1 => "1 alias entry".to_owned(),
+            ALIASES => format!("{ALIASES} alias entries or more"),
+            count => format!("{count} alias entries"),
+        };
+        Ok(first
+            .map(|first| format!("{number} below the base, which no search here follows, such as {first}")))
     }
 }

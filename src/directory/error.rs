@@ -2,7 +2,14 @@
 
 use std::time::Duration;
 
+use ldap3::LdapResult;
+
 use crate::model::Disposition;
+
+/// Characters of a server's text that a message repeats.
+const LONGEST: usize = 500;
+/// Servers of a referral that a message names.
+const REFERRED_TO: usize = 3;
 
 /// Why a session with a directory failed. The text names the server, the cause and, where it is known, the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -52,14 +59,39 @@ pub enum DirectoryError {
         waited: Duration,
     },
     /// The search base is not there, or may not be seen.
-    #[error(
-        "{server}: the base {base} does not exist or may not be read by this account; check `base_dn` and the server's access rules"
-    )]
+    #[error("{server}: {}", no_base(.base))]
     NoBase {
         /// The server's URL.
         server: String,
         /// The base DN.
         base: String,
+    },
+    /// The search base is an alias entry (RFC 4512, 2.6), below which no search finds anybody.
+    #[error(
+        "{server}: the base {base} is an alias, which no search here follows; write `base_dn = \"{target}\"`"
+    )]
+    AliasBase {
+        /// The server's URL.
+        server: String,
+        /// The base DN.
+        base: String,
+        /// The DN that it stands for.
+        target: String,
+    },
+    /// The server says that another one is to be asked (RFC 4511, 4.1.10).
+    #[error(
+        "{server}: the answer to {doing} is a referral (result 10) to {to}: what is asked for is not on this server; write the server that holds it into `url`, or correct `base_dn`{}",
+        if .text.is_empty() { String::new() } else { format!(" (the server's words: {text})") }
+    )]
+    Referral {
+        /// The server's URL.
+        server: String,
+        /// What was being done.
+        doing: &'static str,
+        /// The URLs of the answer, for people.
+        to: String,
+        /// The diagnostic message.
+        text: String,
     },
     /// A group on which membership depends is not there, or may not be seen.
     #[error(
@@ -146,6 +178,8 @@ impl DirectoryError {
             Self::Tls { .. }
             | Self::Bind { .. }
             | Self::NoBase { .. }
+            | Self::AliasBase { .. }
+            | Self::Referral { .. }
             | Self::NoGroup { .. }
             | Self::Limit { .. }
             | Self::Unsupported { .. }
@@ -153,22 +187,23 @@ impl DirectoryError {
         }
     }
 
-    /// The error for a search that ended with this result code, where it is not a success.
-    pub(super) fn from_search_result(server: &str, doing: &'static str, code: u32, text: &str) -> Self {
+    /// The error for a search that ended with this result, where it is not a success.
+    pub(super) fn from_search_result(server: &str, doing: &'static str, result: &LdapResult) -> Self {
         let server = server.to_owned();
+        let text = words(&result.text);
         let limit = |limit, remedy| Self::Limit {
             server: server.clone(),
             limit,
             remedy,
         };
-        match code {
+        match result.rc {
             3 => limit(
                 "the time limit was reached (timeLimitExceeded)",
                 "raise the time limit of the bind account (OpenLDAP: `limits dn.exact=\"<bind DN>\" time=unlimited`)",
             ),
             4 => limit(
                 "the size limit was reached (sizeLimitExceeded)",
-                "raise the size limit of the bind account (OpenLDAP: `limits dn.exact=\"<bind DN>\" size=unlimited`; 389-DS: `nsSizeLimit: -1`)",
+                "raise the size limit of the bind account (OpenLDAP: `limits dn.exact=\"<bind DN>\" size=unlimited`, and no lower `size.prtotal`; 389-DS: `nsSizeLimit: -1`)",
             ),
             11 => limit(
                 "an administrative limit was reached (adminLimitExceeded)",
@@ -178,17 +213,35 @@ impl DirectoryError {
                 server,
                 cause: "the server does not offer this kind of search here (unavailableCriticalExtension); on OpenLDAP, add `overlay syncprov` to the database, or set `stream = \"poll\"`".into(),
             },
+            10 => Self::Referral { server, doing, to: targets(&result.refs), text },
             1 if text.contains("00002020") => Self::Bind {
                 server,
                 who: "nobody".into(),
                 cause: "Active Directory answers only after a bind; set `bind_dn` and its password".into(),
             },
-            _ => Self::Refused { server, doing, code, text: text.to_owned() },
+            code => Self::Refused { server, doing, code, text },
         }
     }
 
+    /// Whether the server does not do what it was asked for, so that it is worthwhile to ask it in another way.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused { .. } | Self::NoBase { .. } | Self::Referral { .. } | Self::Unsupported { .. }
+        )
+    }
+
     /// The error for a bind that was refused.
-    pub(super) fn from_bind_result(server: &str, who: &str, code: u32, text: &str) -> Self {
+    pub(super) fn from_bind_result(server: &str, who: &str, result: &LdapResult) -> Self {
+        let (code, text) = (result.rc, &*words(&result.text));
+        if code == 10 {
+            return Self::Referral {
+                server: server.to_owned(),
+                doing: "the bind",
+                to: targets(&result.refs),
+                text: text.to_owned(),
+            };
+        }
         let what = match code {
             7 => "the mechanism is not offered here",
             8 | 13 => "the server wants an encrypted connection; use ldaps:// or `starttls = true`",
@@ -225,6 +278,50 @@ impl DirectoryError {
     }
 }
 
+fn no_base(base: &str) -> String {
+    if base.is_empty() {
+        "nobody can be looked for below the empty base of this server; write into `base_dn` where people are, each place \
+         as a [[directory]] of its own (the suffixes of the server are the `namingContexts` of its root DSE; in Active \
+         Directory the Global Catalog, port 3269 or 3268, answers to an empty base)"
+            .into()
+    } else {
+        format!(
+            "the base {base} does not exist or may not be read by this account; check `base_dn` and the server's access rules"
+        )
+    }
+}
+
+/// Where a referral leads, for people.
+fn targets(urls: &[String]) -> String {
+    if urls.is_empty() {
+        return "a server that it does not name".into();
+    }
+    let named: Vec<String> = urls.iter().take(REFERRED_TO).map(|url| words(url)).collect();
+    named.join(", ")
+}
+
+/// A server's text as it may stand within a message: in one line, without control characters, and not too long.
+pub(super) fn words(text: &str) -> String {
+    let mut line = String::new();
+    for word in text.split(|c: char| c.is_whitespace() || c == '\0') {
+        if !line.is_empty() && !word.is_empty() {
+            line.push(' ');
+        }
+        for c in word.chars() {
+            if c.is_control() {
+                line.extend(c.escape_unicode());
+            } else {
+                line.push(c);
+            }
+        }
+    }
+    if let Some((cut, _)) = line.char_indices().nth(LONGEST) {
+        line.truncate(cut);
+        line.push('\u{2026}');
+    }
+    line
+}
+
 /// Active Directory tells the cause of `invalidCredentials` as `data 52e` within its text.
 fn data_code(text: &str) -> Option<&str> {
     let rest = text.split("data ").nth(1)?;
@@ -235,9 +332,19 @@ fn data_code(text: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
+    fn result(rc: u32, text: &str, refs: &[&str]) -> LdapResult {
+        LdapResult {
+            rc,
+            matched: String::new(),
+            text: text.into(),
+            refs: refs.iter().map(ToString::to_string).collect(),
+            ctrls: Vec::new(),
+        }
+    }
+
     #[test]
     fn a_size_limit_names_the_server_and_what_to_raise() {
-        let error = DirectoryError::from_search_result("ldap://a", "the listing", 4, "");
+        let error = DirectoryError::from_search_result("ldap://a", "the listing", &result(4, "", &[]));
         assert_eq!(error.disposition(), Disposition::Operator);
         let text = error.to_string();
         assert!(
@@ -249,7 +356,42 @@ mod tests {
     #[test]
     fn the_data_code_of_active_directory_becomes_words() {
         let text = "80090308: LdapErr: DSID-0C0903A9, comment: AcceptSecurityContext error, data 533, v1db1";
-        let error = DirectoryError::from_bind_result("ldaps://dc", "ann@lab.test", 49, text);
+        let error = DirectoryError::from_bind_result("ldaps://dc", "ann@lab.test", &result(49, text, &[]));
         assert!(error.to_string().contains("the account is disabled"), "{error}");
+    }
+
+    #[test]
+    fn a_referral_is_called_one_and_names_where_it_leads_and_what_to_write() {
+        let text = "0000202B: RefErr: DSID-0310082F, data 0, 1 access points\n\tref 1: 'other.org'\n\0";
+        let answer = result(10, text, &["ldap://other.org/DC=other,DC=org"]);
+        for error in [
+            DirectoryError::from_search_result("ldap://a", "the base", &answer),
+            DirectoryError::from_bind_result("ldap://a", "cn=reader", &answer),
+        ] {
+            let said = error.to_string();
+            for word in [
+                "is a referral (result 10) to ldap://other.org/DC=other,DC=org",
+                "`url`",
+                "`base_dn`",
+                "1 access points ref 1: 'other.org')",
+            ] {
+                assert!(said.contains(word), "{word} is not in {said}");
+            }
+            assert!(!said.contains(char::is_control), "{said:?}");
+            assert_eq!(error.disposition(), Disposition::Operator);
+        }
+        let error = DirectoryError::from_search_result("ldap://a", "the base", &result(10, "", &[]));
+        assert!(error.to_string().contains("a server that it does not name"));
+    }
+
+    #[test]
+    fn a_servers_text_is_one_short_line_without_control_characters() {
+        assert_eq!(
+            words("no\n\t such\x1b[31m  object\0"),
+            "no such\\u{1b}[31m object"
+        );
+        assert_eq!(words(" \n"), "");
+        assert_eq!(words(&"\u{e9}".repeat(LONGEST)), "\u{e9}".repeat(LONGEST));
+        assert_eq!(words(&"x".repeat(1 << 20)).chars().count(), LONGEST + 1);
     }
 }

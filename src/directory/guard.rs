@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::bytes::{Buf, BytesMut};
 
+use super::error::words;
 use crate::ber::{self, Malformed, Reader};
 
 /// Why the guard ended a connection; reads as the end of "the server ...".
@@ -195,8 +196,7 @@ fn inspect(message: &[u8], asked: &Asked) -> Result<bool, Breach> {
             result(contents)?;
             asked.forget(id);
         }
-        (SEARCH_REQUEST, SEARCH_RESULT_ENTRY | INTERMEDIATE_RESPONSE) => {}
-        (SEARCH_REQUEST, SEARCH_RESULT_REFERENCE) => return Ok(false),
+        (SEARCH_REQUEST, SEARCH_RESULT_ENTRY | SEARCH_RESULT_REFERENCE | INTERMEDIATE_RESPONSE) => {}
         (_, EXTENDED_RESPONSE) => {
             let (code, text) = result(contents)?;
             return wrong(format!("an extended response, result {code}{text}"));
@@ -271,10 +271,9 @@ fn result(contents: &[u8]) -> Result<(i64, String), Malformed> {
             _ => return Err(Malformed("has a result with an unknown part")),
         }
     }
-    let text = if text.is_empty() {
-        String::new()
-    } else {
-        format!(": {text}")
+    let text = match &*words(text) {
+        "" => String::new(),
+        text => format!(": {text}"),
     };
     Ok((ber::integer(code)?, text))
 }

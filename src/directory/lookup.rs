@@ -8,6 +8,7 @@ use ldap3::Scope;
 use tokio::time::Instant;
 
 use super::decode::{self, RawEntry};
+use super::error::words;
 use super::root_dse::{self, Capabilities, Identity};
 use super::session::{Request, Session};
 use super::wanted::Wanted;
@@ -112,8 +113,7 @@ async fn ask(
             return Err(DirectoryError::from_search_result(
                 session.server(),
                 "a look-up",
-                result.rc,
-                &result.text,
+                &result,
             ));
         }
         for message in messages {
@@ -145,27 +145,37 @@ pub(super) fn identified(raw: RawEntry, identity: &Identity) -> Result<Entry, St
 }
 
 /// Makes sure that the base is there: some servers answer a search below a base that does not exist with silence
-/// (389-DS) or with an empty success.
+/// (389-DS) or with an empty success. Of the empty base, which is the whole server, the search itself must tell.
 pub(super) async fn check_base(session: &mut Session, base: &str) -> Result<(), DirectoryError> {
+    const ALIASED: &str = "aliasedObjectName";
     let request = Request {
         base,
         scope: Scope::Base,
         filter: "(objectClass=*)",
-        attributes: vec!["1.1".to_owned()],
+        attributes: vec![ALIASED.to_owned()],
         controls: Vec::new(),
     };
     let (entries, result) = session.collect(request, "reading the base").await?;
-    match result.rc {
-        0 if !entries.is_empty() => Ok(()),
-        0 | 32 => Err(DirectoryError::NoBase {
+    let entry = match (result.rc, entries.into_iter().next()) {
+        (0, _) if base.is_empty() => return Ok(()),
+        (0, Some(entry)) => decode::entry(entry).map_err(|error| malformed(session, "an entry", &error))?,
+        (0 | 32, _) => {
+            return Err(DirectoryError::NoBase {
+                server: session.server().to_owned(),
+                base: base.to_owned(),
+            });
+        }
+        _ => {
+            let server = session.server();
+            return Err(DirectoryError::from_search_result(server, "the base", &result));
+        }
+    };
+    match entry.values(ALIASED).next() {
+        None => Ok(()),
+        Some(target) => Err(DirectoryError::AliasBase {
             server: session.server().to_owned(),
             base: base.to_owned(),
+            target: words(&String::from_utf8_lossy(target)),
         }),
-        code => Err(DirectoryError::from_search_result(
-            session.server(),
-            "the base",
-            code,
-            &result.text,
-        )),
     }
 }

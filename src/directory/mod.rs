@@ -20,9 +20,11 @@ pub mod fuzzing;
 mod groups;
 mod guard;
 mod lookup;
+mod pages;
 mod persistent_search;
 mod pick;
 mod poll;
+mod remarks;
 mod root_dse;
 mod scan;
 mod session;
@@ -41,6 +43,7 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 use crate::model::{Change, Cursor, Entry, EntryId};
 use doorbell::Rings;
 use groups::Identities;
+use remarks::Remarks;
 use root_dse::{Capabilities, Identity};
 use wanted::Wanted;
 
@@ -129,6 +132,8 @@ pub struct LdapDirectory {
     groups: Mutex<Identities>,
     /// The groups that were said to have another name now.
     renamed: Mutex<HashMap<String, String>>,
+    /// What is no failure and was said once.
+    remarks: Arc<Remarks>,
 }
 
 impl LdapDirectory {
@@ -139,6 +144,7 @@ impl LdapDirectory {
             unfit: Arc::default(),
             groups: Mutex::default(),
             renamed: Mutex::default(),
+            remarks: Arc::default(),
         }
     }
 
@@ -146,6 +152,12 @@ impl LdapDirectory {
     /// people: cursors stay what they are.
     pub fn renew(&self, settings: Settings) {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    /// What the searches so far have noticed that is no failure, and yet keeps people from being found or costs more
+    /// than it should. Each reads as "cause; remedy".
+    pub fn remarks(&self) -> Vec<String> {
+        self.remarks.all()
     }
 
     fn settings(&self) -> Arc<Settings> {
@@ -179,7 +191,7 @@ impl LdapDirectory {
                         ..opened
                     });
                 }
-                Err(error @ DirectoryError::Unsupported { .. }) if candidates.peek().is_some() => {
+                Err(error) if candidates.peek().is_some() && falls_back(&error, &settings) => {
                     tracing::warn!(directory = settings.name, stream = kind.as_str(), %error, "the best stream does not work; the next best is tried");
                     refused.push(error.to_string());
                 }
@@ -201,7 +213,7 @@ impl LdapDirectory {
         settings: &Settings,
     ) -> Result<Arc<Wanted>, DirectoryError> {
         let known = lock(&self.groups).clone();
-        let wanted = Wanted::resolve(session, can, settings, &known).await?;
+        let wanted = Wanted::resolve(session, can, settings, &known, &self.remarks).await?;
         if let Some(groups) = &wanted.groups {
             lock(&self.groups).extend(groups.identities());
             for (group, now) in groups.renamed() {
@@ -249,6 +261,12 @@ impl LdapDirectory {
             })
             .boxed()
     }
+}
+
+/// Whether the next best kind of stream may do where this error ended the best. Few servers tell of changes below an
+/// empty base, and each of them has a result of its own for that.
+fn falls_back(error: &DirectoryError, settings: &Settings) -> bool {
+    matches!(error, DirectoryError::Unsupported { .. }) || settings.base.is_empty() && error.is_refusal()
 }
 
 /// Opens one kind of stream, for a reason.

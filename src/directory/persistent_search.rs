@@ -31,6 +31,7 @@ use ldap3::{LdapResult, ResultEntry, Scope};
 
 use super::decode::{self, ENTRY_CHANGE};
 use super::doorbell::{Ring, Rings};
+use super::error::words;
 use super::lookup::check_base;
 use super::root_dse::{self, Capabilities, Identity, PERSISTENT_SEARCH};
 use super::session::{Item, Request, Search, Session};
@@ -210,15 +211,14 @@ impl Watch {
                     server: server.to_owned(),
                     cause: "ended the persistent search".into(),
                 },
-                code => {
-                    DirectoryError::from_search_result(server, "the persistent search", code, &result.text)
-                }
+                _ => DirectoryError::from_search_result(server, "the persistent search", result),
             };
         }
-        let text = if result.text.is_empty() { "" } else { ": " };
+        let text = words(&result.text);
+        let colon = if text.is_empty() { "" } else { ": " };
         self.unsupported(&format!(
-            "the server offers persistent search and ended it at once (result {}{text}{})",
-            result.rc, result.text
+            "the server offers persistent search and ended it at once (result {}{colon}{text})",
+            result.rc
         ))
     }
 

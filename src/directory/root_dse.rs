@@ -233,8 +233,7 @@ async fn fetch(session: &mut Session, attributes: &[&str]) -> Result<Option<RawE
         return Err(DirectoryError::from_search_result(
             session.server(),
             "the root DSE",
-            result.rc,
-            &result.text,
+            &result,
         ));
     }
     let entry = entries.into_iter().next().map(decode::entry).transpose();

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream;
-use ldap3::controls::PagedResults;
 use ldap3::{LdapResult, Scope};
 
-use super::decode::{self, PAGED_RESULTS, RawEntry};
+use super::decode::{self, RawEntry};
 use super::lookup::{attributes, check_base, identified};
+use super::pages::Pages;
+use super::remarks::{About, of_references};
 use super::root_dse::{self, Capabilities, Identity};
-use super::session::{Item, Request, Search, Session};
+use super::session::{Item, References, Request, Search, Session};
 use super::wanted::Wanted;
 use super::{Changes, DirectoryError, connect, malformed};
 use crate::model::{Change, Entry, EntryId, Listing};
@@ -29,10 +30,13 @@ pub(super) async fn open(wanted: Arc<Wanted>) -> Result<Changes, DirectoryError>
         groups.look(&mut session, &capabilities, &wanted).await?;
     }
     let scan = Scan {
+        pages: Pages::new(&capabilities, wanted.page_size),
         wanted,
         session,
         capabilities,
         state: State::Begin,
+        empty: true,
+        references: References::default(),
         taken: HashSet::new(),
         unidentified: None,
     };
@@ -47,6 +51,11 @@ struct Scan {
     session: Session,
     capabilities: Capabilities,
     state: State,
+    pages: Pages,
+    /// The present page brought nothing yet.
+    empty: bool,
+    /// Those that the pages before met.
+    references: References,
     /// Identities that were met, where nobody but the configuration vouches for their being different: only there does
     /// memory grow with the directory, by some twenty bytes a person.
     taken: HashSet<EntryId>,
@@ -56,8 +65,8 @@ struct Scan {
 
 enum State {
     Begin,
-    /// The next page starts after this cookie.
-    Page(Vec<u8>),
+    /// The next page is to be asked for.
+    Page,
     Reading(Box<Search>),
     End,
 }
@@ -67,16 +76,17 @@ impl Scan {
         loop {
             match &mut self.state {
                 State::Begin => {
-                    self.state = State::Page(Vec::new());
+                    self.state = State::Page;
                     return Ok(Some(Change::ListingBegin));
                 }
-                State::Page(cookie) => {
-                    let cookie = std::mem::take(cookie);
-                    self.state = State::Reading(Box::new(self.request(cookie).await?));
+                State::Page => {
+                    self.empty = true;
+                    self.state = State::Reading(Box::new(self.request().await?));
                 }
                 State::Reading(search) => match self.session.next(search, PROGRESS, "listing").await? {
                     Item::Message(message) if message.is_intermediate() => {}
                     Item::Message(message) => {
+                        self.empty = false;
                         let raw = decode::entry(message)
                             .map_err(|error| malformed(&self.session, "an entry", &error))?;
                         match self.identified(raw) {
@@ -87,13 +97,16 @@ impl Scan {
                             Err(dn) => self.unidentified.get_or_insert((0, dn)).0 += 1,
                         }
                     }
-                    Item::Done(result) => match self.page_ended(&result)? {
-                        Some(cookie) => self.state = State::Page(cookie),
-                        None => {
+                    Item::Done(result) => {
+                        self.references.add(search.references());
+                        if self.pages.go_on(&self.session, &result, self.empty)? {
+                            self.state = State::Page;
+                        } else {
                             self.state = State::End;
+                            self.remark();
                             return Ok(Some(Change::ListingEnd(self.verdict(&result))));
                         }
-                    },
+                    }
                 },
                 State::End => return Ok(None),
             }
@@ -110,44 +123,36 @@ impl Scan {
         }
     }
 
-    async fn request(&mut self, cookie: Vec<u8>) -> Result<Search, DirectoryError> {
-        let page = PagedResults {
-            size: i32::try_from(self.wanted.page_size).unwrap_or(i32::MAX),
-            cookie,
-        };
+    async fn request(&mut self) -> Result<Search, DirectoryError> {
         let request = Request {
             base: &self.wanted.base,
             scope: Scope::Subtree,
             filter: &self.wanted.filter,
             attributes: attributes(&self.wanted, &self.capabilities.identity),
-            controls: self
-                .capabilities
-                .paging
-                .then(|| page.into())
-                .into_iter()
-                .collect(),
+            controls: self.pages.controls(),
         };
         self.session.search(request).await
     }
 
-    /// The cookie of the next page, where there is one. A server that ignored the control has told everything.
-    fn page_ended(&self, result: &LdapResult) -> Result<Option<Vec<u8>>, DirectoryError> {
-        if result.rc != 0 {
-            return Ok(None);
-        }
-        let Some(value) = decode::control(&result.ctrls, PAGED_RESULTS) else {
-            return Ok(None);
-        };
-        let cookie = decode::page_cookie(value)
-            .map_err(|error| malformed(&self.session, "a paging control", &error))?;
-        Ok(Some(cookie).filter(|cookie| !cookie.is_empty()))
+    /// Says what was noticed beside the people.
+    fn remark(&self) {
+        let server = self.session.server();
+        self.wanted.remark(About::Pages, self.pages.remark(server));
+        self.wanted
+            .remark(About::References, of_references(server, &self.references));
     }
 
     /// Only a success with every entry identified is a complete listing.
     fn verdict(&self, result: &LdapResult) -> Listing {
         if result.rc != 0 {
             let server = self.session.server();
-            let error = DirectoryError::from_search_result(server, "the listing", result.rc, &result.text);
+            let error = match result.rc {
+                32 => DirectoryError::NoBase {
+                    server: server.to_owned(),
+                    base: self.wanted.base.clone(),
+                },
+                _ => DirectoryError::from_search_result(server, "the listing", result),
+            };
             return Listing::Partial(error.to_string());
         }
         match &self.unidentified {

@@ -14,6 +14,8 @@ use ldap3::{Ldap, LdapError, LdapResult, ResultEntry, Scope, SearchStream};
 use tokio::time::{sleep, timeout};
 
 use super::DirectoryError;
+use super::decode;
+use super::error::words;
 use super::settings::Server;
 
 /// An operation that answers with one message.
@@ -56,8 +58,64 @@ pub(super) struct Request<'a> {
     pub controls: Vec<RawControl>,
 }
 
+/// References that one search may meet; nobody splits a directory into as many parts.
+const REFERENCES: u64 = 65_536;
+
 /// A search under way.
-pub(super) struct Search(SearchStream<'static, String, Vec<String>>);
+pub(super) struct Search {
+    stream: SearchStream<'static, String, Vec<String>>,
+    references: References,
+}
+
+impl Search {
+    /// The references that it met so far, none of which is followed.
+    pub(super) fn references(&self) -> &References {
+        &self.references
+    }
+}
+
+/// Continuation references (RFC 4511, 4.5.3) to where people may be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct References {
+    /// How many.
+    pub count: u64,
+    /// Where the first of them leads, for people.
+    pub first: Option<String>,
+    /// How many there were, those to where nobody is included.
+    met: u64,
+}
+
+/// The partitions to which each domain of an Active Directory refers, and in which nobody is.
+const WITHOUT_PEOPLE: [&str; 4] = [
+    "/CN=Configuration,",
+    "/CN=Schema,",
+    "/DC=DomainDnsZones,",
+    "/DC=ForestDnsZones,",
+];
+
+impl References {
+    /// Takes one; says whether there are not too many.
+    fn meet(&mut self, url: &str) -> bool {
+        self.met += 1;
+        let url = words(url);
+        let folded = url.to_ascii_lowercase();
+        if !WITHOUT_PEOPLE
+            .iter()
+            .any(|place| folded.contains(&place.to_ascii_lowercase()))
+        {
+            self.count += 1;
+            self.first.get_or_insert(url);
+        }
+        self.met <= REFERENCES
+    }
+
+    /// Takes others.
+    pub(super) fn add(&mut self, others: &Self) {
+        self.count += others.count;
+        self.met += others.met;
+        self.first = self.first.take().or_else(|| others.first.clone());
+    }
+}
 
 /// One message of a search.
 pub(super) enum Item {
@@ -107,12 +165,7 @@ impl Session {
     fn bound(&self, who: &str, result: &LdapResult) -> Result<(), DirectoryError> {
         match result.rc {
             0 => Ok(()),
-            code => Err(DirectoryError::from_bind_result(
-                &self.server,
-                who,
-                code,
-                &result.text,
-            )),
+            _ => Err(DirectoryError::from_bind_result(&self.server, who, result)),
         }
     }
 
@@ -123,7 +176,11 @@ impl Session {
             ldap.with_controls(request.controls);
         }
         let search = ldap.streaming_search(request.base, request.scope, request.filter, request.attributes);
-        self.answer("sending a search", search).await.map(Search)
+        let stream = self.answer("sending a search", search).await?;
+        Ok(Search {
+            stream,
+            references: References::default(),
+        })
     }
 
     /// The next message of a search, or an error when the server says nothing for `silence`.
@@ -136,12 +193,16 @@ impl Session {
         silence: Duration,
         doing: &'static str,
     ) -> Result<Item, DirectoryError> {
+        let deadline = sleep(silence);
+        tokio::pin!(deadline);
         loop {
             tokio::select! {
                 biased;
-                item = search.0.next() => return self.item(search, item).await,
+                item = search.stream.next() => if let Some(item) = self.item(search, item).await? {
+                    return Ok(item);
+                },
                 () = self.link.run() => {}
-                () = sleep(silence) => return Err(self.silent(doing, silence)),
+                () = &mut deadline => return Err(self.silent(doing, silence)),
             }
         }
     }
@@ -156,21 +217,27 @@ impl Session {
         silence: Duration,
         doing: &'static str,
     ) -> Result<(usize, Item), DirectoryError> {
+        let deadline = sleep(silence);
+        tokio::pin!(deadline);
         loop {
             let heard = {
                 let numbered = searches.iter_mut().enumerate();
                 let mut any: FuturesUnordered<_> = numbered
-                    .map(|(at, search)| async move { (at, search.0.next().await) })
+                    .map(|(at, search)| async move { (at, search.stream.next().await) })
                     .collect();
                 tokio::select! {
                     biased;
                     Some(heard) = any.next() => Some(heard),
                     () = self.link.run() => None,
-                    () = sleep(silence) => return Err(self.silent(doing, silence)),
+                    () = &mut deadline => return Err(self.silent(doing, silence)),
                 }
             };
             match heard {
-                Some((at, item)) => return Ok((at, self.item(&mut searches[at], item).await?)),
+                Some((at, item)) => {
+                    if let Some(item) = self.item(&mut searches[at], item).await? {
+                        return Ok((at, item));
+                    }
+                }
                 // The searches say so themselves; where there are none, nobody else would.
                 None if searches.is_empty() => return Err(self.broken(&LdapError::EndOfStream).await),
                 None => {}
@@ -178,14 +245,26 @@ impl Session {
         }
     }
 
+    /// What a message is to whoever searches; `None` for a reference, which is counted and not followed.
     async fn item(
         &mut self,
         search: &mut Search,
         item: Result<Option<ResultEntry>, LdapError>,
-    ) -> Result<Item, DirectoryError> {
+    ) -> Result<Option<Item>, DirectoryError> {
         match item {
-            Ok(Some(message)) => Ok(Item::Message(message)),
-            Ok(None) => Ok(Item::Done(search.0.finish().await)),
+            Ok(Some(message)) if message.is_ref() => {
+                if search.references.meet(&decode::reference(message)) {
+                    return Ok(None);
+                }
+                Err(DirectoryError::Broken {
+                    server: self.server.clone(),
+                    cause: format!(
+                        "answers a search with more than {REFERENCES} references to other servers"
+                    ),
+                })
+            }
+            Ok(Some(message)) => Ok(Some(Item::Message(message))),
+            Ok(None) => Ok(Some(Item::Done(search.stream.finish().await))),
             Err(error) => Err(self.broken(&error).await),
         }
     }
@@ -252,5 +331,28 @@ impl Session {
             server: self.server.clone(),
             cause,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_counted_but_for_those_to_where_nobody_is() {
+        let mut references = References::default();
+        for url in [
+            "ldap://lab.test/CN=Configuration,DC=lab,DC=test",
+            "ldap://DomainDnsZones.lab.test/dc=DomainDnsZones,DC=lab,DC=test",
+            "ldap://child.lab.test/DC=child,DC=lab,DC=test",
+            "ldap://other\x1b[31m",
+        ] {
+            assert!(references.meet(url));
+        }
+        let first = references.first.as_deref();
+        assert_eq!(first, Some("ldap://child.lab.test/DC=child,DC=lab,DC=test"));
+        assert_eq!(references.count, 2);
+        references.met = REFERENCES;
+        assert!(!references.meet("ldap://one-too-many"));
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::DirectoryError;
 use super::groups::{Groups, Identities};
+use super::remarks::{About, Remarks};
 use super::root_dse::Capabilities;
 use super::session::Session;
 use super::settings::{Server, Settings};
@@ -17,6 +18,8 @@ pub(super) struct Wanted {
     /// What is asked for beside what decides.
     beside: Option<&'static str>,
     pub(super) groups: Option<Arc<Groups>>,
+    /// Where to note what is noticed meanwhile; nowhere for a search that does not see everyone.
+    remarks: Option<Arc<Remarks>>,
 }
 
 impl Wanted {
@@ -29,6 +32,7 @@ impl Wanted {
         can: &Capabilities,
         settings: &Settings,
         known: &Identities,
+        remarks: &Arc<Remarks>,
     ) -> Result<Arc<Self>, DirectoryError> {
         let groups = Groups::resolve(session, can, settings, known).await?;
         let mut settings = settings.clone();
@@ -39,6 +43,7 @@ impl Wanted {
             settings,
             beside: None,
             groups: groups.map(Arc::new),
+            remarks: Some(remarks.clone()),
         }))
     }
 
@@ -49,14 +54,12 @@ impl Wanted {
 
     /// What a search asks for beside the identity: what decides about membership, and what groups know people by.
     pub(super) fn attributes(&self) -> Vec<String> {
-        let uid = self
-            .groups
-            .as_ref()
-            .filter(|groups| groups.restrict())
-            .map(|_| "uid".to_owned());
-        let beside = self.beside.map(str::to_owned);
-        let mail = self.settings.attributes.iter().cloned();
-        mail.chain(uid).chain(beside).collect()
+        let known_by: &[&str] = match &self.groups {
+            Some(groups) if groups.restrict() => &["uid", "gidNumber"],
+            _ => &[],
+        };
+        let beside = known_by.iter().copied().chain(self.beside).map(str::to_owned);
+        self.settings.attributes.iter().cloned().chain(beside).collect()
     }
 
     /// The same people, with one more attribute.
@@ -75,7 +78,7 @@ impl Wanted {
         }
     }
 
-    /// Those of the same people who match another filter.
+    /// Those of the same people who match another filter; nothing is noted of them.
     pub(super) fn with_filter(&self, filter: String) -> Self {
         let settings = Settings {
             filter,
@@ -83,7 +86,15 @@ impl Wanted {
         };
         Self {
             settings,
+            remarks: None,
             ..self.clone()
+        }
+    }
+
+    /// Notes what an administrator should know; `None` is that there is nothing to say about it.
+    pub(super) fn remark(&self, about: About, remark: Option<String>) {
+        if let Some(remarks) = &self.remarks {
+            remarks.note(&self.settings.name, about, remark);
         }
     }
 

@@ -249,14 +249,15 @@ impl<'a> Intake<'a> {
     }
 
     fn taken(&self, sightings: Vec<Sighting>, origin: Origin, cursor: Option<Cursor>) -> Taken {
+        let arrived = self.listener.clock.now();
         Taken {
             directory: self.row,
             origin,
             sightings,
             cursor,
-            policy: self.listener.policy.clone(),
+            policy: self.listener.policy.at(arrived),
             limits: self.listener.limits,
-            arrived: self.listener.clock.now(),
+            arrived,
         }
     }
 

@@ -103,6 +103,7 @@ impl Observer {
     /// from a cursor.
     pub fn connected(&self, directory: &str, server: &str, stream: &str, why: &str, resumed: bool) {
         self.metrics.connected(directory, true);
+        self.health().follows(directory, stream);
         self.sign_of_life(directory);
         info!(
             directory,
@@ -242,6 +243,15 @@ impl Observer {
             directory,
             kind, dn, "the audit found a change that the stream had not told of"
         );
+        if kind == "joined" && self.health().unnamed(directory) {
+            warn!(
+                directory,
+                "the sync search does not name somebody whom the listing finds: either the server lost changes when it was \
+                 killed or restored, or it glues databases together (OpenLDAP `subordinate`) and tells of one of them only; \
+                 `ldap-usher check` compares the two; in the second case write `overlay glue` before `overlay syncprov` in \
+                 the superior database (slapd.conf(5)), or set `stream = \"poll\"`"
+            );
+        }
     }
 
     // -- people -------------------------------------------------------------------------------------------------

@@ -20,6 +20,10 @@ struct DirectoryHealth {
     caught_up: bool,
     trouble: Option<Trouble>,
     last_sign: Option<Instant>,
+    /// How changes are learned.
+    stream: String,
+    /// It was said that the stream does not name everyone.
+    told_of_unnamed: bool,
 }
 
 /// Something that has been wrong for a while.
@@ -63,6 +67,18 @@ impl Health {
     /// A directory said something, be it only the answer to a probe.
     pub(super) fn sign_of_life(&mut self, directory: &str, now: Instant) {
         self.directory(directory).last_sign = Some(now);
+    }
+
+    /// A directory's changes are learned by this kind of stream from here on.
+    pub(super) fn follows(&mut self, directory: &str, stream: &str) {
+        stream.clone_into(&mut self.directory(directory).stream);
+    }
+
+    /// Somebody whom the stream should have named was found by an audit. Returns whether this is news and the
+    /// stream one by content synchronisation.
+    pub(super) fn unnamed(&mut self, directory: &str) -> bool {
+        let health = self.directory(directory);
+        health.stream == "syncrepl" && !std::mem::replace(&mut health.told_of_unnamed, true)
     }
 
     /// Each directory that ever said something, and how long ago it last did.

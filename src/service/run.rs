@@ -10,7 +10,7 @@ use super::sessions::Sessions;
 use super::signals::{Signals, Wishes};
 use super::supervisor::{RESTART, Supervisor};
 use super::systemd;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Config};
 use crate::directory::{self, LdapDirectory};
 use crate::invite::{self, Until, Worker};
@@ -324,7 +324,7 @@ impl Parts {
                     observer: observer.clone(),
                     clock: clock.clone(),
                     wake: wake.clone(),
-                    policy: policy(config, directory),
+                    policy: policy(config, directory, clock.now()),
                     limits,
                     audit_interval: directory.audit_interval,
                     retry: RECONNECT,
@@ -432,9 +432,10 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-/// What the administrator decided about membership.
-pub fn policy(config: &Config, directory: &config::Directory) -> Policy {
+/// What the administrator decided about membership, as it is now.
+pub fn policy(config: &Config, directory: &config::Directory, now: Timestamp) -> Policy {
     Policy {
+        now,
         mail_attributes: directory.mail_attributes.clone(),
         invite_changed_address: config.invite.on_address_change == config::OnAddressChange::Invite,
         disabled_are_members: directory.disabled_accounts == config::DisabledAccounts::Ignore,

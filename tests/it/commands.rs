@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Output;
 
-use ldap_usher::clock::Clock;
+use ldap_usher::clock::{Clock, Timestamp};
 use ldap_usher::ledger::{Decisions, Ledger, Sqlite, Taken, Which};
 use ldap_usher::model::{Attribute, Entry, EntryId, Settlement, TaskState};
 use ldap_usher::rules::membership::{Policy, Sighting};
@@ -52,6 +52,7 @@ async fn three_held(dir: &Path) {
         policy: Policy {
             mail_attributes: vec!["mail".into()],
             disabled_are_members: false,
+            now: Timestamp(0),
             invite_changed_address: false,
         },
         limits: Limits::default(),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ldap_usher::clock::Clock;
+use ldap_usher::clock::{Clock, Timestamp};
 use ldap_usher::ledger::{Ledger, Sqlite};
 use ldap_usher::listener::Listener;
 use ldap_usher::model::{Cursor, EntryId, Standing};
@@ -78,6 +78,7 @@ impl Bench {
             policy: Policy {
                 mail_attributes: vec!["mail".into()],
                 disabled_are_members: false,
+                now: Timestamp(0),
                 invite_changed_address: false,
             },
             limits: Limits::default(),

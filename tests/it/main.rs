@@ -37,6 +37,7 @@ mod lifecycle;
 mod onboarding;
 mod outage;
 mod packaging;
+mod peculiarities;
 mod persistent_search;
 mod plan;
 mod poll;

@@ -160,6 +160,7 @@ impl World {
                 policy: Policy {
                     mail_attributes: vec!["mail".into()],
                     disabled_are_members: false,
+                    now: Timestamp(0),
                     invite_changed_address: self.invite_changed_address,
                 },
                 limits: self.limits(),

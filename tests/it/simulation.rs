@@ -91,6 +91,7 @@ impl Simulation {
             policy: Policy {
                 mail_attributes: vec!["mail".into()],
                 disabled_are_members: false,
+                now: Timestamp(0),
                 invite_changed_address: false,
             },
             limits: Limits::default(),

@@ -80,6 +80,7 @@ async fn bring(ledger: &dyn Ledger, origin: Origin, people: std::ops::Range<u8>,
         policy: Policy {
             mail_attributes: vec!["mail".into()],
             disabled_are_members: false,
+            now: Timestamp(0),
             invite_changed_address: false,
         },
         limits: Limits::default(),

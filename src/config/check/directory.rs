@@ -77,7 +77,11 @@ fn directory(
             &at.key("base_dn"),
             "is missing; give the DN below which people are, as in \"ou=people,dc=example,dc=org\"",
         );
-    } else if !table.base_dn.as_ref().is_some_and(|dn| dn.contains('=')) {
+    } else if !table
+        .base_dn
+        .as_ref()
+        .is_some_and(|dn| dn.is_empty() || dn.contains('='))
+    {
         problems.error(
             &at.key("base_dn"),
             "is not a DN; write it as in \"ou=people,dc=example,dc=org\"",

@@ -112,15 +112,10 @@ async fn read(
     let (entries, result) = session.collect(request, "asking the domain controller").await?;
     match result.rc {
         0 | 32 => {}
-        code => {
+        _ => {
             let server = session.server();
             let doing = "a question about the domain controller";
-            return Err(DirectoryError::from_search_result(
-                server,
-                doing,
-                code,
-                &result.text,
-            ));
+            return Err(DirectoryError::from_search_result(server, doing, &result));
         }
     }
     let entry = entries.into_iter().next().map(decode::entry).transpose();

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::super::decode::{self, PAGED_RESULTS, RawEntry};
 use super::super::doorbell::{Ring, Rings};
+use super::super::error::words;
 use super::super::root_dse::Identity;
 use super::super::session::{Item, Request, Search, Session};
 use super::super::settings::Settings;
@@ -241,12 +242,7 @@ impl Watch {
         if result.rc != 0 {
             let server = self.session.server();
             let doing = "the question for changes by their number";
-            return Err(DirectoryError::from_search_result(
-                server,
-                doing,
-                result.rc,
-                &result.text,
-            ));
+            return Err(DirectoryError::from_search_result(server, doing, result));
         }
         let Some(value) = decode::control(&result.ctrls, PAGED_RESULTS) else {
             return Ok(None);
@@ -266,7 +262,7 @@ impl Watch {
                     directory = self.directory,
                     server,
                     code = result.rc,
-                    cause = result.text,
+                    cause = words(&result.text),
                     every = ?self.every,
                     "the domain controller does not notify of changes: it is asked for them at intervals"
                 );
@@ -275,12 +271,7 @@ impl Watch {
             (32, Some(id)) => {
                 self.told.push_back(Ring::Entry(id));
                 let doing = "to go on watching an entry";
-                self.end = Some(DirectoryError::from_search_result(
-                    server,
-                    doing,
-                    32,
-                    &result.text,
-                ));
+                self.end = Some(DirectoryError::from_search_result(server, doing, result));
             }
             (0 | 2 | 12, _) => {
                 self.end = Some(DirectoryError::Unsupported {
@@ -291,13 +282,8 @@ impl Watch {
                     ),
                 });
             }
-            (code, _) => {
-                self.end = Some(DirectoryError::from_search_result(
-                    server,
-                    "the watch",
-                    code,
-                    &result.text,
-                ));
+            _ => {
+                self.end = Some(DirectoryError::from_search_result(server, "the watch", result));
             }
         }
     }

@@ -275,6 +275,20 @@ impl Groups {
         })
     }
 
+    /// How many of the groups are the primary group (`gidNumber`) of some.
+    pub(super) fn primary(&self) -> usize {
+        self.with_roster(Roster::primary)
+    }
+
+    /// What an administrator should know where that cannot be told; reads as "cause; remedy".
+    pub(super) fn hidden(&self) -> Option<String> {
+        let first = self.with_roster(|roster| roster.without_number().next().map(str::to_owned))?;
+        Some(format!(
+            "the gidNumber of the group {first} cannot be read, so that whoever has it as primary group is not found; \
+             let the bind account read gidNumber of groups and of people"
+        ))
+    }
+
     fn containers(&self) -> &[String] {
         &self.containers
     }

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use ldap3::Scope;
-use ldap3::controls::PagedResults;
 
-use super::super::decode::{self, PAGED_RESULTS, RawEntry};
+use super::super::decode::{self, RawEntry};
+use super::super::pages::Pages;
 use super::super::root_dse::Capabilities;
 use super::super::session::{Item, Request, Session};
 use super::super::{DirectoryError, dn, filter, malformed};
@@ -23,8 +23,11 @@ const CLASSES: [&str; 7] = [
     "posixGroup",
 ];
 const MEMBERS: [&str; 3] = ["member", "uniqueMember", "memberUid"];
+/// The class of groups that are the primary group of whoever has their number (RFC 2307), and the number.
+const POSIX: &str = "posixGroup";
+const NUMBER: &str = "gidNumber";
 /// Entries per page when all groups are listed.
-const PAGE: i32 = 500;
+const PAGE: u32 = 500;
 
 /// An entry that was read by its name.
 pub(super) struct Identified {
@@ -62,7 +65,7 @@ pub(super) async fn group(
     can: &Capabilities,
     dn: &str,
 ) -> Result<Option<Group>, DirectoryError> {
-    let mut wanted: Vec<String> = [can.identity.attribute(), "memberURL"]
+    let mut wanted: Vec<String> = [can.identity.attribute(), "memberURL", "objectClass", NUMBER]
         .into_iter()
         .chain(MEMBERS)
         .map(str::to_owned)
@@ -89,12 +92,21 @@ pub(super) async fn group(
     }
 }
 
-fn first_answer(can: &Capabilities, entry: &RawEntry, members: Vec<Member>) -> Option<Group> {
+fn first_answer(can: &Capabilities, entry: &RawEntry, mut members: Vec<Member>) -> Option<Group> {
+    let is_primary = entry
+        .values("objectClass")
+        .any(|class| class.eq_ignore_ascii_case(POSIX.as_bytes()));
+    let number = entry
+        .values(NUMBER)
+        .find_map(|number| std::str::from_utf8(number).ok())
+        .filter(|_| is_primary);
+    members.extend(number.map(|number| Member::Primary(number.into())));
     Some(Group {
         id: can.identity.of_group(entry)?,
         dn: entry.dn.clone(),
         members,
         dynamic: entry.values("memberURL").next().is_some(),
+        hides_number: is_primary && number.is_none(),
     })
 }
 
@@ -160,12 +172,19 @@ pub(super) async fn holds(
     entry: &Entry,
 ) -> Result<bool, DirectoryError> {
     let name = filter::escape(&entry.dn);
-    let uids: String = entry
-        .values("uid")
-        .filter_map(|uid| std::str::from_utf8(uid).ok())
-        .map(|uid| format!("(memberUid={})", filter::escape(uid)))
-        .collect();
-    let filter = format!("(|(member={name})(uniqueMember={name}){uids})");
+    let terms = |attribute, of_group: &str| -> String {
+        let values = entry.values(attribute);
+        let texts = values.filter_map(|value| std::str::from_utf8(value).ok());
+        texts
+            .map(|text| format!("({of_group}={})", filter::escape(text)))
+            .collect()
+    };
+    let uids = terms("uid", "memberUid");
+    let primary = match &*terms(NUMBER, NUMBER) {
+        "" => String::new(),
+        numbers => format!("(&(objectClass={POSIX})(|{numbers}))"),
+    };
+    let filter = format!("(|(member={name})(uniqueMember={name}){uids}{primary})");
     for group in groups {
         let attributes = vec!["1.1".to_owned()];
         if base_search(session, group, &filter, attributes).await?.is_some() {
@@ -203,18 +222,15 @@ async fn base_search(
         0 => {}
         // noSuchObject, invalidDNSyntax, insufficientAccessRights, referral: not here, or not for us.
         10 | 32 | 34 | 50 => return Ok(None),
-        code => {
+        _ => {
             return Err(DirectoryError::from_search_result(
                 session.server(),
                 "a group or a member",
-                code,
-                &result.text,
+                &result,
             ));
         }
     }
-    let entry = entries
-        .into_iter()
-        .find(|message| !message.is_ref() && !message.is_intermediate());
+    let entry = entries.into_iter().find(|message| !message.is_intermediate());
     entry
         .map(|message| decode::entry(message).map_err(|error| malformed(session, "an entry", &error)))
         .transpose()
@@ -259,18 +275,19 @@ pub(super) async fn all_groups(
     Ok(names)
 }
 
-/// The identities of the people with these uids.
-pub(super) async fn by_uid(
+/// The identities of the people who have one of these values of an attribute.
+pub(super) async fn by_value(
     session: &mut Session,
     can: &Capabilities,
     base: &str,
-    uids: &[&str],
+    attribute: &str,
+    values: &[&str],
 ) -> Result<Vec<EntryId>, DirectoryError> {
     let mut found = Vec::new();
-    for chunk in uids.chunks(super::super::lookup::CHUNK) {
+    for chunk in values.chunks(super::super::lookup::CHUNK) {
         let any: String = chunk
             .iter()
-            .map(|uid| format!("(uid={})", filter::escape(uid)))
+            .map(|value| format!("({attribute}={})", filter::escape(value)))
             .collect();
         each(session, can, base, &format!("(|{any})"), &mut |entry| {
             found.extend(can.identity.of(&entry));
@@ -289,48 +306,40 @@ async fn each(
     filter: &str,
     take: &mut (dyn FnMut(RawEntry) + Send),
 ) -> Result<(), DirectoryError> {
-    let mut cookie = Vec::new();
+    let mut pages = Pages::new(can, PAGE);
     loop {
-        let page = PagedResults { size: PAGE, cookie };
         let request = Request {
             base,
             scope: Scope::Subtree,
             filter,
             attributes: vec![can.identity.attribute().to_owned()],
-            controls: can.paging.then(|| page.into()).into_iter().collect(),
+            controls: pages.controls(),
         };
         let mut search = session.search(request).await?;
+        let mut empty = true;
         let result = loop {
             match session
                 .next(&mut search, super::super::scan::PROGRESS, "looking for groups")
                 .await?
             {
-                Item::Message(message) if message.is_intermediate() || message.is_ref() => {}
+                Item::Message(message) if message.is_intermediate() => {}
                 Item::Message(message) => {
+                    empty = false;
                     take(decode::entry(message).map_err(|error| malformed(session, "an entry", &error))?);
                 }
                 Item::Done(result) => break result,
             }
         };
-        match result.rc {
-            0 => {}
-            32 => return Ok(()),
-            code => {
+        match (pages.go_on(session, &result, empty)?, result.rc) {
+            (true, _) => {}
+            (false, 0 | 32) => return Ok(()),
+            (false, _) => {
                 return Err(DirectoryError::from_search_result(
                     session.server(),
                     "a search for groups",
-                    code,
-                    &result.text,
+                    &result,
                 ));
             }
-        }
-        let next = decode::control(&result.ctrls, PAGED_RESULTS)
-            .map(decode::page_cookie)
-            .transpose()
-            .map_err(|error| malformed(session, "a paging control", &error))?;
-        match next {
-            Some(next) if !next.is_empty() => cookie = next,
-            _ => return Ok(()),
         }
     }
 }

@@ -7,6 +7,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::super::doorbell::{Ring, Rings};
 use super::super::lookup::Line;
+use super::super::remarks::About;
 use super::super::wanted::Wanted;
 use super::super::{DirectoryError, StreamKind, active_directory, dn, persistent_search, syncrepl};
 use super::roster::{Group, Member};
@@ -42,6 +43,8 @@ pub(in crate::directory) async fn rings(
         depth,
         "the groups that decide are followed, and those within them"
     );
+    let hidden = watch.groups.hidden();
+    wanted.remark(About::PrimaryGroup, hidden);
     Ok(Some(
         stream::try_unfold(watch, |mut watch| async {
             Ok(watch.next().await?.map(|ring| (ring, watch)))
@@ -177,6 +180,7 @@ impl Watch {
             dn,
             members: Vec::new(),
             dynamic: false,
+            hides_number: false,
         })
     }
 
@@ -187,12 +191,16 @@ impl Watch {
         concerned: &mut Concerned,
     ) -> Result<Vec<EntryId>, DirectoryError> {
         let mut new = Vec::new();
-        let mut uids = Vec::new();
+        let (mut uids, mut numbers) = (Vec::new(), Vec::new());
         let mut queue = members;
         while let Some(member) = queue.pop() {
             let dn = match member {
                 Member::Uid(uid) => {
                     uids.push(uid);
+                    continue;
+                }
+                Member::Primary(number) => {
+                    numbers.push(number);
                     continue;
                 }
                 Member::Dn(dn) => dn,
@@ -215,16 +223,19 @@ impl Watch {
                     dn: dn.into(),
                     members: Vec::new(),
                     dynamic: false,
+                    hides_number: false,
                 };
                 self.groups.with_roster_mut(|roster| roster.update(empty));
                 concerned.groups.insert(found.id);
                 new.push(found.id);
             }
         }
-        let uids: Vec<&str> = uids.iter().map(|uid| &**uid).collect();
         let (session, can) = self.line.session().await?;
-        let people = read::by_uid(session, can, &self.wanted.base, &uids).await?;
-        concerned.people.extend(people);
+        for (attribute, values) in [("uid", uids), ("gidNumber", numbers)] {
+            let values: Vec<&str> = values.iter().map(|value| &**value).collect();
+            let people = read::by_value(session, can, &self.wanted.base, attribute, &values).await?;
+            concerned.people.extend(people);
+        }
         Ok(new)
     }
 }

@@ -6,13 +6,15 @@ use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use super::super::dn;
 use crate::model::{Entry, EntryId};
 
-/// One value of `member`, `uniqueMember` or `memberUid`.
+/// One value of `member`, `uniqueMember` or `memberUid`, or the `gidNumber` that makes a group the primary one of people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Member {
     /// A person, or another group.
     Dn(Box<str>),
     /// The `uid` of a person (RFC 2307 `memberUid`).
     Uid(Box<str>),
+    /// Everyone with this `gidNumber` (RFC 2307).
+    Primary(Box<str>),
 }
 
 impl Member {
@@ -20,7 +22,7 @@ impl Member {
     pub(super) fn dn(&self) -> Option<&str> {
         match self {
             Self::Dn(dn) => Some(dn),
-            Self::Uid(_) => None,
+            Self::Uid(_) | Self::Primary(_) => None,
         }
     }
 
@@ -28,6 +30,7 @@ impl Member {
         match self {
             Self::Dn(text) => (0, dn::normal(text)).hash(state),
             Self::Uid(text) => (1, text.to_lowercase()).hash(state),
+            Self::Primary(number) => (2, number).hash(state),
         }
     }
 }
@@ -40,6 +43,8 @@ pub(super) struct Group {
     pub(super) members: Vec<Member>,
     /// Its members are the result of a search (`memberURL`), which nobody announces.
     pub(super) dynamic: bool,
+    /// It is the primary group of some (`posixGroup`), and its `gidNumber` may not be read.
+    pub(super) hides_number: bool,
 }
 
 /// A watched group.
@@ -51,6 +56,7 @@ struct Watched {
     /// How often each of them is listed, under a keyed hash of their normal form: who is a member is known without
     /// comparing texts.
     keys: HashMap<u64, u32>,
+    hides_number: bool,
 }
 
 /// The watched groups and their members.
@@ -110,6 +116,7 @@ impl Roster {
         }
         watched.dn = group.dn;
         watched.members = group.members;
+        watched.hides_number = group.hides_number;
         self.groups.insert(group.id, watched);
         changed
     }
@@ -155,13 +162,15 @@ impl Roster {
         reached
     }
 
-    /// Whether a person is in one of the groups, by DN or by `uid`.
+    /// Whether a person is in one of the groups, by DN, by `uid` or by `gidNumber`.
     pub(super) fn admits(&self, entry: &Entry) -> bool {
-        let uids = entry
-            .values("uid")
-            .filter_map(|uid| std::str::from_utf8(uid).ok());
-        let keys: Vec<u64> = uids
+        let texts = |attribute| {
+            let values = entry.values(attribute);
+            values.filter_map(|value| std::str::from_utf8(value).ok())
+        };
+        let keys: Vec<u64> = texts("uid")
             .map(|uid| Member::Uid(uid.into()))
+            .chain(texts("gidNumber").map(|number| Member::Primary(number.into())))
             .chain([Member::Dn(entry.dn.as_str().into())])
             .map(|member| self.key(&member))
             .collect();
@@ -170,9 +179,25 @@ impl Roster {
             .any(|group| keys.iter().any(|key| group.keys.contains_key(key)))
     }
 
-    /// How many members there are; whoever is in two groups counts twice.
+    /// How many members are listed; whoever is in two groups counts twice.
     pub(super) fn members(&self) -> usize {
-        self.groups.values().map(|group| group.keys.len()).sum()
+        let listed: usize = self.groups.values().map(|group| group.keys.len()).sum();
+        listed - self.primary()
+    }
+
+    /// How many groups are the primary group of whoever has their `gidNumber`.
+    pub(super) fn primary(&self) -> usize {
+        let has_number = |group: &&Watched| {
+            let mut members = group.members.iter();
+            members.any(|member| matches!(member, Member::Primary(_)))
+        };
+        self.groups.values().filter(has_number).count()
+    }
+
+    /// The DNs of those that would be, if their `gidNumber` could be read.
+    pub(super) fn without_number(&self) -> impl Iterator<Item = &str> {
+        let hiding = self.groups.values().filter(|group| group.hides_number);
+        hiding.map(|group| group.dn.as_str())
     }
 }
 
@@ -200,6 +225,7 @@ mod tests {
             dn: format!("cn=g{n},dc=x"),
             members: members.iter().map(|&dn| Member::Dn(dn.into())).collect(),
             dynamic: false,
+            hides_number: false,
         }
     }
 
@@ -250,6 +276,30 @@ mod tests {
                 && lost.contains(&r#"Dn("uid=c,dc=x")"#.to_owned())
         );
         assert_eq!(roster.groups().count(), 1);
+    }
+
+    #[test]
+    fn people_are_admitted_by_their_primary_group_and_another_number_concerns_those_of_both() {
+        let mut roster = Roster::default();
+        let posix = |number: &str| Group {
+            members: vec![Member::Primary(number.into())],
+            ..group(1, &[])
+        };
+        roster.update(posix("5000"));
+        let person = |number: &str| Entry {
+            id: id(9),
+            dn: "cn=z,dc=x".into(),
+            attributes: vec![Attribute {
+                name: "gidNumber".into(),
+                values: vec![number.into()],
+            }],
+        };
+        assert!(roster.admits(&person("5000")));
+        assert!(!roster.admits(&person("5001")));
+        assert_eq!((roster.members(), roster.primary()), (0, 1));
+        let changed = roster.update(posix("5001"));
+        assert_eq!(texts(&changed), [r#"Primary("5000")"#, r#"Primary("5001")"#]);
+        assert!(roster.admits(&person("5001")) && !roster.admits(&person("5000")));
     }
 
     #[test]

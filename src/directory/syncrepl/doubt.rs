@@ -84,8 +84,7 @@ impl Syncrepl {
                     return Err(DirectoryError::from_search_result(
                         self.session.server(),
                         "the sync search",
-                        result.rc,
-                        &result.text,
+                        &result,
                     ));
                 }
             }

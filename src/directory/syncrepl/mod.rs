@@ -31,6 +31,8 @@ use tokio::time::Instant;
 
 use super::decode::{self, EntryState, SYNC_STATE, SyncInfo};
 use super::doorbell::{Ring, Rings};
+use super::error::words;
+use super::remarks::{About, of_references};
 use super::root_dse::{Capabilities, Identity};
 use super::session::{Item, Request, Search, Session};
 use super::wanted::Wanted;
@@ -387,6 +389,11 @@ impl Syncrepl {
         } else {
             Listing::Changes
         };
+        if self.sought.filter == self.sought.wanted.filter
+            && let Some(remark) = of_references(self.session.server(), self.search.references())
+        {
+            self.sought.wanted.remark(About::References, Some(remark));
+        }
         self.told.push_back(Change::ListingEnd(listing));
         self.phase = Phase::Persist;
         self.checkpoint(cookie)
@@ -423,12 +430,7 @@ impl Syncrepl {
                 server: self.session.server().to_owned(),
                 cause: "ended the sync search".into(),
             },
-            code => DirectoryError::from_search_result(
-                self.session.server(),
-                "the sync search",
-                code,
-                &result.text,
-            ),
+            _ => DirectoryError::from_search_result(self.session.server(), "the sync search", result),
         }
     }
 
@@ -441,9 +443,8 @@ impl Syncrepl {
 }
 
 fn colon(text: &str) -> String {
-    if text.is_empty() {
-        String::new()
-    } else {
-        format!(": {text}")
+    match &*words(text) {
+        "" => String::new(),
+        text => format!(": {text}"),
     }
 }

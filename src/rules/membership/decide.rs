@@ -99,6 +99,7 @@ fn decide_entry(known: Option<&Member>, entry: &Entry, policy: &Policy) -> Decis
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
     use crate::model::{Attribute, EmailAddress, EntryId};
     use proptest::collection::vec;
     use proptest::prelude::*;
@@ -140,6 +141,7 @@ mod tests {
             mail_attributes: vec!["mail".into()],
             invite_changed_address,
             disabled_are_members: false,
+            now: Timestamp(0),
         }
     }
 

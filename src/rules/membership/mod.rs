@@ -4,6 +4,7 @@ mod address;
 mod decide;
 mod disabled;
 
+use crate::clock::Timestamp;
 use crate::model::{EmailAddress, Entry, EntryId, Member};
 
 pub use decide::decide;
@@ -21,9 +22,16 @@ pub struct Policy {
     pub invite_changed_address: bool,
     /// Whether an account that its directory calls disabled may be a member nevertheless (`disabled_accounts`).
     pub disabled_are_members: bool,
+    /// When this is decided: accounts expire. See [`Policy::at`].
+    pub now: Timestamp,
 }
 
 impl Policy {
+    /// The same at another time.
+    pub fn at(&self, now: Timestamp) -> Self {
+        Self { now, ..self.clone() }
+    }
+
     /// The address at which the person is to be invited: the one by which they are `known`, as long as it is there.
     ///
     /// # Errors
@@ -35,7 +43,9 @@ impl Policy {
 
     /// Why the account counts as disabled, where it does.
     pub fn disabled(&self, entry: &Entry) -> Option<String> {
-        (!self.disabled_are_members).then(|| disabled(entry)).flatten()
+        (!self.disabled_are_members)
+            .then(|| disabled(entry, self.now))
+            .flatten()
     }
 }
 

@@ -1,5 +1,7 @@
 //! The way to one server of a directory, and whom it names.
 
+use std::collections::{HashMap, HashSet};
+
 use futures::StreamExt;
 
 use super::{Finding, Level, Steps};
@@ -7,7 +9,7 @@ use crate::config;
 use crate::directory::{
     Changes, Directory, LdapDirectory, Opened, Server, Settings, StreamChoice, StreamKind, diagnose,
 };
-use crate::model::{Change, Listing};
+use crate::model::{Change, Entry, EntryId, Listing};
 use crate::observe::Progress;
 use crate::rules::membership::Policy;
 
@@ -72,8 +74,8 @@ pub(super) async fn check(
         if identity == "objectGUID" {
             remark_on_active_directory(&mut steps, server, &settings);
         }
-        let base = steps.step("base", "", guest.base()).await;
-        steps.ok("base", base.map(|()| format!("{} is there", settings.base)));
+        let base = steps.step("base", "", guest.base(&settings)).await;
+        steps.ok("base", base);
         let groups = steps.step("groups", "", guest.groups(&settings)).await;
         if let Some((text, any)) = groups.flatten() {
             groups_have_members = any;
@@ -86,6 +88,18 @@ pub(super) async fn check(
                 )
             };
             steps.say(level, "groups", text, remedy);
+        }
+        // Active Directory has no such entries. That a server does not look for them is no fault.
+        if steps.failed.is_none()
+            && identity != "objectGUID"
+            && let Ok(Some(aliases)) = guest.aliases(&settings).await
+        {
+            steps.say(
+                Level::Warn,
+                "aliases",
+                aliases,
+                "people are found where they are: write that place into `base_dn`, or make it a [[directory]] of its own",
+            );
         }
     } else {
         steps.skip("capabilities");
@@ -157,30 +171,107 @@ async fn check_people(
     }
     let stream = opened.as_ref().map(|opened| opened.stream);
     // What it begins with is a full listing.
-    let people = async {
+    let named = async {
         let changes = opened.map_or_else(|| futures::stream::empty().boxed(), |opened| opened.changes);
-        count(config, policy, changes).await
+        let mut ids = HashSet::new();
+        let people = count(config, policy, changes, &mut |entry| {
+            ids.insert(entry.id);
+        })
+        .await?;
+        Ok::<_, String>((people, ids))
     };
-    let people = steps.step("people", "", people).await;
+    let (named, ids) = steps.step("people", "", named).await.unzip();
+    let pushed = stream.is_some_and(|stream| stream != StreamKind::Poll);
+    let audit = async {
+        if !pushed {
+            return Ok(None);
+        }
+        let mut unnamed = Unnamed::default();
+        let ids = ids.unwrap_or_default();
+        let changes = directory.list().await.map_err(|error| error.to_string())?;
+        let people = count(config, policy, changes, &mut |entry| unnamed.see(&ids, entry)).await?;
+        Ok::<_, String>(Some((people, unnamed)))
+    };
+    let listed = steps.step("listing", "", audit).await;
+    let complete = listed.is_some();
+    let (listed, unnamed) = listed.flatten().unzip();
+    let people = match (named, listed) {
+        (Some(named), Some(listed)) if listed.entries > named.entries => Some(listed),
+        (named, _) => named,
+    };
     if let Some(people) = &people {
         report_people(steps, config, people, groups_have_members);
     }
-    let pushed = stream.is_some_and(|stream| stream != StreamKind::Poll);
-    let audit = async {
-        if pushed {
-            let changes = directory.list().await.map_err(|error| error.to_string())?;
-            count(config, policy, changes).await?;
-        }
-        Ok::<_, String>(if pushed {
+    let unnamed = unnamed.unwrap_or_default();
+    let unnamed = if unnamed.count > 0 && stream == Some(StreamKind::Syncrepl) {
+        unnamed.still(config, policy, &directory).await
+    } else {
+        Unnamed::default()
+    };
+    if let Some(first) = unnamed.some.values().next() {
+        steps.say(
+            Level::Fail,
+            "listing",
+            format!(
+                "the stream and the listing contradict each other: the sync search does not name {} of those whom the listing finds, such as {first}, and will not tell of others like them",
+                unnamed.count
+            ),
+            "where OpenLDAP glues databases together (`subordinate`), write `overlay glue` before `overlay syncprov` in the superior one (slapd.conf(5)), or set `stream = \"poll\"`",
+        );
+    } else if complete {
+        let detail = if pushed {
             "neither the stream nor the listing in pages beside it met a size limit"
         } else {
             "the listing in pages met no size limit"
-        })
-    };
-    let listed = steps.step("listing", "", audit).await;
-    steps.ok("listing", listed);
+        };
+        steps.say(Level::Ok, "listing", detail, "");
+    }
+    for remark in directory.remarks() {
+        let subject = steps.subject("listing");
+        (steps.say)(Finding::of_error(Level::Warn, subject, &remark, ""));
+    }
     if let (Some(people), Some(stream)) = (people, stream) {
         report_rights(steps, &people, stream, identity);
+    }
+}
+
+/// People whom a listing finds and a stream did not name.
+#[derive(Default)]
+struct Unnamed {
+    count: u64,
+    /// Some of them, each with their DN.
+    some: HashMap<EntryId, String>,
+}
+
+impl Unnamed {
+    /// How many are kept.
+    const SOME: usize = 1000;
+
+    fn see(&mut self, named: &HashSet<EntryId>, entry: &Entry) {
+        if named.contains(&entry.id) {
+            return;
+        }
+        self.count += 1;
+        if self.some.len() < Self::SOME {
+            self.some.insert(entry.id, entry.dn.clone());
+        }
+    }
+
+    /// Those whom a stream that is opened now does not name either: the others joined between the two.
+    async fn still(mut self, config: &config::Directory, policy: &Policy, directory: &LdapDirectory) -> Self {
+        let again = async {
+            let changes = directory.open(None).await.ok()?.changes;
+            let mut named = |entry: &Entry| {
+                if self.some.remove(&entry.id).is_some() {
+                    self.count -= 1;
+                }
+            };
+            count(config, policy, changes, &mut named).await.ok()
+        };
+        match again.await {
+            Some(_) => self,
+            None => Self::default(),
+        }
     }
 }
 
@@ -241,13 +332,20 @@ struct People {
 }
 
 /// Everyone up to the end of the listing, or why these are not all.
-async fn count(config: &config::Directory, policy: &Policy, mut listing: Changes) -> Result<People, String> {
+/// `each` is told of each of them.
+async fn count(
+    config: &config::Directory,
+    policy: &Policy,
+    mut listing: Changes,
+    each: &mut (dyn FnMut(&Entry) + Send),
+) -> Result<People, String> {
     let mut progress = Progress::begin();
     let mut people = People::default();
     while let Some(change) = listing.next().await {
         match change.map_err(|error| error.to_string())? {
             Change::Upsert(entry) => {
                 progress.advance(&config.name, 1);
+                each(&entry);
                 people.entries += 1;
                 people.with_csn += u64::from(entry.values(ENTRY_CSN).next().is_some());
                 let (why, examples) = match (policy.disabled(&entry), policy.address(&entry, None)) {
@@ -289,6 +387,10 @@ fn report_people(
         disabled_examples,
         ..
     } = people;
+    let below = match config.base_dn.as_str() {
+        "" => "the empty base",
+        base => base,
+    };
     let filter = match config.groups.as_slice() {
         [] => config.filter.clone(),
         _ => format!("{} and are in `groups`", config.filter),
@@ -297,18 +399,18 @@ fn report_people(
         steps.say(
             Level::Warn,
             "people",
-            format!("nobody below {} matches {filter}, although the groups have members", config.base_dn),
+            format!("nobody below {below} matches {filter}, although the groups have members"),
             "does the server keep `memberOf` (OpenLDAP: overlay `memberof` or `dynlist`; 389-DS: the memberOf plugin), may the bind account read it (`dynlist`: `entryDN`, too), and are the members below `base_dn`? Groups that are named in `groups` need no `memberOf`",
         );
     } else if *entries == 0 {
         steps.say(
             Level::Warn,
             "people",
-            format!("nobody below {} matches {filter}", config.base_dn),
+            format!("nobody below {below} matches {filter}"),
             "check `filter` and `base_dn`, and that the bind account may read the attributes in the filter",
         );
     } else {
-        let detail = format!("{entries} below {} match {filter}", config.base_dn);
+        let detail = format!("{entries} below {below} match {filter}");
         steps.say(Level::Ok, "people", detail, "");
     }
     if *disabled > 0 {

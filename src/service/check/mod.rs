@@ -9,6 +9,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::run::{directory_settings, policy};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::directory::{Settings, diagnose};
 
@@ -94,7 +95,7 @@ pub async fn check(config: &Config, say: &mut dyn FnMut(Finding)) {
                         )),
                     }
                 }
-                let policy = policy(config, directory);
+                let policy = policy(config, directory, Clock::system().now());
                 for server in &servers {
                     let only = Settings {
                         servers: vec![server.clone()],

@@ -260,8 +260,13 @@ impl Folk {
 
     /// Changes an entry.
     pub async fn modify(&self, dn: &str, change: Mod<&str>) {
+        self.modify_all(dn, vec![change]).await;
+    }
+
+    /// Changes an entry in several ways at once.
+    pub async fn modify_all(&self, dn: &str, changes: Vec<Mod<&str>>) {
         let mut ldap = self.connect().await;
-        ldap.modify(dn, vec![change]).await.unwrap().success().unwrap();
+        ldap.modify(dn, changes).await.unwrap().success().unwrap();
     }
 
     /// The DNs below the suffix that match a filter.

@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use super::certificates;
 use super::people::People;
 use super::site::{Dialect, Lock, Site};
-use options::{ADMIN, READER, SUFFIX, conf, seed};
+use options::{ADMIN, READER, SUFFIX, conf, seed, seed_of_branch};
 
 pub use options::{Builder, person_ldif};
 
@@ -63,7 +63,9 @@ impl Builder {
             .prefix("slapd-")
             .tempdir()
             .map_err(|e| e.to_string())?;
-        fs::create_dir(dir.path().join("db")).map_err(|e| e.to_string())?;
+        for database in ["db", "branch"] {
+            fs::create_dir(dir.path().join(database)).map_err(|e| e.to_string())?;
+        }
         if self.tls {
             certificates::write(dir.path(), ["localhost", "127.0.0.1", "::1"].map(str::to_owned));
         }
@@ -76,6 +78,9 @@ impl Builder {
         };
         slapd.write_conf();
         slapd.load(&["-q", "-w"], &seed(slapd.options.people))?;
+        if slapd.options.glued {
+            slapd.load(&[], &seed_of_branch())?;
+        }
         // Somebody else may take the port between our look and slapd's bind.
         for _ in 0..20 {
             (slapd.port, slapd.tls_port) = (free_port(), free_port());

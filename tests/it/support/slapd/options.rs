@@ -19,6 +19,8 @@ pub struct Builder {
     pub(super) ppolicy: bool,
     refint: bool,
     least_rights: bool,
+    pub(super) glued: bool,
+    glue_first: bool,
     hidden: Vec<&'static str>,
     global: String,
     database: String,
@@ -45,6 +47,8 @@ impl Default for Builder {
             ppolicy: false,
             refint: false,
             least_rights: false,
+            glued: false,
+            glue_first: false,
             hidden: Vec::new(),
             global: String::new(),
             database: String::new(),
@@ -124,6 +128,15 @@ impl Builder {
         self
     }
 
+    /// Keeps `ou=branch` in a database of its own, which is glued to the other one (`subordinate`). slapd puts the overlay
+    /// that does so below `syncprov`, which then tells of one database only, unless `first` puts it above. Default: there
+    /// is one database.
+    pub fn glued(mut self, first: bool) -> Self {
+        self.glued = true;
+        self.glue_first = first;
+        self
+    }
+
     /// Denies the reader an attribute, such as `entryCSN`.
     pub fn hide_from_reader(mut self, attribute: &'static str) -> Self {
         self.hidden.push(attribute);
@@ -178,7 +191,7 @@ argsfile {dir}/slapd.args
 authz-regexp "gidNumber=[0-9]+\\+uidNumber=[0-9]+,cn=peercred,cn=external,cn=auth" "{reader}"
 authz-regexp "^cn=usher,o=example$" "{reader}"
 {global}
-database mdb
+{branch}database mdb
 suffix "{SUFFIX}"
 rootdn "{admin}"
 rootpw {admin_pw}
@@ -189,13 +202,14 @@ index objectClass,uid,mail,entryCSN,entryUUID eq
 access to attrs=userPassword by anonymous auth by * none
 "#,
         global = options.global,
+        branch = branch(&dir, options),
     )
     .unwrap();
     for attribute in &options.hidden {
         writeln!(conf, "access to attrs={attribute} by * none").unwrap();
     }
     if options.least_rights {
-        let mut of_people = "objectClass,uid,mail,entryUUID,entryCSN".to_owned();
+        let mut of_people = "objectClass,uid,gidNumber,mail,entryUUID,entryCSN".to_owned();
         of_people += match options.member_of {
             MemberOf::Absent => "",
             MemberOf::Overlay => ",memberOf",
@@ -209,7 +223,7 @@ access to attrs=userPassword by anonymous auth by * none
             ("ou=people,", &of_people),
             (
                 "ou=groups,",
-                "objectClass,member,uniqueMember,memberUid,entryUUID,entryCSN",
+                "objectClass,member,uniqueMember,memberUid,gidNumber,entryUUID,entryCSN",
             ),
         ] {
             writeln!(
@@ -239,6 +253,9 @@ access to attrs=userPassword by anonymous auth by * none
     if options.ppolicy {
         conf += "overlay ppolicy\n";
     }
+    if options.glue_first {
+        conf += "overlay glue\n";
+    }
     if options.syncprov {
         conf += "overlay syncprov\n";
         if options.checkpoint {
@@ -249,6 +266,31 @@ access to attrs=userPassword by anonymous auth by * none
         }
     }
     conf
+}
+
+/// The database of `ou=branch`.
+fn branch(dir: &impl std::fmt::Display, options: &Builder) -> String {
+    let (admin, _) = ADMIN;
+    let (reader, _) = READER;
+    if !options.glued {
+        return String::new();
+    }
+    format!(
+        r#"database mdb
+suffix "ou=branch,{SUFFIX}"
+subordinate
+rootdn "{admin}"
+directory {dir}/branch
+dbnosync
+access to * by dn.exact="{reader}" read by * none
+limits dn.exact="{reader}" size=unlimited time=unlimited
+"#
+    )
+}
+
+/// The first entry of the database of `ou=branch`.
+pub(super) fn seed_of_branch() -> String {
+    format!("dn: ou=branch,{SUFFIX}\nobjectClass: organizationalUnit\nou: branch\n\n")
 }
 
 pub(super) fn seed(people: usize) -> String {
