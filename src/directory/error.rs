@@ -225,10 +225,12 @@ impl DirectoryError {
 
     /// Whether the server does not do what it was asked for, so that it is worthwhile to ask it in another way.
     pub(super) fn is_refusal(&self) -> bool {
-        matches!(
-            self,
-            Self::Refused { .. } | Self::NoBase { .. } | Self::Referral { .. } | Self::Unsupported { .. }
-        )
+        match self {
+            // busy and unavailable: at another time it may do.
+            Self::Refused { code, .. } => !matches!(code, 51 | 52),
+            Self::NoBase { .. } | Self::Referral { .. } | Self::Unsupported { .. } => true,
+            _ => false,
+        }
     }
 
     /// The error for a bind that was refused.

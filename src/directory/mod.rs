@@ -4,7 +4,8 @@
 //! the `guard`; `session` runs operations on it. `root_dse` tells what the server can do, and `pick` what to do with it.
 //! `syncrepl`, `poll` and `scan` turn its answers into [`Change`]s, and so does `doorbell` with the mere hints of
 //! `persistent_search`, `active_directory` and `groups`: `lookup` reads single people again. `diagnose` goes the same
-//! way step by step and says where it ends. `decode` reads foreign bytes without ever panicking.
+//! way step by step and says where it ends. `decode` reads foreign bytes without ever panicking. `pages` asks in
+//! pages as far as the server takes them, and `remarks` holds what is no failure and yet worth a word.
 
 mod active_directory;
 mod connect;
@@ -187,7 +188,7 @@ impl LdapDirectory {
                 Ok(opened) => {
                     return Ok(Opened {
                         refused,
-                        changes: self.noting_what_is_unfit(kind, opened.changes),
+                        changes: self.noting_what_is_unfit(kind, opened.changes, settings),
                         ..opened
                     });
                 }
@@ -251,11 +252,11 @@ impl LdapDirectory {
     }
 
     /// A stream that turns out not to be what the server promised is not picked again.
-    fn noting_what_is_unfit(&self, kind: StreamKind, changes: Changes) -> Changes {
+    fn noting_what_is_unfit(&self, kind: StreamKind, changes: Changes, settings: Arc<Settings>) -> Changes {
         let unfit = self.unfit.clone();
         changes
             .inspect_err(move |error| {
-                if matches!(error, DirectoryError::Unsupported { .. }) {
+                if falls_back(error, &settings) {
                     lock(&unfit).insert(kind);
                 }
             })

@@ -4,14 +4,14 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ldap_usher::directory::{DirectoryError, LdapDirectory, StreamChoice, StreamKind};
+use ldap_usher::directory::{DirectoryError, LdapDirectory, Settings, StreamChoice, StreamKind};
 use ldap3::Mod;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::support::ldap::{message, octets, result, tlv};
+use crate::support::ldap::{message, octets, refresh_done, result, tlv};
 use crate::support::listening::{Listening, error_of};
 use crate::support::offering::{Face, Offering};
 use crate::support::samba::Samba;
@@ -310,24 +310,41 @@ async fn a_stream_that_an_empty_base_does_not_have_is_replaced_by_a_poll_and_tha
     fn refuses(_: u32, id: u8) -> Vec<u8> {
         message(id, &result(0x65, 53), &[])
     }
-    let server = Offering::start(Face {
-        offers: false,
-        syncs: Some(refuses),
-        ..Face::default()
-    })
-    .await;
-    let mut settings = server.settings(StreamChoice::Auto);
-    settings.base = String::new();
-    let mut stream = Listening::open(&LdapDirectory::new(settings), None)
-        .await
-        .unwrap();
-    assert_eq!(stream.stream, StreamKind::Poll);
-    stream.listed().await;
-    let error = error_of(&server.follow(StreamChoice::Auto), None).await;
-    assert!(
-        matches!(error, DirectoryError::Refused { code: 53, .. }),
-        "{error}"
-    );
+    fn refuses_later(_: u32, id: u8) -> Vec<u8> {
+        [message(id, &refresh_done(), &[]), refuses(0, id)].concat()
+    }
+    for (syncs, first) in [
+        (refuses as fn(u32, u8) -> Vec<u8>, StreamKind::Poll),
+        (refuses_later, StreamKind::Syncrepl),
+    ] {
+        let server = Offering::start(Face {
+            offers: false,
+            syncs: Some(syncs),
+            ..Face::default()
+        })
+        .await;
+        let directory = LdapDirectory::new(Settings {
+            base: String::new(),
+            ..server.settings(StreamChoice::Auto)
+        });
+        let mut stream = Listening::open(&directory, None).await.unwrap();
+        assert_eq!(stream.stream, first);
+        if first != StreamKind::Poll {
+            stream.error().await;
+            stream = Listening::open(&directory, None).await.unwrap();
+        }
+        assert_eq!(stream.stream, StreamKind::Poll);
+        stream.listed().await;
+
+        let directory = server.follow(StreamChoice::Auto);
+        for _ in 0..2 {
+            let error = error_of(&directory, None).await;
+            assert!(
+                matches!(error, DirectoryError::Refused { code: 53, .. }),
+                "{error}"
+            );
+        }
+    }
 }
 
 #[tokio::test]
