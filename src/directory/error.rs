@@ -51,6 +51,24 @@ pub enum DirectoryError {
         /// How long.
         waited: Duration,
     },
+    /// An answer is larger than anything that was asked for, or has no end.
+    #[error("{server}: the answer has no end while {doing}: {came}")]
+    Endless {
+        /// The server's URL.
+        server: String,
+        /// What was being done.
+        doing: &'static str,
+        /// How much came, and in what time.
+        came: String,
+    },
+    /// So much comes for another search that the answer to this one is behind it.
+    #[error("{server}: no answer while {doing}, because the server sends more changes than can be taken")]
+    Busy {
+        /// The server's URL.
+        server: String,
+        /// What was being done.
+        doing: &'static str,
+    },
     /// The search base is not there, or may not be seen.
     #[error(
         "{server}: the base {base} does not exist or may not be read by this account; check `base_dn` and the server's access rules"
@@ -138,9 +156,12 @@ impl DirectoryError {
     /// What to do about it.
     pub fn disposition(&self) -> Disposition {
         match self {
-            Self::Connect { .. } | Self::Broken { .. } | Self::Silent { .. } | Self::Malformed { .. } => {
-                Disposition::Outage
-            }
+            Self::Connect { .. }
+            | Self::Broken { .. }
+            | Self::Silent { .. }
+            | Self::Endless { .. }
+            | Self::Busy { .. }
+            | Self::Malformed { .. } => Disposition::Outage,
             Self::Refused { .. } | Self::GroupRenamed { .. } => Disposition::Retry,
             Self::CursorRefused { .. } => Disposition::Relist,
             Self::Tls { .. }

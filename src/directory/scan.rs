@@ -15,6 +15,7 @@ use super::root_dse::{self, Capabilities, Identity};
 use super::session::{Item, Request, Search, Session};
 use super::wanted::Wanted;
 use super::{Changes, DirectoryError, connect, malformed};
+use crate::foreign;
 use crate::model::{Change, Entry, EntryId, Listing};
 
 /// A server that says nothing for this long in the middle of a listing is given up.
@@ -84,7 +85,7 @@ impl Scan {
                                 return Ok(Some(Change::Upsert(entry)));
                             }
                             Ok(_) => {}
-                            Err(dn) => self.unidentified.get_or_insert((0, dn)).0 += 1,
+                            Err(dn) => self.unidentified.get_or_insert((0, foreign::shown(&dn))).0 += 1,
                         }
                     }
                     Item::Done(result) => match self.page_ended(&result)? {

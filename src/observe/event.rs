@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::{debug, info, warn};
+use tracing::{Level, debug, info, warn};
 
 use super::health::Health;
 use super::metrics::Metrics;
+use super::storm::Storms;
+use crate::foreign::shown;
 use crate::ledger::{LedgerError, ListingOutcome, Report};
 use crate::model::{EmailAddress, Listing, Task};
 use crate::rules::{Duplicate, Origin};
@@ -39,20 +41,13 @@ impl Purpose {
 pub struct Observer {
     metrics: Arc<Metrics>,
     health: Arc<Mutex<Health>>,
+    storms: Arc<Mutex<Storms>>,
 }
 
 /// Worth a line when it is news, a detail otherwise.
 macro_rules! event {
     ($news:expr, $($line:tt)+) => {
         if $news { info!($($line)+) } else { debug!($($line)+) }
-    };
-}
-
-/// One person's event: worth a line when it happens live, a detail when a listing finds hundreds of them, of whom
-/// each has a line of their own when they are invited.
-macro_rules! person {
-    ($origin:expr, $($line:tt)+) => {
-        event!($origin == Origin::Live, $($line)+)
     };
 }
 
@@ -74,6 +69,7 @@ impl Observer {
         Self {
             metrics: Arc::new(metrics),
             health: Arc::new(Mutex::new(Health::new(directories, grace))),
+            storms: Arc::default(),
         }
     }
 
@@ -127,6 +123,7 @@ impl Observer {
     /// The directory said something, be it only the answer to a probe.
     pub fn sign_of_life(&self, directory: &str) {
         self.health().sign_of_life(directory, Instant::now());
+        self.tell_storms();
     }
 
     /// The directory said something of this kind ([`crate::model::Change::kind`]).
@@ -238,9 +235,13 @@ impl Observer {
     /// An audit put right what the stream had not told.
     pub fn audit_repaired(&self, directory: &str, kind: &'static str, dn: &str) {
         self.metrics.audit_repair(directory, kind);
-        warn!(
+        let news = self.admits(directory, "audit-repaired", Level::WARN);
+        failure!(
+            news,
             directory,
-            kind, dn, "the audit found a change that the stream had not told of"
+            kind,
+            dn = shown(dn),
+            "the audit found a change that the stream had not told of"
         );
     }
 
@@ -249,19 +250,28 @@ impl Observer {
     /// Somebody became a member.
     pub fn joined(&self, directory: &str, dn: &str, address: &EmailAddress, origin: Origin) {
         self.metrics.person(directory, "joined");
-        person!(origin, directory, dn, %address, "joined");
+        let news = self.admits_of(origin, directory, "joined");
+        event!(news, directory, dn = shown(dn), %address, "joined");
     }
 
     /// Somebody who had left is a member again.
     pub fn rejoined(&self, directory: &str, dn: &str, address: &EmailAddress, origin: Origin) {
         self.metrics.person(directory, "rejoined");
-        person!(origin, directory, dn, %address, "joined again");
+        let news = self.admits_of(origin, directory, "rejoined");
+        event!(news, directory, dn = shown(dn), %address, "joined again");
     }
 
     /// Somebody matches but cannot be invited, for this reason: no usable address, or a disabled account.
     pub fn without_address(&self, directory: &str, dn: &str, reason: &str) {
         self.metrics.person(directory, "without-address");
-        info!(directory, dn, reason, "cannot be invited");
+        let news = self.admits(directory, "without-address", Level::INFO);
+        event!(
+            news,
+            directory,
+            dn = shown(dn),
+            reason = shown(reason),
+            "cannot be invited"
+        );
     }
 
     /// Somebody's address changed; `invite` if the new one is invited though the old one was.
@@ -274,23 +284,32 @@ impl Observer {
         invite: bool,
     ) {
         self.metrics.person(directory, "address-changed");
-        info!(directory, dn, %from, %to, invite, "the address changed");
+        let news = self.admits(directory, "address-changed", Level::INFO);
+        event!(news, directory, dn = shown(dn), %from, %to, invite, "the address changed");
     }
 
     /// An entry was renamed or moved within the search base.
     pub fn moved(&self, directory: &str, from: &str, to: &str, origin: Origin) {
         self.metrics.person(directory, "moved");
-        person!(origin, directory, from, to, "renamed or moved");
+        let news = self.admits_of(origin, directory, "moved");
+        event!(
+            news,
+            directory,
+            from = shown(from),
+            to = shown(to),
+            "renamed or moved"
+        );
     }
 
-    /// Somebody ceased to match, or is disabled, as `why` says. Their account is left alone. Always worth a line: unlike those who come, who are
-    /// named again when they are invited, they are named nowhere else.
+    /// Somebody ceased to match, or is disabled, as `why` says. Their account is left alone. Worth a line even in a
+    /// listing: unlike those who come, who are named again when they are invited, they are named nowhere else.
     pub fn left(&self, directory: &str, dn: &str, why: &str) {
         self.metrics.person(directory, "left");
+        let news = self.admits(directory, "left", Level::INFO);
         if why.is_empty() {
-            info!(directory, dn, "left");
+            event!(news, directory, dn = shown(dn), "left");
         } else {
-            info!(directory, dn, reason = why, "left");
+            event!(news, directory, dn = shown(dn), reason = shown(why), "left");
         }
     }
 
@@ -302,7 +321,9 @@ impl Observer {
             dn,
             holder_dn,
         } = duplicate;
-        warn!(directory, %address, dn, holder_dn, "two entries have one address, which is invited once");
+        let (dn, holder_dn) = (shown(dn), shown(holder_dn));
+        let news = self.admits(directory, "duplicate-address", Level::WARN);
+        failure!(news, directory, %address, dn, holder_dn, "two entries have one address, which is invited once");
     }
 
     // -- Vaultwarden --------------------------------------------------------------------------------------------
@@ -310,6 +331,7 @@ impl Observer {
     /// A call to Vaultwarden ended with this result.
     pub fn vaultwarden_call(&self, call: &'static str, result: &'static str) {
         self.metrics.call(call, result);
+        self.tell_storms();
     }
 
     /// Vaultwarden created an invitation, so long after the change arrived.
@@ -321,7 +343,8 @@ impl Observer {
             directory,
             ..
         } = task;
-        info!(%address, dn, directory, delay_ms = ms(delay), "invited");
+        let news = self.admits(directory, "invited", Level::INFO);
+        event!(news, %address, dn = shown(dn), directory, delay_ms = ms(delay), "invited");
     }
 
     /// There was an account already.
@@ -332,7 +355,8 @@ impl Observer {
             directory,
             ..
         } = task;
-        info!(%address, dn, directory, "has an account already");
+        let news = self.admits(directory, "had-account", Level::INFO);
+        event!(news, %address, dn = shown(dn), directory, "has an account already");
     }
 
     /// An invitation failed and will be tried again.
@@ -344,8 +368,18 @@ impl Observer {
             attempts,
             ..
         } = task;
-        let retry_in_ms = ms(retry_in);
-        warn!(%address, dn, directory, attempts, %error, retry_in_ms, "could not invite, will try again");
+        let (retry_in_ms, error) = (ms(retry_in), error.to_string());
+        let news = self.admits(directory, "invite-failed", Level::WARN);
+        failure!(
+            news,
+            %address,
+            dn = shown(dn),
+            directory,
+            attempts,
+            error,
+            retry_in_ms,
+            "could not invite, will try again"
+        );
     }
 
     /// An invitation will never succeed as things are.
@@ -356,7 +390,8 @@ impl Observer {
             directory,
             ..
         } = task;
-        warn!(%address, dn, directory, reason, "cannot be invited; see `ldap-usher status`");
+        let news = self.admits(directory, "quarantined", Level::WARN);
+        failure!(news, %address, dn = shown(dn), directory, reason, "cannot be invited; see `ldap-usher status`");
     }
 
     /// Vaultwarden as a whole is in trouble. The same error again is not repeated to the operator.
@@ -450,6 +485,30 @@ impl Observer {
         if let Some(failed) = failed {
             info!(failed_ms = ms(failed), "the state works again");
         }
+    }
+
+    /// One person's event: worth a line when it happens live, a detail when a listing finds hundreds of them, of whom
+    /// each has a line of their own when they are invited.
+    fn admits_of(&self, origin: Origin, directory: &str, kind: &'static str) -> bool {
+        origin == Origin::Live && self.admits(directory, kind, Level::INFO)
+    }
+
+    /// Whether a line about one person is told in full, or is one of too many.
+    fn admits(&self, directory: &str, kind: &'static str, level: Level) -> bool {
+        self.tell_storms();
+        self.storms().admits(directory, kind, level, Instant::now())
+    }
+
+    /// Tells how many lines were too many, once their minute is over.
+    fn tell_storms(&self) {
+        let over = self.storms().over(Instant::now());
+        for rest in over {
+            rest.tell();
+        }
+    }
+
+    fn storms(&self) -> MutexGuard<'_, Storms> {
+        self.storms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Health stays usable if somebody panicked while holding it: each change to it is a single assignment.

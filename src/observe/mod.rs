@@ -10,6 +10,7 @@ pub mod http;
 pub mod log;
 mod metrics;
 mod progress;
+mod storm;
 
 pub use event::{GRACE, Observer, Purpose};
 pub use progress::Progress;

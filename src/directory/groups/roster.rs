@@ -24,6 +24,13 @@ impl Member {
         }
     }
 
+    /// The DN or the `uid`.
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Self::Dn(text) | Self::Uid(text) => text,
+        }
+    }
+
     fn hash(&self, state: &mut impl Hasher) {
         match self {
             Self::Dn(text) => (0, dn::normal(text)).hash(state),
