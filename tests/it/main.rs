@@ -47,5 +47,6 @@ mod simulation;
 mod sites;
 mod slapd;
 mod tls;
+mod unruly;
 mod vaultwarden;
 mod worker;

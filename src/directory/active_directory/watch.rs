@@ -25,7 +25,7 @@ const PROGRESS: Duration = Duration::from_secs(120);
 /// The time in which all changes since the last question are to be told.
 const ANSWER: Duration = Duration::from_secs(10 * 60);
 /// The entries that may ring at once: beyond that it is better to list everyone.
-const MOST: usize = 500_000;
+const MOST: usize = 100_000;
 
 /// What is watched.
 pub(super) struct Place {
