@@ -212,42 +212,57 @@ fn with_a_group(request: &Request) -> Reply {
     usual(request, &[SYNC])
 }
 
+/// Answers as a server does whose group `cn=vault` has this many members, which it tells in ranges.
+fn with_members(request: &Request, count: u32) -> Reply {
+    const RANGE: u32 = 15_000;
+    if !matches!(request.kind, Kind::BaseSearch)
+        || !asks(request, "memberURL") && !asks(request, "member;range=")
+    {
+        return with_a_group(request);
+    }
+    // What the last answer told it to ask for next.
+    let body = String::from_utf8_lossy(&request.body);
+    let asked = body.split("member;range=").nth(1);
+    let low = asked
+        .and_then(|rest| rest.split('-').next()?.parse().ok())
+        .unwrap_or(0);
+    let members = low..count.min(low + RANGE);
+    let name = match members.end {
+        end if end == count => format!("member;range={low}-*"),
+        end => format!("member;range={low}-{}", end - 1),
+    };
+    let members = members.map(|n| format!("uid=member{n:08},ou=people,ou=somewhere,dc=example,dc=org"));
+    let text = |text: &str| vec![text.as_bytes().to_vec()];
+    let group = entry_with(
+        "cn=vault,dc=example",
+        &[
+            ("objectClass", text("group")),
+            ("entryUUID", text("0b3a1f2e-91f1-4c5a-8d2e-00112233ff55")),
+            (&name, members.map(String::into_bytes).collect()),
+        ],
+    );
+    let id = request.number;
+    Reply::Says([message(id, &group, &[]), message(id, &result(0x65, 0), &[])].concat())
+}
+
 #[tokio::test]
 async fn a_group_whose_ranges_never_end_is_given_up() {
-    let server = Unruly::start(|request| {
-        if matches!(request.kind, Kind::BaseSearch) && asks(request, "member") {
-            // What the last answer told it to ask for next.
-            let body = String::from_utf8_lossy(&request.body);
-            let asked = body
-                .split("member;range=")
-                .nth(1)
-                .and_then(|rest| rest.split('-').next());
-            let low: u32 = asked.and_then(|low| low.parse().ok()).unwrap_or(0);
-            let members =
-                (low..low + 15_000).map(|n| format!("uid=member{n:08},ou=people,dc=example").into_bytes());
-            let group = entry_with(
-                "cn=vault,dc=example",
-                &[
-                    ("objectClass", vec![b"group".to_vec()]),
-                    (
-                        "entryUUID",
-                        vec![b"0b3a1f2e-91f1-4c5a-8d2e-00112233ff55".to_vec()],
-                    ),
-                    (&format!("member;range={low}-{}", low + 14_999), members.collect()),
-                ],
-            );
-            let id = request.number;
-            return Reply::Says([message(id, &group, &[]), message(id, &result(0x65, 0), &[])].concat());
-        }
-        with_a_group(request)
-    })
-    .await;
+    let server = Unruly::start(|request| with_members(request, u32::MAX)).await;
     let visit = Visit::to(server, GROUPS);
     let line = visit.says("no session with the directory").await;
     assert!(
         line.contains("the answer has no end while reading groups"),
         "{line}"
     );
+    visit.stays_small();
+}
+
+#[tokio::test]
+async fn the_largest_group_that_is_taken_is_held_and_read_again() {
+    let server = Unruly::start(|request| with_members(request, 330_000)).await;
+    let visit = Visit::to(server, GROUPS);
+    visit.says("the groups that decide are followed").await;
+    visit.says("listing ended").await;
     visit.stays_small();
 }
 

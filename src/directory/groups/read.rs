@@ -25,8 +25,8 @@ const CLASSES: [&str; 7] = [
     "posixGroup",
 ];
 const MEMBERS: [&str; 3] = ["member", "uniqueMember", "memberUid"];
-/// The bytes that the members of one group, or of all groups together, may take: some 400,000 members.
-pub(super) const MOST_MEMBERS: usize = 48 * 1024 * 1024;
+/// The bytes that the members of one group, or of all groups together, may take: some 330,000 members.
+pub(super) const MOST_MEMBERS: usize = 40 * 1024 * 1024;
 /// The questions in which a group is read.
 const MOST_RANGES: usize = 2000;
 /// The bytes that the names may take that one search for groups finds, and the time for it.
