@@ -139,7 +139,8 @@ pub(crate) fn boolean(contents: &[u8]) -> Result<bool, Malformed> {
 }
 
 /// Checks that every constructed element is made of whole elements, no more than `depth` deep and `count` in all.
-pub(crate) fn check_elements(bytes: &[u8], depth: usize, count: usize) -> Result<(), Malformed> {
+/// Returns how many there are.
+pub(crate) fn check_elements(bytes: &[u8], depth: usize, count: usize) -> Result<usize, Malformed> {
     let mut open = vec![Reader::new(bytes)];
     let mut left = count;
     while let Some(innermost) = open.last_mut() {
@@ -160,7 +161,7 @@ pub(crate) fn check_elements(bytes: &[u8], depth: usize, count: usize) -> Result
             Some(_) => left -= 1,
         }
     }
-    Ok(())
+    Ok(count - left)
 }
 
 #[cfg(test)]
@@ -223,13 +224,13 @@ mod tests {
             }
         }
         assert!(check_elements(&deep, 32, 100).is_err());
-        assert_eq!(check_elements(&[0x30, 0x02, 0x30, 0x00], 32, 2), Ok(()));
+        assert_eq!(check_elements(&[0x30, 0x02, 0x30, 0x00], 32, 5), Ok(2));
     }
 
     #[test]
     fn elements_are_counted_on_every_level() {
         let three = [0x30, 0x04, 0x04, 0x00, 0x30, 0x00];
-        assert_eq!(check_elements(&three, 3, 3), Ok(()));
+        assert_eq!(check_elements(&three, 3, 3), Ok(3));
         assert!(check_elements(&three, 3, 2).is_err());
     }
 

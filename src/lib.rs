@@ -44,14 +44,15 @@
 //!
 //! `cli -> service -> {listener, invite} -> {config, observe} -> {directory, ledger, vaultwarden} -> rules -> model`.
 //! `directory`, `ledger` and `vaultwarden` never import each other; `rules` import only `model` and time as a value;
-//! `ber`, `clock`, `panics` and `retry` know nobody, and `tls` only `ber`. Each outside crate has one home. A test reads
-//! the sources and holds these rules.
+//! `ber`, `clock`, `foreign`, `panics` and `retry` know nobody, and `tls` only `ber` and `foreign`. Each outside crate has
+//! one home. A test reads the sources and holds these rules.
 
 mod ber;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod directory;
+mod foreign;
 pub mod invite;
 pub mod ledger;
 pub mod listener;

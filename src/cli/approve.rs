@@ -8,10 +8,10 @@ use anyhow::{Context, bail};
 
 use super::args::People;
 use super::exit::Exit;
-use super::printable::printable;
 use super::state;
 use crate::clock::Clock;
 use crate::config;
+use crate::foreign::printable;
 use crate::invite::recognition;
 use crate::ledger::{Ledger, TaskReport, Which};
 use crate::model::{EmailAddress, TaskState};

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::exit::Exit;
 use super::palette::Palette;
-use super::printable::printable;
 use crate::config::{self, Config, ConfigError};
+use crate::foreign::printable;
 use crate::service::{self, Finding, Level};
 
 /// Prints the diagnosis, line by line as it is made; JSON at its end.

@@ -11,7 +11,6 @@ mod config_show;
 pub mod exit;
 mod palette;
 mod plan;
-mod printable;
 mod run;
 mod state;
 mod status;
@@ -25,9 +24,9 @@ use approve::Kept;
 pub use args::Args;
 use args::{Command, ConfigCommand};
 use exit::Exit;
-use printable::printable;
 
 use crate::config::{self, Config, ConfigError};
+use crate::foreign::printable;
 
 /// Does what the arguments ask for. An error is printed with its causes.
 pub async fn main(args: Args) -> Exit {

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::bail;
 
 use super::exit::Exit;
-use super::printable::printable;
+use crate::foreign::printable;
 use crate::service::{self, Action, Planned};
 
 /// How many people of a kind are named; the rest is counted.

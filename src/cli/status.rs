@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use super::exit::Exit;
 use super::palette::Palette;
-use super::printable::printable;
 use super::state;
 use crate::clock::{Clock, Timestamp};
 use crate::config;
+use crate::foreign::printable;
 use crate::ledger::{DirectoryReport, Report, TaskReport};
 
 /// Prints how it stands, whether or not the service runs.

@@ -10,10 +10,10 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use super::exit::Exit;
-use super::printable::printable;
 use crate::clock::Clock;
 use crate::config;
 use crate::directory::{Directory, DirectoryError, LdapDirectory};
+use crate::foreign::printable;
 use crate::model::{Change, Entry, EntryId, Listing};
 use crate::observe::Progress;
 use crate::rules::membership::Policy;

@@ -21,7 +21,9 @@ use super::discover;
 use super::guard::{self, Breach};
 use super::session::Session;
 use super::settings::{Bind, Server, Settings};
+use super::traffic::Traffic;
 use crate::ber::{self, Reader};
+use crate::foreign;
 use crate::panics;
 use crate::tls;
 
@@ -60,6 +62,7 @@ fn connect_to_first<'a>(
 pub(super) async fn connect_to(server: &Server, settings: &Settings) -> Result<Session, DirectoryError> {
     let name = server.to_string();
     let limit = settings.max_message_size;
+    let traffic = Arc::new(Traffic::default());
     let (ours, ldap3s) = UnixStream::pair().map_err(|error| refused(&name, &error))?;
     let relay: BoxFuture<'static, Breach> = match server {
         Server::Unix { path } => {
@@ -69,7 +72,7 @@ pub(super) async fn connect_to(server: &Server, settings: &Settings) -> Result<S
                     server: name.clone(),
                     cause: format!("{path}: {error}"),
                 })?;
-            guard::relay(stream, ours, limit).boxed()
+            relayed(stream, ours, limit, traffic.clone())
         }
         Server::Domain { .. } => {
             let controllers = discover::servers(server, settings.starttls).await?;
@@ -83,9 +86,9 @@ pub(super) async fn connect_to(server: &Server, settings: &Settings) -> Result<S
             if settings.starttls || *tls {
                 let stream =
                     deadline(&name, "negotiating TLS", wrap(&name, host, stream, &settings.tls)).await??;
-                guard::relay(stream, ours, limit).boxed()
+                relayed(stream, ours, limit, traffic.clone())
             } else {
-                guard::relay(stream, ours, limit).boxed()
+                relayed(stream, ours, limit, traffic.clone())
             }
         }
     };
@@ -107,13 +110,21 @@ pub(super) async fn connect_to(server: &Server, settings: &Settings) -> Result<S
         }
     }
     .boxed();
-    let mut session = Session::new(server.clone(), ldap, link);
+    let mut session = Session::new(server.clone(), &settings.name, ldap, link, traffic);
     match &settings.bind {
         Bind::Anonymous => {}
         Bind::Simple { dn, password } => session.bind(dn, password.expose_secret()).await?,
         Bind::External => session.bind_external().await?,
     }
     Ok(session)
+}
+
+/// The guard between a server and `ldap3`.
+fn relayed<S>(server: S, ldap3: UnixStream, limit: usize, traffic: Arc<Traffic>) -> BoxFuture<'static, Breach>
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    async move { guard::relay(server, ldap3, limit, &traffic).await }.boxed()
 }
 
 pub(super) async fn deadline<T>(
@@ -212,7 +223,7 @@ fn start_tls_result(message: &[u8]) -> Result<(i64, String), ber::Malformed> {
     let code = ber::integer(result.expect(ber::ENUMERATED, "has no result code")?)?;
     result.expect(ber::OCTET_STRING, "has no matched DN")?;
     let text = result.expect(ber::OCTET_STRING, "has no diagnostic message")?;
-    Ok((code, String::from_utf8_lossy(text).into_owned()))
+    Ok((code, foreign::shown_bytes(text)))
 }
 
 pub(super) async fn wrap(

@@ -5,7 +5,7 @@ use ldap3::asn1::{PL, StructureTag};
 use ldap3::controls::{Control, RawControl};
 
 use crate::ber::{self, Malformed, Reader};
-use crate::model::{Attribute, EntryId};
+use crate::model::{Attribute, Entry, EntryId};
 
 pub(super) const SYNC_STATE: &str = "1.3.6.1.4.1.4203.1.9.1.2";
 const SYNC_INFO: &str = "1.3.6.1.4.1.4203.1.9.1.4";
@@ -24,7 +24,37 @@ impl RawEntry {
     pub(super) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         Attribute::values_of(&self.attributes, name)
     }
+
+    /// The person that the entry is, with as many values as a person has.
+    pub(super) fn into_entry(self, id: EntryId) -> Entry {
+        let mut attributes = self.attributes;
+        let mut left = LARGEST_PERSON;
+        for attribute in &mut attributes {
+            let of_name = attribute.name.len();
+            attribute.values.retain(|value| {
+                let size = of_name + value.len() + size_of::<Attribute>();
+                let fits = size <= left;
+                left -= if fits { size } else { 0 };
+                fits
+            });
+            attribute.values.shrink_to_fit();
+        }
+        attributes.retain(|attribute| !attribute.values.is_empty());
+        attributes.shrink_to_fit();
+        Entry {
+            id,
+            dn: self.dn,
+            attributes,
+        }
+    }
 }
+
+/// The bytes of the longest value that is looked at: no address and no name is longer.
+const LONGEST_VALUE: usize = 8192;
+/// What is left of a longer one, so that people recognise it.
+const BEGINNING: usize = 200;
+/// The memory that the attributes of a person may take; values beyond it are dropped.
+const LARGEST_PERSON: usize = 256 * 1024;
 
 /// Reads an entry; attribute options such as `;lang-en` stay part of the name.
 pub(super) fn entry(message: ResultEntry) -> Result<RawEntry, Malformed> {
@@ -42,7 +72,7 @@ pub(super) fn entry(message: ResultEntry) -> Result<RawEntry, Malformed> {
                 "has a malformed attribute",
             )?
             .into_iter()
-            .map(|value| primitive(value, "has a malformed value"))
+            .map(|value| primitive(value, "has a malformed value").map(no_longer))
             .collect::<Result<_, _>>()?;
             Ok(Attribute { name, values })
         })
@@ -71,6 +101,17 @@ fn primitive(tag: StructureTag, or: &'static str) -> Result<Vec<u8>, Malformed> 
         PL::P(bytes) => Ok(bytes),
         PL::C(_) => Err(Malformed(or)),
     }
+}
+
+/// A value, or the beginning of one that is too long, which then ends in words that no address and no name ends in.
+fn no_longer(mut value: Vec<u8>) -> Vec<u8> {
+    if value.len() > LONGEST_VALUE {
+        let words = format!("... (cut, {} bytes)", value.len());
+        value.truncate(BEGINNING);
+        value.extend(words.into_bytes());
+        value.shrink_to_fit();
+    }
+    value
 }
 
 fn text(tag: Option<StructureTag>, or: &'static str) -> Result<String, Malformed> {

@@ -39,6 +39,10 @@ pub(super) type Rings = BoxStream<'static, Result<Ring, DirectoryError>>;
 /// When someone is read again whose entry may follow a group's, or a group theirs.
 const MOMENT: Duration = Duration::from_secs(1);
 
+/// So many may wait to be read again. Beyond that the doorbell is not listened to for a while; a server that ends the
+/// session because of that has to list everyone.
+const MOST: usize = 250_000;
+
 /// The listing of a stream that resumes: whatever changed will ring.
 pub(super) fn only_changes() -> Changes {
     stream::iter([Ok(Change::ListingBegin), Ok(Change::ListingEnd(Listing::Changes))]).boxed()
@@ -93,7 +97,9 @@ impl Answering {
                     continue;
                 }
                 // Whoever rings together is read together.
-                while let Some(Some(ring)) = self.rings.next().now_or_never() {
+                while self.has_room()
+                    && let Some(Some(ring)) = self.rings.next().now_or_never()
+                {
                     self.hear(ring?);
                 }
                 if !self.waiting.is_empty() {
@@ -102,7 +108,7 @@ impl Answering {
                 }
             }
             tokio::select! {
-                ring = self.rings.try_next() => match ring? {
+                ring = self.rings.try_next(), if self.has_room() => match ring? {
                     Some(ring) => self.hear(ring),
                     None => return Ok(None),
                 },
@@ -131,13 +137,14 @@ impl Answering {
                 }
                 return;
             }
-            Change::Checkpoint(cursor) => {
-                self.points.push_back((self.waiting.len(), cursor));
-                return;
-            }
+            Change::Checkpoint(cursor) => return self.remember(cursor),
             _ => {}
         }
         self.told.push_back(change);
+    }
+
+    fn has_room(&self) -> bool {
+        self.waiting.len() + self.later.len() < MOST
     }
 
     fn ask_later(&mut self, id: EntryId) {
@@ -153,8 +160,17 @@ impl Answering {
                 self.waiting.insert(id);
                 self.ask_later(id);
             }
-            Ring::Checkpoint(cursor) => self.points.push_back((self.waiting.len(), cursor)),
+            Ring::Checkpoint(cursor) => self.remember(cursor),
             Ring::Alive => self.told.push_back(Change::Alive),
+        }
+    }
+
+    /// Takes a resume point; of several before which the same wait, the last one is enough.
+    fn remember(&mut self, cursor: Cursor) {
+        let before = self.waiting.len();
+        match self.points.back_mut() {
+            Some((same, former)) if *same == before => *former = cursor,
+            _ => self.points.push_back((before, cursor)),
         }
     }
 
@@ -163,8 +179,12 @@ impl Answering {
         let asked: Vec<EntryId> = self.waiting.drain(..self.waiting.len().min(CHUNK)).collect();
         let mut heard = Vec::new();
         let found = {
+            let room = MOST.saturating_sub(self.waiting.len() + self.later.len());
             let mut asking = pin!(self.asker.ask(&asked));
             loop {
+                if heard.len() >= room {
+                    break asking.await?;
+                }
                 // The doorbell is listened to meanwhile: some servers drop whoever does not read.
                 match future::select(&mut asking, self.rings.next()).await {
                     Either::Left((found, _)) => break found?,

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use ldap3::LdapResult;
 
+use crate::foreign;
 use crate::model::Disposition;
 
-/// Characters of a server's text that a message repeats.
-const LONGEST: usize = 500;
 /// Servers of a referral that a message names.
 const REFERRED_TO: usize = 3;
 
@@ -57,6 +56,24 @@ pub enum DirectoryError {
         doing: &'static str,
         /// How long.
         waited: Duration,
+    },
+    /// An answer is larger than anything that was asked for, or has no end.
+    #[error("{server}: the answer has no end while {doing}: {came}")]
+    Endless {
+        /// The server's URL.
+        server: String,
+        /// What was being done.
+        doing: &'static str,
+        /// How much came, and in what time.
+        came: String,
+    },
+    /// So much comes for another search that the answer to this one is behind it.
+    #[error("{server}: no answer while {doing}, because the server sends more changes than can be taken")]
+    Busy {
+        /// The server's URL.
+        server: String,
+        /// What was being done.
+        doing: &'static str,
     },
     /// The search base is not there, or may not be seen.
     #[error("{server}: {}", no_base(.base))]
@@ -170,9 +187,12 @@ impl DirectoryError {
     /// What to do about it.
     pub fn disposition(&self) -> Disposition {
         match self {
-            Self::Connect { .. } | Self::Broken { .. } | Self::Silent { .. } | Self::Malformed { .. } => {
-                Disposition::Outage
-            }
+            Self::Connect { .. }
+            | Self::Broken { .. }
+            | Self::Silent { .. }
+            | Self::Endless { .. }
+            | Self::Busy { .. }
+            | Self::Malformed { .. } => Disposition::Outage,
             Self::Refused { .. } | Self::GroupRenamed { .. } => Disposition::Retry,
             Self::CursorRefused { .. } => Disposition::Relist,
             Self::Tls { .. }
@@ -302,26 +322,13 @@ fn targets(urls: &[String]) -> String {
     named.join(", ")
 }
 
-/// A server's text as it may stand within a message: in one line, without control characters, and not too long.
+/// A server's text as it may stand within a message: in one line, and otherwise as [`foreign::shown`] has it.
 pub(super) fn words(text: &str) -> String {
-    let mut line = String::new();
-    for word in text.split(|c: char| c.is_whitespace() || c == '\0') {
-        if !line.is_empty() && !word.is_empty() {
-            line.push(' ');
-        }
-        for c in word.chars() {
-            if c.is_control() {
-                line.extend(c.escape_unicode());
-            } else {
-                line.push(c);
-            }
-        }
-    }
-    if let Some((cut, _)) = line.char_indices().nth(LONGEST) {
-        line.truncate(cut);
-        line.push('\u{2026}');
-    }
-    line
+    let words: Vec<&str> = text
+        .split(|c: char| c.is_whitespace() || c == '\0')
+        .filter(|word| !word.is_empty())
+        .collect();
+    foreign::shown(&words.join(" "))
 }
 
 /// Active Directory tells the cause of `invalidCredentials` as `data 52e` within its text.
@@ -393,7 +400,6 @@ mod tests {
             "no such\\u{1b}[31m object"
         );
         assert_eq!(words(" \n"), "");
-        assert_eq!(words(&"\u{e9}".repeat(LONGEST)), "\u{e9}".repeat(LONGEST));
-        assert_eq!(words(&"x".repeat(1 << 20)).chars().count(), LONGEST + 1);
+        assert!(words(&"x".repeat(1 << 20)).chars().count() <= foreign::LONGEST);
     }
 }

@@ -6,6 +6,7 @@ use ldap3::{LdapConnAsync, LdapConnSettings, ResultEntry, Scope, StdStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
+use super::traffic::Traffic;
 use super::{decode, guard};
 
 /// A server that answers a search with these bytes: whatever the guard lets pass, `ldap3` and the decoders must
@@ -16,10 +17,11 @@ use super::{decode, guard};
 pub async fn conversation(bytes: &[u8]) -> io::Result<()> {
     let (ours, ldap3s) = UnixStream::pair()?;
     let (mut server, servers) = tokio::io::duplex(1 << 20);
+    let traffic = Traffic::default();
     let settings = LdapConnSettings::new().set_std_stream(StdStream::Unix(ldap3s.into_std()?));
     let connected = LdapConnAsync::with_settings(settings, "ldapi://guard").await;
     let (driver, mut ldap) = connected.map_err(io::Error::other)?;
-    let link = async { tokio::join!(guard::relay(servers, ours, 1 << 16), driver.drive()) };
+    let link = async { tokio::join!(guard::relay(servers, ours, 1 << 16, &traffic), driver.drive()) };
     let talk = async {
         let search = ldap.streaming_search("", Scope::Subtree, "(mail=*)", ["mail"]);
         let Ok(mut search) = search.await else { return };

@@ -135,11 +135,7 @@ pub(super) fn attributes(wanted: &Wanted, identity: &Identity) -> Vec<String> {
 /// The entry under its identity; the DN alone where the identity cannot be read.
 pub(super) fn identified(raw: RawEntry, identity: &Identity) -> Result<Entry, String> {
     match identity.of(&raw) {
-        Some(id) => Ok(Entry {
-            id,
-            dn: raw.dn,
-            attributes: raw.attributes,
-        }),
+        Some(id) => Ok(raw.into_entry(id)),
         None => Err(raw.dn),
     }
 }

@@ -1,14 +1,15 @@
 //! Sessions with one LDAP directory. The only folder that knows `ldap3`.
 //!
 //! `discover` finds the servers of a domain; `connect` makes an authenticated connection whose every message passes
-//! the `guard`; `session` runs operations on it. `root_dse` tells what the server can do, and `pick` what to do with it.
-//! `syncrepl`, `poll` and `scan` turn its answers into [`Change`]s, and so does `doorbell` with the mere hints of
+//! the `guard`, which asks `verdict` of each and stops where too many wait in `traffic`; `session` runs operations on
+//! it. `root_dse` tells what the server can do, and `pick` what to do with it. `syncrepl`, `poll` and `scan` turn its answers into [`Change`]s, and so does `doorbell` with the mere hints of
 //! `persistent_search`, `active_directory` and `groups`: `lookup` reads single people again. `diagnose` goes the same
 //! way step by step and says where it ends. `decode` reads foreign bytes without ever panicking. `pages` asks in
 //! pages as far as the server takes them, and `remarks` holds what is no failure and yet worth a word.
 
 mod active_directory;
 mod connect;
+mod course;
 mod decode;
 pub mod diagnose;
 mod discover;
@@ -31,6 +32,8 @@ mod scan;
 mod session;
 mod settings;
 mod syncrepl;
+mod traffic;
+mod verdict;
 mod wanted;
 
 use std::collections::{HashMap, HashSet};
@@ -41,6 +44,7 @@ use futures::future::{BoxFuture, ready};
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 
+use crate::foreign;
 use crate::model::{Change, Cursor, Entry, EntryId};
 use doorbell::Rings;
 use groups::Identities;
@@ -223,7 +227,7 @@ impl LdapDirectory {
                     tracing::warn!(
                         directory = settings.name,
                         group,
-                        now,
+                        now = foreign::shown(now),
                         "a group was renamed: it is still meant, but write its new name into the configuration"
                     );
                 }

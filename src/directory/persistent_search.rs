@@ -28,15 +28,17 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt};
 use ldap3::controls::RawControl;
 use ldap3::{LdapResult, ResultEntry, Scope};
+use tokio::time::Instant;
 
 use super::decode::{self, ENTRY_CHANGE};
 use super::doorbell::{Ring, Rings};
 use super::error::words;
 use super::lookup::check_base;
 use super::root_dse::{self, Capabilities, Identity, PERSISTENT_SEARCH};
-use super::session::{Item, Request, Search, Session};
+use super::session::{Item, Request, Search, Session, unless_busy};
 use super::wanted::Wanted;
 use super::{DirectoryError, connect, dn, malformed};
+use crate::foreign;
 
 /// While nothing changes, the connection is proved alive after this long; the answer has 15 s to come.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -92,7 +94,7 @@ async fn widest(
         Err(DirectoryError::NoBase { .. } | DirectoryError::Refused { .. }) => {
             tracing::info!(
                 directory = wanted.name,
-                context,
+                context = foreign::shown(context),
                 "the account may not read the naming context: whoever is moved out of the base is found by the audit only"
             );
             Ok(wanted.base.clone())
@@ -122,7 +124,7 @@ async fn watch(
         identity,
         proved: false,
     };
-    root_dse::read(&mut watch.session).await?;
+    unless_busy(root_dse::read(&mut watch.session).await)?;
     // A refusal is here by now.
     let first = match watch.hear(Duration::ZERO).await {
         Err(DirectoryError::Silent { .. }) => None,
@@ -156,12 +158,15 @@ struct Watch {
 
 impl Watch {
     async fn next(&mut self) -> Result<Ring, DirectoryError> {
+        let began = Instant::now();
         loop {
             match self.hear(HEARTBEAT).await {
                 Ok(Some(ring)) => return Ok(ring),
+                // A server that talks without saying anything lives.
+                Ok(None) if began.elapsed() >= HEARTBEAT => return Ok(Ring::Alive),
                 Ok(None) => {}
                 Err(DirectoryError::Silent { .. }) => {
-                    root_dse::read(&mut self.session).await?;
+                    unless_busy(root_dse::read(&mut self.session).await)?;
                     self.proved = true;
                     return Ok(Ring::Alive);
                 }
@@ -174,7 +179,7 @@ impl Watch {
     async fn hear(&mut self, silence: Duration) -> Result<Option<Ring>, DirectoryError> {
         match self
             .session
-            .next(&mut self.search, silence, "waiting for changes")
+            .hear(&mut self.search, silence, "waiting for changes")
             .await?
         {
             Item::Message(message) if message.is_intermediate() => Ok(None),

@@ -16,10 +16,14 @@ use super::root_dse::{self, Capabilities, Identity};
 use super::session::{Item, References, Request, Search, Session};
 use super::wanted::Wanted;
 use super::{Changes, DirectoryError, connect, malformed};
+use crate::foreign;
 use crate::model::{Change, Entry, EntryId, Listing};
 
 /// A server that says nothing for this long in the middle of a listing is given up.
 pub(super) const PROGRESS: Duration = Duration::from_secs(120);
+
+/// The identities that are remembered to tell them apart: so many take some forty MiB.
+const MOST: usize = 1_800_000;
 
 /// Starts a listing on a connection of its own. Groups on which it depends are looked at first.
 pub(super) async fn open(wanted: Arc<Wanted>) -> Result<Changes, DirectoryError> {
@@ -89,12 +93,16 @@ impl Scan {
                         self.empty = false;
                         let raw = decode::entry(message)
                             .map_err(|error| malformed(&self.session, "an entry", &error))?;
+                        if self.taken.len() > MOST {
+                            let came = format!("{MOST} entries, whose `id_attribute` has to be remembered");
+                            return Err(self.session.endless("listing", came));
+                        }
                         match self.identified(raw) {
                             Ok(entry) if self.wanted.admits(&entry) => {
                                 return Ok(Some(Change::Upsert(entry)));
                             }
                             Ok(_) => {}
-                            Err(dn) => self.unidentified.get_or_insert((0, dn)).0 += 1,
+                            Err(dn) => self.unidentified.get_or_insert((0, foreign::shown(&dn))).0 += 1,
                         }
                     }
                     Item::Done(result) => {

@@ -1,32 +1,50 @@
 //! One authenticated connection: operations with deadlines, and the driver that moves its bytes.
 //!
-//! The driver runs only while somebody waits for an answer here, never in a task of its own: `ldap3` passes search
-//! results on through an unbounded channel, so a driver that ran while the caller works would queue the whole
-//! answer in memory.
+//! The driver runs only while somebody waits for an answer here, never in a task of its own, so that what comes while
+//! the caller works stays where it is. What comes for one search while another is waited for has a bound (`traffic`).
+//!
+//! Deadlines hold however busily the server sends: they are looked at before bytes are moved, and outside of tokio's
+//! budget, which the moving of bytes uses up.
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use ldap3::controls::RawControl;
 use ldap3::{Ldap, LdapError, LdapResult, ResultEntry, Scope, SearchStream};
-use tokio::time::{sleep, timeout};
+use tokio::task::coop::unconstrained;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::DirectoryError;
+use super::course::Course;
 use super::decode;
-use super::error::words;
 use super::settings::Server;
+use super::traffic::{Skipped, Traffic};
+use crate::foreign;
 
 /// An operation that answers with one message.
 const ANSWER: Duration = Duration::from_secs(15);
+/// An answer of a handful of entries, from the first to the last.
+const WHOLE_ANSWER: Duration = Duration::from_secs(60);
+/// The entries that such an answer may have.
+const HANDFUL: usize = 250;
+/// The memory that they may take, where they are more than one.
+const HANDFUL_WEIGHT: usize = 8 * 1024 * 1024;
 
 /// One authenticated connection. Dropping it closes the connection.
 pub(super) struct Session {
     address: Server,
     server: String,
+    /// The directory's name in the configuration.
+    directory: String,
     ldap: Ldap,
     link: Link,
+    traffic: Arc<Traffic>,
+    course: Course,
 }
 
 /// What moves the bytes, until it ends with its reason.
@@ -61,19 +79,6 @@ pub(super) struct Request<'a> {
 /// References that one search may meet; nobody splits a directory into as many parts.
 const REFERENCES: u64 = 65_536;
 
-/// A search under way.
-pub(super) struct Search {
-    stream: SearchStream<'static, String, Vec<String>>,
-    references: References,
-}
-
-impl Search {
-    /// The references that it met so far, none of which is followed.
-    pub(super) fn references(&self) -> &References {
-        &self.references
-    }
-}
-
 /// Continuation references (RFC 4511, 4.5.3) to where people may be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct References {
@@ -97,7 +102,7 @@ impl References {
     /// Takes one; says whether there are not too many.
     fn meet(&mut self, url: &str) -> bool {
         self.met += 1;
-        let url = words(url);
+        let url = foreign::shown(url);
         let folded = url.to_ascii_lowercase();
         if !WITHOUT_PEOPLE
             .iter()
@@ -117,6 +122,42 @@ impl References {
     }
 }
 
+/// A search under way. Dropping it gives it up: what the server still sends for it takes no memory.
+pub(super) struct Search {
+    stream: SearchStream<'static, String, Vec<String>>,
+    /// Its message id.
+    id: i64,
+    traffic: Arc<Traffic>,
+    /// The memory that the last message took.
+    weight: usize,
+    done: bool,
+    references: References,
+}
+
+impl Search {
+    /// The references that it met so far, none of which is followed.
+    pub(super) fn references(&self) -> &References {
+        &self.references
+    }
+}
+
+impl Drop for Search {
+    fn drop(&mut self) {
+        if !self.done {
+            self.traffic.give_up(self.id);
+        }
+    }
+}
+
+/// Whether searches come to an end by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ends {
+    /// They tell of changes for as long as they may.
+    Never,
+    /// One of them does; if that takes long, it is told in the log.
+    Some,
+}
+
 /// One message of a search.
 pub(super) enum Item {
     /// An entry or an intermediate response.
@@ -126,15 +167,25 @@ pub(super) enum Item {
 }
 
 impl Session {
-    pub(super) fn new(address: Server, ldap: Ldap, driver: BoxFuture<'static, String>) -> Self {
+    /// `driver` moves the bytes of `ldap` through a guard that counts them in `traffic`.
+    pub(super) fn new(
+        address: Server,
+        directory: &str,
+        ldap: Ldap,
+        driver: BoxFuture<'static, String>,
+        traffic: Arc<Traffic>,
+    ) -> Self {
         Self {
             server: address.to_string(),
             address,
+            directory: directory.to_owned(),
             ldap,
             link: Link {
                 driver: Some(driver),
                 end: None,
             },
+            traffic,
+            course: Course::default(),
         }
     }
 
@@ -176,14 +227,23 @@ impl Session {
             ldap.with_controls(request.controls);
         }
         let search = ldap.streaming_search(request.base, request.scope, request.filter, request.attributes);
-        let stream = self.answer("sending a search", search).await?;
+        let mut stream = self.answer("sending a search", search).await?;
         Ok(Search {
+            id: stream.ldap_handle().last_id().into(),
             stream,
+            traffic: self.traffic.clone(),
+            weight: 0,
+            done: false,
             references: References::default(),
         })
     }
 
-    /// The next message of a search, or an error when the server says nothing for `silence`.
+    /// The next message of a search that has an end, or an error when the server says nothing for `silence`. One that
+    /// takes long, with its next pages, is told in the log.
+    ///
+    /// # Errors
+    /// Beside those of the network: [`DirectoryError::Busy`] where the server sends more for another search than may
+    /// wait, so that nothing comes of this one before that is heard.
     ///
     /// # Cancellation
     /// Safe: a message is taken from the connection only when it is returned.
@@ -193,18 +253,37 @@ impl Session {
         silence: Duration,
         doing: &'static str,
     ) -> Result<Item, DirectoryError> {
-        let deadline = sleep(silence);
-        tokio::pin!(deadline);
+        self.course.goes_on(doing, Instant::now());
+        let own = [search.id];
+        let mut deadline = pin!(unconstrained(sleep(silence)));
         loop {
+            let tell_at = self.course.tell_at();
             tokio::select! {
                 biased;
                 item = search.stream.next() => if let Some(item) = self.item(search, item).await? {
                     return Ok(item);
                 },
-                () = self.link.run() => {}
                 () = &mut deadline => return Err(self.silent(doing, silence)),
+                () = unconstrained(sleep_until(tell_at)) => self.tell(),
+                () = self.link.run() => {}
+                () = stuck(&self.traffic, &own) => return Err(self.busy(doing)),
             }
         }
+    }
+
+    /// The next message of a search that has no end, or an error when the server says nothing for `silence`.
+    ///
+    /// # Cancellation
+    /// Safe, as [`Session::next`] is.
+    pub(super) async fn hear(
+        &mut self,
+        search: &mut Search,
+        silence: Duration,
+        doing: &'static str,
+    ) -> Result<Item, DirectoryError> {
+        let one = std::slice::from_mut(search);
+        let heard = self.next_of(one, silence, doing, Ends::Never).await;
+        heard.map(|(_, item)| item)
     }
 
     /// The next message of any of several searches, none of which is done, with the place of that search among them.
@@ -216,10 +295,15 @@ impl Session {
         searches: &mut [Search],
         silence: Duration,
         doing: &'static str,
+        ends: Ends,
     ) -> Result<(usize, Item), DirectoryError> {
-        let deadline = sleep(silence);
-        tokio::pin!(deadline);
+        let ids: Vec<i64> = searches.iter().map(|search| search.id).collect();
+        if ends == Ends::Some {
+            self.course.goes_on(doing, Instant::now());
+        }
+        let mut deadline = pin!(unconstrained(sleep(silence)));
         loop {
+            let tell_at = self.course.tell_at();
             let heard = {
                 let numbered = searches.iter_mut().enumerate();
                 let mut any: FuturesUnordered<_> = numbered
@@ -228,8 +312,13 @@ impl Session {
                 tokio::select! {
                     biased;
                     Some(heard) = any.next() => Some(heard),
-                    () = self.link.run() => None,
                     () = &mut deadline => return Err(self.silent(doing, silence)),
+                    () = unconstrained(sleep_until(tell_at)), if ends == Ends::Some => {
+                        self.course.tell(&self.directory, &self.server, Instant::now());
+                        continue;
+                    }
+                    () = self.link.run() => None,
+                    () = stuck(&self.traffic, &ids) => return Err(self.busy(doing)),
                 }
             };
             match heard {
@@ -251,37 +340,90 @@ impl Session {
         search: &mut Search,
         item: Result<Option<ResultEntry>, LdapError>,
     ) -> Result<Option<Item>, DirectoryError> {
+        search.weight = self.traffic.took(search.id);
+        self.tell_skipped();
         match item {
             Ok(Some(message)) if message.is_ref() => {
                 if search.references.meet(&decode::reference(message)) {
                     return Ok(None);
                 }
-                Err(DirectoryError::Broken {
-                    server: self.server.clone(),
-                    cause: format!(
-                        "answers a search with more than {REFERENCES} references to other servers"
-                    ),
-                })
+                Err(self.endless(
+                    "searching",
+                    format!("{REFERENCES} references to other servers, and more"),
+                ))
             }
-            Ok(Some(message)) => Ok(Some(Item::Message(message))),
-            Ok(None) => Ok(Some(Item::Done(search.stream.finish().await))),
+            Ok(Some(message)) => {
+                self.course.heard();
+                Ok(Some(Item::Message(message)))
+            }
+            Ok(None) => {
+                search.done = true;
+                let mut result = search.stream.finish().await;
+                result.text = foreign::shown(&result.text);
+                Ok(Some(Item::Done(result)))
+            }
             Err(error) => Err(self.broken(&error).await),
         }
     }
 
     /// A search that is read to its end at once: for a handful of entries.
+    ///
+    /// # Errors
+    /// Beside those of [`Session::next`]: [`DirectoryError::Endless`] for more than that.
     pub(super) async fn collect(
         &mut self,
         request: Request<'_>,
         doing: &'static str,
     ) -> Result<(Vec<ResultEntry>, LdapResult), DirectoryError> {
+        self.course = Course::default();
+        let began = Instant::now();
         let mut search = self.search(request).await?;
         let mut entries = Vec::new();
+        let mut weight = 0_usize;
         loop {
-            match self.next(&mut search, ANSWER, doing).await? {
-                Item::Message(entry) => entries.push(entry),
-                Item::Done(result) => return Ok((entries, result)),
+            let left = WHOLE_ANSWER.saturating_sub(began.elapsed());
+            let late = || format!("{} entries in {} s", entries.len(), WHOLE_ANSWER.as_secs());
+            if left.is_zero() {
+                return Err(self.endless(doing, late()));
             }
+            match self.next(&mut search, ANSWER.min(left), doing).await {
+                Ok(Item::Message(entry)) => entries.push(entry),
+                Ok(Item::Done(result)) => return Ok((entries, result)),
+                Err(DirectoryError::Silent { .. }) if left < ANSWER => {
+                    return Err(self.endless(doing, late()));
+                }
+                Err(error) => return Err(error),
+            }
+            weight += search.weight;
+            if entries.len() > HANDFUL || (entries.len() > 1 && weight > HANDFUL_WEIGHT) {
+                let came = format!("{} entries, and more to come", entries.len());
+                return Err(self.endless(doing, came));
+            }
+        }
+    }
+
+    /// The error for an answer that grows beyond every sensible size.
+    pub(super) fn endless(&self, doing: &'static str, came: String) -> DirectoryError {
+        DirectoryError::Endless {
+            server: self.server.clone(),
+            doing,
+            came,
+        }
+    }
+
+    fn tell(&mut self) {
+        self.course.tell(&self.directory, &self.server, Instant::now());
+    }
+
+    fn tell_skipped(&self) {
+        if let Some(Skipped { count, first }) = self.traffic.take_skipped() {
+            tracing::warn!(
+                directory = self.directory,
+                server = self.server,
+                count,
+                first,
+                "entries whose DN is longer than 8192 bytes are passed over, as if they were not there"
+            );
         }
     }
 
@@ -291,9 +433,8 @@ impl Session {
         doing: &'static str,
         operation: impl Future<Output = Result<T, LdapError>>,
     ) -> Result<T, DirectoryError> {
-        tokio::pin!(operation);
-        let deadline = sleep(ANSWER);
-        tokio::pin!(deadline);
+        let mut operation = pin!(operation);
+        let mut deadline = pin!(unconstrained(sleep(ANSWER)));
         loop {
             tokio::select! {
                 biased;
@@ -302,8 +443,8 @@ impl Session {
                     Err(LdapError::FilterParsing) => Err(DirectoryError::Settings("a search filter is not well-formed".into())),
                     Err(error) => Err(self.broken(&error).await),
                 },
-                () = self.link.run() => {}
                 () = &mut deadline => return Err(self.silent(doing, ANSWER)),
+                () = self.link.run() => {}
             }
         }
     }
@@ -313,6 +454,13 @@ impl Session {
             server: self.server.clone(),
             doing,
             waited,
+        }
+    }
+
+    fn busy(&self, doing: &'static str) -> DirectoryError {
+        DirectoryError::Busy {
+            server: self.server.clone(),
+            doing,
         }
     }
 
@@ -326,11 +474,36 @@ impl Session {
             .link
             .end
             .clone()
-            .unwrap_or_else(|| format!("ended the operation: {error}"));
+            .unwrap_or_else(|| format!("ended the operation: {}", foreign::shown(&error.to_string())));
         DirectoryError::Broken {
             server: self.server.clone(),
             cause,
         }
+    }
+}
+
+/// Ready while none of these searches can be answered before others are heard. To be polled after the link, by whose
+/// moving alone this changes.
+async fn stuck(traffic: &Traffic, searches: &[i64]) {
+    poll_fn(|_| {
+        if traffic.is_stuck(searches) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+}
+
+/// A question whose answer proves that the server lives: one that is too busy with others lives, too.
+///
+/// # Errors
+/// Any other than [`DirectoryError::Busy`].
+pub(super) fn unless_busy<T>(answer: Result<T, DirectoryError>) -> Result<Option<T>, DirectoryError> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(DirectoryError::Busy { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

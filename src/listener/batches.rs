@@ -10,6 +10,8 @@ use crate::model::Change;
 
 /// Changes that one transaction takes at most, and that are read ahead of it at most.
 const BATCH: usize = 1000;
+/// The memory in bytes that they take at most, the last of them not counted.
+const BYTES: usize = 2 * 1024 * 1024;
 
 /// Consecutive changes; an error is the last of them.
 pub(super) type Batch = Vec<Result<Change, DirectoryError>>;
@@ -18,6 +20,8 @@ pub(super) type Batch = Vec<Result<Change, DirectoryError>>;
 pub(super) struct Batches {
     changes: Fuse<Changes>,
     ahead: Batch,
+    /// The memory that `ahead` takes.
+    bytes: usize,
 }
 
 impl Batches {
@@ -25,6 +29,7 @@ impl Batches {
         Self {
             changes: changes.fuse(),
             ahead: Vec::new(),
+            bytes: 0,
         }
     }
 
@@ -34,14 +39,25 @@ impl Batches {
     /// Safe: nothing is taken before it is returned.
     pub(super) async fn next(&mut self) -> Option<Batch> {
         if self.ahead.is_empty() {
-            self.ahead.push(self.changes.next().await?);
+            let first = self.changes.next().await?;
+            self.push(first);
         }
-        while self.ahead.len() < BATCH
+        while self.has_room()
             && let Some(Some(change)) = self.changes.next().now_or_never()
         {
-            self.ahead.push(change);
+            self.push(change);
         }
+        self.bytes = 0;
         Some(std::mem::take(&mut self.ahead))
+    }
+
+    fn has_room(&self) -> bool {
+        self.ahead.len() < BATCH && self.bytes < BYTES
+    }
+
+    fn push(&mut self, change: Result<Change, DirectoryError>) {
+        self.bytes += change.as_ref().map_or(0, Change::size);
+        self.ahead.push(change);
     }
 
     /// Does some work and reads ahead meanwhile: the directory's bytes are decoded on one core while SQLite writes on
@@ -52,7 +68,7 @@ impl Batches {
             tokio::select! {
                 biased;
                 done = &mut work => return done,
-                Some(change) = self.changes.next(), if self.ahead.len() < BATCH => self.ahead.push(change),
+                Some(change) = self.changes.next(), if self.has_room() => self.push(change),
             }
         }
     }
@@ -66,6 +82,7 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
+    use crate::model::Cursor;
 
     fn alive(count: usize) -> Changes {
         stream::iter((0..count).map(|_| Ok(Change::Alive))).boxed()
@@ -80,6 +97,21 @@ mod tests {
             seen += batch.len();
         }
         assert_eq!(seen, BATCH + 1);
+    }
+
+    #[tokio::test]
+    async fn a_batch_has_room_for_so_many_bytes_and_for_one_change_of_any_size() {
+        let large = |bytes| Ok(Change::Checkpoint(Cursor(vec![0; bytes])));
+        let sizes = [BYTES / 2, BYTES / 2, 1, 3 * BYTES, 1];
+        let mut batches = Batches::of(stream::iter(sizes.map(large)).boxed());
+        let mut lengths = Vec::new();
+        while let Some(batch) = batches.next().await {
+            lengths.push(batch.len());
+        }
+        assert_eq!(lengths, [2, 2, 1]);
+        let mut batches = Batches::of(stream::iter([BYTES; 4].map(large)).boxed());
+        batches.read_during(sleep(Duration::from_millis(1))).await;
+        assert_eq!(batches.ahead.len(), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -41,6 +41,15 @@ impl Change {
             Self::Alive => "alive",
         }
     }
+
+    /// About how many bytes of memory it takes.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Upsert(entry) => entry.size(),
+            Self::Checkpoint(Cursor(bytes)) => bytes.len() + size_of::<Self>(),
+            _ => size_of::<Self>(),
+        }
+    }
 }
 
 /// What a finished listing allows to conclude.

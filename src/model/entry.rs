@@ -104,6 +104,19 @@ impl Entry {
     pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         Attribute::values_of(&self.attributes, name)
     }
+
+    /// About how many bytes of memory it takes.
+    pub fn size(&self) -> usize {
+        let attributes = self.attributes.iter();
+        let values = attributes.map(|attribute| {
+            let values = attribute.values.iter();
+            attribute.name.len()
+                + values
+                    .map(|value| value.len() + size_of::<Attribute>())
+                    .sum::<usize>()
+        });
+        self.dn.len() + size_of::<Self>() + values.sum::<usize>()
+    }
 }
 
 #[cfg(test)]

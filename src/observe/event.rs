@@ -9,9 +9,9 @@ use tracing::{debug, info, warn};
 
 use super::health::Health;
 use super::metrics::Metrics;
+use super::storm::Storms;
 use crate::ledger::{LedgerError, ListingOutcome, Report};
-use crate::model::{EmailAddress, Listing, Task};
-use crate::rules::{Duplicate, Origin};
+use crate::model::Listing;
 
 /// How long a directory or Vaultwarden may fail before `/readyz` turns red.
 pub const GRACE: Duration = Duration::from_secs(300);
@@ -37,30 +37,9 @@ impl Purpose {
 /// Told of everything that happens; cheap to clone, never blocks on anything but its own short lock.
 #[derive(Debug, Clone)]
 pub struct Observer {
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
     health: Arc<Mutex<Health>>,
-}
-
-/// Worth a line when it is news, a detail otherwise.
-macro_rules! event {
-    ($news:expr, $($line:tt)+) => {
-        if $news { info!($($line)+) } else { debug!($($line)+) }
-    };
-}
-
-/// One person's event: worth a line when it happens live, a detail when a listing finds hundreds of them, of whom
-/// each has a line of their own when they are invited.
-macro_rules! person {
-    ($origin:expr, $($line:tt)+) => {
-        event!($origin == Origin::Live, $($line)+)
-    };
-}
-
-/// A failure: worth a warning when it is news, a detail when it repeats.
-macro_rules! failure {
-    ($news:expr, $($line:tt)+) => {
-        if $news { warn!($($line)+) } else { debug!($($line)+) }
-    };
+    storms: Arc<Mutex<Storms>>,
 }
 
 impl Observer {
@@ -74,6 +53,7 @@ impl Observer {
         Self {
             metrics: Arc::new(metrics),
             health: Arc::new(Mutex::new(Health::new(directories, grace))),
+            storms: Arc::default(),
         }
     }
 
@@ -128,6 +108,7 @@ impl Observer {
     /// The directory said something, be it only the answer to a probe.
     pub fn sign_of_life(&self, directory: &str) {
         self.health().sign_of_life(directory, Instant::now());
+        self.tell_storms();
     }
 
     /// The directory said something of this kind ([`crate::model::Change::kind`]).
@@ -208,17 +189,6 @@ impl Observer {
         );
     }
 
-    /// One entry had more addresses in a day than `limits.addresses_per_person`.
-    pub fn held_by_person(&self, directory: &str, dn: &str, limit: u32) {
-        warn!(
-            directory,
-            dn,
-            limit,
-            "an invitation is held back, because one entry may cause {limit} in a day at most \
-             (limits.addresses_per_person); `ldap-usher approve ADDRESS` releases it"
-        );
-    }
-
     /// A directory has another name in the configuration than before.
     pub fn directory_renamed(&self, from: &str, to: &str) {
         info!(
@@ -236,137 +206,12 @@ impl Observer {
         );
     }
 
-    /// An audit put right what the stream had not told.
-    pub fn audit_repaired(&self, directory: &str, kind: &'static str, dn: &str) {
-        self.metrics.audit_repair(directory, kind);
-        warn!(
-            directory,
-            kind, dn, "the audit found a change that the stream had not told of"
-        );
-        if kind == "joined" && self.health().unnamed(directory) {
-            warn!(
-                directory,
-                "the sync search does not name somebody whom the listing finds: either the server lost changes when it was \
-                 killed or restored, or it glues databases together (OpenLDAP `subordinate`) and tells of one of them only; \
-                 `ldap-usher check` compares the two; in the second case write `overlay glue` before `overlay syncprov` in \
-                 the superior database (slapd.conf(5)), or set `stream = \"poll\"`"
-            );
-        }
-    }
-
-    // -- people -------------------------------------------------------------------------------------------------
-
-    /// Somebody became a member.
-    pub fn joined(&self, directory: &str, dn: &str, address: &EmailAddress, origin: Origin) {
-        self.metrics.person(directory, "joined");
-        person!(origin, directory, dn, %address, "joined");
-    }
-
-    /// Somebody who had left is a member again.
-    pub fn rejoined(&self, directory: &str, dn: &str, address: &EmailAddress, origin: Origin) {
-        self.metrics.person(directory, "rejoined");
-        person!(origin, directory, dn, %address, "joined again");
-    }
-
-    /// Somebody matches but cannot be invited, for this reason: no usable address, or a disabled account.
-    pub fn without_address(&self, directory: &str, dn: &str, reason: &str) {
-        self.metrics.person(directory, "without-address");
-        info!(directory, dn, reason, "cannot be invited");
-    }
-
-    /// Somebody's address changed; `invite` if the new one is invited though the old one was.
-    pub fn address_changed(
-        &self,
-        directory: &str,
-        dn: &str,
-        from: &EmailAddress,
-        to: &EmailAddress,
-        invite: bool,
-    ) {
-        self.metrics.person(directory, "address-changed");
-        info!(directory, dn, %from, %to, invite, "the address changed");
-    }
-
-    /// An entry was renamed or moved within the search base.
-    pub fn moved(&self, directory: &str, from: &str, to: &str, origin: Origin) {
-        self.metrics.person(directory, "moved");
-        person!(origin, directory, from, to, "renamed or moved");
-    }
-
-    /// Somebody ceased to match, or is disabled, as `why` says. Their account is left alone. Always worth a line: unlike those who come, who are
-    /// named again when they are invited, they are named nowhere else.
-    pub fn left(&self, directory: &str, dn: &str, why: &str) {
-        self.metrics.person(directory, "left");
-        if why.is_empty() {
-            info!(directory, dn, "left");
-        } else {
-            info!(directory, dn, reason = why, "left");
-        }
-    }
-
-    /// Two people have one address: one invitation is sent.
-    pub fn duplicate_address(&self, directory: &str, duplicate: &Duplicate) {
-        self.metrics.person(directory, "duplicate-address");
-        let Duplicate {
-            address,
-            dn,
-            holder_dn,
-        } = duplicate;
-        warn!(directory, %address, dn, holder_dn, "two entries have one address, which is invited once");
-    }
-
     // -- Vaultwarden --------------------------------------------------------------------------------------------
 
     /// A call to Vaultwarden ended with this result.
     pub fn vaultwarden_call(&self, call: &'static str, result: &'static str) {
         self.metrics.call(call, result);
-    }
-
-    /// Vaultwarden created an invitation, so long after the change arrived.
-    pub fn invited(&self, task: &Task, delay: Duration) {
-        self.metrics.invite_delay(delay);
-        let Task {
-            address,
-            dn,
-            directory,
-            ..
-        } = task;
-        info!(%address, dn, directory, delay_ms = ms(delay), "invited");
-    }
-
-    /// There was an account already.
-    pub fn had_account(&self, task: &Task) {
-        let Task {
-            address,
-            dn,
-            directory,
-            ..
-        } = task;
-        info!(%address, dn, directory, "has an account already");
-    }
-
-    /// An invitation failed and will be tried again.
-    pub fn invite_failed(&self, task: &Task, error: &dyn Display, retry_in: Duration) {
-        let Task {
-            address,
-            dn,
-            directory,
-            attempts,
-            ..
-        } = task;
-        let retry_in_ms = ms(retry_in);
-        warn!(%address, dn, directory, attempts, %error, retry_in_ms, "could not invite, will try again");
-    }
-
-    /// An invitation will never succeed as things are.
-    pub fn quarantined(&self, task: &Task, reason: &str) {
-        let Task {
-            address,
-            dn,
-            directory,
-            ..
-        } = task;
-        warn!(%address, dn, directory, reason, "cannot be invited; see `ldap-usher status`");
+        self.tell_storms();
     }
 
     /// Vaultwarden as a whole is in trouble. The same error again is not repeated to the operator.
@@ -462,12 +307,24 @@ impl Observer {
         }
     }
 
+    /// Tells how many lines were too many, once their minute is over.
+    pub(super) fn tell_storms(&self) {
+        let over = self.storms().over(Instant::now());
+        for rest in over {
+            rest.tell();
+        }
+    }
+
+    pub(super) fn storms(&self) -> MutexGuard<'_, Storms> {
+        self.storms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Health stays usable if somebody panicked while holding it: each change to it is a single assignment.
-    fn health(&self) -> MutexGuard<'_, Health> {
+    pub(super) fn health(&self) -> MutexGuard<'_, Health> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn ms(duration: Duration) -> u64 {
+pub(super) fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,4 +1,5 @@
-//! How far a long listing is: one line that changes on a terminal, a line every few seconds in a log.
+//! How far a long listing is: one line that changes on a terminal; in a log a line after a few seconds, and again after
+//! ever more of them.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -6,8 +7,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::info;
 
-/// How often a log hears of it.
+/// When a log hears of it first; each time after that it takes twice as long ..
 const LOG: Duration = Duration::from_secs(5);
+/// .. and no longer than this.
+const LONGEST: Duration = Duration::from_secs(10 * 60);
 /// How often the line on a terminal changes.
 const TERMINAL: Duration = Duration::from_millis(200);
 
@@ -16,6 +19,8 @@ const TERMINAL: Duration = Duration::from_millis(200);
 pub struct Progress {
     began: Instant,
     told: Instant,
+    /// From one line in the log to the next.
+    pause: Duration,
     seen: u64,
     terminal: bool,
     /// The line on the terminal is to be wiped.
@@ -29,6 +34,7 @@ impl Progress {
         Self {
             began: now,
             told: now,
+            pause: LOG,
             seen: 0,
             terminal: io::stderr().is_terminal(),
             shown: false,
@@ -63,10 +69,11 @@ impl Progress {
     }
 
     fn is_due(&mut self, now: Instant) -> bool {
-        let interval = if self.terminal { TERMINAL } else { LOG };
+        let interval = if self.terminal { TERMINAL } else { self.pause };
         let due = now.duration_since(self.told) >= interval;
         if due {
             self.told = now;
+            self.pause = (2 * self.pause).min(LONGEST);
         }
         due
     }
@@ -93,20 +100,20 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_log_hears_of_it_every_five_seconds_and_of_a_short_listing_never() {
+    async fn a_log_hears_of_it_ever_more_rarely_and_of_a_short_listing_never() {
         let mut progress = Progress {
             terminal: false,
             ..Progress::begin()
         };
         let mut due = Vec::new();
-        for second in 1..=12 {
+        for second in 1..=40 {
             advance(Duration::from_secs(1)).await;
             progress.advance("main", 100);
             if progress.told == Instant::now() {
                 due.push(second);
             }
         }
-        assert_eq!(due, [5, 10]);
-        assert_eq!((progress.seen(), progress.rate()), (1200, 100));
+        assert_eq!(due, [5, 15, 35]);
+        assert_eq!((progress.seen(), progress.rate()), (4000, 100));
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::ber::{self, Malformed, OCTET_STRING, Reader, SEQUENCE, SET};
+use crate::foreign;
 
 const SUBJECT_ALT_NAME: &[u8] = b"\x55\x1d\x11";
 const UTC_TIME: u8 = 0x17;
@@ -146,8 +147,7 @@ fn alternative_names(contents: &[u8]) -> Result<Vec<String>, Malformed> {
 }
 
 fn printable(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
+    foreign::shown_bytes(bytes)
 }
 
 #[cfg(test)]

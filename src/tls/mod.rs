@@ -14,6 +14,8 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 
 pub use certificate::describe;
 
+use crate::foreign;
+
 /// Whom to trust when connecting to one server, and who we are to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsOptions {
@@ -126,7 +128,8 @@ pub fn explain(error: &rustls::Error) -> String {
         Error::InvalidMessage(_) => "; is this a port without TLS?",
         _ => "",
     };
-    let cause = error.to_string().replace("; ", ", ");
+    // It may repeat names of the certificate.
+    let cause = foreign::shown(&error.to_string().replace("; ", ", "));
     format!("{cause}{remedy}")
 }
 

@@ -13,6 +13,7 @@ use url::Url;
 
 use super::client::shown;
 use super::{VaultwardenError, decode};
+use crate::foreign;
 use crate::tls;
 
 /// The most that is read of an answer that is no list.
@@ -20,6 +21,9 @@ const LARGEST_BODY: usize = 1024 * 1024;
 
 /// How long to stay away after a 429 that does not say: Vaultwarden's `ADMIN_RATELIMIT_SECONDS`.
 const RATE_LIMIT: Duration = Duration::from_secs(300);
+
+/// The longest that a server may ask us to stay away: whoever says "99999999999" is asked again within the hour.
+const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 
 /// The cookie that carries the session.
 const SESSION_COOKIE: &str = "VW_ADMIN=";
@@ -70,7 +74,8 @@ impl Answer {
             began: Instant::now(),
         };
         if answer.status != 200 {
-            answer.message = decode::message(&answer.body().await?);
+            let message = decode::message(&answer.body().await?);
+            answer.message = message.map(|words| foreign::shown(&words));
         }
         Ok(answer)
     }
@@ -144,10 +149,7 @@ impl Answer {
             403 | 405 | 407 | 451 => self.blocked(),
             429 => VaultwardenError::RateLimited {
                 url,
-                wait: self
-                    .header(&RETRY_AFTER)
-                    .and_then(|seconds| seconds.parse().ok())
-                    .map_or(RATE_LIMIT, Duration::from_secs),
+                wait: self.header(&RETRY_AFTER).map_or(RATE_LIMIT, wait),
             },
             // A proxy that did not wait any longer: what it asked for may still happen.
             408 | 504 | 524 if !self.exchange.repeatable => VaultwardenError::OutcomeUnknown {
@@ -165,10 +167,13 @@ impl Answer {
         // What follows may be a secret of the proxy's.
         let target = target.split(['?', '#']).next().unwrap_or_default();
         match self.exchange.moved(target) {
-            Some(to) => VaultwardenError::Moved { url, to },
+            Some(to) => VaultwardenError::Moved {
+                url,
+                to: foreign::shown(&to),
+            },
             None => VaultwardenError::Guarded {
                 url,
-                guard: format!("a redirect to {target}"),
+                guard: format!("a redirect to {}", foreign::shown(target)),
             },
         }
     }
@@ -231,6 +236,18 @@ impl Answer {
     }
 }
 
+/// What a `Retry-After` asks for, within reason; a date is none of the forms that Vaultwarden uses.
+fn wait(retry_after: &str) -> Duration {
+    let seconds = retry_after.trim();
+    let is_number = !seconds.is_empty() && seconds.bytes().all(|byte| byte.is_ascii_digit());
+    match seconds.parse() {
+        Ok(seconds) => Duration::from_secs(seconds).min(LONGEST_WAIT),
+        // Beyond all numbers.
+        Err(_) if is_number => LONGEST_WAIT,
+        Err(_) => RATE_LIMIT,
+    }
+}
+
 fn cookie(header: &str) -> Option<Cookie> {
     let mut parts = header.split(';').map(str::trim);
     let pair = parts.next()?;
@@ -285,7 +302,7 @@ impl Exchange {
                 cause: tls::explain(refusal),
             };
         }
-        let cause = innermost(error);
+        let cause = foreign::shown(&innermost(error));
         if error.is_connect() {
             VaultwardenError::Unreachable { url, cause }
         } else {
@@ -328,6 +345,17 @@ mod tests {
     use secrecy::ExposeSecret;
 
     use super::*;
+
+    #[test]
+    fn a_wait_is_an_hour_at_most_whatever_the_server_asks_for() {
+        assert_eq!(wait("17"), Duration::from_secs(17));
+        for forever in ["3601", "99999999999", "99999999999999999999999999"] {
+            assert_eq!(wait(forever), LONGEST_WAIT, "{forever}");
+        }
+        for other in ["", "-1", "soon", "Fri, 31 Dec 9999 23:59:59 GMT"] {
+            assert_eq!(wait(other), RATE_LIMIT, "{other}");
+        }
+    }
 
     #[test]
     fn the_session_and_its_lifetime_are_read_from_the_cookie() {

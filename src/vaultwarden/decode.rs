@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::{Account, Configuration, Portal, SignUps, SingleSignOn};
+use crate::foreign;
 
 /// The largest account that is read: organizations make it grow, but never to this.
 const LARGEST_ACCOUNT: usize = 1024 * 1024;
@@ -53,7 +54,7 @@ pub(super) fn version(json: &[u8]) -> Option<(String, (u32, u32))> {
 pub(super) fn portal(json: &[u8]) -> Option<Portal> {
     let object: Map<String, Value> = serde_json::from_slice(json).ok()?;
     let inner = |table, key| get(get(&object, table)?.as_object()?, key);
-    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(Into::into);
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(foreign::shown);
     Some(Portal {
         server: text(inner("server", "name")),
         domain: text(inner("environment", "vault")),

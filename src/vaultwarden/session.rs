@@ -15,6 +15,7 @@ use super::budget::{LoginBudget, LoginLimits};
 use super::client::{Call, Client};
 use super::{Configuration, SessionStore, VaultwardenError, decode};
 use crate::clock::{Clock, Timestamp};
+use crate::foreign;
 
 /// After a refused token this process does not try again for so long: what is left of the burst is for the restart
 /// with a better token.
@@ -303,7 +304,10 @@ impl Session {
     pub(super) async fn version(&self) -> Result<Option<(String, (u32, u32))>, VaultwardenError> {
         let mut answer = self.client.send(Call::Version, None).await?.checked()?;
         match answer.status {
-            200 => Ok(decode::version(&answer.body().await?)),
+            200 => {
+                let version = decode::version(&answer.body().await?);
+                Ok(version.map(|(text, numbers)| (foreign::shown(&text), numbers)))
+            }
             _ => Ok(None),
         }
     }

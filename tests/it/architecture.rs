@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// A module may import what stands in a lower layer than itself, and nothing else.
 const LAYERS: [&[&str]; 8] = [
-    &["ber", "clock", "panics", "retry"],
+    &["ber", "clock", "foreign", "panics", "retry"],
     &["model", "tls"],
     &["rules"],
     &["directory", "ledger", "vaultwarden"],

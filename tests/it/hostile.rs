@@ -1,6 +1,7 @@
 //! Servers that break the protocol: each time one clear error that names the server, no panic, no memory.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
@@ -9,7 +10,7 @@ use ldap_usher::model::Change;
 use ldap_usher::tls::TlsOptions;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::ldap::{added, entry, message, octets, refresh_done, result, sync_info, sync_state, tlv};
 use crate::support::scripted::{Scripted, request};
@@ -293,5 +294,76 @@ async fn silence_at_the_bind_and_after_it_is_no_server() {
         };
         assert!(matches!(error, DirectoryError::Silent { .. }), "{error}");
         assert_eq!(began.elapsed().as_secs(), 15, "{error}");
+    }
+}
+
+/// Keeps what is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn lines(&self, words: &str) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let lines = text.lines().filter(|line| line.contains(words));
+        lines.map(str::to_owned).collect()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_drips_for_ever_is_told_within_a_minute_and_then_ever_more_rarely() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || writer.clone());
+    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    let server = Scripted::start(|mut search| async move {
+        for n in 0.. {
+            let person = entry(format!("uid=n{n}"), "mail", &["ann@example.org"]);
+            let bytes = message(search.id, &person, &added(n));
+            if search.stream.write_all(&bytes).await.is_err() {
+                return;
+            }
+            sleep(Duration::from_secs(5)).await;
+        }
+    })
+    .await;
+    let mut opened = directory(server.url()).open(None).await.unwrap();
+    let began = Instant::now();
+    let mut told_by = Vec::new();
+    while began.elapsed() < Duration::from_secs(20 * 60) {
+        opened.changes.next().await.unwrap().unwrap();
+        let told = log.lines("the server has not come to an end yet");
+        if told.len() > told_by.len() {
+            told_by.push(began.elapsed().as_secs());
+        }
+    }
+    assert_eq!(told_by.len(), 3, "{told_by:?}");
+    assert!(
+        (40..60).contains(&told_by[0]) && told_by[1] > 200 && told_by[2] > 900,
+        "{told_by:?}"
+    );
+    let lines = log.lines("the server has not come to an end yet");
+    let words = [
+        "INFO",
+        "directory=\"hostile\"",
+        server.url(),
+        "waiting for the refresh",
+        "seconds=45",
+        "messages=9",
+    ];
+    for words in words {
+        assert!(lines[0].contains(words), "{words} in: {}", lines[0]);
     }
 }

@@ -48,5 +48,6 @@ mod simulation;
 mod sites;
 mod slapd;
 mod tls;
+mod unruly;
 mod vaultwarden;
 mod worker;

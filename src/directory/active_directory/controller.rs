@@ -5,6 +5,7 @@ use ldap3::Scope;
 use super::super::decode::{self, RawEntry};
 use super::super::session::{Request, Session};
 use super::super::{DirectoryError, malformed};
+use crate::foreign;
 use crate::model::{Cursor, EntryId};
 
 /// Change notification (MS-ADTS 3.1.1.3.4.1.9).
@@ -68,7 +69,7 @@ pub(in super::super) async fn describe(session: &mut Session) -> Result<String, 
         .any(|oid| oid == NOTIFICATION.as_bytes());
     Ok(format!(
         "the domain controller {} of an Active Directory, change notification {}, identity by objectGUID",
-        String::from_utf8_lossy(name),
+        foreign::shown_bytes(name),
         if notifies { "offered" } else { "not offered" }
     ))
 }

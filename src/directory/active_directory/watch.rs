@@ -12,7 +12,7 @@ use super::super::decode::{self, PAGED_RESULTS, RawEntry};
 use super::super::doorbell::{Ring, Rings};
 use super::super::error::words;
 use super::super::root_dse::Identity;
-use super::super::session::{Item, Request, Search, Session};
+use super::super::session::{Ends, Item, Request, Search, Session, unless_busy};
 use super::super::settings::Settings;
 use super::super::{DirectoryError, malformed};
 use super::controller::{Controller, NOTIFICATION, Point, SHOW_DELETED, highest_usn, usn};
@@ -22,6 +22,11 @@ use crate::model::EntryId;
 const SWEEP: Duration = Duration::from_secs(30);
 /// A controller that says nothing for this long in the middle of an answer is given up.
 const PROGRESS: Duration = Duration::from_secs(120);
+
+/// The time in which all changes since the last question are to be told.
+const ANSWER: Duration = Duration::from_secs(10 * 60);
+/// The entries that may ring at once: beyond that it is better to list everyone.
+const MOST: usize = 100_000;
 
 /// What is watched.
 pub(super) struct Place {
@@ -36,7 +41,8 @@ pub(super) struct Watch {
     session: Session,
     directory: String,
     places: Vec<Place>,
-    /// The searches of the places, in their order; none where the controller does not notify.
+    /// The searches of the places, in their order; none where the controller does not notify. While it is asked for
+    /// changes, that search follows them.
     searches: Vec<Search>,
     /// The partition in which numbers are asked for.
     partition: String,
@@ -137,18 +143,10 @@ impl Watch {
             }
             match self
                 .session
-                .next_of(&mut self.searches, rest, "waiting for notifications")
+                .next_of(&mut self.searches, rest, "waiting for notifications", Ends::Never)
                 .await
             {
-                Ok((_, Item::Message(message))) if message.is_intermediate() => {}
-                Ok((_, Item::Message(message))) => {
-                    let entry = self.entry(message)?;
-                    if let Some(id) = identity(&entry) {
-                        let highest = self.rang.entry(id).or_default();
-                        *highest = usn(&entry, "uSNChanged").unwrap_or_default().max(*highest);
-                        self.told.push_back(Ring::Entry(id));
-                    }
-                }
+                Ok((_, Item::Message(message))) => self.rang(message)?,
                 Ok((at, Item::Done(result))) => self.ended(at, &result),
                 // It is time for the next sweep.
                 Err(DirectoryError::Silent { .. }) => {}
@@ -157,9 +155,31 @@ impl Watch {
         }
     }
 
+    /// A notification.
+    fn rang(&mut self, message: ResultEntry) -> Result<(), DirectoryError> {
+        if message.is_intermediate() {
+            return Ok(());
+        }
+        let entry = self.entry(message)?;
+        if let Some(id) = identity(&entry) {
+            // Whoever is not remembered rings once more.
+            if self.rang.len() < MOST || self.rang.contains_key(&id) {
+                let highest = self.rang.entry(id).or_default();
+                *highest = usn(&entry, "uSNChanged").unwrap_or_default().max(*highest);
+            }
+            self.told.push_back(Ring::Entry(id));
+        }
+        Ok(())
+    }
+
     /// Asks for everything that changed since the last sweep, and rings for what did not ring by itself.
     async fn sweep(&mut self) -> Result<(), DirectoryError> {
-        let highest = highest_usn(&mut self.session).await?;
+        let Some(highest) = unless_busy(highest_usn(&mut self.session).await)? else {
+            // Notifications are behind each other: first they are heard.
+            self.told.push_back(Ring::Alive);
+            self.sweep_at = Instant::now() + self.every;
+            return Ok(());
+        };
         if highest < self.usn {
             return Err(DirectoryError::CursorRefused {
                 server: self.session.server().to_owned(),
@@ -173,6 +193,9 @@ impl Watch {
             self.told.push_back(Ring::Alive);
         } else {
             self.ask_since(self.usn + 1).await?;
+            if self.end.is_some() {
+                return Ok(());
+            }
             self.rang.retain(|_, number| *number > highest);
             self.usn = highest;
             self.tell_point();
@@ -193,6 +216,7 @@ impl Watch {
         } else {
             format!("(&(uSNChanged>={first})(|{some}))")
         };
+        let began = Instant::now();
         let mut cookie = Some(Vec::new());
         while let Some(page) = cookie {
             let mut controls: Vec<RawControl> = vec![
@@ -210,19 +234,44 @@ impl Watch {
                 attributes: attributes(),
                 controls,
             };
-            let mut search = self.session.search(request).await?;
+            let search = self.session.search(request).await?;
+            self.searches.push(search);
             cookie = loop {
+                const DOING: &str = "asking for changes by their number";
+                let asking = self.searches.len() - 1;
+                // Notifications are heard meanwhile.
+                let searches = &mut self.searches;
                 match self
                     .session
-                    .next(&mut search, PROGRESS, "asking for changes by their number")
+                    .next_of(searches, PROGRESS, DOING, Ends::Some)
                     .await?
                 {
-                    Item::Message(message) if message.is_intermediate() => {}
-                    Item::Message(message) => {
+                    (at, Item::Message(message)) if at != asking => self.rang(message)?,
+                    (at, Item::Done(result)) if at != asking => {
+                        self.ended(at, &result);
+                        if self.end.is_some() {
+                            return Ok(());
+                        }
+                    }
+                    (_, Item::Message(message)) if message.is_intermediate() => {}
+                    (_, Item::Message(message)) => {
                         let entry = self.entry(message)?;
                         self.found(&entry);
                     }
-                    Item::Done(result) => break self.page_ended(&result)?,
+                    (_, Item::Done(result)) => {
+                        self.searches.pop();
+                        break self.page_ended(&result)?;
+                    }
+                }
+                if began.elapsed() > ANSWER {
+                    let came = format!("{} entries in {} s", self.told.len(), ANSWER.as_secs());
+                    return Err(self.session.endless(DOING, came));
+                }
+                if self.told.len() > MOST {
+                    return Err(DirectoryError::CursorRefused {
+                        server: self.session.server().to_owned(),
+                        cause: format!("more than {MOST} entries changed since"),
+                    });
                 }
             };
         }
@@ -266,7 +315,9 @@ impl Watch {
                     every = ?self.every,
                     "the domain controller does not notify of changes: it is asked for them at intervals"
                 );
-                self.searches.clear();
+                // A question that is under way goes on.
+                let watches = self.searches.len().min(self.places.len());
+                self.searches.drain(..watches);
             }
             (32, Some(id)) => {
                 self.told.push_back(Ring::Entry(id));

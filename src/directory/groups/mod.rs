@@ -26,6 +26,7 @@ use super::root_dse::Capabilities;
 use super::session::Session;
 use super::settings::Settings;
 use super::{DirectoryError, dn, filter};
+use crate::foreign;
 use crate::model::{Cursor, Entry, EntryId};
 use roster::{Member, Roster};
 
@@ -145,6 +146,7 @@ impl Groups {
     ) -> Result<(), DirectoryError> {
         let mut all = None;
         let mut roster = Roster::default();
+        let mut held = 0;
         let mut queue: Vec<String> = self.named.iter().map(|named| named.dn.clone()).collect();
         while let Some(dn) = queue.pop() {
             let Some(group) = read::group(session, can, &dn).await? else {
@@ -156,7 +158,7 @@ impl Groups {
             if group.dynamic {
                 tracing::warn!(
                     directory = settings.name,
-                    group = group.dn,
+                    group = foreign::shown(&group.dn),
                     "the members of a dynamic group cannot be watched: only the audit finds who joins and who leaves"
                 );
             }
@@ -168,6 +170,10 @@ impl Groups {
                 };
                 let groups = names.into_iter().filter(|name| all.contains(&*dn::normal(name)));
                 queue.extend(groups.map(str::to_owned));
+            }
+            held += read::weight(&group.members);
+            if held > read::MOST_MEMBERS {
+                return Err(read::too_many(session, roster.members() + group.members.len()));
             }
             roster.update(group);
         }
@@ -202,7 +208,7 @@ impl Groups {
                     Some(now) => DirectoryError::GroupRenamed {
                         server: session.server().to_owned(),
                         group: named.dn.clone(),
-                        now,
+                        now: foreign::shown(&now),
                     },
                     None => no_group(session, &named.configured),
                 },

@@ -1,8 +1,10 @@
 //! Reading group entries, however large, and finding out who their members are.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use ldap3::Scope;
+use tokio::time::Instant;
 
 use super::super::decode::{self, RawEntry};
 use super::super::pages::Pages;
@@ -26,6 +28,15 @@ const MEMBERS: [&str; 3] = ["member", "uniqueMember", "memberUid"];
 /// The class of groups that are the primary group of whoever has their number (RFC 2307), and the number.
 const POSIX: &str = "posixGroup";
 const NUMBER: &str = "gidNumber";
+/// The bytes that the members of one group, or of all groups together, may take: some 330,000 members.
+pub(super) const MOST_MEMBERS: usize = 40 * 1024 * 1024;
+/// The questions in which a group is read.
+const MOST_RANGES: usize = 2000;
+/// The bytes that the names may take that one search for groups finds, and the time for it.
+const MOST_NAMES: usize = 32 * 1024 * 1024;
+const SEARCH: Duration = Duration::from_secs(10 * 60);
+/// What a name takes beside its text.
+const NAME: usize = 64;
 /// Entries per page when all groups are listed.
 const PAGE: u32 = 500;
 
@@ -71,7 +82,8 @@ pub(super) async fn group(
         .map(str::to_owned)
         .collect();
     let mut group: Option<Group> = None;
-    loop {
+    let mut held = 0;
+    for _ in 0..MOST_RANGES {
         let Some(mut entry) = read_entry(session, dn, wanted).await? else {
             return Ok(None);
         };
@@ -80,6 +92,10 @@ pub(super) async fn group(
         for attribute in &mut entry.attributes {
             rest.extend(next_range(session, attribute)?);
             members.extend(take_members(attribute));
+        }
+        held += weight(&members);
+        if held > MOST_MEMBERS {
+            break;
         }
         match &mut group {
             Some(group) => group.members.extend(members),
@@ -90,6 +106,18 @@ pub(super) async fn group(
         }
         wanted = rest;
     }
+    let count = group.map_or(0, |group| group.members.len());
+    Err(too_many(session, count))
+}
+
+/// The bytes that members take.
+pub(super) fn weight(members: &[Member]) -> usize {
+    members.iter().map(|member| member.text().len() + NAME).sum()
+}
+
+/// The error for groups that nobody can hold.
+pub(super) fn too_many(session: &Session, members: usize) -> DirectoryError {
+    session.endless("reading groups", format!("{members} members and more"))
 }
 
 fn first_answer(can: &Capabilities, entry: &RawEntry, mut members: Vec<Member>) -> Option<Group> {
@@ -307,6 +335,7 @@ async fn each(
     take: &mut (dyn FnMut(RawEntry) + Send),
 ) -> Result<(), DirectoryError> {
     let mut pages = Pages::new(can, PAGE);
+    let (began, mut count, mut held) = (Instant::now(), 0_u64, 0);
     loop {
         let request = Request {
             base,
@@ -325,7 +354,15 @@ async fn each(
                 Item::Message(message) if message.is_intermediate() => {}
                 Item::Message(message) => {
                     empty = false;
-                    take(decode::entry(message).map_err(|error| malformed(session, "an entry", &error))?);
+                    let entry =
+                        decode::entry(message).map_err(|error| malformed(session, "an entry", &error))?;
+                    count += 1;
+                    held += entry.dn.len() + NAME;
+                    take(entry);
+                    if held > MOST_NAMES || began.elapsed() > SEARCH {
+                        let came = format!("{count} entries in {} s", began.elapsed().as_secs());
+                        return Err(session.endless("looking for groups", came));
+                    }
                 }
                 Item::Done(result) => break result,
             }

@@ -26,6 +26,13 @@ impl Member {
         }
     }
 
+    /// The DN, the `uid` or the number.
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Self::Dn(text) | Self::Uid(text) | Self::Primary(text) => text,
+        }
+    }
+
     fn hash(&self, state: &mut impl Hasher) {
         match self {
             Self::Dn(text) => (0, dn::normal(text)).hash(state),

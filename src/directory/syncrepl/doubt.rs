@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::session::{Item, Request, Session};
+use super::super::session::{Item, Request, Session, unless_busy};
 use super::super::{DirectoryError, connect, root_dse};
 use super::changelog::{Evidence, NO_TARGET, Point};
 use super::{Phase, REFRESH_PROGRESS, Syncrepl};
@@ -61,7 +61,8 @@ impl Syncrepl {
         }
         match self.session.next(&mut self.search, REFRESH_DOUBT, DOING).await {
             Err(DirectoryError::Silent { .. }) => {
-                self.find_limit().await?;
+                // Where the refresh has gone on meanwhile, there is none.
+                unless_busy(self.find_limit().await)?;
                 self.session.next(&mut self.search, REFRESH_DOUBT, DOING).await
             }
             item => item,
@@ -95,12 +96,13 @@ impl Syncrepl {
     pub(super) async fn prove(&mut self) -> Result<(), DirectoryError> {
         self.told.push_back(Change::Alive);
         let Some(known) = &self.evidence else {
-            root_dse::read(&mut self.session).await?;
+            unless_busy(root_dse::read(&mut self.session).await)?;
             return Ok(());
         };
-        let (_, last) = root_dse::change_numbers(&mut self.session)
-            .await?
-            .unwrap_or_default();
+        let Some(numbers) = unless_busy(root_dse::change_numbers(&mut self.session).await)? else {
+            return Ok(());
+        };
+        let (_, last) = numbers.unwrap_or_default();
         if !known.is_doubtful(last, Instant::now()) || self.cursor.is_none() {
             return Ok(());
         }

@@ -264,6 +264,7 @@ enum Phase {
 
 impl Syncrepl {
     async fn next(&mut self) -> Result<Change, DirectoryError> {
+        let began = Instant::now();
         loop {
             match self.told.pop_front().or_else(|| self.named.next()) {
                 Some(change) => return Ok(change),
@@ -271,6 +272,10 @@ impl Syncrepl {
                     Some(error) => return Err(error),
                     None => self.hear().await?,
                 },
+            }
+            // A server that talks without saying anything lives.
+            if matches!(self.phase, Phase::Persist) && self.told.is_empty() && began.elapsed() >= HEARTBEAT {
+                self.told.push_back(Change::Alive);
             }
         }
     }
@@ -281,7 +286,7 @@ impl Syncrepl {
             Phase::Refresh { .. } | Phase::Renewal { .. } => self.hear_refresh().await?,
             Phase::Persist => match self
                 .session
-                .next(&mut self.search, HEARTBEAT, "waiting for changes")
+                .hear(&mut self.search, HEARTBEAT, "waiting for changes")
                 .await
             {
                 Err(DirectoryError::Silent { .. }) => return self.prove().await,
@@ -312,15 +317,10 @@ impl Syncrepl {
             EntryState::Present => Change::Present(state.id),
             EntryState::Delete => Change::Gone(state.id),
             EntryState::Add | EntryState::Modify => {
-                let raw =
+                let mut raw =
                     decode::entry(message).map_err(|error| malformed(&self.session, "an entry", &error))?;
-                let mut attributes = raw.attributes;
-                attributes.retain(|attribute| self.sought.asks_for(attribute));
-                Change::Upsert(Entry {
-                    id: state.id,
-                    dn: raw.dn,
-                    attributes,
-                })
+                raw.attributes.retain(|attribute| self.sought.asks_for(attribute));
+                Change::Upsert(raw.into_entry(state.id))
             }
         });
         match &mut self.phase {

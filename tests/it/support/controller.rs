@@ -85,6 +85,7 @@ impl Manners {
             id,
             kind,
             body: bytes,
+            ..
         }: &Request,
     ) -> Option<Vec<u8>> {
         let asks = |text: &str| bytes.windows(text.len()).any(|found| found == text.as_bytes());

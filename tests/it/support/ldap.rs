@@ -28,6 +28,27 @@ pub fn message(id: u8, operation: &[u8], controls: &[u8]) -> Vec<u8> {
     tlv(0x30, &[&tlv(0x02, &[id]), operation, &controls].concat())
 }
 
+/// The same for a message id of any size.
+pub fn message_to(id: u32, operation: &[u8], controls: &[u8]) -> Vec<u8> {
+    match u8::try_from(id) {
+        Ok(id @ ..=0x7f) => message(id, operation, controls),
+        _ => {
+            let short = message(0, operation, controls);
+            // What follows the id of one byte.
+            let rest = &short[short.len() - operation.len() - controls_length(controls)..];
+            tlv(0x30, &[&tlv(0x02, &id.to_be_bytes()), rest].concat())
+        }
+    }
+}
+
+fn controls_length(controls: &[u8]) -> usize {
+    if controls.is_empty() {
+        0
+    } else {
+        tlv(0xa0, controls).len()
+    }
+}
+
 /// A response that is an LDAPResult, with an empty text.
 pub fn result(tag: u8, code: u8) -> Vec<u8> {
     tlv(tag, &[tlv(0x0a, &[code]), octets(""), octets("")].concat())

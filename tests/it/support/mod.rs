@@ -20,4 +20,5 @@ pub mod service;
 pub mod site;
 pub mod slapd;
 pub mod stand_in;
+pub mod unruly;
 pub mod world;

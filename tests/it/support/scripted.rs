@@ -42,6 +42,8 @@ impl Scripted {
             let (searches, mut connections) = (Arc::new(AtomicU32::new(0)), JoinSet::new());
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
+                // A message waits for nothing, be it ever so small: paused time would not wait for it either.
+                stream.set_nodelay(true).unwrap();
                 connections.spawn(answer(stream, searches.clone(), script.clone()));
             }
         });
@@ -103,8 +105,10 @@ async fn answer(mut stream: TcpStream, searches: Arc<AtomicU32>, script: Arc<Run
 
 /// One request.
 pub struct Request {
-    /// Its message id.
+    /// Its message id, where it is one of the first 127; 0 for later ones.
     pub id: u8,
+    /// Its message id.
+    pub number: u32,
     /// What it wants.
     pub kind: Kind,
     /// The message without its tag and length.
@@ -139,9 +143,12 @@ pub async fn request(stream: &mut TcpStream) -> Option<Request> {
         body.resize(length, 0);
     }
     stream.read_exact(&mut body).await.ok()?;
-    let contents = 5 + usize::from(body[4].saturating_sub(0x80));
+    let operation = 2 + usize::from(body[1]);
+    let digits = body[2..operation].iter();
+    let number = digits.fold(0, |sum, &digit| sum * 256 + u32::from(digit));
+    let contents = operation + 2 + usize::from(body[operation + 1].saturating_sub(0x80));
     let syncs = body.windows(SYNC.len()).any(|bytes| bytes == SYNC.as_bytes());
-    let kind = match body[3] {
+    let kind = match body[operation] {
         0x60 => Kind::Bind,
         0x63 if syncs => Kind::SyncSearch,
         // A search request begins with its base, and then comes the scope.
@@ -150,7 +157,11 @@ pub async fn request(stream: &mut TcpStream) -> Option<Request> {
         _ => Kind::Other,
     };
     Some(Request {
-        id: body[2],
+        id: u8::try_from(number)
+            .ok()
+            .filter(|id| *id < 0x80)
+            .unwrap_or_default(),
+        number,
         kind,
         body,
     })

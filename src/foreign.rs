@@ -1,0 +1,102 @@
+//! The words of others: what a directory, an entry, Vaultwarden or a proxy wrote, before it stands in a text of ours.
+//!
+//! Whoever takes such a text in calls [`shown`] there and then, so that no message, log line, state file or page has to
+//! remember to.
+
+/// The most characters of somebody else's text that stand in one of ours.
+pub(crate) const LONGEST: usize = 500;
+/// How many of them are left of a text that is longer; the rest says how long it was.
+const BEGINNING: usize = 460;
+
+/// `text` with everything escaped that moves a cursor, begins a line or turns the direction of writing: a name in a
+/// directory neither draws on a terminal nor forges a line of the log.
+pub(crate) fn printable(text: &str) -> String {
+    escaped(text.chars())
+}
+
+/// The same, cut at [`LONGEST`] characters. What was treated so stays as it is when it is treated again.
+pub(crate) fn shown(text: &str) -> String {
+    if text.len() <= LONGEST && text.chars().all(|character| !is_harmful(character)) {
+        return text.to_owned();
+    }
+    // More characters than these are cut off anyway.
+    let escaped = escaped(text.chars().take(LONGEST + 1));
+    if text.chars().nth(LONGEST).is_none() && escaped.chars().nth(LONGEST).is_none() {
+        return escaped;
+    }
+    let beginning: String = escaped.chars().take(BEGINNING).collect();
+    format!("{beginning}... ({} bytes)", text.len())
+}
+
+/// [`shown`], of bytes that should be text.
+pub(crate) fn shown_bytes(bytes: &[u8]) -> String {
+    // Four bytes are the longest character; the length in bytes is that of the whole.
+    match bytes.get(..4 * (LONGEST + 1)) {
+        Some(beginning) => {
+            let beginning = printable(&String::from_utf8_lossy(beginning));
+            let beginning: String = beginning.chars().take(BEGINNING).collect();
+            format!("{beginning}... ({} bytes)", bytes.len())
+        }
+        None => shown(&String::from_utf8_lossy(bytes)),
+    }
+}
+
+fn escaped(characters: impl Iterator<Item = char>) -> String {
+    let mut escaped = String::new();
+    for character in characters {
+        if is_harmful(character) {
+            escaped.extend(character.escape_unicode());
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
+}
+
+/// Control characters, the separators of lines and paragraphs, and what changes the direction (UAX #9).
+fn is_harmful(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_moves_a_cursor_is_escaped_and_letters_are_not() {
+        assert_eq!(
+            printable("uid=J\u{f6}rg\x1b[31m\n\u{202e},dc=x"),
+            "uid=J\u{f6}rg\\u{1b}[31m\\u{a}\\u{202e},dc=x"
+        );
+        assert_eq!(shown("a\rb"), "a\\u{d}b");
+        assert_eq!(shown("User already exists"), "User already exists");
+        assert_eq!(shown_bytes(b"a\xff\n"), "a\u{fffd}\\u{a}");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_and_says_how_long_it_was() {
+        let text = shown(&"x".repeat(300_000));
+        assert!(
+            text.starts_with("xxx") && text.ends_with("... (300000 bytes)"),
+            "{text}"
+        );
+        assert!(text.chars().count() <= LONGEST);
+        assert_eq!(shown_bytes(&vec![b'x'; 300_000]), text);
+        assert_eq!(shown(&"\u{e4}".repeat(LONGEST)), "\u{e4}".repeat(LONGEST));
+        // Escapes are longer than what they stand for.
+        assert!(shown(&"\n".repeat(LONGEST)).chars().count() <= LONGEST);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_short_and_harmless_and_stays_as_it_is(text in "[\\x00-\\x{2070}]{0,1200}") {
+            let once = shown(&text);
+            prop_assert!(once.chars().count() <= LONGEST);
+            prop_assert!(!once.chars().any(is_harmful));
+            prop_assert_eq!(shown(&once), once);
+        }
+    }
+}
