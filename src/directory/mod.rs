@@ -22,6 +22,7 @@ mod groups;
 mod guard;
 mod lookup;
 mod pages;
+mod password_policy;
 mod persistent_search;
 mod pick;
 mod poll;
