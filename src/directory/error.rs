@@ -245,7 +245,9 @@ impl DirectoryError {
                 text: text.to_owned(),
             };
         }
-        let notice = password_policy::read(&result.ctrls);
+        // What lies ahead is no cause.
+        let notice = password_policy::read(&result.ctrls)
+            .filter(|notice| !matches!(notice, Notice::Grace(_) | Notice::Expires(_)));
         let said = match (code, notice, data_code(text)) {
             (_, Some(notice), _) => notice.words(),
             (49, None, Some("532")) => Notice::Expired.words(),
