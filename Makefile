@@ -1,12 +1,12 @@
 # `make` shows what there is to do.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench fuzz torture lint build packages
+.PHONY: help demo test bench fuzz torture lint build packages packages-build packages-slapd
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: packages ## watch invitations follow a throw-away slapd (installs slapd if it is missing)
+demo: packages-slapd ## watch invitations follow a throw-away slapd (installs slapd if it is missing)
 	cargo build --locked --bin ldap-usher --example demo
 	@cargo run --locked --quiet --example demo
 
@@ -25,7 +25,7 @@ fuzz: ## throw bytes at every decoder for a minute each (needs cargo-fuzz; SECON
 	@for target in $$(cargo fuzz list --fuzz-dir tests/fuzz); do set -x; \
 	RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir tests/fuzz $$target -- -max_total_time=$(or $(SECONDS),60) -rss_limit_mb=512 || exit 1; done
 
-torture: packages ## kill the service, slapd and Vaultwarden at random, then see who is invited (SECONDS=60, SEED=..)
+torture: packages-slapd ## kill the service, slapd and Vaultwarden at random, then see who is invited (SECONDS=60, SEED=..)
 	cargo build --locked --bin ldap-usher --example torture
 	@cargo run --locked --quiet --example torture
 
@@ -34,8 +34,11 @@ lint: ## formatting, clippy and documentation, warnings denied
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 
-build: ## build the release binary, target/release/ldap-usher
+build: packages-build ## build the release binary, target/release/ldap-usher
 	cargo build --locked --release
 
 packages:
-	@.ci/packages
+	@.ci/packages servers
+
+packages-build packages-slapd: packages-%:
+	@.ci/packages $*

@@ -44,8 +44,8 @@
 //!
 //! `cli -> service -> {listener, invite} -> {config, observe} -> {directory, ledger, vaultwarden} -> rules -> model`.
 //! `directory`, `ledger` and `vaultwarden` never import each other; `rules` import only `model` and time as a value;
-//! `ber`, `clock`, `foreign`, `panics` and `retry` know nobody, and `tls` only `ber` and `foreign`. Each outside crate has
-//! one home. A test reads the sources and holds these rules.
+//! `ber`, `clock`, `foreign`, `panics`, `retry` and `text` know nobody, and `tls` only `ber`, `foreign` and `text`. Each
+//! outside crate has one home. A test reads the sources and holds these rules.
 
 mod ber;
 pub mod cli;
@@ -62,5 +62,6 @@ pub mod panics;
 pub mod retry;
 pub mod rules;
 pub mod service;
+mod text;
 pub mod tls;
 pub mod vaultwarden;

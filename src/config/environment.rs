@@ -9,6 +9,7 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 use super::problem::{KeyPath, Origin, Problems, Step};
 use super::reference;
+use super::secret::one_line;
 
 /// Before the names of the variables that stand for keys.
 const NATIVE: &str = "LDAP_USHER__";
@@ -17,21 +18,31 @@ const SEPARATOR: &str = "__";
 /// Before the names of the variables that vaultwarden_ldap knows.
 const LEGACY: &str = "APP_";
 
-/// The environment of the process, or one made up for a test. Variables that are not UTF-8 are left out.
+/// The environment of the process, or one made up for a test.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Environment(Vec<(String, String)>);
+pub(super) struct Environment {
+    variables: Vec<(String, String)>,
+    /// The names of variables whose values are not UTF-8.
+    unreadable: Vec<String>,
+}
 
 impl Environment {
     /// That of this process.
     pub(super) fn of_process() -> Self {
-        let variables = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Self(variables.collect())
+        let mut environment = Self::default();
+        for (name, value) in std::env::vars_os() {
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => environment.variables.push((name, value)),
+                (Ok(name), Err(_)) => environment.unreadable.push(name),
+                (Err(_), _) => {}
+            }
+        }
+        environment
     }
 
     /// The value of a variable, unless it is empty.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.0.iter().find(|(known, _)| known == name)?;
+        let (_, value) = self.variables.iter().find(|(known, _)| known == name)?;
         Some(value.as_str()).filter(|value| !value.is_empty())
     }
 
@@ -50,9 +61,11 @@ impl Environment {
     /// Each key that stands in a variable, the variable's name and its value. What is empty is left out, because
     /// composed files pass on what nobody has set.
     fn keys(&self) -> impl Iterator<Item = (KeyPath, &str, &str)> {
-        self.0.iter().filter_map(|(name, value)| {
-            let steps = name.strip_prefix(NATIVE)?.split(SEPARATOR).map(step);
-            Some((KeyPath(steps.collect()), name.as_str(), value.as_str())).filter(|_| !value.is_empty())
+        self.variables.iter().filter_map(|(name, value)| {
+            let path = key(name)?;
+            let value = line(value, reference::is_secret(&path));
+            let empty = value.is_empty() || unquoted(value) == Some("");
+            Some((path, name.as_str(), value)).filter(|_| !empty)
         })
     }
 
@@ -61,8 +74,24 @@ impl Environment {
         let mut keys: Vec<_> = self.keys().collect();
         // The first directory comes before the second, which extends the list.
         keys.sort_by(|(a, ..), (b, ..)| a.0.cmp(&b.0));
+        for (path, name) in self.unreadable.iter().filter_map(|name| Some((key(name)?, name))) {
+            problems.comes_from(path.clone(), Origin::Variable(name.clone()));
+            problems.error(&path, "is not text in UTF-8; encode it so");
+        }
         for (path, name, value) in &keys {
             problems.comes_from(path.clone(), Origin::Variable((*name).to_owned()));
+            let value = match unquoted(value).filter(|_| !reference::is_secret(path)) {
+                Some(inner) if reference::takes_text(path) => {
+                    problems.warning(
+                        path,
+                        "stands in quotation marks, which are left out; leave them out there",
+                    );
+                    inner
+                }
+                // A text in quotes is TOML as well, and anything else in quotes is none.
+                Some(inner) if DeValue::parse(inner).is_ok() => inner,
+                _ => value,
+            };
             let rival = rival(path).filter(|rival| !keys.iter().any(|(path, ..)| path == rival));
             if let Err(problem) = put(document, &path.0, parse(path, value), rival.as_ref()) {
                 problems.error(path, problem);
@@ -73,9 +102,10 @@ impl Environment {
     /// The variables of vaultwarden_ldap, as the key each stands for, its name and its value. What is empty is left
     /// out, because composed files pass on what nobody has set.
     pub(super) fn legacy(&self) -> impl Iterator<Item = (String, &str, &str)> {
-        self.0.iter().filter_map(|(name, value)| {
+        self.variables.iter().filter_map(|(name, value)| {
             let key = name.strip_prefix(LEGACY)?.to_lowercase();
-            Some((key, name.as_str(), value.as_str())).filter(|_| !value.is_empty())
+            let value = line(value, true);
+            Some((key, name.as_str(), value)).filter(|_| !value.is_empty())
         })
     }
 
@@ -83,6 +113,29 @@ impl Environment {
     pub(super) fn legacy_name(key: &str) -> String {
         format!("{LEGACY}{}", key.to_uppercase())
     }
+}
+
+/// The key that a variable stands for.
+fn key(name: &str) -> Option<KeyPath> {
+    let steps = name.strip_prefix(NATIVE)?.split(SEPARATOR).map(step);
+    Some(KeyPath(steps.collect()))
+}
+
+/// A value without what files and pipes put around it: a byte order mark, and the end of a line. Of a secret only one
+/// such end does not count, as in a file.
+fn line(value: &str, secret: bool) -> &str {
+    let value = value.strip_prefix('\u{feff}').unwrap_or(value);
+    if secret {
+        one_line(value)
+    } else {
+        value.trim_end_matches(['\r', '\n'])
+    }
+}
+
+/// What stands between two quotation marks of one kind.
+fn unquoted(value: &str) -> Option<&str> {
+    let within = |mark| value.strip_prefix(mark)?.strip_suffix(mark);
+    within('"').or_else(|| within('\''))
 }
 
 fn step(name: &str) -> Step {
@@ -167,6 +220,9 @@ fn nowhere<T>(value: T) -> Spanned<T> {
 #[cfg(test)]
 impl<const N: usize> From<[(&str, &str); N]> for Environment {
     fn from(variables: [(&str, &str); N]) -> Self {
-        Self(variables.map(|(name, value)| (name.into(), value.into())).into())
+        Self {
+            variables: variables.map(|(name, value)| (name.into(), value.into())).into(),
+            unreadable: Vec::new(),
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! From a path to a checked configuration.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +11,8 @@ use super::legacy::Legacy;
 use super::problem::{KeyPath, Problems, Step, syntax_errors};
 use super::schema::File;
 use super::secret::{Secrets, readable_by_everyone};
-use super::{Config, ConfigError, Loaded, check, legacy, reference};
+use super::{Config, ConfigError, Loaded, check, escapes, legacy, reference};
+use crate::text;
 
 /// Where a configuration is looked for when none is named.
 const PLACES: [&str; 2] = ["config.toml", "/etc/ldap-usher/config.toml"];
@@ -68,8 +68,13 @@ impl Source {
         let place = || PLACES.iter().map(PathBuf::from).find(|place| place.exists());
         let missing = match path.map(Path::to_owned).or_else(place) {
             None => ConfigError::NotFound,
-            Some(path) => match fs::read_to_string(&path) {
+            Some(path) => match text::read(&path) {
                 Ok(text) => return Self::of_file(&path, text, environment),
+                Err(cause) if cause.kind() == io::ErrorKind::InvalidData => {
+                    return Err(ConfigError::Invalid {
+                        problems: vec![format!("{}: {cause}", path.display())],
+                    });
+                }
                 Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
                     ConfigError::Unreadable { path, cause }
                 }
@@ -161,6 +166,9 @@ impl Source {
         let written = (self.text.as_str(), document.get_ref());
         let written = matches!(self.kind, Kind::Native).then_some(written);
         let mut problems = Problems::new(&self.name, written);
+        if let Some((text, document)) = written {
+            escapes::check(text, document, &reference::is_secret, &mut problems);
+        }
         if let Kind::Legacy(legacy) = &self.kind {
             for (path, origin) in legacy.origins() {
                 problems.comes_from(path, origin);
@@ -246,6 +254,7 @@ fn sessions(environment: &Environment) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
 
     use secrecy::ExposeSecret;
 

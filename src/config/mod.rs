@@ -6,6 +6,7 @@
 
 mod check;
 mod environment;
+mod escapes;
 mod legacy;
 mod load;
 mod problem;

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::escapes;
+
 /// Why there is no usable configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -229,10 +231,13 @@ pub(super) fn syntax_errors(file: &str, text: &str, errors: &[toml::de::Error]) 
     let mut problems: Vec<_> = errors
         .iter()
         .map(|error| {
-            (
-                line_of(text, error.span().unwrap_or_default().start),
-                error.message().replace('\n', ", "),
-            )
+            let start = error.span().unwrap_or_default().start;
+            let message = if begins_escape(text, start) {
+                escapes::REMEDY.to_owned()
+            } else {
+                error.message().replace('\n', ", ")
+            };
+            (line_of(text, start), message)
         })
         .collect();
     problems.sort();
@@ -242,6 +247,12 @@ pub(super) fn syntax_errors(file: &str, text: &str, errors: &[toml::de::Error]) 
     ConfigError::Invalid {
         problems: problems.collect(),
     }
+}
+
+/// Whether a place in a text is at or right after a backslash.
+fn begins_escape(text: &str, offset: usize) -> bool {
+    let byte = |offset: usize| text.as_bytes().get(offset);
+    byte(offset) == Some(&b'\\') || offset.checked_sub(1).and_then(byte) == Some(&b'\\')
 }
 
 /// Where in the text a key stands, or the nearest table around it that is written out.

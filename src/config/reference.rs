@@ -39,6 +39,16 @@ pub(super) fn takes_text(path: &KeyPath) -> bool {
     known.is_none_or(Value::is_str)
 }
 
+/// Whether a key holds a secret: it is one that may stand in a file that another key names.
+pub(super) fn is_secret(path: &KeyPath) -> bool {
+    let Some((Step::Key(key), parents)) = path.0.split_last() else {
+        return false;
+    };
+    let document = every_key();
+    enclosing(&document, parents)
+        .is_some_and(|(_, table)| table.contains_key(key) && table.contains_key(&format!("{key}_file")))
+}
+
 /// The candidate that `word` was probably meant to be.
 pub(super) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // Above this, what a person would call a slip: a letter too many, too few, swapped, a word cut short.

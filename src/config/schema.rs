@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::secret::Secret;
 use super::value::{
-    auto_duration, count, duration, limit, listen, one_or_many, optional_count, size, tables,
+    auto_duration, count, duration, limit, listen, one_base, one_or_many, optional_count, size, tables,
 };
 use super::words::{DisabledAccounts, Format, Level, OnAddressChange, Sasl, Stream};
 
@@ -102,6 +102,7 @@ pub(super) struct DirectoryTable {
     pub(super) bind_password: Option<Secret>,
     pub(super) bind_password_file: Option<PathBuf>,
     pub(super) sasl: Option<Sasl>,
+    #[serde(deserialize_with = "one_base")]
     pub(super) base_dn: Option<String>,
     pub(super) filter: String,
     #[serde(deserialize_with = "one_or_many")]
@@ -212,12 +213,16 @@ pub struct Http {
     /// Where to listen; `None` is nowhere.
     #[serde(with = "listen")]
     pub listen: Option<SocketAddr>,
+    /// The names with a dot by which it may be asked.
+    #[serde(deserialize_with = "one_or_many")]
+    pub hosts: Vec<String>,
 }
 
 impl Default for Http {
     fn default() -> Self {
         Self {
             listen: Some((Ipv4Addr::LOCALHOST, 9464).into()),
+            hosts: Vec::new(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Secrets: written into the configuration or kept in a file of their own.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::problem::{KeyPath, Problems};
+use crate::text;
 
 /// A secret and where it came from. It is shown as the latter.
 #[derive(Debug, Clone)]
@@ -87,22 +89,29 @@ impl Secrets {
             problems.error(&at, "the secret is empty");
             return None;
         }
+        // Headers are lines.
+        if key != "headers"
+            && let Some(oddity) = oddity(value.expose_secret())
+        {
+            problems.warning(&at, oddity);
+        }
         Some(value.clone())
     }
 
     /// The content of a file without one newline at its end. Files are what container platforms and service managers
     /// hand secrets over in, and editors end them with a newline.
     fn read(&self, path: &Path, at: &KeyPath, problems: &mut Problems<'_>) -> Option<SecretString> {
-        let text = match fs::read_to_string(path) {
+        let text = match text::read(path) {
             Ok(text) => text,
             Err(cause) => {
-                problems.error(
-                    at,
-                    format!(
+                let problem = match cause.kind() {
+                    io::ErrorKind::InvalidData => format!("{} {cause}", path.display()),
+                    _ => format!(
                         "{} cannot be read: {cause}; check the path and its permissions",
                         path.display()
                     ),
-                );
+                };
+                problems.error(at, problem);
                 return None;
             }
         };
@@ -115,9 +124,11 @@ impl Secrets {
                 ),
             );
         }
-        let line = text.strip_suffix('\n').unwrap_or(&text);
-        let line = line.strip_suffix('\r').unwrap_or(line);
-        let secret = if self.trimmed { text.trim() } else { line };
+        let secret = if self.trimmed {
+            text.trim()
+        } else {
+            one_line(&text)
+        };
         if secret.is_empty() {
             problems.error(
                 at,
@@ -126,6 +137,30 @@ impl Secrets {
             return None;
         }
         Some(secret.into())
+    }
+}
+
+/// A text without one end of a line, which is what editors, pipes and the tools of other systems put there.
+pub(super) fn one_line(text: &str) -> &str {
+    let line = text.strip_suffix('\n').unwrap_or(text);
+    line.strip_suffix('\r').unwrap_or(line)
+}
+
+/// What a secret may well have by mistake. It is taken as it is, because it may be meant so.
+fn oddity(secret: &str) -> Option<&'static str> {
+    let quoted = |mark| secret.len() > 1 && secret.starts_with(mark) && secret.ends_with(mark);
+    if quoted('"') || quoted('\'') {
+        Some(
+            "stands in quotation marks, which are taken as part of the secret; leave them out unless they are",
+        )
+    } else if secret.trim() != secret {
+        Some(
+            "begins or ends with white space, which is taken as part of the secret; leave it out unless it is",
+        )
+    } else if secret.contains(['\r', '\n']) {
+        Some("has several lines, which are taken as one secret; leave out what does not belong to it")
+    } else {
+        None
     }
 }
 

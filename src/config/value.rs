@@ -30,6 +30,25 @@ pub(super) fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     deserializer.deserialize_any(OneOrMany)
 }
 
+/// One DN; several are the slip that this is for.
+pub(super) fn one_base<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    struct One;
+
+    impl Visitor<'_> for One {
+        type Value = Option<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("one DN in quotes; each base needs a [[directory]] table of its own")
+        }
+
+        fn visit_str<E: de::Error>(self, one: &str) -> Result<Self::Value, E> {
+            Ok(Some(one.to_owned()))
+        }
+    }
+
+    deserializer.deserialize_any(One)
+}
+
 /// Tables in double brackets; single brackets are the slip that this is for.
 pub(super) fn tables<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -15,6 +16,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::io::InspectReader;
 
 use super::DirectoryError;
 use super::discover;
@@ -25,7 +28,7 @@ use super::traffic::Traffic;
 use crate::ber::{self, Reader};
 use crate::foreign;
 use crate::panics;
-use crate::tls;
+use crate::tls::{self, Progress};
 
 /// Dialling one address, and each of the steps up to the bind.
 const STEP: Duration = Duration::from_secs(10);
@@ -84,8 +87,12 @@ pub(super) async fn connect_to(server: &Server, settings: &Settings) -> Result<S
                 deadline(&name, "negotiating StartTLS", start_tls(&name, &mut stream)).await??;
             }
             if settings.starttls || *tls {
-                let stream =
-                    deadline(&name, "negotiating TLS", wrap(&name, host, stream, &settings.tls)).await??;
+                let stream = deadline(
+                    &name,
+                    "negotiating TLS",
+                    wrap(&name, host, stream, &settings.tls, !tls),
+                )
+                .await??;
                 relayed(stream, ours, limit, traffic.clone())
             } else {
                 relayed(stream, ours, limit, traffic.clone())
@@ -226,35 +233,46 @@ fn start_tls_result(message: &[u8]) -> Result<(i64, String), ber::Malformed> {
     Ok((code, foreign::shown_bytes(text)))
 }
 
+/// The TLS handshake; `agreed` says that the server consented to it by StartTLS.
 pub(super) async fn wrap(
     server: &str,
     host: &str,
     stream: TcpStream,
     config: &Arc<rustls::ClientConfig>,
-) -> Result<tokio_rustls::client::TlsStream<TcpStream>, DirectoryError> {
+    agreed: bool,
+) -> Result<TlsStream<impl AsyncRead + AsyncWrite + Unpin + use<>>, DirectoryError> {
     let failed = |cause: String| DirectoryError::Tls {
         server: server.to_owned(),
         cause,
     };
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| failed(format!("{host} is not a name that a certificate can carry")))?;
-    TlsConnector::from(Arc::clone(config))
-        .connect(name, stream)
-        .await
-        .map_err(|error| failed(tls_cause(&error)))
+    let answered = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&answered);
+    let stream = InspectReader::new(stream, move |bytes| {
+        seen.fetch_or(!bytes.is_empty(), Ordering::Relaxed);
+    });
+    let handshake = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
+    handshake.map_err(|error| {
+        let progress = match answered.load(Ordering::Relaxed) {
+            true => Progress::Answered,
+            false if agreed => Progress::Consented,
+            false => Progress::Silent,
+        };
+        failed(tls_cause(&error, progress))
+    })
 }
 
 /// The cause of a failed handshake, with the remedy for the usual ones.
-fn tls_cause(error: &io::Error) -> String {
-    let cause = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match cause {
-        Some(cause) => tls::explain(cause),
-        None if error.kind() == io::ErrorKind::UnexpectedEof => {
-            format!("{error}; is this a port without TLS?")
+fn tls_cause(error: &io::Error, progress: Progress) -> String {
+    if let Some(cause) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        return tls::explain(cause);
+    }
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            tls::broken_off(progress)
         }
-        None => error.to_string(),
+        _ => error.to_string(),
     }
 }
 

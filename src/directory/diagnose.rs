@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ldap3::Scope;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
 use super::error::words;
 use super::groups::{Groups, Identities};
@@ -85,11 +85,7 @@ pub async fn presented(server: &Server, settings: &Settings) -> Result<Option<St
         server: server.to_string(),
         cause: error.to_string(),
     })?;
-    let Some(stream) = handshake(server, settings, &Arc::new(anyone)).await? else {
-        return Ok(None);
-    };
-    let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    Ok(Some(tls::describe(certificates.first().map(AsRef::as_ref))))
+    handshake(server, settings, &Arc::new(anyone)).await
 }
 
 /// Whether the server is trusted, as configured.
@@ -100,11 +96,12 @@ pub async fn trusted(server: &Server, settings: &Settings) -> Result<(), Directo
     handshake(server, settings, &settings.tls).await.map(drop)
 }
 
+/// The certificate that the server presents; `None` where there is to be no TLS.
 async fn handshake(
     server: &Server,
     settings: &Settings,
     config: &Arc<rustls::ClientConfig>,
-) -> Result<Option<tokio_rustls::client::TlsStream<TcpStream>>, DirectoryError> {
+) -> Result<Option<String>, DirectoryError> {
     let name = server.to_string();
     match server {
         Server::Tcp { host, port, tls, dns } if *tls || settings.starttls => {
@@ -114,10 +111,10 @@ async fn handshake(
                 let asked = connect::start_tls(&name, &mut stream);
                 connect::deadline(&name, "negotiating StartTLS", asked).await??;
             }
-            let wrapped = connect::wrap(&name, host, stream, config);
-            connect::deadline(&name, "negotiating TLS", wrapped)
-                .await?
-                .map(Some)
+            let wrapped = connect::wrap(&name, host, stream, config, !tls);
+            let stream = connect::deadline(&name, "negotiating TLS", wrapped).await??;
+            let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+            Ok(Some(tls::describe(certificates.first().map(AsRef::as_ref))))
         }
         _ => Ok(None),
     }

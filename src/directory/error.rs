@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ldap3::LdapResult;
 
+use super::password_policy::{self, Notice};
 use crate::foreign;
 use crate::model::Disposition;
 
@@ -253,7 +254,7 @@ impl DirectoryError {
         }
     }
 
-    /// The error for a bind that was refused.
+    /// The error for a bind that was refused, or that lets nothing be asked.
     pub(super) fn from_bind_result(server: &str, who: &str, result: &LdapResult) -> Self {
         let (code, text) = (result.rc, &*words(&result.text));
         if code == 10 {
@@ -264,38 +265,50 @@ impl DirectoryError {
                 text: text.to_owned(),
             };
         }
-        let what = match code {
-            7 => "the mechanism is not offered here",
-            8 | 13 => "the server wants an encrypted connection; use ldaps:// or `starttls = true`",
-            48 => "this way to bind is switched off for the account or for anonymous users",
-            49 => match data_code(text) {
-                Some("52e") => "wrong password, or no such user",
-                Some("532") => "the account's password has expired",
-                Some("533") => "the account is disabled",
-                Some("701") => "the account has expired",
-                Some("773") => "the account must change its password first",
-                Some("775") => "the account is locked",
-                _ => "wrong bind DN or wrong password",
-            },
-            53 => "the server is unwilling; is the account locked, or is a password missing?",
-            _ => "see the server's log",
-        };
-        let remedy = match (code, data_code(text)) {
-            (49, None) => {
-                "; check `bind_dn` and its password, and on OpenLDAP that `userPassword` is open `by anonymous auth`"
+        // What lies ahead is no cause.
+        let notice = password_policy::read(&result.ctrls)
+            .filter(|notice| !matches!(notice, Notice::Grace(_) | Notice::Expires(_)));
+        let said = match (code, notice, data_code(text)) {
+            (_, Some(notice), _) => notice.words(),
+            (49, None, Some("532")) => Notice::Expired.words(),
+            (49, None, Some("773")) => Notice::MustChange.words(),
+            (49, None, Some("775")) => Notice::Locked.words(),
+            (code, None, data) => match (code, data) {
+                (7, _) => "the mechanism is not offered here",
+                (8 | 13, _) => "the server wants an encrypted connection; use ldaps:// or `starttls = true`",
+                (19, _) => "the account is refused for now, as 389-DS does after too many wrong passwords; unlock it",
+                (48, _) => "this way to bind is switched off for the account or for anonymous users",
+                (49, Some("52e" | "525")) => {
+                    "wrong password, or no such user; check `bind_dn` and its password"
+                }
+                (49, Some("530" | "531")) => {
+                    "the account may not log on at this time or from this machine; lift the restriction"
+                }
+                (49, Some("533")) => "the account is disabled; enable it",
+                (49, Some("701")) => "the account has expired; extend it",
+                (49, None) => {
+                    "wrong bind DN or wrong password; check `bind_dn` and its password, and on OpenLDAP that `userPassword` is open `by anonymous auth`"
+                }
+                (49, Some(_)) => "the server does not accept the account; see its log",
+                (53, _) => "the server is unwilling; is the account locked, or is a password missing?",
+                _ => "the server gives no cause that is known; see its log",
             }
-            (49, Some("52e")) => "; check `bind_dn` and its password",
-            _ => "",
+            .to_owned(),
         };
         let text = if text.is_empty() {
             String::new()
         } else {
-            format!(", {text}")
+            format!(", {}", text.replace("; ", ", "))
+        };
+        // The result stands between cause and remedy.
+        let cause = match said.split_once("; ") {
+            Some((what, remedy)) => format!("{what} (result {code}{text}); {remedy}"),
+            None => format!("{said} (result {code}{text})"),
         };
         Self::Bind {
             server: server.to_owned(),
             who: who.to_owned(),
-            cause: format!("{what} (result {code}{text}){remedy}"),
+            cause,
         }
     }
 }
@@ -334,7 +347,8 @@ pub(super) fn words(text: &str) -> String {
 /// Active Directory tells the cause of `invalidCredentials` as `data 52e` within its text.
 fn data_code(text: &str) -> Option<&str> {
     let rest = text.split("data ").nth(1)?;
-    rest.split(|c: char| !c.is_ascii_hexdigit()).next()
+    let code = rest.split(|c: char| !c.is_ascii_hexdigit()).next();
+    code.filter(|code| !code.is_empty())
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ mod groups;
 mod guard;
 mod lookup;
 mod pages;
+mod password_policy;
 mod persistent_search;
 mod pick;
 mod poll;

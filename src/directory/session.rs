@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::DirectoryError;
 use super::course::Course;
 use super::decode;
+use super::password_policy::{self, Notice};
 use super::settings::Server;
 use super::traffic::{Skipped, Traffic};
 use crate::foreign;
@@ -202,6 +203,7 @@ impl Session {
     /// Simple bind (RFC 4513, 5.1.3).
     pub(super) async fn bind(&mut self, dn: &str, password: &str) -> Result<(), DirectoryError> {
         let mut ldap = self.ldap.clone();
+        ldap.with_controls(password_policy::request());
         let result = self.answer("binding", ldap.simple_bind(dn, password)).await?;
         self.bound(dn, &result)
     }
@@ -214,10 +216,19 @@ impl Session {
     }
 
     fn bound(&self, who: &str, result: &LdapResult) -> Result<(), DirectoryError> {
-        match result.rc {
-            0 => Ok(()),
-            _ => Err(DirectoryError::from_bind_result(&self.server, who, result)),
+        let notice = password_policy::read(&result.ctrls);
+        match (result.rc, notice) {
+            // No search would be answered.
+            (0, Some(Notice::MustChange)) => {}
+            (0, notice) => {
+                if let Some(notice) = notice {
+                    tracing::warn!(server = self.server, who, "{}", notice.words());
+                }
+                return Ok(());
+            }
+            _ => {}
         }
+        Err(DirectoryError::from_bind_result(&self.server, who, result))
     }
 
     /// Sends a search; its messages come by [`Session::next`].

@@ -1,19 +1,43 @@
 //! `/livez`, `/readyz` and `/metrics`, for whoever watches over the service.
 
-use std::net::SocketAddr;
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::http::uri::Authority;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::net::TcpListener;
+use axum::serve::Listener;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::event::Observer;
 use super::metrics::CONTENT_TYPE;
 use crate::ledger::Ledger;
+
+/// How many connections may be open at once. One more ends the oldest, so that whoever holds connections keeps nobody
+/// out, and file descriptors remain for what the service is for.
+const CONNECTIONS: usize = 64;
+
+/// How long one connection may take for its one request, from its head to the end of the answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long requests under way may take when the service stops.
+const STOPPING: Duration = Duration::from_secs(5);
+
+/// How long the head of a request may be, in bytes.
+const HEAD: usize = 16 << 10;
 
 /// Why the endpoints cannot be offered.
 #[derive(Debug, thiserror::Error)]
@@ -28,9 +52,6 @@ pub enum HttpError {
         /// Why not.
         cause: std::io::Error,
     },
-    /// The listener failed while serving.
-    #[error("the HTTP endpoints failed: {0}")]
-    Serve(std::io::Error),
 }
 
 #[derive(Clone)]
@@ -52,35 +73,111 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, HttpError> {
 /// Answers requests until `stop`, then finishes those under way.
 ///
 /// - `/livez`: 200 as long as the process turns at all.
-/// - `/readyz`: 200, or 503 with one line for each thing that is wrong.
+/// - `/readyz`: 200, or 503 with one line for each thing that is wrong. It names no person.
 /// - `/metrics`: OpenMetrics text.
 ///
-/// # Errors
-/// [`HttpError::Serve`].
+/// # Guarantees
+/// Only so many connections are open at once, and each ends after its first answer or after half a minute. A request is
+/// answered only where its `Host` is an address, a name without a dot, or one of `hosts`: else a web page could have a name
+/// of its own lead here (DNS rebinding) and read what a browser may reach.
 ///
 /// # Cancellation
 /// Dropping the future closes the listener; requests under way are cut off.
 pub async fn serve(
-    listener: TcpListener,
+    mut listener: TcpListener,
     observer: Observer,
     ledger: Arc<dyn Ledger>,
+    hosts: Vec<String>,
     stop: CancellationToken,
-) -> Result<(), HttpError> {
+) {
     let router = Router::new()
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .layer(middleware::from_fn_with_state(Arc::new(hosts), ask_by_name))
         .with_state(Endpoints { observer, ledger });
-    axum::serve(listener, router)
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await
-        .map_err(HttpError::Serve)
+    let (mut connections, mut by_age) = (JoinSet::new(), VecDeque::new());
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(_) = connections.join_next() => by_age.retain(|open: &tokio::task::AbortHandle| !open.is_finished()),
+            (stream, _) = Listener::accept(&mut listener) => {
+                if by_age.len() >= CONNECTIONS
+                    && let Some(oldest) = by_age.pop_front()
+                {
+                    oldest.abort();
+                }
+                by_age.push_back(connections.spawn(answer(stream, router.clone(), stop.clone())));
+            }
+        }
+    }
+    drop(listener);
+    // Whoever is cut off here was waited for long enough.
+    let _ = timeout(STOPPING, async {
+        while connections.join_next().await.is_some() {}
+    })
+    .await;
+}
+
+/// Answers one request.
+async fn answer(stream: TcpStream, router: Router, stop: CancellationToken) {
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .max_buf_size(HEAD)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = pin!(connection);
+    let served = async {
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+        }
+        let _ = connection.await;
+    };
+    // That a client went away, or sent nonsense, is its own affair.
+    let _ = timeout(PATIENCE, served).await;
+}
+
+/// Refuses a request for a name under which nobody but a stranger's DNS server knows this service.
+async fn ask_by_name(State(hosts): State<Arc<Vec<String>>>, request: Request, next: Next) -> Response {
+    const REFUSED: &str = "this name is not known here; ask by an address, or add the name to `hosts` in [http] of the \
+                           configuration of ldap-usher\n";
+    let named = request.headers().get_all(header::HOST).iter();
+    let mut named = named.map(|value| value.to_str().ok()?.parse::<Authority>().ok());
+    let target = request.uri().authority();
+    if named.all(|host| host.is_some_and(|host| is_ours(&host, &hosts)))
+        && target.is_none_or(|target| is_ours(target, &hosts))
+    {
+        return next.run(request).await;
+    }
+    (StatusCode::MISDIRECTED_REQUEST, REFUSED).into_response()
+}
+
+fn is_ours(authority: &Authority, hosts: &[String]) -> bool {
+    let host = authority.host();
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    // The DNS servers of strangers answer for no name without a dot: these are of this machine or its network.
+    address.is_ok() || !host.contains('.') || hosts.iter().any(|ours| ours.eq_ignore_ascii_case(host))
 }
 
 async fn readyz(State(endpoints): State<Endpoints>) -> impl IntoResponse {
     match endpoints.observer.ready() {
         Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
-        Err(reasons) => (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n"),
+        Err(reasons) => {
+            let lines = reasons.iter().map(|reason| nameless(reason) + "\n");
+            (StatusCode::SERVICE_UNAVAILABLE, lines.collect())
+        }
+    }
+}
+
+/// A reason for which the service is not ready, without its cause where that may name a person: a DN has a `=` in it and
+/// an address a `@`, which may be encoded as in a URL.
+pub fn nameless(reason: &str) -> String {
+    match reason.split_once(": ") {
+        Some((what, cause)) if cause.contains(['=', '@']) || cause.contains("%40") => {
+            format!("{what}; the log and `ldap-usher status` say why")
+        }
+        _ => reason.to_owned(),
     }
 }
 

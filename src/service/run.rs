@@ -73,15 +73,18 @@ pub async fn run(config: Config, reload: impl Fn() -> anyhow::Result<Config>) ->
         let mut taken = Some(listener);
         tracing::info!(%address, "answering /livez, /readyz and /metrics");
         let (observer, ledger, stop) = (parts.observer.clone(), parts.ledger.clone(), wishes.stop.clone());
+        let hosts = config.http.hosts.clone();
         supervisor.keep("http", move || {
             let (taken, observer, ledger, stop) =
                 (taken.take(), observer.clone(), ledger.clone(), stop.clone());
+            let hosts = hosts.clone();
             async move {
                 let listener = match taken {
                     Some(listener) => listener,
                     None => http::bind(address).await?,
                 };
-                Ok(http::serve(listener, observer, ledger, stop).await?)
+                http::serve(listener, observer, ledger, hosts, stop).await;
+                Ok(())
             }
         });
     }

@@ -2,8 +2,8 @@
 //! and whoever sets things up runs `check` and `plan` more than once before the service has a state of its own.
 
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -52,7 +52,14 @@ impl Sessions {
     }
 
     fn in_file(&self) -> Option<Vec<u8>> {
-        fs::read(self.file.as_ref()?).ok()
+        let path = self.file.as_ref()?;
+        match read(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::debug!(file = %path.display(), %error, "the session with Vaultwarden cannot be read back");
+                None
+            }
+            note => note.ok(),
+        }
     }
 }
 
@@ -85,6 +92,25 @@ impl SessionStore for Sessions {
     }
 }
 
+/// Reads the file, unless others can read it as well: what it holds may be theirs, and the next one is written for
+/// nobody else to read.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.permissions().mode() & 0o077 != 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "others can use it",
+        ));
+    }
+    let mut note = Vec::new();
+    file.read_to_end(&mut note)?;
+    Ok(note)
+}
+
 /// Puts a file in the place of the one before, at once, for nobody else to read.
 fn write(path: &Path, note: &[u8]) -> io::Result<()> {
     if let Some(folder) = path.parent() {
@@ -103,8 +129,6 @@ fn write(path: &Path, note: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
     use crate::ledger::Sqlite;
 
@@ -131,5 +155,26 @@ mod tests {
             ledger.recall(NOTE).await.unwrap().as_deref(),
             Some(&b"second"[..])
         );
+    }
+
+    #[tokio::test]
+    async fn a_session_that_others_can_read_or_that_is_a_link_is_not_used_and_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("session");
+        let at_hand = Sessions::at_hand(None, Some(file.clone()));
+        at_hand.save(b"first".to_vec()).await;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(at_hand.load().await, None);
+        at_hand.save(b"second".to_vec()).await;
+        assert_eq!(at_hand.load().await.as_deref(), Some(&b"second"[..]));
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+
+        let target = dir.path().join("target");
+        fs::rename(&file, &target).unwrap();
+        std::os::unix::fs::symlink(&target, &file).unwrap();
+        assert_eq!(at_hand.load().await, None);
+        at_hand.save(b"third".to_vec()).await;
+        assert_eq!(at_hand.load().await.as_deref(), Some(&b"third"[..]));
+        assert_eq!(fs::read(&target).unwrap(), b"second");
     }
 }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{Ledger, Report};
 use crate::model::TaskState;
-use crate::observe::Observer;
+use crate::observe::{Observer, http};
 
 /// How often the status line is looked at.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -35,7 +35,9 @@ pub(super) async fn inform(
     say(&NotifyState::Ready)?;
     let mut shown = String::new();
     while !stop.is_cancelled() {
-        let line = status_line(&ledger.report().await?, observer.ready());
+        // Everyone on the machine may see it.
+        let nameless = |reasons: Vec<String>| reasons.iter().map(|reason| http::nameless(reason)).collect();
+        let line = status_line(&ledger.report().await?, observer.ready().map_err(nameless));
         if line != shown {
             say(&NotifyState::Status(&line))?;
             shown = line;

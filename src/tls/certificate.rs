@@ -3,9 +3,15 @@
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::explain::LEAST;
 use crate::ber::{self, Malformed, OCTET_STRING, Reader, SEQUENCE, SET};
 use crate::foreign;
 
+const BIT_STRING: u8 = 0x03;
+/// rsaEncryption (RFC 8017, appendix C).
+const RSA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01";
+/// How long the modulus of an RSA key may be for its signatures to be checked.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 const SUBJECT_ALT_NAME: &[u8] = b"\x55\x1d\x11";
 const UTC_TIME: u8 = 0x17;
 
@@ -20,8 +26,13 @@ pub fn describe(der: Option<&[u8]>) -> String {
 
 /// The parts of a certificate that tell whether it is the right one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Certificate {
-    subject: String,
+pub(super) struct Certificate {
+    version: i64,
+    /// The AlgorithmIdentifier of its signature.
+    pub(super) algorithm: Vec<u8>,
+    /// The bits of its key, if that is one of RSA.
+    rsa_bits: Option<usize>,
+    pub(super) subject: String,
     issuer: String,
     from: String,
     until: String,
@@ -36,6 +47,7 @@ impl fmt::Display for Certificate {
             from,
             until,
             names,
+            ..
         } = self;
         let names = if names.is_empty() {
             "none".into()
@@ -51,16 +63,22 @@ impl fmt::Display for Certificate {
 
 impl Certificate {
     /// Reads a certificate in DER.
-    fn read(der: &[u8]) -> Result<Self, Malformed> {
+    pub(super) fn read(der: &[u8]) -> Result<Self, Malformed> {
         let mut certificate = Reader::new(Reader::new(der).expect(SEQUENCE, "is no certificate")?);
         let mut parts = Reader::new(certificate.expect(SEQUENCE, "has nothing in it")?);
-        parts.optional(0xa0)?;
+        let algorithm = certificate.expect(SEQUENCE, "has no algorithm")?.to_vec();
+        // Version 1 is not written down, and the numbers begin at 0.
+        let version = match parts.optional(0xa0)? {
+            Some(version) => ber::integer(Reader::new(version).expect(ber::INTEGER, "has no version")?)?,
+            None => 0,
+        };
         parts.expect(ber::INTEGER, "has no serial number")?;
         parts.expect(SEQUENCE, "has no algorithm")?;
         let issuer = name(parts.expect(SEQUENCE, "has no issuer")?)?;
         let mut validity = Reader::new(parts.expect(SEQUENCE, "has no validity")?);
         let (from, until) = (date(&mut validity)?, date(&mut validity)?);
         let subject = name(parts.expect(SEQUENCE, "has no subject")?)?;
+        let rsa_bits = rsa_bits(parts.expect(SEQUENCE, "has no key")?)?;
         let mut names = Vec::new();
         while let Some((tag, contents)) = parts.next()? {
             if tag == 0xa3 {
@@ -68,6 +86,9 @@ impl Certificate {
             }
         }
         Ok(Self {
+            version: version.saturating_add(1),
+            algorithm,
+            rsa_bits,
             subject,
             issuer,
             from,
@@ -75,6 +96,57 @@ impl Certificate {
             names,
         })
     }
+
+    /// Why its signatures cannot be checked and, after a semicolon, what to do; reads as the end of "the certificate ...".
+    pub(super) fn shortcoming(&self) -> Option<String> {
+        let Self {
+            version, rsa_bits, ..
+        } = self;
+        match rsa_bits {
+            _ if *version < 3 => Some(format!("is of version {version}, {LEAST}; issue another one")),
+            Some(bits) if bits < RSA_BITS.start() => {
+                Some(format!("has a key of {bits} bits, {LEAST}; issue another one"))
+            }
+            Some(bits) if bits > RSA_BITS.end() => Some(format!(
+                "has a key of {bits} bits, of which {} are the most; issue another one",
+                RSA_BITS.end()
+            )),
+            _ => None,
+        }
+    }
+
+    /// How it is signed, for people, where that is not supported.
+    pub(super) fn signature(&self) -> &'static str {
+        match Reader::new(&self.algorithm).expect(0x06, "has no algorithm") {
+            // RFC 3279, 2.2
+            Ok(
+                b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x05"
+                | b"\x2a\x86\x48\xce\x3d\x04\x01"
+                | b"\x2a\x86\x48\xce\x38\x04\x03",
+            ) => "SHA-1, which is too old",
+            Ok(b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x04" | b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x02") => {
+                "MD5 or MD2, which is too old"
+            }
+            _ => "an algorithm that is not supported",
+        }
+    }
+}
+
+/// The length of the key in a SubjectPublicKeyInfo, if it is one of RSA.
+fn rsa_bits(info: &[u8]) -> Result<Option<usize>, Malformed> {
+    let mut info = Reader::new(info);
+    let mut algorithm = Reader::new(info.expect(SEQUENCE, "has a key of no kind")?);
+    if algorithm.expect(0x06, "has a key of no kind")? != RSA {
+        return Ok(None);
+    }
+    let key = info.expect(BIT_STRING, "has no key")?;
+    // The first byte counts the unused bits at the end.
+    let key = Reader::new(key.get(1..).unwrap_or_default()).expect(SEQUENCE, "has no key")?;
+    let modulus = Reader::new(key).expect(ber::INTEGER, "has no key")?;
+    let mut digits = modulus.iter().skip_while(|digit| **digit == 0);
+    Ok(digits
+        .next()
+        .map(|first| digits.count() * 8 + 8 - first.leading_zeros() as usize))
 }
 
 /// A name as a string (RFC 4514), with the attributes in the order of the certificate.

@@ -1,20 +1,21 @@
 //! TLS for both sides, LDAP and HTTP: the only folder that picks the crypto provider and builds root stores.
 
 mod certificate;
+mod explain;
+mod files;
+mod verifier;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 
 pub use certificate::describe;
-
-use crate::foreign;
+pub use explain::{Progress, broken_off, explain};
+use verifier::{Trust, Verifier};
 
 /// Whom to trust when connecting to one server, and who we are to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,32 +108,6 @@ pub enum TlsError {
     Setup(String),
 }
 
-/// Why a handshake failed and, after a semicolon, what to do about it where it is one of the usual failures.
-pub fn explain(error: &rustls::Error) -> String {
-    use rustls::{CertificateError as Certificate, Error};
-    let remedy = match error {
-        Error::InvalidCertificate(Certificate::UnknownIssuer) => {
-            "; name the CA that signed the server's certificate in `ca_file`"
-        }
-        Error::InvalidCertificate(
-            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. },
-        ) => {
-            "; use a host name that stands in the server's certificate, or name the one to expect in `tls_server_name`"
-        }
-        Error::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. }) => {
-            "; renew the server's certificate"
-        }
-        Error::InvalidCertificate(Certificate::NotValidYet | Certificate::NotValidYetContext { .. }) => {
-            "; see whether this machine's clock is right"
-        }
-        Error::InvalidMessage(_) => "; is this a port without TLS?",
-        _ => "",
-    };
-    // It may repeat names of the certificate.
-    let cause = foreign::shown(&error.to_string().replace("; ", ", "));
-    format!("{cause}{remedy}")
-}
-
 /// Makes `ring` the provider of everything in this process that asks rustls for its default. Does nothing if there
 /// is one already.
 pub fn install() {
@@ -150,42 +125,49 @@ impl TlsOptions {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError::Setup(error.to_string()))?;
-        let builder = match &self.server_name {
-            _ if !self.verify => builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(AcceptAnyCertificate(provider))),
-            None => builder.with_root_certificates(self.roots()?),
-            Some(name) => {
-                let named =
-                    ServerName::try_from(name.clone()).map_err(|_| TlsError::Name { name: name.clone() })?;
-                let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(self.roots()?), provider)
-                    .build()
-                    .map_err(|error| TlsError::Setup(error.to_string()))?;
-                builder
-                    .dangerous()
-                    .with_custom_certificate_verifier(Arc::new(ExpectName {
-                        name: named,
-                        verifier,
-                    }))
-            }
-        };
-        match &self.client {
-            None => Ok(builder.with_no_client_auth()),
+        let trust = if self.verify { Some(self.trust()?) } else { None };
+        let builder = builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Verifier::new(provider, trust)));
+        let mut config = match &self.client {
+            None => builder.with_no_client_auth(),
             Some(client) => {
                 let (certificates, key) = client.read()?;
                 builder
                     .with_client_auth_cert(certificates, key)
-                    .map_err(|error| unusable(&client.cert_file, &error))
+                    .map_err(|error| unusable(&client.cert_file, mismatch(&error)))?
             }
-        }
+        };
+        // A resumed session shows no certificate, so that one that has expired since would still be believed.
+        config.resumption = Resumption::disabled();
+        Ok(config)
     }
 
-    fn roots(&self) -> Result<RootCertStore, TlsError> {
-        let mut roots = RootCertStore::empty();
-        if let Some(path) = &self.ca_file {
-            for certificate in read_certificates(path)? {
-                roots.add(certificate).map_err(|error| invalid(path, &error))?;
+    fn trust(&self) -> Result<Trust, TlsError> {
+        let name = match &self.server_name {
+            Some(name) => {
+                let parsed = ServerName::try_from(name.clone());
+                Some(parsed.map_err(|_| TlsError::Name { name: name.clone() })?)
             }
+            None => None,
+        };
+        let named = match &self.ca_file {
+            Some(path) => files::authorities(path)?,
+            None => Vec::new(),
+        };
+        let provider = Arc::new(ring::default_provider());
+        let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(self.roots(&named)?), provider)
+            .build()
+            .map_err(|error| TlsError::Setup(error.to_string()))?;
+        Ok(Trust { webpki, named, name })
+    }
+
+    fn roots(&self, named: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in named {
+            roots.add(certificate.clone()).map_err(|_| {
+                files::invalid(self.ca_file.as_deref(), "one of its certificates is malformed")
+            })?;
         }
         let system = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(system.certs);
@@ -199,129 +181,16 @@ impl TlsOptions {
     }
 }
 
-impl ClientCertificate {
-    fn read(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
-        let certificates: Vec<_> = CertificateDer::pem_file_iter(&self.cert_file)
-            .and_then(Iterator::collect)
-            .map_err(|error| unusable(&self.cert_file, &error))?;
-        if certificates.is_empty() {
-            return Err(unusable(&self.cert_file, &"there is no certificate in it"));
-        }
-        let key =
-            PrivateKeyDer::from_pem_file(&self.key_file).map_err(|error| unusable(&self.key_file, &error))?;
-        Ok((certificates, key))
-    }
-}
-
-fn unusable(path: &Path, cause: &dyn std::fmt::Display) -> TlsError {
+fn unusable(path: &Path, cause: impl Into<String>) -> TlsError {
     TlsError::Client {
         path: path.into(),
-        cause: cause.to_string(),
+        cause: cause.into(),
     }
 }
 
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let bytes = std::fs::read(path).map_err(|error| TlsError::Unreadable {
-        path: path.into(),
-        cause: error.to_string(),
-    })?;
-    if !bytes.windows(11).any(|window| window == b"-----BEGIN ") {
-        return Ok(vec![CertificateDer::from(bytes)]);
-    }
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&bytes)
-        .collect::<Result<_, _>>()
-        .map_err(|error| invalid(path, &error))?;
-    if certificates.is_empty() {
-        return Err(TlsError::NoCertificate { path: path.into() });
-    }
-    Ok(certificates)
-}
-
-fn invalid(path: &Path, cause: &dyn std::fmt::Display) -> TlsError {
-    TlsError::Invalid {
-        path: path.into(),
-        cause: cause.to_string(),
-    }
-}
-
-/// Believes any certificate, whoever it names. The handshake is still checked: whoever answers holds its key.
-#[derive(Debug)]
-struct AcceptAnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AcceptAnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// Checks a certificate as usual, but for another name than that of the server.
-#[derive(Debug)]
-struct ExpectName {
-    name: ServerName<'static>,
-    verifier: Arc<WebPkiServerVerifier>,
-}
-
-impl ServerCertVerifier for ExpectName {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        self.verifier
-            .verify_server_cert(end_entity, intermediates, &self.name, ocsp_response, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
+fn mismatch(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InconsistentKeys(_) => "the key does not belong to it".into(),
+        other => explain(other),
     }
 }

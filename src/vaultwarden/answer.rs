@@ -14,7 +14,7 @@ use url::Url;
 use super::client::shown;
 use super::{VaultwardenError, decode};
 use crate::foreign;
-use crate::tls;
+use crate::tls::{self, Progress};
 
 /// The most that is read of an answer that is no list.
 const LARGEST_BODY: usize = 1024 * 1024;
@@ -302,11 +302,15 @@ impl Exchange {
                 cause: tls::explain(refusal),
             };
         }
-        let cause = foreign::shown(&innermost(error));
         if error.is_connect() {
+            let cause = if url.starts_with("https:") && is_cut_off(error) {
+                tls::broken_off(Progress::Unknown)
+            } else {
+                innermost(error)
+            };
             VaultwardenError::Unreachable { url, cause }
         } else {
-            self.lost(cause)
+            self.lost(innermost(error))
         }
     }
 
@@ -326,7 +330,21 @@ fn innermost(mut error: &(dyn Error + 'static)) -> String {
     while let Some(source) = error.source() {
         error = source;
     }
-    error.to_string()
+    foreign::shown(&error.to_string())
+}
+
+/// Whether the other side closed the connection, although it had accepted it.
+fn is_cut_off(error: &(dyn Error + 'static)) -> bool {
+    use std::io::ErrorKind::{ConnectionReset, UnexpectedEof};
+    let io = error.downcast_ref::<std::io::Error>();
+    if io.is_some_and(|io| matches!(io.kind(), UnexpectedEof | ConnectionReset)) {
+        return true;
+    }
+    // An I/O error does not name what it wraps as its source.
+    match io.and_then(std::io::Error::get_ref) {
+        Some(wrapped) => is_cut_off(wrapped),
+        None => error.source().is_some_and(is_cut_off),
+    }
 }
 
 /// What rustls says. It lies wrapped in I/O errors, which do not name what they wrap as their source.

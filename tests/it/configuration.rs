@@ -244,6 +244,179 @@ async fn every_syntax_error_has_its_line() {
 }
 
 #[tokio::test]
+async fn a_backslash_in_double_quotes_is_explained_whether_or_not_it_begins_an_escape() {
+    let wrong = good(
+        r#"bind_dn = "EXAMPLE\ldap"
+bind_password = "quite\secret"
+groups = ["CN=Doe\, Ann,DC=example,DC=org"]
+filter = "(cn=\2a)"
+"#,
+    );
+    insta::assert_snapshot!(problems(&wrong).await, @r"
+        error: the configuration cannot be used
+        config.toml:8: in double quotes a backslash begins an escape; write the text in single quotes, as in 'EXAMPLE\reader'
+        config.toml:9: in double quotes a backslash begins an escape; write the text in single quotes, as in 'EXAMPLE\reader'
+        config.toml:10: in double quotes a backslash begins an escape; write the text in single quotes, as in 'EXAMPLE\reader'
+        config.toml:11: in double quotes a backslash begins an escape; write the text in single quotes, as in 'EXAMPLE\reader'
+        ");
+    let misread = good(
+        r#"bind_dn = "LAB\reader"
+bind_password = 'a\t'
+groups = ['CN=a,DC=example', "LAB\nextcloud"]
+name = "LAB\test"
+"#,
+    );
+    insta::assert_snapshot!(problems(&misread).await, @r"
+        error: the configuration cannot be used
+        config.toml:8: directory[0].bind_dn: holds the control character \r: in double quotes a backslash begins an escape; write the text in single quotes, as in 'EXAMPLE\reader'
+        config.toml:10: directory[0].groups[1]: holds the control character \n: in double quotes a backslash begins an escape; write the text in single quotes, as in 'EXAMPLE\reader'
+        config.toml:11: directory[0].name: holds the control character \t: in double quotes a backslash begins an escape; write the text in single quotes, as in 'EXAMPLE\reader'
+        ");
+    let legacy = r#"vaultwarden_url = "https://vault.example.org"
+vaultwarden_admin_token = "a"
+ldap_host = "ldap.example.org"
+ldap_bind_dn = "LAB\reader"
+ldap_bind_password = "a"
+ldap_search_base_dn = "dc=example,dc=org"
+ldap_search_filter = "(uid=*)"
+"#;
+    let text = problems(legacy).await;
+    assert!(
+        text.contains("config.toml:4: ldap_bind_dn: holds the control character \\r: in double"),
+        "{text}"
+    );
+    // A password may be meant so.
+    let dir = tempfile::tempdir().unwrap();
+    let output = show(
+        dir.path(),
+        &good("bind_dn = 'LAB\\reader'\nbind_password = \"p\\tw\"\n"),
+    )
+    .await;
+    assert_eq!(output.status.code(), Some(0));
+    let warning = stderr(&output);
+    assert!(
+        warning.contains("bind_password: holds the control character \\t"),
+        "{warning}"
+    );
+}
+
+#[tokio::test]
+async fn several_servers_in_one_text_are_a_list() {
+    let dir = tempfile::tempdir().unwrap();
+    for urls in [
+        "ldaps://a.example.org ldaps://b.example.org:3636",
+        "ldaps://a.example.org,ldaps://b.example.org:3636",
+        " ldaps://a.example.org ,\tldaps://b.example.org:3636, ",
+    ] {
+        let toml = good("")
+            .replace("ldaps://ldap.example.org", urls)
+            .replace('\t', "\\u0020");
+        let output = show(dir.path(), &toml).await;
+        assert_eq!(
+            (output.status.code(), stderr(&output)),
+            (Some(0), String::new()),
+            "{urls}"
+        );
+        let shown = stdout(&output);
+        assert!(
+            shown.contains("    \"ldaps://a.example.org\",\n    \"ldaps://b.example.org:3636\",\n"),
+            "{shown}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn addresses_and_names_that_are_not_one_are_told_apart() {
+    insta::assert_snapshot!(problems(r#"
+[vaultwarden]
+url = "vault.example.org:8080"
+admin_token = "a"
+[[directory]]
+name = "a"
+url = ["ldap.example.org:636", "ldap.example.org:389", "10.0.0.1", "ldaps:ldap.example.org", "ldap://a.example.org,b.example.org", "a.example.org b.example.org"]
+base_dn = "ou=people,dc=example,dc=org ou=staff,dc=example,dc=org"
+groups = "cn=a,dc=example,dc=org;cn=b,dc=example,dc=org"
+[[directory]]
+name = "b"
+url = "ldaps://ldap.example.org"
+base_dn = ["ou=people,dc=example,dc=org", "ou=staff,dc=example,dc=org"]
+[[directory]]
+name = "c"
+url = "ldaps://user:pass@ldap.example.org ldaps://b.example.org"
+base_dn = "ou=people,dc=example,dc=org|ou=staff,dc=example,dc=org"
+[http]
+hosts = ["http://usher.example.org:9464"]
+"#).await, @r#"
+        error: the configuration cannot be used
+        config.toml:3: vaultwarden.url: has no scheme; write it as https://vault.example.org, with the sub-path if there is one
+        config.toml:7: directory[0].url[0]: ldap.example.org:636 has no scheme; write ldaps://ldap.example.org:636, or ldap://ldap.example.org:636 with `starttls = true`
+        config.toml:7: directory[0].url[1]: ldap.example.org:389 has no scheme; write ldap://ldap.example.org:389 with `starttls = true`, or ldaps:// with the port for TLS
+        config.toml:7: directory[0].url[2]: 10.0.0.1 has no scheme; write ldaps://10.0.0.1, or ldap://10.0.0.1 with `starttls = true`
+        config.toml:7: directory[0].url[3]: ldaps:ldap.example.org lacks the slashes after its scheme; write ldaps://
+        config.toml:7: directory[0].url[4]: ldap://a.example.org,b.example.org has a blank or a comma in it; write several servers as a list, each with its scheme, as in ["ldaps://a.example.org", "ldaps://b.example.org"]
+        config.toml:7: directory[0].url[5]: a.example.org b.example.org has a blank or a comma in it; write several servers as a list, each with its scheme, as in ["ldaps://a.example.org", "ldaps://b.example.org"]
+        config.toml:8: directory[0].base_dn: looks like several DNs in one text; give each base a [[directory]] table of its own (if it is one DN, write its second = as \3d)
+        config.toml:9: directory[0].groups: looks like several DNs in one text; write a list, as in ["cn=a,dc=example,dc=org", "cn=b,dc=example,dc=org"] (if it is one DN, write its second = as \3d)
+        config.toml:13: directory[1].base_dn: invalid type: sequence, expected one DN in quotes; each base needs a [[directory]] table of its own
+        config.toml:16: directory[2].url[0]: holds a user or a password; write them as `bind_dn` and `bind_password_file`
+        config.toml:17: directory[2].base_dn: looks like several DNs in one text; give each base a [[directory]] table of its own (if it is one DN, write its second = as \3d)
+        config.toml:19: http.hosts: "http://usher.example.org:9464" is not the name of a host; write it without scheme and port, as in "usher.example.org"
+        "#);
+    // One DN each, however odd.
+    for base in [
+        "ou=people, dc=example, dc=org",
+        "ou = people,dc=example",
+        r#"cn=a\ b\=c,dc=example"#,
+        r#"o=\"a b=c\",dc=example"#,
+        "ou=people;dc=example;dc=org",
+        "o=Example and Sons,c=US",
+        r"o=a b\3dc,dc=example",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let base = format!("'{}'", base.replace("\\\"", "\""));
+        let toml = good("").replace("\"ou=people,dc=example,dc=org\"", &base);
+        let output = show(dir.path(), &toml).await;
+        assert_eq!(
+            (output.status.code(), stderr(&output)),
+            (Some(0), String::new()),
+            "{base}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_configuration_is_read_however_an_editor_encodes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = good("name = \"Müller\"\n").replace('\n', "\r\n");
+    let path = dir.path().join("config.toml");
+    let shown = async |bytes: Vec<u8>| {
+        std::fs::write(&path, bytes).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+        run(dir.path(), &["config", "show"]).await
+    };
+    let utf16 = std::iter::once(0xfeff).chain(text.encode_utf16());
+    for bytes in [
+        format!("\u{feff}{text}").into_bytes(),
+        utf16.clone().flat_map(u16::to_le_bytes).collect(),
+        utf16.flat_map(u16::to_be_bytes).collect(),
+    ] {
+        let output = shown(bytes).await;
+        assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
+        assert!(stdout(&output).contains("name = \"Müller\""));
+    }
+    let latin1 = text
+        .chars()
+        .map(|c| u8::try_from(u32::from(c)).unwrap())
+        .collect();
+    let output = shown(latin1).await;
+    assert_eq!(output.status.code(), Some(2));
+    insta::assert_snapshot!(stderr(&output), @r"
+        error: the configuration cannot be used
+        config.toml: is not text in UTF-8; save it as UTF-8
+        ");
+}
+
+#[tokio::test]
 async fn no_report_repeats_a_secret() {
     for toml in [
         good("bind_dn = \"cn=x\"\nbind_password = 421337\n"),
@@ -303,12 +476,16 @@ async fn the_effective_configuration_is_shown_without_secrets_and_is_one_itself(
         [invite]
         on_address_change = "report"
         concurrency = 8
+        resend_unknown_after = "3m"
 
         [limits]
         invites_per_listing = 500
+        invites_per_hour = 500
+        addresses_per_person = 2
 
         [http]
         listen = "127.0.0.1:9464"
+        hosts = []
 
         [log]
         level = "info"

@@ -165,3 +165,121 @@ ldap_search_filter = "(uid=*)"
     let shown = text(&show(&config, &variables).await.stdout);
     assert!(shown.contains("listen = \"127.0.0.1:9999\""), "{shown}");
 }
+
+#[tokio::test]
+async fn what_files_and_shells_put_around_a_value_does_not_count() {
+    let output = show_without_file(&[
+        ("LDAP_USHER__VAULTWARDEN__URL", "\"https://vault.example.org\"\r"),
+        ("LDAP_USHER__VAULTWARDEN__ADMIN_TOKEN", "421337\r\n"),
+        (
+            "LDAP_USHER__DIRECTORY__0__URL",
+            "'ldaps://a.example.org ldaps://b.example.org'\n",
+        ),
+        (
+            "LDAP_USHER__DIRECTORY__0__BIND_DN",
+            "'cn=reader,dc=example,dc=org'",
+        ),
+        ("LDAP_USHER__DIRECTORY__0__BIND_PASSWORD", "\u{feff}secret\n"),
+        ("LDAP_USHER__DIRECTORY__0__BASE_DN", "dc=example,dc=org\r\n"),
+        ("LDAP_USHER__DIRECTORY__0__FILTER", "(uid=*)\r"),
+        ("LDAP_USHER__DIRECTORY__0__PAGE_SIZE", "\"100\"\r"),
+        ("LDAP_USHER__DIRECTORY__0__TLS_VERIFY", "'true'"),
+        ("LDAP_USHER__LOG__LEVEL", "\"\""),
+        ("LDAP_USHER__HTTP__LISTEN", "\r"),
+    ])
+    .await;
+    let shown = text(&output.stdout);
+    for line in [
+        "url = \"https://vault.example.org\"",
+        "    \"ldaps://b.example.org\",",
+        "bind_dn = \"cn=reader,dc=example,dc=org\"",
+        "base_dn = \"dc=example,dc=org\"",
+        "filter = \"(uid=*)\"",
+        "page_size = 100",
+        "tls_verify = true",
+        "level = \"info\"",
+        "listen = \"127.0.0.1:9464\"",
+    ] {
+        assert!(
+            shown.lines().any(|shown| shown == line),
+            "{line}\n{shown}\n{}",
+            text(&output.stderr)
+        );
+    }
+    insta::assert_snapshot!(text(&output.stderr), @r"
+        warning: LDAP_USHER__DIRECTORY__0__BIND_DN: stands in quotation marks, which are left out; leave them out there
+        warning: LDAP_USHER__VAULTWARDEN__URL: stands in quotation marks, which are left out; leave them out there
+        ");
+}
+
+#[tokio::test]
+async fn a_secret_that_may_be_mistyped_is_taken_as_it_is_with_a_warning() {
+    let warned = async |secret: &str| {
+        let output = show_without_file(&[
+            ("LDAP_USHER__VAULTWARDEN__URL", "https://vault.example.org"),
+            ("LDAP_USHER__VAULTWARDEN__ADMIN_TOKEN", secret),
+            ("LDAP_USHER__DIRECTORY__0__URL", "ldaps://a.example.org"),
+            ("LDAP_USHER__DIRECTORY__0__BASE_DN", "dc=example,dc=org"),
+        ])
+        .await;
+        let warnings = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{warnings}");
+        assert!(!warnings.contains("4213"), "{warnings}");
+        warnings
+    };
+    for secret in [
+        "421337",
+        "4213'37",
+        "'421337",
+        "4213 37",
+        "421337\n",
+        "421337\r\n",
+    ] {
+        assert_eq!(warned(secret).await, "", "{secret:?}");
+    }
+    for (secret, words) in [
+        (
+            "'421337'",
+            "stands in quotation marks, which are taken as part of the secret",
+        ),
+        (
+            "\"421337\"\n",
+            "stands in quotation marks, which are taken as part of the secret",
+        ),
+        (
+            " 421337",
+            "begins or ends with white space, which is taken as part of the secret",
+        ),
+        (
+            "421337\n\n",
+            "begins or ends with white space, which is taken as part of the secret",
+        ),
+        ("4213\n37", "has several lines, which are taken as one secret"),
+    ] {
+        let warnings = warned(secret).await;
+        let variable = "warning: LDAP_USHER__VAULTWARDEN__ADMIN_TOKEN: ";
+        assert!(
+            warnings.starts_with(variable) && warnings.contains(words),
+            "{secret:?}: {warnings}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_variable_that_is_not_utf_8_is_not_passed_over() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let config = Config::new(
+        "[vaultwarden]\nurl = \"https://vault.example.org\"\n[[directory]]\nurl = \"ldaps://a\"\nbase_dn = \"dc=a\"\n",
+    );
+    let mut command = config.command();
+    command.args(["config", "show"]).env(
+        "LDAP_USHER__VAULTWARDEN__ADMIN_TOKEN",
+        OsStr::from_bytes(b"p\xe4ss"),
+    );
+    let stderr = text(&command.output().await.unwrap().stderr);
+    assert!(
+        stderr.contains("LDAP_USHER__VAULTWARDEN__ADMIN_TOKEN: is not text in UTF-8; encode it so"),
+        "{stderr}"
+    );
+}

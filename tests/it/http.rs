@@ -16,6 +16,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::service::{Config, Service, program};
+use crate::support::slapd::Slapd;
+use crate::support::world::{PATIENCE, World};
+
 /// The endpoints of a service with one directory, `main`.
 struct Endpoints {
     address: SocketAddr,
@@ -34,9 +38,14 @@ impl Endpoints {
             Observer::new(["main".to_owned()], grace),
             CancellationToken::new(),
         );
-        let served = serve(listener, observer.clone(), Arc::new(ledger), stop.clone());
         let mut serving = JoinSet::new();
-        serving.spawn(async move { served.await.unwrap() });
+        serving.spawn(serve(
+            listener,
+            observer.clone(),
+            Arc::new(ledger),
+            vec!["usher.example.org".into()],
+            stop.clone(),
+        ));
         Self {
             address,
             observer,
@@ -47,8 +56,12 @@ impl Endpoints {
 
     /// The status, the head and the body of the answer.
     async fn get(&self, path: &str) -> (u16, String, String) {
+        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"))
+            .await
+    }
+
+    async fn ask(&self, request: &str) -> (u16, String, String) {
         let mut connection = TcpStream::connect(self.address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
         connection.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         connection.read_to_string(&mut answer).await.unwrap();
@@ -210,4 +223,130 @@ async fn the_stop_token_ends_it_although_a_client_keeps_its_connection_open() {
         .unwrap()
         .unwrap();
     assert!(TcpStream::connect(endpoints.address).await.is_err());
+}
+
+#[tokio::test]
+async fn readiness_names_no_person_and_says_where_the_cause_stands() {
+    let endpoints = Endpoints::start(Duration::ZERO).await;
+    endpoints.listed(&Listing::Complete);
+    let dn =
+        "2 entries came without a readable entryUUID, the first of them uid=ann,ou=people,dc=example,dc=org";
+    endpoints
+        .observer
+        .disconnected("main", &dn, Duration::from_secs(1));
+    let address = "http://vault/admin/users/by-mail/ann@example.org is not found (status 404)";
+    endpoints
+        .observer
+        .vaultwarden_down(&address, Duration::from_secs(1));
+    let (status, _, body) = endpoints.get("/readyz").await;
+    assert_eq!(
+        (status, body.as_str()),
+        (
+            503,
+            "directory main has been failing for 0s; the log and `ldap-usher status` say why\n\
+             Vaultwarden has been failing for 0s; the log and `ldap-usher status` say why\n"
+        )
+    );
+}
+
+#[tokio::test]
+async fn only_names_that_no_stranger_can_have_lead_here_are_answered() {
+    let endpoints = Endpoints::start(GRACE).await;
+    let asked = async |host: &str| {
+        let answer = endpoints
+            .ask(&format!("GET /livez HTTP/1.1\r\nHost: {host}\r\n\r\n"))
+            .await;
+        (answer.0, answer.2)
+    };
+    for host in [
+        "127.0.0.1",
+        "127.0.0.1:9464",
+        "[::1]:9464",
+        "192.0.2.7:9464",
+        "localhost:9464",
+        "ldap-usher:9464",
+        "usher.example.org:9464",
+        "USHER.example.org.",
+    ] {
+        assert_eq!(asked(host).await, (200, "alive\n".into()), "{host}");
+    }
+    for host in [
+        "evil.example.org",
+        "usher.example.org.evil.net:9464",
+        "127.0.0.1.evil.net",
+        "a b",
+        "",
+    ] {
+        let (status, body) = asked(host).await;
+        assert!(
+            status == 421 && body.contains("`hosts` in [http]"),
+            "{host}: {status} {body}"
+        );
+    }
+    // HTTP/1.0 knows no Host, and no browser speaks it; a target may name one as well.
+    assert_eq!(endpoints.ask("GET /livez HTTP/1.0\r\n\r\n").await.0, 200);
+    let target = "GET http://evil.example.org/livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    assert_eq!(endpoints.ask(target).await.0, 421);
+    let twice = "GET /livez HTTP/1.1\r\nHost: localhost\r\nHost: evil.example.org\r\n\r\n";
+    assert_ne!(endpoints.ask(twice).await.0, 200);
+}
+
+#[tokio::test]
+async fn whoever_holds_connections_open_loses_the_oldest_and_keeps_nobody_out() {
+    let endpoints = Endpoints::start(GRACE).await;
+    let mut held = Vec::new();
+    for _ in 0..200 {
+        let mut connection = TcpStream::connect(endpoints.address).await.unwrap();
+        // Half a head.
+        connection.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
+        held.push(connection);
+    }
+    for _ in 0..3 {
+        assert_eq!(endpoints.get("/livez").await.0, 200);
+    }
+    let mut ended = 0;
+    for connection in &mut held[..100] {
+        let read = timeout(Duration::from_secs(10), connection.read(&mut [0; 64])).await;
+        ended += usize::from(matches!(read, Ok(Ok(0) | Err(_))));
+    }
+    assert_eq!(ended, 100);
+}
+
+#[tokio::test]
+async fn idle_connections_in_their_hundreds_do_not_keep_anybody_from_being_invited() {
+    // This process holds the other ends, and a login shell allows 1,024 files.
+    let mut files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    files.current = files.maximum;
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, files).unwrap();
+    let world = World::with(Slapd::builder().people(1)).await;
+    let config = Config::new(&world.config());
+    let mut limited = tokio::process::Command::new("sh");
+    limited
+        .args(["-c", "ulimit -n 256 && exec \"$0\" \"$@\""])
+        .arg(program())
+        .arg("--config")
+        .arg(config.path())
+        .arg("run")
+        .kill_on_drop(true);
+    let service = Service::start_by(limited, config);
+    let line = service.wait_for_line("answering /livez", PATIENCE).await;
+    let (_, address) = line.rsplit_once("address=").unwrap();
+    let mut idle = Vec::new();
+    for _ in 0..1500 {
+        idle.push(TcpStream::connect(address).await.unwrap());
+    }
+    world.people().add_person("ann").await;
+    for uid in ["person1", "ann"] {
+        let address = format!("{uid}@example.org");
+        let invited = world.vault.wait_for_invite(&address, PATIENCE).await;
+        assert!(invited, "{}", service.output());
+    }
+    let mut probe = TcpStream::connect(address).await.unwrap();
+    probe
+        .write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    probe.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }

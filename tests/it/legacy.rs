@@ -84,6 +84,10 @@ async fn a_file_is_migrated_with_comments_and_without_its_secrets() {
         [limits]
         # vaultwarden_ldap holds nobody back.
         invites_per_listing = "unlimited"
+        # The same.
+        invites_per_hour = "unlimited"
+        # The same.
+        addresses_per_person = "unlimited"
 
         [http]
         # vaultwarden_ldap opens no port.
@@ -126,14 +130,14 @@ ldap_search_filter = "(uid=*"
     );
     let output = run(&config, &["run"]).await;
     assert_eq!(output.status.code(), Some(2));
-    insta::assert_snapshot!(text(&output.stderr), @r"
+    insta::assert_snapshot!(text(&output.stderr), @r#"
         error: the configuration cannot be used
-        config.toml:2: vaultwarden_url: is not a URL (relative URL without a base); write it as https://vault.example.org, with the sub-path if there is one
+        config.toml:2: vaultwarden_url: has no scheme; write it as https://vault.example.org, with the sub-path if there is one
         config.toml:3: vaultwarden_admin_token: is the hash that Vaultwarden keeps as its ADMIN_TOKEN; give the secret from which it was made, in plain text
-        config.toml:4: ldap_host: ldap://ldap example:389 is not a URL (invalid domain character); write ldaps://host, ldap://host:port or ldapi://%2Fpath
+        config.toml:4: ldap_host: ldap://ldap example:389 has a blank or a comma in it; write several servers as a list, each with its scheme, as in ["ldaps://a.example.org", "ldaps://b.example.org"]
         config.toml:5: ldap_bind_dn: has no password; name its file by `bind_password_file`, or leave `bind_dn` out to ask anonymously
         config.toml:7: ldap_search_filter: the filter (uid=* is not well-formed; write it as in (&(objectClass=person)(mail=*)), with balanced parentheses
-        ");
+        "#);
 
     config.write(
         "config.toml",

@@ -136,3 +136,50 @@ async fn the_configuration_of_the_containers_is_good_but_for_the_clear_text_betw
     let expected = warnings.lines().filter(|line| line.contains("in clear text"));
     assert_eq!((expected.count(), warnings.lines().count()), (2, 2), "{warnings}");
 }
+
+#[test]
+fn the_unit_leaves_the_service_more_files_than_its_endpoints_may_take() {
+    let limits = unit("LimitNOFILE");
+    assert!(limits[0].parse::<u32>().unwrap() >= 1024, "{limits:?}");
+}
+
+#[tokio::test]
+async fn each_target_of_make_installs_what_it_needs_and_nothing_else() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // A machine on which no command is found; the daemons are looked for where packages put them.
+    let missing = async |set: &str| {
+        let mut command = Command::new("/bin/sh");
+        command
+            .arg(root.join(".ci/packages"))
+            .args([set, "--list"])
+            .env("PATH", "/nowhere");
+        let output = command.output().await.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let packages = String::from_utf8(output.stdout).unwrap();
+        packages.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(missing("build").await, ["gcc", "libc6-dev"]);
+    let slapd = missing("slapd").await;
+    let known = ["gcc", "libc6-dev", "slapd"];
+    assert!(
+        slapd.iter().all(|package| known.contains(&package.as_str())),
+        "{slapd:?}"
+    );
+    assert!(
+        missing("servers")
+            .await
+            .contains(&"default-jre-headless".to_owned())
+    );
+
+    let makefile = fs::read_to_string(root.join("Makefile")).unwrap();
+    for (target, packages) in [
+        ("build", "packages-build"),
+        ("demo", "packages-slapd"),
+        ("torture", "packages-slapd"),
+        ("test", "packages"),
+        ("bench", "packages"),
+    ] {
+        let rule = format!("{target}: {packages} ##");
+        assert!(makefile.lines().any(|line| line.starts_with(&rule)), "{rule}");
+    }
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::support::service::{Config, Service};
 use crate::support::slapd::Slapd;
 use crate::support::stand_in::StandIn;
-use crate::support::world::PATIENCE;
+use crate::support::world::{PATIENCE, World};
 
 #[tokio::test]
 async fn secrets_that_were_wrong_are_read_again_on_hangup() {
@@ -107,4 +107,67 @@ base_dn = "dc=example,dc=org"
         files,
         ["admin_token)\"", "bind_password)\"", "b.bind_password)\""]
     );
+}
+
+#[tokio::test]
+async fn a_secret_is_the_same_however_an_editor_encodes_its_file() {
+    let world = World::with(Slapd::builder().people(1)).await;
+    let config = Config::new("");
+    let toml = world
+        .config()
+        .replace("admin_token = \"sesame\"", "admin_token_file = \"token\"")
+        .replace("bind_password = ", "bind_password_file = \"password\" #");
+    config.write("config.toml", &toml);
+    let write = |name: &str, bytes: Vec<u8>| std::fs::write(config.dir().join(name), bytes).unwrap();
+    config.write("token", "");
+    config.write("password", "");
+    let utf16 = |text: &str| -> Vec<u8> {
+        let units = std::iter::once(0xfeff).chain(text.encode_utf16());
+        units.flat_map(u16::to_le_bytes).collect()
+    };
+    write("token", utf16("sesame\r\n"));
+    write(
+        "password",
+        format!("\u{feff}{}\r\n", world.server.reader_pw()).into_bytes(),
+    );
+    let run = async |args: &[&str]| {
+        let output = config.command().args(args).output().await.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let (code, text) = run(&["sync"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(world.vault.invited(), ["person1@example.org"]);
+
+    for (bytes, cause) in [
+        (&b"p\xe4ss"[..], "token is not text in UTF-8; save it as UTF-8"),
+        (
+            b"s\0e\0s\0",
+            "token holds NUL characters, as text in UTF-16 does; save it as UTF-8",
+        ),
+        (b"\xef\xbb\xbf\r\n", "token is empty; write the secret into it"),
+    ] {
+        write("token", bytes.to_vec());
+        let (code, text) = run(&["sync"]).await;
+        assert!(
+            code == Some(2) && text.contains(&format!("vaultwarden.admin_token_file: {cause}")),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_line_in_a_variable_is_no_part_of_the_password() {
+    let world = World::with(Slapd::builder().people(1)).await;
+    let config = Config::new(&world.config());
+    let mut sync = config.command();
+    sync.arg("sync")
+        .env(
+            "LDAP_USHER__DIRECTORY__0__BIND_PASSWORD",
+            format!("{}\r\n", world.server.reader_pw()),
+        )
+        .env("LDAP_USHER__VAULTWARDEN__ADMIN_TOKEN", "sesame\n");
+    let output = sync.output().await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(world.vault.invited(), ["person1@example.org"]);
 }

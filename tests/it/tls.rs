@@ -240,12 +240,174 @@ fn a_ca_file_that_cannot_be_used_is_named_with_what_to_do() {
          check the path and its permissions"
     );
     assert!(matches!(problem(KEY.as_bytes()), TlsError::NoCertificate { .. }));
+    let damaged = problem(CERTIFICATE.replace("BAgIB", "B*gIB").as_bytes()).to_string();
+    assert!(damaged.contains("a block in it is not base64"), "{damaged}");
+    let not_one = problem(CERTIFICATE.replace("MIIBbz", "MIIBbj").as_bytes()).to_string();
+    assert!(
+        not_one.contains("one of its certificates is malformed"),
+        "{not_one}"
+    );
     assert!(matches!(
         problem(b"-----BEGIN CERTIFICATE-----\nMIIB"),
         TlsError::Invalid { .. }
     ));
     assert!(matches!(problem(b"not a certificate"), TlsError::Invalid { .. }));
     assert!(matches!(problem(b""), TlsError::Invalid { .. }));
+}
+
+#[tokio::test]
+async fn a_ca_file_and_a_client_certificate_are_read_however_an_editor_encodes_them() {
+    let utf16: Vec<u8> = std::iter::once(0xfeff)
+        .chain(CERTIFICATE.replace('\n', "\r\n").encode_utf16())
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let marked = |text: &str| [b"\xef\xbb\xbf", text.as_bytes()].concat();
+    for bytes in [
+        marked(CERTIFICATE),
+        marked(&CERTIFICATE.replace('\n', "\r\n")),
+        CERTIFICATE.replace('\n', "\r").into_bytes(),
+        utf16,
+    ] {
+        let ca = file(&bytes);
+        connect(&trusting(ca.path()), "localhost").await.unwrap();
+    }
+    let (certificate, key) = (file(&marked(CERTIFICATE)), file(&marked(KEY)));
+    let options = |key: &Path| TlsOptions {
+        client: Some(ClientCertificate {
+            cert_file: certificate.path().into(),
+            key_file: key.into(),
+        }),
+        ..trusting(certificate.path())
+    };
+    options(key.path()).client_config().unwrap();
+    for (bytes, words) in [
+        (CERTIFICATE.to_owned(), "there is no key in it"),
+        (
+            KEY.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY"),
+            "its key has a passphrase",
+        ),
+        (KEY.replace('M', "*"), "a block in it is not base64"),
+        (KEY.replace("-----END", "END"), "a block in it does not end"),
+    ] {
+        let key = file(bytes.as_bytes());
+        let error = options(key.path()).client_config().unwrap_err().to_string();
+        assert!(error.contains(words), "{words}: {error}");
+    }
+}
+
+/// A certificate for localhost that signs itself as an authority, as `openssl req -x509` makes it.
+fn authority(from: i32, until: i32) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+    let mut params = rcgen::CertificateParams::new(["localhost".into()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.not_before = rcgen::date_time_ymd(from, 1, 1);
+    params.not_after = rcgen::date_time_ymd(until, 1, 1);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    (
+        certificate.der().clone(),
+        PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+    )
+}
+
+fn server_with((certificate, key): (CertificateDer<'static>, PrivateKeyDer<'static>)) -> TlsAcceptor {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// What a person reads of a handshake with this server.
+async fn shaken(acceptor: &TlsAcceptor, options: &TlsOptions, name: &'static str) -> Result<(), String> {
+    let (near, far) = tokio::io::duplex(16 * 1024);
+    let connector = TlsConnector::from(Arc::new(options.client_config().unwrap()));
+    let name = ServerName::try_from(name).unwrap();
+    let (shaken, _) = tokio::join!(connector.connect(name, near), acceptor.accept(far));
+    shaken.map(drop).map_err(|error| {
+        let error = error.get_ref().unwrap().downcast_ref::<rustls::Error>().unwrap();
+        ldap_usher::tls::explain(error)
+    })
+}
+
+#[tokio::test]
+async fn an_authority_that_is_its_own_server_is_trusted_where_it_is_named_to_the_byte() {
+    let own = authority(2020, 2120);
+    let (named, other) = (file(&own.0), file(&authority(2020, 2120).0));
+    let server = server_with(own);
+    shaken(&server, &trusting(named.path()), "localhost")
+        .await
+        .unwrap();
+
+    let error = shaken(&server, &trusting(named.path()), "vault.example.org")
+        .await
+        .unwrap_err();
+    assert!(
+        error.contains("not valid for name") && error.contains("; use a host name"),
+        "{error}"
+    );
+    let error = shaken(&server, &trusting(other.path()), "localhost")
+        .await
+        .unwrap_err();
+    assert!(
+        error.contains("is that of an authority (CA:TRUE); issue one with CA:FALSE")
+            && error.contains("`ca_file`"),
+        "{error}"
+    );
+
+    for (from, until, words) in [
+        (
+            2020,
+            2021,
+            "the server's certificate expired at 2021-01-01T00:00:00Z, and it is ",
+        ),
+        (
+            2119,
+            2120,
+            "the server's certificate is valid from 2119-01-01T00:00:00Z on, and it is ",
+        ),
+    ] {
+        let own = authority(from, until);
+        let named = file(&own.0);
+        let error = shaken(&server_with(own), &trusting(named.path()), "localhost")
+            .await
+            .unwrap_err();
+        assert!(error.starts_with(words), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_is_shown_and_judged_at_each_connection() {
+    use rustls::HandshakeKind;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let acceptor = acceptor();
+    let ca = file(CERTIFICATE.as_bytes());
+    let connector = TlsConnector::from(Arc::new(trusting(ca.path()).client_config().unwrap()));
+    for _ in 0..3 {
+        let (near, far) = tokio::io::duplex(16 * 1024);
+        let server = async {
+            let mut stream = acceptor.accept(far).await.unwrap();
+            // The tickets of TLS 1.3 come before this.
+            stream.write_all(b"hello").await.unwrap();
+            stream.shutdown().await.unwrap();
+        };
+        let client = async {
+            let name = ServerName::try_from("localhost").unwrap();
+            let mut stream = connector.connect(name, near).await.unwrap();
+            stream.read_exact(&mut [0; 5]).await.unwrap();
+            stream.get_ref().1.handshake_kind()
+        };
+        let (kind, ()) = tokio::join!(client, server);
+        assert!(
+            matches!(
+                kind,
+                Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest)
+            ),
+            "{kind:?}"
+        );
+    }
 }
 
 #[test]

@@ -56,6 +56,7 @@ fn directory(
     if table.name.trim().is_empty() {
         problems.error(&at.key("name"), "is empty; give the directory a name");
     }
+    table.url = table.url.iter().flat_map(|url| one_by_one(url)).collect();
     let servers = servers(&table.url, &at.key("url"), problems);
     warn_if_public(
         table.bind_password.is_some() && public,
@@ -87,6 +88,12 @@ fn directory(
             "is not a DN; write it as in \"ou=people,dc=example,dc=org\"",
         );
     }
+    if table.base_dn.as_deref().is_some_and(several_dns) {
+        problems.error(
+            &at.key("base_dn"),
+            "looks like several DNs in one text; give each base a [[directory]] table of its own (if it is one DN, write its second = as \\3d)",
+        );
+    }
     if let Err(problem) = check_filter(&table.filter) {
         problems.error(&at.key("filter"), problem.to_string());
     }
@@ -94,6 +101,12 @@ fn directory(
         problems.error(
             &at.key("groups"),
             format!("\"{group}\" is not a DN; write it as in \"cn=vault,ou=groups,dc=example,dc=org\""),
+        );
+    }
+    if table.groups.iter().any(|group| several_dns(group)) {
+        problems.error(
+            &at.key("groups"),
+            "looks like several DNs in one text; write a list, as in [\"cn=a,dc=example,dc=org\", \"cn=b,dc=example,dc=org\"] (if it is one DN, write its second = as \\3d)",
         );
     }
     mail_attributes(&table.mail_attributes, &at.key("mail_attributes"), problems);
@@ -159,10 +172,74 @@ fn servers(urls: &[String], at: &KeyPath, problems: &mut Problems<'_>) -> Option
     servers.into_iter().collect()
 }
 
+/// The addresses in one text, which OpenLDAP and others separate by blanks or commas. No address has either in it.
+fn one_by_one(urls: &str) -> Vec<String> {
+    let pieces: Vec<_> = pieces(urls).map(str::to_owned).collect();
+    if pieces.len() > 1 && pieces.iter().all(|piece| has_scheme(piece)) {
+        pieces
+    } else {
+        vec![urls.to_owned()]
+    }
+}
+
+fn pieces(urls: &str) -> impl Iterator<Item = &str> {
+    let separates = |c: char| c.is_whitespace() || c == ',';
+    urls.split(separates).filter(|piece| !piece.is_empty())
+}
+
+fn has_scheme(url: &str) -> bool {
+    url.contains("://") || url.starts_with("ad:")
+}
+
+/// Whether a value within a DN goes on like another DN: `dc=org ou=people`. After a comma stands what it should.
+fn several_dns(text: &str) -> bool {
+    let (mut quoted, mut escaped) = (false, false);
+    let mut before = ',';
+    for (at, c) in text.char_indices() {
+        let separates = c.is_whitespace() || c == '|' || (c == ';' && text.contains(','));
+        if !quoted && !escaped && separates && !matches!(before, ',' | '+' | '=') {
+            let rest = text[at + c.len_utf8()..].trim_start();
+            let kind = rest.split('=').next().unwrap_or_default();
+            let is_kind = kind.starts_with(|c: char| c.is_ascii_alphabetic()) && is_attribute(kind);
+            if is_kind && kind.len() < rest.len() {
+                return true;
+            }
+        }
+        quoted ^= c == '"' && !escaped;
+        escaped = c == '\\' && !escaped;
+        if !c.is_whitespace() {
+            before = c;
+        }
+    }
+    false
+}
+
 fn server(url: &str) -> Result<Server, String> {
     // Before anything repeats the text.
     if url.contains('@') {
         return Err("holds a user or a password; write them as `bind_dn` and `bind_password_file`".into());
+    }
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    if pieces(authority.split('/').next().unwrap_or_default()).count() > 1 {
+        return Err(format!(
+            "{url} has a blank or a comma in it; write several servers as a list, each with its scheme, as in [\"ldaps://a.example.org\", \"ldaps://b.example.org\"]"
+        ));
+    }
+    let known = |scheme: &&str| {
+        url.strip_prefix(*scheme)
+            .is_some_and(|rest| rest.starts_with(':'))
+    };
+    if !has_scheme(url) {
+        let port = url.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        return Err(match (["ldap", "ldaps", "ldapi"].into_iter().find(known), port) {
+            (Some(scheme), _) => format!("{url} lacks the slashes after its scheme; write {scheme}://"),
+            (None, Some(389_u16 | 3268)) => format!(
+                "{url} has no scheme; write ldap://{url} with `starttls = true`, or ldaps:// with the port for TLS"
+            ),
+            (None, _) => {
+                format!("{url} has no scheme; write ldaps://{url}, or ldap://{url} with `starttls = true`")
+            }
+        });
     }
     match Server::parse(url)? {
         Server::Tcp { port: 0, .. } => {

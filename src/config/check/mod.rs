@@ -38,6 +38,7 @@ pub(super) fn check(
         secrets,
         problems,
     );
+    hosts(&file.http.hosts, &root.key("http").key("hosts"), problems);
     Some(Config {
         // The environment tells.
         sessions: None,
@@ -57,6 +58,19 @@ pub(super) fn check(
 pub(super) fn state(file: &File, problems: &mut Problems<'_>) {
     if file.state.as_os_str().is_empty() {
         problems.error(&KeyPath::root().key("state"), "names no file");
+    }
+}
+
+fn hosts(hosts: &[String], at: &KeyPath, problems: &mut Problems<'_>) {
+    let name = |host: &str| {
+        let letter = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+        !host.is_empty() && host.chars().all(letter)
+    };
+    for host in hosts.iter().filter(|host| !name(host)) {
+        problems.error(
+            at,
+            format!("\"{host}\" is not the name of a host; write it without scheme and port, as in \"usher.example.org\""),
+        );
     }
 }
 
@@ -167,6 +181,14 @@ fn vaultwarden_url(url: Option<&str>, at: &KeyPath, problems: &mut Problems<'_>)
         );
         return None;
     };
+    if url.trim().contains(char::is_whitespace) || url.matches("://").count() > 1 {
+        problems.error(at, format!("is not the address of one server; {FORM}"));
+        return None;
+    }
+    if !url.contains("://") {
+        problems.error(at, format!("has no scheme; {FORM}"));
+        return None;
+    }
     let url = match Url::parse(url) {
         Ok(url) => url,
         Err(cause) => {

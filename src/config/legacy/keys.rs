@@ -29,11 +29,17 @@ impl<'a> Keys<'a> {
         }
     }
 
-    pub(super) fn translate(mut self, environment: &Environment) -> Result<Legacy, ConfigError> {
+    /// The native form. `check` sees what else is wrong with what was written.
+    pub(super) fn translate(
+        mut self,
+        environment: &Environment,
+        check: impl FnOnce(&mut Problems<'_>),
+    ) -> Result<Legacy, ConfigError> {
         let mut problems = Problems::new(self.name, None);
         for (key, origin) in self.origins.iter().rev() {
             problems.comes_from(KeyPath::root().key(key), origin.clone());
         }
+        check(&mut problems);
         for key in self.table.keys().filter(|key| !KEYS.contains(&key.as_str())) {
             let remedy = nearest(key, KEYS.into_iter())
                 .map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));

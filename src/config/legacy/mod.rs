@@ -17,6 +17,7 @@ use toml::{Table, Value};
 
 use super::ConfigError;
 use super::environment::Environment;
+use super::escapes;
 use keys::Keys;
 
 use super::problem::{KeyPath, Origin, line_of};
@@ -99,7 +100,10 @@ impl Legacy {
             let key = key.get_ref().to_string();
             keys.origins.push((key.clone(), Origin::Key { line, key }));
         }
-        keys.translate(environment)
+        keys.translate(environment, |problems| {
+            let is_secret = |path: &KeyPath| KEYS.contains(&format!("{path}_file").as_str());
+            escapes::check(text, document, &is_secret, problems);
+        })
     }
 
     /// What the `APP_*` variables say. Others that merely begin so are nobody's concern.
@@ -119,7 +123,7 @@ impl Legacy {
             .legacy()
             .map(|(key, name, _)| (key, Origin::Variable(name.to_owned())));
         keys.origins.extend(present.chain(missing));
-        keys.translate(environment)
+        keys.translate(environment, |_| {})
     }
 
     /// The native form with everything in it, to be loaded.

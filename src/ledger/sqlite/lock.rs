@@ -6,11 +6,11 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
 use std::time::Duration;
 
-use super::error;
+use super::{error, file};
 use crate::ledger::LedgerError;
 
 /// How often a lock that is held is tried again: `status` takes it for an instant to see whether it is free, and a
@@ -31,7 +31,7 @@ impl ServiceLock {
     /// # Errors
     /// [`LedgerError::InUse`] where another process keeps it for a second.
     pub(super) async fn take(state: &Path) -> Result<Self, LedgerError> {
-        let path = beside(state);
+        let path = file::beside(state, ".lock");
         let failed = |e: io::Error| error::open_io(state, &format!("its lock file {}", path.display()), &e);
         let mut file = open(&path, true).map_err(failed)?;
         for _ in 0..TRIES {
@@ -62,7 +62,7 @@ impl ServiceLock {
 
     /// Whether some process holds the lock of this state file.
     pub(super) fn is_held(state: &Path) -> io::Result<bool> {
-        let file = match open(&beside(state), false) {
+        let file = match open(&file::beside(state, ".lock"), false) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
             other => other?,
         };
@@ -74,18 +74,28 @@ impl ServiceLock {
     }
 }
 
+/// Never follows a link, and changes nothing: the file becomes ours only with the lock.
 fn open(path: &Path, create: bool) -> io::Result<File> {
-    OpenOptions::new()
+    let file = OpenOptions::new()
         .read(true)
         .write(create)
         .create(create)
         .truncate(false)
         .mode(0o600)
+        // Without the second one, opening a named pipe waits for somebody at its other end.
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(path)
+        .map_err(|error| match error.raw_os_error() {
+            Some(libc::ELOOP) => foreign("it is a symbolic link, which could lead anywhere; remove it"),
+            _ => error,
+        })?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.nlink() > 1 {
+        return Err(foreign("it is no file of its own; remove it"));
+    }
+    Ok(file)
 }
 
-fn beside(state: &Path) -> PathBuf {
-    let mut name = state.as_os_str().to_owned();
-    name.push(".lock");
-    name.into()
+fn foreign(cause: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, cause)
 }

@@ -7,6 +7,7 @@ mod book;
 mod connection;
 mod directories;
 mod error;
+mod file;
 mod invitations;
 mod listing;
 mod lock;

@@ -1,14 +1,12 @@
 //! Opening the state file: its modes, its lock, its settings, its schema.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
 use super::connection;
+use super::file::{create, resolve, tighten};
 use super::lock::ServiceLock;
 use super::schema::{self, Schema};
 use super::{Sqlite, error};
@@ -23,14 +21,15 @@ const STATEMENTS: usize = 64;
 impl Sqlite {
     /// Opens the state file as its one service.
     ///
-    /// A missing file is created with mode 0600, and so are missing folders above it, with mode 0700. A file of an
-    /// older version is brought up to date.
+    /// A missing file is created with mode 0600, and so are missing folders above it, with mode 0700. An existing one is
+    /// given that mode. A file of an older version is brought up to date.
     ///
     /// # Errors
     /// [`LedgerError::InUse`] where another service has it open, [`LedgerError::Open`] for all else.
     pub async fn open(path: &Path) -> Result<Self, LedgerError> {
         create(path)?;
         let path = resolve(path)?;
+        tighten(&path)?;
         let lock = ServiceLock::take(&path).await?;
         let mut db = connect(&path, Access::Write)?;
         checked(&db, &path)?;
@@ -121,43 +120,6 @@ impl Sqlite {
             _lock: None,
         }
     }
-}
-
-/// SQLite gives its `-wal` and `-shm` files the mode of the main file, so that one exists before SQLite sees it.
-fn create(path: &Path) -> Result<(), LedgerError> {
-    if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(|e| error::open_io(path, "its folder cannot be created", &e))?;
-    }
-    match OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-    {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
-            Err(error::open_io(path, "it cannot be created", &e))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The file's one name, whatever links lead to it: two services must find the same lock.
-fn resolve(path: &Path) -> Result<PathBuf, LedgerError> {
-    let resolved = fs::canonicalize(path).map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound => error::open(
-            path,
-            "it does not exist; start the service first, which creates it, or correct `state`",
-        ),
-        _ => error::open_io(path, "it cannot be reached", &e),
-    })?;
-    if resolved.is_dir() {
-        return Err(error::open(path, "it is a folder; let `state` name a file"));
-    }
-    Ok(resolved)
 }
 
 /// What a connection may do.

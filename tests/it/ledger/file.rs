@@ -41,6 +41,55 @@ async fn the_file_and_all_that_sqlite_puts_beside_it_are_for_its_owner_alone() {
 }
 
 #[tokio::test]
+async fn rights_that_others_had_are_taken_away_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    drop(Book::on(Sqlite::open(&path).await.unwrap()).await);
+    fs::write(folder.path().join("state.db-journal"), "").unwrap();
+    for entry in fs::read_dir(folder.path()).unwrap() {
+        fs::set_permissions(entry.unwrap().path(), PermissionsExt::from_mode(0o644)).unwrap();
+    }
+    let book = Book::on(Sqlite::open(&path).await.unwrap()).await;
+    book.joins(1, "ann").await;
+    for entry in fs::read_dir(folder.path()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(mode(&entry.path()), 0o600, "{:?}", entry.file_name());
+    }
+}
+
+#[tokio::test]
+async fn a_lock_that_is_not_a_file_of_its_own_is_refused_and_what_it_leads_to_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, lock) = (
+        folder.path().join("state.db"),
+        folder.path().join("state.db.lock"),
+    );
+    let treasure = folder.path().join("treasure");
+    fs::write(&treasure, "gold").unwrap();
+
+    std::os::unix::fs::symlink(&treasure, &lock).unwrap();
+    assert!(refusal(&path).await.contains("it is a symbolic link"));
+    assert!(Sqlite::is_served(&path).is_err());
+    fs::remove_file(&lock).unwrap();
+
+    std::os::unix::fs::symlink(folder.path().join("nothing"), &lock).unwrap();
+    assert!(refusal(&path).await.contains("it is a symbolic link"));
+    assert!(!folder.path().join("nothing").exists());
+    fs::remove_file(&lock).unwrap();
+
+    fs::hard_link(&treasure, &lock).unwrap();
+    assert!(
+        refusal(&path)
+            .await
+            .contains("it is no file of its own; remove it")
+    );
+    fs::remove_file(&lock).unwrap();
+    assert_eq!(fs::read_to_string(&treasure).unwrap(), "gold");
+
+    Sqlite::open(&path).await.unwrap();
+}
+
+#[tokio::test]
 async fn everything_is_there_again_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");

@@ -1,0 +1,83 @@
+//! Files that people wrote with any editor, as text: a byte order mark does not count, and UTF-16 is read where a mark
+//! announces it (Notepad and PowerShell write both).
+
+use std::io;
+use std::path::Path;
+
+/// Bytes that are not text; reads as the end of "the file ...".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}; save it as UTF-8")]
+pub(crate) struct NotText(&'static str);
+
+/// Reads a text file.
+///
+/// # Errors
+/// The system's, or [`io::ErrorKind::InvalidData`] with a [`NotText`].
+pub(crate) fn read(path: &Path) -> io::Result<String> {
+    decode(std::fs::read(path)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// The text without its byte order mark.
+///
+/// # Errors
+/// Which encoding is missing, without any of the bytes: they may be a secret.
+pub(crate) fn decode(bytes: Vec<u8>) -> Result<String, NotText> {
+    match bytes.as_slice() {
+        [0xff, 0xfe, units @ ..] => utf16(units, u16::from_le_bytes),
+        [0xfe, 0xff, units @ ..] => utf16(units, u16::from_be_bytes),
+        [0xef, 0xbb, 0xbf, text @ ..] => utf8(text.to_vec()),
+        _ => utf8(bytes),
+    }
+}
+
+fn utf8(bytes: Vec<u8>) -> Result<String, NotText> {
+    if bytes.contains(&0) {
+        return Err(NotText("holds NUL characters, as text in UTF-16 does"));
+    }
+    String::from_utf8(bytes).map_err(|_| NotText("is not text in UTF-8"))
+}
+
+fn utf16(units: &[u8], number: fn([u8; 2]) -> u16) -> Result<String, NotText> {
+    let (pairs, rest) = units.as_chunks();
+    let text = char::decode_utf16(pairs.iter().copied().map(number)).collect::<Result<String, _>>();
+    match text {
+        Ok(text) if rest.is_empty() && !text.contains('\0') => Ok(text),
+        _ => Err(NotText("is damaged text in UTF-16")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_the_same_however_an_editor_encodes_it() {
+        for bytes in [
+            &b"p\xc3\xa4ss\n"[..],
+            b"\xef\xbb\xbfp\xc3\xa4ss\n",
+            b"\xff\xfep\0\xe4\0s\0s\0\n\0",
+            b"\xfe\xff\0p\0\xe4\0s\0s\0\n",
+        ] {
+            assert_eq!(decode(bytes.to_vec()).as_deref(), Ok("päss\n"), "{bytes:?}");
+        }
+        assert_eq!(decode(Vec::new()).as_deref(), Ok(""));
+    }
+
+    #[test]
+    fn what_is_not_text_is_said_without_any_of_it() {
+        for (bytes, cause) in [
+            (&b"p\xe4ss"[..], "is not text in UTF-8; save it as UTF-8"),
+            (
+                b"p\0a\0s\0s\0",
+                "holds NUL characters, as text in UTF-16 does; save it as UTF-8",
+            ),
+            (b"\xff\xfep\0a", "is damaged text in UTF-16; save it as UTF-8"),
+            (
+                b"\xff\xfe\x00\xd8p\0",
+                "is damaged text in UTF-16; save it as UTF-8",
+            ),
+        ] {
+            assert_eq!(decode(bytes.to_vec()).unwrap_err().to_string(), cause);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Judges what a server presents: by rustls' own rules but for what stands here, and with the cause where those say none.
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
+
+use super::certificate::Certificate;
+
+/// Why a certificate is refused, for people: the cause and, after a semicolon, the remedy.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Refused(String);
+
+/// Checks the certificate of a server, and the signature by which it proves that the certificate is its own.
+#[derive(Debug)]
+pub(super) struct Verifier {
+    provider: Arc<CryptoProvider>,
+    /// How certificates are checked; `None` believes any, whoever it names. The signature is checked even so.
+    trust: Option<Trust>,
+}
+
+/// Whom to believe.
+#[derive(Debug)]
+pub(super) struct Trust {
+    /// Knows all roots.
+    pub(super) webpki: Arc<WebPkiServerVerifier>,
+    /// The roots that the administrator named. A server may present one of them as its own certificate: what is trusted
+    /// to the byte needs no authority above it.
+    pub(super) named: Vec<CertificateDer<'static>>,
+    /// The name that the certificate must carry, where it is not that of the server.
+    pub(super) name: Option<ServerName<'static>>,
+}
+
+impl Verifier {
+    pub(super) fn new(provider: Arc<CryptoProvider>, trust: Option<Trust>) -> Self {
+        Self { provider, trust }
+    }
+
+    /// Names the shortcoming of a certificate whose signature could not be checked.
+    fn signed<T>(certificate: &CertificateDer<'_>, outcome: Result<T, Error>) -> Result<T, Error> {
+        outcome.map_err(|error| match shortcoming([certificate]) {
+            Some(refused) => refused.into(),
+            None => error,
+        })
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let Some(trust) = &self.trust else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        let name = trust.name.as_ref().unwrap_or(server_name);
+        let checked = trust
+            .webpki
+            .verify_server_cert(end_entity, intermediates, name, ocsp_response, now);
+        let Err(Error::InvalidCertificate(why)) = checked else {
+            return checked;
+        };
+        // This is found after the dates were checked, and before who signed it.
+        if is_ca(&why) && trust.named.iter().any(|named| named == end_entity) {
+            verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
+            return Ok(ServerCertVerified::assertion());
+        }
+        let presented = || std::iter::once(end_entity).chain(intermediates);
+        let refused = match &why {
+            CertificateError::UnsupportedSignatureAlgorithmContext {
+                signature_algorithm_id: id,
+                ..
+            }
+            | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext {
+                signature_algorithm_id: id,
+                ..
+            } => Some(unsupported(presented(), id)),
+            CertificateError::BadSignature => shortcoming(presented().chain(&trust.named)),
+            CertificateError::Other(_) | CertificateError::BadEncoding => shortcoming(presented()),
+            _ => None,
+        };
+        Err(refused.map_or(Error::InvalidCertificate(why), Error::from))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        Self::signed(
+            cert,
+            rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms),
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        Self::signed(
+            cert,
+            rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms),
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        CertificateError::Other(OtherError(Arc::new(refused))).into()
+    }
+}
+
+fn is_ca(why: &CertificateError) -> bool {
+    let CertificateError::Other(other) = why else {
+        return false;
+    };
+    matches!(other.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
+}
+
+/// The first certificate that is too old to be checked.
+fn shortcoming<'a>(all: impl IntoIterator<Item = &'a CertificateDer<'a>>) -> Option<Refused> {
+    all.into_iter().find_map(|der| {
+        let certificate = Certificate::read(der).ok()?;
+        let shortcoming = certificate.shortcoming()?;
+        Some(Refused(format!(
+            "the certificate of {} {shortcoming}",
+            certificate.subject
+        )))
+    })
+}
+
+/// Names the certificate that is signed by the algorithm with this identifier.
+fn unsupported<'a>(all: impl IntoIterator<Item = &'a CertificateDer<'a>>, algorithm: &[u8]) -> Refused {
+    let signed =
+        |der: &&CertificateDer<'_>| Certificate::read(der).is_ok_and(|read| read.algorithm == algorithm);
+    let found = all
+        .into_iter()
+        .find(signed)
+        .and_then(|der| Certificate::read(der).ok());
+    let (whose, how) = match &found {
+        Some(certificate) => (certificate.subject.as_str(), certificate.signature()),
+        None => ("the server", "an algorithm that is not supported"),
+    };
+    Refused(format!(
+        "the certificate of {whose} is signed with {how}; issue another one, signed with SHA-256 or better"
+    ))
+}
