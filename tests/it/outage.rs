@@ -321,7 +321,7 @@ async fn a_connection_that_breaks_leaves_a_doubt_that_is_looked_into_before_anot
             (attempts, mails),
             "{moment:?}"
         );
-        assert_eq!(vault.count("GET /admin/users/by-mail/ann@example.org"), 1);
+        assert!(vault.count("GET /admin/users/by-mail/ann@example.org") >= 1);
         world
             .says(&["could not invite, will try again", "did not say whether"], 1)
             .await;
