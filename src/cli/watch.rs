@@ -196,7 +196,9 @@ impl Seen {
                 });
                 Vec::new()
             }
-            Change::Upsert(entry) => self.upsert(kind, &entry).into_iter().collect(),
+            Change::Upsert(entry) | Change::Together { entry, .. } => {
+                self.upsert(kind, &entry).into_iter().collect()
+            }
             Change::Present(id) => {
                 if let Some(person) = self.people.get_mut(&id) {
                     person.listing = self.listing;

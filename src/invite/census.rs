@@ -29,9 +29,9 @@ const CENSUS_PAGE: usize = 1000;
 impl Worker {
     /// Whether so many addresses are unknown that one list of all accounts is worth it, or any is held: who has an
     /// account does not count towards `limits.invites_per_listing`.
-    pub(super) async fn census_is_due(&self) -> Result<bool, LedgerError> {
+    pub(super) async fn census_is_due(&self, state: &State) -> Result<bool, LedgerError> {
         let unchecked = self.ledger.unchecked().await?;
-        Ok(unchecked.held > 0 || unchecked.queued >= CENSUS)
+        Ok(unchecked.held > 0 || unchecked.all_held > state.held || unchecked.queued >= CENSUS)
     }
 
     /// Compares the backlog with the list of all accounts, once. Where that fails, what is queued goes out all the same,
@@ -49,6 +49,7 @@ impl Worker {
             }
         };
         state.census_failures = 0;
+        state.held = self.ledger.unchecked().await?.all_held;
         state.tally.had_account += known;
         self.judge_server(&mut state.breaker, &Ok(()), None);
         tracing::info!(known, "compared the backlog with Vaultwarden's accounts");

@@ -108,6 +108,8 @@ pub(super) struct State {
     /// When the backlog may be compared again, after comparisons that failed.
     pub(super) census_at: Instant,
     pub(super) census_failures: u32,
+    /// How many were held when the backlog was last compared, or when the worker started.
+    pub(super) held: u64,
     pub(super) tally: Tally,
 }
 
@@ -147,6 +149,7 @@ impl Worker {
             news: true,
             census_at: Instant::now(),
             census_failures: 0,
+            held: self.ledger.unchecked().await?.all_held,
             tally: Tally::default(),
         };
         let owner = (self.dice)().to_bits().cast_signed();
@@ -214,7 +217,7 @@ impl Worker {
             return Ok(());
         }
         if state.news && Instant::now() >= state.census_at {
-            if self.census_is_due().await? {
+            if self.census_is_due(state).await? {
                 if !state.under_way.is_empty() {
                     return Ok(());
                 }

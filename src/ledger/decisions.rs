@@ -1,5 +1,6 @@
 //! Decisions on a ledger: the rules, applied in one transaction.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Ledger, LedgerError, Scope};
@@ -26,6 +27,8 @@ pub struct Taken {
     pub origin: Origin,
     /// Whom it is about, in order.
     pub sightings: Vec<Sighting>,
+    /// People whom one change concerns together with others, and how many it concerns.
+    pub together: HashMap<EntryId, usize>,
     /// The resume point that covers it.
     pub cursor: Option<Cursor>,
     /// What the administrator decided about membership.
@@ -89,6 +92,7 @@ pub trait Decisions: Ledger {
                 arrived: taken.arrived,
                 now: taken.arrived,
                 limits: &taken.limits,
+                together: &taken.together,
             };
             if let Some(judged) = judged.take() {
                 let committed = book.owe(&judged.events, &how);

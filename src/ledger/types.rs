@@ -68,6 +68,8 @@ pub struct Unchecked {
     pub queued: u64,
     /// Held ones: the comparison decides whether they stay held.
     pub held: u64,
+    /// All that are held, compared or not.
+    pub all_held: u64,
 }
 
 /// How a directory's stream stands.

@@ -1,6 +1,6 @@
 //! What a directory tells, decided on and committed.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::batches;
 use super::{Listener, Trouble};
@@ -23,6 +23,8 @@ pub(super) struct Intake<'a> {
     pub stream: Option<StreamKind>,
     /// The listing that the stream is in the middle of.
     listing: Option<Run>,
+    /// People of the batch at hand whom one change concerns together with others.
+    together: HashMap<EntryId, usize>,
     /// The audit beside the stream.
     audit: Option<(Run, Vec<EntryId>)>,
 }
@@ -50,6 +52,7 @@ impl<'a> Intake<'a> {
             row,
             stream: None,
             listing: None,
+            together: HashMap::new(),
             audit: None,
         }
     }
@@ -75,6 +78,10 @@ impl<'a> Intake<'a> {
             self.listener.observer.change(&self.listener.name, change.kind());
             match change {
                 Change::Upsert(entry) => sightings.push(Sighting::Entry(entry)),
+                Change::Together { entry, among } => {
+                    self.together.insert(entry.id, among);
+                    sightings.push(Sighting::Entry(entry));
+                }
                 Change::Present(id) => sightings.push(Sighting::Present(id)),
                 Change::Gone(id) => sightings.push(Sighting::Gone(id)),
                 Change::Checkpoint(point) => cursor = Some(point),
@@ -176,6 +183,7 @@ impl<'a> Intake<'a> {
             Origin::Live
         };
         let events = self.commit(sightings, origin, cursor).await?;
+        self.together.clear();
         if let Some(run) = &mut self.listing {
             run.progress.advance(&self.listener.name, count);
             run.left += count_leavers(&events);
@@ -215,7 +223,10 @@ impl<'a> Intake<'a> {
         origin: Origin,
         cursor: Option<Cursor>,
     ) -> Result<Vec<Event>, Trouble> {
-        let taken = self.taken(sightings, origin, cursor);
+        let taken = Taken {
+            together: self.together.clone(),
+            ..self.taken(sightings, origin, cursor)
+        };
         let (events, committed) = self.listener.ledger.take(taken).await?;
         self.listener.observer.ledger_works();
         self.tell_of_invitations(&committed);
@@ -232,6 +243,15 @@ impl<'a> Intake<'a> {
         } = self.listener;
         for duplicate in &committed.duplicates {
             observer.duplicate_address(name, duplicate);
+        }
+        if committed.held_together > 0 {
+            observer.held_together(
+                name,
+                committed.held_together,
+                limits.invites_per_listing.unwrap_or(u32::MAX),
+            );
+            // Who of them has an account is looked at.
+            wake.notify_one();
         }
         if committed.held_by_hour > 0 {
             observer.held_by_hour(
@@ -254,6 +274,7 @@ impl<'a> Intake<'a> {
             directory: self.row,
             origin,
             sightings,
+            together: HashMap::new(),
             cursor,
             policy: self.listener.policy.at(arrived),
             limits: self.listener.limits,

@@ -13,6 +13,14 @@ pub enum Change {
     ListingBegin,
     /// An entry that matches the filter: added, modified or listed.
     Upsert(Entry),
+    /// The same, of somebody whom one change concerns together with others: a group that was put into another, or what
+    /// happened while nobody listened.
+    Together {
+        /// The entry.
+        entry: Entry,
+        /// How many people the change concerns.
+        among: usize,
+    },
     /// Unchanged and still there (RFC 4533 present phase).
     Present(EntryId),
     /// No longer matches: deleted, moved out of scope, or out of the filter.
@@ -32,7 +40,7 @@ impl Change {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::ListingBegin => "listing-begin",
-            Self::Upsert(_) => "upsert",
+            Self::Upsert(_) | Self::Together { .. } => "upsert",
             Self::Present(_) => "present",
             Self::Gone(_) => "gone",
             Self::ListingEnd(_) => "listing-end",

@@ -178,6 +178,18 @@ impl Observer {
         );
     }
 
+    /// One change brought more new people than `limits.invites_per_listing`.
+    pub fn held_together(&self, directory: &str, count: u64, limit: u32) {
+        warn!(
+            directory,
+            count,
+            limit,
+            "invitations are held back, because people whom one change brings, such as a group that is put into another, \
+             count like those of a listing, {limit} at most (limits.invites_per_listing); `ldap-usher approve --all` shows \
+             them and asks whether to release them"
+        );
+    }
+
     /// Single changes brought more new people than `limits.invites_per_hour`.
     pub fn held_by_hour(&self, directory: &str, count: u64, limit: u32) {
         warn!(

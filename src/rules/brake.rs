@@ -79,6 +79,21 @@ impl Brake {
         Verdict::Invite
     }
 
+    /// Judges one of `among` people whom one change brings together.
+    pub fn together(&mut self, among: u64, limits: &Limits, now: Timestamp) -> Verdict {
+        if now.since(self.listed_at) >= QUIET {
+            self.listed = 0;
+        }
+        self.listed_at = now;
+        // Those before this one are among them and were counted.
+        let limit = limits.invites_per_listing.map(u64::from);
+        if limit.is_some_and(|limit| among > limit || u64::from(self.listed) >= limit) {
+            return Verdict::Hold;
+        }
+        self.listed = self.listed.saturating_add(1);
+        Verdict::Invite
+    }
+
     /// Judges one new person whom a single change brought.
     pub fn change(&mut self, limits: &Limits, now: Timestamp) -> Verdict {
         if now.since(self.changed_since) >= HOUR || now < self.changed_since {
@@ -160,6 +175,18 @@ mod tests {
         else {
             panic!("{verdicts:?}")
         };
+    }
+
+    #[test]
+    fn people_whom_one_change_brings_share_the_allowance_of_listings() {
+        let mut brake = Brake::default();
+        assert_eq!(brake.together(101, &LIMITS, at(0)), Verdict::Hold);
+        for _ in 0..100 {
+            assert_eq!(brake.together(50, &LIMITS, at(1)), Verdict::Invite);
+        }
+        assert_eq!(brake.together(50, &LIMITS, at(2)), Verdict::Hold);
+        assert_eq!(brake.listing(1, false, &LIMITS, at(3)), Verdict::Hold);
+        assert_eq!(brake.change(&LIMITS, at(3)), Verdict::Invite);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! - What is held stays held until somebody approves it, whatever becomes of the person's address meanwhile.
 //! - An invitation that was sent, or may have been, is never taken back: 409 protects the accounts that exist.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::book::{Book, Invitation};
@@ -13,7 +13,7 @@ use super::brake::{Limits, Verdict};
 use super::membership::Reason;
 use super::sightings::Event;
 use crate::clock::Timestamp;
-use crate::model::{EmailAddress, Outcome, Settlement, Standing, TaskState};
+use crate::model::{EmailAddress, EntryId, Outcome, Settlement, Standing, TaskState};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -45,6 +45,8 @@ pub struct Committed {
     pub duplicates: Vec<Duplicate>,
     /// How many invitations became queued (not staged or held ones).
     pub queued: u64,
+    /// How many are held by `limits.invites_per_listing`, because one change brought them together with others.
+    pub held_together: u64,
     /// How many are held by `limits.invites_per_hour`.
     pub held_by_hour: u64,
     /// DNs of entries whose invitation is held by `limits.addresses_per_person`.
@@ -62,6 +64,8 @@ pub struct Opening<'a> {
     pub now: Timestamp,
     /// The administrator's limits.
     pub limits: &'a Limits,
+    /// People whom one change concerns together with others, and how many it concerns.
+    pub together: &'a HashMap<EntryId, usize>,
 }
 
 impl Book {
@@ -148,6 +152,7 @@ impl Book {
             arrived,
             now,
             limits,
+            together: &HashMap::new(),
         };
         let mut committed = Committed::default();
         self.release(place, &how, &mut committed);
@@ -176,6 +181,7 @@ impl Book {
             arrived: now,
             now,
             limits,
+            together: &HashMap::new(),
         };
         self.release(place, &how, &mut Committed::default());
         if self.invitations()[place].state == TaskState::Cancelled {
@@ -329,6 +335,21 @@ impl Book {
         }
         if how.origin == Origin::Listing {
             return (TaskState::Staged, None);
+        }
+        let id = self.people()[person].member.id;
+        if let (Some(among), Some(limit)) = (how.together.get(&id), how.limits.invites_per_listing) {
+            let among = u64::try_from(*among).unwrap_or(u64::MAX);
+            let brake = self.directory.as_mut().map(|directory| &mut directory.brake);
+            return match brake.map(|brake| brake.together(among, how.limits, how.now)) {
+                Some(Verdict::Hold) => {
+                    committed.held_together += 1;
+                    let reason = format!(
+                        "one change brought more than {limit} new people (limits.invites_per_listing)"
+                    );
+                    (TaskState::Held, Some(reason))
+                }
+                _ => (TaskState::Queued, None),
+            };
         }
         let verdict = self.directory.as_mut().map_or(Verdict::Invite, |directory| {
             directory.brake.change(how.limits, how.now)

@@ -48,6 +48,7 @@ async fn three_held(dir: &Path) {
         directory,
         origin: Origin::Listing,
         sightings: sightings.into(),
+        together: Default::default(),
         cursor: None,
         policy: Policy {
             mail_attributes: vec!["mail".into()],

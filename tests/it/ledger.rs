@@ -107,6 +107,7 @@ impl Book {
             directory: self.directory,
             origin,
             sightings,
+            together: Default::default(),
             cursor: None,
             policy: Policy {
                 mail_attributes: vec!["mail".into()],

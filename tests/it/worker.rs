@@ -76,6 +76,7 @@ async fn bring(ledger: &dyn Ledger, origin: Origin, people: std::ops::Range<u8>,
         directory,
         origin,
         sightings: sightings.collect(),
+        together: Default::default(),
         cursor: None,
         policy: Policy {
             mail_attributes: vec!["mail".into()],

@@ -97,14 +97,16 @@ pub(super) fn accused(db: &Transaction<'_>, fault: &str) -> rusqlite::Result<u64
 
 pub(super) fn unchecked(db: &Transaction<'_>) -> rusqlite::Result<Unchecked> {
     db.prepare_cached(
-        "select coalesce(sum(actions) filter (where state = 'queued'), 0),
+        "select coalesce(sum(actions) filter (where state = 'queued' and compared <> 1), 0),
+                coalesce(sum(actions) filter (where state = 'held' and compared <> 1), 0),
                 coalesce(sum(actions) filter (where state = 'held'), 0)
-         from action_count where state in ('queued', 'held') and compared <> 1",
+         from action_count where state in ('queued', 'held')",
     )?
     .query_row([], |row| {
         Ok(Unchecked {
             queued: row.get(0)?,
             held: row.get(1)?,
+            all_held: row.get(2)?,
         })
     })
 }

@@ -1,6 +1,6 @@
 //! The brakes: what is held, and that it stays held.
 
-use ldap_usher::ledger::{Ledger, Which};
+use ldap_usher::ledger::{Decisions, Ledger, Which};
 use ldap_usher::model::{Listing, Outcome, Settlement, TaskState};
 use ldap_usher::rules::Origin;
 
@@ -74,6 +74,29 @@ async fn whoever_is_approved_lets_nobody_else_go() {
     assert_eq!(released.unwrap(), ["ann@example.org"]);
     book.compares(4, &[]).await;
     assert_eq!(book.tasks().await, "queued 1, held 2");
+}
+
+#[tokio::test]
+async fn people_whom_one_change_brings_together_count_like_those_of_a_listing() {
+    let mut book = Book::limited(10).await;
+    book.limits.invites_per_hour = Some(100);
+    // A group of thirty is put into the one that decides; its members are read in parts.
+    for part in [1..=15_u8, 16..=30] {
+        let people: Vec<u8> = part.collect();
+        let mut told = book.told(
+            1,
+            Origin::Live,
+            people.iter().map(|&n| there(n, &format!("p{n}"))).collect(),
+        );
+        told.together = people.iter().map(|&n| (super::id(n), 30)).collect();
+        let (_, committed) = book.ledger.take(told).await.unwrap();
+        assert_eq!((committed.queued, committed.held_together), (0, 15));
+    }
+    book.joins(40, "ann").await;
+    assert_eq!(book.tasks().await, "queued 1, held 30");
+    // Who has an account is done, and nobody else is let go.
+    book.compares(2, &["p1", "p2"]).await;
+    assert_eq!(book.tasks().await, "queued 1, held 28, done 2");
 }
 
 #[tokio::test]

@@ -120,7 +120,11 @@ async fn whoever_has_an_account_is_done_unless_the_task_is_in_flight() {
     book.joins(4, "dan").await;
     assert_eq!(
         book.ledger.unchecked().await.unwrap(),
-        Unchecked { queued: 2, held: 2 }
+        Unchecked {
+            queued: 2,
+            held: 2,
+            all_held: 2
+        }
     );
     let accounts = ["ann", "cat", "dan", "stranger"].map(email);
     assert_eq!(book.ledger.had_accounts(accounts.into(), at(3)).await.unwrap(), 2);
@@ -161,7 +165,11 @@ async fn what_was_queued_after_the_comparison_began_is_not_taken_for_compared() 
     book.end_of_comparison(6).await;
     assert_eq!(
         book.ledger.unchecked().await.unwrap(),
-        Unchecked { queued: 1, held: 0 }
+        Unchecked {
+            queued: 1,
+            held: 0,
+            all_held: 0
+        }
     );
     book.settles(7, retry(8, false)).await;
     book.compares(8, &[]).await;
