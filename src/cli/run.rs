@@ -11,6 +11,7 @@ pub(super) async fn run(config: Option<&Path>) -> anyhow::Result<Exit> {
     if loaded.once {
         return super::sync::once(loaded).await;
     }
-    service::run(loaded, || Ok(super::load(config)?)).await?;
+    let path = config.map(Path::to_owned);
+    service::run(loaded, move || Ok(super::load(path.as_deref())?)).await?;
     Ok(Exit::Done)
 }

@@ -92,6 +92,8 @@ pub(super) struct DirectoryTable {
     pub(super) name: String,
     #[serde(deserialize_with = "one_or_many")]
     pub(super) url: Vec<String>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub(super) controllers: Vec<String>,
     pub(super) starttls: bool,
     pub(super) ca_file: Option<PathBuf>,
     pub(super) tls_verify: bool,
@@ -127,6 +129,7 @@ impl Default for DirectoryTable {
         Self {
             name: "main".into(),
             url: Vec::new(),
+            controllers: Vec::new(),
             starttls: false,
             ca_file: None,
             tls_verify: true,

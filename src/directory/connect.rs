@@ -10,7 +10,6 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use ldap3::{LdapConnAsync, LdapConnSettings, LdapError, StdStream};
 use rustls::pki_types::ServerName;
-use secrecy::ExposeSecret;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -19,12 +18,13 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::io::InspectReader;
 
-use super::DirectoryError;
-use super::discover;
+use super::access::{Access, Reached};
+use super::freshness;
 use super::guard::{self, Breach};
 use super::session::Session;
-use super::settings::{Bind, Server, Settings};
+use super::settings::{Server, Settings};
 use super::traffic::Traffic;
+use super::{DirectoryError, discover};
 use crate::ber::{self, Reader};
 use crate::foreign;
 use crate::panics;
@@ -33,40 +33,81 @@ use crate::tls::{self, Progress};
 /// Dialling one address, and each of the steps up to the bind.
 const STEP: Duration = Duration::from_secs(10);
 
-/// Connects to the first server that lets us in, and binds.
+/// Connects to the first server that lets us in and is not behind what was seen of the others, and binds.
 ///
 /// # Errors
-/// That of the last server, where several were tried.
-pub(super) async fn connect(settings: &Settings) -> Result<Session, DirectoryError> {
-    connect_to_first(&settings.servers, settings).await
-}
-
-/// In a box, because a domain is a list of servers again.
-fn connect_to_first<'a>(
-    servers: &'a [Server],
-    settings: &'a Settings,
-) -> BoxFuture<'a, Result<Session, DirectoryError>> {
-    async move {
-        let mut last = DirectoryError::Settings(format!("directory {} names no server", settings.name));
-        for server in servers {
-            match connect_to(server, settings).await {
-                Ok(session) => return Ok(session),
-                Err(error) => {
-                    tracing::debug!(%error, "this server does not let us in");
-                    last = error;
-                }
-            }
+/// That of the last server, where several were tried; [`DirectoryError::Behind`] where those that are not behind do not
+/// let us in.
+pub(super) async fn connect(settings: &Settings, access: &Access) -> Result<Session, DirectoryError> {
+    access.credentials.check()?;
+    let mut last = None;
+    let mut servers = Vec::new();
+    for server in &settings.servers {
+        match discover::servers(server, settings.starttls).await {
+            Ok(found) => servers.extend(found),
+            Err(error) => last = Some(error),
         }
-        Err(last)
     }
-    .boxed()
+    let is_one_of_several = servers.len() > 1 || settings.servers.len() > 1;
+    let mut behind = None;
+    for server in servers {
+        let reached = Reached { server, peer: None };
+        match connect_to(&reached, settings, access).await {
+            Ok(session) if !is_one_of_several => return Ok(session),
+            Ok(mut session) => match freshness::read(&mut session, &settings.base).await {
+                Ok(marks) => match access.behind(&settings.name, session.server(), &marks) {
+                    None => {
+                        access.saw(marks);
+                        return Ok(session);
+                    }
+                    Some(why) => behind = behind.or(Some((session, marks, why))),
+                },
+                Err(error) => last = Some(noted(error)),
+            },
+            Err(error) => last = Some(noted(error)),
+        }
+    }
+    match (behind, last) {
+        (Some((session, marks, _)), None) => {
+            tracing::warn!(
+                directory = settings.name,
+                server = session.server(),
+                "every server is behind what was seen before: what was lost is lost, and the first one is asked"
+            );
+            access.has_lost(marks);
+            Ok(session)
+        }
+        (Some((session, _, why)), Some(error)) => Err(DirectoryError::Behind {
+            server: session.server().to_owned(),
+            why,
+            others: error.to_string(),
+        }),
+        (None, Some(error)) => Err(error),
+        (None, None) => Err(DirectoryError::Settings(format!(
+            "directory {} names no server",
+            settings.name
+        ))),
+    }
 }
 
-pub(super) async fn connect_to(server: &Server, settings: &Settings) -> Result<Session, DirectoryError> {
+fn noted(error: DirectoryError) -> DirectoryError {
+    tracing::debug!(%error, "this server does not let us in");
+    error
+}
+
+/// Connects to this server, at the address where it was reached before, and binds.
+pub(super) async fn connect_to(
+    reached: &Reached,
+    settings: &Settings,
+    access: &Access,
+) -> Result<Session, DirectoryError> {
+    access.credentials.check()?;
+    let server = &reached.server;
     let name = server.to_string();
     let limit = settings.max_message_size;
     let traffic = Arc::new(Traffic::default());
     let (ours, ldap3s) = UnixStream::pair().map_err(|error| refused(&name, &error))?;
+    let mut peer = None;
     let relay: BoxFuture<'static, Breach> = match server {
         Server::Unix { path } => {
             let stream = deadline(&name, "connecting", UnixStream::connect(path))
@@ -78,11 +119,17 @@ pub(super) async fn connect_to(server: &Server, settings: &Settings) -> Result<S
             relayed(stream, ours, limit, traffic.clone())
         }
         Server::Domain { .. } => {
-            let controllers = discover::servers(server, settings.starttls).await?;
-            return connect_to_first(&controllers, settings).await;
+            return Err(DirectoryError::Settings(format!(
+                "{name} is no server but a domain"
+            )));
         }
         Server::Tcp { host, port, tls, dns } => {
-            let mut stream = dial(&name, discover::addresses(&name, host, *port, *dns).await?).await?;
+            let addresses = match reached.peer {
+                Some(peer) => vec![peer],
+                None => discover::addresses(&name, host, *port, *dns).await?,
+            };
+            let mut stream = dial(&name, addresses).await?;
+            peer = stream.peer_addr().ok();
             if settings.starttls && !tls {
                 deadline(&name, "negotiating StartTLS", start_tls(&name, &mut stream)).await??;
             }
@@ -117,12 +164,12 @@ pub(super) async fn connect_to(server: &Server, settings: &Settings) -> Result<S
         }
     }
     .boxed();
-    let mut session = Session::new(server.clone(), &settings.name, ldap, link, traffic);
-    match &settings.bind {
-        Bind::Anonymous => {}
-        Bind::Simple { dn, password } => session.bind(dn, password.expose_secret()).await?,
-        Bind::External => session.bind_external().await?,
-    }
+    let reached = Reached {
+        server: server.clone(),
+        peer,
+    };
+    let mut session = Session::new(reached, &settings.name, ldap, link, traffic);
+    access.credentials.bind(&mut session).await?;
     Ok(session)
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ldap3::Scope;
 use tokio::net::UnixStream;
 
+use super::access::{Access, Reached};
 use super::error::words;
 use super::groups::{Groups, Identities};
 use super::root_dse::Identity;
@@ -125,13 +126,31 @@ pub struct Guest {
     session: Session,
 }
 
+/// What the servers of one directory made of who we are: a password that one of them refused is not offered to another.
+pub struct Credentials(Access);
+
+impl Credentials {
+    /// Nobody was asked yet.
+    pub fn new(settings: &Settings) -> Self {
+        Self(Access::new(settings))
+    }
+}
+
 /// Binds, as the service does.
 ///
 /// # Errors
 /// The server does not let us in.
-pub async fn bind(server: &Server, settings: &Settings) -> Result<Guest, DirectoryError> {
+pub async fn bind(
+    server: &Server,
+    settings: &Settings,
+    credentials: &Credentials,
+) -> Result<Guest, DirectoryError> {
+    let reached = Reached {
+        server: server.clone(),
+        peer: None,
+    };
     Ok(Guest {
-        session: connect::connect_to(server, settings).await?,
+        session: connect::connect_to(&reached, settings, &credentials.0).await?,
     })
 }
 

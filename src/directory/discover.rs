@@ -19,13 +19,20 @@ use super::settings::Server;
 /// only after a while, and whoever asks several of them hears contradictions.
 static DICE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
+/// Hosts that an error names.
+const NAMED: usize = 5;
+
 /// The servers behind an address: the controllers of a domain in the order in which they are to be tried, or the server
-/// itself. Without StartTLS they are reached by ldaps://.
+/// itself. Without StartTLS they are reached by ldaps://, and so always by TLS.
+///
+/// DNS is not to be trusted: whoever forges its answers names a host of their own, for which they have a valid
+/// certificate. So a controller is within the domain, or one that the configuration names, and its certificate is
+/// checked for that name.
 ///
 /// # Errors
-/// The domain has none, or its DNS does not answer.
+/// The domain has none, DNS names only others, or does not answer.
 pub(super) async fn servers(server: &Server, starttls: bool) -> Result<Vec<Server>, DirectoryError> {
-    let Server::Domain { name, dns } = server else {
+    let Server::Domain { name, dns, others } = server else {
         return Ok(vec![server.clone()]);
     };
     let shown = server.to_string();
@@ -48,7 +55,32 @@ pub(super) async fn servers(server: &Server, starttls: bool) -> Result<Vec<Serve
         RData::SRV(record) => Some(record.clone()),
         _ => None,
     });
-    let servers: Vec<Server> = ordered(records.collect(), |target| DICE.hash_one(target))
+    let within = |host: &str| {
+        host.strip_suffix(name.as_str())
+            .is_some_and(|rest| rest.ends_with('.'))
+    };
+    let (trusted, foreign): (Vec<_>, Vec<_>) = ordered(records.collect(), |target| DICE.hash_one(target))
+        .into_iter()
+        .partition(|(host, _)| within(host) || others.iter().any(|other| other.admits(host)));
+    if !foreign.is_empty() {
+        let named: Vec<&str> = foreign
+            .iter()
+            .take(NAMED)
+            .map(|(host, _)| host.as_str())
+            .collect();
+        let foreign = named.join(", ");
+        if trusted.is_empty() {
+            return Err(DirectoryError::Settings(format!(
+                "{shown}: DNS names {foreign} as domain controllers, which are not in {name}: they are sent no password, because DNS can be forged; if they are the right ones, name them in `controllers`"
+            )));
+        }
+        tracing::debug!(
+            domain = name,
+            foreign,
+            "DNS names domain controllers outside the domain: they are not asked"
+        );
+    }
+    let servers: Vec<Server> = trusted
         .into_iter()
         .map(|(host, port)| Server::Tcp {
             host,

@@ -2,17 +2,20 @@
 //! filter, because the server's own evaluation of it is the truth about membership.
 //!
 //! # Guarantees
-//! What rings while the listing runs is answered after it. An entry that rings again while it is read is read once
-//! more. A [`Change::Checkpoint`] is told only after everything that rang before it was answered.
+//! What rings while the listing runs is answered after it, and before its end is told where groups decide: who was
+//! listed by what was known of the groups before is no member any more then. An entry that rings again while it is read
+//! is read once more. A [`Change::Checkpoint`] is told only after everything that rang before it was answered. Whoever
+//! rings alone is read before those who are concerned by one change in great numbers. How many may wait has a bound:
+//! beyond it the bells are not heard until some of those were read.
 
-use std::collections::VecDeque;
+use std::collections::hash_map::Entry as Slot;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::future::pending;
 use std::pin::pin;
 use std::time::Duration;
 
 use futures::future::{self, Either, FutureExt};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use indexmap::IndexSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::lookup::{Asker, CHUNK};
@@ -25,8 +28,13 @@ pub(super) enum Ring {
     /// Something about this entry changed; it may have come or gone, and it may be nobody's concern.
     Entry(EntryId),
     /// This person came into a group or went out of it. The server may still be busy to carry that over to the person's
-    /// own entry, so they are read again a moment later, too.
-    Concerned(EntryId),
+    /// own entry, so they are read again later, too.
+    Concerned {
+        /// The person.
+        id: EntryId,
+        /// How many the same change concerns.
+        among: usize,
+    },
     /// A resume point that covers whatever rang before.
     Checkpoint(Cursor),
     /// Nothing rang, and the server was asked and answered.
@@ -38,9 +46,10 @@ pub(super) type Rings = BoxStream<'static, Result<Ring, DirectoryError>>;
 
 /// When someone is read again whose entry may follow a group's, or a group theirs.
 const MOMENT: Duration = Duration::from_secs(1);
-
-/// So many may wait to be read again. Beyond that the doorbell is not listened to for a while; a server that ends the
-/// session because of that has to list everyone.
+/// What a server may take to carry over the change of a group to the entry of one member.
+const CARRY: Duration = Duration::from_millis(5);
+/// So many may wait to be read. Beyond that the doorbell is not listened to for a while; a server that ends the session
+/// because of that has to list everyone. As many may be read once more at a later time, and others are left to the audit.
 const MOST: usize = 250_000;
 
 /// The listing of a stream that resumes: whatever changed will ring.
@@ -58,8 +67,10 @@ pub(super) fn answered(rings: Rings, stream: Changes, asker: Asker) -> Changes {
         stream: Some(stream),
         is_listing: false,
         asker,
-        waiting: IndexSet::new(),
-        later: VecDeque::new(),
+        waiting: Queue::default(),
+        crowd: Queue::default(),
+        later: BTreeMap::new(),
+        afterwards: 0,
         points: VecDeque::new(),
         told: VecDeque::new(),
     };
@@ -77,12 +88,84 @@ struct Answering {
     is_listing: bool,
     asker: Asker,
     /// Who rang and was not read yet.
-    waiting: IndexSet<EntryId>,
-    /// Who is to be read at a later time, in the order of these times.
-    later: VecDeque<(Instant, EntryId)>,
-    /// Resume points, each with how many of those who wait have to be read before it.
-    points: VecDeque<(usize, Cursor)>,
+    waiting: Queue,
+    /// The same of those who are concerned by one change in great numbers.
+    crowd: Queue,
+    /// Who is to be read at a later time.
+    later: BTreeMap<Instant, Vec<Again>>,
+    /// How many these are.
+    afterwards: usize,
+    /// What is told once some of those who wait were read.
+    points: VecDeque<Point>,
     told: VecDeque<Change>,
+}
+
+/// Someone who is read once more.
+#[derive(Debug, Clone, Copy)]
+struct Again {
+    id: EntryId,
+    doubt: Option<Doubt>,
+}
+
+/// The server may not have carried over yet what concerns a person.
+#[derive(Debug, Clone, Copy)]
+struct Doubt {
+    /// It has by then.
+    until: Instant,
+    /// The pause before they are read again.
+    pause: Duration,
+}
+
+/// A resume point or the end of a listing, with how many of those who wait have to be read before it.
+struct Point {
+    waiting: usize,
+    crowd: usize,
+    change: Change,
+}
+
+impl Point {
+    fn is_replaced_by(&self, next: &Self) -> bool {
+        let is_resume_point = |point: &Self| matches!(point.change, Change::Checkpoint(_));
+        is_resume_point(self)
+            && is_resume_point(next)
+            && (self.waiting, self.crowd) == (next.waiting, next.crowd)
+    }
+}
+
+/// Whom to read, each once, in the order in which they rang.
+#[derive(Default)]
+struct Queue {
+    order: VecDeque<EntryId>,
+    doubts: HashMap<EntryId, Option<Doubt>>,
+}
+
+impl Queue {
+    fn push(&mut self, Again { id, doubt }: Again) {
+        match self.doubts.entry(id) {
+            Slot::Occupied(mut known) => {
+                let later = |doubt: &Doubt| doubt.until;
+                if doubt.as_ref().map(later) > known.get().as_ref().map(later) {
+                    known.insert(doubt);
+                }
+            }
+            Slot::Vacant(new) => {
+                new.insert(doubt);
+                self.order.push_back(id);
+            }
+        }
+    }
+
+    fn take(&mut self, count: usize) -> impl Iterator<Item = Again> {
+        let first = self.order.drain(..count.min(self.order.len()));
+        first.map(|id| Again {
+            id,
+            doubt: self.doubts.remove(&id).flatten(),
+        })
+    }
+
+    fn len(&self) -> usize {
+        self.order.len()
+    }
 }
 
 impl Answering {
@@ -102,13 +185,14 @@ impl Answering {
                 {
                     self.hear(ring?);
                 }
-                if !self.waiting.is_empty() {
+                if self.waiting.len() + self.crowd.len() > 0 {
                     self.answer().await?;
                     continue;
                 }
             }
+            let has_room = self.has_room();
             tokio::select! {
-                ring = self.rings.try_next(), if self.has_room() => match ring? {
+                ring = self.rings.try_next(), if has_room => match ring? {
                     Some(ring) => self.hear(ring),
                     None => return Ok(None),
                 },
@@ -117,10 +201,20 @@ impl Answering {
                     None => self.stream = None,
                 },
                 () = due(&self.later) => {
-                    self.waiting.extend(self.later.pop_front().map(|(_, id)| id));
+                    let again = self.later.pop_first();
+                    for again in again.into_iter().flat_map(|(_, again)| again) {
+                        self.afterwards -= 1;
+                        // Of a crowd, whoever comes again comes with it.
+                        let is_doubted = again.doubt.is_some();
+                        if is_doubted { &mut self.crowd } else { &mut self.waiting }.push(again);
+                    }
                 }
             }
         }
+    }
+
+    fn has_room(&self) -> bool {
+        self.waiting.len() + self.crowd.len() < MOST
     }
 
     /// Passes on what the stream tells.
@@ -128,58 +222,92 @@ impl Answering {
         let by_groups = self.asker.wanted().groups.is_some();
         match change {
             Change::ListingBegin => self.is_listing = true,
-            Change::ListingEnd(_) => self.is_listing = false,
+            Change::ListingEnd(_) => {
+                self.is_listing = false;
+                if by_groups {
+                    return self.tell_after_those_who_wait(change);
+                }
+            }
             // It may be a member who was renamed, before the group was told.
             Change::Gone(id) if by_groups => return self.ask_later(id),
-            Change::Upsert(ref entry) if !self.asker.wanted().admits(entry) => {
-                if !self.is_listing {
-                    self.ask_later(entry.id);
+            Change::Upsert(ref entry) if !self.asker.wanted().decides() => {
+                match (self.is_listing, self.asker.wanted().admits(entry)) {
+                    (true, true) => {}
+                    (true, false) => return,
+                    // The groups have the last word, and they may be told a moment later.
+                    (false, true) => return self.waiting.push(once(entry.id)),
+                    (false, false) => return self.ask_later(entry.id),
                 }
-                return;
             }
-            Change::Checkpoint(cursor) => return self.remember(cursor),
+            Change::Checkpoint(_) => return self.tell_after_those_who_wait(change),
             _ => {}
         }
         self.told.push_back(change);
     }
 
-    fn has_room(&self) -> bool {
-        self.waiting.len() + self.later.len() < MOST
+    /// Tells a resume point or the end of a listing after those who wait now; of several resume points in a row the last
+    /// one is enough.
+    fn tell_after_those_who_wait(&mut self, change: Change) {
+        let point = Point {
+            waiting: self.waiting.len(),
+            crowd: self.crowd.len(),
+            change,
+        };
+        match self.points.back_mut() {
+            Some(former) if former.is_replaced_by(&point) => *former = point,
+            _ => self.points.push_back(point),
+        }
     }
 
     fn ask_later(&mut self, id: EntryId) {
-        self.later.push_back((Instant::now() + MOMENT, id));
+        self.read_at(Instant::now() + MOMENT, once(id));
+    }
+
+    fn read_at(&mut self, at: Instant, again: Again) {
+        if self.afterwards < MOST {
+            self.later.entry(at).or_default().push(again);
+            self.afterwards += 1;
+        }
     }
 
     fn hear(&mut self, ring: Ring) {
         match ring {
-            Ring::Entry(id) => {
-                self.waiting.insert(id);
-            }
-            Ring::Concerned(id) => {
-                self.waiting.insert(id);
+            Ring::Entry(id) => self.waiting.push(once(id)),
+            Ring::Concerned { id, among } if among <= CHUNK => {
+                self.waiting.push(once(id));
                 self.ask_later(id);
             }
-            Ring::Checkpoint(cursor) => self.remember(cursor),
+            Ring::Concerned { id, among } => {
+                let carry = CARRY * u32::try_from(among).unwrap_or(u32::MAX);
+                // Where the groups have the last word, nothing has to be carried over.
+                let doubt = self.asker.wanted().decides().then(|| Doubt {
+                    until: Instant::now() + MOMENT + carry,
+                    pause: MOMENT,
+                });
+                self.crowd.push(Again { id, doubt });
+            }
+            Ring::Checkpoint(cursor) => self.tell_after_those_who_wait(Change::Checkpoint(cursor)),
             Ring::Alive => self.told.push_back(Change::Alive),
         }
     }
 
-    /// Takes a resume point; of several before which the same wait, the last one is enough.
-    fn remember(&mut self, cursor: Cursor) {
-        let before = self.waiting.len();
-        match self.points.back_mut() {
-            Some((same, former)) if *same == before => *former = cursor,
-            _ => self.points.push_back((before, cursor)),
-        }
-    }
-
-    /// Reads some of those who wait.
+    /// Reads some of those who wait: whoever rang alone comes first, and half of the places are for them.
     async fn answer(&mut self) -> Result<(), DirectoryError> {
-        let asked: Vec<EntryId> = self.waiting.drain(..self.waiting.len().min(CHUNK)).collect();
+        let for_crowd = self.crowd.len().min(CHUNK / 2);
+        let alone: Vec<Again> = self.waiting.take(CHUNK - for_crowd).collect();
+        let crowd: Vec<Again> = self.crowd.take(CHUNK - alone.len()).collect();
+        for point in &mut self.points {
+            point.waiting = point.waiting.saturating_sub(alone.len());
+            point.crowd = point.crowd.saturating_sub(crowd.len());
+        }
+        // Someone who is in both is told once.
+        let mut asked: Vec<EntryId> = Vec::new();
+        let mut met = HashSet::new();
+        let people = alone.iter().chain(&crowd);
+        asked.extend(people.map(|again| again.id).filter(|id| met.insert(*id)));
         let mut heard = Vec::new();
         let found = {
-            let room = MOST.saturating_sub(self.waiting.len() + self.later.len());
+            let room = MOST.saturating_sub(self.waiting.len() + self.crowd.len());
             let mut asking = pin!(self.asker.ask(&asked));
             loop {
                 if heard.len() >= room {
@@ -193,28 +321,48 @@ impl Answering {
                 }
             }
         };
-        for (before, _) in &mut self.points {
-            *before = before.saturating_sub(asked.len());
-        }
-        let gone: Vec<EntryId> = {
-            let there: IndexSet<EntryId> = found.iter().map(|entry| entry.id).collect();
-            asked.into_iter().filter(|id| !there.contains(id)).collect()
-        };
+        let there: HashSet<EntryId> = found.iter().map(|entry| entry.id).collect();
         self.told.extend(found.into_iter().map(Change::Upsert));
-        self.told.extend(gone.into_iter().map(Change::Gone));
+        let gone = asked.into_iter().filter(|id| !there.contains(id));
+        self.told.extend(gone.map(Change::Gone));
+        self.doubt(crowd);
         self.pass_points();
         heard.into_iter().for_each(|ring| self.hear(ring));
+        if self.waiting.len() + self.crowd.len() == 0 {
+            self.asker.note_how_far().await?;
+        }
         Ok(())
     }
 
-    /// Tells the resume points before which nobody waits any more.
-    fn pass_points(&mut self) {
-        while let Some((0, _)) = self.points.front() {
-            let point = self.points.pop_front();
-            self.told
-                .extend(point.map(|(_, cursor)| Change::Checkpoint(cursor)));
+    /// Has those read again of whom the server may not have carried over everything.
+    fn doubt(&mut self, read: Vec<Again>) {
+        let now = Instant::now();
+        for Again { id, doubt } in read {
+            let Some(Doubt { until, pause }) = doubt.filter(|doubt| now < doubt.until) else {
+                continue;
+            };
+            let doubt = Some(Doubt {
+                until,
+                pause: pause * 2,
+            });
+            self.read_at(now + pause, Again { id, doubt });
         }
     }
+
+    /// Tells the resume points and the ends of listings before which nobody waits any more.
+    fn pass_points(&mut self) {
+        while let Some(point) = self
+            .points
+            .pop_front_if(|point| point.waiting == 0 && point.crowd == 0)
+        {
+            self.told.push_back(point.change);
+        }
+    }
+}
+
+/// Someone who is read once.
+fn once(id: EntryId) -> Again {
+    Again { id, doubt: None }
 }
 
 /// What the stream tells next; a stream that has ended is silent.
@@ -226,9 +374,9 @@ async fn next_of(stream: &mut Option<Changes>) -> Result<Option<Change>, Directo
 }
 
 /// Waits until the first of those who are read later is due.
-async fn due(later: &VecDeque<(Instant, EntryId)>) {
-    match later.front() {
-        Some(&(at, _)) => sleep_until(at).await,
+async fn due(later: &BTreeMap<Instant, Vec<Again>>) {
+    match later.first_key_value() {
+        Some((&at, _)) => sleep_until(at).await,
         None => pending().await,
     }
 }

@@ -39,6 +39,20 @@ pub enum DirectoryError {
         who: String,
         /// The result and the remedy.
         cause: String,
+        /// It may be the password, so that the same one is not to be offered again.
+        wrong_password: bool,
+    },
+    /// This server lacks changes that another one had told, and no other one lets us in.
+    #[error(
+        "{server}: the server is behind the others ({why}) and is not asked; of those, the last one: {others}. If they are gone for good, take them out of `url`"
+    )]
+    Behind {
+        /// The server's URL.
+        server: String,
+        /// In what it is behind.
+        why: String,
+        /// Why another one is not asked.
+        others: String,
     },
     /// The connection ended, or what came over it was not LDAP.
     #[error("{server}: the server {cause}")]
@@ -189,6 +203,7 @@ impl DirectoryError {
     pub fn disposition(&self) -> Disposition {
         match self {
             Self::Connect { .. }
+            | Self::Behind { .. }
             | Self::Broken { .. }
             | Self::Silent { .. }
             | Self::Endless { .. }
@@ -239,6 +254,7 @@ impl DirectoryError {
                 server,
                 who: "nobody".into(),
                 cause: "Active Directory answers only after a bind; set `bind_dn` and its password".into(),
+                wrong_password: false,
             },
             code => Self::Refused { server, doing, code, text },
         }
@@ -268,6 +284,7 @@ impl DirectoryError {
         // What lies ahead is no cause.
         let notice = password_policy::read(&result.ctrls)
             .filter(|notice| !matches!(notice, Notice::Grace(_) | Notice::Expires(_)));
+        let is_noticed = notice.is_some();
         let said = match (code, notice, data_code(text)) {
             (_, Some(notice), _) => notice.words(),
             (49, None, Some("532")) => Notice::Expired.words(),
@@ -295,6 +312,9 @@ impl DirectoryError {
             }
             .to_owned(),
         };
+        // Some servers tell an account that cannot be used from a wrong password (525 is a name that is not there).
+        let may_be_wrong = matches!(data_code(text), None | Some("52e" | "525"));
+        let wrong_password = code == 49 && !is_noticed && may_be_wrong;
         let text = if text.is_empty() {
             String::new()
         } else {
@@ -309,6 +329,7 @@ impl DirectoryError {
             server: server.to_owned(),
             who: who.to_owned(),
             cause,
+            wrong_password,
         }
     }
 }
@@ -342,6 +363,14 @@ pub(super) fn words(text: &str) -> String {
         .filter(|word| !word.is_empty())
         .collect();
     foreign::shown(&words.join(" "))
+}
+
+/// The words of a server after what they belong to; nothing where it has none.
+pub(super) fn colon(text: &str) -> String {
+    match &*words(text) {
+        "" => String::new(),
+        text => format!(": {text}"),
+    }
 }
 
 /// Active Directory tells the cause of `invalidCredentials` as `data 52e` within its text.

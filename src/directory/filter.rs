@@ -85,6 +85,11 @@ fn terms(filter: &str) -> Vec<std::ops::Range<usize>> {
     found
 }
 
+/// A term that finds the members of a group and of those within it, on Active Directory.
+pub(super) fn in_chain(group: &str) -> String {
+    format!("(memberOf{IN_CHAIN}={})", escape(group))
+}
+
 fn unescape(value: &str) -> String {
     let digit = |byte: u8| char::from(byte).to_digit(16);
     let (mut bytes, mut rest) = (Vec::with_capacity(value.len()), value.as_bytes());

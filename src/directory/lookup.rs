@@ -1,6 +1,7 @@
 //! Reading single people again, by identity, with the configured filter: the server's own word on whether they are
 //! members right now.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::error::words;
 use super::root_dse::{self, Capabilities, Identity};
 use super::session::{Request, Session};
 use super::wanted::Wanted;
-use super::{DirectoryError, connect, malformed};
+use super::{DirectoryError, dn, malformed};
 use crate::model::{Entry, EntryId};
 
 /// People per search: the filter stays small, and the answer below every server's default size limit.
@@ -44,7 +45,7 @@ impl Line {
         let (session, can) = match self.open.take().filter(|_| fresh) {
             Some(open) => self.open.insert(open),
             None => {
-                let mut session = connect::connect(&self.settings).await?;
+                let mut session = self.settings.connect().await?;
                 let can = root_dse::capabilities(&mut session, &self.settings).await?;
                 self.open.insert((session, can))
             }
@@ -75,20 +76,40 @@ impl Asker {
     /// no member.
     pub(super) async fn ask(&mut self, who: &[EntryId]) -> Result<Vec<Entry>, DirectoryError> {
         let (session, can) = self.line.session().await?;
-        let mut found = ask(session, &self.wanted, &can.identity, who).await?;
-        if let Some(groups) = &self.wanted.groups {
-            groups.retain_members(&mut found, session).await?;
-            if found.len() < who.len() {
-                groups.verify(session, can).await?;
-            }
-        }
-        Ok(found)
+        members_among(session, can, &self.wanted, who).await
+    }
+
+    /// Takes note of how far the server has come, after whatever it told.
+    pub(super) async fn note_how_far(&mut self) -> Result<(), DirectoryError> {
+        let (session, _) = self.line.session().await?;
+        self.wanted.note_how_far(session).await;
+        Ok(())
     }
 
     /// Whom it asks for.
     pub(super) fn wanted(&self) -> &Wanted {
         &self.wanted
     }
+}
+
+/// Those of `who` that are members right now, asked for on this connection.
+///
+/// # Errors
+/// As [`Asker::ask`].
+pub(super) async fn members_among(
+    session: &mut Session,
+    can: &Capabilities,
+    wanted: &Wanted,
+    who: &[EntryId],
+) -> Result<Vec<Entry>, DirectoryError> {
+    let mut found = ask(session, wanted, &can.identity, who).await?;
+    if let Some(groups) = &wanted.groups {
+        found = groups.retain_members(found, session, can).await?;
+        if found.len() < who.len() {
+            groups.verify(session, can).await?;
+        }
+    }
+    Ok(found)
 }
 
 async fn ask(
@@ -99,6 +120,7 @@ async fn ask(
 ) -> Result<Vec<Entry>, DirectoryError> {
     let mut found = Vec::new();
     for chunk in who.chunks(CHUNK) {
+        let mut asked: HashSet<EntryId> = chunk.iter().copied().collect();
         let any: String = chunk.iter().map(|&id| identity.filter(id)).collect();
         let filter = format!("(&{}(|{any}))", wanted.filter);
         let request = Request {
@@ -116,9 +138,24 @@ async fn ask(
                 &result,
             ));
         }
+        let mut foreign = 0_u32;
         for message in messages {
             let raw = decode::entry(message).map_err(|error| malformed(session, "an entry", &error))?;
-            found.extend(identified(raw, identity).ok());
+            // Only who was asked for is answered for, and each once.
+            match identified(raw, identity) {
+                Ok(entry) if dn::is_within(&entry.dn, &wanted.base) && asked.remove(&entry.id) => {
+                    found.push(entry);
+                }
+                _ => foreign += 1,
+            }
+        }
+        if foreign > 0 {
+            tracing::warn!(
+                directory = wanted.name,
+                server = session.server(),
+                foreign,
+                "the server answered a look-up with entries that were not asked for, by identity or by base: they are passed over"
+            );
         }
     }
     Ok(found)

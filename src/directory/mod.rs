@@ -2,14 +2,18 @@
 //!
 //! `discover` finds the servers of a domain; `connect` makes an authenticated connection whose every message passes
 //! the `guard`, which asks `verdict` of each and stops where too many wait in `traffic`; `session` runs operations on
-//! it. `root_dse` tells what the server can do, and `pick` what to do with it. `syncrepl`, `poll` and `scan` turn its answers into [`Change`]s, and so does `doorbell` with the mere hints of
-//! `persistent_search`, `active_directory` and `groups`: `lookup` reads single people again. `diagnose` goes the same
-//! way step by step and says where it ends. `decode` reads foreign bytes without ever panicking. `pages` asks in
-//! pages as far as the server takes them, and `remarks` holds what is no failure and yet worth a word.
+//! it. What the connections of a directory share is its `access`: the `credentials`, and by `freshness` how far its
+//! servers have come. `root_dse` tells what the server can do, and `pick` what to do with it. `syncrepl`, `poll` and `scan`
+//! turn its answers into [`Change`]s, and so does `doorbell` with the mere hints of `persistent_search`,
+//! `active_directory` and `groups`: `lookup` reads single people again. `diagnose` goes the same way step by step and says
+//! where it ends. `decode` reads foreign bytes without ever panicking. `pages` asks in pages as far as the server takes
+//! them, and `remarks` holds what is no failure and yet worth a word.
 
+mod access;
 mod active_directory;
 mod connect;
 mod course;
+mod credentials;
 mod decode;
 pub mod diagnose;
 mod discover;
@@ -17,6 +21,7 @@ mod dn;
 mod doorbell;
 mod error;
 mod filter;
+mod freshness;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod groups;
@@ -37,29 +42,36 @@ mod traffic;
 mod verdict;
 mod wanted;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
-use futures::future::{BoxFuture, ready};
+use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use tokio::time::Instant;
 
 use crate::foreign;
 use crate::model::{Change, Cursor, Entry, EntryId};
+use access::{Access, Reached};
 use doorbell::Rings;
 use groups::Identities;
 use remarks::Remarks;
 use root_dse::{Capabilities, Identity};
 use wanted::Wanted;
 
+pub use credentials::PasswordSource;
 pub use error::DirectoryError;
-pub use settings::{Bind, Server, Settings, StreamChoice, check_filter};
+pub use settings::{Bind, HostPattern, Server, Settings, StreamChoice, check_filter};
 
 /// What a session says, until it ends with its first error.
 pub type Changes = BoxStream<'static, Result<Change, DirectoryError>>;
 
 /// One directory as configured. Each call works on a connection of its own and never reconnects by itself.
+///
+/// As long as a stream of [`Directory::open`] or [`Directory::list`] lives, every other call asks the server of that
+/// stream and no other one, since another one may not have heard yet of what this one told.
 pub trait Directory: Send + Sync {
     /// Opens the stream that tells of changes, resuming after `from` where there is a cursor.
     ///
@@ -132,8 +144,11 @@ impl fmt::Display for StreamKind {
 #[derive(Debug)]
 pub struct LdapDirectory {
     settings: RwLock<Arc<Settings>>,
-    /// Kinds of stream that the server offers and did not keep to.
-    unfit: Arc<Mutex<HashSet<StreamKind>>>,
+    access: Arc<Access>,
+    /// The server of the stream that is open, as long as it is.
+    reached: Mutex<Weak<Reached>>,
+    /// Kinds of stream that a server offers and did not keep to, and when that was seen.
+    unfit: Arc<Mutex<Unfit>>,
     /// The identities of groups as they were last found.
     groups: Mutex<Identities>,
     /// The groups that were said to have another name now.
@@ -142,11 +157,19 @@ pub struct LdapDirectory {
     remarks: Arc<Remarks>,
 }
 
+/// Each with the server's URL.
+type Unfit = HashMap<(String, StreamKind), Instant>;
+
+/// How long a kind of stream that did not work is passed over on that server.
+const UNFIT: Duration = Duration::from_secs(60 * 60);
+
 impl LdapDirectory {
     /// A directory with these settings; nothing is contacted yet.
     pub fn new(settings: Settings) -> Self {
         Self {
+            access: Arc::new(Access::new(&settings)),
             settings: RwLock::new(Arc::new(settings)),
+            reached: Mutex::default(),
             unfit: Arc::default(),
             groups: Mutex::default(),
             renamed: Mutex::default(),
@@ -154,9 +177,16 @@ impl LdapDirectory {
         }
     }
 
-    /// Takes other settings, such as another password, for every connection from here on. They must describe the same
-    /// people: cursors stay what they are.
+    /// Says where the bind password is read again when a server refuses it.
+    pub fn reread_password_from(&self, source: PasswordSource) {
+        self.access.credentials.come_from(source);
+    }
+
+    /// Takes other settings, such as another password, for every connection from here on; what did not work with the
+    /// former ones is tried again. They must describe the same people: cursors stay what they are.
     pub fn renew(&self, settings: Settings) {
+        self.access.credentials.renew(settings.bind.clone());
+        lock(&self.unfit).clear();
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
     }
 
@@ -171,20 +201,44 @@ impl LdapDirectory {
         settings.clone()
     }
 
-    /// Opens the best stream that works.
+    /// A connection to the server of the stream that is open, where there is one, else to the first one that is not
+    /// behind.
+    async fn connect(&self, settings: &Settings) -> Result<session::Session, DirectoryError> {
+        let reached = lock(&self.reached).upgrade();
+        match reached {
+            Some(reached) => connect::connect_to(&reached, settings, &self.access).await,
+            None => connect::connect(settings, &self.access).await,
+        }
+    }
+
+    /// Opens a stream on the first server that is not behind, also of what the resume point covers.
     async fn open_stream(&self, from: Option<Cursor>) -> Result<Opened, DirectoryError> {
         let settings = self.settings();
-        let mut session = connect::connect(&settings).await?;
-        let can = root_dse::capabilities(&mut session, &settings).await?;
-        lookup::check_base(&mut session, &settings.base).await?;
         if let Some(from) = &from {
+            self.access.saw(freshness::Marks::of_cursor(from));
             lock(&self.groups).extend(groups::recall(from));
         }
+        let session = connect::connect(&settings, &self.access).await?;
+        self.open_best(session, settings, from).await
+    }
+
+    /// Opens the best stream that works on this server.
+    async fn open_best(
+        &self,
+        mut session: session::Session,
+        settings: Arc<Settings>,
+        from: Option<Cursor>,
+    ) -> Result<Opened, DirectoryError> {
+        let can = root_dse::capabilities(&mut session, &settings).await?;
+        lookup::check_base(&mut session, &settings.base).await?;
         let wanted = self.resolve(&mut session, &can, &settings).await?;
+        *lock(&self.reached) = Arc::downgrade(wanted.reached());
+        let server = session.server().to_owned();
         let mut candidates = pick::candidates(settings.stream, &can);
         if settings.stream == StreamChoice::Auto {
-            let unfit = lock(&self.unfit);
-            candidates.retain(|(kind, _)| !unfit.contains(kind));
+            let mut unfit = lock(&self.unfit);
+            unfit.retain(|_, since| since.elapsed() < UNFIT);
+            candidates.retain(|(kind, _)| !unfit.contains_key(&(server.clone(), *kind)));
         }
         let mut candidates = candidates.into_iter().peekable();
         let mut refused = Vec::new();
@@ -193,7 +247,7 @@ impl LdapDirectory {
                 Ok(opened) => {
                     return Ok(Opened {
                         refused,
-                        changes: self.noting_what_is_unfit(kind, opened.changes, settings),
+                        changes: self.noting_what_is_unfit(server, kind, opened.changes, settings),
                         ..opened
                     });
                 }
@@ -203,7 +257,7 @@ impl LdapDirectory {
                 }
                 Err(error) => return Err(error),
             }
-            session = connect::connect(&settings).await?;
+            session = wanted.connect().await?;
         }
         Err(DirectoryError::Settings(format!(
             "directory {} has no stream",
@@ -219,7 +273,7 @@ impl LdapDirectory {
         settings: &Settings,
     ) -> Result<Arc<Wanted>, DirectoryError> {
         let known = lock(&self.groups).clone();
-        let wanted = Wanted::resolve(session, can, settings, &known, &self.remarks).await?;
+        let wanted = Wanted::resolve(session, can, settings, &self.access, &known, &self.remarks).await?;
         if let Some(groups) = &wanted.groups {
             lock(&self.groups).extend(groups.identities());
             for (group, now) in groups.renamed() {
@@ -237,17 +291,24 @@ impl LdapDirectory {
         Ok(wanted)
     }
 
-    /// The same on a connection of its own.
-    async fn wanted(&self) -> Result<Arc<Wanted>, DirectoryError> {
+    /// A listing beside the stream that is open, or by itself.
+    async fn list_everyone(&self) -> Result<Changes, DirectoryError> {
         let settings = self.settings();
-        let mut session = connect::connect(&settings).await?;
+        let mut session = self.connect(&settings).await?;
         let can = root_dse::capabilities(&mut session, &settings).await?;
-        self.resolve(&mut session, &can, &settings).await
+        let wanted = self.resolve(&mut session, &can, &settings).await?;
+        {
+            let mut reached = lock(&self.reached);
+            if reached.strong_count() == 0 {
+                *reached = Arc::downgrade(wanted.reached());
+            }
+        }
+        scan::open(wanted).await
     }
 
     async fn ask(&self, who: &[EntryId]) -> Result<Vec<Entry>, DirectoryError> {
         let settings = self.settings();
-        let mut session = connect::connect(&settings).await?;
+        let mut session = self.connect(&settings).await?;
         let can = root_dse::capabilities(&mut session, &settings).await?;
         let wanted = self.resolve(&mut session, &can, &settings).await?;
         if let Some(groups) = &wanted.groups {
@@ -256,13 +317,19 @@ impl LdapDirectory {
         lookup::Asker::new(wanted).ask(who).await
     }
 
-    /// A stream that turns out not to be what the server promised is not picked again.
-    fn noting_what_is_unfit(&self, kind: StreamKind, changes: Changes, settings: Arc<Settings>) -> Changes {
+    /// A stream that turns out not to be what the server promised is not picked again for a while.
+    fn noting_what_is_unfit(
+        &self,
+        server: String,
+        kind: StreamKind,
+        changes: Changes,
+        settings: Arc<Settings>,
+    ) -> Changes {
         let unfit = self.unfit.clone();
         changes
             .inspect_err(move |error| {
                 if falls_back(error, &settings) {
-                    lock(&unfit).insert(kind);
+                    lock(&unfit).insert((server.clone(), kind), Instant::now());
                 }
             })
             .boxed()
@@ -284,11 +351,6 @@ async fn open_kind(
     from: Option<Cursor>,
 ) -> Result<Opened, DirectoryError> {
     let server = session.server().to_owned();
-    // Another controller may not have heard yet of what this one tells.
-    let wanted = &match kind {
-        StreamKind::ActiveDirectory => Arc::new(wanted.at(session.address())),
-        _ => wanted.clone(),
-    };
     // What happened to groups while nobody watched shows in no resume.
     let from = from.filter(|_| wanted.groups.is_none());
     // Whatever rings does so before people are listed, so that nothing falls between.
@@ -321,6 +383,13 @@ async fn open_kind(
         }
         StreamKind::Poll => poll::open(wanted.clone()).await?,
     };
+    let seen = wanted.clone();
+    let changes = changes.inspect_ok(move |change| {
+        if let Change::Checkpoint(cursor) = change {
+            seen.access().saw(freshness::Marks::of_cursor(cursor));
+        }
+    });
+    let changes = changes.boxed();
     let changes = if rings.is_empty() {
         changes
     } else {
@@ -328,7 +397,7 @@ async fn open_kind(
         doorbell::answered(rings, changes, lookup::Asker::new(wanted.clone()))
     };
     let changes = match &wanted.groups {
-        Some(groups) => with_identities(changes, groups.cursor()),
+        Some(groups) => groups::with_identities(changes, groups.cursor()),
         None => changes,
     };
     Ok(Opened {
@@ -342,24 +411,6 @@ async fn open_kind(
     })
 }
 
-/// Has the identities of groups stored, in place of resume points that would not cover what happens to groups.
-fn with_identities(changes: Changes, identities: Cursor) -> Changes {
-    changes
-        .try_filter_map(move |change| {
-            ready(Ok(match change {
-                Change::Checkpoint(_) => None,
-                change => Some(change),
-            }))
-        })
-        .and_then(move |change| {
-            let ended = matches!(change, Change::ListingEnd(_));
-            let identities = ended.then(|| Change::Checkpoint(identities.clone()));
-            ready(Ok(stream::iter([change].into_iter().chain(identities).map(Ok))))
-        })
-        .try_flatten()
-        .boxed()
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -370,7 +421,7 @@ impl Directory for LdapDirectory {
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Changes, DirectoryError>> {
-        async { scan::open(self.wanted().await?).await }.boxed()
+        self.list_everyone().boxed()
     }
 
     fn lookup<'a>(&'a self, who: &'a [EntryId]) -> BoxFuture<'a, Result<Vec<Entry>, DirectoryError>> {

@@ -117,6 +117,8 @@ mod tests {
             persistent_search: false,
             paging,
             identity: Identity::EntryUuid,
+            controller: false,
+            extended_dn: false,
             naming_contexts: Vec::new(),
         };
         Pages::new(&can, size)

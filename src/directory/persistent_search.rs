@@ -37,7 +37,7 @@ use super::lookup::check_base;
 use super::root_dse::{self, Capabilities, Identity, PERSISTENT_SEARCH};
 use super::session::{Item, Request, Search, Session, unless_busy};
 use super::wanted::Wanted;
-use super::{DirectoryError, connect, dn, malformed};
+use super::{DirectoryError, dn, malformed};
 use crate::foreign;
 
 /// While nothing changes, the connection is proved alive after this long; the answer has 15 s to come.
@@ -69,13 +69,7 @@ pub(super) async fn rings(
     base: &str,
     filter: &str,
 ) -> Result<Rings, DirectoryError> {
-    watch(
-        connect::connect(wanted).await?,
-        can.identity.clone(),
-        base,
-        filter,
-    )
-    .await
+    watch(wanted.connect().await?, can.identity.clone(), base, filter).await
 }
 
 /// The naming context that holds the base, where the account may read it; else the base.

@@ -74,7 +74,9 @@ mod tests {
             syncrepl,
             persistent_search,
             paging: true,
+            controller: identity == Identity::ObjectGuid,
             identity,
+            extended_dn: false,
             naming_contexts: Vec::new(),
         };
         for (server, best) in [

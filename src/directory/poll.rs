@@ -11,12 +11,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::stream::TryChunksError;
 use futures::{StreamExt, TryStreamExt, future, stream};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::lookup::{Asker, CHUNK};
 use super::wanted::Wanted;
 use super::{Changes, DirectoryError, scan};
-use crate::model::{Change, Listing};
+use crate::model::{Change, EntryId, Listing};
 
 /// The shortest pause before a look at what is new.
 const LOOK: Duration = Duration::from_secs(5);
@@ -97,14 +99,45 @@ impl Poll {
         let looked = scan::open(Arc::new(self.wanted.with_filter(filter))).await?;
         let name = self.wanted.name.clone();
         let newest = self.newest.clone();
-        let entries = looked.try_filter(move |change| {
+        let looked = looked.try_filter(move |change| {
             if let Change::ListingEnd(Listing::Partial(reason)) = change {
                 tracing::debug!(directory = name, reason, "the server does not tell what is new");
                 *lock(&newest) = None;
             }
             future::ready(matches!(change, Change::Upsert(_)))
         });
-        Ok(noting(entries.boxed(), self.newest.clone()))
+        let looked = if self.wanted.decides() {
+            looked.boxed()
+        } else {
+            self.confirmed(looked.boxed())
+        };
+        Ok(noting(looked, self.newest.clone()))
+    }
+
+    /// Those who are members by the groups' own word, and not only by what was known of them when the look began.
+    fn confirmed(&self, looked: Changes) -> Changes {
+        let asker = Asker::new(self.wanted.clone());
+        let chunks = looked.try_chunks(CHUNK).boxed();
+        stream::try_unfold((asker, chunks), |(mut asker, mut chunks)| async {
+            let chunk = chunks
+                .try_next()
+                .await
+                .map_err(|TryChunksError(_, error)| error)?;
+            let Some(chunk) = chunk else { return Ok(None) };
+            let ids: Vec<EntryId> = chunk.into_iter().filter_map(id_of).collect();
+            let members = asker.ask(&ids).await?.into_iter();
+            let members = stream::iter(members.map(|entry| Ok(Change::Upsert(entry))));
+            Ok::<_, DirectoryError>(Some((members, (asker, chunks))))
+        })
+        .try_flatten()
+        .boxed()
+    }
+}
+
+fn id_of(change: Change) -> Option<EntryId> {
+    match change {
+        Change::Upsert(entry) => Some(entry.id),
+        _ => None,
     }
 }
 

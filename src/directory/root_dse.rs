@@ -13,6 +13,7 @@ use crate::model::EntryId;
 
 const SYNC_REQUEST: &str = "1.3.6.1.4.1.4203.1.9.1.1";
 pub(super) const PERSISTENT_SEARCH: &str = "2.16.840.1.113730.3.4.3";
+pub(super) const EXTENDED_DN: &str = "1.2.840.113556.1.4.529";
 const ACTIVE_DIRECTORY: &str = "1.2.840.113556.1.4.800";
 /// What only a domain controller has in its root DSE (MS-ADTS 3.1.1.3.2): other servers announce the capability, too.
 const OF_CONTROLLERS: [&str; 2] = ["dsServiceName", "highestCommittedUSN"];
@@ -28,6 +29,10 @@ pub(super) struct Capabilities {
     pub paging: bool,
     /// Where an entry's identity is found.
     pub identity: Identity,
+    /// It is a domain controller of an Active Directory.
+    pub controller: bool,
+    /// DNs in answers can have the identities of their entries beside them (MS-ADTS 3.1.1.3.4.1.5).
+    pub extended_dn: bool,
     /// The roots of the trees that the server holds.
     pub naming_contexts: Vec<String>,
 }
@@ -202,6 +207,8 @@ fn judge(root: &RawEntry) -> Capabilities {
         persistent_search: lists("supportedControl", PERSISTENT_SEARCH),
         paging: lists("supportedControl", PAGED_RESULTS),
         identity,
+        controller: is_controller,
+        extended_dn: is_controller && lists("supportedControl", EXTENDED_DN),
         naming_contexts: root
             .values("namingContexts")
             .filter_map(|context| String::from_utf8(context.to_vec()).ok())

@@ -9,13 +9,13 @@ use futures::stream;
 use ldap3::{LdapResult, Scope};
 
 use super::decode::{self, RawEntry};
-use super::lookup::{attributes, check_base, identified};
+use super::lookup::{self, attributes, check_base, identified};
 use super::pages::Pages;
 use super::remarks::{About, of_references};
 use super::root_dse::{self, Capabilities, Identity};
 use super::session::{Item, References, Request, Search, Session};
 use super::wanted::Wanted;
-use super::{Changes, DirectoryError, connect, malformed};
+use super::{Changes, DirectoryError, dn, malformed};
 use crate::foreign;
 use crate::model::{Change, Entry, EntryId, Listing};
 
@@ -27,8 +27,9 @@ const MOST: usize = 1_800_000;
 
 /// Starts a listing on a connection of its own. Groups on which it depends are looked at first.
 pub(super) async fn open(wanted: Arc<Wanted>) -> Result<Changes, DirectoryError> {
-    let mut session = connect::connect(&wanted).await?;
+    let mut session = wanted.connect().await?;
     let capabilities = root_dse::capabilities(&mut session, &wanted).await?;
+    wanted.note_how_far(&mut session).await;
     check_base(&mut session, &wanted.base).await?;
     if let Some(groups) = &wanted.groups {
         groups.look(&mut session, &capabilities, &wanted).await?;
@@ -43,6 +44,7 @@ pub(super) async fn open(wanted: Arc<Wanted>) -> Result<Changes, DirectoryError>
         references: References::default(),
         taken: HashSet::new(),
         unidentified: None,
+        foreign: None,
     };
     Ok(stream::try_unfold(scan, |mut scan| async {
         Ok(scan.next().await?.map(|change| (change, scan)))
@@ -65,6 +67,8 @@ struct Scan {
     taken: HashSet<EntryId>,
     /// How many entries had no readable identity of their own, and the first of them.
     unidentified: Option<(u64, String)>,
+    /// How many entries lay outside of the base, and the first of them.
+    foreign: Option<(u64, String)>,
 }
 
 enum State {
@@ -72,6 +76,8 @@ enum State {
     /// The next page is to be asked for.
     Page,
     Reading(Box<Search>),
+    /// Those are told to be gone, and then the end.
+    Gone(Vec<EntryId>, Listing),
     End,
 }
 
@@ -93,6 +99,10 @@ impl Scan {
                         self.empty = false;
                         let raw = decode::entry(message)
                             .map_err(|error| malformed(&self.session, "an entry", &error))?;
+                        if !dn::is_within(&raw.dn, &self.wanted.base) {
+                            self.foreign.get_or_insert((0, foreign::shown(&raw.dn))).0 += 1;
+                            continue;
+                        }
                         if self.taken.len() > MOST {
                             let came = format!("{MOST} entries, whose `id_attribute` has to be remembered");
                             return Err(self.session.endless("listing", came));
@@ -110,12 +120,20 @@ impl Scan {
                         if self.pages.go_on(&self.session, &result, self.empty)? {
                             self.state = State::Page;
                         } else {
-                            self.state = State::End;
                             self.remark();
-                            return Ok(Some(Change::ListingEnd(self.verdict(&result))));
+                            let gone = self.no_members_any_more().await?;
+                            self.state = State::Gone(gone, self.verdict(&result));
                         }
                     }
                 },
+                State::Gone(gone, listing) => {
+                    if let Some(id) = gone.pop() {
+                        return Ok(Some(Change::Gone(id)));
+                    }
+                    let listing = listing.clone();
+                    self.state = State::End;
+                    return Ok(Some(Change::ListingEnd(listing)));
+                }
                 State::End => return Ok(None),
             }
         }
@@ -129,6 +147,19 @@ impl Scan {
             Identity::Attribute(_) if !self.taken.insert(entry.id) => Err(entry.dn),
             _ => Ok(entry),
         }
+    }
+
+    /// Who may have been listed by what was known of the groups before, and is no member by what they are now.
+    async fn no_members_any_more(&mut self) -> Result<Vec<EntryId>, DirectoryError> {
+        let Some(groups) = self.wanted.groups.as_ref().filter(|groups| groups.restrict()) else {
+            return Ok(Vec::new());
+        };
+        let (session, can) = (&mut self.session, &self.capabilities);
+        let mut doubtful = groups.read_again(session, can, &self.wanted).await?;
+        let members = lookup::members_among(session, can, &self.wanted, &doubtful).await?;
+        let members: HashSet<EntryId> = members.into_iter().map(|entry| entry.id).collect();
+        doubtful.retain(|id| !members.contains(id));
+        Ok(doubtful)
     }
 
     async fn request(&mut self) -> Result<Search, DirectoryError> {
@@ -162,6 +193,13 @@ impl Scan {
                 _ => DirectoryError::from_search_result(server, "the listing", result),
             };
             return Listing::Partial(error.to_string());
+        }
+        if let Some((count, first)) = &self.foreign {
+            return Listing::Partial(format!(
+                "{}: {count} entries came that do not lie below {}, the first of them {first}: they are passed over; correct `base_dn`",
+                self.session.server(),
+                self.wanted.base
+            ));
         }
         match &self.unidentified {
             None => Listing::Complete,

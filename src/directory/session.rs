@@ -20,10 +20,10 @@ use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::DirectoryError;
+use super::access::Reached;
 use super::course::Course;
 use super::decode;
 use super::password_policy::{self, Notice};
-use super::settings::Server;
 use super::traffic::{Skipped, Traffic};
 use crate::foreign;
 
@@ -38,7 +38,7 @@ const HANDFUL_WEIGHT: usize = 8 * 1024 * 1024;
 
 /// One authenticated connection. Dropping it closes the connection.
 pub(super) struct Session {
-    address: Server,
+    reached: Reached,
     server: String,
     /// The directory's name in the configuration.
     directory: String,
@@ -170,15 +170,15 @@ pub(super) enum Item {
 impl Session {
     /// `driver` moves the bytes of `ldap` through a guard that counts them in `traffic`.
     pub(super) fn new(
-        address: Server,
+        reached: Reached,
         directory: &str,
         ldap: Ldap,
         driver: BoxFuture<'static, String>,
         traffic: Arc<Traffic>,
     ) -> Self {
         Self {
-            server: address.to_string(),
-            address,
+            server: reached.server.to_string(),
+            reached,
             directory: directory.to_owned(),
             ldap,
             link: Link {
@@ -196,8 +196,8 @@ impl Session {
     }
 
     /// The server itself.
-    pub(super) fn address(&self) -> &Server {
-        &self.address
+    pub(super) fn reached(&self) -> &Reached {
+        &self.reached
     }
 
     /// Simple bind (RFC 4513, 5.1.3).

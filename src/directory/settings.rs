@@ -109,12 +109,53 @@ pub enum Server {
         name: String,
         /// The DNS server to ask; `None` for those of the system.
         dns: Option<SocketAddr>,
+        /// Controllers outside the domain that are trusted all the same.
+        others: Vec<HostPattern>,
     },
     /// ldapi://
     Unix {
         /// The path of the socket.
         path: String,
     },
+}
+
+/// Which hosts are meant: one by its name, or all in a domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPattern(String);
+
+impl HostPattern {
+    /// Reads `dc1.example.org`, or `.example.org` for every host in that domain.
+    ///
+    /// # Errors
+    /// A text that names what is expected.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let name = text.trim().trim_end_matches('.').to_ascii_lowercase();
+        if is_host_name(name.strip_prefix('.').unwrap_or(&name)) {
+            Ok(Self(name))
+        } else {
+            Err(format!(
+                "\"{text}\" is not the name of a host; write it as in \"dc1.example.org\", or \".example.org\" for every host in that domain"
+            ))
+        }
+    }
+
+    pub(super) fn admits(&self, host: &str) -> bool {
+        if self.0.starts_with('.') {
+            host.ends_with(&self.0)
+        } else {
+            host == self.0
+        }
+    }
+}
+
+/// Whether this is a name of labels (RFC 952, and the underscore that Windows allows).
+fn is_host_name(name: &str) -> bool {
+    name.split('.').all(|label| {
+        !label.is_empty()
+            && label
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+    })
 }
 
 impl Server {
@@ -176,13 +217,7 @@ impl Server {
 fn domain(url: &url::Url) -> Result<Server, String> {
     let expected = "write ad:example.org with the domain's DNS name, or ad://10.0.0.53/example.org to ask that DNS server";
     let name = url.path().trim_matches('/').to_ascii_lowercase();
-    let label = |label: &str| {
-        !label.is_empty()
-            && label
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
-    };
-    if !name.split('.').all(label) || url.query().is_some() {
+    if !is_host_name(&name) || url.query().is_some() {
         return Err(format!("{url} names no domain; {expected}"));
     }
     let dns = match url.host_str() {
@@ -195,7 +230,11 @@ fn domain(url: &url::Url) -> Result<Server, String> {
             Some(SocketAddr::new(address, url.port().unwrap_or(DNS_PORT)))
         }
     };
-    Ok(Server::Domain { name, dns })
+    Ok(Server::Domain {
+        name,
+        dns,
+        others: Vec::new(),
+    })
 }
 
 impl fmt::Display for Server {
@@ -209,8 +248,10 @@ impl fmt::Display for Server {
                     write!(f, "{scheme}://{host}:{port}")
                 }
             }
-            Self::Domain { name, dns: None } => write!(f, "ad:{name}"),
-            Self::Domain { name, dns: Some(dns) } => write!(f, "ad://{dns}/{name}"),
+            Self::Domain { name, dns: None, .. } => write!(f, "ad:{name}"),
+            Self::Domain {
+                name, dns: Some(dns), ..
+            } => write!(f, "ad://{dns}/{name}"),
             Self::Unix { path } => write!(f, "ldapi://{}", path.replace('/', "%2F")),
         }
     }
@@ -229,14 +270,6 @@ pub fn check_filter(filter: &str) -> Result<(), DirectoryError> {
 }
 
 impl Settings {
-    /// The same, but for one server only.
-    pub(super) fn at(&self, server: &Server) -> Self {
-        Self {
-            servers: vec![server.clone()],
-            ..self.clone()
-        }
-    }
-
     /// Base and filter: by these a directory is known that has another name in the configuration than before.
     pub fn scope(&self) -> String {
         format!("{}\n{}", self.base, self.filter)
@@ -299,6 +332,18 @@ mod tests {
             "ad:dc=example,dc=org",
         ] {
             assert!(Server::parse(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_named_by_itself_or_by_its_domain() {
+        let admits = |pattern: &str, host| HostPattern::parse(pattern).unwrap().admits(host);
+        assert!(admits("DC1.example.org.", "dc1.example.org"));
+        assert!(!admits("example.org", "dc1.example.org"));
+        assert!(admits(".example.org", "dc1.example.org"));
+        assert!(!admits(".example.org", "dc1.anexample.org"));
+        for wrong in ["", ".", "ldap://dc1", "*.example.org", "a..b"] {
+            assert!(HostPattern::parse(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -3,18 +3,22 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::DirectoryError;
+use super::access::{Access, Reached};
 use super::groups::{Groups, Identities};
 use super::remarks::{About, Remarks};
 use super::root_dse::Capabilities;
 use super::session::Session;
 use super::settings::{Server, Settings};
+use super::{DirectoryError, connect, freshness};
 use crate::model::Entry;
 
 /// The settings as they read for one session: the filter with the present names of its groups, and the groups.
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
     settings: Settings,
+    access: Arc<Access>,
+    /// The server of the session, to which all its connections go.
+    reached: Arc<Reached>,
     /// What is asked for beside what decides.
     beside: Option<&'static str>,
     pub(super) groups: Option<Arc<Groups>>,
@@ -31,6 +35,7 @@ impl Wanted {
         session: &mut Session,
         can: &Capabilities,
         settings: &Settings,
+        access: &Arc<Access>,
         known: &Identities,
         remarks: &Arc<Remarks>,
     ) -> Result<Arc<Self>, DirectoryError> {
@@ -41,10 +46,44 @@ impl Wanted {
         }
         Ok(Arc::new(Self {
             settings,
+            access: access.clone(),
+            reached: Arc::new(session.reached().clone()),
             beside: None,
             groups: groups.map(Arc::new),
             remarks: Some(remarks.clone()),
         }))
+    }
+
+    /// One more connection to the server of the session.
+    ///
+    /// # Errors
+    /// It does not let us in any more; no other one is asked, since it may not have heard yet of what this one told.
+    pub(super) async fn connect(&self) -> Result<Session, DirectoryError> {
+        connect::connect_to(&self.reached, &self.settings, &self.access).await
+    }
+
+    /// The server of the session.
+    pub(super) fn reached(&self) -> &Arc<Reached> {
+        &self.reached
+    }
+
+    /// Takes note of how far the server has come, for the day on which another one of them is reached.
+    pub(super) async fn note_how_far(&self, session: &mut Session) {
+        let alone = matches!(*self.settings.servers, [Server::Tcp { .. } | Server::Unix { .. }]);
+        if alone {
+            return;
+        }
+        match freshness::read(session, &self.settings.base).await {
+            Ok(marks) => self.access.saw(marks),
+            Err(error) => {
+                tracing::debug!(directory = self.settings.name, %error, "how far the server has come is not known");
+            }
+        }
+    }
+
+    /// What the connections of the directory share.
+    pub(super) fn access(&self) -> &Access {
+        &self.access
     }
 
     /// Whether the filter asks for groups by `memberOf`.
@@ -70,14 +109,6 @@ impl Wanted {
         }
     }
 
-    /// The same people, on one server only.
-    pub(super) fn at(&self, server: &Server) -> Self {
-        Self {
-            settings: self.settings.at(server),
-            ..self.clone()
-        }
-    }
-
     /// Those of the same people who match another filter; nothing is noted of them.
     pub(super) fn with_filter(&self, filter: String) -> Self {
         let settings = Settings {
@@ -98,7 +129,12 @@ impl Wanted {
         }
     }
 
-    /// Whether someone who matches the filter is a member.
+    /// Whether whoever matches the filter is a member.
+    pub(super) fn decides(&self) -> bool {
+        self.groups.as_ref().is_none_or(|groups| !groups.restrict())
+    }
+
+    /// Whether someone who matches the filter was a member when the groups were read.
     pub(super) fn admits(&self, entry: &Entry) -> bool {
         self.groups.as_ref().is_none_or(|groups| groups.admits(entry))
     }

@@ -3,6 +3,7 @@
 mod check;
 mod plan;
 mod run;
+mod servers;
 mod sessions;
 pub mod signals;
 pub mod supervisor;

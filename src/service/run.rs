@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::sync::Notify;
 
+use super::servers::Servers;
 use super::sessions::Sessions;
 use super::signals::{Signals, Wishes};
 use super::supervisor::{RESTART, Supervisor};
@@ -54,11 +55,14 @@ pub struct SyncSummary {
 }
 
 /// Runs the service until it is told to stop by SIGTERM or SIGINT. `reload` reads the configuration again, on
-/// SIGHUP; its secrets and its log level count from then on.
+/// SIGHUP; its secrets and its log level count from then on. A bind password that a server refuses is read again as well.
 ///
 /// # Errors
 /// What keeps the service from starting; once it runs it outlives everything outside it.
-pub async fn run(config: Config, reload: impl Fn() -> anyhow::Result<Config>) -> anyhow::Result<()> {
+pub async fn run(
+    config: Config,
+    reload: impl Fn() -> anyhow::Result<Config> + Send + Sync + 'static,
+) -> anyhow::Result<()> {
     let log = start_log(&config)?;
     let mut signals = Signals::take().context("signals cannot be handled")?;
     let wishes = Wishes::default();
@@ -89,6 +93,8 @@ pub async fn run(config: Config, reload: impl Fn() -> anyhow::Result<Config>) ->
         });
     }
     let (servers, nudge) = (parts.servers, parts.nudge);
+    let reload = Arc::new(reload);
+    servers.reread_passwords(&config, &reload);
     for listener in parts.listeners {
         let (name, listener, stop) = (
             format!("listener {}", listener.name),
@@ -219,27 +225,6 @@ pub(super) struct Parts {
     limits: Limits,
     servers: Servers,
     nudge: Nudge,
-}
-
-/// Those whom the service talks to.
-struct Servers {
-    vaultwarden: Arc<Vaultwarden>,
-    /// As in the configuration.
-    directories: Vec<Arc<LdapDirectory>>,
-}
-
-impl Servers {
-    /// Takes the secrets of a configuration that is otherwise the one from which these were made. Where one of them
-    /// cannot be used, all stay as they were.
-    fn renew(&self, config: &Config) -> anyhow::Result<()> {
-        let settings = config.directories.iter().map(directory_settings);
-        let settings: Vec<_> = settings.collect::<anyhow::Result<_>>()?;
-        self.vaultwarden.renew(&vaultwarden_settings(config))?;
-        for (directory, settings) in self.directories.iter().zip(settings) {
-            directory.renew(settings);
-        }
-        Ok(())
-    }
 }
 
 impl Parts {

@@ -512,3 +512,60 @@ async fn whoever_joins_or_leaves_a_group_or_one_within_it_does_so_at_once() {
     world.members(1).await;
     world.invited(["person1", "person2", "person3"]).await;
 }
+
+#[tokio::test]
+async fn whoever_takes_over_the_name_of_a_member_is_no_member_before_they_are_put_into_the_group() {
+    let samba = Samba::builder().people(5).start().await;
+    let folk = samba.folk();
+    folk.add_group("inner", &[folk.dn("person3")]).await;
+    folk.add_group(
+        "vault",
+        &[folk.dn("person1"), folk.dn("person2"), folk.group("inner")],
+    )
+    .await;
+    let keys = format!(
+        "groups = [\"{}\"]\naudit_interval = \"2s\"\n{NOTIFIED}",
+        folk.group("vault")
+    );
+    let table = samba.table(&keys);
+    let mut world = World::on(samba, table);
+    world.start().await;
+    world.invited(["person1", "person2", "person3"]).await;
+
+    // One leaves the company, two marry, and new people get their names: the controller says nothing of the groups.
+    folk.delete(&folk.dn("person1")).await;
+    for uid in ["person2", "person3"] {
+        let married = format!("{uid}-married");
+        folk.rename(uid, &married).await;
+        folk.set(&married, "sAMAccountName", Some(&married)).await;
+    }
+    for n in 1..=3 {
+        let mail = format!("namesake{n}@example.org");
+        folk.add_in("people", &format!("person{n}"), Some(&mail)).await;
+    }
+    // Changes of the groups themselves, an audit and a new session find nothing else.
+    folk.join("vault", &folk.dn("person4")).await;
+    folk.join("inner", &folk.dn("person5")).await;
+    let insiders = ["person1", "person2", "person3", "person4", "person5"];
+    world.invited(insiders).await;
+    world.audited().await;
+    world.members(4).await;
+    world.restart().await;
+    world.audited().await;
+    world.members(4).await;
+    world.invited(insiders).await;
+
+    // The group has had a member of that name, and has another one now.
+    folk.join("vault", &folk.dn("person1")).await;
+    world.invites("namesake1").await;
+    folk.join("inner", &folk.dn("person3")).await;
+    world.invites("namesake3").await;
+    folk.leave("inner", &folk.dn("person3-married")).await;
+    world.members(5).await;
+    assert!(
+        !world
+            .vault
+            .invited()
+            .contains(&"namesake2@example.org".to_owned())
+    );
+}

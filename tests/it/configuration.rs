@@ -222,6 +222,26 @@ stream = "syncrepl"
 }
 
 #[tokio::test]
+async fn controllers_are_hosts_and_are_named_beside_a_domain_only() {
+    let table = |url: &str, controllers: &str| {
+        let directory =
+            format!("[[directory]]\nurl = \"{url}\"\nbase_dn = \"dc=x\"\ncontrollers = {controllers}\n");
+        format!("[vaultwarden]\nurl = \"https://v\"\nadmin_token = \"x\"\n{directory}")
+    };
+    let words = problems(&table("ldaps://dc1.example.org", "\"dc1.example.org\"")).await;
+    assert!(
+        words.contains("directory[0].controllers: is for `url = \"ad:DOMAIN\"`"),
+        "{words}"
+    );
+    let words = problems(&table("ad:example.org", "[\"*.example.net\", \".example.net\"]")).await;
+    assert!(
+        words.contains("controllers: \"*.example.net\" is not the name of a host")
+            && !words.contains("\"ad:DOMAIN\""),
+        "{words}"
+    );
+}
+
+#[tokio::test]
 async fn tables_of_another_kind_are_explained() {
     insta::assert_snapshot!(problems("vaultwarden = 3\ninvite = \"report\"\n[directory]\nurl = \"ldaps://x\"\n").await, @r#"
         error: the configuration cannot be used
@@ -457,6 +477,7 @@ async fn the_effective_configuration_is_shown_without_secrets_and_is_one_itself(
         [[directory]]
         name = "main"
         url = ["ldaps://ldap.example.org"]
+        controllers = []
         starttls = false
         tls_verify = true
         bind_dn = "cn=x"

@@ -332,7 +332,11 @@ fn says(number: u32, id: u8) -> Vec<u8> {
     let person = |uid: &str, n| {
         message(
             id,
-            &entry(format!("uid={uid}"), "mail", &["a@example.org"]),
+            &entry(
+                format!("uid={uid},ou=people,dc=example"),
+                "mail",
+                &["a@example.org"],
+            ),
             &added(n),
         )
     };

@@ -29,7 +29,7 @@ where
             }
             let ann = message(
                 search.id,
-                &entry("uid=ann", "mail", &["ann@example.org"]),
+                &entry("uid=ann,dc=example", "mail", &["ann@example.org"]),
                 &added(0),
             );
             let done = message(search.id, &refresh_done(), &[]);
@@ -92,7 +92,7 @@ async fn endless_entries_do_not_fill_the_memory() {
         for hundred in 0..50 {
             let bytes: Vec<u8> = (hundred * 100..(hundred + 1) * 100)
                 .flat_map(|n| {
-                    let nobody = entry(format!("uid=nobody{n}"), "mail", &[&mail]);
+                    let nobody = entry(format!("uid=nobody{n},dc=example"), "mail", &[&mail]);
                     message(search.id, &nobody, &added(n + 1))
                 })
                 .collect();
@@ -108,7 +108,7 @@ async fn endless_entries_do_not_fill_the_memory() {
 #[tokio::test]
 async fn the_largest_message_within_the_limit_is_taken() {
     let line = after(|mut search| async move {
-        let huge = entry("uid=huge", "mail", &[vec![0xff; (16 << 20) - 256]]);
+        let huge = entry("uid=huge,dc=example", "mail", &[vec![0xff; (16 << 20) - 256]]);
         let bytes = message(search.id, &huge, &added(1));
         search.stream.write_all(&bytes).await.unwrap();
     });
@@ -121,7 +121,10 @@ async fn a_message_made_of_millions_of_elements_is_refused() {
     let line = after(|mut search| async move {
         let values = tlv(0x31, &[4, 0].repeat(4 << 20));
         let attribute = tlv(0x30, &[tlv(4, b"mail"), values].concat());
-        let entry = tlv(0x64, &[tlv(4, b"uid=many"), tlv(0x30, &attribute)].concat());
+        let entry = tlv(
+            0x64,
+            &[tlv(4, b"uid=many,dc=example"), tlv(0x30, &attribute)].concat(),
+        );
         let bytes = message(search.id, &entry, &added(1));
         let _ = search.stream.write_all(&bytes).await;
     });

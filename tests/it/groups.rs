@@ -1,5 +1,6 @@
 //! Groups of every kind, and what becomes of people when one is not what it was.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::support::ldap::{message, octets, result, tlv};
+use crate::support::listening::{Listening, settings};
 use crate::support::scripted::{Kind, request};
+use crate::support::site::Site;
 use crate::support::slapd::{Builder, Slapd};
 use crate::support::world::{World, table};
 
@@ -186,7 +189,7 @@ async fn a_dynamic_group_is_named_as_one_that_cannot_be_watched() {
     world.invited(["person1"]).await;
 }
 
-/// A server in the manner of Active Directory that tells the members of a large group in ranges.
+/// A server that tells the members of a large group in ranges, as Active Directory does.
 async fn server_with_ranges() -> (String, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ldap://{}", listener.local_addr().unwrap());
@@ -222,6 +225,7 @@ fn with_ranges(id: u8, kind: &Kind, body: &[u8]) -> Vec<u8> {
     };
     let person = |n: u8| format!("CN=p{n},OU=People,DC=x");
     let group = "CN=vault,DC=x";
+    let uuid = |n: u8| format!("00000000-0000-0000-0000-0000000000{n:02}").into_bytes();
     let entries = match kind {
         Kind::Bind => return message(id, &result(0x61, 0), &[]),
         Kind::BaseSearch if asks("member;range=2-*") => {
@@ -230,30 +234,22 @@ fn with_ranges(id: u8, kind: &Kind, body: &[u8]) -> Vec<u8> {
         Kind::BaseSearch if asks("memberURL") => entry(
             group,
             &[
-                ("objectGUID", &[&[9; 16]]),
+                ("entryUUID", &[&uuid(9)]),
                 ("member", &[]),
                 ("member;range=0-1", &[person(1).as_bytes(), person(2).as_bytes()]),
             ],
         ),
-        Kind::BaseSearch if asks("cn=vault") => entry(
-            group,
-            &[("objectGUID", &[&[9; 16]]), ("objectClass", &[b"group"])],
-        ),
-        Kind::BaseSearch => entry(
-            "",
-            &[
-                ("supportedCapabilities", &[b"1.2.840.113556.1.4.800"]),
-                ("highestCommittedUSN", &[b"1"]),
-                ("namingContexts", &[b"DC=x"]),
-            ],
-        ),
+        Kind::BaseSearch if asks("cn=vault") => {
+            entry(group, &[("entryUUID", &[&uuid(9)]), ("objectClass", &[b"group"])])
+        }
+        Kind::BaseSearch => entry("", &[("namingContexts", &[b"DC=x"])]),
         Kind::OtherSearch if asks("groupOfNames") => Vec::new(),
         _ => (1..=4)
             .flat_map(|n| {
                 let mail = format!("p{n}@example.org");
                 entry(
                     &person(n),
-                    &[("objectGUID", &[&[n; 16]]), ("mail", &[mail.as_bytes()])],
+                    &[("entryUUID", &[&uuid(n)]), ("mail", &[mail.as_bytes()])],
                 )
             })
             .collect(),
@@ -410,5 +406,188 @@ async fn the_rights_in_the_documentation_suffice_for_whatever_makes_a_person_lea
         folk.leave("staff", &folk.dn("person4")).await;
         world.says(&[" left directory=", "uid=person4,"], 1).await;
         world.members(1).await;
+    }
+}
+
+/// Whoever is in one of these groups below `ou=groups`.
+fn in_groups(slapd: &Slapd, groups: &[&str]) -> LdapDirectory {
+    let folk = (slapd as &dyn Site).folk();
+    LdapDirectory::new(Settings {
+        groups: groups.iter().map(|group| folk.group(group)).collect(),
+        ..settings(slapd, "(objectClass=inetOrgPerson)", StreamChoice::Auto)
+    })
+}
+
+/// An LDIF record of a group with these members, by DN.
+fn group_of(name: &str, members: impl IntoIterator<Item = String>) -> String {
+    let members = members.into_iter().map(|dn| format!("\nmember: {dn}"));
+    let lines = format!("objectClass: groupOfNames{}", members.collect::<String>());
+    group_ldif(name, &lines)
+}
+
+/// How many searches slapd was asked for.
+fn searches(slapd: &Slapd) -> usize {
+    slapd.log().matches(" SRCH base=").count()
+}
+
+#[tokio::test]
+async fn groups_that_are_all_in_each_other_are_each_read_once() {
+    const NESTED: usize = 250;
+    let slapd = Slapd::builder().people(2).start().await;
+    let folk = (&slapd as &dyn Site).folk();
+    let all: Vec<String> = (0..NESTED).map(|n| folk.group(&format!("nest{n}"))).collect();
+    let nests: String = (0..NESTED)
+        .map(|n| {
+            group_of(
+                &format!("nest{n}"),
+                all.iter().cloned().chain([folk.dn("person1")]),
+            )
+        })
+        .collect();
+    slapd.slapadd(&nests);
+    slapd.slapadd(&group_of("vault", [folk.dn("person2")]));
+    let directory = in_groups(&slapd, &["vault"]);
+    let mut listening = Listening::open(&directory, None).await.unwrap();
+    assert_eq!(listening.listed().await.1, ["person2"]);
+
+    // One of them brings all others with it.
+    let before = searches(&slapd);
+    folk.join("vault", &all[0]).await;
+    listening.joins("person1").await;
+    let asked = searches(&slapd) - before;
+    assert!(asked < 10 * NESTED, "{asked} searches");
+    drop(listening);
+
+    // They are read before the listing, when they are watched, and after the listing.
+    let before = searches(&slapd);
+    let mut listening = Listening::open(&directory, None).await.unwrap();
+    assert_eq!(listening.listed().await.1, ["person1", "person2"]);
+    let asked = searches(&slapd) - before;
+    assert!(asked < 5 * NESTED, "{asked} searches");
+}
+
+#[tokio::test]
+async fn groups_without_end_are_an_error_that_says_what_to_do() {
+    let slapd = Slapd::builder().people(1).start().await;
+    let folk = (&slapd as &dyn Site).folk();
+    let chain: String = (0..1001)
+        .map(|n| group_of(&format!("link{n}"), [folk.group(&format!("link{}", n + 1))]))
+        .collect();
+    slapd.slapadd(&chain);
+    let error = in_groups(&slapd, &["link0"]).list().await.map(drop).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("more than can be followed") && error.contains("name smaller groups"),
+        "{error}"
+    );
+    assert!(in_groups(&slapd, &["link2"]).list().await.is_ok());
+}
+
+#[tokio::test]
+async fn whoever_joins_alone_does_not_wait_for_twenty_thousand_who_join_together() {
+    const CROWD: usize = 20_000;
+    let slapd = Slapd::builder().people(CROWD + 1).start().await;
+    let folk = (&slapd as &dyn Site).folk();
+    folk.add_group("staff", &[]).await;
+    folk.add_group("few", &[]).await;
+    let directory = in_groups(&slapd, &["staff", "few"]);
+    let mut listening = Listening::open(&directory, None).await.unwrap();
+    assert_eq!(listening.listed().await.1, [""; 0]);
+
+    let alone = format!("person{}", CROWD + 1);
+    let crowd: Vec<String> = (1..=CROWD).map(|n| folk.dn(&format!("person{n}"))).collect();
+    let members: HashSet<&str> = crowd.iter().map(String::as_str).collect();
+    let before = searches(&slapd);
+    folk.modify(&folk.group("staff"), Mod::Add("member", members))
+        .await;
+    let mut joined = HashSet::new();
+    let mut before_alone = None;
+    while joined.len() <= CROWD {
+        if joined.len() == 1 && before_alone.is_none() {
+            folk.join("few", &folk.dn(&alone)).await;
+            before_alone = Some(0);
+        }
+        if let Change::Upsert(entry) = listening.next().await.unwrap() {
+            if entry.dn.starts_with(&format!("uid={alone},")) {
+                before_alone = Some(joined.len());
+            }
+            joined.insert(entry.dn);
+        }
+    }
+    // What was under way when the one joined, and not the crowd.
+    let before_alone = before_alone.unwrap();
+    assert!(before_alone < CROWD / 20, "{before_alone} were read before");
+    // Members are asked for some at a time: who they are, which of them match, and whether the group holds them.
+    let asked = searches(&slapd) - before;
+    assert!(asked < CROWD / 5, "{asked} searches");
+}
+
+#[tokio::test]
+async fn a_crowd_is_read_again_until_the_server_has_carried_over_who_is_in_the_group() {
+    const CROWD: usize = 2_000;
+    let slapd = Slapd::builder().people(CROWD).memberof().start().await;
+    let folk = (&slapd as &dyn Site).folk();
+    folk.add_group("staff", &[]).await;
+    let directory = LdapDirectory::new(settings(
+        &slapd,
+        "(&(objectClass=inetOrgPerson)(memberOf=cn=staff,ou=groups,dc=example,dc=org))",
+        StreamChoice::Auto,
+    ));
+    let mut listening = Listening::open(&directory, None).await.unwrap();
+    assert_eq!(listening.listed().await.1, [""; 0]);
+    let crowd: Vec<String> = (1..=CROWD).map(|n| folk.dn(&format!("person{n}"))).collect();
+    let members: HashSet<&str> = crowd.iter().map(String::as_str).collect();
+    folk.modify(&folk.group("staff"), Mod::Add("member", members))
+        .await;
+    let mut joined = HashSet::new();
+    while joined.len() < CROWD {
+        if let Change::Upsert(entry) = listening.next().await.unwrap() {
+            joined.insert(entry.id);
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_takes_over_the_name_of_a_member_is_no_member() {
+    let slapd = Slapd::builder().people(3).refint().start().await;
+    let folk = (&slapd as &dyn Site).folk();
+    let everyone = ["person1", "person2", "person3"].map(|uid| folk.dn(uid));
+    folk.add_group("staff", &everyone).await;
+    let directory = in_groups(&slapd, &["staff"]);
+    let mut listening = Listening::open(&directory, None).await.unwrap();
+    listening.listed().await;
+    folk.delete(&folk.dn("person1")).await;
+    listening.leaves("person1").await;
+    folk.rename("person2", "person2-married").await;
+    while folk
+        .find(&format!("(member={})", folk.dn("person2-married")))
+        .await
+        .is_empty()
+    {}
+    folk.add_in("people", "person1", Some("other1@example.org")).await;
+    folk.add_in("people", "person2", Some("other2@example.org")).await;
+    folk.add("witness").await;
+    folk.join("staff", &folk.dn("witness")).await;
+    let mut seen = HashSet::new();
+    loop {
+        if let Change::Upsert(entry) = listening.next().await.unwrap() {
+            let mail: Vec<&[u8]> = entry.values("mail").collect();
+            seen.insert(String::from_utf8_lossy(mail[0]).into_owned());
+            if seen.contains("witness@example.org") {
+                break;
+            }
+        }
+    }
+    assert!(
+        !seen.contains("other1@example.org") && !seen.contains("other2@example.org"),
+        "{seen:?}"
+    );
+    // When they are put into the group, they are.
+    folk.join("staff", &folk.dn("person1")).await;
+    while !seen.contains("other1@example.org") {
+        if let Change::Upsert(entry) = listening.next().await.unwrap() {
+            let mail: Vec<&[u8]> = entry.values("mail").collect();
+            seen.insert(String::from_utf8_lossy(mail[0]).into_owned());
+        }
     }
 }

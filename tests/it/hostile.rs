@@ -70,7 +70,7 @@ async fn whatever_a_server_sends_in_place_of_a_sync_result_is_one_clear_error() 
     let uuid = tlv(0x04, &[7; 16]);
     let good_state = tlv(0x30, &[tlv(0x0a, &[1]), uuid].concat());
     let with_state = |state: Vec<u8>| -> Payload {
-        let person = entry("uid=ann", "mail", &["ann@example.org"]);
+        let person = entry("uid=ann,dc=example", "mail", &["ann@example.org"]);
         Box::new(move |id| message(id, &person, &sync_state(&state)))
     };
     let mut nested = Vec::new();
@@ -79,7 +79,12 @@ async fn whatever_a_server_sends_in_place_of_a_sync_result_is_one_clear_error() 
     }
     let with_info = |value: Vec<u8>| -> Payload { Box::new(move |id| message(id, &sync_info(&value), &[])) };
     let with_entry = |entry: Vec<u8>| -> Payload { Box::new(move |id| message(id, &entry, &added(1))) };
-    let attribute = |parts: &[u8]| tlv(0x64, &[octets("uid=ann"), tlv(0x30, &tlv(0x30, parts))].concat());
+    let attribute = |parts: &[u8]| {
+        tlv(
+            0x64,
+            &[octets("uid=ann,dc=example"), tlv(0x30, &tlv(0x30, parts))].concat(),
+        )
+    };
     let cases: Vec<(&str, Payload)> = vec![
         (
             "not an LDAP message",
@@ -127,7 +132,7 @@ async fn whatever_a_server_sends_in_place_of_a_sync_result_is_one_clear_error() 
         ),
         (
             "plain entries",
-            Box::new(|id| message(id, &entry("uid=ann", "mail", &["a@x.org"]), &[])),
+            Box::new(|id| message(id, &entry("uid=ann,dc=example", "mail", &["a@x.org"]), &[])),
         ),
         ("a Sync Info Message that is empty", with_info(Vec::new())),
         ("of a kind that RFC 4533 does not know", with_info(tlv(0xa7, &[]))),
@@ -146,7 +151,7 @@ async fn whatever_a_server_sends_in_place_of_a_sync_result_is_one_clear_error() 
         ),
         (
             "has an attribute without a name",
-            with_entry(entry("uid=ann", b"\xff", &["ann@example.org"])),
+            with_entry(entry("uid=ann,dc=example", b"\xff", &["ann@example.org"])),
         ),
         (
             "has an attribute without values",
@@ -161,7 +166,7 @@ async fn whatever_a_server_sends_in_place_of_a_sync_result_is_one_clear_error() 
             with_entry(attribute(&[octets("mail"), tlv(0x31, &tlv(0x30, &[]))].concat())),
         ),
         ("a malformed control", {
-            let person = entry("uid=ann", "mail", &["ann@example.org"]);
+            let person = entry("uid=ann,dc=example", "mail", &["ann@example.org"]);
             Box::new(move |id| message(id, &person, &octets("no control")))
         }),
         (
@@ -177,7 +182,7 @@ async fn whatever_a_server_sends_in_place_of_a_sync_result_is_one_clear_error() 
         ),
         ("the size limit was reached", {
             let state = good_state.clone();
-            let person = entry("uid=ann", "mail", &["ann@example.org"]);
+            let person = entry("uid=ann,dc=example", "mail", &["ann@example.org"]);
             Box::new(move |id| {
                 [
                     message(id, &person, &sync_state(&state)),
@@ -219,8 +224,16 @@ async fn a_connection_that_ends_within_a_message_is_told_as_such() {
 async fn an_address_that_is_no_text_harms_nobody_else() {
     let server = Scripted::saying(|id| {
         [
-            message(id, &entry("uid=eve", "mail", &[b"\xff\xfe"]), &added(1)),
-            message(id, &entry("uid=ann", "mail", &["ann@example.org"]), &added(2)),
+            message(
+                id,
+                &entry("uid=eve,dc=example", "mail", &[b"\xff\xfe"]),
+                &added(1),
+            ),
+            message(
+                id,
+                &entry("uid=ann,dc=example", "mail", &["ann@example.org"]),
+                &added(2),
+            ),
             message(id, &refresh_done(), &[]),
         ]
         .concat()
@@ -252,7 +265,7 @@ async fn silence_in_the_refresh_is_waited_for_two_minutes() {
     let words = "no answer for 120 s while waiting for the refresh of the sync search";
     assert_eq!((error, seconds), (format!("{}: {words}", server.url()), 120));
     // An entry that came before changes nothing.
-    let ann = entry("uid=ann", "mail", &["ann@example.org"]);
+    let ann = entry("uid=ann,dc=example", "mail", &["ann@example.org"]);
     let server = Scripted::saying(move |id| message(id, &ann, &added(1))).await;
     let (error, seconds) = silence_of(&server).await;
     assert!(

@@ -185,7 +185,11 @@ fn outpost_finds(id: u8) -> Vec<u8> {
         attribute("uidNumber", &["2005"]),
         attribute("mail", &["ann@example.org"]),
     ];
-    message(id, &entry_of("cn=ann", &attributes.concat()), &[])
+    message(
+        id,
+        &entry_of("cn=ann,ou=people,dc=example", &attributes.concat()),
+        &[],
+    )
 }
 
 #[tokio::test]

@@ -46,6 +46,7 @@ mod poll;
 mod resume;
 mod returning;
 mod secrets;
+mod servers;
 mod simulation;
 mod sites;
 mod slapd;

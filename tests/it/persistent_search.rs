@@ -95,7 +95,13 @@ fn refusal<const CODE: u8>(id: u8) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_server_that_offers_persistent_search_and_refuses_it_is_polled_and_the_reason_is_told() {
-    let plain = |id| message(id, &entry("uid=ann", "entryUUID", &["x"]), &[]);
+    let plain = |id| {
+        message(
+            id,
+            &entry("uid=ann,ou=people,dc=example", "entryUUID", &["x"]),
+            &[],
+        )
+    };
     let faces: [(&str, Says); 6] = [
         ("result 12", refusal::<12>),
         ("result 50", refusal::<50>),
@@ -181,12 +187,16 @@ async fn a_server_that_is_busy_or_ends_the_search_later_is_asked_again() {
 async fn a_malformed_notification_ends_the_session_with_a_clear_error() {
     let cases: [(&str, Says); 3] = [
         ("has no change type", |id| {
-            message(id, &entry("uid=ann", "mail", &["x"]), &entry_change(&[]))
+            message(
+                id,
+                &entry("uid=ann,ou=people,dc=example", "mail", &["x"]),
+                &entry_change(&[]),
+            )
         }),
         ("a change type that no draft knows", |id| {
             message(
                 id,
-                &entry("uid=ann", "mail", &["x"]),
+                &entry("uid=ann,ou=people,dc=example", "mail", &["x"]),
                 &entry_change(&tlv(0x0a, &[3])),
             )
         }),
@@ -223,7 +233,11 @@ fn rings<const SERVER: u8>(id: u8) -> Vec<u8> {
         &entry("cn=unnamed", "cn", &["unnamed"]),
         &entry_change(&change),
     );
-    let ann = message(id, &entry_of("uid=ann", &identity), &entry_change(&change));
+    let ann = message(
+        id,
+        &entry_of("uid=ann,ou=people,dc=example", &identity),
+        &entry_change(&change),
+    );
     [foreign, ann].concat()
 }
 
@@ -237,7 +251,7 @@ fn named<const SERVER: u8>() -> Vec<u8> {
 
 fn found<const SERVER: u8>(id: u8) -> Vec<u8> {
     let attributes = [named::<SERVER>(), attribute("mail", &["ann@example.org"])].concat();
-    message(id, &entry_of("uid=ann", &attributes), &[])
+    message(id, &entry_of("uid=ann,ou=people,dc=example", &attributes), &[])
 }
 
 #[tokio::test]

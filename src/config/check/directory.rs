@@ -9,7 +9,7 @@ use super::super::problem::{KeyPath, Problems};
 use super::super::schema::{AUTO, DirectoryTable};
 use super::super::secret::Secrets;
 use super::super::words::{Sasl, Stream};
-use super::{TlsKeys, tls, warn_if_public};
+use super::{TlsKeys, controllers, tls, warn_if_public};
 use crate::directory::{Bind, Server, StreamChoice, check_filter};
 
 /// Checks all directories, each by itself and beside the others.
@@ -58,6 +58,7 @@ fn directory(
     }
     table.url = table.url.iter().flat_map(|url| one_by_one(url)).collect();
     let servers = servers(&table.url, &at.key("url"), problems);
+    let servers = controllers::told(table, servers, &at.key("controllers"), problems);
     warn_if_public(
         table.bind_password.is_some() && public,
         &at.key("bind_password"),

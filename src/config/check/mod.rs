@@ -1,6 +1,7 @@
 //! From what is written to what can be used. Each function records every problem that it finds and answers `None`
 //! where it found one.
 
+mod controllers;
 mod directory;
 
 use std::path::PathBuf;

@@ -31,11 +31,10 @@ mod watch;
 use futures::StreamExt;
 use ldap3::Scope;
 
+use super::DirectoryError;
 use super::doorbell::Rings;
 use super::session::Session;
-use super::settings::Settings;
 use super::wanted::Wanted;
-use super::{DirectoryError, connect};
 use crate::model::{Cursor, EntryId};
 
 pub(super) use controller::describe;
@@ -44,6 +43,21 @@ use watch::{Place, Watch};
 
 /// Watches that a connection may have: Microsoft allows five, and Samba ends the first of five.
 const WATCHES: usize = 4;
+
+/// How far a resume point says that changes were told: the database and the number; `None` for other resume points.
+pub(super) fn point(cursor: &Cursor) -> Option<(EntryId, u64)> {
+    Point::parse(cursor).map(|point| (point.invocation, point.usn))
+}
+
+/// The controller's database and the number of its latest change, as far as the account may read them.
+pub(super) async fn position(
+    session: &mut Session,
+    base: &str,
+) -> Result<Option<(EntryId, u64)>, DirectoryError> {
+    let usn = controller::highest_usn(session).await?;
+    let controller = Controller::read(session, base).await?;
+    Ok(controller.invocation.map(|invocation| (invocation, usn)))
+}
 
 /// Follows the people, from the resume point where it is of use: says whether it is.
 pub(super) async fn open(
@@ -73,17 +87,17 @@ pub(super) async fn open(
 /// them is deleted, after ringing for it.
 ///
 /// Whoever reads the entries after this returns misses nothing.
-pub(super) async fn watch(settings: &Settings, who: &[EntryId]) -> Result<Rings, DirectoryError> {
+pub(super) async fn watch(wanted: &Wanted, who: &[EntryId]) -> Result<Rings, DirectoryError> {
     let mut all = Vec::new();
     for some in who.chunks(WATCHES) {
-        let mut session = connect::connect(settings).await?;
-        let controller = Controller::read(&mut session, &settings.base).await?;
+        let mut session = wanted.connect().await?;
+        let controller = Controller::read(&mut session, &wanted.base).await?;
         let places = some.iter().map(|&id| Place {
             base: format!("<GUID={id}>"),
             scope: Scope::Base,
             who: Some(id),
         });
-        let watch = Watch::begin(session, &controller, settings, places.collect()).await?;
+        let watch = Watch::begin(session, &controller, wanted, places.collect()).await?;
         all.push(watch.rings());
     }
     Ok(futures::stream::select_all(all).boxed())

@@ -10,15 +10,22 @@
 //! - A group that is not there is an error, never everybody's leaving: before anybody is said to be gone, the groups are
 //!   looked at.
 //!
+//! - What was read of a group decides about nobody beyond one listing: it tells who is concerned by a change. Whether
+//!   they are members is asked of the server. On Active Directory the filter asks it, because there a name in a group
+//!   changes, or is taken over by somebody else, without any word about the group.
+//! - How many groups are followed, and how much of their members is held, has a bound.
+//!
 //! # Caveats
 //! The members of dynamic groups (`memberURL`) and those by Active Directory's primary group stand in no attribute:
 //! only a listing finds them, and only where the server's `memberOf` knows them.
 
+mod held;
 mod read;
 mod rings;
 mod roster;
+mod search;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{PoisonError, RwLock};
 
 use super::lookup::check_base;
@@ -28,9 +35,15 @@ use super::settings::Settings;
 use super::{DirectoryError, dn, filter};
 use crate::foreign;
 use crate::model::{Cursor, Entry, EntryId};
+use read::Room;
 use roster::{Member, Roster};
 
-pub(super) use rings::rings;
+pub(super) use rings::{rings, with_identities};
+
+/// Groups that are followed at most.
+const GROUPS: usize = 1000;
+/// The bytes that the members of all of them together may take: some 330,000 members.
+const MEMBERS: usize = 40 << 20;
 
 /// The identities of groups, under the normal form of the names that they have in the configuration.
 pub(super) type Identities = HashMap<String, EntryId>;
@@ -39,8 +52,10 @@ pub(super) type Identities = HashMap<String, EntryId>;
 #[derive(Debug)]
 pub(super) struct Groups {
     named: Vec<Named>,
-    /// Only who is in one of them is a member: the filter does not ask for them itself.
+    /// Only who is in one of them is a member, and the filter does not ask for that.
     restrict: bool,
+    /// Only who is in one of them is a member, and the filter is to ask for that.
+    in_filter: bool,
     /// Where groups are, for searches by identity.
     containers: Vec<String>,
     roster: RwLock<Roster>,
@@ -81,11 +96,11 @@ impl Groups {
         let mut named = Vec::new();
         for configured in configured {
             let (id, dn) = match read::identify(session, can, &configured).await? {
-                Some(found) => (found.id, configured.clone()),
+                Some(id) => (id, configured.clone()),
                 None => {
                     let former = known.get(&*dn::normal(&configured)).copied();
                     let renamed = match former {
-                        Some(id) => read::find(session, can, id, &containers)
+                        Some(id) => search::find(session, can, id, &containers)
                             .await?
                             .map(|dn| (id, dn)),
                         None => None,
@@ -100,21 +115,27 @@ impl Groups {
         }
         Ok(Some(Self {
             named,
-            restrict: !settings.groups.is_empty(),
+            restrict: !settings.groups.is_empty() && !can.controller,
+            in_filter: !settings.groups.is_empty() && can.controller,
             containers,
             roster: RwLock::default(),
         }))
     }
 
-    /// The filter with the names that its groups have now.
+    /// The filter with the names that its groups have now, and with the groups themselves where it is to ask for them.
     pub(super) fn filter(&self, filter: &str) -> String {
-        filter::renamed(filter, |group| {
+        let renamed = filter::renamed(filter, |group| {
             let named = self
                 .named
                 .iter()
                 .find(|named| dn::normal(&named.configured) == dn::normal(group))?;
             (named.dn != named.configured).then(|| named.dn.clone())
-        })
+        });
+        if !self.in_filter {
+            return renamed;
+        }
+        let any = self.named.iter().map(|named| filter::in_chain(&named.dn));
+        format!("(&{renamed}(|{}))", any.collect::<String>())
     }
 
     /// Makes sure that all groups are there, and, where they decide and not the filter, reads them.
@@ -144,39 +165,7 @@ impl Groups {
         can: &Capabilities,
         settings: &Settings,
     ) -> Result<(), DirectoryError> {
-        let mut all = None;
-        let mut roster = Roster::default();
-        let mut held = 0;
-        let mut queue: Vec<String> = self.named.iter().map(|named| named.dn.clone()).collect();
-        while let Some(dn) = queue.pop() {
-            let Some(group) = read::group(session, can, &dn).await? else {
-                continue;
-            };
-            if roster.dn_of(group.id).is_some() {
-                continue;
-            }
-            if group.dynamic {
-                tracing::warn!(
-                    directory = settings.name,
-                    group = foreign::shown(&group.dn),
-                    "the members of a dynamic group cannot be watched: only the audit finds who joins and who leaves"
-                );
-            }
-            let names: Vec<&str> = group.members.iter().filter_map(Member::dn).collect();
-            if !names.is_empty() {
-                let all = match &mut all {
-                    Some(all) => all,
-                    None => all.insert(read::all_groups(session, can, &self.containers).await?),
-                };
-                let groups = names.into_iter().filter(|name| all.contains(&*dn::normal(name)));
-                queue.extend(groups.map(str::to_owned));
-            }
-            held += read::weight(&group.members);
-            if held > read::MOST_MEMBERS {
-                return Err(read::too_many(session, roster.members() + group.members.len()));
-            }
-            roster.update(group);
-        }
+        let roster = self.roster(session, can, settings).await?;
         self.verify(session, can).await?;
         tracing::debug!(
             directory = settings.name,
@@ -189,6 +178,81 @@ impl Groups {
         Ok(())
     }
 
+    /// Reads all groups again; returns those who are members no more by what is known of them now, as far as they are
+    /// still there. Who was taken for a member since the reading before may be one of them.
+    ///
+    /// # Errors
+    /// As [`Groups::verify`].
+    pub(super) async fn read_again(
+        &self,
+        session: &mut Session,
+        can: &Capabilities,
+        settings: &Settings,
+    ) -> Result<Vec<EntryId>, DirectoryError> {
+        let roster = self.roster(session, can, settings).await?;
+        self.verify(session, can).await?;
+        let gone: Vec<Member> = self.with_roster(|known| known.without(&roster).cloned().collect());
+        self.with_roster_mut(|known| *known = roster);
+        let mut who = Vec::new();
+        let mut by_name = true;
+        for chunk in gone.chunks(super::lookup::CHUNK) {
+            let bases = [settings.base.clone()];
+            let found = search::members(session, can, &bases, chunk, &mut by_name).await?;
+            who.extend(found.into_iter().map(|found| found.id));
+            who.extend(search::by_values(session, can, &settings.base, chunk).await?);
+        }
+        Ok(who)
+    }
+
+    /// All groups as they are now, those within groups included, each of which is read once.
+    async fn roster(
+        &self,
+        session: &mut Session,
+        can: &Capabilities,
+        settings: &Settings,
+    ) -> Result<Roster, DirectoryError> {
+        let mut all = None;
+        let mut roster = Roster::default();
+        let mut room = Room(MEMBERS);
+        let mut queue: Vec<String> = self.named.iter().map(|named| named.dn.clone()).collect();
+        let mut met: HashSet<String> = queue.iter().map(|name| dn::normal(name).into_owned()).collect();
+        while let Some(name) = queue.pop() {
+            let Some(group) = read::group(session, can, &name, &mut room).await? else {
+                continue;
+            };
+            if group.dynamic {
+                tracing::warn!(
+                    directory = settings.name,
+                    group = foreign::shown(&group.dn),
+                    "the members of a dynamic group cannot be watched: only the audit finds who joins and who leaves"
+                );
+            }
+            if self.in_filter && group.members.iter().any(|member| member.uid().is_some()) {
+                tracing::warn!(
+                    directory = settings.name,
+                    group = foreign::shown(&group.dn),
+                    "`memberUid` of a group does not count on Active Directory: add people to its `member`"
+                );
+            }
+            if group.members.iter().any(Member::is_entry) {
+                let all = match &mut all {
+                    Some(all) => all,
+                    None => all.insert(search::All::read(session, can, &self.containers).await?),
+                };
+                for name in group.members.iter().filter_map(|member| all.name(member)) {
+                    if met.insert(dn::normal(name).into_owned()) {
+                        queue.push(name.to_owned());
+                    }
+                }
+            }
+            if met.len() > GROUPS {
+                return Err(too_many_groups(session));
+            }
+            roster.update(group);
+        }
+        Ok(roster)
+    }
+
     /// Makes sure that every group is where it was.
     ///
     /// # Errors
@@ -199,12 +263,11 @@ impl Groups {
         can: &Capabilities,
     ) -> Result<(), DirectoryError> {
         for named in &self.named {
-            let found = read::identify(session, can, &named.dn).await?;
-            if found.is_some_and(|found| found.id == named.id) {
+            if read::identify(session, can, &named.dn).await? == Some(named.id) {
                 continue;
             }
             return Err(
-                match read::find(session, can, named.id, &self.containers).await? {
+                match search::find(session, can, named.id, &self.containers).await? {
                     Some(now) => DirectoryError::GroupRenamed {
                         server: session.server().to_owned(),
                         group: named.dn.clone(),
@@ -217,7 +280,7 @@ impl Groups {
         Ok(())
     }
 
-    /// Whether someone who matches the filter is a member.
+    /// Whether someone who matches the filter was a member when the groups were read.
     pub(super) fn admits(&self, entry: &Entry) -> bool {
         !self.restrict || self.with_roster(|roster| roster.admits(entry))
     }
@@ -233,23 +296,21 @@ impl Groups {
         renamed.map(|named| (named.configured.as_str(), named.dn.as_str()))
     }
 
-    /// Those of `found` who are members: where the groups decide, who is in none that was read is looked up in them.
+    /// Those of `found` who are members right now: where the groups decide, they are asked.
     pub(super) async fn retain_members(
         &self,
-        found: &mut Vec<Entry>,
+        found: Vec<Entry>,
         session: &mut Session,
-    ) -> Result<(), DirectoryError> {
+        can: &Capabilities,
+    ) -> Result<Vec<Entry>, DirectoryError> {
         if !self.restrict {
-            return Ok(());
+            return Ok(found);
         }
-        let groups: Vec<String> =
-            self.with_roster(|roster| roster.groups().map(|(_, dn)| dn.to_owned()).collect());
-        for entry in std::mem::take(found) {
-            if self.admits(&entry) || read::holds(session, &groups, &entry).await? {
-                found.push(entry);
-            }
-        }
-        Ok(())
+        let groups: Vec<(EntryId, String)> = self.with_roster(|roster| {
+            let groups = roster.groups();
+            groups.map(|(id, dn)| (id, dn.to_owned())).collect()
+        });
+        held::held(session, can, &groups, &self.containers, found).await
     }
 
     /// What is known of the groups' identities.
@@ -293,6 +354,11 @@ impl Groups {
             "the gidNumber of the group {first} cannot be read, so that whoever has it as primary group is not found; \
              let the bind account read gidNumber of groups and of people"
         ))
+    }
+
+    /// What one group may still take beside the others.
+    fn room_for(&self, group: EntryId) -> Room {
+        self.with_roster(|roster| Room(MEMBERS.saturating_sub(roster.weight_beside(group))))
     }
 
     fn containers(&self) -> &[String] {
@@ -354,6 +420,14 @@ async fn containers(
         }
     }
     Ok(containers)
+}
+
+/// The error for more groups than can be followed.
+fn too_many_groups(session: &Session) -> DirectoryError {
+    DirectoryError::Settings(format!(
+        "{}: the groups that decide, and those within them, are more than {GROUPS}, which is more than can be followed; name smaller groups in `groups` or `filter`",
+        session.server()
+    ))
 }
 
 fn no_group(session: &Session, group: &str) -> DirectoryError {

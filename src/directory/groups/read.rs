@@ -1,21 +1,18 @@
-//! Reading group entries, however large, and finding out who their members are.
-
-use std::collections::HashSet;
-use std::time::Duration;
+//! Reading the entries of groups, however large, and of members, by their names. An answer counts only for the entry of
+//! that name.
 
 use ldap3::Scope;
-use tokio::time::Instant;
+use ldap3::controls::RawControl;
 
 use super::super::decode::{self, RawEntry};
-use super::super::pages::Pages;
-use super::super::root_dse::Capabilities;
-use super::super::session::{Item, Request, Session};
-use super::super::{DirectoryError, dn, filter, malformed};
+use super::super::root_dse::{Capabilities, EXTENDED_DN, Identity};
+use super::super::session::{Request, Session};
+use super::super::{DirectoryError, dn, malformed};
 use super::roster::{Group, Member};
-use crate::model::{Attribute, Entry, EntryId};
+use crate::model::{Attribute, EntryId};
 
 /// The object classes of groups: RFC 4519, RFC 2307, RFC 2307bis, OpenLDAP's dynamic groups, Active Directory.
-const CLASSES: [&str; 7] = [
+pub(super) const CLASSES: [&str; 7] = [
     "group",
     "groupOfEntries",
     "groupOfMembers",
@@ -26,36 +23,51 @@ const CLASSES: [&str; 7] = [
 ];
 const MEMBERS: [&str; 3] = ["member", "uniqueMember", "memberUid"];
 /// The class of groups that are the primary group of whoever has their number (RFC 2307), and the number.
-const POSIX: &str = "posixGroup";
-const NUMBER: &str = "gidNumber";
-/// The bytes that the members of one group, or of all groups together, may take: some 330,000 members.
-pub(super) const MOST_MEMBERS: usize = 40 * 1024 * 1024;
+pub(super) const POSIX: &str = "posixGroup";
+pub(super) const NUMBER: &str = "gidNumber";
 /// The questions in which a group is read.
 const MOST_RANGES: usize = 2000;
-/// The bytes that the names may take that one search for groups finds, and the time for it.
-const MOST_NAMES: usize = 32 * 1024 * 1024;
-const SEARCH: Duration = Duration::from_secs(10 * 60);
-/// What a name takes beside its text.
-const NAME: usize = 64;
-/// Entries per page when all groups are listed.
-const PAGE: u32 = 500;
 
-/// An entry that was read by its name.
-pub(super) struct Identified {
+/// How many bytes of members are still taken.
+#[derive(Debug)]
+pub(super) struct Room(pub(super) usize);
+
+impl Room {
+    fn take(&mut self, members: &[Member]) -> bool {
+        let weight = members.iter().map(Member::weight).sum();
+        let left = self.0.checked_sub(weight);
+        self.0 = left.unwrap_or_default();
+        left.is_some()
+    }
+}
+
+/// A member that was found.
+#[derive(Debug)]
+pub(super) struct Found {
     pub(super) id: EntryId,
+    pub(super) dn: String,
     pub(super) is_group: bool,
 }
 
-/// Who an entry is, where it is there and may be read.
+/// Which group an entry is, or which person, where it is there and may be read.
 pub(super) async fn identify(
     session: &mut Session,
     can: &Capabilities,
     dn: &str,
-) -> Result<Option<Identified>, DirectoryError> {
-    let wanted = [can.identity.attribute(), "objectClass"].map(str::to_owned);
-    let Some(entry) = read_entry(session, dn, wanted.into()).await? else {
-        return Ok(None);
-    };
+) -> Result<Option<EntryId>, DirectoryError> {
+    let entry = read_entry(session, dn, identifying(can), Vec::new()).await?;
+    Ok(entry.and_then(|entry| found(can, entry)).map(|found| found.id))
+}
+
+/// The attributes by which an entry is identified.
+pub(super) fn identifying(can: &Capabilities) -> Vec<String> {
+    [can.identity.attribute(), "objectClass"]
+        .map(str::to_owned)
+        .into()
+}
+
+/// A member, where its identity can be read.
+pub(super) fn found(can: &Capabilities, entry: RawEntry) -> Option<Found> {
     let is_group = entry.values("objectClass").any(|class| {
         CLASSES
             .iter()
@@ -66,7 +78,11 @@ pub(super) async fn identify(
     } else {
         can.identity.of(&entry)
     };
-    Ok(id.map(|id| Identified { id, is_group }))
+    id.map(|id| Found {
+        id,
+        dn: entry.dn,
+        is_group,
+    })
 }
 
 /// Reads a group with all its members, in ranges where the server tells them so (MS-ADTS 3.1.1.3.1.3.3).
@@ -75,6 +91,7 @@ pub(super) async fn group(
     session: &mut Session,
     can: &Capabilities,
     dn: &str,
+    room: &mut Room,
 ) -> Result<Option<Group>, DirectoryError> {
     let mut wanted: Vec<String> = [can.identity.attribute(), "memberURL", "objectClass", NUMBER]
         .into_iter()
@@ -82,9 +99,9 @@ pub(super) async fn group(
         .map(str::to_owned)
         .collect();
     let mut group: Option<Group> = None;
-    let mut held = 0;
+    let mut count = 0;
     for _ in 0..MOST_RANGES {
-        let Some(mut entry) = read_entry(session, dn, wanted).await? else {
+        let Some(mut entry) = read_entry(session, dn, wanted, with_identities(can)).await? else {
             return Ok(None);
         };
         let mut rest = Vec::new();
@@ -93,8 +110,8 @@ pub(super) async fn group(
             rest.extend(next_range(session, attribute)?);
             members.extend(take_members(attribute));
         }
-        held += weight(&members);
-        if held > MOST_MEMBERS {
+        count += members.len();
+        if !room.take(&members) {
             break;
         }
         match &mut group {
@@ -106,18 +123,35 @@ pub(super) async fn group(
         }
         wanted = rest;
     }
-    let count = group.map_or(0, |group| group.members.len());
-    Err(too_many(session, count))
+    let came = format!(
+        "{count} members and more, which is more than can be followed; name smaller groups in `groups` or `filter`"
+    );
+    Err(session.endless("reading groups", came))
 }
 
-/// The bytes that members take.
-pub(super) fn weight(members: &[Member]) -> usize {
-    members.iter().map(|member| member.text().len() + NAME).sum()
+/// Asks for DNs with identities, where the server knows that and people are known by them.
+fn with_identities(can: &Capabilities) -> Vec<RawControl> {
+    /// The text form of identities: `SEQUENCE { 1 }`.
+    const TEXT: [u8; 5] = [0x30, 0x03, 0x02, 0x01, 0x01];
+    let control = RawControl {
+        ctype: EXTENDED_DN.to_owned(),
+        crit: true,
+        val: Some(TEXT.into()),
+    };
+    let is_of_use = can.extended_dn && can.identity == Identity::ObjectGuid;
+    is_of_use.then_some(control).into_iter().collect()
 }
 
-/// The error for groups that nobody can hold.
-pub(super) fn too_many(session: &Session, members: usize) -> DirectoryError {
-    session.endless("reading groups", format!("{members} members and more"))
+/// A DN that may have an identity before it, as in `<GUID=...>;<SID=...>;CN=...`.
+fn extended(text: &str) -> (Option<EntryId>, &str) {
+    let (mut rest, mut id) = (text, None);
+    while let Some((part, after)) = rest.strip_prefix('<').and_then(|rest| rest.split_once(">;")) {
+        if let Some(guid) = part.strip_prefix("GUID=") {
+            id = EntryId::parse(guid.as_bytes());
+        }
+        rest = after;
+    }
+    (id, rest)
 }
 
 fn first_answer(can: &Capabilities, entry: &RawEntry, mut members: Vec<Member>) -> Option<Group> {
@@ -146,7 +180,10 @@ fn take_members(attribute: &mut Attribute) -> Vec<Member> {
     } else if name.eq_ignore_ascii_case("uniqueMember") {
         |value| Member::Dn(without_uid(value).into())
     } else if name.eq_ignore_ascii_case("member") {
-        |dn| Member::Dn(dn.into())
+        |value| {
+            let (id, dn) = extended(&value);
+            id.map_or_else(|| Member::Dn(dn.into()), Member::Id)
+        }
     } else {
         return Vec::new();
     };
@@ -193,57 +230,30 @@ fn next_range(session: &Session, attribute: &Attribute) -> Result<Option<String>
     }
 }
 
-/// Whether one of these groups holds this person, by the server's own comparison.
-pub(super) async fn holds(
-    session: &mut Session,
-    groups: &[String],
-    entry: &Entry,
-) -> Result<bool, DirectoryError> {
-    let name = filter::escape(&entry.dn);
-    let terms = |attribute, of_group: &str| -> String {
-        let values = entry.values(attribute);
-        let texts = values.filter_map(|value| std::str::from_utf8(value).ok());
-        texts
-            .map(|text| format!("({of_group}={})", filter::escape(text)))
-            .collect()
-    };
-    let uids = terms("uid", "memberUid");
-    let primary = match &*terms(NUMBER, NUMBER) {
-        "" => String::new(),
-        numbers => format!("(&(objectClass={POSIX})(|{numbers}))"),
-    };
-    let filter = format!("(|(member={name})(uniqueMember={name}){uids}{primary})");
-    for group in groups {
-        let attributes = vec!["1.1".to_owned()];
-        if base_search(session, group, &filter, attributes).await?.is_some() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 /// One entry by its name, where it is there and may be read.
-async fn read_entry(
+pub(super) async fn read_entry(
     session: &mut Session,
     dn: &str,
     attributes: Vec<String>,
+    controls: Vec<RawControl>,
 ) -> Result<Option<RawEntry>, DirectoryError> {
-    base_search(session, dn, "(objectClass=*)", attributes).await
+    base_search(session, dn, "(objectClass=*)", attributes, controls).await
 }
 
 /// The same, where it matches a filter as well.
-async fn base_search(
+pub(super) async fn base_search(
     session: &mut Session,
     dn: &str,
     filter: &str,
     attributes: Vec<String>,
+    controls: Vec<RawControl>,
 ) -> Result<Option<RawEntry>, DirectoryError> {
     let request = Request {
         base: dn,
         scope: Scope::Base,
         filter,
         attributes,
-        controls: Vec::new(),
+        controls,
     };
     let (entries, result) = session.collect(request, "reading a group or a member").await?;
     match result.rc {
@@ -258,127 +268,17 @@ async fn base_search(
             ));
         }
     }
-    let entry = entries.into_iter().find(|message| !message.is_intermediate());
-    entry
-        .map(|message| decode::entry(message).map_err(|error| malformed(session, "an entry", &error)))
-        .transpose()
-}
-
-/// The DN under which an entry is found by its identity below one of `containers`.
-pub(super) async fn find(
-    session: &mut Session,
-    can: &Capabilities,
-    id: EntryId,
-    containers: &[String],
-) -> Result<Option<String>, DirectoryError> {
-    for base in containers {
-        let mut found = None;
-        let filter = can.identity.filter(id);
-        each(session, can, base, &filter, &mut |entry| found = Some(entry.dn)).await?;
-        if found.is_some() {
-            return Ok(found);
+    for message in entries {
+        if message.is_intermediate() {
+            continue;
+        }
+        let mut entry = decode::entry(message).map_err(|error| malformed(session, "an entry", &error))?;
+        entry.dn = extended(&entry.dn).1.to_owned();
+        if dn::normal(&entry.dn) == dn::normal(dn) {
+            return Ok(Some(entry));
         }
     }
     Ok(None)
-}
-
-/// The normal forms of the DNs of all groups below `containers`.
-pub(super) async fn all_groups(
-    session: &mut Session,
-    can: &Capabilities,
-    containers: &[String],
-) -> Result<HashSet<String>, DirectoryError> {
-    let classes: String = CLASSES
-        .iter()
-        .map(|class| format!("(objectClass={class})"))
-        .collect();
-    let filter = format!("(|{classes})");
-    let mut names = HashSet::new();
-    for base in containers {
-        each(session, can, base, &filter, &mut |entry| {
-            names.insert(dn::normal(&entry.dn).into_owned());
-        })
-        .await?;
-    }
-    Ok(names)
-}
-
-/// The identities of the people who have one of these values of an attribute.
-pub(super) async fn by_value(
-    session: &mut Session,
-    can: &Capabilities,
-    base: &str,
-    attribute: &str,
-    values: &[&str],
-) -> Result<Vec<EntryId>, DirectoryError> {
-    let mut found = Vec::new();
-    for chunk in values.chunks(super::super::lookup::CHUNK) {
-        let any: String = chunk
-            .iter()
-            .map(|value| format!("({attribute}={})", filter::escape(value)))
-            .collect();
-        each(session, can, base, &format!("(|{any})"), &mut |entry| {
-            found.extend(can.identity.of(&entry));
-        })
-        .await?;
-    }
-    Ok(found)
-}
-
-/// Hands over each entry below `base` that matches, with its identity as the only attribute, in pages where the server
-/// can. A base that is not there has none.
-async fn each(
-    session: &mut Session,
-    can: &Capabilities,
-    base: &str,
-    filter: &str,
-    take: &mut (dyn FnMut(RawEntry) + Send),
-) -> Result<(), DirectoryError> {
-    let mut pages = Pages::new(can, PAGE);
-    let (began, mut count, mut held) = (Instant::now(), 0_u64, 0);
-    loop {
-        let request = Request {
-            base,
-            scope: Scope::Subtree,
-            filter,
-            attributes: vec![can.identity.attribute().to_owned()],
-            controls: pages.controls(),
-        };
-        let mut search = session.search(request).await?;
-        let mut empty = true;
-        let result = loop {
-            match session
-                .next(&mut search, super::super::scan::PROGRESS, "looking for groups")
-                .await?
-            {
-                Item::Message(message) if message.is_intermediate() => {}
-                Item::Message(message) => {
-                    empty = false;
-                    let entry =
-                        decode::entry(message).map_err(|error| malformed(session, "an entry", &error))?;
-                    count += 1;
-                    held += entry.dn.len() + NAME;
-                    take(entry);
-                    if held > MOST_NAMES || began.elapsed() > SEARCH {
-                        let came = format!("{count} entries in {} s", began.elapsed().as_secs());
-                        return Err(session.endless("looking for groups", came));
-                    }
-                }
-                Item::Done(result) => break result,
-            }
-        };
-        match (pages.go_on(session, &result, empty)?, result.rc) {
-            (true, _) => {}
-            (false, 0 | 32) => return Ok(()),
-            (false, _) => {
-                return Err(DirectoryError::from_search_result(
-                    session.server(),
-                    "a search for groups",
-                    &result,
-                ));
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -398,6 +298,11 @@ mod tests {
         assert_eq!(members("member;range=0-1499", "cn=a"), dn("cn=a"));
         assert_eq!(members("uniqueMember", "cn=a#'0101'B"), dn("cn=a"));
         assert_eq!(members("uniqueMember", "cn=a#b"), dn("cn=a#b"));
+        let id = EntryId::parse(b"9d8e1f2e-91f1-4c5a-8d2e-00112233ff55").unwrap();
+        let value = "<GUID=9d8e1f2e-91f1-4c5a-8d2e-00112233ff55>;<SID=S-1-5-21-1>;CN=a,DC=x";
+        assert_eq!(members("member", value), [Member::Id(id)]);
+        assert_eq!(extended(value), (Some(id), "CN=a,DC=x"));
+        assert_eq!(members("member", "<GUID=x>;CN=a"), dn("CN=a"));
         assert_eq!(members("memberUid", "ann"), [Member::Uid("ann".into())]);
         assert_eq!(members("memberURL", "ldap:///x"), []);
     }

@@ -1,18 +1,22 @@
 //! From a change of a group to the people whom it concerns.
+//!
+//! A change may concern a great many at once. Who they are is found some at a time, and whatever else changes meanwhile
+//! is heard between: a change that concerns few does not wait for one that concerns many.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 
+use futures::future::{FutureExt, ready};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::super::doorbell::{Ring, Rings};
-use super::super::lookup::Line;
+use super::super::lookup::{CHUNK, Line};
 use super::super::remarks::About;
 use super::super::wanted::Wanted;
-use super::super::{DirectoryError, StreamKind, active_directory, dn, persistent_search, syncrepl};
+use super::super::{Changes, DirectoryError, StreamKind, active_directory, dn, persistent_search, syncrepl};
 use super::roster::{Group, Member};
-use super::{Groups, read};
-use crate::model::EntryId;
+use super::{GROUPS, Groups, read, search, too_many_groups};
+use crate::model::{Change, Cursor, EntryId};
 
 /// Watches the groups of `wanted`, if there are any: rings for everyone who came into one of them or went out of it,
 /// directly or with another group. When this returns all groups have been read, and nothing that happens to them from
@@ -30,6 +34,10 @@ pub(in crate::directory) async fn rings(
         groups,
         kind,
         bells: stream::pending().boxed(),
+        changed: BTreeSet::new(),
+        work: VecDeque::new(),
+        by_name: true,
+        is_complete: true,
         told: VecDeque::new(),
     };
     let (session, can) = watch.line.session().await?;
@@ -53,6 +61,24 @@ pub(in crate::directory) async fn rings(
     ))
 }
 
+/// Has the identities of groups stored, in place of resume points that would not cover what happens to groups.
+pub(in crate::directory) fn with_identities(changes: Changes, identities: Cursor) -> Changes {
+    changes
+        .try_filter_map(move |change| {
+            ready(Ok(match change {
+                Change::Checkpoint(_) => None,
+                change => Some(change),
+            }))
+        })
+        .and_then(move |change| {
+            let ended = matches!(change, Change::ListingEnd(_));
+            let identities = ended.then(|| Change::Checkpoint(identities.clone()));
+            ready(Ok(stream::iter([change].into_iter().chain(identities).map(Ok))))
+        })
+        .try_flatten()
+        .boxed()
+}
+
 struct Watch {
     wanted: Arc<Wanted>,
     groups: Arc<Groups>,
@@ -60,7 +86,31 @@ struct Watch {
     line: Line,
     /// Rings for each change of a watched group.
     bells: Rings,
+    /// The groups that are to be read again.
+    changed: BTreeSet<EntryId>,
+    work: VecDeque<Work>,
+    /// Whether members are found by searches for their names.
+    by_name: bool,
+    /// Whether all groups that are known are watched, and no others.
+    is_complete: bool,
     told: VecDeque<Ring>,
+}
+
+/// The members whom a change concerns and whose identity is not known yet.
+struct Work {
+    members: VecDeque<Member>,
+    /// The keys of those who were ever among them.
+    met: HashSet<u64>,
+    /// The groups whose members were taken already.
+    groups: BTreeSet<EntryId>,
+    /// Whether groups that are not watched yet are to be.
+    adopt: bool,
+}
+
+impl Work {
+    fn is_small(&self) -> bool {
+        self.members.len() <= CHUNK
+    }
 }
 
 impl Watch {
@@ -69,33 +119,47 @@ impl Watch {
             if let Some(ring) = self.told.pop_front() {
                 return Ok(Some(ring));
             }
-            match self.bells.try_next().await? {
-                None => return Ok(None),
-                Some(Ring::Entry(group) | Ring::Concerned(group)) => {
-                    if self.refresh(vec![group]).await? {
-                        self.listen().await?;
-                    }
+            while let Some(bell) = self.bells.next().now_or_never() {
+                match bell.transpose()? {
+                    Some(ring) => self.hear(&ring),
+                    None => return Ok(None),
                 }
-                Some(Ring::Checkpoint(_) | Ring::Alive) => {}
             }
+            if !self.changed.is_empty() {
+                self.refresh().await?;
+            }
+            let small = self.work.iter().position(Work::is_small);
+            if small.is_none() && !self.is_complete {
+                self.listen().await?;
+                continue;
+            }
+            if let Some(work) = small.or(Some(0)).and_then(|at| self.work.remove(at)) {
+                self.find_out(work).await?;
+                continue;
+            }
+            match self.bells.try_next().await? {
+                Some(ring) => self.hear(&ring),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    fn hear(&mut self, ring: &Ring) {
+        if let Ring::Entry(group) | Ring::Concerned { id: group, .. } = ring {
+            self.changed.insert(*group);
         }
     }
 
     /// Listens to all groups that are watched now, and reads them once more, because they may have changed before.
     async fn listen(&mut self) -> Result<(), DirectoryError> {
-        loop {
-            let groups: Vec<(EntryId, String)> = self.groups.with_roster(|roster| {
-                let groups = roster.groups();
-                groups.map(|(id, dn)| (id, dn.to_owned())).collect()
-            });
-            self.bells = self.bells(&groups).await?;
-            if !self
-                .refresh(groups.into_iter().map(|(id, _)| id).collect())
-                .await?
-            {
-                return Ok(());
-            }
-        }
+        let groups: Vec<(EntryId, String)> = self.groups.with_roster(|roster| {
+            let groups = roster.groups();
+            groups.map(|(id, dn)| (id, dn.to_owned())).collect()
+        });
+        self.bells = self.bells(&groups).await?;
+        self.is_complete = true;
+        self.changed.extend(groups.into_iter().map(|(id, _)| id));
+        self.refresh().await
     }
 
     /// Rings for each change of one of these groups.
@@ -127,42 +191,52 @@ impl Watch {
         Ok(stream::select_all(bells).boxed())
     }
 
-    /// Reads groups again and rings for whoever came or went. Returns whether other groups are to be watched now.
-    async fn refresh(&mut self, mut queue: Vec<EntryId>) -> Result<bool, DirectoryError> {
-        let before = self.watched();
-        let mut concerned = Concerned {
-            people: BTreeSet::new(),
-            groups: BTreeSet::new(),
-            adopt: true,
-        };
-        while let Some(id) = queue.pop() {
+    /// Reads the groups that changed; whoever came or went is work.
+    async fn refresh(&mut self) -> Result<(), DirectoryError> {
+        let mut changed = Vec::new();
+        for id in std::mem::take(&mut self.changed) {
             let known = self
                 .groups
                 .with_roster(|roster| roster.dn_of(id).map(str::to_owned));
             let Some(dn) = known else { continue };
             let group = self.read(id, dn).await?;
-            let changed = self.groups.with_roster_mut(|roster| roster.update(group));
-            queue.extend(self.concern(changed, &mut concerned).await?);
+            changed.extend(self.groups.with_roster_mut(|roster| roster.update(group)));
         }
+        self.add(changed, true);
         let named = self.groups.ids();
+        let before = self.watched();
         let lost = self.groups.with_roster_mut(|roster| roster.prune(&named));
+        self.is_complete &= self.watched() == before;
         // Groups among them are lost as well, or watched because of another one.
-        concerned.adopt = false;
-        self.concern(lost, &mut concerned).await?;
-        let people = concerned.people.into_iter().map(Ring::Concerned);
-        self.told.extend(people);
-        Ok(self.watched() != before)
+        self.add(lost, false);
+        Ok(())
     }
 
-    fn watched(&self) -> BTreeSet<EntryId> {
-        self.groups
-            .with_roster(|roster| roster.groups().map(|(id, _)| id).collect())
+    fn watched(&self) -> usize {
+        self.groups.with_roster(|roster| roster.groups().count())
+    }
+
+    fn add(&mut self, members: Vec<Member>, adopt: bool) {
+        let mut work = Work {
+            members: VecDeque::new(),
+            met: HashSet::new(),
+            groups: BTreeSet::new(),
+            adopt,
+        };
+        self.groups.with_roster(|roster| {
+            let new = |member: &Member| work.met.insert(roster.key(member));
+            work.members = members.into_iter().filter(new).collect();
+        });
+        if !work.members.is_empty() {
+            self.work.push_back(work);
+        }
     }
 
     /// A watched group as it is now; one within another group that is there no more has no members.
     async fn read(&mut self, id: EntryId, dn: String) -> Result<Group, DirectoryError> {
+        let mut room = self.groups.room_for(id);
         let (session, can) = self.line.session().await?;
-        if let Some(group) = read::group(session, can, &dn).await?
+        if let Some(group) = read::group(session, can, &dn, &mut room).await?
             && group.id == id
         {
             return Ok(group);
@@ -170,8 +244,9 @@ impl Watch {
         if self.groups.ids().contains(&id) {
             self.groups.verify(session, can).await?;
         }
-        if let Some(dn) = read::find(session, can, id, self.groups.containers()).await?
-            && let Some(group) = read::group(session, can, &dn).await?
+        let mut room = self.groups.room_for(id);
+        if let Some(dn) = search::find(session, can, id, self.groups.containers()).await?
+            && let Some(group) = read::group(session, can, &dn, &mut room).await?
         {
             return Ok(group);
         }
@@ -184,67 +259,60 @@ impl Watch {
         })
     }
 
-    /// Finds out who the members that came or went are. Returns groups that are to be read for the first time.
-    async fn concern(
-        &mut self,
-        members: Vec<Member>,
-        concerned: &mut Concerned,
-    ) -> Result<Vec<EntryId>, DirectoryError> {
-        let mut new = Vec::new();
-        let (mut uids, mut numbers) = (Vec::new(), Vec::new());
-        let mut queue = members;
-        while let Some(member) = queue.pop() {
-            let dn = match member {
-                Member::Uid(uid) => {
-                    uids.push(uid);
-                    continue;
-                }
-                Member::Primary(number) => {
-                    numbers.push(number);
-                    continue;
-                }
-                Member::Dn(dn) => dn,
-            };
-            let (session, can) = self.line.session().await?;
-            let Some(found) = read::identify(session, can, &dn).await? else {
-                // Deleted or renamed: whoever follows the people is told of that.
-                continue;
-            };
-            if !found.is_group {
-                concerned.people.insert(found.id);
-            } else if self.groups.with_roster(|roster| roster.dn_of(found.id).is_some()) {
-                // Whoever is in a group that came or went came or went with it.
-                if concerned.groups.insert(found.id) {
-                    queue.extend(self.groups.with_roster(|roster| roster.members_of(found.id)));
-                }
-            } else if concerned.adopt {
-                let empty = Group {
-                    id: found.id,
-                    dn: dn.into(),
-                    members: Vec::new(),
-                    dynamic: false,
-                    hides_number: false,
-                };
-                self.groups.with_roster_mut(|roster| roster.update(empty));
-                concerned.groups.insert(found.id);
-                new.push(found.id);
-            }
+    /// Finds out who some of the members are that came or went, and rings for the people among them.
+    async fn find_out(&mut self, mut work: Work) -> Result<(), DirectoryError> {
+        let some = work.members.len().min(CHUNK);
+        let asked: Vec<Member> = work.members.drain(..some).collect();
+        let mut bases = self.groups.containers().to_vec();
+        if !bases.iter().any(|base| dn::is_within(&self.wanted.base, base)) {
+            bases.push(self.wanted.base.clone());
         }
         let (session, can) = self.line.session().await?;
-        for (attribute, values) in [("uid", uids), ("gidNumber", numbers)] {
-            let values: Vec<&str> = values.iter().map(|value| &**value).collect();
-            let people = read::by_value(session, can, &self.wanted.base, attribute, &values).await?;
-            concerned.people.extend(people);
+        let found = search::members(session, can, &bases, &asked, &mut self.by_name).await?;
+        let mut people = search::by_values(session, can, &self.wanted.base, &asked).await?;
+        for found in found {
+            let is_watched = self.groups.with_roster(|roster| roster.dn_of(found.id).is_some());
+            if !found.is_group {
+                people.push(found.id);
+            } else if is_watched {
+                // Whoever is in a group that came or went came or went with it.
+                if work.groups.insert(found.id) {
+                    self.groups.with_roster(|roster| {
+                        let members = roster.members_of(found.id).into_iter();
+                        let new = members.filter(|member| work.met.insert(roster.key(member)));
+                        work.members.extend(new);
+                    });
+                }
+            } else if work.adopt {
+                self.adopt(found.id, found.dn).await?;
+                work.groups.insert(found.id);
+            }
         }
-        Ok(new)
+        let among = work.met.len().max(people.len());
+        self.told
+            .extend(people.into_iter().map(|id| Ring::Concerned { id, among }));
+        if !work.members.is_empty() {
+            self.work.push_front(work);
+        }
+        Ok(())
     }
-}
 
-/// Whom one change concerns.
-struct Concerned {
-    people: BTreeSet<EntryId>,
-    /// The groups whose members were taken already.
-    groups: BTreeSet<EntryId>,
-    /// Whether groups that are not watched yet are to be.
-    adopt: bool,
+    /// Watches a group from here on; it is read next.
+    async fn adopt(&mut self, id: EntryId, dn: String) -> Result<(), DirectoryError> {
+        if self.watched() >= GROUPS {
+            let (session, _) = self.line.session().await?;
+            return Err(too_many_groups(session));
+        }
+        let empty = Group {
+            id,
+            dn,
+            members: Vec::new(),
+            dynamic: false,
+            hides_number: false,
+        };
+        self.groups.with_roster_mut(|roster| roster.update(empty));
+        self.changed.insert(id);
+        self.is_complete = false;
+        Ok(())
+    }
 }

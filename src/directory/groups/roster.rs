@@ -11,6 +11,8 @@ use crate::model::{Entry, EntryId};
 pub(super) enum Member {
     /// A person, or another group.
     Dn(Box<str>),
+    /// The same by identity, where the server tells it: whoever takes over the name of a member is somebody else.
+    Id(EntryId),
     /// The `uid` of a person (RFC 2307 `memberUid`).
     Uid(Box<str>),
     /// Everyone with this `gidNumber` (RFC 2307).
@@ -18,18 +20,34 @@ pub(super) enum Member {
 }
 
 impl Member {
-    /// The DN of a person or a group, where that is what it is known by.
-    pub(super) fn dn(&self) -> Option<&str> {
+    /// The `uid` of a person, where that is what it is known by.
+    pub(super) fn uid(&self) -> Option<&str> {
         match self {
-            Self::Dn(dn) => Some(dn),
-            Self::Uid(_) | Self::Primary(_) => None,
+            Self::Uid(uid) => Some(uid),
+            Self::Dn(_) | Self::Id(_) | Self::Primary(_) => None,
         }
     }
 
-    /// The DN, the `uid` or the number.
-    pub(super) fn text(&self) -> &str {
+    /// The `gidNumber` of people, where that is what they are known by.
+    pub(super) fn number(&self) -> Option<&str> {
         match self {
-            Self::Dn(text) | Self::Uid(text) | Self::Primary(text) => text,
+            Self::Primary(number) => Some(number),
+            Self::Dn(_) | Self::Id(_) | Self::Uid(_) => None,
+        }
+    }
+
+    /// Whether it names an entry, which may be a group.
+    pub(super) fn is_entry(&self) -> bool {
+        matches!(self, Self::Dn(_) | Self::Id(_))
+    }
+
+    /// The bytes that it takes.
+    pub(super) fn weight(&self) -> usize {
+        /// What a name takes beside its text.
+        const NAME: usize = 64;
+        NAME + match self {
+            Self::Dn(text) | Self::Uid(text) | Self::Primary(text) => text.len(),
+            Self::Id(_) => 0,
         }
     }
 
@@ -38,6 +56,7 @@ impl Member {
             Self::Dn(text) => (0, dn::normal(text)).hash(state),
             Self::Uid(text) => (1, text.to_lowercase()).hash(state),
             Self::Primary(number) => (2, number).hash(state),
+            Self::Id(id) => (3, id).hash(state),
         }
     }
 }
@@ -60,6 +79,8 @@ struct Watched {
     dn: String,
     /// As the server listed them.
     members: Vec<Member>,
+    /// The bytes that they take.
+    weight: usize,
     /// How often each of them is listed, under a keyed hash of their normal form: who is a member is known without
     /// comparing texts.
     keys: HashMap<u64, u32>,
@@ -74,7 +95,8 @@ pub(super) struct Roster {
 }
 
 impl Roster {
-    fn key(&self, member: &Member) -> u64 {
+    /// A keyed hash under which two texts of one member are equal.
+    pub(super) fn key(&self, member: &Member) -> u64 {
         let mut state = self.keys.build_hasher();
         member.hash(&mut state);
         state.finish()
@@ -122,6 +144,7 @@ impl Roster {
             }
         }
         watched.dn = group.dn;
+        watched.weight = group.members.iter().map(Member::weight).sum();
         watched.members = group.members;
         watched.hides_number = group.hides_number;
         self.groups.insert(group.id, watched);
@@ -148,10 +171,13 @@ impl Roster {
     }
 
     fn depths(&self, named: &[EntryId]) -> BTreeMap<EntryId, usize> {
-        let keys: Vec<(EntryId, u64)> = self
+        let keys: Vec<(EntryId, [u64; 2])> = self
             .groups
             .iter()
-            .map(|(&id, group)| (id, self.key(&Member::Dn(group.dn.as_str().into()))))
+            .map(|(&id, group)| {
+                let names = [Member::Dn(group.dn.as_str().into()), Member::Id(id)];
+                (id, names.map(|name| self.key(&name)))
+            })
             .collect();
         let mut reached: BTreeMap<EntryId, usize> = BTreeMap::new();
         let mut level: BTreeSet<EntryId> = named.iter().copied().collect();
@@ -160,7 +186,10 @@ impl Roster {
             reached.extend(level.iter().map(|&id| (id, depth)));
             let members = level.iter().filter_map(|id| self.groups.get(id));
             level = members
-                .flat_map(|group| keys.iter().filter(|(_, key)| group.keys.contains_key(key)))
+                .flat_map(|group| {
+                    let is_in = |key: &u64| group.keys.contains_key(key);
+                    keys.iter().filter(move |(_, names)| names.iter().any(is_in))
+                })
                 .map(|&(id, _)| id)
                 .filter(|id| !reached.contains_key(id))
                 .collect();
@@ -184,6 +213,21 @@ impl Roster {
         self.groups
             .values()
             .any(|group| keys.iter().any(|key| group.keys.contains_key(key)))
+    }
+
+    /// The members of this roster whom no group of the other one has.
+    pub(super) fn without<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a Member> {
+        let members = self.groups.values().flat_map(|group| &group.members);
+        members.filter(|member| {
+            let key = other.key(member);
+            !other.groups.values().any(|group| group.keys.contains_key(&key))
+        })
+    }
+
+    /// The bytes that the members of all groups but this one take.
+    pub(super) fn weight_beside(&self, group: EntryId) -> usize {
+        let others = self.groups.iter().filter(|(id, _)| **id != group);
+        others.map(|(_, other)| other.weight).sum()
     }
 
     /// How many members are listed; whoever is in two groups counts twice.

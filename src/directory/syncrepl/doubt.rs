@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::session::{Item, Request, Session, unless_busy};
-use super::super::{DirectoryError, connect, root_dse};
+use super::super::{DirectoryError, root_dse};
 use super::changelog::{Evidence, NO_TARGET, Point};
 use super::{Phase, REFRESH_PROGRESS, Syncrepl};
 use crate::model::{Change, Cursor};
@@ -111,7 +111,7 @@ impl Syncrepl {
             last,
             "others changed and the sync search is silent: it is replaced"
         );
-        let mut session = connect::connect(&self.sought.wanted).await?;
+        let mut session = self.sought.wanted.connect().await?;
         self.evidence = Some(evidence(&mut session, self.cursor.as_ref()).await?);
         self.search = self.sought.sync(&mut session, self.cursor.clone()).await?;
         self.session = session;

@@ -31,12 +31,12 @@ use tokio::time::Instant;
 
 use super::decode::{self, EntryState, SYNC_STATE, SyncInfo};
 use super::doorbell::{Ring, Rings};
-use super::error::words;
+use super::error::colon;
 use super::remarks::{About, of_references};
 use super::root_dse::{Capabilities, Identity};
 use super::session::{Item, Request, Search, Session};
 use super::wanted::Wanted;
-use super::{Changes, DirectoryError, connect, filter, malformed};
+use super::{Changes, DirectoryError, dn, filter, malformed};
 use crate::model::{Attribute, Change, Cursor, Entry, Listing, Why};
 use changelog::{Evidence, Point};
 
@@ -124,7 +124,7 @@ async fn rings_from(
         filter: filter.to_owned(),
         attributes: vec!["1.1".to_owned()],
     };
-    let session = connect::connect(wanted).await?;
+    let session = wanted.connect().await?;
     let mut changes = follow(session, can, sought, from).await?;
     // From the end of the refresh on nothing is missed.
     until_listed(&mut changes).await?;
@@ -320,7 +320,11 @@ impl Syncrepl {
                 let mut raw =
                     decode::entry(message).map_err(|error| malformed(&self.session, "an entry", &error))?;
                 raw.attributes.retain(|attribute| self.sought.asks_for(attribute));
-                Change::Upsert(raw.into_entry(state.id))
+                match dn::is_within(&raw.dn, &self.sought.base) {
+                    true => Change::Upsert(raw.into_entry(state.id)),
+                    // It was not asked for, so it is nobody here.
+                    false => Change::Gone(state.id),
+                }
             }
         });
         match &mut self.phase {
@@ -439,12 +443,5 @@ impl Syncrepl {
             server: self.session.server().to_owned(),
             cause,
         }
-    }
-}
-
-fn colon(text: &str) -> String {
-    match &*words(text) {
-        "" => String::new(),
-        text => format!(": {text}"),
     }
 }

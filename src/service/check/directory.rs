@@ -22,6 +22,7 @@ pub(super) async fn check(
     config: &config::Directory,
     server: &Server,
     settings: Settings,
+    credentials: &diagnose::Credentials,
     policy: &Policy,
     say: &mut dyn FnMut(Finding),
 ) {
@@ -54,7 +55,7 @@ pub(super) async fn check(
         false => "see the server's log; if this port is one for TLS, as 636 is, write ldaps://",
     };
     let guest = steps
-        .step("bind", refused, diagnose::bind(server, &settings))
+        .step("bind", refused, diagnose::bind(server, &settings, credentials))
         .await;
     let who = guest.as_ref().map(|_| format!("as {}", settings.bind.who()));
     steps.ok("bind", who);

@@ -96,12 +96,13 @@ pub async fn check(config: &Config, say: &mut dyn FnMut(Finding)) {
                     }
                 }
                 let policy = policy(config, directory, Clock::system().now());
+                let credentials = diagnose::Credentials::new(&settings);
                 for server in &servers {
                     let only = Settings {
                         servers: vec![server.clone()],
                         ..settings.clone()
                     };
-                    directory::check(directory, server, only, &policy, say).await;
+                    directory::check(directory, server, only, &credentials, &policy, say).await;
                 }
             }
         }

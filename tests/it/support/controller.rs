@@ -2,7 +2,7 @@
 //! keeps to limits, and loses its latest changes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -24,6 +24,8 @@ pub struct Manners {
     pub question: AtomicU8,
     /// The number of the latest change.
     pub usn: AtomicU64,
+    /// Whether it answers with others beside those who are asked for.
+    pub strangers: AtomicBool,
 }
 
 /// A running server with the people 1 to 3; it ends when it is dropped. Each question for changes names all three, on
@@ -112,9 +114,15 @@ impl Manners {
                     .filter(|&n| bytes.windows(16).any(|id| id == [n; 16]))
                     .collect();
                 // A listing asks for nobody by name.
-                let found = if sought.is_empty() { vec![1] } else { sought };
+                let is_listing = sought.is_empty();
+                let found = if is_listing { vec![1] } else { sought };
                 let found = found.into_iter().flat_map(|n| message(*id, &person(n), &[]));
-                found.chain(done(0)).collect()
+                let strangers = if self.strangers.load(Relaxed) {
+                    strangers(*id, is_listing)
+                } else {
+                    Vec::new()
+                };
+                strangers.into_iter().chain(found).chain(done(0)).collect()
             }
             _ => return None,
         })
@@ -153,10 +161,22 @@ impl Manners {
     }
 }
 
+/// People from elsewhere under the identities of our own, and, where somebody is asked for, people for whom nobody asked.
+fn strangers(id: u8, is_listing: bool) -> Vec<u8> {
+    let elsewhere = (1..=3).map(|n| person_at(n, &format!("CN=stranger{n},OU=former,DC=lab,DC=test")));
+    let others = (if is_listing { 0..0 } else { 100..250 }).map(person);
+    let strangers = elsewhere.chain(others);
+    strangers.flat_map(|entry| message(id, &entry, &[])).collect()
+}
+
 fn person(n: u8) -> Vec<u8> {
+    person_at(n, &format!("CN=person{n},{BASE}"))
+}
+
+fn person_at(n: u8, dn: &str) -> Vec<u8> {
     let mail = format!("person{n}@example.org").into_bytes();
     entry_with(
-        &format!("CN=person{n},{BASE}"),
+        dn,
         &[
             ("objectGUID", vec![vec![n; 16]]),
             ("mail", vec![mail]),

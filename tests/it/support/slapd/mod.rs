@@ -221,6 +221,22 @@ impl Slapd {
         self.restart().await;
     }
 
+    /// Becomes a copy of another one, as a replica is that was set up from it, and does not run then. The other one is
+    /// started again where it ran.
+    pub async fn become_copy_of(&mut self, other: &mut Slapd) {
+        if self.process.is_some() {
+            self.stop().await;
+        }
+        let runs = other.process.is_some();
+        if runs {
+            other.stop().await;
+        }
+        copy(&other.file("db"), &self.file("db"));
+        if runs {
+            other.restart().await;
+        }
+    }
+
     /// Begins anew with the people of the start, who are other entries then; slapd is stopped for it.
     pub async fn reseed(&mut self) {
         self.stop().await;
