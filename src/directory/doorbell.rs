@@ -27,6 +27,13 @@ use crate::model::{Change, Cursor, EntryId, Listing};
 pub(super) enum Ring {
     /// Something about this entry changed; it may have come or gone, and it may be nobody's concern.
     Entry(EntryId),
+    /// The same, of one of several entries whose changes were found together.
+    Among {
+        /// The entry.
+        id: EntryId,
+        /// How many they are.
+        among: usize,
+    },
     /// This person came into a group or went out of it. The server may still be busy to carry that over to the person's
     /// own entry, so they are read again later, too.
     Concerned {
@@ -69,6 +76,7 @@ pub(super) fn answered(rings: Rings, stream: Changes, asker: Asker) -> Changes {
         asker,
         waiting: Queue::default(),
         crowd: Queue::default(),
+        together: HashMap::new(),
         later: BTreeMap::new(),
         afterwards: 0,
         points: VecDeque::new(),
@@ -91,6 +99,8 @@ struct Answering {
     waiting: Queue,
     /// The same of those who are concerned by one change in great numbers.
     crowd: Queue,
+    /// Who is concerned by one change together with others, and with how many, until they are found.
+    together: HashMap<EntryId, usize>,
     /// Who is to be read at a later time.
     later: BTreeMap<Instant, Vec<Again>>,
     /// How many these are.
@@ -270,14 +280,29 @@ impl Answering {
         }
     }
 
+    fn note_together(&mut self, id: EntryId, among: usize) {
+        if among > 1 {
+            if self.together.len() >= MOST {
+                self.together.clear();
+            }
+            self.together.insert(id, among);
+        }
+    }
+
     fn hear(&mut self, ring: Ring) {
         match ring {
             Ring::Entry(id) => self.waiting.push(once(id)),
+            Ring::Among { id, among } => {
+                self.note_together(id, among);
+                self.waiting.push(once(id));
+            }
             Ring::Concerned { id, among } if among <= CHUNK => {
+                self.note_together(id, among);
                 self.waiting.push(once(id));
                 self.ask_later(id);
             }
             Ring::Concerned { id, among } => {
+                self.note_together(id, among);
                 let carry = CARRY * u32::try_from(among).unwrap_or(u32::MAX);
                 // Where the groups have the last word, nothing has to be carried over.
                 let doubt = self.asker.wanted().decides().then(|| Doubt {
@@ -322,7 +347,12 @@ impl Answering {
             }
         };
         let there: HashSet<EntryId> = found.iter().map(|entry| entry.id).collect();
-        self.told.extend(found.into_iter().map(Change::Upsert));
+        for entry in found {
+            self.told.push_back(match self.together.remove(&entry.id) {
+                Some(among) => Change::Together { entry, among },
+                None => Change::Upsert(entry),
+            });
+        }
         let gone = asked.into_iter().filter(|id| !there.contains(id));
         self.told.extend(gone.map(Change::Gone));
         self.doubt(crowd);

@@ -106,12 +106,13 @@ impl Poll {
             }
             future::ready(matches!(change, Change::Upsert(_)))
         });
+        let looked = noting(looked.boxed(), self.newest.clone());
         let looked = if self.wanted.decides() {
-            looked.boxed()
+            looked
         } else {
-            self.confirmed(looked.boxed())
+            self.confirmed(looked)
         };
-        Ok(noting(looked, self.newest.clone()))
+        Ok(together(looked))
     }
 
     /// Those who are members by the groups' own word, and not only by what was known of them when the look began.
@@ -132,6 +133,20 @@ impl Poll {
         .try_flatten()
         .boxed()
     }
+}
+
+/// Several who are found at once come together.
+fn together(looked: Changes) -> Changes {
+    let chunks = looked.try_chunks(CHUNK).map_err(|TryChunksError(_, error)| error);
+    let marked = chunks.map_ok(|chunk| {
+        let among = chunk.len();
+        let marked = chunk.into_iter().map(move |change| match change {
+            Change::Upsert(entry) if among > 1 => Change::Together { entry, among },
+            change => change,
+        });
+        stream::iter(marked.map(Ok))
+    });
+    marked.try_flatten().boxed()
 }
 
 fn id_of(change: Change) -> Option<EntryId> {

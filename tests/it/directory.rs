@@ -53,7 +53,11 @@ async fn until(changes: &mut Changes, last: impl Fn(&Change) -> bool) -> (Vec<St
     loop {
         let change = next(changes).await.unwrap();
         words.push(match &change {
-            Change::Upsert(Entry { dn, .. }) => format!("upsert {}", uid(dn)),
+            Change::Upsert(Entry { dn, .. })
+            | Change::Together {
+                entry: Entry { dn, .. },
+                ..
+            } => format!("upsert {}", uid(dn)),
             Change::ListingEnd(Listing::Complete) => "complete".into(),
             Change::ListingEnd(Listing::Changes) => "changes".into(),
             other => other.kind().to_owned(),
@@ -183,7 +187,7 @@ async fn a_listing_pages_through_everyone_and_a_look_up_reads_the_named_ones_onl
     let mut entries = Vec::new();
     loop {
         match next(&mut listing).await.unwrap() {
-            Change::Upsert(entry) => entries.push(entry),
+            Change::Upsert(entry) | Change::Together { entry, .. } => entries.push(entry),
             Change::ListingEnd(end) => {
                 assert_eq!(end, Listing::Complete);
                 break;

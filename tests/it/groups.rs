@@ -286,7 +286,7 @@ async fn a_group_that_is_told_in_ranges_is_read_to_its_end() {
     let listed: Vec<&str> = listing
         .iter()
         .filter_map(|change| match change {
-            Change::Upsert(entry) => Some(entry.dn.as_str()),
+            Change::Upsert(entry) | Change::Together { entry, .. } => Some(entry.dn.as_str()),
             _ => None,
         })
         .collect();
@@ -507,7 +507,7 @@ async fn whoever_joins_alone_does_not_wait_for_twenty_thousand_who_join_together
             folk.join("few", &folk.dn(&alone)).await;
             before_alone = Some(0);
         }
-        if let Change::Upsert(entry) = listening.next().await.unwrap() {
+        if let Change::Upsert(entry) | Change::Together { entry, .. } = listening.next().await.unwrap() {
             if entry.dn.starts_with(&format!("uid={alone},")) {
                 before_alone = Some(joined.len());
             }
@@ -541,7 +541,7 @@ async fn a_crowd_is_read_again_until_the_server_has_carried_over_who_is_in_the_g
         .await;
     let mut joined = HashSet::new();
     while joined.len() < CROWD {
-        if let Change::Upsert(entry) = listening.next().await.unwrap() {
+        if let Change::Upsert(entry) | Change::Together { entry, .. } = listening.next().await.unwrap() {
             joined.insert(entry.id);
         }
     }
@@ -570,7 +570,7 @@ async fn whoever_takes_over_the_name_of_a_member_is_no_member() {
     folk.join("staff", &folk.dn("witness")).await;
     let mut seen = HashSet::new();
     loop {
-        if let Change::Upsert(entry) = listening.next().await.unwrap() {
+        if let Change::Upsert(entry) | Change::Together { entry, .. } = listening.next().await.unwrap() {
             let mail: Vec<&[u8]> = entry.values("mail").collect();
             seen.insert(String::from_utf8_lossy(mail[0]).into_owned());
             if seen.contains("witness@example.org") {
@@ -585,7 +585,7 @@ async fn whoever_takes_over_the_name_of_a_member_is_no_member() {
     // When they are put into the group, they are.
     folk.join("staff", &folk.dn("person1")).await;
     while !seen.contains("other1@example.org") {
-        if let Change::Upsert(entry) = listening.next().await.unwrap() {
+        if let Change::Upsert(entry) | Change::Together { entry, .. } = listening.next().await.unwrap() {
             let mail: Vec<&[u8]> = entry.values("mail").collect();
             seen.insert(String::from_utf8_lossy(mail[0]).into_owned());
         }

@@ -244,7 +244,7 @@ async fn an_address_that_is_no_text_harms_nobody_else() {
     let values: Vec<&[u8]> = told
         .iter()
         .filter_map(|change| match change {
-            Change::Upsert(entry) => entry.values("mail").next(),
+            Change::Upsert(entry) | Change::Together { entry, .. } => entry.values("mail").next(),
             _ => None,
         })
         .collect();

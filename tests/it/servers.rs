@@ -382,7 +382,7 @@ async fn an_answer_counts_only_for_those_who_were_asked_for_and_below_the_base()
     let mut told = Vec::new();
     while let Some(change) = changes.next().await {
         match change.unwrap() {
-            Change::Upsert(entry) => told.push(entry.dn),
+            Change::Upsert(entry) | Change::Together { entry, .. } => told.push(entry.dn),
             // Of the listing nobody is sure, since it held people from elsewhere.
             Change::ListingEnd(end) => {
                 assert!(

@@ -192,7 +192,9 @@ impl Watch {
         if highest == self.usn {
             self.told.push_back(Ring::Alive);
         } else {
+            let before = self.told.len();
             self.ask_since(self.usn + 1).await?;
+            self.mark_together(before);
             if self.end.is_some() {
                 return Ok(());
             }
@@ -202,6 +204,16 @@ impl Watch {
         }
         self.sweep_at = Instant::now() + self.every;
         Ok(())
+    }
+
+    /// What one sweep found beyond what was told before came together.
+    fn mark_together(&mut self, before: usize) {
+        let among = self.told.len().saturating_sub(before);
+        for ring in self.told.iter_mut().skip(before) {
+            if let Ring::Entry(id) = *ring {
+                *ring = Ring::Among { id, among };
+            }
+        }
     }
 
     async fn ask_since(&mut self, first: u64) -> Result<(), DirectoryError> {

@@ -145,7 +145,7 @@ impl Watch {
     }
 
     fn hear(&mut self, ring: &Ring) {
-        if let Ring::Entry(group) | Ring::Concerned { id: group, .. } = ring {
+        if let Ring::Entry(group) | Ring::Among { id: group, .. } | Ring::Concerned { id: group, .. } = ring {
             self.changed.insert(*group);
         }
     }

@@ -80,7 +80,7 @@ impl Listening {
             .expect("a change in time")
             .expect("no end of the stream")?;
         match &change {
-            Change::Upsert(entry) => {
+            Change::Upsert(entry) | Change::Together { entry, .. } => {
                 let name = entry.dn.split(['=', ',']).nth(1).unwrap_or_default();
                 self.names.insert(entry.id, name.to_owned());
                 let names = entry
@@ -104,7 +104,9 @@ impl Listening {
                     named.sort();
                     return (listing, named);
                 }
-                Change::Upsert(entry) => named.push(self.names[&entry.id].clone()),
+                Change::Upsert(entry) | Change::Together { entry, .. } => {
+                    named.push(self.names[&entry.id].clone())
+                }
                 Change::Gone(id) => named.push(format!("-{}", self.name(id))),
                 _ => {}
             }
@@ -114,7 +116,7 @@ impl Listening {
     /// Waits until this person is told to match.
     pub async fn joins(&mut self, uid: &str) -> EntryId {
         loop {
-            if let Change::Upsert(entry) = self.next().await.unwrap()
+            if let Change::Upsert(entry) | Change::Together { entry, .. } = self.next().await.unwrap()
                 && self.names[&entry.id] == uid
             {
                 return entry.id;
