@@ -106,13 +106,12 @@ impl Poll {
             }
             future::ready(matches!(change, Change::Upsert(_)))
         });
-        let looked = noting(looked.boxed(), self.newest.clone());
         let looked = if self.wanted.decides() {
-            looked
+            looked.boxed()
         } else {
-            self.confirmed(looked)
+            self.confirmed(looked.boxed())
         };
-        Ok(together(looked))
+        Ok(together(noting(looked, self.newest.clone())))
     }
 
     /// Those who are members by the groups' own word, and not only by what was known of them when the look began.

@@ -92,7 +92,7 @@ pub trait Decisions: Ledger {
                 arrived: taken.arrived,
                 now: taken.arrived,
                 limits: &taken.limits,
-                together: &taken.together,
+                together: Some(&taken.together),
             };
             if let Some(judged) = judged.take() {
                 let committed = book.owe(&judged.events, &how);

@@ -42,6 +42,8 @@ pub struct Configured {
 /// What the end of a listing brought about.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListingOutcome {
+    /// How many left; the listener counts them, since each leaves by a decision of its own.
+    pub left: u64,
     /// How many staged invitations became due.
     pub queued: u64,
     /// How many staged invitations are now held.

@@ -298,13 +298,15 @@ impl<'a> Intake<'a> {
             },
             other => other,
         };
-        let outcome = self.end_in_ledger(&listing).await?;
+        let outcome = ListingOutcome {
+            left,
+            ..self.end_in_ledger(&listing).await?
+        };
         let Listener { name, observer, .. } = self.listener;
         observer.listing_ended(
             name,
             purpose,
             &listing,
-            left,
             &outcome,
             run.progress.seen(),
             run.progress.took(),

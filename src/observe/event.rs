@@ -123,7 +123,6 @@ impl Observer {
         directory: &str,
         purpose: Purpose,
         end: &Listing,
-        left: u64,
         outcome: &ListingOutcome,
         seen: u64,
         took: Duration,
@@ -150,7 +149,7 @@ impl Observer {
             return;
         }
         let back = purpose == Purpose::CatchUp && self.health().caught_up(directory);
-        let ListingOutcome { queued, held } = outcome;
+        let ListingOutcome { left, queued, held } = outcome;
         // A poll lists every minute; that it found nothing is no news.
         let news = back || purpose == Purpose::Audit || left + queued + held > 0;
         event!(

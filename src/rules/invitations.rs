@@ -1,72 +1,22 @@
-//! Who is owed an invitation, and what becomes of it: the rules of the [`Book`].
+//! Who is owed an invitation, and what becomes of it.
 //!
 //! - One address has one invitation. Where several people have the address, it is for one of them; when that one
 //!   leaves, it passes to another.
 //! - What is held stays held until somebody approves it, whatever becomes of the person's address meanwhile.
 //! - An invitation that was sent, or may have been, is never taken back: 409 protects the accounts that exist.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::book::{Book, Invitation};
 use super::brake::{Limits, Verdict};
 use super::membership::Reason;
+use super::owed::{Committed, Duplicate, Opening, Origin};
 use super::sightings::Event;
 use crate::clock::Timestamp;
-use crate::model::{EmailAddress, EntryId, Outcome, Settlement, Standing, TaskState};
+use crate::model::{EmailAddress, Outcome, Settlement, Standing, TaskState};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
-
-/// Whether changes come one by one or as part of a listing. What a listing finds waits (staged) for its end, so
-/// that `limits.invites_per_listing` can judge it as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// A single change, as it happened.
-    Live,
-    /// Found by a listing.
-    Listing,
-}
-
-/// Two people with one address who are both there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Duplicate {
-    /// The address.
-    pub address: EmailAddress,
-    /// The DN of the entry that just came with it.
-    pub dn: String,
-    /// The DN of the entry that has it already.
-    pub holder_dn: String,
-}
-
-/// What a decision brought about.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Committed {
-    /// Addresses that more than one person has.
-    pub duplicates: Vec<Duplicate>,
-    /// How many invitations became queued (not staged or held ones).
-    pub queued: u64,
-    /// How many are held by `limits.invites_per_listing`, because one change brought them together with others.
-    pub held_together: u64,
-    /// How many are held by `limits.invites_per_hour`.
-    pub held_by_hour: u64,
-    /// DNs of entries whose invitation is held by `limits.addresses_per_person`.
-    pub held_by_person: Vec<String>,
-}
-
-/// How invitations are opened.
-#[derive(Debug, Clone, Copy)]
-pub struct Opening<'a> {
-    /// Where the changes come from.
-    pub origin: Origin,
-    /// When they arrived.
-    pub arrived: Timestamp,
-    /// The time now.
-    pub now: Timestamp,
-    /// The administrator's limits.
-    pub limits: &'a Limits,
-    /// People whom one change concerns together with others, and how many it concerns.
-    pub together: &'a HashMap<EntryId, usize>,
-}
 
 impl Book {
     /// Opens, cancels and hands over invitations, as events that [`Book::judge`] found demand.
@@ -104,7 +54,7 @@ impl Book {
         committed
     }
 
-    /// What to do with an attempt that ended. Returns how many invitations became queued.
+    /// What to do with an attempt that ended.
     ///
     /// [`Settlement::Done`] holds whatever became of the invitation meanwhile; the others change nothing unless it is
     /// still claimed. Where it turns out not to have been sent and its person has left or changed address meanwhile, it
@@ -147,13 +97,7 @@ impl Book {
         let address = (person_now.member.standing == Standing::Member)
             .then(|| person_now.member.address.clone())
             .flatten();
-        let how = Opening {
-            origin: Origin::Live,
-            arrived,
-            now,
-            limits,
-            together: &HashMap::new(),
-        };
+        let how = Opening::alone(arrived, now, limits);
         let mut committed = Committed::default();
         self.release(place, &how, &mut committed);
         if let Some(address) = address {
@@ -176,13 +120,7 @@ impl Book {
         if self.people()[person].configured || self.invitations()[place].sent() {
             return;
         }
-        let how = Opening {
-            origin: Origin::Live,
-            arrived: now,
-            now,
-            limits,
-            together: &HashMap::new(),
-        };
+        let how = Opening::alone(now, now, limits);
         self.release(place, &how, &mut Committed::default());
         if self.invitations()[place].state == TaskState::Cancelled {
             self.set_aside(person, "its directory is not in the configuration");
@@ -337,7 +275,8 @@ impl Book {
             return (TaskState::Staged, None);
         }
         let id = self.people()[person].member.id;
-        if let (Some(among), Some(limit)) = (how.together.get(&id), how.limits.invites_per_listing) {
+        let among = how.together.and_then(|together| together.get(&id));
+        if let (Some(among), Some(limit)) = (among, how.limits.invites_per_listing) {
             let among = u64::try_from(*among).unwrap_or(u64::MAX);
             let brake = self.directory.as_mut().map(|directory| &mut directory.brake);
             return match brake.map(|brake| brake.together(among, how.limits, how.now)) {

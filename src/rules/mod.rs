@@ -4,7 +4,7 @@
 //! - [`Book`]: what the ledger knows of the people and invitations that one decision is about. The rules change it, and the
 //!   ledger saves what they changed.
 //! - `sightings`: the same for all whom a batch of sightings is about; methods of [`Book`], as the next.
-//! - `invitations`: what is owed to whom.
+//! - `invitations`: what is owed to whom; `owed` has its words.
 //! - `brake`: how many new people may be invited before an administrator has to look.
 //! - `attempt`: what becomes of an invitation after an attempt, and when Vaultwarden is left alone.
 
@@ -13,10 +13,11 @@ mod book;
 mod brake;
 mod invitations;
 pub mod membership;
+mod owed;
 mod sightings;
 
 pub use attempt::{Breaker, Suspicion, longest_wait, next};
 pub use book::{Book, Directory, Invitation, Person};
 pub use brake::{Brake, Limits, Verdict};
-pub use invitations::{Committed, Duplicate, Opening, Origin};
+pub use owed::{Committed, Duplicate, Opening, Origin};
 pub use sightings::{Event, Judged};

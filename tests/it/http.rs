@@ -75,7 +75,6 @@ impl Endpoints {
             "main",
             Purpose::CatchUp,
             end,
-            0,
             &outcome,
             3,
             Duration::from_millis(5),

@@ -58,14 +58,14 @@ pub(super) fn end(
             TaskState::Queued,
             ListingOutcome {
                 queued: staged,
-                held: 0,
+                ..ListingOutcome::default()
             },
         ),
         Verdict::Hold => (
             TaskState::Held,
             ListingOutcome {
-                queued: 0,
                 held: staged,
+                ..ListingOutcome::default()
             },
         ),
     };

@@ -142,7 +142,7 @@ impl Ledger for Sqlite {
     }
 
     fn next_due(&self) -> Reply<'_, Option<Timestamp>> {
-        self.read("looking for the next invitation", |db| invitations::next_due(db))
+        self.read("looking for the next invitation", invitations::next_due)
     }
 
     fn pardon<'a>(&'a self, fault: &'a str, now: Timestamp) -> Reply<'a, Vec<String>> {
@@ -160,7 +160,7 @@ impl Ledger for Sqlite {
     }
 
     fn unchecked(&self) -> Reply<'_, Unchecked> {
-        self.read("counting invitations", |db| invitations::unchecked(db))
+        self.read("counting invitations", invitations::unchecked)
     }
 
     fn begin_comparison(&self) -> Reply<'_, ()> {
@@ -208,7 +208,7 @@ impl Ledger for Sqlite {
     }
 
     fn report(&self) -> Reply<'_, Report> {
-        self.read("reading the report", |db| report::report(db))
+        self.read("reading the report", report::report)
     }
 
     fn recall<'a>(&'a self, name: &'a str) -> Reply<'a, Option<Vec<u8>>> {

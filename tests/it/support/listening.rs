@@ -105,7 +105,7 @@ impl Listening {
                     return (listing, named);
                 }
                 Change::Upsert(entry) | Change::Together { entry, .. } => {
-                    named.push(self.names[&entry.id].clone())
+                    named.push(self.names[&entry.id].clone());
                 }
                 Change::Gone(id) => named.push(format!("-{}", self.name(id))),
                 _ => {}

@@ -115,7 +115,7 @@ impl Server {
             Behaviour::RefusesSome => {
                 let mut state = self.state.lock().unwrap();
                 state.calls += 1;
-                if state.calls % 4 == 0 {
+                if state.calls.is_multiple_of(4) {
                     return Err(refused());
                 }
             }
