@@ -8,6 +8,7 @@ mod members;
 mod properties;
 mod retired;
 mod tasks;
+mod upgrade;
 
 use ldap_usher::clock::Timestamp;
 use ldap_usher::ledger::{Decisions, Ledger, ListingOutcome, Sqlite, Taken};
