@@ -30,7 +30,7 @@ pub use problem::ConfigError;
 pub use schema::{Http, Invite, Limits, Log};
 pub use words::{DisabledAccounts, Format, Level, OnAddressChange};
 
-use crate::directory::{Bind, Server, StreamChoice};
+use crate::directory::{Bind, Filter, Server, StreamChoice};
 use crate::tls::TlsOptions;
 
 /// A configuration that can be used.
@@ -116,8 +116,8 @@ pub struct Directory {
     pub bind: Bind,
     /// The DN at and below which people are looked for.
     pub base_dn: String,
-    /// Who is a member: a well-formed filter (RFC 4515).
-    pub filter: String,
+    /// Who is a member.
+    pub filter: Filter,
     /// The DNs of the groups to which members belong; in none, the filter alone decides.
     pub groups: Vec<String>,
     /// The attributes that may hold the address, in the order in which they are tried; at least one.

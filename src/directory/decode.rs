@@ -56,7 +56,7 @@ const BEGINNING: usize = 200;
 /// The memory that the attributes of a person may take; values beyond it are dropped.
 const LARGEST_PERSON: usize = 256 * 1024;
 
-/// Reads an entry; attribute options such as `;lang-en` stay part of the name.
+/// Reads an entry.
 pub(super) fn entry(message: ResultEntry) -> Result<RawEntry, Malformed> {
     const SHAPE: &str = "is no search result entry";
     let mut parts = constructed(message.0, SHAPE)?.into_iter();
@@ -268,7 +268,10 @@ pub(super) fn critical(control: impl Into<RawControl>) -> RawControl {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::directory::asked::{self, Asked};
     use ldap3::asn1::TagClass;
     use proptest::prelude::*;
 
@@ -379,6 +382,9 @@ mod tests {
         fn arbitrary_trees_never_panic(tag in any_tag()) {
             let message = |tag: &StructureTag| { let mut m = ResultEntry::new(tag.clone()); m.1.clear(); m };
             let _ = (entry(message(&tag)), sync_info(message(&tag)), reference(message(&tag)));
+            let mut named = message(&tag);
+            asked::name_as_asked(&mut named, &mut Asked::new(Arc::default(), &["mail".to_owned()]));
+            let _ = entry(named);
         }
     }
 }

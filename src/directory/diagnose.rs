@@ -181,8 +181,13 @@ impl Guest {
     ///
     /// # Errors
     /// One is not there, or may not be seen.
-    pub async fn groups(&mut self, settings: &Settings) -> Result<Option<(String, bool)>, DirectoryError> {
+    pub async fn groups(
+        &mut self,
+        settings: &Settings,
+        credentials: &Credentials,
+    ) -> Result<Option<(String, bool)>, DirectoryError> {
         let can = root_dse::capabilities(&mut self.session, settings).await?;
+        root_dse::learn_schema(&mut self.session, &can, settings, &credentials.0).await?;
         let groups = Groups::resolve(&mut self.session, &can, settings, &Identities::new()).await?;
         let Some(groups) = groups else {
             return Ok(None);

@@ -1,15 +1,29 @@
 //! Distinguished names compared as servers compare them (RFC 4514 for the text, RFC 4517 `distinguishedNameMatch`).
 //!
-//! Values are taken to be case-insensitive and their spaces insignificant, which holds for every attribute that
-//! directories name people and groups by.
+//! Values are taken to be case-insensitive and their spaces insignificant, and are compared as RFC 4518 prepares them,
+//! which holds for every attribute that directories name people and groups by. Types are compared by what they are, not
+//! by what they are called: `userid=` is `uid=`.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use super::schema::Schema;
+use crate::ber::{self, Reader};
+use crate::model::prepared;
+
+/// What types are called by the standards.
+static STANDARD: LazyLock<Schema> = LazyLock::new(Schema::default);
 
 /// The form in which two texts of one DN are equal; the text itself where it has that form, as most have that servers
 /// send. What is no DN comes back in lower case.
 pub(super) fn normal(dn: &str) -> Cow<'_, str> {
-    if !is_plain(dn) {
-        Cow::Owned(normalised(dn))
+    normal_in(dn, &STANDARD)
+}
+
+/// The same, with types called as the server says.
+pub(super) fn normal_in<'a>(dn: &'a str, schema: &Schema) -> Cow<'a, str> {
+    if !is_plain(dn, schema) {
+        Cow::Owned(normalised(dn, schema))
     } else if dn.bytes().any(|byte| byte.is_ascii_uppercase()) {
         Cow::Owned(dn.to_ascii_lowercase())
     } else {
@@ -18,15 +32,19 @@ pub(super) fn normal(dn: &str) -> Cow<'_, str> {
 }
 
 /// Whether the normal form differs in its case only: printable ASCII in which nothing is escaped, quoted or to be
-/// escaped, and no space is more than one between two words.
-fn is_plain(dn: &str) -> bool {
+/// escaped, no space is more than one between two words, and each type is called by its key.
+fn is_plain(dn: &str, schema: &Schema) -> bool {
     let mut before = b',';
     let mut in_value = false;
-    let plain = dn.bytes().all(|byte| {
+    let mut begin = 0;
+    let plain = dn.bytes().enumerate().all(|(at, byte)| {
         let fits = match byte {
             b' ' => !matches!(before, b' ' | b',' | b'='),
-            b',' => before != b' ',
-            b'=' => before != b' ' && !in_value,
+            b',' => {
+                begin = at + 1;
+                before != b' '
+            }
+            b'=' => before != b' ' && !in_value && is_key(&dn[begin..at], schema),
             b'+' | b'"' | b'\\' | b'<' | b'>' | b';' | b'#' => false,
             _ => byte.is_ascii_graphic(),
         };
@@ -37,10 +55,21 @@ fn is_plain(dn: &str) -> bool {
     plain && before != b' '
 }
 
-fn normalised(dn: &str) -> String {
+/// Whether a name of a type is its key.
+fn is_key(name: &str, schema: &Schema) -> bool {
+    /// The keys that DNs mostly consist of.
+    const USUAL: [&str; 7] = ["dc", "ou", "uid", "cn", "o", "c", "l"];
+    USUAL.iter().any(|usual| usual.eq_ignore_ascii_case(name))
+        || !name.contains('.') && schema.key(name).eq_ignore_ascii_case(name)
+}
+
+fn normalised(dn: &str, schema: &Schema) -> String {
     let mut rdns = Vec::new();
     for rdn in split(dn, &[',', ';']) {
-        let mut parts: Vec<String> = split(rdn, &['+']).into_iter().map(attribute_and_value).collect();
+        let mut parts: Vec<String> = split(rdn, &['+'])
+            .into_iter()
+            .map(|part| attribute_and_value(part, schema))
+            .collect();
         // The parts of a multi-valued RDN are a set.
         parts.sort_unstable();
         rdns.push(parts.join("+"));
@@ -58,7 +87,12 @@ pub(super) fn parent(dn: &str) -> Option<&str> {
 
 /// Whether `dn` is `ancestor` or below it.
 pub(super) fn is_within(dn: &str, ancestor: &str) -> bool {
-    let (dn, ancestor) = (normal(dn), normal(ancestor));
+    is_within_in(dn, ancestor, &STANDARD)
+}
+
+/// The same, with types called as the server says.
+pub(super) fn is_within_in(dn: &str, ancestor: &str, schema: &Schema) -> bool {
+    let (dn, ancestor) = (normal_in(dn, schema), normal_in(ancestor, schema));
     ancestor.is_empty()
         || dn
             .strip_suffix(&*ancestor)
@@ -88,25 +122,51 @@ fn split<'a>(text: &'a str, separators: &[char]) -> Vec<&'a str> {
     parts
 }
 
-fn attribute_and_value(part: &str) -> String {
+fn attribute_and_value(part: &str, schema: &Schema) -> String {
     let Some((attribute, value)) = part.split_once('=') else {
         return part.trim().to_lowercase();
     };
-    format!("{}={}", attribute.trim().to_lowercase(), plain(value))
+    let attribute = attribute.trim().to_lowercase();
+    // RFC 1779 writes `OID.` before an OID.
+    let attribute = attribute.strip_prefix("oid.").unwrap_or(&attribute);
+    format!("{}={}", schema.key(attribute), plain(value.trim()))
 }
 
-/// The value in lower case, with each run of spaces as one, and with special characters escaped in one way only.
+/// The value as RFC 4518 prepares it, with special characters escaped in one way only.
 fn plain(value: &str) -> String {
-    let value = unescape(value.trim()).to_lowercase();
-    let words: Vec<&str> = value.trim().split(' ').filter(|word| !word.is_empty()).collect();
+    let value = encoded(value).unwrap_or_else(|| unescape(value));
+    let value = prepared(&value);
     let mut text = String::with_capacity(value.len());
-    for c in words.join(" ").chars() {
+    for c in value.chars() {
         if matches!(c, ',' | '+' | '"' | '\\' | '<' | '>' | ';' | '=' | '#') {
             text.push('\\');
         }
         text.push(c);
     }
     text
+}
+
+/// The text in a value that is written as the hexadecimal digits of its encoding (RFC 4514, 2.4), as after an OID.
+fn encoded(value: &str) -> Option<String> {
+    const TEXTS: [u8; 4] = [
+        ber::OCTET_STRING,
+        ber::UTF8_STRING,
+        ber::PRINTABLE_STRING,
+        ber::IA5_STRING,
+    ];
+    let digits = value.strip_prefix('#')?.as_bytes();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let digits = digits.chunks_exact(2);
+    if !digits.remainder().is_empty() {
+        return None;
+    }
+    let bytes: Vec<u8> = digits.map(byte).collect::<Option<_>>()?;
+    let mut reader = Reader::new(&bytes);
+    let (tag, contents) = reader.next().ok()??;
+    if !reader.is_empty() || !TEXTS.contains(&tag) {
+        return None;
+    }
+    String::from_utf8(contents.to_vec()).ok()
 }
 
 /// The value without its escapes; bytes that are not UTF-8 become the replacement character.
@@ -156,9 +216,34 @@ mod tests {
             ("cn=\"Doe, Ann\",dc=x", "cn=Doe\\, Ann,dc=x"),
             ("cn= \"Doe+Ann\",dc=x", "cn=Doe\\+Ann,dc=x"),
             ("cn=a ;dc=x", "cn=a,dc=x"),
+            ("cn=Ju\u{308}rgen,dc=x", "cn=j\u{fc}rgen,dc=x"),
+            ("cn=J\\75\\CC\\88rgen,dc=x", "cn=j\u{fc}rgen,dc=x"),
+            ("cn=\u{ff21}nn\u{a0} Doe,dc=x", "cn=ann doe,dc=x"),
+            ("cn=a\u{ff0c}b,dc=x", "cn=a\\,b,dc=x"),
+            (
+                "userid=ann,organizationalUnitName=people,domainComponent=x",
+                "uid=ann,ou=people,dc=x",
+            ),
+            (
+                "0.9.2342.19200300.100.1.1=ann,OID.2.5.4.11=people,DC=x",
+                "uid=Ann,ou=people,dc=x",
+            ),
+            ("2.5.4.3=#0403416E6e,dc=x", "cn=ann,dc=x"),
+            ("commonName=a+userid=b,dc=x", "uid=b+cn=a,dc=x"),
         ] {
             assert_eq!(normal(one), normal(other));
         }
+    }
+
+    #[test]
+    fn types_are_called_as_the_server_says() {
+        let definition = b"( 1.9.1 NAME ( 'employeeKey' 'ek' 'eky' ) )";
+        let schema = Schema::read([&definition[..]]);
+        let spellings = ["EK=a,dc=x", "employeeKey=A,dc=x", "eky=a, dc=x", "1.9.1=a,dc=x"];
+        for spelling in spellings {
+            assert_eq!(normal_in(spelling, &schema), "ek=a,dc=x");
+        }
+        assert_ne!(normal("employeeKey=a,dc=x"), normal("ek=a,dc=x"));
     }
 
     #[test]
@@ -168,6 +253,10 @@ mod tests {
             ("cn=a\\,dc=x", "cn=a,dc=x"),
             ("cn=a+b=c,dc=x", "cn=a\\+b=c,dc=x"),
             ("cn=ab,dc=x", "cn=a b,dc=x"),
+            ("cn=jurgen,dc=x", "cn=j\u{fc}rgen,dc=x"),
+            ("uid=a,dc=x", "uidNumber=a,dc=x"),
+            ("cn=\\#0403416e6e,dc=x", "cn=ann,dc=x"),
+            ("2.5.4.3=#020101,dc=x", "cn=\u{1},dc=x"),
         ] {
             assert_ne!(normal(one), normal(other));
         }
@@ -206,8 +295,8 @@ mod tests {
         }
 
         #[test]
-        fn the_short_way_to_the_normal_form_leads_where_the_long_one_does(text in "[aB.é ,;=+#<\"\\\\]{0,12}") {
-            prop_assert_eq!(normal(&text), normalised(&text));
+        fn the_short_way_to_the_normal_form_leads_where_the_long_one_does(text in "([aB.é ,;=+#<\"\\\\]|cn|CN=|userid=|,uid=|2.5.4.3=|,Employeenumber=){0,12}") {
+            prop_assert_eq!(normal(&text), normalised(&text, &STANDARD));
         }
     }
 }

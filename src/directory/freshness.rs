@@ -13,6 +13,7 @@ use ldap3::controls::{RefreshMode, SyncRequest};
 use ldap3::{LdapResult, ResultEntry, Scope};
 
 use super::decode::{self, RawEntry};
+use super::filter::Filter;
 use super::root_dse::{self, Capabilities, Identity};
 use super::session::{Request, Session};
 use super::{DirectoryError, dn};
@@ -212,10 +213,14 @@ async fn vector(session: &mut Session, can: &Capabilities, base: &str) -> Result
     else {
         return Ok(Marks::default());
     };
+    let filter = Filter::equal("nsUniqueId", "ffffffff-ffffffff-ffffffff-ffffffff");
+    let filter = filter
+        .and(Filter::equal("objectClass", "nstombstone"))
+        .to_string();
     let request = Request {
         base: context,
         scope: Scope::Subtree,
-        filter: "(&(nsuniqueid=ffffffff-ffffffff-ffffffff-ffffffff)(objectClass=nstombstone))",
+        filter: &filter,
         attributes: vec!["nsds50ruv".to_owned()],
         controls: Vec::new(),
     };

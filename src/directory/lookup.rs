@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::decode::{self, RawEntry};
 use super::error::words;
+use super::filter::Filter;
 use super::root_dse::{self, Capabilities, Identity};
 use super::session::{Request, Session};
 use super::wanted::Wanted;
@@ -121,8 +122,8 @@ async fn ask(
     let mut found = Vec::new();
     for chunk in who.chunks(CHUNK) {
         let mut asked: HashSet<EntryId> = chunk.iter().copied().collect();
-        let any: String = chunk.iter().map(|&id| identity.filter(id)).collect();
-        let filter = format!("(&{}(|{any}))", wanted.filter);
+        let any = Filter::any(chunk.iter().map(|&id| identity.filter(id)));
+        let filter = wanted.filter.and(any).to_string();
         let request = Request {
             base: &wanted.base,
             scope: Scope::Subtree,
@@ -143,7 +144,10 @@ async fn ask(
             let raw = decode::entry(message).map_err(|error| malformed(session, "an entry", &error))?;
             // Only who was asked for is answered for, and each once.
             match identified(raw, identity) {
-                Ok(entry) if dn::is_within(&entry.dn, &wanted.base) && asked.remove(&entry.id) => {
+                Ok(entry)
+                    if dn::is_within_in(&entry.dn, &wanted.base, &wanted.schema)
+                        && asked.remove(&entry.id) =>
+                {
                     found.push(entry);
                 }
                 _ => foreign += 1,

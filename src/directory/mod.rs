@@ -7,10 +7,13 @@
 //! turn its answers into [`Change`]s, and so does `doorbell` with the mere hints of `persistent_search`,
 //! `active_directory` and `groups`: `lookup` reads single people again. `diagnose` goes the same way step by step and says
 //! where it ends. `decode` reads foreign bytes without ever panicking. `pages` asks in pages as far as the server takes
-//! them, and `remarks` holds what is no failure and yet worth a word.
+//! them, and `remarks` holds what is no failure and yet worth a word. Texts of LDAP are compared by what they mean:
+//! `filter` and `dn` read them, `schema` knows what attribute types are called, and `asked` gives those of an answer the
+//! names by which they were asked for.
 
 mod access;
 mod active_directory;
+mod asked;
 mod connect;
 mod course;
 mod credentials;
@@ -35,6 +38,7 @@ mod poll;
 mod remarks;
 mod root_dse;
 mod scan;
+mod schema;
 mod session;
 mod settings;
 mod syncrepl;
@@ -43,7 +47,6 @@ mod verdict;
 mod wanted;
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
@@ -59,11 +62,15 @@ use doorbell::Rings;
 use groups::Identities;
 use remarks::Remarks;
 use root_dse::{Capabilities, Identity};
+use schema::Schema;
+use session::Session;
 use wanted::Wanted;
 
 pub use credentials::PasswordSource;
 pub use error::DirectoryError;
-pub use settings::{Bind, HostPattern, Server, Settings, StreamChoice, check_filter};
+pub use filter::{Filter, FilterError};
+pub use pick::StreamKind;
+pub use settings::{Bind, HostPattern, Server, Settings, StreamChoice};
 
 /// What a session says, until it ends with its first error.
 pub type Changes = BoxStream<'static, Result<Change, DirectoryError>>;
@@ -104,42 +111,6 @@ pub struct Opened {
     pub changes: Changes,
 }
 
-/// How changes are learned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum StreamKind {
-    /// RFC 4533, refreshAndPersist: the server tells.
-    Syncrepl,
-    /// draft-ietf-ldapext-psearch-03: the server tells that an entry changed.
-    PersistentSearch,
-    /// Active Directory's change notification: the server tells that an object changed.
-    ActiveDirectory,
-    /// A full listing at an interval.
-    Poll,
-}
-
-impl StreamKind {
-    /// Whether there are changes of which servers are known not to tell.
-    pub fn misses_some(self) -> bool {
-        matches!(self, Self::PersistentSearch | Self::ActiveDirectory)
-    }
-
-    /// The word for it in the configuration, in `status` and in logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Syncrepl => "syncrepl",
-            Self::PersistentSearch => "persistent-search",
-            Self::ActiveDirectory => "active-directory",
-            Self::Poll => "poll",
-        }
-    }
-}
-
-impl fmt::Display for StreamKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// A directory behind LDAP.
 #[derive(Debug)]
 pub struct LdapDirectory {
@@ -155,6 +126,8 @@ pub struct LdapDirectory {
     renamed: Mutex<HashMap<String, String>>,
     /// What is no failure and was said once.
     remarks: Arc<Remarks>,
+    /// What the server's attribute types are called, as the last stream that was opened has read it.
+    schema: Mutex<Option<Arc<Schema>>>,
 }
 
 /// Each with the server's URL.
@@ -174,6 +147,7 @@ impl LdapDirectory {
             groups: Mutex::default(),
             renamed: Mutex::default(),
             remarks: Arc::default(),
+            schema: Mutex::default(),
         }
     }
 
@@ -203,7 +177,7 @@ impl LdapDirectory {
 
     /// A connection to the server of the stream that is open, where there is one, else to the first one that is not
     /// behind.
-    async fn connect(&self, settings: &Settings) -> Result<session::Session, DirectoryError> {
+    async fn connect(&self, settings: &Settings) -> Result<Session, DirectoryError> {
         let reached = lock(&self.reached).upgrade();
         match reached {
             Some(reached) => connect::connect_to(&reached, settings, &self.access).await,
@@ -225,11 +199,13 @@ impl LdapDirectory {
     /// Opens the best stream that works on this server.
     async fn open_best(
         &self,
-        mut session: session::Session,
+        mut session: Session,
         settings: Arc<Settings>,
         from: Option<Cursor>,
     ) -> Result<Opened, DirectoryError> {
         let can = root_dse::capabilities(&mut session, &settings).await?;
+        *lock(&self.schema) = None;
+        self.learn(&mut session, &can, &settings).await?;
         lookup::check_base(&mut session, &settings.base).await?;
         let wanted = self.resolve(&mut session, &can, &settings).await?;
         *lock(&self.reached) = Arc::downgrade(wanted.reached());
@@ -265,10 +241,28 @@ impl LdapDirectory {
         )))
     }
 
+    /// Tells the session what the server's attribute types are called: read with each stream that is opened, and known
+    /// from then on. Where it cannot be read, the names that the standards give them have to do.
+    async fn learn(
+        &self,
+        session: &mut Session,
+        can: &Capabilities,
+        settings: &Settings,
+    ) -> Result<(), DirectoryError> {
+        let known = lock(&self.schema).clone();
+        if let Some(schema) = known {
+            session.learn(schema);
+            return Ok(());
+        }
+        root_dse::learn_schema(session, can, settings, &self.access).await?;
+        *lock(&self.schema) = Some(session.schema().clone());
+        Ok(())
+    }
+
     /// Whom the settings mean right now.
     async fn resolve(
         &self,
-        session: &mut session::Session,
+        session: &mut Session,
         can: &Capabilities,
         settings: &Settings,
     ) -> Result<Arc<Wanted>, DirectoryError> {
@@ -296,6 +290,7 @@ impl LdapDirectory {
         let settings = self.settings();
         let mut session = self.connect(&settings).await?;
         let can = root_dse::capabilities(&mut session, &settings).await?;
+        self.learn(&mut session, &can, &settings).await?;
         let wanted = self.resolve(&mut session, &can, &settings).await?;
         {
             let mut reached = lock(&self.reached);
@@ -310,6 +305,7 @@ impl LdapDirectory {
         let settings = self.settings();
         let mut session = self.connect(&settings).await?;
         let can = root_dse::capabilities(&mut session, &settings).await?;
+        self.learn(&mut session, &can, &settings).await?;
         let wanted = self.resolve(&mut session, &can, &settings).await?;
         if let Some(groups) = &wanted.groups {
             groups.look(&mut session, &can, &settings).await?;
@@ -345,7 +341,7 @@ fn falls_back(error: &DirectoryError, settings: &Settings) -> bool {
 /// Opens one kind of stream, for a reason.
 async fn open_kind(
     (kind, why): (StreamKind, &'static str),
-    session: session::Session,
+    session: Session,
     can: &Capabilities,
     wanted: &Arc<Wanted>,
     from: Option<Cursor>,
@@ -430,7 +426,7 @@ impl Directory for LdapDirectory {
 }
 
 /// The error for something that the server sent and that cannot be understood.
-fn malformed(session: &session::Session, what: &str, error: &crate::ber::Malformed) -> DirectoryError {
+fn malformed(session: &Session, what: &str, error: &crate::ber::Malformed) -> DirectoryError {
     DirectoryError::Malformed {
         server: session.server().to_owned(),
         what: format!("the server sent {what}"),

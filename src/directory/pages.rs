@@ -120,6 +120,7 @@ mod tests {
             controller: false,
             extended_dn: false,
             naming_contexts: Vec::new(),
+            subschema: None,
         };
         Pages::new(&can, size)
     }

@@ -1,8 +1,45 @@
 //! Which kind of stream a directory is followed by, and why: pure.
 
-use super::StreamKind;
+use std::fmt;
+
 use super::root_dse::{Capabilities, Identity};
 use super::settings::StreamChoice;
+
+/// How changes are learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StreamKind {
+    /// RFC 4533, refreshAndPersist: the server tells.
+    Syncrepl,
+    /// draft-ietf-ldapext-psearch-03: the server tells that an entry changed.
+    PersistentSearch,
+    /// Active Directory's change notification: the server tells that an object changed.
+    ActiveDirectory,
+    /// A full listing at an interval.
+    Poll,
+}
+
+impl StreamKind {
+    /// Whether there are changes of which servers are known not to tell.
+    pub fn misses_some(self) -> bool {
+        matches!(self, Self::PersistentSearch | Self::ActiveDirectory)
+    }
+
+    /// The word for it in the configuration, in `status` and in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Syncrepl => "syncrepl",
+            Self::PersistentSearch => "persistent-search",
+            Self::ActiveDirectory => "active-directory",
+            Self::Poll => "poll",
+        }
+    }
+}
+
+impl fmt::Display for StreamKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
 
 /// The kinds to try, the best first, each with the reason for the log.
 ///
@@ -78,6 +115,7 @@ mod tests {
             identity,
             extended_dn: false,
             naming_contexts: Vec::new(),
+            subschema: None,
         };
         for (server, best) in [
             (server(true, false, Identity::EntryUuid), vec![Syncrepl, Poll]),

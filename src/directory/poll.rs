@@ -15,6 +15,7 @@ use futures::stream::TryChunksError;
 use futures::{StreamExt, TryStreamExt, future, stream};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::filter::Filter;
 use super::lookup::{Asker, CHUNK};
 use super::wanted::Wanted;
 use super::{Changes, DirectoryError, scan};
@@ -95,7 +96,8 @@ impl Poll {
 
     /// Whoever was added or changed since the newest time stamp.
     async fn look(&self, newest: &str) -> Result<Changes, DirectoryError> {
-        let filter = format!("(&{}({MODIFY_TIMESTAMP}>={newest}))", self.wanted.filter);
+        let new = Filter::at_least(MODIFY_TIMESTAMP, newest);
+        let filter = self.wanted.filter.and(new);
         let looked = scan::open(Arc::new(self.wanted.with_filter(filter))).await?;
         let name = self.wanted.name.clone();
         let newest = self.newest.clone();

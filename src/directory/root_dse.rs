@@ -2,13 +2,17 @@
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use ldap3::Scope;
 
+use super::access::Access;
 use super::decode::{self, PAGED_RESULTS, RawEntry};
+use super::filter::Filter;
+use super::schema::Schema;
 use super::session::{Request, Session};
 use super::settings::Settings;
-use super::{DirectoryError, dn, filter, malformed};
+use super::{DirectoryError, connect, dn, malformed};
 use crate::model::EntryId;
 
 const SYNC_REQUEST: &str = "1.3.6.1.4.1.4203.1.9.1.1";
@@ -17,6 +21,8 @@ pub(super) const EXTENDED_DN: &str = "1.2.840.113556.1.4.529";
 const ACTIVE_DIRECTORY: &str = "1.2.840.113556.1.4.800";
 /// What only a domain controller has in its root DSE (MS-ADTS 3.1.1.3.2): other servers announce the capability, too.
 const OF_CONTROLLERS: [&str; 2] = ["dsServiceName", "highestCommittedUSN"];
+
+const SUBSCHEMA: &str = "subschemaSubentry";
 
 /// What a server can do, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +41,8 @@ pub(super) struct Capabilities {
     pub extended_dn: bool,
     /// The roots of the trees that the server holds.
     pub naming_contexts: Vec<String>,
+    /// The entry in which the server publishes its schema, where it names one (RFC 4512, 4.2).
+    pub subschema: Option<String>,
 }
 
 /// The attribute that identifies an entry for ever.
@@ -90,32 +98,25 @@ impl Identity {
     }
 
     /// A filter that finds one entry by its identity.
-    pub(super) fn filter(&self, id: EntryId) -> String {
+    pub(super) fn filter(&self, id: EntryId) -> Filter {
+        let equal = |value: &[u8]| Filter::equal(self.attribute(), value);
+        let dashed = id.to_string();
         match self {
-            Self::EntryUuid => format!("(entryUUID={id})"),
+            Self::EntryUuid => equal(dashed.as_bytes()),
             Self::NsUniqueId => {
-                let hex: String = id.to_string().split('-').collect();
-                format!(
-                    "(nsUniqueId={}-{}-{}-{})",
-                    &hex[..8],
-                    &hex[8..16],
-                    &hex[16..24],
-                    &hex[24..]
-                )
+                let hex = dashed.replace('-', "");
+                let parts = [&hex[..8], &hex[8..16], &hex[16..24], &hex[24..]];
+                equal(parts.join("-").as_bytes())
             }
-            Self::ObjectGuid => {
-                let bytes = swap(*id.as_bytes()).map(|id| *id.as_bytes()).unwrap_or_default();
-                format!("(objectGUID={})", escaped(&bytes))
-            }
-            Self::Guid => format!("(GUID={})", escaped(id.as_bytes())),
-            Self::Attribute(name) => match id.text() {
-                Some(text) => format!("({name}={})", filter::escape(text)),
+            Self::ObjectGuid => equal(swap(*id.as_bytes()).unwrap_or(id).as_bytes()),
+            Self::Guid => equal(id.as_bytes()),
+            Self::Attribute(_) => match id.text() {
+                Some(text) => equal(text.as_bytes()),
                 // How the server writes a UUID is not known, nor whether it heeds case.
                 None => {
-                    let dashed = id.to_string();
                     let plain = dashed.replace('-', "");
                     let forms = [dashed.to_uppercase(), plain.to_uppercase(), dashed, plain];
-                    format!("(|{})", forms.map(|form| format!("({name}={form})")).concat())
+                    Filter::any(forms.map(|form| equal(form.as_bytes())))
                 }
             },
         }
@@ -137,11 +138,6 @@ fn of_name(dn: &str) -> Option<EntryId> {
     let mut hasher = DefaultHasher::new();
     dn::normal(dn).hash(&mut hasher);
     EntryId::from_slice(&u128::from(hasher.finish()).to_be_bytes())
-}
-
-/// Bytes in a filter (RFC 4515, 3).
-fn escaped(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("\\{byte:02x}")).collect()
 }
 
 /// Between Active Directory's byte order and that of the text form.
@@ -178,6 +174,7 @@ pub(super) async fn read(session: &mut Session) -> Result<Capabilities, Director
         "vendorName",
         "vendorVersion",
         "namingContexts",
+        SUBSCHEMA,
     ];
     let root = fetch(session, &[&wanted[..], &OF_CONTROLLERS].concat()).await?;
     // Some servers hide it; then nothing can be assumed.
@@ -209,11 +206,59 @@ fn judge(root: &RawEntry) -> Capabilities {
         identity,
         controller: is_controller,
         extended_dn: is_controller && lists("supportedControl", EXTENDED_DN),
-        naming_contexts: root
-            .values("namingContexts")
-            .filter_map(|context| String::from_utf8(context.to_vec()).ok())
-            .collect(),
+        naming_contexts: root.values("namingContexts").filter_map(text).collect(),
+        subschema: root.values(SUBSCHEMA).find_map(text),
     }
+}
+
+fn text(value: &[u8]) -> Option<String> {
+    String::from_utf8(value.to_vec()).ok()
+}
+
+/// Tells the session what the server's attribute types are called, by its subschema. Where that cannot be read, the names
+/// that the standards give them have to do; where it breaks the connection, another one takes its place.
+pub(super) async fn learn_schema(
+    session: &mut Session,
+    can: &Capabilities,
+    settings: &Settings,
+    access: &Access,
+) -> Result<(), DirectoryError> {
+    match schema(session, can).await {
+        Ok(schema) => session.learn(Arc::new(schema)),
+        Err(error) => {
+            tracing::info!(directory = settings.name, %error, "the subschema cannot be read: attributes are known by their standard names only");
+            *session = connect::connect_to(&session.reached().clone(), settings, access).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What the subschema says: one entry, as large as a message may be. Nothing where there is none, or none for this
+/// account.
+async fn schema(session: &mut Session, can: &Capabilities) -> Result<Schema, DirectoryError> {
+    let Some(subschema) = &can.subschema else {
+        return Ok(Schema::default());
+    };
+    let request = Request {
+        base: subschema,
+        scope: Scope::Base,
+        filter: "(objectClass=*)",
+        attributes: vec!["attributeTypes".to_owned()],
+        controls: Vec::new(),
+    };
+    let (entries, result) = session.collect(request, "reading the subschema").await?;
+    let entry = entries.into_iter().next().map(decode::entry).transpose();
+    let entry = entry.ok().flatten().unwrap_or_default();
+    let schema = Schema::read(entry.values("attributeTypes"));
+    let names = schema.len();
+    tracing::debug!(
+        server = session.server(),
+        subschema,
+        code = result.rc,
+        names,
+        "the subschema was read"
+    );
+    Ok(schema)
 }
 
 /// The numbers of the first and of the last change in the changelog, where the server has one and shows it
@@ -256,11 +301,11 @@ mod tests {
     fn each_identity_finds_what_it_read() {
         let id = EntryId::parse(b"9d8e1f2e-91f1-4c5a-8d2e-00112233ff55").unwrap();
         assert_eq!(
-            Identity::EntryUuid.filter(id),
+            Identity::EntryUuid.filter(id).to_string(),
             "(entryUUID=9d8e1f2e-91f1-4c5a-8d2e-00112233ff55)"
         );
         assert_eq!(
-            Identity::NsUniqueId.filter(id),
+            Identity::NsUniqueId.filter(id).to_string(),
             "(nsUniqueId=9d8e1f2e-91f14c5a-8d2e0011-2233ff55)"
         );
         assert_eq!(
@@ -272,17 +317,23 @@ mod tests {
         assert!(
             Identity::ObjectGuid
                 .filter(id)
+                .to_string()
                 .starts_with("(objectGUID=\\2e\\1f\\8e\\9d\\f1\\91\\5a\\4c\\8d")
         );
         assert_eq!(Identity::EntryUuid.read(b"nonsense"), None);
         assert_eq!(Identity::Guid.read(id.as_bytes()), Some(id));
-        assert!(Identity::Guid.filter(id).starts_with("(GUID=\\9d\\8e\\1f\\2e"));
+        assert!(
+            Identity::Guid
+                .filter(id)
+                .to_string()
+                .starts_with("(GUID=\\9d\\8e\\1f\\2e")
+        );
     }
 
     #[test]
     fn an_attribute_of_the_configuration_finds_what_it_read() {
         let number = Identity::Attribute("uidNumber".into());
-        let filter_of = |value: &[u8]| number.read(value).map(|id| number.filter(id));
+        let filter_of = |value: &[u8]| number.read(value).map(|id| number.filter(id).to_string());
         assert_eq!(filter_of(b"5001").as_deref(), Some("(uidNumber=5001)"));
         assert_eq!(
             filter_of(b"*)(cn=*").as_deref(),

@@ -163,10 +163,11 @@ impl Scan {
     }
 
     async fn request(&mut self) -> Result<Search, DirectoryError> {
+        let filter = self.wanted.filter.to_string();
         let request = Request {
             base: &self.wanted.base,
             scope: Scope::Subtree,
-            filter: &self.wanted.filter,
+            filter: &filter,
             attributes: attributes(&self.wanted, &self.capabilities.identity),
             controls: self.pages.controls(),
         };

@@ -21,9 +21,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::DirectoryError;
 use super::access::Reached;
+use super::asked::{Asked, name_as_asked};
 use super::course::Course;
 use super::decode;
 use super::password_policy::{self, Notice};
+use super::schema::Schema;
 use super::traffic::{Skipped, Traffic};
 use crate::foreign;
 
@@ -46,6 +48,7 @@ pub(super) struct Session {
     link: Link,
     traffic: Arc<Traffic>,
     course: Course,
+    schema: Arc<Schema>,
 }
 
 /// What moves the bytes, until it ends with its reason.
@@ -133,6 +136,7 @@ pub(super) struct Search {
     weight: usize,
     done: bool,
     references: References,
+    asked: Asked,
 }
 
 impl Search {
@@ -161,7 +165,7 @@ pub(super) enum Ends {
 
 /// One message of a search.
 pub(super) enum Item {
-    /// An entry or an intermediate response.
+    /// An entry, its attributes named as they were asked for, or an intermediate response.
     Message(ResultEntry),
     /// The result; nothing follows.
     Done(LdapResult),
@@ -187,7 +191,18 @@ impl Session {
             },
             traffic,
             course: Course::default(),
+            schema: Arc::default(),
         }
+    }
+
+    /// What the server's attribute types are called, as far as that was read.
+    pub(super) fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    /// Understands the answers from here on by this schema.
+    pub(super) fn learn(&mut self, schema: Arc<Schema>) {
+        self.schema = schema;
     }
 
     /// The server's URL.
@@ -234,6 +249,7 @@ impl Session {
     /// Sends a search; its messages come by [`Session::next`].
     pub(super) async fn search(&mut self, request: Request<'_>) -> Result<Search, DirectoryError> {
         let mut ldap = self.ldap.clone();
+        let asked = Asked::new(self.schema.clone(), &request.attributes);
         if !request.controls.is_empty() {
             ldap.with_controls(request.controls);
         }
@@ -246,6 +262,7 @@ impl Session {
             weight: 0,
             done: false,
             references: References::default(),
+            asked,
         })
     }
 
@@ -363,8 +380,9 @@ impl Session {
                     format!("{REFERENCES} references to other servers, and more"),
                 ))
             }
-            Ok(Some(message)) => {
+            Ok(Some(mut message)) => {
                 self.course.heard();
+                name_as_asked(&mut message, &mut search.asked);
                 Ok(Some(Item::Message(message)))
             }
             Ok(None) => {

@@ -5,11 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ldap3::parse_filter;
 use percent_encoding::percent_decode_str;
 use secrecy::SecretString;
 
-use super::DirectoryError;
+use super::filter::Filter;
 
 const DNS_PORT: u16 = 53;
 
@@ -28,8 +27,8 @@ pub struct Settings {
     pub bind: Bind,
     /// Where the search starts; always the whole subtree.
     pub base: String,
-    /// Who is a member (RFC 4515).
-    pub filter: String,
+    /// Who is a member.
+    pub filter: Filter,
     /// The groups to which members belong, by DN, where the filter does not ask for them by `memberOf`; in none, the
     /// filter alone decides.
     pub groups: Vec<String>,
@@ -257,18 +256,6 @@ impl fmt::Display for Server {
     }
 }
 
-/// Whether a filter is well-formed (RFC 4515).
-///
-/// # Errors
-/// The text says what is expected.
-pub fn check_filter(filter: &str) -> Result<(), DirectoryError> {
-    parse_filter(filter).map(drop).map_err(|_| {
-        DirectoryError::Settings(format!(
-            "the filter {filter} is not well-formed; write it as in (&(objectClass=person)(mail=*)), with balanced parentheses"
-        ))
-    })
-}
-
 impl Settings {
     /// Base and filter: by these a directory is known that has another name in the configuration than before.
     pub fn scope(&self) -> String {
@@ -282,7 +269,7 @@ impl Settings {
             servers.join(" "),
             self.bind.who().to_owned(),
             self.base.clone(),
-            self.filter.clone(),
+            self.filter.to_string(),
             self.attributes.join(" "),
         ]
         .into_iter()
@@ -345,12 +332,5 @@ mod tests {
         for wrong in ["", ".", "ldap://dc1", "*.example.org", "a..b"] {
             assert!(HostPattern::parse(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_filter_is_checked_for_its_form() {
-        assert!(check_filter("(&(objectClass=person)(!(mail=*@old.example.org)))").is_ok());
-        assert!(check_filter("(&(objectClass=person)").is_err());
-        assert!(check_filter("").is_err());
     }
 }

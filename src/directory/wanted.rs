@@ -4,9 +4,11 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::access::{Access, Reached};
+use super::filter::Filter;
 use super::groups::{Groups, Identities};
 use super::remarks::{About, Remarks};
 use super::root_dse::Capabilities;
+use super::schema::Schema;
 use super::session::Session;
 use super::settings::{Server, Settings};
 use super::{DirectoryError, connect, freshness};
@@ -21,6 +23,8 @@ pub(super) struct Wanted {
     reached: Arc<Reached>,
     /// What is asked for beside what decides.
     beside: Option<&'static str>,
+    /// What the server's attribute types are called.
+    pub(super) schema: Arc<Schema>,
     pub(super) groups: Option<Arc<Groups>>,
     /// Where to note what is noticed meanwhile; nowhere for a search that does not see everyone.
     remarks: Option<Arc<Remarks>>,
@@ -42,13 +46,14 @@ impl Wanted {
         let groups = Groups::resolve(session, can, settings, known).await?;
         let mut settings = settings.clone();
         if let Some(groups) = &groups {
-            settings.filter = groups.filter(&settings.filter);
+            settings.filter = groups.filter(session.schema(), &settings.filter);
         }
         Ok(Arc::new(Self {
             settings,
             access: access.clone(),
             reached: Arc::new(session.reached().clone()),
             beside: None,
+            schema: session.schema().clone(),
             groups: groups.map(Arc::new),
             remarks: Some(remarks.clone()),
         }))
@@ -59,7 +64,9 @@ impl Wanted {
     /// # Errors
     /// It does not let us in any more; no other one is asked, since it may not have heard yet of what this one told.
     pub(super) async fn connect(&self) -> Result<Session, DirectoryError> {
-        connect::connect_to(&self.reached, &self.settings, &self.access).await
+        let mut session = connect::connect_to(&self.reached, &self.settings, &self.access).await?;
+        session.learn(self.schema.clone());
+        Ok(session)
     }
 
     /// The server of the session.
@@ -110,7 +117,7 @@ impl Wanted {
     }
 
     /// Those of the same people who match another filter; nothing is noted of them.
-    pub(super) fn with_filter(&self, filter: String) -> Self {
+    pub(super) fn with_filter(&self, filter: Filter) -> Self {
         let settings = Settings {
             filter,
             ..self.settings.clone()

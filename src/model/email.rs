@@ -3,8 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::text::composed;
+
 /// An address that Vaultwarden accepts: trimmed, without display name or `mailto:`, in lower case (as Vaultwarden
-/// stores it).
+/// stores it) and in Unicode NFC (RFC 6532, 3.1), so that it is one address however a directory encodes it.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EmailAddress(String);
 
@@ -42,7 +44,7 @@ impl EmailAddress {
         let text = std::str::from_utf8(value)
             .map_err(|_| AddressProblem::NotText)?
             .trim();
-        let text = strip_display_name(strip_mailto(text)).trim();
+        let text = composed(strip_display_name(strip_mailto(text)).trim());
         if text.is_empty() {
             return Err(AddressProblem::Empty);
         }
@@ -52,7 +54,7 @@ impl EmailAddress {
         if text.chars().any(char::is_control) {
             return Err(AddressProblem::ControlCharacters);
         }
-        let address = email_address::EmailAddress::from_str(text)
+        let address = email_address::EmailAddress::from_str(&text)
             .map_err(|error| AddressProblem::Invalid(clause(&error.to_string())))?;
         if !is_host(address.domain()) {
             return Err(AddressProblem::Invalid("its domain is not a host name".into()));
@@ -138,6 +140,7 @@ mod tests {
             ("\"Bee, Ann\" < ann@example.org >", "ann@example.org"),
             ("bob@localhost", "bob@localhost"),
             ("jörg@exämple.org", "jörg@exämple.org"),
+            ("jo\u{308}rg@exa\u{308}mple.org", "jörg@exämple.org"),
             ("ann+vault@example.org", "ann+vault@example.org"),
         ] {
             assert_eq!(parse(value).as_deref(), Ok(address), "{value:?}");

@@ -72,19 +72,29 @@ impl fmt::Debug for EntryId {
 /// One attribute and its values, as the server sent them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attribute {
-    /// The attribute description, in the server's spelling.
+    /// The attribute description by which it was asked for, whatever name and options the server answers with. Where the
+    /// server told some of the values only, a range (MS-ADTS 3.1.1.3.1.3.3) follows, as in `member;range=0-1499`.
     pub name: String,
     /// The values, in the server's order.
     pub values: Vec<Vec<u8>>,
 }
 
 impl Attribute {
-    /// The values of the attribute `name` among `attributes`; names compare without regard to case (RFC 4512, 2.5).
+    /// The values of the attribute that was asked for as `name`, in any case (RFC 4512, 2.5): those without further
+    /// options first.
     pub fn values_of<'a>(attributes: &'a [Self], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         attributes
             .iter()
-            .filter(move |attribute| attribute.name.eq_ignore_ascii_case(name))
+            .filter(move |attribute| attribute.is_named(name))
             .flat_map(|attribute| attribute.values.iter().map(Vec::as_slice))
+    }
+
+    fn is_named(&self, name: &str) -> bool {
+        match self.name.split_at_checked(name.len()) {
+            Some((own, "")) => own.eq_ignore_ascii_case(name),
+            Some((own, range)) => range.starts_with(";range=") && own.eq_ignore_ascii_case(name),
+            None => false,
+        }
     }
 }
 
@@ -122,6 +132,16 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_attribute_is_found_by_its_name_in_any_case_and_in_ranges() {
+        let attributes = ["Mail", "mail;range=0-1", "mailbox", "mail;x-y"].map(|name| Attribute {
+            name: name.into(),
+            values: vec![name.into()],
+        });
+        let found: Vec<&[u8]> = Attribute::values_of(&attributes, "mAIL").collect();
+        assert_eq!(found, [&b"Mail"[..], b"mail;range=0-1"]);
+    }
 
     #[test]
     fn an_entry_id_reads_both_uuid_and_nsuniqueid_text_and_prints_the_uuid() {

@@ -265,7 +265,7 @@ fn settings_for(url: &str, name: &str, password: &str) -> Settings {
             password: password.to_owned().into(),
         },
         base: "OU=people,DC=lab,DC=test".into(),
-        filter: "(&(objectCategory=person)(objectClass=user))".into(),
+        filter: "(&(objectCategory=person)(objectClass=user))".parse().unwrap(),
         groups: Vec::new(),
         id_attribute: None,
         attributes: vec!["mail".into()],

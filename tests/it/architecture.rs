@@ -20,7 +20,7 @@ const LAYERS: [&[&str]; 8] = [
 const PURE: [&str; 1] = ["rules/"];
 
 /// The one home of each outside crate (its paths begin with one of these).
-const HOMES: [(&str, &[&str]); 23] = [
+const HOMES: [(&str, &[&str]); 24] = [
     ("anyhow", &["cli/", "main.rs", "service/"]),
     ("axum", &["observe/"]),
     ("backoff", &["retry.rs"]),
@@ -29,6 +29,7 @@ const HOMES: [(&str, &[&str]); 23] = [
     ("hickory_resolver", &["directory/"]),
     ("hyper", &["observe/"]),
     ("hyper_util", &["observe/"]),
+    ("icu_normalizer", &["model/"]),
     ("ldap3", &["directory/"]),
     ("libc", &["ledger/", "service/"]),
     ("prometheus_client", &["observe/"]),
@@ -264,4 +265,26 @@ fn the_reader_of_sources_sees_imports_of_every_form() {
     assert!(source("a.rs", "use ldap3 as l;").uses("ldap3"));
     assert!(!source("a.rs", "use tokio_rustls::x; my_ldap3::y; \"ldap3=off\"").uses("ldap3"));
     assert!(!source("a.rs", "use toml_edit::x; crate::toml::y").uses("toml"));
+}
+
+#[test]
+fn filters_are_written_as_trees_only() {
+    // Text that is put together, or a term that is escaped, outside of the one folder that prints filters.
+    const SIGNS: [&str; 5] = ["\"(&", "\"(|", "\"(!", "\"({", "ldap_escape"];
+    let wrong: Vec<String> = sources()
+        .iter()
+        .filter(|source| {
+            source.path.starts_with("directory/") && !source.path.starts_with("directory/filter/")
+        })
+        .flat_map(|source| {
+            let code = source.code();
+            let lines: Vec<String> = code
+                .lines()
+                .filter(|line| SIGNS.iter().any(|sign| line.contains(sign)))
+                .map(|line| format!("src/{} writes a filter: {}", source.path, line.trim()))
+                .collect();
+            lines
+        })
+        .collect();
+    none(&wrong);
 }

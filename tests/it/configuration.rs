@@ -136,7 +136,7 @@ format = "jsno"
         config.toml:19: directory[1].url[1]: http://b.example.org has the scheme http; ldap, ldaps, ldapi and ad are known
         config.toml:19: directory[1].url[2]: ldap://c.example.org:99999 is not a URL (invalid port number); write ldaps://host, ldap://host:port or ldapi://%2Fpath
         config.toml:20: directory[1].bind_password_file: empty-file is empty; write the secret into it
-        config.toml:22: directory[1].filter: the filter (&(objectClass=person)(mail=*) is not well-formed; write it as in (&(objectClass=person)(mail=*)), with balanced parentheses
+        config.toml:22: directory[1].filter: at character 1, `(&(objectClass=person)(mail=*)`: this parenthesis is never closed; write `)` where what it opens ends
         config.toml:23: directory[1].mail_attributes: "mail, proxyAddresses" is not the name of an attribute; write several as a list, as in ["mail", "mailAlternateAddress"]
         config.toml:24: directory[1].stream: unknown stream "active-dir"; did you mean "active-directory"?
         config.toml:26: invite.on_address_change: unknown policy "ignore"; use one of "report", "invite"

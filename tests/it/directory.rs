@@ -24,7 +24,7 @@ fn settings(slapd: &Slapd) -> Settings {
             password: slapd.reader_pw().to_owned().into(),
         },
         base: slapd.people_base(),
-        filter: "(&(objectClass=inetOrgPerson)(mail=*))".into(),
+        filter: "(&(objectClass=inetOrgPerson)(mail=*))".parse().unwrap(),
         groups: Vec::new(),
         id_attribute: None,
         attributes: vec!["mail".into()],

@@ -267,7 +267,7 @@ async fn a_group_that_is_told_in_ranges_is_read_to_its_end() {
         tls: Arc::new(TlsOptions::default().client_config().unwrap()),
         bind: Bind::Anonymous,
         base: "OU=People,DC=x".into(),
-        filter: "(objectClass=user)".into(),
+        filter: "(objectClass=user)".parse().unwrap(),
         groups: vec!["cn=vault,DC=x".into()],
         id_attribute: None,
         attributes: vec!["mail".into()],

@@ -33,7 +33,7 @@ fn directory(url: &str) -> LdapDirectory {
             password: "secret".to_owned().into(),
         },
         base: "dc=example".into(),
-        filter: "(mail=*)".into(),
+        filter: "(mail=*)".parse().unwrap(),
         groups: Vec::new(),
         id_attribute: None,
         attributes: vec!["mail".into()],

@@ -136,7 +136,7 @@ ldap_search_filter = "(uid=*"
         config.toml:3: vaultwarden_admin_token: is the hash that Vaultwarden keeps as its ADMIN_TOKEN; give the secret from which it was made, in plain text
         config.toml:4: ldap_host: ldap://ldap example:389 has a blank or a comma in it; write several servers as a list, each with its scheme, as in ["ldaps://a.example.org", "ldaps://b.example.org"]
         config.toml:5: ldap_bind_dn: has no password; name its file by `bind_password_file`, or leave `bind_dn` out to ask anonymously
-        config.toml:7: ldap_search_filter: the filter (uid=* is not well-formed; write it as in (&(objectClass=person)(mail=*)), with balanced parentheses
+        config.toml:7: ldap_search_filter: at character 1, `(uid=*`: this parenthesis is never closed; write `)` where what it opens ends
         "#);
 
     config.write(

@@ -34,6 +34,7 @@ mod id_attribute;
 mod ledger;
 mod legacy;
 mod lifecycle;
+mod names;
 mod old_tls;
 mod onboarding;
 mod outage;

@@ -282,7 +282,7 @@ fn of_domain(servers: Vec<Server>) -> Settings {
             password: "reader-secret".to_owned().into(),
         },
         base: "OU=people,DC=lab,DC=test".into(),
-        filter: "(&(objectCategory=person)(objectClass=user))".into(),
+        filter: "(&(objectCategory=person)(objectClass=user))".parse().unwrap(),
         groups: Vec::new(),
         id_attribute: None,
         attributes: vec!["mail".into()],

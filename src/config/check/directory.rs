@@ -10,7 +10,7 @@ use super::super::schema::{AUTO, DirectoryTable};
 use super::super::secret::Secrets;
 use super::super::words::{Sasl, Stream};
 use super::{TlsKeys, controllers, tls, warn_if_public};
-use crate::directory::{Bind, Server, StreamChoice, check_filter};
+use crate::directory::{Bind, Filter, Server, StreamChoice};
 
 /// Checks all directories, each by itself and beside the others.
 pub(super) fn directories(
@@ -95,7 +95,8 @@ fn directory(
             "looks like several DNs in one text; give each base a [[directory]] table of its own (if it is one DN, write its second = as \\3d)",
         );
     }
-    if let Err(problem) = check_filter(&table.filter) {
+    let filter: Result<Filter, _> = table.filter.parse();
+    if let Err(problem) = &filter {
         problems.error(&at.key("filter"), problem.to_string());
     }
     for group in table.groups.iter().filter(|group| !group.contains('=')) {
@@ -130,7 +131,7 @@ fn directory(
         tls,
         bind: bind?,
         base_dn: table.base_dn.clone()?,
-        filter: table.filter.clone(),
+        filter: filter.ok()?,
         groups: table.groups.clone(),
         mail_attributes: table.mail_attributes.clone(),
         id_attribute,

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::super::decode::{self, PAGED_RESULTS, RawEntry};
 use super::super::doorbell::{Ring, Rings};
 use super::super::error::words;
+use super::super::filter::Filter;
 use super::super::root_dse::Identity;
 use super::super::session::{Ends, Item, Request, Search, Session, unless_busy};
 use super::super::settings::Settings;
@@ -217,16 +218,13 @@ impl Watch {
     }
 
     async fn ask_since(&mut self, first: u64) -> Result<(), DirectoryError> {
-        let some: String = self
-            .places
-            .iter()
-            .filter_map(|place| place.who)
-            .map(|id| Identity::ObjectGuid.filter(id))
-            .collect();
+        let who = self.places.iter().filter_map(|place| place.who);
+        let some: Vec<Filter> = who.map(|id| Identity::ObjectGuid.filter(id)).collect();
+        let since = Filter::at_least("uSNChanged", first.to_string());
         let filter = if some.is_empty() {
-            format!("(uSNChanged>={first})")
+            since.to_string()
         } else {
-            format!("(&(uSNChanged>={first})(|{some}))")
+            since.and(Filter::any(some)).to_string()
         };
         let began = Instant::now();
         let mut cookie = Some(Vec::new());

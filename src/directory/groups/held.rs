@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 
+use super::super::DirectoryError;
+use super::super::filter::Filter;
 use super::super::lookup::CHUNK;
 use super::super::root_dse::{Capabilities, Identity};
 use super::super::session::Session;
-use super::super::{DirectoryError, filter};
 use super::read::{NUMBER, POSIX, base_search};
 use super::search::each;
 use crate::model::{Entry, EntryId};
@@ -25,9 +26,9 @@ pub(super) async fn held(
     let mut rest = people;
     while !rest.is_empty() {
         let mut asked = rest.split_off(rest.len().saturating_sub(CHUNK));
-        let any: String = asked.iter().map(is_member).collect();
+        let any = Filter::any(asked.iter().map(is_member));
         let is_alone = asked.len() == 1;
-        for group in holding(session, can, groups, containers, &format!("(|{any})")).await? {
+        for group in holding(session, can, groups, containers, &any).await? {
             if asked.is_empty() {
                 break;
             }
@@ -55,22 +56,22 @@ async fn holding(
     can: &Capabilities,
     groups: &[(EntryId, String)],
     containers: &[String],
-    filter: &str,
+    filter: &Filter,
 ) -> Result<Vec<String>, DirectoryError> {
     let mut names = Vec::new();
     if matches!(can.identity, Identity::Attribute(_)) {
         // Groups are known by their names.
         for (_, dn) in groups {
             let attributes = vec!["1.1".to_owned()];
-            let held = base_search(session, dn, filter, attributes, Vec::new()).await?;
+            let held = base_search(session, dn, &filter.to_string(), attributes, Vec::new()).await?;
             names.extend(held.map(|entry| entry.dn));
         }
         return Ok(names);
     }
     for chunk in groups.chunks(CHUNK) {
         let asked: HashSet<EntryId> = chunk.iter().map(|(id, _)| *id).collect();
-        let any: String = chunk.iter().map(|&(id, _)| can.identity.filter(id)).collect();
-        let filter = format!("(&(|{any}){filter})");
+        let any = Filter::any(chunk.iter().map(|&(id, _)| can.identity.filter(id)));
+        let filter = any.and(filter.clone()).to_string();
         for base in containers {
             each(session, can, base, &filter, &mut |entry| {
                 if can
@@ -92,9 +93,9 @@ async fn which(session: &mut Session, group: &str, people: &[Entry]) -> Result<V
     let mut holds = vec![false; people.len()];
     let mut halves = vec![(0, people.len())];
     while let Some((start, end)) = halves.pop() {
-        let all: String = people[start..end].iter().map(is_member).collect();
+        let all = Filter::all(people[start..end].iter().map(is_member)).to_string();
         let attributes = vec!["1.1".to_owned()];
-        let held = base_search(session, group, &format!("(&{all})"), attributes, Vec::new()).await?;
+        let held = base_search(session, group, &all, attributes, Vec::new()).await?;
         if held.is_some() {
             holds[start..end].fill(true);
         } else if end - start > 1 {
@@ -106,19 +107,19 @@ async fn which(session: &mut Session, group: &str, people: &[Entry]) -> Result<V
 }
 
 /// A filter that a group matches which holds this person.
-fn is_member(person: &Entry) -> String {
-    let name = filter::escape(&person.dn);
-    let terms = |attribute, of_group: &str| -> String {
+fn is_member(person: &Entry) -> Filter {
+    let all = |attribute, of_group| -> Vec<Filter> {
         let values = person.values(attribute);
-        let texts = values.filter_map(|value| std::str::from_utf8(value).ok());
-        texts
-            .map(|text| format!("({of_group}={})", filter::escape(text)))
-            .collect()
+        values.map(|value| Filter::equal(of_group, value)).collect()
     };
-    let uids = terms("uid", "memberUid");
-    let primary = match &*terms(NUMBER, NUMBER) {
-        "" => String::new(),
-        numbers => format!("(&(objectClass={POSIX})(|{numbers}))"),
-    };
-    format!("(|(member={name})(uniqueMember={name}){uids}{primary})")
+    let mut any = vec![
+        Filter::equal("member", &person.dn),
+        Filter::equal("uniqueMember", &person.dn),
+    ];
+    any.extend(all("uid", "memberUid"));
+    let numbers = all(NUMBER, NUMBER);
+    if !numbers.is_empty() {
+        any.push(Filter::equal("objectClass", POSIX).and(Filter::any(numbers)));
+    }
+    Filter::any(any)
 }

@@ -28,11 +28,13 @@ mod search;
 use std::collections::{HashMap, HashSet};
 use std::sync::{PoisonError, RwLock};
 
+use super::filter::Filter;
 use super::lookup::check_base;
 use super::root_dse::Capabilities;
+use super::schema::Schema;
 use super::session::Session;
 use super::settings::Settings;
-use super::{DirectoryError, dn, filter};
+use super::{DirectoryError, dn};
 use crate::foreign;
 use crate::model::{Cursor, Entry, EntryId};
 use read::Room;
@@ -87,7 +89,7 @@ impl Groups {
             .groups
             .iter()
             .cloned()
-            .chain(filter::groups(&settings.filter))
+            .chain(settings.filter.groups(session.schema()))
             .collect();
         if configured.is_empty() {
             return Ok(None);
@@ -123,8 +125,8 @@ impl Groups {
     }
 
     /// The filter with the names that its groups have now, and with the groups themselves where it is to ask for them.
-    pub(super) fn filter(&self, filter: &str) -> String {
-        let renamed = filter::renamed(filter, |group| {
+    pub(super) fn filter(&self, schema: &Schema, filter: &Filter) -> Filter {
+        let renamed = filter.renamed(schema, |group| {
             let named = self
                 .named
                 .iter()
@@ -134,8 +136,8 @@ impl Groups {
         if !self.in_filter {
             return renamed;
         }
-        let any = self.named.iter().map(|named| filter::in_chain(&named.dn));
-        format!("(&{renamed}(|{}))", any.collect::<String>())
+        let any = self.named.iter().map(|named| Filter::in_chain(&named.dn));
+        renamed.and(Filter::any(any))
     }
 
     /// Makes sure that all groups are there, and, where they decide and not the filter, reads them.
@@ -212,10 +214,12 @@ impl Groups {
         settings: &Settings,
     ) -> Result<Roster, DirectoryError> {
         let mut all = None;
-        let mut roster = Roster::default();
+        let schema = session.schema().clone();
+        let mut roster = Roster::new(schema.clone());
         let mut room = Room(MEMBERS);
         let mut queue: Vec<String> = self.named.iter().map(|named| named.dn.clone()).collect();
-        let mut met: HashSet<String> = queue.iter().map(|name| dn::normal(name).into_owned()).collect();
+        let normal = |name: &str| dn::normal_in(name, &schema).into_owned();
+        let mut met: HashSet<String> = queue.iter().map(|name| normal(name)).collect();
         while let Some(name) = queue.pop() {
             let Some(group) = read::group(session, can, &name, &mut room).await? else {
                 continue;
@@ -240,7 +244,7 @@ impl Groups {
                     None => all.insert(search::All::read(session, can, &self.containers).await?),
                 };
                 for name in group.members.iter().filter_map(|member| all.name(member)) {
-                    if met.insert(dn::normal(name).into_owned()) {
+                    if met.insert(normal(name)) {
                         queue.push(name.to_owned());
                     }
                 }

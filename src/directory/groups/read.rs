@@ -21,9 +21,13 @@ pub(super) const CLASSES: [&str; 7] = [
     "groupOfURLs",
     "posixGroup",
 ];
+/// The OIDs of `groupOfNames`, `groupOfUniqueNames`, `posixGroup` and Active Directory's `group`, by which an entry may
+/// have been written as well.
+const CLASS_OIDS: [&str; 4] = ["2.5.6.9", "2.5.6.17", POSIX_OID, "1.2.840.113556.1.5.8"];
 const MEMBERS: [&str; 3] = ["member", "uniqueMember", "memberUid"];
 /// The class of groups that are the primary group of whoever has their number (RFC 2307), and the number.
 pub(super) const POSIX: &str = "posixGroup";
+const POSIX_OID: &str = "1.3.6.1.1.1.2.2";
 pub(super) const NUMBER: &str = "gidNumber";
 /// The questions in which a group is read.
 const MOST_RANGES: usize = 2000;
@@ -69,9 +73,8 @@ pub(super) fn identifying(can: &Capabilities) -> Vec<String> {
 /// A member, where its identity can be read.
 pub(super) fn found(can: &Capabilities, entry: RawEntry) -> Option<Found> {
     let is_group = entry.values("objectClass").any(|class| {
-        CLASSES
-            .iter()
-            .any(|known| class.eq_ignore_ascii_case(known.as_bytes()))
+        let mut names = CLASSES.iter().chain(&CLASS_OIDS);
+        names.any(|known| class.eq_ignore_ascii_case(known.as_bytes()))
     });
     let id = if is_group {
         can.identity.of_group(&entry)
@@ -157,7 +160,7 @@ fn extended(text: &str) -> (Option<EntryId>, &str) {
 fn first_answer(can: &Capabilities, entry: &RawEntry, mut members: Vec<Member>) -> Option<Group> {
     let is_primary = entry
         .values("objectClass")
-        .any(|class| class.eq_ignore_ascii_case(POSIX.as_bytes()));
+        .any(|class| class.eq_ignore_ascii_case(POSIX.as_bytes()) || class == POSIX_OID.as_bytes());
     let number = entry
         .values(NUMBER)
         .find_map(|number| std::str::from_utf8(number).ok())
@@ -274,7 +277,8 @@ pub(super) async fn base_search(
         }
         let mut entry = decode::entry(message).map_err(|error| malformed(session, "an entry", &error))?;
         entry.dn = extended(&entry.dn).1.to_owned();
-        if dn::normal(&entry.dn) == dn::normal(dn) {
+        let schema = session.schema();
+        if dn::normal_in(&entry.dn, schema) == dn::normal_in(dn, schema) {
             return Ok(Some(entry));
         }
     }

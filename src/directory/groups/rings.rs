@@ -10,6 +10,7 @@ use futures::future::{FutureExt, ready};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::super::doorbell::{Ring, Rings};
+use super::super::filter::Filter;
 use super::super::lookup::{CHUNK, Line};
 use super::super::remarks::About;
 use super::super::wanted::Wanted;
@@ -176,11 +177,11 @@ impl Watch {
             StreamKind::Syncrepl | StreamKind::PersistentSearch => {
                 for base in self.groups.containers() {
                     let within = groups.iter().filter(|(_, dn)| dn::is_within(dn, base));
-                    let any: String = within.map(|&(id, _)| can.identity.filter(id)).collect();
-                    if any.is_empty() {
+                    let some: Vec<Filter> = within.map(|&(id, _)| can.identity.filter(id)).collect();
+                    if some.is_empty() {
                         continue;
                     }
-                    let filter = format!("(|{any})");
+                    let filter = Filter::any(some).to_string();
                     bells.push(match self.kind {
                         StreamKind::Syncrepl => syncrepl::rings(&self.wanted, can, base, &filter).await?,
                         _ => persistent_search::rings(&self.wanted, can, base, &filter).await?,

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map};
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::sync::Arc;
 
 use super::super::dn;
-use crate::model::{Entry, EntryId};
+use super::super::schema::Schema;
+use crate::model::{Entry, EntryId, prepared};
 
 /// One value of `member`, `uniqueMember` or `memberUid`, or the `gidNumber` that makes a group the primary one of people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,10 +53,10 @@ impl Member {
         }
     }
 
-    fn hash(&self, state: &mut impl Hasher) {
+    fn hash(&self, schema: &Schema, state: &mut impl Hasher) {
         match self {
-            Self::Dn(text) => (0, dn::normal(text)).hash(state),
-            Self::Uid(text) => (1, text.to_lowercase()).hash(state),
+            Self::Dn(text) => (0, dn::normal_in(text, schema)).hash(state),
+            Self::Uid(text) => (1, prepared(text)).hash(state),
             Self::Primary(number) => (2, number).hash(state),
             Self::Id(id) => (3, id).hash(state),
         }
@@ -91,14 +93,24 @@ struct Watched {
 #[derive(Debug, Default)]
 pub(super) struct Roster {
     keys: RandomState,
+    /// What the types in names are called.
+    schema: Arc<Schema>,
     groups: BTreeMap<EntryId, Watched>,
 }
 
 impl Roster {
+    /// Without groups yet.
+    pub(super) fn new(schema: Arc<Schema>) -> Self {
+        Self {
+            schema,
+            ..Self::default()
+        }
+    }
+
     /// A keyed hash under which two texts of one member are equal.
     pub(super) fn key(&self, member: &Member) -> u64 {
         let mut state = self.keys.build_hasher();
-        member.hash(&mut state);
+        member.hash(&self.schema, &mut state);
         state.finish()
     }
 
@@ -358,6 +370,7 @@ mod tests {
         let mut roster = Roster::default();
         let mut posix = group(1, &["uid=a,dc=x"]);
         posix.members.push(Member::Uid("bob".into()));
+        posix.members.push(Member::Uid("ju\u{308}rgen".into()));
         roster.update(posix);
         let person = |dn: &str, uid: &str| Entry {
             id: id(9),
@@ -368,7 +381,9 @@ mod tests {
             }],
         };
         assert!(roster.admits(&person("UID=A,dc=x", "other")));
+        assert!(roster.admits(&person("userid=a,domainComponent=x", "other")));
         assert!(roster.admits(&person("cn=z,dc=x", "Bob")));
+        assert!(roster.admits(&person("cn=z,dc=x", "J\u{fc}rgen")));
         assert!(!roster.admits(&person("uid=bob,dc=x", "rob")));
     }
 }

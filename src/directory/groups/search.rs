@@ -2,17 +2,20 @@
 //! of the search, and among them those of that name or identity.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ldap3::Scope;
 use tokio::time::Instant;
 
 use super::super::decode::{self, RawEntry};
+use super::super::filter::Filter;
 use super::super::lookup::CHUNK;
 use super::super::pages::Pages;
 use super::super::root_dse::{Capabilities, Identity};
+use super::super::schema::Schema;
 use super::super::session::{Item, Request, Session};
-use super::super::{DirectoryError, dn, filter, malformed};
+use super::super::{DirectoryError, dn, malformed};
 use super::read::{CLASSES, Found, NUMBER, found, identifying, read_entry};
 use super::roster::Member;
 use crate::model::EntryId;
@@ -34,7 +37,7 @@ pub(super) async fn find(
 ) -> Result<Option<String>, DirectoryError> {
     for base in containers {
         let mut found = None;
-        let filter = can.identity.filter(id);
+        let filter = can.identity.filter(id).to_string();
         each(session, can, base, &filter, &mut |entry| {
             if can.identity.of_group(&entry) == Some(id) {
                 found = Some(entry.dn);
@@ -50,6 +53,7 @@ pub(super) async fn find(
 
 /// All groups there are.
 pub(super) struct All {
+    schema: Arc<Schema>,
     /// By the normal forms of their names.
     names: HashSet<String>,
     ids: HashMap<EntryId, String>,
@@ -62,12 +66,11 @@ impl All {
         can: &Capabilities,
         containers: &[String],
     ) -> Result<Self, DirectoryError> {
-        let classes: String = CLASSES
-            .iter()
-            .map(|class| format!("(objectClass={class})"))
-            .collect();
-        let filter = format!("(|{classes})");
+        let classes = CLASSES.iter().map(|class| Filter::equal("objectClass", class));
+        let filter = Filter::any(classes).to_string();
+        let schema = session.schema().clone();
         let mut all = Self {
+            schema: schema.clone(),
             names: HashSet::new(),
             ids: HashMap::new(),
         };
@@ -77,7 +80,7 @@ impl All {
                     all.ids
                         .extend(can.identity.of_group(&entry).zip(Some(entry.dn.clone())));
                 }
-                all.names.insert(dn::normal(&entry.dn).into_owned());
+                all.names.insert(dn::normal_in(&entry.dn, &schema).into_owned());
             })
             .await?;
         }
@@ -87,7 +90,10 @@ impl All {
     /// The name of a member that is a group.
     pub(super) fn name<'a>(&'a self, member: &'a Member) -> Option<&'a str> {
         match member {
-            Member::Dn(dn) => self.names.contains(&*dn::normal(dn)).then_some(dn),
+            Member::Dn(dn) => {
+                let normal = dn::normal_in(dn, &self.schema);
+                self.names.contains(&*normal).then_some(dn)
+            }
             Member::Id(id) => self.ids.get(id).map(String::as_str),
             Member::Uid(_) | Member::Primary(_) => None,
         }
@@ -104,11 +110,13 @@ pub(super) async fn members(
     by_name: &mut bool,
 ) -> Result<Vec<Found>, DirectoryError> {
     let attribute = dn_attribute(can).filter(|_| *by_name);
+    let schema = session.schema().clone();
+    let normal = |name: &str| dn::normal_in(name, &schema).into_owned();
     let mut names: HashMap<String, &str> = HashMap::new();
     let mut ids = HashSet::new();
     for member in members {
         match member {
-            Member::Dn(name) => drop(names.insert(dn::normal(name).into_owned(), name)),
+            Member::Dn(name) => drop(names.insert(normal(name), name)),
             Member::Id(id) => drop(ids.insert(*id)),
             Member::Uid(_) | Member::Primary(_) => {}
         }
@@ -117,22 +125,22 @@ pub(super) async fn members(
     for base in bases {
         let by_name = names
             .values()
-            .filter(|name| dn::is_within(name, base))
-            .filter_map(|name| Some(format!("({}={})", attribute?, filter::escape(name))));
+            .filter(|name| dn::is_within_in(name, base, &schema))
+            .filter_map(|name| Some(Filter::equal(attribute?, name)));
         let by_id = ids.iter().map(|&id| can.identity.filter(id));
-        let any: String = by_name.chain(by_id).collect();
+        let any: Vec<Filter> = by_name.chain(by_id).collect();
         if any.is_empty() {
             continue;
         }
         let mut answers = Vec::new();
-        let filter = format!("(|{any})");
+        let filter = Filter::any(any).to_string();
         let wanted = identifying(can);
         each_with(session, can, base, &filter, wanted, &mut |entry| {
             answers.extend(found(can, entry));
         })
         .await?;
         for answer in answers {
-            let named = names.remove(&*dn::normal(&answer.dn)).is_some();
+            let named = names.remove(&normal(&answer.dn)).is_some();
             if ids.remove(&answer.id) || named {
                 who.push(answer);
             }
@@ -173,11 +181,8 @@ pub(super) async fn by_values(
     let numbers: Vec<&str> = members.iter().filter_map(Member::number).collect();
     for (attribute, values) in [("uid", uids), (NUMBER, numbers)] {
         for chunk in values.chunks(CHUNK) {
-            let any: String = chunk
-                .iter()
-                .map(|value| format!("({attribute}={})", filter::escape(value)))
-                .collect();
-            each(session, can, base, &format!("(|{any})"), &mut |entry| {
+            let any = Filter::any(chunk.iter().map(|value| Filter::equal(attribute, value))).to_string();
+            each(session, can, base, &any, &mut |entry| {
                 found.extend(can.identity.of(&entry));
             })
             .await?;
@@ -232,7 +237,7 @@ async fn each_with(
                         decode::entry(message).map_err(|error| malformed(session, "an entry", &error))?;
                     count += 1;
                     held += entry.dn.len() + NAME;
-                    if dn::is_within(&entry.dn, base) {
+                    if dn::is_within_in(&entry.dn, base, session.schema()) {
                         take(entry);
                     }
                     if held > MOST_NAMES || began.elapsed() > SEARCH {

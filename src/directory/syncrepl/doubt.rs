@@ -1,8 +1,8 @@
 //! 389-DS, whose content synchronisation falls silent and leaves people out.
 //!
 //! Its content synchronisation stands on a changelog, and its cookies name a change in it (see `changelog`). A resumed
-//! search ignores the attributes that were asked for, so that others are dropped here, and never names those who left
-//! by the filter, so that everyone is listed beside it at each connect.
+//! search ignores the attributes that were asked for, so that others are dropped as soon as they arrive, and never names
+//! those who left by the filter, so that everyone is listed beside it at each connect.
 //!
 //! At a size or look-through limit it falls silent in the middle of the refresh. After a silence of 15 s the same
 //! search is made without the control, on the same connection: its result names the limit, and where it has none, the

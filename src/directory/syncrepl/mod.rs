@@ -36,8 +36,8 @@ use super::remarks::{About, of_references};
 use super::root_dse::{Capabilities, Identity};
 use super::session::{Item, Request, Search, Session};
 use super::wanted::Wanted;
-use super::{Changes, DirectoryError, dn, filter, malformed};
-use crate::model::{Attribute, Change, Cursor, Entry, Listing, Why};
+use super::{Changes, DirectoryError, dn, malformed};
+use crate::model::{Change, Cursor, Entry, Listing, Why};
 use changelog::{Evidence, Point};
 
 /// A refresh in which the server says nothing for this long is given up.
@@ -56,7 +56,7 @@ pub(super) async fn open(
         wanted: wanted.clone(),
         base: wanted.base.clone(),
         scope: Scope::Subtree,
-        filter: wanted.filter.clone(),
+        filter: wanted.filter.to_string(),
         attributes: wanted.attributes(),
     };
     follow(session, can, sought, from).await
@@ -68,7 +68,7 @@ pub(super) async fn rings_for_anyone(
     can: &Capabilities,
     wanted: &Arc<Wanted>,
 ) -> Result<Rings, DirectoryError> {
-    let filter = filter::of_any_group(&wanted.filter);
+    let filter = wanted.filter.of_any_group(&wanted.schema).to_string();
     let from = position(session, can, wanted).await?;
     match rings_from(wanted, can, &wanted.base, &filter, from).await {
         Err(DirectoryError::CursorRefused { .. }) => {
@@ -181,12 +181,6 @@ impl Sought {
             ..self.request()
         };
         session.search(request).await
-    }
-
-    /// 389-DS sends others, too.
-    fn asks_for(&self, attribute: &Attribute) -> bool {
-        let mut names = self.attributes.iter();
-        names.any(|name| name.eq_ignore_ascii_case(&attribute.name))
     }
 }
 
@@ -317,10 +311,9 @@ impl Syncrepl {
             EntryState::Present => Change::Present(state.id),
             EntryState::Delete => Change::Gone(state.id),
             EntryState::Add | EntryState::Modify => {
-                let mut raw =
+                let raw =
                     decode::entry(message).map_err(|error| malformed(&self.session, "an entry", &error))?;
-                raw.attributes.retain(|attribute| self.sought.asks_for(attribute));
-                match dn::is_within(&raw.dn, &self.sought.base) {
+                match dn::is_within_in(&raw.dn, &self.sought.base, &self.sought.wanted.schema) {
                     true => Change::Upsert(raw.into_entry(state.id)),
                     // It was not asked for, so it is nobody here.
                     false => Change::Gone(state.id),
@@ -393,7 +386,7 @@ impl Syncrepl {
         } else {
             Listing::Changes
         };
-        if self.sought.filter == self.sought.wanted.filter
+        if self.sought.filter == self.sought.wanted.filter.to_string()
             && let Some(remark) = of_references(self.session.server(), self.search.references())
         {
             self.sought.wanted.remark(About::References, Some(remark));

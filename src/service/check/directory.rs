@@ -77,7 +77,9 @@ pub(super) async fn check(
         }
         let base = steps.step("base", "", guest.base(&settings)).await;
         steps.ok("base", base);
-        let groups = steps.step("groups", "", guest.groups(&settings)).await;
+        let groups = steps
+            .step("groups", "", guest.groups(&settings, credentials))
+            .await;
         if let Some((text, any)) = groups.flatten() {
             groups_have_members = any;
             let (level, remedy) = if any {
@@ -393,7 +395,7 @@ fn report_people(
         base => base,
     };
     let filter = match config.groups.as_slice() {
-        [] => config.filter.clone(),
+        [] => config.filter.to_string(),
         _ => format!("{} and are in `groups`", config.filter),
     };
     if *entries == 0 && groups_have_members {

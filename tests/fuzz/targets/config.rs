@@ -7,5 +7,5 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|text: &str| {
     config::fuzz(text);
     let _ = directory::Server::parse(text);
-    let _ = directory::check_filter(text);
+    let _ = text.parse::<directory::Filter>();
 });

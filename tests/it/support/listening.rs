@@ -29,7 +29,7 @@ pub fn settings(site: &dyn Site, filter: &str, stream: StreamChoice) -> Settings
             password: password.into(),
         },
         base: site.people_base(),
-        filter: filter.into(),
+        filter: filter.parse().unwrap(),
         groups: Vec::new(),
         id_attribute: None,
         attributes: vec!["mail".into()],

@@ -96,7 +96,7 @@ impl Offering {
             tls: Arc::new(TlsOptions::default().client_config().unwrap()),
             bind: Bind::Anonymous,
             base: "ou=people,dc=example".into(),
-            filter: "(mail=*)".into(),
+            filter: "(mail=*)".parse().unwrap(),
             groups: Vec::new(),
             id_attribute: None,
             attributes: vec!["mail".into()],

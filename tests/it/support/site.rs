@@ -168,6 +168,21 @@ impl Folk {
             .unwrap();
     }
 
+    /// Adds a person to `ou=people` with these attributes beside the class and the name, each written as given.
+    pub async fn add_written(&self, uid: &str, attributes: &[(&str, &str)]) {
+        let mut all = vec![
+            ("objectClass", self.dialect.person.iter().copied().collect()),
+            (self.dialect.naming, HashSet::from([uid])),
+        ];
+        all.extend(
+            attributes
+                .iter()
+                .map(|&(name, value)| (name, HashSet::from([value]))),
+        );
+        let mut ldap = self.connect().await;
+        ldap.add(&self.dn(uid), all).await.unwrap().success().unwrap();
+    }
+
     /// Replaces an attribute of a person in `ou=people`; no value removes it.
     pub async fn set(&self, uid: &str, attribute: &str, value: Option<&str>) {
         self.modify(
