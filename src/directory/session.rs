@@ -14,8 +14,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
-use ldap3::controls::RawControl;
-use ldap3::{Ldap, LdapError, LdapResult, ResultEntry, Scope, SearchStream};
+use ldap3::{Ldap, LdapError, LdapResult, ResultEntry};
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -24,8 +23,11 @@ use super::access::Reached;
 use super::asked::{Asked, name_as_asked};
 use super::course::Course;
 use super::decode;
+use super::error::words;
 use super::password_policy::{self, Notice};
+use super::references::{self, References};
 use super::schema::Schema;
+pub(super) use super::search::{Ends, Item, Request, Search};
 use super::traffic::{Skipped, Traffic};
 use crate::foreign;
 
@@ -69,106 +71,6 @@ impl Link {
             None => pending().await,
         }
     }
-}
-
-/// What to search for.
-pub(super) struct Request<'a> {
-    pub base: &'a str,
-    pub scope: Scope,
-    pub filter: &'a str,
-    pub attributes: Vec<String>,
-    pub controls: Vec<RawControl>,
-}
-
-/// References that one search may meet; nobody splits a directory into as many parts.
-const REFERENCES: u64 = 65_536;
-
-/// Continuation references (RFC 4511, 4.5.3) to where people may be.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct References {
-    /// How many.
-    pub count: u64,
-    /// Where the first of them leads, for people.
-    pub first: Option<String>,
-    /// How many there were, those to where nobody is included.
-    met: u64,
-}
-
-/// The partitions to which each domain of an Active Directory refers, and in which nobody is.
-const WITHOUT_PEOPLE: [&str; 4] = [
-    "/CN=Configuration,",
-    "/CN=Schema,",
-    "/DC=DomainDnsZones,",
-    "/DC=ForestDnsZones,",
-];
-
-impl References {
-    /// Takes one; says whether there are not too many.
-    fn meet(&mut self, url: &str) -> bool {
-        self.met += 1;
-        let url = foreign::shown(url);
-        let folded = url.to_ascii_lowercase();
-        if !WITHOUT_PEOPLE
-            .iter()
-            .any(|place| folded.contains(&place.to_ascii_lowercase()))
-        {
-            self.count += 1;
-            self.first.get_or_insert(url);
-        }
-        self.met <= REFERENCES
-    }
-
-    /// Takes others.
-    pub(super) fn add(&mut self, others: &Self) {
-        self.count += others.count;
-        self.met += others.met;
-        self.first = self.first.take().or_else(|| others.first.clone());
-    }
-}
-
-/// A search under way. Dropping it gives it up: what the server still sends for it takes no memory.
-pub(super) struct Search {
-    stream: SearchStream<'static, String, Vec<String>>,
-    /// Its message id.
-    id: i64,
-    traffic: Arc<Traffic>,
-    /// The memory that the last message took.
-    weight: usize,
-    done: bool,
-    references: References,
-    asked: Asked,
-}
-
-impl Search {
-    /// The references that it met so far, none of which is followed.
-    pub(super) fn references(&self) -> &References {
-        &self.references
-    }
-}
-
-impl Drop for Search {
-    fn drop(&mut self) {
-        if !self.done {
-            self.traffic.give_up(self.id);
-        }
-    }
-}
-
-/// Whether searches come to an end by themselves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ends {
-    /// They tell of changes for as long as they may.
-    Never,
-    /// One of them does; if that takes long, it is told in the log.
-    Some,
-}
-
-/// One message of a search.
-pub(super) enum Item {
-    /// An entry, its attributes named as they were asked for, or an intermediate response.
-    Message(ResultEntry),
-    /// The result; nothing follows.
-    Done(LdapResult),
 }
 
 impl Session {
@@ -377,7 +279,7 @@ impl Session {
                 }
                 Err(self.endless(
                     "searching",
-                    format!("{REFERENCES} references to other servers, and more"),
+                    format!("{} references to other servers, and more", references::MOST),
                 ))
             }
             Ok(Some(mut message)) => {
@@ -388,7 +290,7 @@ impl Session {
             Ok(None) => {
                 search.done = true;
                 let mut result = search.stream.finish().await;
-                result.text = foreign::shown(&result.text);
+                result.text = words(&result.text);
                 Ok(Some(Item::Done(result)))
             }
             Err(error) => Err(self.broken(&error).await),
@@ -533,28 +435,5 @@ pub(super) fn unless_busy<T>(answer: Result<T, DirectoryError>) -> Result<Option
         Ok(answer) => Ok(Some(answer)),
         Err(DirectoryError::Busy { .. }) => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn references_are_counted_but_for_those_to_where_nobody_is() {
-        let mut references = References::default();
-        for url in [
-            "ldap://lab.test/CN=Configuration,DC=lab,DC=test",
-            "ldap://DomainDnsZones.lab.test/dc=DomainDnsZones,DC=lab,DC=test",
-            "ldap://child.lab.test/DC=child,DC=lab,DC=test",
-            "ldap://other\x1b[31m",
-        ] {
-            assert!(references.meet(url));
-        }
-        let first = references.first.as_deref();
-        assert_eq!(first, Some("ldap://child.lab.test/DC=child,DC=lab,DC=test"));
-        assert_eq!(references.count, 2);
-        references.met = REFERENCES;
-        assert!(!references.meet("ldap://one-too-many"));
     }
 }

@@ -1,10 +1,10 @@
 //! What may pass of what a server sends: the form of each message, and whether it was asked for. Total functions over
 //! its bytes.
 
+use super::error::words;
 use super::guard::Breach;
 use super::traffic::{Answers, BIND_REQUEST, SEARCH_REQUEST, Traffic};
 use crate::ber::{self, Malformed, Reader};
-use crate::foreign;
 
 const BIND_RESPONSE: u8 = 0x61;
 const SEARCH_RESULT_ENTRY: u8 = 0x64;
@@ -153,10 +153,9 @@ fn result(contents: &[u8]) -> Result<(i64, String), Malformed> {
             _ => return Err(Malformed("has a result with an unknown part")),
         }
     }
-    let text = if text.is_empty() {
-        String::new()
-    } else {
-        format!(": {}", foreign::shown(text))
+    let text = match &*words(text) {
+        "" => String::new(),
+        text => format!(": {text}"),
     };
     Ok((ber::integer(code)?, text))
 }
