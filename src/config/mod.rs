@@ -59,6 +59,25 @@ pub struct Config {
 }
 
 impl Config {
+    /// The DNs that are written in it: of readers, bases and groups.
+    pub fn dns(&self) -> Vec<String> {
+        let mut dns = Vec::new();
+        for directory in &self.directories {
+            if let Bind::Simple { dn, .. } = &directory.bind {
+                dns.push(dn.clone());
+            }
+            dns.push(directory.base_dn.clone());
+            dns.extend(directory.groups.iter().cloned());
+            // Values of the filter's terms, such as those of memberOf.
+            let terms = directory.filter.split(['(', ')']);
+            let values = terms.filter_map(|term| Some(term.split_once('=')?.1));
+            dns.extend(values.filter(|value| value.contains('=')).map(str::to_owned));
+        }
+        // What stands within another one comes after it.
+        dns.sort_by_key(|dn| std::cmp::Reverse(dn.len()));
+        dns
+    }
+
     /// This configuration with the secrets and the log level of another one. A directory without a namesake there, or
     /// with another kind of bind, stays as it is.
     #[must_use]

@@ -54,10 +54,20 @@ pub enum HttpError {
     },
 }
 
+/// What is known beyond the service.
+#[derive(Debug, Clone, Default)]
+pub struct Public {
+    /// The names with a dot by which the endpoints may be asked.
+    pub hosts: Vec<String>,
+    /// The DNs in the configuration: of readers, bases and groups, and of no person.
+    pub dns: Vec<String>,
+}
+
 #[derive(Clone)]
 struct Endpoints {
     observer: Observer,
     ledger: Arc<dyn Ledger>,
+    public: Arc<Public>,
 }
 
 /// Takes the address, so that a conflict is found at start.
@@ -78,7 +88,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, HttpError> {
 ///
 /// # Guarantees
 /// Only so many connections are open at once, and each ends after its first answer or after half a minute. A request is
-/// answered only where its `Host` is an address, a name without a dot, or one of `hosts`: else a web page could have a name
+/// answered only where its `Host` is an address, a name without a dot, or one of [`Public::hosts`]: else a web page could have a name
 /// of its own lead here (DNS rebinding) and read what a browser may reach.
 ///
 /// # Cancellation
@@ -87,15 +97,20 @@ pub async fn serve(
     mut listener: TcpListener,
     observer: Observer,
     ledger: Arc<dyn Ledger>,
-    hosts: Vec<String>,
+    public: Public,
     stop: CancellationToken,
 ) {
+    let public = Arc::new(public);
     let router = Router::new()
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .layer(middleware::from_fn_with_state(Arc::new(hosts), ask_by_name))
-        .with_state(Endpoints { observer, ledger });
+        .layer(middleware::from_fn_with_state(Arc::clone(&public), ask_by_name))
+        .with_state(Endpoints {
+            observer,
+            ledger,
+            public,
+        });
     let (mut connections, mut by_age) = (JoinSet::new(), VecDeque::new());
     loop {
         tokio::select! {
@@ -138,14 +153,14 @@ async fn answer(stream: TcpStream, router: Router, stop: CancellationToken) {
 }
 
 /// Refuses a request for a name under which nobody but a stranger's DNS server knows this service.
-async fn ask_by_name(State(hosts): State<Arc<Vec<String>>>, request: Request, next: Next) -> Response {
+async fn ask_by_name(State(public): State<Arc<Public>>, request: Request, next: Next) -> Response {
     const REFUSED: &str = "this name is not known here; ask by an address, or add the name to `hosts` in [http] of the \
                            configuration of ldap-usher\n";
     let named = request.headers().get_all(header::HOST).iter();
     let mut named = named.map(|value| value.to_str().ok()?.parse::<Authority>().ok());
     let target = request.uri().authority();
-    if named.all(|host| host.is_some_and(|host| is_ours(&host, &hosts)))
-        && target.is_none_or(|target| is_ours(target, &hosts))
+    if named.all(|host| host.is_some_and(|host| is_ours(&host, &public.hosts)))
+        && target.is_none_or(|target| is_ours(target, &public.hosts))
     {
         return next.run(request).await;
     }
@@ -164,21 +179,47 @@ async fn readyz(State(endpoints): State<Endpoints>) -> impl IntoResponse {
     match endpoints.observer.ready() {
         Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
         Err(reasons) => {
-            let lines = reasons.iter().map(|reason| nameless(reason) + "\n");
+            let lines = reasons
+                .iter()
+                .map(|reason| endpoints.public.nameless(reason) + "\n");
             (StatusCode::SERVICE_UNAVAILABLE, lines.collect())
         }
     }
 }
 
-/// A reason for which the service is not ready, without its cause where that may name a person: a DN has a `=` in it and
-/// an address a `@`, which may be encoded as in a URL.
-pub fn nameless(reason: &str) -> String {
-    match reason.split_once(": ") {
-        Some((what, cause)) if cause.contains(['=', '@']) || cause.contains("%40") => {
-            format!("{what}; the log and `ldap-usher status` say why")
+impl Public {
+    /// A reason for which the service is not ready, without its cause where that may name a person: a DN has a `=` in it
+    /// and an address a `@`, which may be encoded as in a URL.
+    pub fn nameless(&self, reason: &str) -> String {
+        let Some((what, cause)) = reason.split_once(": ") else {
+            return reason.to_owned();
+        };
+        // Remedies quote lines of configurations, with a blank on both sides of the = or a placeholder.
+        let quoted = |piece: &&str| piece.contains(" = ") || piece.contains('<');
+        let pieces = cause.split('`').enumerate();
+        let foreign = pieces.filter(|(at, piece)| at % 2 == 0 || !quoted(piece));
+        let mut foreign: String = foreign.map(|(_, piece)| piece).collect();
+        for dn in &self.dns {
+            foreign = without(&foreign, dn);
         }
-        _ => reason.to_owned(),
+        if foreign.contains(['=', '@']) || foreign.contains("%40") {
+            format!("{what}; the log and `ldap-usher status` say why")
+        } else {
+            reason.to_owned()
+        }
     }
+}
+
+/// A text without a word that stands in it, unless that goes on.
+fn without(text: &str, word: &str) -> String {
+    let (mut rest, mut left) = (text, String::new());
+    while let Some((before, after)) = rest.split_once(word).filter(|_| !word.is_empty()) {
+        let within = before.ends_with(char::is_alphanumeric) || after.starts_with(char::is_alphanumeric);
+        left += before;
+        left += if within { word } else { "" };
+        rest = after;
+    }
+    left + rest
 }
 
 async fn metrics(State(endpoints): State<Endpoints>) -> impl IntoResponse {

@@ -68,6 +68,10 @@ pub async fn run(
     let wishes = Wishes::default();
     let parts = Parts::assemble(&config).await?;
     let mut supervisor = Supervisor::new(RESTART, rand::random, wishes.stop.clone());
+    let public = http::Public {
+        hosts: config.http.hosts.clone(),
+        dns: config.dns(),
+    };
     if let Some(address) = config.http.listen {
         let listener = http::bind(address).await?;
         // Port 0 leaves the choice to the system; a restart of this part keeps what was chosen.
@@ -77,17 +81,17 @@ pub async fn run(
         let mut taken = Some(listener);
         tracing::info!(%address, "answering /livez, /readyz and /metrics");
         let (observer, ledger, stop) = (parts.observer.clone(), parts.ledger.clone(), wishes.stop.clone());
-        let hosts = config.http.hosts.clone();
+        let public = public.clone();
         supervisor.keep("http", move || {
             let (taken, observer, ledger, stop) =
                 (taken.take(), observer.clone(), ledger.clone(), stop.clone());
-            let hosts = hosts.clone();
+            let public = public.clone();
             async move {
                 let listener = match taken {
                     Some(listener) => listener,
                     None => http::bind(address).await?,
                 };
-                http::serve(listener, observer, ledger, hosts, stop).await;
+                http::serve(listener, observer, ledger, public, stop).await;
                 Ok(())
             }
         });
@@ -110,7 +114,8 @@ pub async fn run(
         let (observer, ledger, stop) = (parts.observer, parts.ledger, wishes.stop.clone());
         supervisor.keep("service manager", move || {
             let (observer, ledger, stop) = (observer.clone(), ledger.clone(), stop.clone());
-            async move { systemd::inform(&observer, &*ledger, &stop).await }
+            let public = public.clone();
+            async move { systemd::inform(&observer, &*ledger, &public, &stop).await }
         });
     }
     let (worker, stop, at_once) = (

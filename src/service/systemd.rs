@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{Ledger, Report};
 use crate::model::TaskState;
-use crate::observe::{Observer, http};
+use crate::observe::Observer;
+use crate::observe::http::Public;
 
 /// How often the status line is looked at.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -30,13 +31,14 @@ pub(super) fn listens() -> bool {
 pub(super) async fn inform(
     observer: &Observer,
     ledger: &dyn Ledger,
+    public: &Public,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     say(&NotifyState::Ready)?;
     let mut shown = String::new();
     while !stop.is_cancelled() {
         // Everyone on the machine may see it.
-        let nameless = |reasons: Vec<String>| reasons.iter().map(|reason| http::nameless(reason)).collect();
+        let nameless = |reasons: Vec<String>| reasons.iter().map(|reason| public.nameless(reason)).collect();
         let line = status_line(&ledger.report().await?, observer.ready().map_err(nameless));
         if line != shown {
             say(&NotifyState::Status(&line))?;

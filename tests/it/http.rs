@@ -7,7 +7,7 @@ use std::time::Duration;
 use ldap_usher::clock::Timestamp;
 use ldap_usher::ledger::{Ledger, ListingOutcome, Sqlite};
 use ldap_usher::model::{EmailAddress, Listing, Task};
-use ldap_usher::observe::http::{bind, serve};
+use ldap_usher::observe::http::{Public, bind, serve};
 use ldap_usher::observe::{GRACE, Observer, Purpose};
 use ldap_usher::rules::Origin;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -43,7 +43,10 @@ impl Endpoints {
             listener,
             observer.clone(),
             Arc::new(ledger),
-            vec!["usher.example.org".into()],
+            Public {
+                hosts: vec!["usher.example.org".into()],
+                dns: vec!["cn=reader,dc=example,dc=org".into(), "dc=example,dc=org".into()],
+            },
             stop.clone(),
         ));
         Self {
@@ -246,6 +249,39 @@ async fn readiness_names_no_person_and_says_where_the_cause_stands() {
              Vaultwarden has been failing for 0s; the log and `ldap-usher status` say why\n"
         )
     );
+}
+
+#[tokio::test]
+async fn readiness_tells_causes_that_name_what_is_configured() {
+    let endpoints = Endpoints::start(Duration::ZERO).await;
+    endpoints.listed(&Listing::Complete);
+    let failed = async |cause: &str| {
+        endpoints
+            .observer
+            .disconnected("main", &cause, Duration::from_secs(1));
+        let (.., body) = endpoints.get("/readyz").await;
+        body
+    };
+    for told in [
+        "the bind as cn=reader,dc=example,dc=org was refused: wrong password (result 49)",
+        "the base dc=example,dc=org does not exist; check `base_dn`",
+        "the server closed the connection; use ldaps:// or `starttls = true`",
+    ] {
+        let body = failed(told).await;
+        assert_eq!(body, format!("directory main has been failing for 0s: {told}\n"));
+    }
+    for kept in [
+        "the entry cn=ann,dc=example,dc=org has no mail",
+        "the entry cn=readers,dc=example,dc=org has no mail",
+        "the entry cn=reader,dc=example,dc=organisation has no mail",
+        "ann@example.org is there twice",
+    ] {
+        let body = failed(kept).await;
+        assert_eq!(
+            body,
+            "directory main has been failing for 0s; the log and `ldap-usher status` say why\n"
+        );
+    }
 }
 
 #[tokio::test]

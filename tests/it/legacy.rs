@@ -176,7 +176,7 @@ async fn variables_are_a_configuration_where_there_is_no_file() {
     let output = run_with(&config, &["config", "show"], &variables).await;
     let shown = text(&output.stdout);
     assert!(
-        shown.contains("url = [\"ldap://ldap.example.org:3389\"]\nstarttls = true"),
+        shown.contains("url = [\"ldap://ldap.example.org:3389\"]\n") && shown.contains("\nstarttls = true\n"),
         "{shown}"
     );
     insta::assert_snapshot!(text(&output.stderr), @r"
