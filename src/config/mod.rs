@@ -69,7 +69,8 @@ impl Config {
             dns.push(directory.base_dn.clone());
             dns.extend(directory.groups.iter().cloned());
             // Values of the filter's terms, such as those of memberOf.
-            let terms = directory.filter.split(['(', ')']);
+            let filter = directory.filter.to_string();
+            let terms = filter.split(['(', ')']);
             let values = terms.filter_map(|term| Some(term.split_once('=')?.1));
             dns.extend(values.filter(|value| value.contains('=')).map(str::to_owned));
         }
