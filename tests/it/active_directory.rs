@@ -569,3 +569,19 @@ async fn whoever_takes_over_the_name_of_a_member_is_no_member_before_they_are_pu
             .contains(&"namesake2@example.org".to_owned())
     );
 }
+
+#[tokio::test]
+async fn people_who_came_while_nobody_listened_are_held_like_those_of_a_listing() {
+    let mut world = World::on(Samba::builder().people(1).start().await, String::new())
+        .tables("[limits]\ninvites_per_listing = 5");
+    world.directory = world.server.table(NOTIFIED);
+    world.start().await;
+    world.tasks("done", 1).await;
+    world.stop().await;
+    world.server.folk().add_many("new", 12).await;
+    world.start().await;
+    world.tasks("held", 12).await;
+    world.server.folk().add("ann").await;
+    world.invites("ann").await;
+    assert_eq!(world.vault.mailed().len(), 2, "{}", world.service().output());
+}

@@ -214,7 +214,7 @@ async fn retry_shows_why_someone_is_in_quarantine_and_lets_them_try_again() {
         "1 to be invited:\n  bob@example.org  uid=bob,dc=example,dc=org  (no such mailbox)\n1 released\n";
     assert_eq!((code, stdout.as_str()), (Some(0), expected));
     let (code, _, stderr) = read(&config.ask(&["retry", "--yes", "bob@example.org"]).await);
-    let expected = "error: not in quarantine: bob@example.org; nobody was released\n";
+    let expected = "error: neither in quarantine nor invited before: bob@example.org; nobody was released\n";
     assert_eq!((code, stderr.as_str()), (Some(1), expected));
     let (code, stdout, _) = read(&config.ask(&["retry", "--yes", "--all"]).await);
     assert_eq!((code, stdout.lines().last()), (Some(0), Some("2 released")));

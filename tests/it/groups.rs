@@ -591,3 +591,35 @@ async fn whoever_takes_over_the_name_of_a_member_is_no_member() {
         }
     }
 }
+
+#[tokio::test]
+async fn people_who_come_with_a_group_that_is_put_into_another_are_held_like_those_of_a_listing() {
+    let slapd = Slapd::builder().people(13);
+    let mut world = world(
+        slapd,
+        "(objectClass=inetOrgPerson)",
+        "\"cn=vault,ou=groups,dc=example,dc=org\"",
+    )
+    .await
+    .tables("[limits]\ninvites_per_listing = 5");
+    let dn = |n: u32| format!("\nmember: uid=person{n},ou=people,dc=example,dc=org");
+    let many: String = (2..=12).map(dn).collect();
+    world.server.slapadd(&group_ldif(
+        "vault",
+        &format!("objectClass: groupOfNames{}", dn(1)),
+    ));
+    world
+        .server
+        .slapadd(&group_ldif("many", &format!("objectClass: groupOfNames{many}")));
+    world.start().await;
+    world.invited(["person1"]).await;
+
+    let group = "cn=many,ou=groups,dc=example,dc=org";
+    change(&world, "vault", Mod::Add("member", [group].into())).await;
+    world.tasks("held", 11).await;
+    // Somebody who comes alone is invited all the same.
+    let alone = "uid=person13,ou=people,dc=example,dc=org";
+    change(&world, "vault", Mod::Add("member", [alone].into())).await;
+    world.invited(["person1", "person13"]).await;
+    world.tasks("held", 11).await;
+}

@@ -5,6 +5,7 @@
 //! - After an error the connection is given up: SQLite rolls some transactions back by itself and leaves others open, and
 //!   only a new connection is sure to have none. The next transaction opens it; so writes go on as soon as the disk does.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -53,7 +54,10 @@ impl Connection {
         };
         let thread = thread::Builder::new().name("ledger".into()).spawn(move || {
             for job in queue {
-                job(&mut slot);
+                // A job that panics has no answer, and leaves a connection that nobody knows the state of.
+                if catch_unwind(AssertUnwindSafe(|| job(&mut slot))).is_err() {
+                    slot.db = None;
+                }
             }
         });
         // Without a thread each call says that the connection is closed.
@@ -102,7 +106,7 @@ impl Connection {
                 async move {
                     match answered.await {
                         Ok(done) if sent => done,
-                        _ => Err(rusqlite::Error::InvalidQuery),
+                        _ => Err(given_up()),
                     }
                 }
                 .boxed()
@@ -131,7 +135,7 @@ impl Slot {
     ) -> rusqlite::Result<T> {
         let db = match &mut self.db {
             Some(db) => db,
-            none => none.insert(self.opener.as_ref().ok_or(rusqlite::Error::InvalidQuery)?()?),
+            none => none.insert(self.opener.as_ref().ok_or_else(given_up)?()?),
         };
         let done = run(db, writes, work);
         if done.is_err() && self.opener.is_some() {
@@ -157,4 +161,10 @@ fn run<T>(
     let done = work(&tx)?;
     tx.commit()?;
     Ok(done)
+}
+
+/// The error for a transaction that nobody carried out.
+fn given_up() -> rusqlite::Error {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT);
+    rusqlite::Error::SqliteFailure(code, Some("the transaction was given up".into()))
 }

@@ -97,3 +97,16 @@ async fn a_full_file_system_fails_with_the_remedy_and_writes_go_on_once_there_is
     newcomer(&book, n).await.unwrap();
     assert_eq!(book.tasks().await, format!("done {}", done + 1));
 }
+
+#[tokio::test]
+async fn a_decision_that_panics_fails_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let book = Book::on(Sqlite::open(&folder.path().join("state.db")).await.unwrap()).await;
+    let bug = book
+        .ledger
+        .decide::<()>(ldap_usher::ledger::Scope::default(), |_| panic!("a bug"));
+    let error = bug.await.unwrap_err().to_string();
+    assert!(error.contains("the transaction was given up"), "{error}");
+    newcomer(&book, 1).await.unwrap();
+    assert_eq!(book.tasks().await, "done 1");
+}
