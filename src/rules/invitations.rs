@@ -160,8 +160,8 @@ impl Book {
         }
     }
 
-    /// Takes an invitation from the person for whom it is: it passes to somebody else who is there at the address, and
-    /// to whom it is owed anew where it was sent, or else it is cancelled, unless it was or may have been sent.
+    /// Takes an invitation from the person for whom it is: it passes to somebody else who is there at the address, to whom
+    /// one that was sent may be owed anew, or else it is cancelled, unless it was or may have been sent.
     fn release(&mut self, place: usize, how: &Opening<'_>, committed: &mut Committed) {
         let invitation = &self.invitations()[place];
         let (state, sent) = (invitation.state, invitation.sent());
@@ -172,10 +172,17 @@ impl Book {
         let former = invitation.person;
         match self.other_holder(&address, former) {
             Some(heir) => {
-                let elsewhere = self.people()[heir].directory != self.people()[former].directory;
+                let (one, other) = (&self.people()[heir], &self.people()[former]);
+                let elsewhere = one.directory != other.directory;
+                // An entry that was made anew, by an import or under another identity, is the same person.
+                let same_name = !elsewhere && one.member.dn == other.member.dn;
                 self.invitation_mut(place).person = heir;
                 match state {
-                    TaskState::Done => self.open(heir, &address, true, None, how, committed),
+                    // A listing names whoever got an address before it finds that the person before them is gone; where
+                    // both were told of as they came, they shared what was sent.
+                    TaskState::Done if how.origin == Origin::Listing && !same_name => {
+                        self.open(heir, &address, true, None, how, committed);
+                    }
                     // The listing of another directory has nothing to do with it.
                     TaskState::Staged if elsewhere => {
                         self.invitation_mut(place).come_to(TaskState::Queued, how.now);

@@ -220,7 +220,10 @@ async fn a_sync_that_cannot_deliver_says_so_soon_by_line_and_code() {
 
 #[tokio::test]
 async fn a_sync_without_its_directory_delivers_what_is_due_and_fails() {
-    let mut world = World::running(Slapd::builder()).await;
+    let mut world = World::with(Slapd::builder())
+        .await
+        .tables("[invite]\nresend_unknown_after = \"1s\"");
+    world.start().await;
     let hold = Fault::Hold(Moment::Arrived);
     world.vault.fail(On::Invite, None, 1, hold);
     world.people().add_person("ann").await;

@@ -144,7 +144,11 @@ async fn a_lock_an_identity_and_a_member_are_known_by_their_oids_and_with_option
                     attribute("0.9.2342.19200300.100.1.3;x-y", &[mail.as_str()]),
                     more.to_vec(),
                 ];
-                message(id, &entry_of(format!("uid={uid}"), &attributes.concat()), &[])
+                message(
+                    id,
+                    &entry_of(format!("uid={uid},ou=people,dc=example"), &attributes.concat()),
+                    &[],
+                )
             };
             let lock = attribute("2.16.840.1.113730.3.1.610;x-y", &["TRUE"]);
             [
@@ -370,7 +374,11 @@ async fn a_root_dse_without_a_subschema_leaves_the_standard_names() {
                 attribute("ENTRYUUID", &["9d8e1f2e-91f1-4c5a-8d2e-00112233ff55"]),
                 attribute("rfc822Mailbox", &["ann@example.org"]),
             ];
-            message(id, &entry_of("uid=ann", &attributes.concat()), &[])
+            message(
+                id,
+                &entry_of("uid=ann,ou=people,dc=example", &attributes.concat()),
+                &[],
+            )
         },
         ..Face::default()
     })
