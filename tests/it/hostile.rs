@@ -343,7 +343,7 @@ async fn a_refresh_that_drips_for_ever_is_told_within_a_minute_and_then_ever_mor
     let _guard = tracing::subscriber::set_default(subscriber.finish());
     let server = Scripted::start(|mut search| async move {
         for n in 0.. {
-            let person = entry(format!("uid=n{n}"), "mail", &["ann@example.org"]);
+            let person = entry(format!("uid=n{n},dc=example"), "mail", &["ann@example.org"]);
             let bytes = message(search.id, &person, &added(n));
             if search.stream.write_all(&bytes).await.is_err() {
                 return;

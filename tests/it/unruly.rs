@@ -538,7 +538,13 @@ async fn names_of_a_mebibyte_are_passed_over_with_one_warning() {
 async fn people_of_a_mebibyte_each_are_taken_a_few_at_a_time() {
     let server = listing(|id| {
         let values = vec!["x".repeat(5000); 200];
-        let told = |n| message(id, &entry(format!("uid=n{n}"), "mail", &values), &added(n));
+        let told = |n| {
+            message(
+                id,
+                &entry(format!("uid=n{n},dc=example"), "mail", &values),
+                &added(n),
+            )
+        };
         (1..60).map(told).collect()
     });
     let visit = Visit::to(server.await, "");
