@@ -7,7 +7,7 @@ use super::{Ledger, LedgerError, Scope};
 use crate::clock::Timestamp;
 use crate::model::{Cursor, EmailAddress, EntryId, Settlement};
 use crate::rules::membership::{Policy, Sighting};
-use crate::rules::{Book, Committed, Event, Judged, Limits, Opening, Origin};
+use crate::rules::{Book, Committed, Event, Limits, Opening, Origin};
 
 /// What a decision comes to.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ pub trait Decisions: Ledger {
         &self,
         taken: Taken,
     ) -> impl Future<Output = Result<(Vec<Event>, Committed), LedgerError>> + Send {
-        let mut judged: Option<Judged> = None;
+        let mut judged: Option<Vec<Event>> = None;
         self.decide(taken.scope(), move |book| {
             let how = Opening {
                 origin: taken.origin,
@@ -94,19 +94,19 @@ pub trait Decisions: Ledger {
                 limits: &taken.limits,
                 together: Some(&taken.together),
             };
-            if let Some(judged) = judged.take() {
-                let committed = book.owe(&judged.events, &how);
-                return Step::Done((judged.events, committed));
+            if let Some(events) = judged.take() {
+                let committed = book.owe(&events, &how);
+                return Step::Done((events, committed));
             }
-            let found = book.judge(&taken.sightings, &taken.policy);
+            let events = book.judge(&taken.sightings, &taken.policy);
             if let Some(directory) = &mut book.directory {
                 directory.cursor = taken.cursor.clone().map(|cursor| (cursor, taken.arrived));
             }
-            if found.events.is_empty() {
-                return Step::Done((found.events, Committed::default()));
+            if events.is_empty() {
+                return Step::Done((events, Committed::default()));
             }
-            let owed = found.events.iter().map(|event| event.member.id).collect();
-            judged = Some(found);
+            let owed = events.iter().map(|event| event.member.id).collect();
+            judged = Some(events);
             Step::More(Scope {
                 directory: taken.directory,
                 owed,

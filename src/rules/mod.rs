@@ -20,4 +20,4 @@ pub use attempt::{Breaker, Suspicion, longest_wait, next};
 pub use book::{Book, Directory, Invitation, Person};
 pub use brake::{Brake, Limits, Verdict};
 pub use owed::{Committed, Duplicate, Opening, Origin};
-pub use sightings::{Event, Judged};
+pub use sightings::Event;

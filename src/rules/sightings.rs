@@ -15,15 +15,6 @@ pub struct Event {
     pub reason: Reason,
 }
 
-/// What a batch of sightings means for the people whom it is about.
-#[derive(Debug, Default)]
-pub struct Judged {
-    /// What happened to whom, in order.
-    pub events: Vec<Event>,
-    /// Present, but unknown: to be read before anything can be decided.
-    pub fetch: Vec<EntryId>,
-}
-
 impl Event {
     /// The word for it in the metric of audit repairs.
     pub fn kind(&self) -> &'static str {
@@ -39,19 +30,18 @@ impl Event {
 }
 
 impl Book {
-    /// Decides what sightings mean, in their order, and brings the people to their new states. The invitations follow by
-    /// [`Book::owe`].
-    pub fn judge(&mut self, sightings: &[Sighting], policy: &Policy) -> Judged {
-        let mut judged = Judged::default();
+    /// Decides what sightings mean, in their order, and brings the people to their new states; returns what happened to
+    /// whom. The invitations follow by [`Book::owe`]. Whoever has to be read first is passed over.
+    pub fn judge(&mut self, sightings: &[Sighting], policy: &Policy) -> Vec<Event> {
+        let mut events = Vec::new();
         let Some(directory) = self.directory.as_ref().map(|directory| directory.id) else {
-            return judged;
+            return events;
         };
         for sighting in sightings {
             let id = sighting.id();
             let known = self.find(directory, id).map(|place| &self.people()[place].member);
             match decide(known, sighting, policy) {
-                Decision::Ignore => {}
-                Decision::Fetch => judged.fetch.push(id),
+                Decision::Ignore | Decision::Fetch => {}
                 // A row without a number is written by this very decision, which marks it as seen.
                 Decision::Unchanged => {
                     let row = known.map_or(0, |member| member.row);
@@ -62,7 +52,7 @@ impl Book {
                 Decision::Change(member, reason) => {
                     let former_dn = known.map(|former| former.dn.clone());
                     self.put(member.clone());
-                    judged.events.push(Event {
+                    events.push(Event {
                         member,
                         former_dn,
                         reason,
@@ -70,7 +60,7 @@ impl Book {
                 }
             }
         }
-        judged
+        events
     }
 
     /// Marks people who are as known as seen, and returns all others.
