@@ -1,9 +1,9 @@
 //! Which of an entry's values is the address to invite.
 
-use crate::model::{EmailAddress, Entry};
+use crate::model::{EmailAddress, Entry, description};
 
-/// Exchange's attribute, which holds addresses of every kind, each with a prefix.
-const PROXY_ADDRESSES: &str = "proxyAddresses";
+/// The key of Exchange's attribute, which holds addresses of every kind, each with a prefix.
+const PROXY_ADDRESSES: &str = "proxyaddresses";
 /// The prefix of the primary address; those of aliases are spelt `smtp:`.
 const PRIMARY: &[u8] = b"SMTP:";
 
@@ -45,7 +45,7 @@ pub(super) fn usable_address(
 
 /// The address in a value; of `proxyAddresses` only the primary one is one at which a person is to be invited.
 fn candidate<'a>(attribute: &str, value: &'a [u8]) -> Option<&'a [u8]> {
-    if attribute.eq_ignore_ascii_case(PROXY_ADDRESSES) {
+    if description::key(description::split(attribute).0) == PROXY_ADDRESSES {
         value.strip_prefix(PRIMARY)
     } else {
         Some(value)
@@ -68,6 +68,11 @@ mod tests {
     use crate::model::{Attribute, EntryId};
 
     fn address(attributes: &[(&str, &[&[u8]])]) -> Result<String, String> {
+        address_in(["mail", "mailAlternateAddress", "proxyAddresses"], attributes)
+    }
+
+    /// With these attributes in the configuration.
+    fn address_in(order: [&str; 3], attributes: &[(&str, &[&[u8]])]) -> Result<String, String> {
         let attributes = attributes
             .iter()
             .map(|(name, values)| Attribute {
@@ -80,8 +85,7 @@ mod tests {
             dn: "cn=a".into(),
             attributes,
         };
-        let order = ["mail", "mailAlternateAddress", "proxyAddresses"].map(str::to_owned);
-        usable_address(&entry, &order, None).map(|a| a.to_string())
+        usable_address(&entry, &order.map(str::to_owned), None).map(|a| a.to_string())
     }
 
     #[test]
@@ -111,6 +115,10 @@ mod tests {
             address(&[("mail", &[b"m@x.org"]), ("proxyAddresses", proxies)]).as_deref(),
             Ok("m@x.org")
         );
+        for name in ["1.2.840.113556.1.2.210", "PROXYADDRESSES;x-work"] {
+            let found = address_in(["mail", "cn", name], &[(name, proxies)]);
+            assert_eq!(found.as_deref(), Ok("ann@x.org"), "{name}");
+        }
         let aliases: &[&[u8]] = &[b"smtp:alias@x.org"];
         assert!(
             address(&[("proxyAddresses", aliases)])
