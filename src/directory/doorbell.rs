@@ -55,6 +55,8 @@ pub(super) type Rings = BoxStream<'static, Result<Ring, DirectoryError>>;
 const MOMENT: Duration = Duration::from_secs(1);
 /// What a server may take to carry over the change of a group to the entry of one member.
 const CARRY: Duration = Duration::from_millis(5);
+/// Somebody who is found so much later, and later than the server may take, does not come by that change any more.
+const TOGETHER: Duration = Duration::from_secs(60);
 /// So many may wait to be read. Beyond that the doorbell is not listened to for a while; a server that ends the session
 /// because of that has to list everyone. As many may be read once more at a later time, and others are left to the audit.
 const MOST: usize = 250_000;
@@ -99,8 +101,8 @@ struct Answering {
     waiting: Queue,
     /// The same of those who are concerned by one change in great numbers.
     crowd: Queue,
-    /// Who is concerned by one change together with others, and with how many, until they are found.
-    together: HashMap<EntryId, usize>,
+    /// Who is concerned by one change together with others, with how many, and until when that is heeded.
+    together: HashMap<EntryId, (usize, Instant)>,
     /// Who is to be read at a later time.
     later: BTreeMap<Instant, Vec<Again>>,
     /// How many these are.
@@ -285,7 +287,10 @@ impl Answering {
             if self.together.len() >= MOST {
                 self.together.clear();
             }
-            self.together.insert(id, among);
+            let heeded = TOGETHER + CARRY * u32::try_from(among).unwrap_or(u32::MAX);
+            self.together.insert(id, (among, Instant::now() + heeded));
+        } else {
+            self.together.remove(&id);
         }
     }
 
@@ -349,8 +354,8 @@ impl Answering {
         let there: HashSet<EntryId> = found.iter().map(|entry| entry.id).collect();
         for entry in found {
             self.told.push_back(match self.together.remove(&entry.id) {
-                Some(among) => Change::Together { entry, among },
-                None => Change::Upsert(entry),
+                Some((among, until)) if Instant::now() < until => Change::Together { entry, among },
+                _ => Change::Upsert(entry),
             });
         }
         let gone = asked.into_iter().filter(|id| !there.contains(id));

@@ -1,7 +1,8 @@
 //! The comparison of what waits with the list of all accounts.
 
-use futures::stream::StreamExt;
 use std::time::Duration;
+
+use futures::stream::StreamExt;
 use tokio::time::Instant;
 
 use super::worker::{State, Worker, word};
@@ -29,8 +30,10 @@ const CENSUS_PAGE: usize = 1000;
 impl Worker {
     /// Whether so many addresses are unknown that one list of all accounts is worth it, or any is held: who has an
     /// account does not count towards `limits.invites_per_listing`.
-    pub(super) async fn census_is_due(&self, state: &State) -> Result<bool, LedgerError> {
+    pub(super) async fn census_is_due(&self, state: &mut State) -> Result<bool, LedgerError> {
         let unchecked = self.ledger.unchecked().await?;
+        // Those who were approved are held no more.
+        state.held = state.held.min(unchecked.all_held);
         Ok(unchecked.held > 0 || unchecked.all_held > state.held || unchecked.queued >= CENSUS)
     }
 
@@ -49,7 +52,6 @@ impl Worker {
             }
         };
         state.census_failures = 0;
-        state.held = self.ledger.unchecked().await?.all_held;
         state.tally.had_account += known;
         self.judge_server(&mut state.breaker, &Ok(()), None);
         tracing::info!(known, "compared the backlog with Vaultwarden's accounts");
@@ -59,6 +61,7 @@ impl Worker {
             self.observer
                 .held(&directory, count, limits.invites_per_listing.unwrap_or(u32::MAX));
         }
+        state.held = self.ledger.unchecked().await?.all_held;
         Ok(())
     }
 

@@ -1,6 +1,10 @@
 //! Whether Vaultwarden is the one that was there before. Another one, or one whose accounts are gone, knows nothing of the
 //! people who were invited, and nobody else would tell.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use crate::ledger::{Ledger, LedgerError, VAULTWARDEN_TROUBLE};
 use crate::model::TaskState;
 use crate::observe::Observer;
@@ -8,6 +12,38 @@ use crate::vaultwarden::{Admin, Identity, Recognition};
 
 /// The note of the identity.
 const IDENTITY: &str = "vaultwarden-identity";
+/// How long after the first account it is noted.
+const SOON: Duration = Duration::from_secs(60);
+/// Vaultwarden is looked at this often, where something is to be done there anyway ..
+const OFTEN: Duration = Duration::from_secs(3600);
+/// .. and so long after it gave no answer.
+const AGAIN: Duration = Duration::from_secs(600);
+
+/// When Vaultwarden is looked at.
+pub(super) struct Timetable(Option<Instant>);
+
+impl Timetable {
+    /// At once where accounts are noted, because those who were invited may be missing; else not before somebody has an
+    /// account, because whoever is invited first opens a session.
+    pub(super) async fn begin(ledger: &dyn Ledger) -> Result<Self, LedgerError> {
+        let noted = noted(ledger).await?;
+        Ok(Self((!noted.is_empty()).then(Instant::now)))
+    }
+
+    /// Somebody has an account.
+    pub(super) fn somebody_is_there(&mut self) {
+        self.0.get_or_insert_with(|| Instant::now() + SOON);
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        self.0.is_some_and(|at| at <= Instant::now())
+    }
+
+    /// It was looked at, and answered or did not.
+    pub(super) fn looked(&mut self, answered: bool) {
+        self.0 = Some(Instant::now() + if answered { OFTEN } else { AGAIN });
+    }
+}
 
 /// The identity that is noted in a ledger.
 ///

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::pace::Pace;
-use super::recognition;
+use super::recognition::{Timetable, recognise};
 use crate::clock::{Clock, Jump, Timestamp};
 use crate::ledger::{Decisions, Ledger, LedgerError};
 use crate::model::{Disposition, EmailAddress, Outcome, Rejection, Settlement, Task};
@@ -32,9 +32,8 @@ use crate::vaultwarden::{Account, Admin, VaultwardenError};
 const LOOK: Duration = Duration::from_secs(2);
 /// When there is nothing to do, whether Vaultwarden answers is asked this often.
 const PROBE: Duration = Duration::from_secs(60);
-/// Whether this is the Vaultwarden that was there before is looked at this often, where something is to be done there
-/// anyway.
-const RECOGNISE: Duration = Duration::from_secs(3600);
+/// The note that is written to see whether the ledger can be written.
+const WRITTEN: &str = "written";
 /// `sync` gives up on a server that was found in trouble this many times in a row ..
 const PATIENCE: u32 = 3;
 /// .. or that is to be left alone for longer than this; and it does not wait longer for what is due later.
@@ -108,7 +107,7 @@ pub(super) struct State {
     /// When the backlog may be compared again, after comparisons that failed.
     pub(super) census_at: Instant,
     pub(super) census_failures: u32,
-    /// How many were held when the backlog was last compared, or when the worker started.
+    /// How many of those who are held were there when the backlog was last compared, or when the worker started.
     pub(super) held: u64,
     pub(super) tally: Tally,
 }
@@ -120,7 +119,7 @@ impl Worker {
     /// The ledger failed. Whatever was under way is in doubt and will be looked up.
     ///
     /// # Cancellation
-    /// Safe: leases run out, and what was under way is looked up.
+    /// Safe: the next run takes over what this one had claimed, and looks it up.
     pub async fn run(
         &self,
         until: Until,
@@ -156,31 +155,25 @@ impl Worker {
         let mut jump = Jump::watch(&self.clock);
         self.ledger.take_over(owner, self.clock.now()).await?;
         let mut nudged = self.nudge.listen();
-        // Where accounts are noted, those who were invited may be missing; else whoever is invited first opens a session.
-        let mut recognise_at = if recognition::noted(&*self.ledger).await?.is_empty() {
-            None
-        } else {
-            Some(Instant::now())
-        };
+        let mut recognition = Timetable::begin(&*self.ledger).await?;
         while !stop.is_cancelled() {
             if let Some(by) = jump.seen(&self.clock) {
                 self.observer.clock_was_set(by);
                 self.ledger.rebase(by).await?;
             }
             self.begin(&mut state, owner).await?;
-            self.observer.ledger_works();
+            self.try_failed_ledger().await;
             let idle = state.under_way.is_empty();
-            if recognise_at.is_none() && state.tally != Tally::default() {
-                recognise_at = Some(Instant::now() + PROBE);
+            if state.tally != Tally::default() {
+                recognition.somebody_is_there();
             }
-            if idle
-                && state.breaker.open_until().is_none()
-                && recognise_at.is_some_and(|at| at <= Instant::now())
-            {
-                let answered =
-                    recognition::recognise(&*self.ledger, &*self.vaultwarden, &self.observer).await?;
-                let again = if answered { RECOGNISE } else { RECOGNISE / 6 };
-                recognise_at = Some(Instant::now() + again);
+            if idle && state.breaker.open_until().is_none() && recognition.is_due() {
+                let answered = tokio::select! {
+                    biased;
+                    () = stop.cancelled() => continue,
+                    answered = recognise(&*self.ledger, &*self.vaultwarden, &self.observer) => answered?,
+                };
+                recognition.looked(answered);
             }
             // What is due while something is under way waits for its end.
             let due = if idle { self.ledger.next_due().await? } else { None };
@@ -203,6 +196,21 @@ impl Worker {
         }
         self.wind_up(&mut state, abort).await?;
         Ok(state.tally)
+    }
+
+    /// Writes into a ledger that failed, to see whether it works again: whoever only reads does not notice. Those who wait
+    /// because of it go on at once.
+    async fn try_failed_ledger(&self) {
+        if !self.observer.ledger_fails() {
+            return;
+        }
+        match self.ledger.remember(WRITTEN, b"").await {
+            Ok(()) => {
+                self.observer.ledger_works();
+                self.nudge.give();
+            }
+            Err(error) => self.observer.ledger_failed(&error),
+        }
     }
 
     /// Begins as many attempts as are due and may begin now.

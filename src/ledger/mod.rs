@@ -100,9 +100,6 @@ pub trait Ledger: Send + Sync {
     /// Lets all invitations that are in quarantine for this fault be tried again; returns their addresses.
     fn pardon<'a>(&'a self, fault: &'a str, now: Timestamp) -> Reply<'a, Vec<String>>;
 
-    /// How many invitations are in quarantine for this fault.
-    fn accused<'a>(&'a self, fault: &'a str) -> Reply<'a, u64>;
-
     // -- the comparison with Vaultwarden's accounts ---------------------------------------------------------------
 
     /// How many queued or held invitations have not been compared with Vaultwarden's list of accounts.

@@ -1,14 +1,15 @@
 //! What a directory tells, decided on and committed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::mem;
 
 use super::batches;
 use super::{Listener, Trouble};
 use crate::directory::StreamKind;
 use crate::ledger::{Decisions, LedgerError, ListingOutcome, Taken};
-use crate::model::{Change, Cursor, EntryId, Listing, Standing};
+use crate::model::{Change, Cursor, EntryId, Listing, Member};
 use crate::observe::{Progress, Purpose};
-use crate::rules::membership::{Reason, Sighting};
+use crate::rules::membership::{Decision, Reason, Sighting, decide};
 use crate::rules::{Brake, Committed, Event, Origin};
 
 /// Unseen members that are looked up at a time, and findings of an audit that are kept for its end.
@@ -88,12 +89,12 @@ impl<'a> Intake<'a> {
                 // Groups are watched by the directory itself.
                 Change::Doorbell(_) | Change::Alive => {}
                 Change::ListingBegin => {
-                    self.write(std::mem::take(&mut sightings), cursor.take()).await?;
+                    self.write(mem::take(&mut sightings), cursor.take()).await?;
                     self.listener.ledger.begin_listing(self.row).await?;
                     self.listing = Some(Run::begin());
                 }
                 Change::ListingEnd(listing) => {
-                    self.write(std::mem::take(&mut sightings), cursor.take()).await?;
+                    self.write(mem::take(&mut sightings), cursor.take()).await?;
                     let run = self.listing.take().unwrap_or_else(Run::begin);
                     ended = Some(self.end(listing, &run, Purpose::CatchUp).await?);
                 }
@@ -126,7 +127,7 @@ impl<'a> Intake<'a> {
             run.progress.advance(&self.listener.name, count);
             found.extend(suspects);
             if found.len() >= PAGE as usize {
-                let found = std::mem::take(found);
+                let found = mem::take(found);
                 self.repair(&found).await?;
             }
         }
@@ -182,8 +183,11 @@ impl<'a> Intake<'a> {
         } else {
             Origin::Live
         };
-        let events = self.commit(sightings, origin, cursor).await?;
-        self.together.clear();
+        let taken = Taken {
+            together: mem::take(&mut self.together),
+            ..self.taken(sightings, origin, cursor)
+        };
+        let events = self.commit(taken).await?;
         if let Some(run) = &mut self.listing {
             run.progress.advance(&self.listener.name, count);
             run.left += count_leavers(&events);
@@ -203,12 +207,9 @@ impl<'a> Intake<'a> {
             return Ok(sightings);
         }
         let known = self.listener.ledger.known(self.row, &unknown).await?;
-        let known: HashSet<EntryId> = known
-            .into_iter()
-            .filter(|member| member.standing != Standing::Left)
-            .map(|member| member.id)
-            .collect();
-        unknown.retain(|id| !known.contains(id));
+        let known: HashMap<EntryId, Member> = known.into_iter().map(|member| (member.id, member)).collect();
+        let policy = &self.listener.policy;
+        unknown.retain(|&id| decide(known.get(&id), &Sighting::Present(id), policy) == Decision::Fetch);
         if !unknown.is_empty() {
             let found = self.listener.directory.lookup(&unknown).await?;
             sightings.extend(found.into_iter().map(Sighting::Entry));
@@ -216,19 +217,9 @@ impl<'a> Intake<'a> {
         Ok(sightings)
     }
 
-    /// Decides what sightings mean, and commits it, together with a cursor.
-    async fn commit(
-        &self,
-        sightings: Vec<Sighting>,
-        origin: Origin,
-        cursor: Option<Cursor>,
-    ) -> Result<Vec<Event>, Trouble> {
-        let taken = Taken {
-            together: self.together.clone(),
-            ..self.taken(sightings, origin, cursor)
-        };
+    /// Decides what was told about people, and commits it, together with the cursor.
+    async fn commit(&self, taken: Taken) -> Result<Vec<Event>, Trouble> {
         let (events, committed) = self.listener.ledger.take(taken).await?;
-        self.listener.observer.ledger_works();
         self.tell_of_invitations(&committed);
         Ok(events)
     }
@@ -363,7 +354,7 @@ impl<'a> Intake<'a> {
             gone.retain(|id| found.iter().all(|entry| entry.id != *id));
             let sightings = found.into_iter().map(Sighting::Entry);
             let sightings = sightings.chain(gone.into_iter().map(Sighting::Gone)).collect();
-            let events = self.commit(sightings, Origin::Listing, None).await?;
+            let events = self.commit(self.taken(sightings, Origin::Listing, None)).await?;
             self.tell(&events, Origin::Listing);
             *left += count_leavers(&events);
             if purpose == Purpose::Audit {
@@ -381,7 +372,7 @@ impl<'a> Intake<'a> {
         }
         let found = self.listener.directory.lookup(suspects).await?;
         let sightings = found.into_iter().map(Sighting::Entry).collect();
-        let events = self.commit(sightings, Origin::Listing, None).await?;
+        let events = self.commit(self.taken(sightings, Origin::Listing, None)).await?;
         self.tell(&events, Origin::Listing);
         for event in events {
             self.listener

@@ -310,7 +310,12 @@ impl Observer {
         );
     }
 
-    /// The state is read and written.
+    /// Whether the state failed when it was last written.
+    pub fn ledger_fails(&self) -> bool {
+        self.health().ledger_fails()
+    }
+
+    /// The state was written.
     pub fn ledger_works(&self) {
         let failed = self.health().ledger_works(Instant::now());
         if let Some(failed) = failed {

@@ -105,6 +105,11 @@ impl Health {
         Trouble::note(&mut self.ledger, error, now)
     }
 
+    /// Whether the state failed, and has not worked since.
+    pub(super) fn ledger_fails(&self) -> bool {
+        self.ledger.is_some()
+    }
+
     /// The state works. Returns for how long it had failed, if it had.
     pub(super) fn ledger_works(&mut self, now: Instant) -> Option<Duration> {
         self.ledger

@@ -15,8 +15,8 @@ use super::{Settings, VaultwardenError};
 use crate::model::EmailAddress;
 use crate::tls::TlsOptions;
 
-/// A longer `SMTP_TIMEOUT` does not make us wait longer: six times this, twice (with a login in between), is shorter
-/// than the lease of an invitation.
+/// A longer `SMTP_TIMEOUT` does not make us wait longer: six times this is four minutes, and whoever is still to be
+/// answered then is looked up instead.
 const LONGEST_SMTP_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// Everything that is ever asked of Vaultwarden.

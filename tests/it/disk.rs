@@ -37,8 +37,15 @@ async fn a_full_disk_is_told_in_the_log_and_in_readyz_and_everybody_is_invited_o
         ready.contains("the state has been failing for") && ready.contains("free some space"),
         "{ready}"
     );
-    // A scrape heals nothing and breaks nothing.
-    world.metrics().await;
+    // A scrape heals nothing and breaks nothing, and whoever merely reads the state does not take it for mended.
+    let until = Instant::now() + Duration::from_secs(6);
+    while Instant::now() < until {
+        world.metrics().await;
+        let ready = world.get("/readyz").await;
+        assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(world.lines(&["the state works again"]), [""; 0]);
 
     std::fs::remove_file(&ballast).unwrap();
     world.says(&["the state works again"], 1).await;

@@ -42,7 +42,7 @@ const ADDRESSES: u8 = 3;
 /// The longest waits after the last fault, one after another: for the directory, for Vaultwarden, for an attempt that
 /// hangs.
 const BOUND: Duration = Duration::from_secs(60 + 120 + 120 + 180);
-/// When everything is at rest: the longest lease and the longest waits of a task are over.
+/// When everything is at rest: the longest waits of a task are over.
 const REST: Duration = Duration::from_secs(4 * 3600);
 
 /// Everything outside the process, and the process while it runs.

@@ -201,6 +201,17 @@ impl Stage {
             .fetch_add(if back { -by } else { by }, Ordering::Relaxed);
     }
 
+    /// A listing brings people who are held until the accounts were compared.
+    async fn hold(&self, people: std::ops::Range<u8>) {
+        let now = self.clock.now();
+        let directory = bring(&*self.ledger, Origin::Listing, people, now).await;
+        let judge = Box::new(|_: &mut _, _| Verdict::Hold);
+        self.ledger
+            .end_listing(directory, true, judge, now)
+            .await
+            .unwrap();
+    }
+
     /// Waits until so many are done, for no longer than this.
     async fn done(&self, count: u64, within: Duration) {
         let began = Instant::now();
@@ -262,14 +273,7 @@ async fn a_clock_that_is_set_forward_repeats_no_call_that_is_under_way() {
 #[tokio::test(start_paused = true)]
 async fn held_people_from_the_future_do_not_make_the_accounts_be_read_again_and_again() {
     let mut stage = Stage::new().await;
-    let directory = bring(&*stage.ledger, Origin::Listing, 0..3, stage.clock.now()).await;
-    let judge = Box::new(|_: &mut _, _| Verdict::Hold);
-    let now = stage.clock.now();
-    stage
-        .ledger
-        .end_listing(directory, true, judge, now)
-        .await
-        .unwrap();
+    stage.hold(0..3).await;
     stage.set_clock(HOUR, true);
     stage.start();
     sleep(5 * MINUTE).await;
@@ -296,14 +300,7 @@ async fn accounts_that_cannot_be_listed_keep_nobody_from_being_invited_and_let_n
     let mut stage = Stage::new().await;
     stage.server.behaves(Behaviour::NoList);
     stage.come(0..120).await;
-    let directory = bring(&*stage.ledger, Origin::Listing, 200..203, stage.clock.now()).await;
-    let judge = Box::new(|_: &mut _, _| Verdict::Hold);
-    let now = stage.clock.now();
-    stage
-        .ledger
-        .end_listing(directory, true, judge, now)
-        .await
-        .unwrap();
+    stage.hold(200..203).await;
     stage.start();
     stage.done(120, MINUTE).await;
     stage.come(130..131).await;

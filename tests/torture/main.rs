@@ -38,8 +38,8 @@ use stand_in::{Fault, Moment, On};
 use tokio::time::sleep;
 use world::World;
 
-/// When everything must be at rest after the last kill: an attempt that was under way is looked up when its lease of
-/// five minutes is over.
+/// When everything must be at rest after the last kill: an attempt that was under way is looked up for minutes before it
+/// is repeated.
 const REST: Duration = Duration::from_secs(420);
 
 #[tokio::main]

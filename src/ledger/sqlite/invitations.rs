@@ -90,11 +90,6 @@ pub(super) fn pardon(db: &Transaction<'_>, fault: &str, now: Timestamp) -> rusql
     .collect()
 }
 
-pub(super) fn accused(db: &Transaction<'_>, fault: &str) -> rusqlite::Result<u64> {
-    db.prepare_cached("select count(*) from action where state = 'quarantined' and fault = ?")?
-        .query_row([fault], |row| row.get(0))
-}
-
 pub(super) fn unchecked(db: &Transaction<'_>) -> rusqlite::Result<Unchecked> {
     db.prepare_cached(
         "select coalesce(sum(actions) filter (where state = 'queued' and compared <> 1), 0),

@@ -152,13 +152,6 @@ impl Ledger for Sqlite {
         })
     }
 
-    fn accused<'a>(&'a self, fault: &'a str) -> Reply<'a, u64> {
-        let fault = fault.to_owned();
-        self.read("counting quarantined invitations", move |db| {
-            invitations::accused(db, &fault)
-        })
-    }
-
     fn unchecked(&self) -> Reply<'_, Unchecked> {
         self.read("counting invitations", invitations::unchecked)
     }

@@ -117,7 +117,6 @@ impl Ledger for Watched {
         enroll(name: &'a str, scope: &'a str, settings: &'a str) -> DirectoryRow;
         observe(directory: i64, state: &'a DirectoryState, now: Timestamp) -> ();
         pardon(fault: &'a str, now: Timestamp) -> Vec<String>;
-        accused(fault: &'a str) -> u64;
         invited(addresses: &'a [EmailAddress]) -> u64;
         release(from: &'a [TaskState], which: Which<'a>, now: Timestamp) -> Vec<String>;
         in_state(state: TaskState, which: Which<'a>) -> Vec<TaskReport>;
