@@ -267,12 +267,14 @@ impl Invited {
     }
 }
 
-/// A Vaultwarden that is asked and never told: instead of inviting somebody it looks whether they have an account,
-/// unless everyone who has one was listed before.
+/// A Vaultwarden that is asked and never told: instead of inviting somebody it looks whether they have an account, among
+/// all that were listed or, where they were not, one by one.
 pub struct Rehearsal<A> {
     vaultwarden: A,
     invited: Arc<Invited>,
-    listed: AtomicBool,
+    is_listed: AtomicBool,
+    /// Those of the list.
+    accounts: Mutex<HashSet<EmailAddress>>,
 }
 
 impl<A> Rehearsal<A> {
@@ -281,15 +283,29 @@ impl<A> Rehearsal<A> {
         Self {
             vaultwarden,
             invited,
-            listed: AtomicBool::new(false),
+            is_listed: AtomicBool::new(false),
+            accounts: Mutex::default(),
         }
+    }
+
+    fn listed(&self) -> MutexGuard<'_, HashSet<EmailAddress>> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<A: Admin> Rehearsal<A> {
+    async fn has_account(&self, address: &EmailAddress) -> Result<bool, VaultwardenError> {
+        if self.is_listed.load(Ordering::Relaxed) {
+            return Ok(self.listed().contains(address));
+        }
+        Ok(self.account(address).await?.is_some())
     }
 }
 
 impl<A: Admin> Admin for Rehearsal<A> {
     fn invite<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Outcome> {
         async move {
-            if !self.listed.load(Ordering::Relaxed) && self.account(address).await?.is_some() {
+            if self.has_account(address).await? {
                 return Ok(Outcome::HadAccount);
             }
             self.invited.all().insert(address.clone());
@@ -304,13 +320,16 @@ impl<A: Admin> Admin for Rehearsal<A> {
     }
 
     fn accounts(&self) -> BoxStream<'_, Result<Account, VaultwardenError>> {
-        // Nobody is invited while they are read; whoever is not among them has none.
-        self.listed.store(true, Ordering::Relaxed);
+        // Nobody is invited meanwhile: whoever is not among them has none.
+        self.is_listed.store(true, Ordering::Relaxed);
         let accounts = self.vaultwarden.accounts();
         accounts
             .inspect(|account| {
                 self.invited.note(account);
-                self.listed.fetch_and(account.is_ok(), Ordering::Relaxed);
+                match account {
+                    Ok(account) => self.listed().extend(EmailAddress::parse(account.email.as_bytes())),
+                    Err(_) => self.is_listed.store(false, Ordering::Relaxed),
+                }
             })
             .boxed()
     }

@@ -378,6 +378,19 @@ async fn plan_then_sync(history: Vec<Step>, hold_above: Option<u32>, invite_chan
     );
 }
 
+#[tokio::test]
+async fn an_account_at_an_address_that_came_up_after_the_accounts_were_listed_is_seen_by_the_plan() {
+    let history = vec![
+        Step::Register(4),
+        Step::Put(2, Some(0)),
+        Step::List { cut_short: false },
+        Step::Kill(1),
+        Step::Put(2, Some(4)),
+        Step::Put(1, Some(3)),
+    ];
+    plan_then_sync(history, Some(1), false).await;
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
