@@ -24,10 +24,12 @@ pub struct Retry {
 impl Retry {
     /// The wait after `failures` failures in a row (1 after the first one).
     ///
-    /// `dice` is a random number from `0.0..1.0`; the same dice give the same wait, so that the caller decides
+    /// `jitter` is a random number from `0.0..1.0`; the same jitter give the same wait, so that the caller decides
     /// where chance comes from and what is stored survives a restart.
-    pub fn wait(&self, failures: u32, dice: f64) -> Duration {
-        self.bound(failures).mul_f64(dice.clamp(0.0, 1.0)).max(self.floor)
+    pub fn wait(&self, failures: u32, jitter: f64) -> Duration {
+        self.bound(failures)
+            .mul_f64(jitter.clamp(0.0, 1.0))
+            .max(self.floor)
     }
 
     /// The upper bound of the wait after `failures` failures in a row.
@@ -51,16 +53,16 @@ impl Retry {
 
 /// Tells all who wait after a failure that its cause may be mended: they try again at once.
 #[derive(Debug, Clone, Default)]
-pub struct Nudge(watch::Sender<()>);
+pub struct RetryNow(watch::Sender<()>);
 
-impl Nudge {
+impl RetryNow {
     /// Ends the waits.
-    pub fn give(&self) {
+    pub fn notify(&self) {
         self.0.send_replace(());
     }
 
-    /// What changes with every nudge from now on.
-    pub fn listen(&self) -> watch::Receiver<()> {
+    /// What changes with every retry_now from now on.
+    pub fn subscribe(&self) -> watch::Receiver<()> {
         self.0.subscribe()
     }
 }

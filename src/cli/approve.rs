@@ -12,9 +12,9 @@ use super::state;
 use crate::clock::Clock;
 use crate::config;
 use crate::foreign::printable;
-use crate::invite::recognition;
-use crate::ledger::{Ledger, TaskReport, Which};
 use crate::model::{EmailAddress, TaskState};
+use crate::store::{Store, TaskReport, Which};
+use crate::worker::recognition;
 
 /// How many people the question names; the rest is counted.
 const NAMED: usize = 20;
@@ -54,17 +54,17 @@ impl Kept {
 
 /// Releases such invitations, after a question unless `--yes` answers it.
 pub(super) async fn release(config: Option<&Path>, people: &People, kept: Kept) -> anyhow::Result<Exit> {
-    let ledger = state::open(&config::state_file(config)?).await?;
+    let store = state::open(&config::state_file(config)?).await?;
     let named = parse(&people.addresses)?;
     let which = if named.is_empty() {
         Which::All
     } else {
         Which::To(&named)
     };
-    let mut meant = ledger.in_state(kept.state(), which).await?;
+    let mut meant = store.in_state(kept.state(), which).await?;
     // People who were invited are invited again where they are named: their accounts are gone.
     let again = match (kept, which) {
-        (Kept::Quarantined, Which::To(_)) => ledger.in_state(TaskState::Done, which).await?,
+        (Kept::Quarantined, Which::To(_)) => store.in_state(TaskState::Done, which).await?,
         _ => Vec::new(),
     };
     let repeats = !again.is_empty();
@@ -90,9 +90,9 @@ pub(super) async fn release(config: Option<&Path>, people: &People, kept: Kept) 
     } else {
         &[kept.state()]
     };
-    let released = ledger.release(states, Which::To(&addresses), now).await?;
+    let released = store.release(states, Which::To(&addresses), now).await?;
     if repeats {
-        recognition::accept(&ledger).await?;
+        recognition::accept(&store).await?;
     }
     super::print(&format!("{} released\n", released.len()))?;
     Ok(Exit::Done)

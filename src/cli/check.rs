@@ -5,9 +5,9 @@ use std::path::Path;
 
 use super::exit::Exit;
 use super::palette::Palette;
+use crate::app::{self, Finding, Level};
 use crate::config::{self, Config, ConfigError};
 use crate::foreign::printable;
-use crate::service::{self, Finding, Level};
 
 /// Prints the diagnosis, line by line as it is made; JSON at its end.
 pub(super) async fn check(path: Option<&Path>, json: bool) -> anyhow::Result<Exit> {
@@ -27,7 +27,7 @@ pub(super) async fn check(path: Option<&Path>, json: bool) -> anyhow::Result<Exi
         }
         Ok(loaded) => {
             configured(&loaded.config).into_iter().for_each(&mut say);
-            service::check(&loaded.config, &mut say).await;
+            app::check(&loaded.config, &mut say).await;
             Exit::Failed
         }
     };

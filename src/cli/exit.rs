@@ -3,7 +3,7 @@
 use std::process::{ExitCode, Termination};
 
 use crate::config::ConfigError;
-use crate::ledger::LedgerError;
+use crate::store::StoreError;
 
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Exit {
         let is_config = error.chain().any(|cause| cause.is::<ConfigError>());
         let in_use = error
             .chain()
-            .any(|cause| matches!(cause.downcast_ref(), Some(LedgerError::InUse { .. })));
+            .any(|cause| matches!(cause.downcast_ref(), Some(StoreError::InUse { .. })));
         match (is_config, in_use) {
             (true, _) => Self::Misconfigured,
             (_, true) => Self::InUse,
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn the_cause_decides_the_code_whatever_is_said_around_it() {
-        let in_use = || LedgerError::InUse {
+        let in_use = || StoreError::InUse {
             path: "state.db".into(),
             pid: String::new(),
         };

@@ -8,8 +8,8 @@ use std::path::Path;
 use anyhow::bail;
 
 use super::exit::Exit;
+use crate::app::{self, Action, Planned};
 use crate::foreign::printable;
-use crate::service::{self, Action, Planned};
 
 /// How many people of a kind are named; the rest is counted.
 const NAMED: usize = 100;
@@ -20,7 +20,7 @@ pub(super) async fn plan(config: Option<&Path>, as_json: bool) -> anyhow::Result
     for warning in &config.warnings {
         super::complain("warning", warning);
     }
-    let mut plan = service::plan(&config).await?;
+    let mut plan = app::plan(&config).await?;
     let mut summary = Summary::default();
     let mut separator = "[\n";
     loop {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::exit::Exit;
-use crate::service;
+use crate::app;
 
 /// Runs the service until it is told to stop, or does one pass where the configuration says so.
 pub(super) async fn run(config: Option<&Path>) -> anyhow::Result<Exit> {
@@ -12,6 +12,6 @@ pub(super) async fn run(config: Option<&Path>) -> anyhow::Result<Exit> {
         return super::sync::once(loaded).await;
     }
     let path = config.map(Path::to_owned);
-    service::run(loaded, move || Ok(super::load(path.as_deref())?)).await?;
+    app::run(loaded, move || Ok(super::load(path.as_deref())?)).await?;
     Ok(Exit::Done)
 }

@@ -12,7 +12,7 @@ use super::state;
 use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::foreign::printable;
-use crate::ledger::{DirectoryReport, Report, TaskReport};
+use crate::store::{DirectoryReport, Report, TaskReport};
 
 /// Prints how it stands, whether or not the service runs.
 pub(super) async fn status(config: Option<&Path>, as_json: bool) -> anyhow::Result<Exit> {
@@ -195,7 +195,7 @@ fn ago(time: Option<Timestamp>, now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::DirectoryState;
+    use crate::store::DirectoryState;
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
 

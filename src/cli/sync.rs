@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::bail;
 
 use super::exit::Exit;
+use crate::app::{self, SyncSummary};
 use crate::config::Config;
-use crate::service::{self, SyncSummary};
 
 /// Syncs once and says what came of it.
 pub(super) async fn sync(config: Option<&Path>) -> anyhow::Result<Exit> {
@@ -15,7 +15,7 @@ pub(super) async fn sync(config: Option<&Path>) -> anyhow::Result<Exit> {
 
 /// One pass with a configuration that was read before.
 pub(super) async fn once(config: Config) -> anyhow::Result<Exit> {
-    let summary = service::sync(config).await?;
+    let summary = app::sync(config).await?;
     super::print(&text(&summary))?;
     if !summary.failures.is_empty() {
         bail!("{}", summary.failures.join("\n"));

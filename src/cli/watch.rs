@@ -10,14 +10,14 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use super::exit::Exit;
+use crate::app::{RECONNECT, directory_settings, policy};
 use crate::clock::Clock;
 use crate::config;
 use crate::directory::{Directory, DirectoryError, LdapDirectory};
 use crate::foreign::printable;
 use crate::model::{Change, Entry, EntryId, Listing};
-use crate::observe::Progress;
 use crate::rules::membership::Policy;
-use crate::service::{RECONNECT, directory_settings, policy};
+use crate::telemetry::Progress;
 
 /// Prints changes until Ctrl-C, or until nobody reads them any more.
 ///

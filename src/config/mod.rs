@@ -5,6 +5,7 @@
 //! secrets are at hand, or every problem of the file together.
 
 mod check;
+mod choices;
 mod environment;
 mod escapes;
 mod legacy;
@@ -14,7 +15,6 @@ mod reference;
 mod schema;
 mod secret;
 mod value;
-mod words;
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -23,12 +23,12 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
+pub use choices::{DisabledAccounts, Format, Level, OnAddressChange};
 #[cfg(fuzzing)]
 pub use load::fuzz;
 pub use load::{load, state_file};
 pub use problem::ConfigError;
 pub use schema::{Http, Invite, Limits, Log};
-pub use words::{DisabledAccounts, Format, Level, OnAddressChange};
 
 use crate::directory::{Bind, Filter, Server, StreamChoice};
 use crate::tls::TlsOptions;

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::choices::{DisabledAccounts, Format, Level, OnAddressChange, Sasl, Stream};
 use super::secret::Secret;
 use super::value::{
     auto_duration, count, duration, limit, listen, one_base, one_or_many, optional_count, size, tables,
 };
-use super::words::{DisabledAccounts, Format, Level, OnAddressChange, Sasl, Stream};
 
 /// The value of `id_attribute` that names no attribute.
 pub(super) const AUTO: &str = "auto";

@@ -97,7 +97,7 @@ pub(super) async fn servers(server: &Server, starttls: bool) -> Result<Vec<Serve
 }
 
 /// Hosts and ports by priority and, within one priority, at random by weight.
-fn ordered(records: Vec<SRV>, dice: impl Fn(&str) -> u64) -> Vec<(String, u16)> {
+fn ordered(records: Vec<SRV>, jitter: impl Fn(&str) -> u64) -> Vec<(String, u16)> {
     let mut hosts: Vec<(u16, f64, String, u16)> = records
         .into_iter()
         // A target of "." says that there is no such service.
@@ -105,7 +105,7 @@ fn ordered(records: Vec<SRV>, dice: impl Fn(&str) -> u64) -> Vec<(String, u16)> 
         .map(|record| {
             let host = record.target.to_ascii().trim_end_matches('.').to_lowercase();
             // The shortest of exponentially distributed times falls to each with a chance proportional to its rate.
-            let uniform = ((dice(&host) >> 11) as f64 + 1.0) / (1_u64 << 53) as f64;
+            let uniform = ((jitter(&host) >> 11) as f64 + 1.0) / (1_u64 << 53) as f64;
             let time = -uniform.ln() / (f64::from(record.weight) + 0.001);
             (record.priority, time, host, record.port)
         })
@@ -175,14 +175,14 @@ mod tests {
 
     fn hosts(records: &[SRV], seed: u64) -> Vec<String> {
         // Any function whose values are spread over the whole range.
-        let dice = |host: &str| {
+        let jitter = |host: &str| {
             let bytes = host.bytes().map(u64::from);
             let mixed = bytes.fold(seed, |hash, byte| {
                 (hash ^ byte).wrapping_mul(0x9e37_79b9_7f4a_7c15)
             });
             (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
         };
-        let ordered = ordered(records.to_vec(), dice);
+        let ordered = ordered(records.to_vec(), jitter);
         ordered.into_iter().map(|(host, _)| host).collect()
     }
 
@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(
             hosts(&records, 7),
             hosts(&records, 7),
-            "the same dice, the same order"
+            "the same jitter, the same order"
         );
     }
 }

@@ -12,7 +12,7 @@
 //! `audit_interval`, finds what it lost.
 
 mod batches;
-mod intake;
+mod ingest;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,15 +24,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::directory::{Directory, DirectoryError, Opened, StreamKind};
-use crate::ledger::{DirectoryState, Ledger, LedgerError};
 use crate::model::{Cursor, Disposition, Listing};
-use crate::observe::Observer;
-use crate::retry::{Nudge, Retry};
+use crate::retry::{Retry, RetryNow};
 use crate::rules::Limits;
 use crate::rules::membership::Policy;
+use crate::store::{DirectoryState, Store, StoreError};
+use crate::telemetry::Observer;
 
 use batches::{Batch, Batches};
-use intake::Intake;
+use ingest::Ingest;
 
 /// A session that lasted this long forgives the failures before it.
 const QUIET: Duration = Duration::from_secs(60);
@@ -55,7 +55,7 @@ pub struct Listener {
     /// Where changes come from.
     pub directory: Arc<dyn Directory>,
     /// Where decisions go.
-    pub ledger: Arc<dyn Ledger>,
+    pub store: Arc<dyn Store>,
     /// Told of everything that happens.
     pub observer: Observer,
     /// Wall time.
@@ -75,9 +75,9 @@ pub struct Listener {
     /// How to wait after failures.
     pub retry: Retry,
     /// Ends such a wait.
-    pub nudge: Nudge,
+    pub retry_now: RetryNow,
     /// Throws numbers from `0.0..1.0`.
-    pub dice: fn() -> f64,
+    pub jitter: fn() -> f64,
 }
 
 /// Why a session or a listing ended.
@@ -86,9 +86,9 @@ pub enum Trouble {
     /// The directory failed.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
-    /// The ledger failed; nothing since the last commit was taken.
+    /// The store failed; nothing since the last commit was taken.
     #[error(transparent)]
-    Ledger(#[from] LedgerError),
+    Store(#[from] StoreError),
     /// A listing did not name everyone.
     #[error("the listing is not complete: {0}")]
     Partial(String),
@@ -102,7 +102,7 @@ impl Trouble {
     pub fn disposition(&self) -> Disposition {
         match self {
             Self::Directory(error) => error.disposition(),
-            Self::Ledger(error) => error.disposition(),
+            Self::Store(error) => error.disposition(),
             Self::Partial(_) => Disposition::Operator,
             Self::Ended => Disposition::Outage,
         }
@@ -113,14 +113,14 @@ impl Listener {
     /// Listens until `stop`.
     ///
     /// # Errors
-    /// Only where the ledger cannot even say what it knows of this directory; whatever fails later is retried.
+    /// Only where the store cannot even say what it knows of this directory; whatever fails later is retried.
     ///
     /// # Cancellation
     /// Safe at any point: what was not committed is told again. `stop` also records the end of the session.
-    pub async fn run(&self, stop: &CancellationToken) -> Result<(), LedgerError> {
+    pub async fn run(&self, stop: &CancellationToken) -> Result<(), StoreError> {
         let row = self
-            .ledger
-            .enroll(&self.name, &self.scope, &self.fingerprint)
+            .store
+            .register(&self.name, &self.scope, &self.fingerprint)
             .await?;
         if row.settings_changed {
             tracing::info!(
@@ -133,32 +133,32 @@ impl Listener {
             .map_or(Duration::MAX, |listed| self.clock.now().since(listed));
         let longest = self.audit_interval.unwrap_or(AUDIT);
         let mut audit_at = Instant::now() + longest.saturating_sub(since_listing);
-        let mut intake = Intake::new(self, row.id);
+        let mut ingest = Ingest::new(self, row.id);
         let mut cursor = row.cursor;
         let mut failures = 0;
-        let mut nudged = self.nudge.listen();
+        let mut retried = self.retry_now.subscribe();
         loop {
             let began = Instant::now();
-            nudged.mark_unchanged();
+            retried.mark_unchanged();
             let trouble = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                trouble = self.session(&mut intake, cursor, &mut audit_at) => trouble,
+                trouble = self.session(&mut ingest, cursor, &mut audit_at) => trouble,
             };
-            if let Trouble::Ledger(error) = &trouble {
-                self.observer.ledger_failed(error);
+            if let Trouble::Store(error) = &trouble {
+                self.observer.store_failed(error);
             }
             failures = if began.elapsed() >= QUIET { 1 } else { failures + 1 };
             let wait = self.wait(&trouble, failures);
             self.observer.disconnected(&self.name, &trouble, wait);
-            self.record(&intake, false, Some(trouble.to_string())).await;
+            self.record(&ingest, false, Some(trouble.to_string())).await;
             cursor = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                cursor = self.recover(&mut intake, &trouble, wait, &mut nudged) => cursor,
+                cursor = self.recover(&mut ingest, &trouble, wait, &mut retried) => cursor,
             };
         }
-        self.record(&intake, false, None).await;
+        self.record(&ingest, false, None).await;
         Ok(())
     }
 
@@ -168,20 +168,20 @@ impl Listener {
     /// Whatever kept it from being complete. What it found until then is committed.
     pub async fn list_once(&self) -> Result<(), Trouble> {
         let row = self
-            .ledger
-            .enroll(&self.name, &self.scope, &self.fingerprint)
+            .store
+            .register(&self.name, &self.scope, &self.fingerprint)
             .await?;
-        self.list(&mut Intake::new(self, row.id)).await
+        self.list(&mut Ingest::new(self, row.id)).await
     }
 
-    async fn list(&self, intake: &mut Intake<'_>) -> Result<(), Trouble> {
+    async fn list(&self, ingest: &mut Ingest<'_>) -> Result<(), Trouble> {
         let mut listing = Batches::of(self.directory.list().await?);
         let mut end = None;
         while let Some(batch) = listing.next().await {
-            match listing.read_during(intake.take(batch)).await {
+            match listing.read_during(ingest.take(batch)).await {
                 Ok(listing) => end = listing.or(end),
                 Err(trouble) => {
-                    intake.abandon(&trouble).await?;
+                    ingest.abandon(&trouble).await?;
                     return Err(trouble);
                 }
             }
@@ -196,7 +196,7 @@ impl Listener {
     /// One session, until it fails.
     async fn session(
         &self,
-        intake: &mut Intake<'_>,
+        ingest: &mut Ingest<'_>,
         cursor: Option<Cursor>,
         audit_at: &mut Instant,
     ) -> Trouble {
@@ -211,13 +211,13 @@ impl Listener {
             opened.why,
             opened.resumed,
         );
-        intake.stream = Some(opened.stream);
-        self.record(intake, true, None).await;
-        let trouble = match self.follow(intake, opened, audit_at).await {
+        ingest.stream = Some(opened.stream);
+        self.record(ingest, true, None).await;
+        let trouble = match self.follow(ingest, opened, audit_at).await {
             Ok(()) => Trouble::Ended,
             Err(trouble) => trouble,
         };
-        match intake.abandon(&trouble).await {
+        match ingest.abandon(&trouble).await {
             Ok(()) => trouble,
             Err(error) => error.into(),
         }
@@ -226,7 +226,7 @@ impl Listener {
     /// Takes what the stream tells and, from time to time, what an audit beside it finds.
     async fn follow(
         &self,
-        intake: &mut Intake<'_>,
+        ingest: &mut Ingest<'_>,
         opened: Opened,
         audit_at: &mut Instant,
     ) -> Result<(), Trouble> {
@@ -248,27 +248,27 @@ impl Listener {
             tokio::select! {
                 batch = stream.next() => match batch {
                     // A complete listing of the stream's own does what an audit would.
-                    Some(batch) => if stream.read_during(intake.take(batch)).await? == Some(Listing::Complete) {
+                    Some(batch) => if stream.read_during(ingest.take(batch)).await? == Some(Listing::Complete) {
                         *audit_at = Instant::now() + interval;
                         audit = Audit::Due(*audit_at);
                     },
                     None => return Ok(()),
                 },
-                step = audit.next(), if audited && !intake.is_listing() => {
+                step = audit.next(), if audited && !ingest.is_listing() => {
                     audit = match step {
                         AuditStep::Begin => Audit::Listing(self.audit()),
-                        AuditStep::Heard(batch) => match intake.take_audit(batch).await {
+                        AuditStep::Heard(batch) => match ingest.take_audit(batch).await {
                             Ok(None) => continue,
                             Ok(Some(listing)) => Audit::Settling(Instant::now() + GRACE, listing),
-                            Err(Trouble::Ledger(error)) => return Err(error.into()),
+                            Err(Trouble::Store(error)) => return Err(error.into()),
                             Err(trouble) => {
-                                intake.audit_failed(&trouble).await?;
+                                ingest.audit_failed(&trouble).await?;
                                 *audit_at = Instant::now() + AUDIT_AGAIN.min(interval);
                                 Audit::Due(*audit_at)
                             }
                         },
                         AuditStep::Judge(listing) => {
-                            intake.judge_audit(listing).await?;
+                            ingest.judge_audit(listing).await?;
                             *audit_at = Instant::now() + interval;
                             Audit::Due(*audit_at)
                         }
@@ -288,7 +288,7 @@ impl Listener {
     }
 
     fn wait(&self, trouble: &Trouble, failures: u32) -> Duration {
-        let wait = self.retry.wait(failures, (self.dice)());
+        let wait = self.retry.wait(failures, (self.jitter)());
         match trouble.disposition() {
             // The cursor is dropped, so the next session may begin at once; a second refusal in a row waits.
             Disposition::Relist if failures <= 1 => Duration::ZERO,
@@ -300,25 +300,25 @@ impl Listener {
     /// Waits, then says where the next session resumes.
     async fn recover(
         &self,
-        intake: &mut Intake<'_>,
+        ingest: &mut Ingest<'_>,
         trouble: &Trouble,
         wait: Duration,
-        nudged: &mut watch::Receiver<()>,
+        retried: &mut watch::Receiver<()>,
     ) -> Option<Cursor> {
         if let Trouble::Directory(DirectoryError::Limit { .. }) = trouble {
             // A paged listing may get further than the refresh of the stream did.
-            if let Err(error) = self.list(intake).await {
+            if let Err(error) = self.list(ingest).await {
                 tracing::debug!(directory = self.name, %error, "the listing in place of the stream failed, too");
             }
         }
-        // There is no nudge without the change that it is told by.
-        let _ = timeout(wait, nudged.changed()).await;
+        // There is no retry_now without the change that it is told by.
+        let _ = timeout(wait, retried.changed()).await;
         if trouble.disposition() == Disposition::Relist {
             return None;
         }
         match self
-            .ledger
-            .enroll(&self.name, &self.scope, &self.fingerprint)
+            .store
+            .register(&self.name, &self.scope, &self.fingerprint)
             .await
         {
             Ok(row) => row.cursor,
@@ -331,14 +331,14 @@ impl Listener {
     }
 
     /// For `status`.
-    async fn record(&self, intake: &Intake<'_>, connected: bool, error: Option<String>) {
-        let stream = intake.stream.map_or("none", StreamKind::as_str).to_owned();
+    async fn record(&self, ingest: &Ingest<'_>, connected: bool, error: Option<String>) {
+        let stream = ingest.stream.map_or("none", StreamKind::as_str).to_owned();
         let state = DirectoryState {
             stream,
             connected,
             error,
         };
-        if let Err(error) = self.ledger.observe(intake.row, &state, self.clock.now()).await {
+        if let Err(error) = self.store.observe(ingest.row, &state, self.clock.now()).await {
             tracing::debug!(directory = self.name, %error, "the state of the session was not recorded");
         }
     }

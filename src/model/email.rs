@@ -62,8 +62,8 @@ impl EmailAddress {
         Ok(Self(text.to_lowercase()))
     }
 
-    /// An address that [`EmailAddress::parse`] accepted once and the ledger kept. It is not judged again: a later
-    /// version's stricter rules must not make the ledger unreadable.
+    /// An address that [`EmailAddress::parse`] accepted once and the store kept. It is not judged again: a later
+    /// version's stricter rules must not make the store unreadable.
     pub(crate) fn stored(text: String) -> Self {
         Self(text)
     }

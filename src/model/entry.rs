@@ -9,7 +9,7 @@ use std::fmt;
 pub struct EntryId([u8; 16]);
 
 impl EntryId {
-    /// From the 16 bytes of a Sync State control or of the ledger; `None` for any other length.
+    /// From the 16 bytes of a Sync State control or of the store; `None` for any other length.
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }

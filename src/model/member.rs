@@ -2,10 +2,10 @@
 
 use super::{EmailAddress, EntryId};
 
-/// A person as the ledger knows them.
+/// A person as the store knows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// The ledger's own number for the row, `0` while it has none.
+    /// The store's own number for the row, `0` while it has none.
     pub row: i64,
     /// Who it is.
     pub id: EntryId,

@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 /// An invitation that is owed, as the worker claims it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {
-    /// The ledger's number of the task.
+    /// The store's number of the task.
     pub id: i64,
     /// Whom to invite; one task per address.
     pub address: EmailAddress,
@@ -22,7 +22,7 @@ pub struct Task {
     pub arrived: Timestamp,
 }
 
-/// Where a task stands. The names are those of the ledger, of `status` and of the metrics.
+/// Where a task stands. The names are those of the store, of `status` and of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TaskState {
     /// Found by a listing that has not ended yet.
@@ -73,7 +73,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The word for it in the ledger, in logs and in metrics.
+    /// The word for it in the store, in logs and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Invited => "invited",

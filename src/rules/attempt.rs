@@ -35,8 +35,8 @@ pub fn longest_wait() -> Duration {
 /// Decides what becomes of an invitation. `attempt` is `Ok(None)` where an earlier attempt was looked up and no account
 /// found.
 ///
-/// `now` is the time, `dice` a random number from `0.0..1.0`, and `breaker` has recorded this attempt already. The
-/// wait grows with the failures that the ledger has stored, so a restart forgets nothing. An attempt whose outcome is
+/// `now` is the time, `jitter` a random number from `0.0..1.0`, and `breaker` has recorded this attempt already. The
+/// wait grows with the failures that the store has stored, so a restart forgets nothing. An attempt whose outcome is
 /// unknown is looked up for `resend_after` before anything is sent again: a mail server that takes its time may be the
 /// reason.
 pub fn next(
@@ -45,7 +45,7 @@ pub fn next(
     breaker: &Breaker,
     resend_after: Duration,
     now: Timestamp,
-    dice: f64,
+    jitter: f64,
 ) -> Settlement {
     let in_doubt = task.in_doubt.is_some();
     let (disposition, error) = match attempt {
@@ -61,7 +61,7 @@ pub fn next(
                     .into(),
             };
         }
-        // Nothing had been sent: at once again, unless the ledger knows by now that nothing is owed.
+        // Nothing had been sent: at once again, unless the store knows by now that nothing is owed.
         Ok(None) => {
             return Settlement::RetryAt {
                 at: now,
@@ -72,7 +72,7 @@ pub fn next(
         }
         Err(failure) => failure,
     };
-    let own_wait = now + TASK.wait(task.attempts.saturating_add(1), dice);
+    let own_wait = now + TASK.wait(task.attempts.saturating_add(1), jitter);
     match disposition {
         Disposition::Reject(rejection) => Settlement::Quarantine {
             reason: rejection.reason,
@@ -172,7 +172,7 @@ impl Breaker {
 
     /// Takes the outcome of a call into account. Failures that arrive while it is open count once: they were under
     /// way together. Returns the wait when this failure opened it.
-    pub fn record(&mut self, failure: Option<&Disposition>, now: Instant, dice: f64) -> Option<Duration> {
+    pub fn record(&mut self, failure: Option<&Disposition>, now: Instant, jitter: f64) -> Option<Duration> {
         let shortest = match failure {
             Some(Disposition::Outage) => Duration::ZERO,
             Some(Disposition::RetryAfter(wait)) => *wait,
@@ -195,7 +195,7 @@ impl Breaker {
             return None;
         }
         self.failures = self.failures.saturating_add(1);
-        let wait = SERVER.wait(self.failures, dice).max(shortest);
+        let wait = SERVER.wait(self.failures, jitter).max(shortest);
         self.open_until = Some(now + wait);
         Some(wait)
     }
@@ -276,7 +276,7 @@ mod tests {
                     now = at;
                     looks.push(now.since(NOW).as_secs());
                 }
-                // A leaver is not invited after all: the ledger decides anew.
+                // A leaver is not invited after all: the store decides anew.
                 Settlement::RetryAt {
                     at,
                     failed: false,

@@ -6,9 +6,9 @@ use super::brake::Brake;
 use crate::clock::Timestamp;
 use crate::model::{Cursor, EmailAddress, EntryId, Member, Outcome, Standing, TaskState};
 
-/// What the ledger knows of the people and invitations that one decision is about.
+/// What the store knows of the people and invitations that one decision is about.
 ///
-/// The ledger fills it, the rules change it, and the ledger saves what differs from before. People and invitations are
+/// The store fills it, the rules change it, and the store saves what differs from before. People and invitations are
 /// named by their place in it.
 #[derive(Debug, Default)]
 pub struct Book {
@@ -27,7 +27,7 @@ pub struct Book {
 /// A directory, as far as decisions depend on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Directory {
-    /// The ledger's number for it.
+    /// The store's number for it.
     pub id: i64,
     /// Its name in the configuration.
     pub name: String,
@@ -54,7 +54,7 @@ pub struct Person {
 /// An invitation to one address; at most one exists for each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invitation {
-    /// The ledger's number for it, `0` while it has none.
+    /// The store's number for it, `0` while it has none.
     pub row: i64,
     /// Where it goes.
     pub address: EmailAddress,
@@ -169,14 +169,14 @@ impl Book {
         self.to.get(address).copied()
     }
 
-    /// The place of an invitation, by the ledger's number for it.
+    /// The place of an invitation, by the store's number for it.
     pub fn numbered(&self, row: i64) -> Option<usize> {
         self.invitations
             .iter()
             .position(|invitation| invitation.row == row)
     }
 
-    // -- for the ledger -----------------------------------------------------------------------------------------
+    // -- for the store -----------------------------------------------------------------------------------------
 
     /// Takes in a person as stored, unless they are in it already; returns their place.
     pub fn load_person(&mut self, directory: (i64, &str), configured: bool, member: Member) -> usize {

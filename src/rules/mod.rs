@@ -1,8 +1,8 @@
 //! What follows from what is known and what was seen. Pure: no I/O, no clock, no chance; whatever a rule needs is passed in.
 //!
 //! - [`membership`]: what one sighting of an entry means for the person.
-//! - [`Book`]: what the ledger knows of the people and invitations that one decision is about. The rules change it, and the
-//!   ledger saves what they changed.
+//! - [`Book`]: what the store knows of the people and invitations that one decision is about. The rules change it, and the
+//!   store saves what they changed.
 //! - `sightings`: the same for all whom a batch of sightings is about; methods of [`Book`], as the next.
 //! - `invitations`: what is owed to whom; `owed` has its words.
 //! - `brake`: how many new people may be invited before an administrator has to look.

@@ -28,7 +28,7 @@ pub async fn measure(people: usize) {
         after,
     } = first_listing(&slapd).await;
     ratio(
-        &format!("listing: {people} people into an empty ledger (ldapsearch)"),
+        &format!("listing: {people} people into an empty store (ldapsearch)"),
         took,
         reference,
         3.0,

@@ -9,10 +9,10 @@ const LAYERS: [&[&str]; 8] = [
     &["ber", "clock", "foreign", "panics", "retry", "text"],
     &["model", "tls"],
     &["rules"],
-    &["directory", "ledger", "vaultwarden"],
-    &["config", "observe"],
-    &["invite", "listener"],
-    &["service"],
+    &["directory", "store", "vaultwarden"],
+    &["config", "telemetry"],
+    &["listener", "worker"],
+    &["app"],
     &["cli"],
 ];
 
@@ -21,29 +21,29 @@ const PURE: [&str; 1] = ["rules/"];
 
 /// The one home of each outside crate (its paths begin with one of these).
 const HOMES: [(&str, &[&str]); 24] = [
-    ("anyhow", &["cli/", "main.rs", "service/"]),
-    ("axum", &["observe/"]),
+    ("anyhow", &["cli/", "main.rs", "app/"]),
+    ("axum", &["telemetry/"]),
     ("backoff", &["retry.rs"]),
     ("clap", &["cli/", "main.rs"]),
     ("email_address", &["model/"]),
     ("hickory_resolver", &["directory/"]),
-    ("hyper", &["observe/"]),
-    ("hyper_util", &["observe/"]),
+    ("hyper", &["telemetry/"]),
+    ("hyper_util", &["telemetry/"]),
     ("icu_normalizer", &["model/"]),
     ("ldap3", &["directory/"]),
-    ("libc", &["ledger/", "service/"]),
-    ("prometheus_client", &["observe/"]),
+    ("libc", &["store/", "app/"]),
+    ("prometheus_client", &["telemetry/"]),
     ("reqwest", &["vaultwarden/"]),
     ("rustls_native_certs", &["tls/"]),
-    ("rusqlite", &["ledger/"]),
-    ("sd_notify", &["service/"]),
+    ("rusqlite", &["store/"]),
+    ("sd_notify", &["app/"]),
     ("serde_ignored", &["config/"]),
     ("serde_path_to_error", &["config/"]),
     ("socket2", &["directory/"]),
     ("strsim", &["config/"]),
     ("tokio_rustls", &["directory/"]),
     ("toml", &["config/"]),
-    ("tracing_subscriber", &["observe/"]),
+    ("tracing_subscriber", &["telemetry/"]),
     ("webpki", &["tls/"]),
 ];
 
@@ -251,10 +251,10 @@ fn the_reader_of_sources_sees_imports_of_every_form() {
         path: path.into(),
         text: text.into(),
     };
-    let text = "use crate::{model::{Task, x::Y}, clock,\n    ledger};\n// crate::cli\nlet a = crate::tls::b();\n\
-                use super::super::config;\nuse other_crate::observe;\n#[cfg(test)]\nmod tests {\nuse crate::service;";
-    let seen: Vec<String> = source("invite/worker.rs", text).imports().into_iter().collect();
-    assert_eq!(seen, ["clock", "config", "ledger", "model", "tls"]);
+    let text = "use crate::{model::{Task, x::Y}, clock,\n    store};\n// crate::cli\nlet a = crate::tls::b();\n\
+                use super::super::config;\nuse other_crate::telemetry;\n#[cfg(test)]\nmod tests {\nuse crate::app;";
+    let seen: Vec<String> = source("worker/queue.rs", text).imports().into_iter().collect();
+    assert_eq!(seen, ["clock", "config", "store", "model", "tls"]);
     let seen: Vec<String> = source("retry.rs", "use super::clock;")
         .imports()
         .into_iter()

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::process::Output;
 
 use ldap_usher::clock::{Clock, Timestamp};
-use ldap_usher::ledger::{Decisions, Ledger, Sqlite, Taken, Which};
 use ldap_usher::model::{Attribute, Entry, EntryId, Settlement, TaskState};
 use ldap_usher::rules::membership::{Policy, Sighting};
 use ldap_usher::rules::{Limits, Origin, Verdict};
+use ldap_usher::store::{Decisions, Sqlite, Store, Taken, Which};
 use serde_json::json;
 
 use crate::support::service::Config;
@@ -30,9 +30,9 @@ base_dn = "dc=example,dc=org"
 
 /// A state in which a listing found Ann, Bob and Eve, and all three are held.
 async fn three_held(dir: &Path) {
-    let ledger = Sqlite::open(&dir.join("state.db")).await.unwrap();
+    let store = Sqlite::open(&dir.join("state.db")).await.unwrap();
     let now = Clock::system().now();
-    let directory = ledger.enroll("main", "scope", "settings").await.unwrap().id;
+    let directory = store.register("main", "scope", "settings").await.unwrap().id;
     let sightings = ["ann", "bob", "eve"].map(|name| {
         let mail = Attribute {
             name: "mail".into(),
@@ -59,9 +59,9 @@ async fn three_held(dir: &Path) {
         limits: Limits::default(),
         arrived: now,
     };
-    ledger.begin_listing(directory).await.unwrap();
-    ledger.take(told).await.unwrap();
-    let ended = ledger
+    store.begin_listing(directory).await.unwrap();
+    store.take(told).await.unwrap();
+    let ended = store
         .end_listing(directory, true, Box::new(|_, _| Verdict::Hold), now)
         .await
         .unwrap();
@@ -197,16 +197,16 @@ async fn retry_shows_why_someone_is_in_quarantine_and_lets_them_try_again() {
     let dir = tempfile::tempdir().unwrap();
     three_held(dir.path()).await;
     {
-        let ledger = Sqlite::open(&dir.path().join("state.db")).await.unwrap();
+        let store = Sqlite::open(&dir.path().join("state.db")).await.unwrap();
         let now = Clock::system().now();
-        ledger.release(&[TaskState::Held], Which::All, now).await.unwrap();
-        let claimed = ledger.claim(1, 3, now).await.unwrap();
+        store.release(&[TaskState::Held], Which::All, now).await.unwrap();
+        let claimed = store.claim(1, 3, now).await.unwrap();
         let refused = Settlement::Quarantine {
             reason: "no such mailbox".into(),
             fault: None,
         };
         let refused: Vec<_> = claimed.iter().map(|task| (task.id, refused.clone())).collect();
-        ledger.settle(refused, Limits::default(), now).await.unwrap();
+        store.settle(refused, Limits::default(), now).await.unwrap();
     }
     let config = config(dir.path());
     let (code, stdout, _) = read(&config.ask(&["retry", "--yes", "bob@example.org"]).await);

@@ -1,4 +1,4 @@
-//! Whatever a directory tells, in whatever order, with whatever interruptions: at rest the ledger knows exactly its
+//! Whatever a directory tells, in whatever order, with whatever interruptions: at rest the store knows exactly its
 //! members, and owes exactly their invitations.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ldap_usher::clock::{Clock, Timestamp};
-use ldap_usher::ledger::{Ledger, Sqlite};
 use ldap_usher::listener::Listener;
 use ldap_usher::model::{Cursor, EntryId, Standing};
-use ldap_usher::observe::Observer;
-use ldap_usher::retry::{Nudge, Retry};
+use ldap_usher::retry::{Retry, RetryNow};
 use ldap_usher::rules::Limits;
 use ldap_usher::rules::membership::Policy;
+use ldap_usher::store::{Sqlite, Store};
+use ldap_usher::telemetry::Observer;
 use proptest::prelude::*;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -60,7 +60,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 struct Bench {
     directory: Arc<Scripted>,
-    ledger: Arc<Sqlite>,
+    store: Arc<Sqlite>,
 }
 
 impl Bench {
@@ -69,7 +69,7 @@ impl Bench {
         Listener {
             name: "main".into(),
             directory: self.directory.clone(),
-            ledger: self.ledger.clone(),
+            store: self.store.clone(),
             observer: Observer::new(["main".to_owned()], Duration::from_secs(300)),
             clock: Clock::system(),
             wake: Arc::new(Notify::new()),
@@ -88,8 +88,8 @@ impl Bench {
                 ceiling: instant,
                 floor: Duration::ZERO,
             },
-            nudge: Nudge::default(),
-            dice: rand::random,
+            retry_now: RetryNow::default(),
+            jitter: rand::random,
         }
     }
 
@@ -97,7 +97,7 @@ impl Bench {
     async fn caught_up(&self) {
         let caught_up = async {
             loop {
-                let row = self.ledger.enroll("main", "scope", "settings").await.unwrap();
+                let row = self.store.register("main", "scope", "settings").await.unwrap();
                 let end = self
                     .directory
                     .0
@@ -120,9 +120,9 @@ impl Bench {
 
     /// Members with their addresses.
     async fn known(&self) -> BTreeMap<u8, String> {
-        let row = self.ledger.enroll("main", "scope", "settings").await.unwrap();
+        let row = self.store.register("main", "scope", "settings").await.unwrap();
         let ids: Vec<EntryId> = (0..6).map(id).collect();
-        let members = self.ledger.known(row.id, &ids).await.unwrap();
+        let members = self.store.known(row.id, &ids).await.unwrap();
         let present = members
             .iter()
             .filter(|member| member.standing == Standing::Member);
@@ -144,7 +144,7 @@ impl Bench {
 async fn play(steps: Vec<Step>) {
     let bench = Bench {
         directory: Arc::new(Scripted::default()),
-        ledger: Arc::new(Sqlite::in_memory().await.unwrap()),
+        store: Arc::new(Sqlite::in_memory().await.unwrap()),
     };
     let mut listener = bench.listener();
     let mut stop = CancellationToken::new();
@@ -195,7 +195,7 @@ async fn play(steps: Vec<Step>) {
 
     let expected = bench.expected();
     assert_eq!(bench.known().await, expected);
-    let owed = bench.ledger.claim(1, 1000, Clock::system().now()).await.unwrap();
+    let owed = bench.store.claim(1, 1000, Clock::system().now()).await.unwrap();
     let owed: BTreeSet<String> = owed.into_iter().map(|task| task.address.to_string()).collect();
     assert_eq!(owed, expected.into_values().collect());
 }

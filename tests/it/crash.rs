@@ -129,14 +129,14 @@ async fn killed_in_the_middle_of_a_first_listing_the_service_begins_again_and_in
 async fn killed_at_random_under_a_stream_of_newcomers_the_service_invites_each_of_them_once() {
     const KILLS: usize = 10;
     const PEOPLE: usize = 60;
-    let mut dice = StdRng::seed_from_u64(4533);
+    let mut jitter = StdRng::seed_from_u64(4533);
     let mut world = World::with(Slapd::builder()).await;
     // Slow enough for kills to come while invitations are under way.
     let slow = Fault::Delay(Duration::from_millis(30));
     world.vault.fail(On::Invite, None, usize::MAX, slow);
 
     let people = world.people();
-    let pauses: Vec<u64> = (0..PEOPLE).map(|_| dice.gen_range(10..100)).collect();
+    let pauses: Vec<u64> = (0..PEOPLE).map(|_| jitter.gen_range(10..100)).collect();
     let newcomers = async {
         for (n, pause) in pauses.into_iter().enumerate() {
             people.add_person(&format!("person{n}")).await;
@@ -146,7 +146,7 @@ async fn killed_at_random_under_a_stream_of_newcomers_the_service_invites_each_o
     let kills = async {
         for _ in 0..KILLS {
             world.start_only();
-            sleep(Duration::from_millis(dice.gen_range(30..500))).await;
+            sleep(Duration::from_millis(jitter.gen_range(30..500))).await;
             world.kill9().await;
         }
     };

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ldap_usher::clock::Timestamp;
-use ldap_usher::ledger::{Ledger, ListingOutcome, Sqlite};
 use ldap_usher::model::{EmailAddress, Listing, Task};
-use ldap_usher::observe::http::{Public, bind, serve};
-use ldap_usher::observe::{GRACE, Observer, Purpose};
 use ldap_usher::rules::Origin;
+use ldap_usher::store::{ListingOutcome, Sqlite, Store};
+use ldap_usher::telemetry::http::{Public, bind, serve};
+use ldap_usher::telemetry::{GRACE, Observer, Purpose};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -30,8 +30,8 @@ struct Endpoints {
 
 impl Endpoints {
     async fn start(grace: Duration) -> Self {
-        let ledger = Sqlite::in_memory().await.unwrap();
-        ledger.enroll("main", "scope", "settings").await.unwrap();
+        let store = Sqlite::in_memory().await.unwrap();
+        store.register("main", "scope", "settings").await.unwrap();
         let listener = bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (observer, stop) = (
@@ -42,7 +42,7 @@ impl Endpoints {
         serving.spawn(serve(
             listener,
             observer.clone(),
-            Arc::new(ledger),
+            Arc::new(store),
             Public {
                 hosts: vec!["usher.example.org".into()],
                 dns: vec!["cn=reader,dc=example,dc=org".into(), "dc=example,dc=org".into()],

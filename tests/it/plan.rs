@@ -8,20 +8,20 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt};
+use ldap_usher::app::{Action, DryRun, Planned, run_dry};
 use ldap_usher::clock::{Clock, Timestamp};
 use ldap_usher::directory::{Changes, Directory, DirectoryError, Opened};
-use ldap_usher::invite::{self, Until, Worker};
-use ldap_usher::ledger::{Decisions, Fate, Ledger, Sqlite, Which};
 use ldap_usher::listener::Listener;
 use ldap_usher::model::{
     Attribute, Change, Cursor, EmailAddress, Entry, EntryId, Listing, Settlement, Standing, TaskState,
 };
-use ldap_usher::observe::Observer;
-use ldap_usher::retry::{Nudge, Retry};
+use ldap_usher::retry::{Retry, RetryNow};
 use ldap_usher::rules::Limits;
 use ldap_usher::rules::membership::Policy;
-use ldap_usher::service::{Action, Planned, Rehearsal, rehearse};
+use ldap_usher::store::{Decisions, Fate, Sqlite, Store, Which};
+use ldap_usher::telemetry::Observer;
 use ldap_usher::vaultwarden::{Admin, InMemory, Settings, Vaultwarden};
+use ldap_usher::worker::{self, Until, Worker};
 use proptest::prelude::*;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -47,7 +47,7 @@ enum Step {
     /// As many invitations failed and wait for their next attempt.
     Defer(u32),
     Approve(u8),
-    /// Somebody has registered, or their account was deleted: Vaultwarden and the ledger know different things.
+    /// Somebody has registered, or their account was deleted: Vaultwarden and the store know different things.
     Register(u8),
 }
 
@@ -144,14 +144,14 @@ impl World {
         }
     }
 
-    fn listeners(&self, ledger: &Arc<Sqlite>) -> Vec<Listener> {
+    fn listeners(&self, store: &Arc<Sqlite>) -> Vec<Listener> {
         let names = ["first", "second"];
         let directories = names.into_iter().zip(self.directories.clone());
         directories
             .map(|(name, directory)| Listener {
                 name: name.into(),
                 directory,
-                ledger: ledger.clone(),
+                store: store.clone(),
                 observer: Observer::new([], Duration::ZERO),
                 clock: Clock::system(),
                 wake: Arc::new(Notify::new()),
@@ -165,8 +165,8 @@ impl World {
                 },
                 limits: self.limits(),
                 audit_interval: Some(Duration::from_secs(3600)),
-                nudge: Nudge::default(),
-                dice: rand::random,
+                retry_now: RetryNow::default(),
+                jitter: rand::random,
                 retry: Retry {
                     first: Duration::ZERO,
                     ceiling: Duration::ZERO,
@@ -181,16 +181,16 @@ impl World {
         Vaultwarden::new(&settings, Arc::new(InMemory::default()), Clock::system()).unwrap()
     }
 
-    fn worker(&self, ledger: &Arc<Sqlite>, vaultwarden: Arc<dyn Admin>) -> Worker {
+    fn worker(&self, store: &Arc<Sqlite>, vaultwarden: Arc<dyn Admin>) -> Worker {
         Worker {
-            nudge: Nudge::default(),
-            dice: rand::random,
-            ledger: ledger.clone(),
+            retry_now: RetryNow::default(),
+            jitter: rand::random,
+            store: store.clone(),
             vaultwarden,
             observer: Observer::new([], Duration::ZERO),
             clock: Clock::system(),
             wake: Arc::new(Notify::new()),
-            settings: invite::Settings {
+            settings: worker::Settings {
                 concurrency: 4,
                 per_minute: None,
                 limits: self.limits(),
@@ -199,15 +199,15 @@ impl World {
         }
     }
 
-    async fn list(&self, ledger: &Arc<Sqlite>) {
-        for listener in self.listeners(ledger) {
+    async fn list(&self, store: &Arc<Sqlite>) {
+        for listener in self.listeners(store) {
             let _ = listener.list_once().await;
         }
     }
 
-    async fn deliver(&self, ledger: &Arc<Sqlite>) {
+    async fn deliver(&self, store: &Arc<Sqlite>) {
         let never = CancellationToken::new();
-        let worker = self.worker(ledger, Arc::new(self.vaultwarden()));
+        let worker = self.worker(store, Arc::new(self.vaultwarden()));
         worker.run(Until::Drained, &never, &never).await.unwrap();
     }
 
@@ -217,7 +217,7 @@ impl World {
 
     /// Lives through what happened.
     async fn live(&self, history: &[Step]) {
-        let mut ledger = self.open().await;
+        let mut store = self.open().await;
         let now = || Clock::system().now();
         for step in history {
             match *step {
@@ -231,22 +231,22 @@ impl World {
                 }
                 Step::List { cut_short } => {
                     *self.directories[0].cut_short.lock().unwrap() = cut_short;
-                    self.list(&ledger).await;
+                    self.list(&store).await;
                 }
                 Step::Deliver { refused } => {
                     let address = value(refused);
                     let fault = Fault::Error(500, "SMTP 5xx error: permanent error (550): no such user");
                     self.stand_in.fail(On::Invite, Some(&address), 1, fault);
-                    self.deliver(&ledger).await;
+                    self.deliver(&store).await;
                     self.stand_in.heal();
                 }
                 Step::Kill(count) => {
-                    ledger.claim(1, count, now()).await.unwrap();
-                    drop(ledger);
-                    ledger = self.open().await;
+                    store.claim(1, count, now()).await.unwrap();
+                    drop(store);
+                    store = self.open().await;
                 }
                 Step::Defer(count) => {
-                    let claimed = ledger.claim(1, count, now()).await.unwrap();
+                    let claimed = store.claim(1, count, now()).await.unwrap();
                     let later = Settlement::RetryAt {
                         at: Timestamp(now().0 + 3_600_000),
                         failed: true,
@@ -254,11 +254,11 @@ impl World {
                         error: "greylisted".into(),
                     };
                     let settled = claimed.iter().map(|task| (task.id, later.clone())).collect();
-                    ledger.settle(settled, self.limits(), now()).await.unwrap();
+                    store.settle(settled, self.limits(), now()).await.unwrap();
                 }
                 Step::Approve(mail) => {
                     let address: Vec<_> = EmailAddress::parse(value(mail).as_bytes()).into_iter().collect();
-                    ledger
+                    store
                         .release(&[TaskState::Held], Which::To(&address), now())
                         .await
                         .unwrap();
@@ -270,12 +270,12 @@ impl World {
 
     /// As the command does it.
     async fn plan(&self) -> Vec<Planned> {
-        let copy = Arc::new(Sqlite::rehearsal(&self.state).await.unwrap());
+        let copy = Arc::new(Sqlite::dry_run(&self.state).await.unwrap());
         let invited = Arc::default();
-        let rehearsal = Rehearsal::new(self.vaultwarden(), Arc::clone(&invited));
-        let worker = self.worker(&copy, Arc::new(rehearsal));
+        let dry_run = DryRun::new(self.vaultwarden(), Arc::clone(&invited));
+        let worker = self.worker(&copy, Arc::new(dry_run));
         let listeners = self.listeners(&copy);
-        let mut plan = rehearse(&listeners, &worker, copy, invited).await.unwrap();
+        let mut plan = run_dry(&listeners, &worker, copy, invited).await.unwrap();
         let mut all = Vec::new();
         loop {
             let part = plan.next().await.unwrap();
@@ -287,11 +287,11 @@ impl World {
     }
 
     async fn standings(&self) -> Standings {
-        let ledger = Sqlite::rehearsal(&self.state).await.unwrap();
+        let store = Sqlite::dry_run(&self.state).await.unwrap();
         let mut standings = Standings::new();
         for Fate {
             dn, standing, task, ..
-        } in ledger.fates(0, 1000).await.unwrap()
+        } in store.fates(0, 1000).await.unwrap()
         {
             let task = task.map(|task| (task.address.to_string(), task.state));
             standings.entry(dn).or_default().push((standing, task));
@@ -345,10 +345,10 @@ async fn plan_then_sync(history: Vec<Step>, hold_above: Option<u32>, invite_chan
         "the plan invited somebody"
     );
 
-    let ledger = world.open().await;
-    world.list(&ledger).await;
-    world.deliver(&ledger).await;
-    drop(ledger);
+    let store = world.open().await;
+    world.list(&store).await;
+    world.deliver(&store).await;
+    drop(store);
     let after = world.standings().await;
     let email = |planned: &Planned| planned.email.clone().unwrap();
 

@@ -1,5 +1,5 @@
 //! Whole days of the service in paused time, with everything around it failing at random: the real listener and the
-//! real worker, a scripted directory, a scripted Vaultwarden, and a ledger in memory.
+//! real worker, a scripted directory, a scripted Vaultwarden, and a store in memory.
 //!
 //! What must hold (the oracle):
 //! - a stored cursor covers nothing that is not stored with it, at every commit;
@@ -18,12 +18,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ldap_usher::clock::{Clock, Timestamp};
-use ldap_usher::invite::{self, Until, Worker};
 use ldap_usher::listener::Listener;
-use ldap_usher::observe::Observer;
-use ldap_usher::retry::{Nudge, Retry};
+use ldap_usher::retry::{Retry, RetryNow};
 use ldap_usher::rules::Limits;
 use ldap_usher::rules::membership::Policy;
+use ldap_usher::telemetry::Observer;
+use ldap_usher::worker::{self, Until, Worker};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::journal::{Resume, Scripted};
 use oracle::Oracle;
-use script::{Faults, Flaky, Server, chance, dice, number, seed};
+use script::{Faults, Flaky, Server, chance, jitter, number, seed};
 use watched::Watched;
 
 const SEEDS: u64 = 300;
@@ -51,7 +51,7 @@ struct Simulation {
     faults: Arc<Faults>,
     server: Arc<Server>,
     oracle: Arc<Oracle>,
-    ledger: Arc<Watched>,
+    store: Arc<Watched>,
     clock: Clock,
     running: JoinSet<()>,
 }
@@ -65,7 +65,7 @@ impl Simulation {
             directory: Arc::default(),
             server: Arc::new(Server::new(faults.clone())),
             faults,
-            ledger: Arc::new(Watched::new(move |members, cursor| {
+            store: Arc::new(Watched::new(move |members, cursor| {
                 watching.committed(members, cursor);
             })),
             oracle,
@@ -82,7 +82,7 @@ impl Simulation {
         let listener = Listener {
             name: "main".into(),
             directory: Arc::new(Flaky::new(self.directory.clone(), self.faults.clone())),
-            ledger: self.ledger.clone(),
+            store: self.store.clone(),
             observer: observer.clone(),
             clock: self.clock.clone(),
             wake: wake.clone(),
@@ -101,23 +101,23 @@ impl Simulation {
                 ceiling: Duration::from_secs(60),
                 floor: Duration::from_millis(50),
             },
-            nudge: Nudge::default(),
-            dice,
+            retry_now: RetryNow::default(),
+            jitter,
         };
         let worker = Worker {
-            ledger: self.ledger.clone(),
+            store: self.store.clone(),
             vaultwarden: self.server.clone(),
             observer,
             clock: self.clock.clone(),
             wake,
-            settings: invite::Settings {
+            settings: worker::Settings {
                 concurrency: 4,
                 per_minute: None,
                 limits: Limits::default(),
                 resend_after: Duration::from_secs(180),
             },
-            nudge: Nudge::default(),
-            dice,
+            retry_now: RetryNow::default(),
+            jitter,
         };
         self.running.spawn(async move {
             listener.run(&CancellationToken::new()).await.unwrap();

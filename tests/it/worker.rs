@@ -1,4 +1,4 @@
-//! The invite worker on a real ledger.
+//! The invite worker on a real store.
 
 mod server;
 
@@ -9,14 +9,14 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::stream::{BoxStream, StreamExt, empty};
 use ldap_usher::clock::{Clock, Timestamp};
-use ldap_usher::invite::{Settings, Until, Worker};
-use ldap_usher::ledger::{Decisions, DirectoryState, Ledger, Sqlite, Taken};
 use ldap_usher::model::{Attribute, EmailAddress, Entry, EntryId, Outcome, TaskState};
-use ldap_usher::observe::{GRACE, Observer};
-use ldap_usher::retry::Nudge;
+use ldap_usher::retry::RetryNow;
 use ldap_usher::rules::membership::{Policy, Sighting};
 use ldap_usher::rules::{Limits, Origin, Verdict};
+use ldap_usher::store::{Decisions, DirectoryState, Sqlite, Store, Taken};
+use ldap_usher::telemetry::{GRACE, Observer};
 use ldap_usher::vaultwarden::{Account, Admin, Reply, VaultwardenError};
+use ldap_usher::worker::{Settings, Until, Worker};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -24,15 +24,15 @@ use tokio_util::sync::CancellationToken;
 
 use server::{Behaviour, Server};
 
-/// Invites everyone; like the real client it keeps its session in the ledger.
-struct Obliging(Arc<dyn Ledger>);
+/// Invites everyone; like the real client it keeps its session in the store.
+struct Obliging(Arc<dyn Store>);
 
 impl Admin for Obliging {
     fn invite<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Outcome> {
         async {
-            self.0.recall("session").await.unwrap();
+            self.0.get_note("session").await.unwrap();
             self.0
-                .remember("session", address.as_str().as_bytes())
+                .set_note("session", address.as_str().as_bytes())
                 .await
                 .unwrap();
             Ok(Outcome::Invited)
@@ -54,13 +54,13 @@ impl Admin for Obliging {
 }
 
 /// So many invitations that are due.
-async fn queue(ledger: &dyn Ledger, count: u8) -> i64 {
-    bring(ledger, Origin::Live, 0..count, Clock::system().now()).await
+async fn queue(store: &dyn Store, count: u8) -> i64 {
+    bring(store, Origin::Live, 0..count, Clock::system().now()).await
 }
 
 /// New people, told at that time.
-async fn bring(ledger: &dyn Ledger, origin: Origin, people: std::ops::Range<u8>, now: Timestamp) -> i64 {
-    let directory = ledger.enroll("main", "scope", "settings").await.unwrap().id;
+async fn bring(store: &dyn Store, origin: Origin, people: std::ops::Range<u8>, now: Timestamp) -> i64 {
+    let directory = store.register("main", "scope", "settings").await.unwrap().id;
     let sightings = people.map(|n| {
         let mail = Attribute {
             name: "mail".into(),
@@ -87,19 +87,19 @@ async fn bring(ledger: &dyn Ledger, origin: Origin, people: std::ops::Range<u8>,
         limits: Limits::default(),
         arrived: now,
     };
-    ledger.take(told).await.unwrap();
+    store.take(told).await.unwrap();
     directory
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_attempt_that_waits_for_the_ledger_never_blocks_the_worker_that_waits_for_it_too() {
+async fn an_attempt_that_waits_for_the_store_never_blocks_the_worker_that_waits_for_it_too() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger: Arc<dyn Ledger> = Arc::new(Sqlite::open(&dir.path().join("state.db")).await.unwrap());
-    let directory = queue(ledger.as_ref(), 90).await;
+    let store: Arc<dyn Store> = Arc::new(Sqlite::open(&dir.path().join("state.db")).await.unwrap());
+    let directory = queue(store.as_ref(), 90).await;
     // A listener that is busy.
     let mut others = JoinSet::new();
     others.spawn({
-        let ledger = ledger.clone();
+        let store = store.clone();
         let state = DirectoryState {
             stream: "syncrepl".into(),
             connected: true,
@@ -107,7 +107,7 @@ async fn an_attempt_that_waits_for_the_ledger_never_blocks_the_worker_that_waits
         };
         async move {
             loop {
-                ledger
+                store
                     .observe(directory, &state, Clock::system().now())
                     .await
                     .unwrap();
@@ -115,8 +115,8 @@ async fn an_attempt_that_waits_for_the_ledger_never_blocks_the_worker_that_waits
         }
     });
     let worker = Worker {
-        ledger: ledger.clone(),
-        vaultwarden: Arc::new(Obliging(ledger)),
+        store: store.clone(),
+        vaultwarden: Arc::new(Obliging(store)),
         observer: Observer::new(["main".to_owned()], GRACE),
         clock: Clock::system(),
         wake: Arc::new(Notify::new()),
@@ -126,8 +126,8 @@ async fn an_attempt_that_waits_for_the_ledger_never_blocks_the_worker_that_waits
             limits: Limits::default(),
             resend_after: Duration::ZERO,
         },
-        nudge: Nudge::default(),
-        dice: rand::random,
+        retry_now: RetryNow::default(),
+        jitter: rand::random,
     };
     let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
     let tally = timeout(Duration::from_secs(20), worker.run(Until::Drained, &stop, &abort))
@@ -141,7 +141,7 @@ async fn an_attempt_that_waits_for_the_ledger_never_blocks_the_worker_that_waits
 
 /// A worker, its Vaultwarden, and a wall clock that can be set.
 struct Stage {
-    ledger: Arc<Sqlite>,
+    store: Arc<Sqlite>,
     server: Arc<Server>,
     offset: Arc<AtomicI64>,
     clock: Clock,
@@ -157,7 +157,7 @@ impl Stage {
         );
         let set = offset.clone();
         Self {
-            ledger: Arc::new(Sqlite::in_memory().await.unwrap()),
+            store: Arc::new(Sqlite::in_memory().await.unwrap()),
             server: Arc::default(),
             offset,
             clock: Clock::read_by(move || Timestamp(real.now().0 + set.load(Ordering::Relaxed))),
@@ -169,7 +169,7 @@ impl Stage {
     /// A worker starts.
     fn start(&mut self) {
         let worker = Worker {
-            ledger: self.ledger.clone(),
+            store: self.store.clone(),
             vaultwarden: self.server.clone(),
             observer: Observer::new(["main".to_owned()], GRACE),
             clock: self.clock.clone(),
@@ -180,8 +180,8 @@ impl Stage {
                 limits: Limits::default(),
                 resend_after: Duration::from_secs(180),
             },
-            nudge: Nudge::default(),
-            dice: rand::random,
+            retry_now: RetryNow::default(),
+            jitter: rand::random,
         };
         self.running.spawn(async move {
             let never = CancellationToken::new();
@@ -191,7 +191,7 @@ impl Stage {
 
     /// People come, one by one.
     async fn come(&self, people: std::ops::Range<u8>) {
-        bring(&*self.ledger, Origin::Live, people, self.clock.now()).await;
+        bring(&*self.store, Origin::Live, people, self.clock.now()).await;
         self.wake.notify_one();
     }
 
@@ -204,19 +204,16 @@ impl Stage {
     /// A listing brings people who are held until the accounts were compared.
     async fn hold(&self, people: std::ops::Range<u8>) {
         let now = self.clock.now();
-        let directory = bring(&*self.ledger, Origin::Listing, people, now).await;
+        let directory = bring(&*self.store, Origin::Listing, people, now).await;
         let judge = Box::new(|_: &mut _, _| Verdict::Hold);
-        self.ledger
-            .end_listing(directory, true, judge, now)
-            .await
-            .unwrap();
+        self.store.end_listing(directory, true, judge, now).await.unwrap();
     }
 
     /// Waits until so many are done, for no longer than this.
     async fn done(&self, count: u64, within: Duration) {
         let began = Instant::now();
         loop {
-            let report = self.ledger.report().await.unwrap();
+            let report = self.store.report().await.unwrap();
             if report.count(TaskState::Done) >= count {
                 return;
             }
@@ -306,7 +303,7 @@ async fn accounts_that_cannot_be_listed_keep_nobody_from_being_invited_and_let_n
     stage.come(130..131).await;
     stage.done(121, MINUTE).await;
     sleep(HOUR).await;
-    let report = stage.ledger.report().await.unwrap();
+    let report = stage.store.report().await.unwrap();
     assert_eq!(report.count(TaskState::Held), 3);
     // The list is asked for ever more rarely, and heeded once it comes.
     assert!(
@@ -352,7 +349,7 @@ async fn whoever_was_set_aside_for_a_reason_that_proves_to_be_the_servers_is_inv
         stage.come(person..person + 1).await;
         sleep(MINUTE).await;
     }
-    let report = stage.ledger.report().await.unwrap();
+    let report = stage.store.report().await.unwrap();
     assert_eq!(report.count(TaskState::Quarantined), 0, "{:?}", report.tasks);
     stage.server.behaves(Behaviour::Works);
     stage.done(5, 15 * MINUTE).await;
@@ -367,7 +364,7 @@ async fn one_persons_own_fault_that_looks_like_anyones_sets_nobody_else_aside() 
         stage.come(person..person + 1).await;
         sleep(MINUTE).await;
     }
-    let report = stage.ledger.report().await.unwrap();
+    let report = stage.store.report().await.unwrap();
     assert_eq!(
         (
             report.count(TaskState::Done),

@@ -76,7 +76,7 @@ fn variable(name: &str) -> Option<u64> {
 
 struct Torture {
     world: World,
-    dice: StdRng,
+    jitter: StdRng,
     /// Who ever came, by number, and who is still there.
     ever: u32,
     members: BTreeSet<u32>,
@@ -91,7 +91,7 @@ impl Torture {
         world.start_only();
         Self {
             world,
-            dice: StdRng::seed_from_u64(seed),
+            jitter: StdRng::seed_from_u64(seed),
             ever: 0,
             members: BTreeSet::new(),
             counts: BTreeMap::new(),
@@ -100,12 +100,12 @@ impl Torture {
     }
 
     async fn pause(&mut self, at_most: u64) {
-        sleep(Duration::from_millis(self.dice.gen_range(0..at_most))).await;
+        sleep(Duration::from_millis(self.jitter.gen_range(0..at_most))).await;
     }
 
     /// Does one thing, and says which.
     async fn deed(&mut self) -> &'static str {
-        match self.dice.gen_range(0..12) {
+        match self.jitter.gen_range(0..12) {
             0..=5 => {
                 self.ever += 1;
                 self.members.insert(self.ever);
@@ -139,7 +139,7 @@ impl Torture {
             }
             _ => {
                 let moments = [Moment::Arrived, Moment::Mailed, Moment::Saved];
-                let moment = moments[self.dice.gen_range(0..moments.len())];
+                let moment = moments[self.jitter.gen_range(0..moments.len())];
                 self.world.vault.fail(On::Invite, None, 1, Fault::Drop(moment));
                 "broken invitations"
             }

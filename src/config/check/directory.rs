@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use secrecy::SecretString;
 
 use super::super::Directory;
+use super::super::choices::{Sasl, Stream};
 use super::super::problem::{KeyPath, Problems};
 use super::super::schema::{AUTO, DirectoryTable};
 use super::super::secret::Secrets;
-use super::super::words::{Sasl, Stream};
 use super::{TlsKeys, controllers, tls, warn_if_public};
 use crate::directory::{Bind, Filter, Server, StreamChoice};
 

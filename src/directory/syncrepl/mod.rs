@@ -5,7 +5,7 @@
 //! entry, and with a bare `newcookie`. Cookies inside the refresh are not resume points and are dropped.
 //!
 //! # Assumptions
-//! Cookies are opaque but for 389-DS's (see `doubt`); that they belong to this base, filter and account is the ledger's concern.
+//! Cookies are opaque but for 389-DS's (see `doubt`); that they belong to this base, filter and account is the store's concern.
 //!
 //! # Caveats
 //! After a crash without `syncprov-checkpoint`, after `slapadd` and without the right to read `entryCSN` and

@@ -52,7 +52,7 @@ fn candidate<'a>(attribute: &str, value: &'a [u8]) -> Option<&'a [u8]> {
     }
 }
 
-/// At most 80 characters of a value: it goes into logs and into the ledger.
+/// At most 80 characters of a value: it goes into logs and into the store.
 fn shown(value: &[u8]) -> String {
     const CHARACTERS: usize = 80;
     let beginning = value.get(..4 * CHARACTERS).unwrap_or(value);

@@ -95,7 +95,7 @@ impl Oracle {
     }
 }
 
-/// What the ledger says that a person is.
+/// What the store says that a person is.
 fn stored(members: &[Member], person: u8) -> Option<Option<String>> {
     let member = members.iter().find(|member| member.id == id(person))?;
     match &member.standing {

@@ -29,18 +29,18 @@ pub fn seed(number: u64) {
 }
 
 /// A number from `0.0..1.0`.
-pub fn dice() -> f64 {
+pub fn jitter() -> f64 {
     DICE.with_borrow_mut(Rng::r#gen)
 }
 
 /// A number from `0..below`.
 pub fn number(below: u64) -> u64 {
-    DICE.with_borrow_mut(|dice| dice.gen_range(0..below))
+    DICE.with_borrow_mut(|jitter| jitter.gen_range(0..below))
 }
 
 /// Something that happens so often.
 pub fn chance(probability: f64) -> bool {
-    dice() < probability
+    jitter() < probability
 }
 
 /// Whether anything goes wrong.

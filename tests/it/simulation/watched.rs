@@ -1,30 +1,30 @@
-//! The real ledger, in memory, with somebody who looks at each cursor that is stored.
+//! The real store, in memory, with somebody who looks at each cursor that is stored.
 
 use futures::FutureExt;
 use ldap_usher::clock::Timestamp;
-use ldap_usher::ledger::{
-    Configured, Decision, DirectoryRow, DirectoryState, Judge, Ledger, ListingOutcome, Reply, Report, Scope,
-    Sqlite, TaskReport, Unchecked, Which,
-};
 use ldap_usher::model::{Cursor, EmailAddress, EntryId, Member, Task, TaskState};
+use ldap_usher::store::{
+    Configured, Decision, DirectoryRow, DirectoryState, Judge, ListingOutcome, Reply, Report, Scope, Sqlite,
+    Store, TaskReport, Unchecked, Which,
+};
 
 use super::PEOPLE;
 use crate::support::journal::id;
 
 type Inspect = dyn Fn(&[Member], &Cursor) + Send + Sync;
 
-/// A ledger that shows each cursor together with everybody who is stored by then.
+/// A store that shows each cursor together with everybody who is stored by then.
 pub struct Watched {
-    ledger: Sqlite,
+    store: Sqlite,
     inspect: Box<Inspect>,
 }
 
 impl Watched {
     /// An empty one.
     pub fn new(inspect: impl Fn(&[Member], &Cursor) + Send + Sync + 'static) -> Self {
-        let ledger = Sqlite::in_memory().now_or_never().unwrap().unwrap();
+        let store = Sqlite::in_memory().now_or_never().unwrap().unwrap();
         Self {
-            ledger,
+            store,
             inspect: Box::new(inspect),
         }
     }
@@ -33,19 +33,19 @@ impl Watched {
 /// Passes calls on.
 macro_rules! pass_on {
     ($($name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)+) => {
-        $(fn $name<'a>(&'a self, $($argument: $type),*) -> Reply<'a, $answer> { self.ledger.$name($($argument),*) })+
+        $(fn $name<'a>(&'a self, $($argument: $type),*) -> Reply<'a, $answer> { self.store.$name($($argument),*) })+
     };
 }
 
-impl Ledger for Watched {
+impl Store for Watched {
     fn transact(&self, scope: Scope, decision: Decision) -> Reply<'_, ()> {
         async move {
             let directory = scope.directory;
-            self.ledger.transact(scope, decision).await?;
+            self.store.transact(scope, decision).await?;
             if directory != 0 {
                 let people: Vec<EntryId> = (0..=PEOPLE).map(id).collect();
-                let members = self.ledger.known(directory, &people).await?;
-                let row = self.ledger.enroll("main", "scope", "settings").await?;
+                let members = self.store.known(directory, &people).await?;
+                let row = self.store.register("main", "scope", "settings").await?;
                 if let Some(cursor) = row.cursor {
                     (self.inspect)(&members, &cursor);
                 }
@@ -56,15 +56,15 @@ impl Ledger for Watched {
     }
 
     fn orphans(&self, limit: u32) -> Reply<'_, Vec<i64>> {
-        self.ledger.orphans(limit)
+        self.store.orphans(limit)
     }
 
     fn begin_listing(&self, directory: i64) -> Reply<'_, ()> {
-        self.ledger.begin_listing(directory)
+        self.store.begin_listing(directory)
     }
 
     fn unseen(&self, directory: i64, after: i64, limit: u32) -> Reply<'_, Vec<Member>> {
-        self.ledger.unseen(directory, after, limit)
+        self.store.unseen(directory, after, limit)
     }
 
     fn end_listing(
@@ -74,54 +74,54 @@ impl Ledger for Watched {
         judge: Judge,
         now: Timestamp,
     ) -> Reply<'_, ListingOutcome> {
-        self.ledger.end_listing(directory, complete, judge, now)
+        self.store.end_listing(directory, complete, judge, now)
     }
 
     fn configure(&self, directories: Vec<(String, String)>) -> Reply<'_, Configured> {
-        self.ledger.configure(directories)
+        self.store.configure(directories)
     }
 
     fn take_over(&self, owner: i64, now: Timestamp) -> Reply<'_, ()> {
-        self.ledger.take_over(owner, now)
+        self.store.take_over(owner, now)
     }
 
     fn rebase(&self, by: i64) -> Reply<'_, ()> {
-        self.ledger.rebase(by)
+        self.store.rebase(by)
     }
 
     fn claim(&self, owner: i64, max: u32, now: Timestamp) -> Reply<'_, Vec<Task>> {
-        self.ledger.claim(owner, max, now)
+        self.store.claim(owner, max, now)
     }
 
     fn next_due(&self) -> Reply<'_, Option<Timestamp>> {
-        self.ledger.next_due()
+        self.store.next_due()
     }
 
     fn unchecked(&self) -> Reply<'_, Unchecked> {
-        self.ledger.unchecked()
+        self.store.unchecked()
     }
 
     fn begin_comparison(&self) -> Reply<'_, ()> {
-        self.ledger.begin_comparison()
+        self.store.begin_comparison()
     }
 
     fn end_comparison(&self, judge: Judge, now: Timestamp) -> Reply<'_, Vec<(String, u64)>> {
-        self.ledger.end_comparison(judge, now)
+        self.store.end_comparison(judge, now)
     }
 
     fn report(&self) -> Reply<'_, Report> {
-        self.ledger.report()
+        self.store.report()
     }
 
     pass_on! {
-        enroll(name: &'a str, scope: &'a str, settings: &'a str) -> DirectoryRow;
+        register(name: &'a str, scope: &'a str, settings: &'a str) -> DirectoryRow;
         observe(directory: i64, state: &'a DirectoryState, now: Timestamp) -> ();
         pardon(fault: &'a str, now: Timestamp) -> Vec<String>;
         invited(addresses: &'a [EmailAddress]) -> u64;
         release(from: &'a [TaskState], which: Which<'a>, now: Timestamp) -> Vec<String>;
         in_state(state: TaskState, which: Which<'a>) -> Vec<TaskReport>;
         known(directory: i64, who: &'a [EntryId]) -> Vec<Member>;
-        recall(name: &'a str) -> Option<Vec<u8>>;
-        remember(name: &'a str, note: &'a [u8]) -> ();
+        get_note(name: &'a str) -> Option<Vec<u8>>;
+        set_note(name: &'a str, note: &'a [u8]) -> ();
     }
 }

@@ -1,0 +1,446 @@
+//! The way to one server of a directory, and whom it names.
+
+use std::collections::{HashMap, HashSet};
+
+use futures::StreamExt;
+
+use super::{Finding, Level, Steps};
+use crate::config;
+use crate::directory::{
+    Changes, Directory, LdapDirectory, Opened, Server, Settings, StreamChoice, StreamKind, diagnose,
+};
+use crate::model::{Change, Entry, EntryId, Listing};
+use crate::rules::membership::Policy;
+use crate::telemetry::Progress;
+
+/// How many people without a usable address are named.
+const EXAMPLES: usize = 5;
+
+const ENTRY_CSN: &str = "entryCSN";
+
+pub(super) async fn check(
+    config: &config::Directory,
+    server: &Server,
+    settings: Settings,
+    credentials: &diagnose::Credentials,
+    policy: &Policy,
+    say: &mut dyn FnMut(Finding),
+) {
+    let mut steps = Steps::new(format!("directory {}, {server}", config.name), say);
+    let found = steps
+        .step(
+            "name",
+            "check the host in `url`, and this machine's DNS",
+            diagnose::resolve(server),
+        )
+        .await;
+    steps.ok("name", found);
+    let found = steps
+        .step(
+            "connection",
+            match server {
+                Server::Unix { .. } => {
+                    "check the path in `url`, that the server listens there, and that this user may use it"
+                }
+                _ => "check host and port in `url`, that the server listens there, and the firewalls in between",
+            },
+            diagnose::reach(server),
+        )
+        .await;
+    steps.ok("connection", found);
+    let refused = match check_tls(&mut steps, server, &settings).await {
+        true => {
+            "see the server's log, which may name a client certificate that it wants (`client_cert_file`)"
+        }
+        false => "see the server's log; if this port is one for TLS, as 636 is, write ldaps://",
+    };
+    let guest = steps
+        .step("bind", refused, diagnose::bind(server, &settings, credentials))
+        .await;
+    let who = guest.as_ref().map(|_| format!("as {}", settings.bind.who()));
+    steps.ok("bind", who);
+    let mut identity = String::new();
+    let mut groups_have_members = false;
+    if let Some(mut guest) = guest {
+        let can = steps
+            .step(
+                "capabilities",
+                "let the bind account read the root DSE",
+                guest.capabilities(&settings),
+            )
+            .await;
+        let (text, attribute) = can.unzip();
+        identity = attribute.unwrap_or_default();
+        steps.ok("capabilities", text);
+        if identity == "objectGUID" {
+            remark_on_active_directory(&mut steps, server, &settings);
+        }
+        let base = steps.step("base", "", guest.base(&settings)).await;
+        steps.ok("base", base);
+        let groups = steps
+            .step("groups", "", guest.groups(&settings, credentials))
+            .await;
+        if let Some((text, any)) = groups.flatten() {
+            groups_have_members = any;
+            let (level, remedy) = if any {
+                (Level::Ok, "")
+            } else {
+                (
+                    Level::Warn,
+                    "if they should have any, let the bind account read `member`, `uniqueMember` and `memberUid` of groups",
+                )
+            };
+            steps.say(level, "groups", text, remedy);
+        }
+        // Active Directory has no such entries. That a server does not look for them is no fault.
+        if steps.failed.is_none()
+            && identity != "objectGUID"
+            && let Ok(Some(aliases)) = guest.aliases(&settings).await
+        {
+            steps.say(
+                Level::Warn,
+                "aliases",
+                aliases,
+                "people are found where they are: write that place into `base_dn`, or make it a [[directory]] of its own",
+            );
+        }
+    } else {
+        steps.skip("capabilities");
+        steps.skip("base");
+    }
+    let members_of_groups = groups_have_members && config.groups.is_empty();
+    check_people(&mut steps, config, settings, policy, &identity, members_of_groups).await;
+}
+
+/// What holds on every domain controller.
+fn remark_on_active_directory(steps: &mut Steps<'_>, server: &Server, settings: &Settings) {
+    steps.say(
+        Level::Ok,
+        "groups",
+        "whoever has a group as primary group (mostly Domain Users) is in nobody's memberOf and in no member of it",
+        "",
+    );
+    if matches!(server, Server::Tcp { tls: false, .. }) && !settings.starttls {
+        steps.say(
+            Level::Warn,
+            "signing",
+            "the password is sent without TLS, which a controller that demands signing refuses",
+            "use ldaps://, or set `starttls = true`",
+        );
+    }
+}
+
+/// Whether TLS is used.
+async fn check_tls(steps: &mut Steps<'_>, server: &Server, settings: &Settings) -> bool {
+    let presented = steps
+        .step(
+            "TLS",
+            "check that this port speaks TLS",
+            diagnose::presented(server, settings),
+        )
+        .await;
+    let Some(certificate) = presented.flatten() else {
+        if steps.failed.is_none() {
+            steps.say(Level::Ok, "TLS", "not used", "");
+        }
+        return false;
+    };
+    let detail = format!("the server presents {certificate}");
+    steps.say(Level::Ok, "certificate", detail, "");
+    let trusted = steps.step("TLS", "", diagnose::trusted(server, settings)).await;
+    steps.ok(
+        "TLS",
+        trusted.map(|()| "the certificate is trusted as configured"),
+    );
+    true
+}
+
+/// The stream, and everyone whom the filter finds.
+async fn check_people(
+    steps: &mut Steps<'_>,
+    config: &config::Directory,
+    mut settings: Settings,
+    policy: &Policy,
+    identity: &str,
+    groups_have_members: bool,
+) {
+    // What only a right can hide is asked for as well.
+    settings.attributes.push(ENTRY_CSN.into());
+    let automatic = settings.stream == StreamChoice::Auto;
+    let directory = LdapDirectory::new(settings);
+    let opened = steps.step("stream", "", directory.open(None)).await;
+    if let Some(opened) = &opened {
+        report_stream(steps, opened, automatic);
+    }
+    let stream = opened.as_ref().map(|opened| opened.stream);
+    // What it begins with is a full listing.
+    let named = async {
+        let changes = opened.map_or_else(|| futures::stream::empty().boxed(), |opened| opened.changes);
+        let mut ids = HashSet::new();
+        let people = count(config, policy, changes, &mut |entry| {
+            ids.insert(entry.id);
+        })
+        .await?;
+        Ok::<_, String>((people, ids))
+    };
+    let (named, ids) = steps.step("people", "", named).await.unzip();
+    let pushed = stream.is_some_and(|stream| stream != StreamKind::Poll);
+    let audit = async {
+        if !pushed {
+            return Ok(None);
+        }
+        let mut unnamed = Unnamed::default();
+        let ids = ids.unwrap_or_default();
+        let changes = directory.list().await.map_err(|error| error.to_string())?;
+        let people = count(config, policy, changes, &mut |entry| unnamed.see(&ids, entry)).await?;
+        Ok::<_, String>(Some((people, unnamed)))
+    };
+    let listed = steps.step("listing", "", audit).await;
+    let complete = listed.is_some();
+    let (listed, unnamed) = listed.flatten().unzip();
+    let people = match (named, listed) {
+        (Some(named), Some(listed)) if listed.entries > named.entries => Some(listed),
+        (named, _) => named,
+    };
+    if let Some(people) = &people {
+        report_people(steps, config, people, groups_have_members);
+    }
+    let unnamed = unnamed.unwrap_or_default();
+    let unnamed = if unnamed.count > 0 && stream == Some(StreamKind::Syncrepl) {
+        unnamed.still(config, policy, &directory).await
+    } else {
+        Unnamed::default()
+    };
+    if let Some(first) = unnamed.some.values().next() {
+        steps.say(
+            Level::Fail,
+            "listing",
+            format!(
+                "the stream and the listing contradict each other: the sync search does not name {} of those whom the listing finds, such as {first}, and will not tell of others like them",
+                unnamed.count
+            ),
+            "where OpenLDAP glues databases together (`subordinate`), write `overlay glue` before `overlay syncprov` in the superior one (slapd.conf(5)), or set `stream = \"poll\"`",
+        );
+    } else if complete {
+        let detail = if pushed {
+            "neither the stream nor the listing in pages beside it met a size limit"
+        } else {
+            "the listing in pages met no size limit"
+        };
+        steps.say(Level::Ok, "listing", detail, "");
+    }
+    for remark in directory.remarks() {
+        let subject = steps.subject("listing");
+        (steps.say)(Finding::of_error(Level::Warn, subject, &remark, ""));
+    }
+    if let (Some(people), Some(stream)) = (people, stream) {
+        report_rights(steps, &people, stream, identity);
+    }
+}
+
+/// People whom a listing finds and a stream did not name.
+#[derive(Default)]
+struct Unnamed {
+    count: u64,
+    /// Some of them, each with their DN.
+    some: HashMap<EntryId, String>,
+}
+
+impl Unnamed {
+    /// How many are kept.
+    const SOME: usize = 1000;
+
+    fn see(&mut self, named: &HashSet<EntryId>, entry: &Entry) {
+        if named.contains(&entry.id) {
+            return;
+        }
+        self.count += 1;
+        if self.some.len() < Self::SOME {
+            self.some.insert(entry.id, entry.dn.clone());
+        }
+    }
+
+    /// Those whom a stream that is opened now does not name either: the others joined between the two.
+    async fn still(mut self, config: &config::Directory, policy: &Policy, directory: &LdapDirectory) -> Self {
+        let again = async {
+            let changes = directory.open(None).await.ok()?.changes;
+            let mut named = |entry: &Entry| {
+                if self.some.remove(&entry.id).is_some() {
+                    self.count -= 1;
+                }
+            };
+            count(config, policy, changes, &mut named).await.ok()
+        };
+        match again.await {
+            Some(_) => self,
+            None => Self::default(),
+        }
+    }
+}
+
+/// How changes are learned, and what did not work of the better ways.
+fn report_stream(steps: &mut Steps<'_>, opened: &Opened, automatic: bool) {
+    let Opened {
+        stream, why, refused, ..
+    } = opened;
+    for error in refused {
+        let subject = steps.subject("stream");
+        let detail = format!("{stream}, because of {error}");
+        (steps.say)(Finding::of_error(Level::Warn, subject, &detail, ""));
+    }
+    let detail = format!("{stream}, because {why}");
+    match refused.as_slice() {
+        [] if automatic && *stream == StreamKind::Poll => steps.say(
+            Level::Warn,
+            "stream",
+            detail,
+            "to hear of changes at once, let the server tell of them (OpenLDAP: `overlay syncprov` on the database that holds `base_dn`); where it cannot, set `stream = \"poll\"`",
+        ),
+        [] => steps.say(Level::Ok, "stream", detail, ""),
+        _ => {}
+    }
+}
+
+/// Whether a stream that broke can be resumed.
+fn report_rights(steps: &mut Steps<'_>, people: &People, stream: StreamKind, identity: &str) {
+    if people.entries == 0 {
+        let detail = "cannot be told, because there is nobody to be read";
+        steps.say(Level::Skip, "rights", detail, "");
+    } else if stream != StreamKind::Syncrepl || identity != "entryUUID" {
+        let detail = format!("{identity} can be read, which is all that {stream} needs here");
+        steps.say(Level::Ok, "rights", detail, "");
+    } else if people.with_csn == 0 {
+        steps.say(
+            Level::Fail,
+            "rights",
+            "entryCSN cannot be read: after an interruption the server would call changed people gone, and name no new ones",
+            "let the bind account read entryCSN and entryUUID (OpenLDAP: `access to attrs=entryCSN,entryUUID by dn.exact=\"<bind DN>\" read by * break`)",
+        );
+    } else {
+        let detail = "entryUUID and entryCSN can be read, so a stream can be resumed";
+        steps.say(Level::Ok, "rights", detail, "");
+    }
+}
+
+/// Whom the filter finds.
+#[derive(Default)]
+struct People {
+    entries: u64,
+    usable: u64,
+    with_csn: u64,
+    disabled: u64,
+    /// Some of those who are disabled, and some without a usable address, with the reasons.
+    disabled_examples: Vec<String>,
+    examples: Vec<String>,
+}
+
+/// Everyone up to the end of the listing, or why these are not all.
+/// `each` is told of each of them.
+async fn count(
+    config: &config::Directory,
+    policy: &Policy,
+    mut listing: Changes,
+    each: &mut (dyn FnMut(&Entry) + Send),
+) -> Result<People, String> {
+    let mut progress = Progress::begin();
+    let mut people = People::default();
+    while let Some(change) = listing.next().await {
+        match change.map_err(|error| error.to_string())? {
+            Change::Upsert(entry) => {
+                progress.advance(&config.name, 1);
+                each(&entry);
+                people.entries += 1;
+                people.with_csn += u64::from(entry.values(ENTRY_CSN).next().is_some());
+                let (why, examples) = match (policy.disabled(&entry), policy.address(&entry, None)) {
+                    (Some(why), _) => {
+                        people.disabled += 1;
+                        (why, &mut people.disabled_examples)
+                    }
+                    (None, Err(why)) => (why, &mut people.examples),
+                    (None, Ok(_)) => {
+                        people.usable += 1;
+                        continue;
+                    }
+                };
+                if examples.len() < EXAMPLES {
+                    examples.push(format!("{} ({why})", entry.dn));
+                }
+            }
+            Change::ListingEnd(Listing::Complete) => return Ok(people),
+            Change::ListingEnd(Listing::Partial(why)) => {
+                return Err(format!("after {} entries: {why}", people.entries));
+            }
+            _ => {}
+        }
+    }
+    Err("the listing ended without a result".into())
+}
+
+fn report_people(
+    steps: &mut Steps<'_>,
+    config: &config::Directory,
+    people: &People,
+    groups_have_members: bool,
+) {
+    let People {
+        entries,
+        usable,
+        examples,
+        disabled,
+        disabled_examples,
+        ..
+    } = people;
+    let below = match config.base_dn.as_str() {
+        "" => "the empty base",
+        base => base,
+    };
+    let filter = match config.groups.as_slice() {
+        [] => config.filter.to_string(),
+        _ => format!("{} and are in `groups`", config.filter),
+    };
+    if *entries == 0 && groups_have_members {
+        steps.say(
+            Level::Warn,
+            "people",
+            format!("nobody below {below} matches {filter}, although the groups have members"),
+            "does the server keep `memberOf` (OpenLDAP: overlay `memberof` or `dynlist`; 389-DS: the memberOf plugin), may the bind account read it (`dynlist`: `entryDN`, too), and are the members below `base_dn`? Groups that are named in `groups` need no `memberOf`",
+        );
+    } else if *entries == 0 {
+        steps.say(
+            Level::Warn,
+            "people",
+            format!("nobody below {below} matches {filter}"),
+            "check `filter` and `base_dn`, and that the bind account may read the attributes in the filter",
+        );
+    } else {
+        let detail = format!("{entries} below {below} match {filter}");
+        steps.say(Level::Ok, "people", detail, "");
+    }
+    if *disabled > 0 {
+        let detail = format!(
+            "{disabled} of {entries} count as no members (disabled_accounts): {}",
+            disabled_examples.join(", ")
+        );
+        steps.say(Level::Ok, "accounts", detail, "");
+    }
+    let attributes = config.mail_attributes.join(", ");
+    let enabled = entries - disabled;
+    if *usable < enabled {
+        steps.say(
+            if *usable == 0 { Level::Fail } else { Level::Warn },
+            "addresses",
+            format!(
+                "{usable} of {enabled} have a usable address; without: {}",
+                examples.join(", ")
+            ),
+            &format!("check `mail_attributes` ({attributes}), and that the bind account may read them"),
+        );
+    } else if enabled > 0 {
+        steps.say(
+            Level::Ok,
+            "addresses",
+            format!("all {enabled} have a usable address in {attributes}"),
+            "",
+        );
+    }
+}

@@ -1,0 +1,428 @@
+//! The way to Vaultwarden, and what its users will see of it.
+
+use std::sync::Arc;
+
+use url::{Host, Url};
+
+use super::super::run::vaultwarden_settings;
+use super::super::sessions::Sessions;
+use super::{Finding, Level, Steps};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::model::{Disposition, EmailAddress};
+use crate::vaultwarden::{
+    Admin, Configuration, Entrance, Identity, Portal, Recognition, Settings, SignUps, SingleSignOn,
+    Vaultwarden, VaultwardenError, presented,
+};
+use crate::worker::recognition;
+
+pub(super) async fn check(
+    config: &Config,
+    sessions: Sessions,
+    known: &Identity,
+    say: &mut dyn FnMut(Finding),
+) {
+    let url = &config.vaultwarden.url;
+    let prefix = format!("vaultwarden, {}", url.as_str().trim_end_matches('/'));
+    let mut steps = Steps::new(prefix, say);
+    let settings = vaultwarden_settings(config);
+    let client = Vaultwarden::new(&settings, Arc::new(sessions), Clock::system());
+    let Some(vaultwarden) = steps.step("settings", "", async { client }).await else {
+        return;
+    };
+    check_connection(&mut steps, &settings, &vaultwarden).await;
+    let version = steps.step("version", "", vaultwarden.version()).await;
+    match version {
+        Some(None) => steps.say(
+            Level::Warn,
+            "version",
+            "not told: older than 1.25, a build of one's own, or no Vaultwarden",
+            "update Vaultwarden if it is old",
+        ),
+        Some(Some(version)) => steps.say(Level::Ok, "version", version, ""),
+        None => {}
+    }
+    let portal = steps.step("DOMAIN", "", vaultwarden.portal()).await.flatten();
+    if let Some(portal) = &portal {
+        report_portal(&mut steps, portal, url);
+    }
+    let mut configuration = None;
+    match steps.step("admin", "", log_in(&vaultwarden)).await {
+        Some(None) => {
+            let (level, detail, remedy) = judge_entrance(vaultwarden.entrance().await);
+            steps.say(level, "admin", detail, remedy);
+            let told = steps.step("configuration", "", vaultwarden.configuration()).await;
+            if matches!(told, Some(None)) {
+                let detail = "not told, so that whether invited people get a mail is not known";
+                let remedy = "let this host pass the proxy in front of Vaultwarden, or use Vaultwarden's own port as `url`";
+                steps.say(Level::Warn, "configuration", detail, remedy);
+            }
+            configuration = told.flatten();
+            check_identity(&mut steps, &vaultwarden, known).await;
+        }
+        Some(Some(limited)) => {
+            steps.say(
+                Level::Warn,
+                "admin",
+                limited.to_string(),
+                "try again then; once the service has run, its session is used and no login is needed",
+            );
+            let detail = "not tried, because the admin API cannot be used now";
+            steps.say(Level::Skip, "configuration", detail, "");
+        }
+        None => steps.skip("configuration"),
+    }
+    let is_hidden = portal.is_some_and(|portal| portal.sign_up_hidden);
+    for (level, step, detail, remedy) in judge_configuration(&configuration.unwrap_or_default(), is_hidden) {
+        steps.say(level, step, detail, remedy);
+    }
+}
+
+const REACH: &str = "check `url`, that Vaultwarden runs, and the proxies and firewalls in between";
+
+/// Whether Vaultwarden answers, and over TLS, whether it is trusted.
+async fn check_connection(steps: &mut Steps<'_>, settings: &Settings, vaultwarden: &Vaultwarden) {
+    let presented = match presented(settings).await {
+        Ok(Some(certificate)) => {
+            let detail = format!("the server presents {certificate}");
+            steps.say(Level::Ok, "certificate", detail, "");
+            true
+        }
+        Ok(None) => {
+            steps.say(Level::Ok, "TLS", "not used", "");
+            false
+        }
+        // What keeps it from being seen keeps the next call from success.
+        Err(_) => false,
+    };
+    let alive = vaultwarden.alive().await;
+    let refused = matches!(alive, Err(VaultwardenError::Untrusted { .. }));
+    if presented && !refused {
+        steps.say(Level::Ok, "TLS", "the certificate is trusted as configured", "");
+    }
+    let step = if refused { "TLS" } else { "connection" };
+    let alive = steps.step(step, REACH, async { alive }).await;
+    steps.ok(step, alive.map(|()| "Vaultwarden and its database answer"));
+}
+
+fn report_portal(steps: &mut Steps<'_>, portal: &Portal, url: &Url) {
+    if portal.server.as_deref() != Some("Vaultwarden") {
+        steps.say(
+            Level::Warn,
+            "server",
+            format!(
+                "calls itself {}, not Vaultwarden",
+                portal.server.as_deref().unwrap_or("nothing")
+            ),
+            "check that `url` leads to Vaultwarden and not to another server for Bitwarden's clients",
+        );
+    }
+    if let Some(domain) = &portal.domain {
+        let (level, detail, remedy) = judge_domain(domain, url);
+        steps.say(level, "DOMAIN", detail, remedy);
+    }
+}
+
+/// Whether this is the server that the service has invited people to.
+async fn check_identity(steps: &mut Steps<'_>, vaultwarden: &Vaultwarden, known: &Identity) {
+    if known.is_empty() {
+        return;
+    }
+    match steps.step("accounts", "", vaultwarden.recognise(known)).await {
+        Some(Recognition::Other(now)) => {
+            let remedy = "correct `url`, or restore Vaultwarden; where it is meant to be new, give the service a new `state` file, or name people in `ldap-usher retry ADDRESS...`";
+            steps.say(Level::Warn, "accounts", recognition::trouble(known, &now), remedy);
+        }
+        Some(_) => steps.say(
+            Level::Ok,
+            "accounts",
+            "this is the Vaultwarden that was there before",
+            "",
+        ),
+        None => {}
+    }
+}
+
+/// What is said of one step.
+type Said = (Level, &'static str, String, &'static str);
+
+/// What follows from Vaultwarden's configuration for the people who are invited, and for this service. `is_hidden`:
+/// its login page offers no registration.
+fn judge_configuration(told: &Configuration, is_hidden: bool) -> Vec<Said> {
+    let mut said = Vec::new();
+    said.extend(judge_mail(told));
+    if told.single_sign_on != Some(SingleSignOn::Only) {
+        said.extend(judge_registration(told, is_hidden));
+    }
+    if told.invitations_allowed == Some(false) {
+        let detail = "INVITATIONS_ALLOWED is off, which keeps those who manage organizations from inviting people, and not this service";
+        said.push((Level::Ok, "invitations", detail.into(), ""));
+    }
+    match told.single_sign_on {
+        Some(SingleSignOn::Offered) => {
+            let detail = "offered: who logs in by it for the first time gets an account, invited or not";
+            said.push((Level::Ok, "single sign-on", detail.into(), ""));
+        }
+        Some(SingleSignOn::Only) => {
+            let detail = "required: nobody registers, and who logs in for the first time gets an account, invited or not; the provider has to call their address verified";
+            said.push((Level::Ok, "single sign-on", detail.into(), ""));
+        }
+        Some(SingleSignOn::Off) | None => {}
+    }
+    said.extend(judge_logins(told));
+    said
+}
+
+fn judge_mail(told: &Configuration) -> Option<Said> {
+    const STEP: &str = "mail";
+    if !told.mail? {
+        let detail = "mail is off: nobody is told; invited people find out only from you, and register with their address at the URL in DOMAIN";
+        let remedy = "set SMTP_HOST at Vaultwarden, or tell people yourself";
+        return Some((Level::Warn, STEP, detail.into(), remedy));
+    }
+    let Some(lifetime) = told.link_lifetime else {
+        return Some((Level::Ok, STEP, "on: each invited person gets a link".into(), ""));
+    };
+    let hours = lifetime.as_secs() / 3600;
+    let detail = format!(
+        "on: each invited person gets a link, which expires after {hours} h; a new one is sent from Vaultwarden's admin page only"
+    );
+    Some(if hours < 24 {
+        let remedy = "raise INVITATION_EXPIRATION_HOURS at Vaultwarden, so that people who read it a day later are let in";
+        (Level::Warn, STEP, detail, remedy)
+    } else {
+        (Level::Ok, STEP, detail, "")
+    })
+}
+
+/// How invited people register, and who else may.
+fn judge_registration(told: &Configuration, is_hidden: bool) -> Option<Said> {
+    const STEP: &str = "registration";
+    let say = |level, detail: &str, remedy| Some((level, STEP, detail.to_owned(), remedy));
+    match (told.mail, told.sign_ups) {
+        (Some(false), _) if is_hidden => say(
+            Level::Warn,
+            "the login page offers none, and mail is off, so that invited people find no way to register",
+            "set INVITATIONS_ALLOWED=true or SMTP_HOST at Vaultwarden",
+        ),
+        (Some(true), _) if is_hidden => say(
+            Level::Ok,
+            "the login page offers none, so invited people need the link in their mail",
+            "",
+        ),
+        (None, _) if is_hidden => say(
+            Level::Ok,
+            "the login page offers none, so invited people need the link in their mail",
+            "see that Vaultwarden can send mail (SMTP_HOST)",
+        ),
+        (_, Some(SignUps::Open)) => say(
+            Level::Warn,
+            "open to everyone, invited or not",
+            "set SIGNUPS_ALLOWED=false at Vaultwarden, if it is meant for those in the directory only",
+        ),
+        (_, Some(SignUps::ForDomains)) => say(
+            Level::Ok,
+            "open to whoever is invited, and to the mail domains in SIGNUPS_DOMAINS_WHITELIST",
+            "",
+        ),
+        (_, Some(SignUps::Closed)) => say(Level::Ok, "open to those who are invited, and to nobody else", ""),
+        (_, None) => None,
+    }
+}
+
+/// Whether this service can stay logged in.
+fn judge_logins(told: &Configuration) -> Option<Said> {
+    const STEP: &str = "logins";
+    let (burst, period, lifetime) = (told.login_burst?, told.login_period?, told.session_lifetime?);
+    let (period, lifetime) = (period.as_secs(), lifetime.as_secs());
+    let detail = format!(
+        "{burst} at once and then one in {period}s are allowed, and a session lasts {}min",
+        lifetime / 60
+    );
+    Some(if lifetime < period {
+        let detail = format!("{detail}: invitations wait for the next login");
+        let remedy = "raise ADMIN_SESSION_LIFETIME or lower ADMIN_RATELIMIT_SECONDS at Vaultwarden";
+        (Level::Warn, STEP, detail, remedy)
+    } else {
+        (Level::Ok, STEP, detail, "")
+    })
+}
+
+/// Whether people can follow the links in Vaultwarden's mails, which begin with its `DOMAIN`.
+fn judge_domain(domain: &str, url: &Url) -> (Level, String, &'static str) {
+    const SET: &str = "set DOMAIN at Vaultwarden to the URL under which people open it";
+    let Some((scheme, host)) = Url::parse(domain)
+        .ok()
+        .and_then(|url| Some((url.scheme().to_owned(), url.host()?.to_owned())))
+    else {
+        return (Level::Warn, format!("{domain:?} is not a URL"), SET);
+    };
+    let links = format!("the links in invitations begin with {domain}");
+    if is_local(&host) {
+        let detail = format!("{links}, which is the reader's own machine, wherever they read it");
+        (Level::Warn, detail, SET)
+    } else if scheme != "https" {
+        let detail = format!("{links}, and browsers let people use a vault by HTTPS only");
+        let remedy = "serve Vaultwarden by HTTPS, and let its DOMAIN begin with https://";
+        (Level::Warn, detail, remedy)
+    } else if url.host().is_some_and(|configured| configured.to_owned() != host) {
+        if url.host().is_some_and(|host| is_internal(&host.to_owned())) {
+            let detail = format!("{links}; `url` is a way to it that is not for people");
+            (Level::Ok, detail, "")
+        } else {
+            let detail = format!("{links}, which is another host than that in `url`");
+            let remedy = "check that `url` is the Vaultwarden that you mean, and that its DOMAIN is right";
+            (Level::Warn, detail, remedy)
+        }
+    } else {
+        (Level::Ok, links, "")
+    }
+}
+
+/// Whether everyone who reads this name reads their own machine in it.
+fn is_local(host: &Host) -> bool {
+    match host {
+        Host::Domain(name) => name == "localhost" || name.ends_with(".localhost"),
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+    }
+}
+
+/// Whether this is an address, or a name without a domain such as that of a container.
+fn is_internal(host: &Host) -> bool {
+    !matches!(host, Host::Domain(name) if name.contains('.'))
+}
+
+/// Uses the admin API in a way that changes nothing; only where the session at hand is not accepted, it logs in. Returns
+/// what keeps it from being tried now, where that is nobody's mistake.
+async fn log_in(vaultwarden: &Vaultwarden) -> Result<Option<VaultwardenError>, VaultwardenError> {
+    let Ok(nobody) = EmailAddress::parse(b"nobody@ldap-usher.invalid") else {
+        return Ok(None);
+    };
+    match vaultwarden.account(&nobody).await {
+        Ok(_) => Ok(None),
+        Err(error) if matches!(error.disposition(), Disposition::RetryAfter(_)) => Ok(Some(error)),
+        Err(error) => Err(error),
+    }
+}
+
+/// What it means that the admin API let us in.
+fn judge_entrance(entrance: Entrance) -> (Level, &'static str, &'static str) {
+    match entrance {
+        Entrance::Token => (Level::Ok, "the admin API answers to the admin token", ""),
+        Entrance::Session => (
+            Level::Ok,
+            "the admin API answers to a session that this admin token has opened before",
+            "",
+        ),
+        Entrance::Open => (
+            Level::Warn,
+            "the admin API asks for no token, so that whoever reaches it may do everything",
+            "unset DISABLE_ADMIN_TOKEN at Vaultwarden, unless something in front of it guards /admin",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn said(told: &Configuration, is_hidden: bool) -> String {
+        let said = judge_configuration(told, is_hidden).into_iter();
+        let lines =
+            said.map(|(level, step, detail, remedy)| format!("{level}  {step}: {detail} -> {remedy}\n"));
+        lines.collect()
+    }
+
+    #[test]
+    fn what_follows_from_vaultwardens_configuration_is_said_for_those_who_are_invited() {
+        let usual = Configuration {
+            mail: Some(true),
+            smtp_timeout: None,
+            link_lifetime: Some(Duration::from_secs(120 * 3600)),
+            login_burst: Some(3),
+            login_period: Some(Duration::from_secs(300)),
+            session_lifetime: Some(Duration::from_secs(1200)),
+            invitations_allowed: Some(true),
+            sign_ups: Some(SignUps::Closed),
+            single_sign_on: Some(SingleSignOn::Off),
+        };
+        insta::assert_snapshot!(said(&usual, true), @r"
+            ok  mail: on: each invited person gets a link, which expires after 120 h; a new one is sent from Vaultwarden's admin page only -> 
+            ok  registration: the login page offers none, so invited people need the link in their mail -> 
+            ok  logins: 3 at once and then one in 300s are allowed, and a session lasts 20min -> 
+            ");
+        let without_mail = Configuration {
+            mail: Some(false),
+            sign_ups: Some(SignUps::Closed),
+            ..Configuration::default()
+        };
+        insta::assert_snapshot!(said(&without_mail, false), @r"
+            warn  mail: mail is off: nobody is told; invited people find out only from you, and register with their address at the URL in DOMAIN -> set SMTP_HOST at Vaultwarden, or tell people yourself
+            ok  registration: open to those who are invited, and to nobody else -> 
+            ");
+        let without_any_way = Configuration {
+            invitations_allowed: Some(false),
+            ..without_mail
+        };
+        insta::assert_snapshot!(said(&without_any_way, true), @r"
+            warn  mail: mail is off: nobody is told; invited people find out only from you, and register with their address at the URL in DOMAIN -> set SMTP_HOST at Vaultwarden, or tell people yourself
+            warn  registration: the login page offers none, and mail is off, so that invited people find no way to register -> set INVITATIONS_ALLOWED=true or SMTP_HOST at Vaultwarden
+            ok  invitations: INVITATIONS_ALLOWED is off, which keeps those who manage organizations from inviting people, and not this service -> 
+            ");
+        let hasty = Configuration {
+            link_lifetime: Some(Duration::from_secs(3600)),
+            session_lifetime: Some(Duration::from_secs(240)),
+            sign_ups: Some(SignUps::Open),
+            single_sign_on: Some(SingleSignOn::Offered),
+            ..usual
+        };
+        insta::assert_snapshot!(said(&hasty, false), @r"
+            warn  mail: on: each invited person gets a link, which expires after 1 h; a new one is sent from Vaultwarden's admin page only -> raise INVITATION_EXPIRATION_HOURS at Vaultwarden, so that people who read it a day later are let in
+            warn  registration: open to everyone, invited or not -> set SIGNUPS_ALLOWED=false at Vaultwarden, if it is meant for those in the directory only
+            ok  single sign-on: offered: who logs in by it for the first time gets an account, invited or not -> 
+            warn  logins: 3 at once and then one in 300s are allowed, and a session lasts 4min: invitations wait for the next login -> raise ADMIN_SESSION_LIFETIME or lower ADMIN_RATELIMIT_SECONDS at Vaultwarden
+            ");
+        let only = Configuration {
+            single_sign_on: Some(SingleSignOn::Only),
+            login_burst: None,
+            ..usual
+        };
+        insta::assert_snapshot!(said(&only, true), @r"
+            ok  mail: on: each invited person gets a link, which expires after 120 h; a new one is sent from Vaultwarden's admin page only -> 
+            ok  single sign-on: required: nobody registers, and who logs in for the first time gets an account, invited or not; the provider has to call their address verified -> 
+            ");
+        // Older than what tells.
+        insta::assert_snapshot!(said(&Configuration::default(), true), @"ok  registration: the login page offers none, so invited people need the link in their mail -> see that Vaultwarden can send mail (SMTP_HOST)");
+        assert_eq!(said(&Configuration::default(), false), "");
+    }
+
+    #[test]
+    fn links_that_nobody_can_follow_are_told_from_those_that_merely_differ_from_the_url() {
+        let level = |domain, url: &str| judge_domain(domain, &url.parse().unwrap()).0;
+        let vault = "https://vault.example.org";
+        for (domain, url, expected) in [
+            (vault, vault, Level::Ok),
+            (
+                "https://vault.example.org/sub",
+                "https://vault.example.org/sub/",
+                Level::Ok,
+            ),
+            (vault, "http://127.0.0.1:8000", Level::Ok),
+            (vault, "http://vaultwarden", Level::Ok),
+            (vault, "https://vault.example.com", Level::Warn),
+            ("http://localhost", "http://localhost", Level::Warn),
+            ("https://127.0.0.1:8000", "https://127.0.0.1:8000", Level::Warn),
+            (
+                "http://vault.example.org",
+                "http://vault.example.org",
+                Level::Warn,
+            ),
+            ("vault.example.org", vault, Level::Warn),
+        ] {
+            assert_eq!(level(domain, url), expected, "{domain} at {url}");
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! What `sync` would do: its own code, run on a copy of the state and with a Vaultwarden to which nothing is sent.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::run::{Parts, list_everything};
+use super::sessions::Sessions;
+use crate::config::Config;
+use crate::listener::Listener;
+use crate::model::{EmailAddress, Outcome, Standing, TaskState};
+use crate::store::{Before, Fate, Sqlite, Store, StoreError, TaskFate};
+use crate::vaultwarden::{Account, Admin, Identity, Recognition, Reply, VaultwardenError};
+use crate::worker::{Until, Worker};
+
+/// People that are read at a time.
+const PAGE: u32 = 1000;
+
+/// What would happen to one person, or to one of their invitations.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Planned {
+    /// What.
+    pub action: Action,
+    /// The address, where there is one.
+    pub email: Option<String>,
+    /// The person's DN.
+    pub dn: String,
+    /// The name of their directory.
+    pub directory: String,
+    /// Why, as a person would put it.
+    pub reason: String,
+}
+
+/// What would happen. The names are those of `plan --json`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// An invitation would be sent.
+    Invite,
+    /// An invitation would be held back until it is approved.
+    Hold,
+    /// An invitation is owed, and would not be sent by this run.
+    Later,
+    /// The person would be recorded as having left.
+    Left,
+    /// Nothing would be done.
+    None,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Invite => "invite",
+            Self::Hold => "hold",
+            Self::Later => "later",
+            Self::Left => "left",
+            Self::None => "none",
+        })
+    }
+}
+
+/// A plan that is ready to be read.
+pub struct Plan {
+    store: Arc<Sqlite>,
+    invited: Arc<Invited>,
+    after: i64,
+    /// What went wrong and would go wrong in `sync`, too: a line for each directory that was not listed completely, and
+    /// one for a Vaultwarden that cannot be asked.
+    pub failures: Vec<String>,
+}
+
+/// Finds out what `sync` would do at this moment. Nothing is changed anywhere: the state is only read, and Vaultwarden
+/// is asked who has an account, which may take a login.
+///
+/// # Errors
+/// The state cannot be read, or the configuration cannot be used. A directory or a Vaultwarden that fails is part of
+/// the plan.
+pub async fn plan(config: &Config) -> anyhow::Result<Plan> {
+    let store = Arc::new(Sqlite::dry_run(&config.state).await?);
+    let invited = Arc::<Invited>::default();
+    let sessions = Sessions::at_hand(Some(store.clone()), config.sessions.clone());
+    let parts = Parts::wire(config, store.clone(), sessions, |vaultwarden| {
+        Arc::new(DryRun::new(vaultwarden, invited.clone()))
+    })?;
+    parts.configure().await?;
+    let Parts {
+        listeners,
+        mut worker,
+        ..
+    } = parts;
+    // How fast they would go out is not what is asked.
+    worker.settings.per_minute = None;
+    Ok(run_dry(&listeners, &worker, store, invited).await?)
+}
+
+/// What `sync` does, done on `store`, on which listeners and worker work; the worker's Vaultwarden is a [`DryRun`]
+/// that keeps `invited`.
+///
+/// # Errors
+/// The store failed.
+pub async fn run_dry(
+    listeners: &[Listener],
+    worker: &Worker,
+    store: Arc<Sqlite>,
+    invited: Arc<Invited>,
+) -> Result<Plan, StoreError> {
+    let mut failures = list_everything(listeners).await;
+    let never = CancellationToken::new();
+    worker.run(Until::Drained, &never, &never).await?;
+    failures.extend(store.report().await?.vaultwarden_trouble);
+    let trouble = invited.trouble().take();
+    failures.extend(trouble.map(|error| format!("vaultwarden: {error}")));
+    Ok(Plan {
+        store,
+        invited,
+        after: 0,
+        failures,
+    })
+}
+
+impl Plan {
+    /// The next part of it; empty at its end.
+    ///
+    /// # Errors
+    /// The copy of the state cannot be read.
+    pub async fn next(&mut self) -> Result<Vec<Planned>, StoreError> {
+        loop {
+            let fates = self.store.fates(self.after, PAGE).await?;
+            let Some(last) = fates.last() else {
+                return Ok(Vec::new());
+            };
+            self.after = last.row;
+            let invited = self.invited.all();
+            let planned: Vec<Planned> = fates
+                .into_iter()
+                .filter_map(|fate| judge(fate, &invited))
+                .collect();
+            if !planned.is_empty() {
+                return Ok(planned);
+            }
+        }
+    }
+}
+
+/// What a fate means; `None` for people who left long ago.
+fn judge(fate: Fate, invited: &HashSet<EmailAddress>) -> Option<Planned> {
+    if !fate.configured {
+        return None;
+    }
+    let present = fate.standing == Standing::Member;
+    let task = fate
+        .task
+        .as_ref()
+        .filter(|task| present || task.state != TaskState::Done || task.before != Before::Same);
+    let (action, reason) = match (task, &fate.standing) {
+        (Some(task), _) => judge_task(task, invited),
+        (None, Standing::Left) if !fate.left => return None,
+        (None, Standing::Left) => (Action::Left, left(fate.cancelled).into()),
+        (None, Standing::WithoutAddress(why)) => (Action::None, format!("cannot be invited: {why}")),
+        (None, Standing::Member) => (
+            Action::None,
+            match (&fate.holder_dn, &fate.invited_as) {
+                (Some(holder), _) => {
+                    format!("shares the address with {holder}, to whom the invitation belongs")
+                }
+                (None, Some(former)) => {
+                    format!(
+                        "was invited as {former}; `on_address_change` in [invite] says to leave it at that"
+                    )
+                }
+                (None, None) => "is not owed an invitation".into(),
+            },
+        ),
+    };
+    let address = task.map(|task| &task.address).or(fate.address.as_ref());
+    Some(Planned {
+        action,
+        email: address.map(ToString::to_string),
+        dn: fate.dn,
+        directory: fate.directory,
+        reason,
+    })
+}
+
+fn judge_task(task: &TaskFate, invited: &HashSet<EmailAddress>) -> (Action, String) {
+    let why = task.reason.as_deref().unwrap_or_default();
+    match task.state {
+        TaskState::Done if task.before == Before::Same => {
+            let reason = match task.outcome {
+                Some(Outcome::HadAccount) => "had an account already when it was compared",
+                _ => "was invited before",
+            };
+            (Action::None, reason.into())
+        }
+        TaskState::Done if invited.contains(&task.address) => (Action::Invite, invitation(task.before).into()),
+        TaskState::Done => (Action::None, "has an account".into()),
+        TaskState::Held if why.is_empty() => (
+            Action::Hold,
+            "one listing found more new people than limits.invites_per_listing; `ldap-usher approve` releases them"
+                .into(),
+        ),
+        TaskState::Held => (Action::Hold, format!("{why}; `ldap-usher approve` releases them")),
+        TaskState::Quarantined => (Action::None, format!("in quarantine: {why}")),
+        TaskState::Staged => (
+            Action::Later,
+            "was found by a listing that has not come to its end".into(),
+        ),
+        TaskState::Queued if why.is_empty() || task.before == Before::Absent => {
+            (Action::Later, "waits until Vaultwarden can be asked".into())
+        }
+        TaskState::Queued => (Action::Later, format!("not before {}: {why}", task.due)),
+        // Those are not asked for.
+        TaskState::Cancelled => (Action::None, "is not owed an invitation".into()),
+    }
+}
+
+/// Why an invitation would be sent.
+fn invitation(before: Before) -> &'static str {
+    match before {
+        Before::Absent | Before::Same | Before::Was(TaskState::Staged) => {
+            "matches the filter and has no account"
+        }
+        Before::Was(TaskState::Queued) => "is due already and has no account",
+        Before::Was(TaskState::Held) => {
+            "was held back, and without those who have an account it need not be; has no account"
+        }
+        Before::Was(TaskState::Cancelled) => "matches the filter again and has no account",
+        Before::Was(TaskState::Done | TaskState::Quarantined) => {
+            "left, came back, and has no account any more"
+        }
+    }
+}
+
+fn left(cancelled: bool) -> &'static str {
+    if cancelled {
+        "matches the filter no more, or is disabled; the invitation that was owed is cancelled"
+    } else {
+        "matches the filter no more, or is disabled; the account, if there is one, is left alone"
+    }
+}
+
+/// Whom a [`DryRun`] would have invited.
+#[derive(Debug, Default)]
+pub struct Invited {
+    people: Mutex<HashSet<EmailAddress>>,
+    /// What became of the last question to Vaultwarden, where it was not answered.
+    trouble: Mutex<Option<VaultwardenError>>,
+}
+
+impl Invited {
+    fn all(&self) -> MutexGuard<'_, HashSet<EmailAddress>> {
+        self.people.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Option<VaultwardenError>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note<T>(&self, answer: &Result<T, VaultwardenError>) {
+        *self.trouble() = answer.as_ref().err().cloned();
+    }
+}
+
+/// A Vaultwarden that is asked and never told: instead of inviting somebody it looks whether they have an account, among
+/// all that were listed or, where they were not, one by one.
+pub struct DryRun<A> {
+    vaultwarden: A,
+    invited: Arc<Invited>,
+    is_listed: AtomicBool,
+    /// Those of the list.
+    accounts: Mutex<HashSet<EmailAddress>>,
+}
+
+impl<A> DryRun<A> {
+    /// Asks `vaultwarden`, and notes in `invited` who would have been invited.
+    pub fn new(vaultwarden: A, invited: Arc<Invited>) -> Self {
+        Self {
+            vaultwarden,
+            invited,
+            is_listed: AtomicBool::new(false),
+            accounts: Mutex::default(),
+        }
+    }
+
+    fn listed(&self) -> MutexGuard<'_, HashSet<EmailAddress>> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<A: Admin> DryRun<A> {
+    async fn has_account(&self, address: &EmailAddress) -> Result<bool, VaultwardenError> {
+        if self.is_listed.load(Ordering::Relaxed) {
+            return Ok(self.listed().contains(address));
+        }
+        Ok(self.account(address).await?.is_some())
+    }
+}
+
+impl<A: Admin> Admin for DryRun<A> {
+    fn invite<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Outcome> {
+        async move {
+            if self.has_account(address).await? {
+                return Ok(Outcome::HadAccount);
+            }
+            self.invited.all().insert(address.clone());
+            Ok(Outcome::Invited)
+        }
+        .boxed()
+    }
+
+    fn account<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Option<Account>> {
+        let answer = self.vaultwarden.account(address);
+        answer.inspect(|answer| self.invited.note(answer)).boxed()
+    }
+
+    fn accounts(&self) -> BoxStream<'_, Result<Account, VaultwardenError>> {
+        // Nobody is invited meanwhile: whoever is not among them has none.
+        self.is_listed.store(true, Ordering::Relaxed);
+        let accounts = self.vaultwarden.accounts();
+        accounts
+            .inspect(|account| {
+                self.invited.note(account);
+                match account {
+                    Ok(account) => self
+                        .listed()
+                        .extend(EmailAddress::parse(account.email.as_bytes())),
+                    Err(_) => self.is_listed.store(false, Ordering::Relaxed),
+                }
+            })
+            .boxed()
+    }
+
+    fn alive(&self) -> Reply<'_, ()> {
+        self.vaultwarden.alive()
+    }
+
+    fn recognise<'a>(&'a self, known: &'a Identity) -> Reply<'a, Recognition> {
+        self.vaultwarden.recognise(known)
+    }
+}

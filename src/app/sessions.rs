@@ -1,0 +1,180 @@
+//! Where the session with Vaultwarden is kept. Each login counts: Vaultwarden allows three, then one in five minutes,
+//! and whoever sets things up runs `check` and `plan` more than once before the service has a state of its own.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures::future::{BoxFuture, FutureExt};
+
+use crate::store::Store;
+use crate::vaultwarden::SessionStore;
+
+/// The name of the note in the store.
+const NOTE: &str = "vaultwarden-session";
+
+/// Keeps the session in the store, where the service has its own, or in a file of the user at the keyboard, which the
+/// first start of the service takes over from.
+pub(super) struct Sessions {
+    store: Option<Arc<dyn Store>>,
+    file: Option<PathBuf>,
+    /// The store is only read.
+    spares_store: bool,
+}
+
+impl Sessions {
+    /// For the service: what is new goes into the store.
+    pub(super) fn of_service(store: Arc<dyn Store>, file: Option<PathBuf>) -> Self {
+        Self {
+            store: Some(store),
+            file,
+            spares_store: false,
+        }
+    }
+
+    /// For commands that change no state: what is new goes into the file.
+    pub(super) fn at_hand(store: Option<Arc<dyn Store>>, file: Option<PathBuf>) -> Self {
+        Self {
+            store,
+            file,
+            spares_store: true,
+        }
+    }
+
+    async fn in_store(&self) -> Option<Vec<u8>> {
+        let store = self.store.as_ref()?;
+        store.get_note(NOTE).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the session with Vaultwarden cannot be read back");
+            None
+        })
+    }
+
+    fn in_file(&self) -> Option<Vec<u8>> {
+        let path = self.file.as_ref()?;
+        match read(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::debug!(file = %path.display(), %error, "the session with Vaultwarden cannot be read back");
+                None
+            }
+            note => note.ok(),
+        }
+    }
+}
+
+impl SessionStore for Sessions {
+    fn load(&self) -> BoxFuture<'_, Option<Vec<u8>>> {
+        async {
+            let in_store = self.in_store().await;
+            in_store.or_else(|| self.in_file())
+        }
+        .boxed()
+    }
+
+    fn save(&self, note: Vec<u8>) -> BoxFuture<'_, ()> {
+        async move {
+            match (&self.store, &self.file) {
+                (Some(store), _) if !self.spares_store => {
+                    if let Err(error) = store.set_note(NOTE, &note).await {
+                        tracing::warn!(%error, "the session with Vaultwarden cannot be kept");
+                    }
+                }
+                (_, Some(file)) => {
+                    if let Err(error) = write(file, &note) {
+                        tracing::debug!(file = %file.display(), %error, "the session with Vaultwarden cannot be kept");
+                    }
+                }
+                _ => {}
+            }
+        }
+        .boxed()
+    }
+}
+
+/// Reads the file, unless others can read it as well: what it holds may be theirs, and the next one is written for
+/// nobody else to read.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.permissions().mode() & 0o077 != 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "others can use it",
+        ));
+    }
+    let mut note = Vec::new();
+    file.read_to_end(&mut note)?;
+    Ok(note)
+}
+
+/// Puts a file in the place of the one before, at once, for nobody else to read.
+fn write(path: &Path, note: &[u8]) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    let new = path.with_extension(format!("{}", std::process::id()));
+    let _ = fs::remove_file(&new);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&new)?;
+    file.write_all(note)?;
+    fs::rename(&new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Sqlite;
+
+    #[tokio::test]
+    async fn what_a_command_keeps_is_taken_over_by_a_service_that_has_nothing_yet() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ldap-usher/session");
+        let at_hand = Sessions::at_hand(None, Some(file.clone()));
+        assert_eq!(at_hand.load().await, None);
+        at_hand.save(b"first".to_vec()).await;
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+
+        let store: Arc<dyn Store> = Arc::new(Sqlite::in_memory().await.unwrap());
+        let service = Sessions::of_service(store.clone(), Some(file.clone()));
+        assert_eq!(service.load().await.as_deref(), Some(&b"first"[..]));
+        service.save(b"second".to_vec()).await;
+        at_hand.save(b"third".to_vec()).await;
+        assert_eq!(service.load().await.as_deref(), Some(&b"second"[..]));
+
+        // A command on a copy of the state goes on from there, and leaves it alone.
+        let command = Sessions::at_hand(Some(store.clone()), Some(file));
+        command.save(b"fourth".to_vec()).await;
+        assert_eq!(
+            store.get_note(NOTE).await.unwrap().as_deref(),
+            Some(&b"second"[..])
+        );
+    }
+
+    #[tokio::test]
+    async fn a_session_that_others_can_read_or_that_is_a_link_is_not_used_and_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("session");
+        let at_hand = Sessions::at_hand(None, Some(file.clone()));
+        at_hand.save(b"first".to_vec()).await;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(at_hand.load().await, None);
+        at_hand.save(b"second".to_vec()).await;
+        assert_eq!(at_hand.load().await.as_deref(), Some(&b"second"[..]));
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+
+        let target = dir.path().join("target");
+        fs::rename(&file, &target).unwrap();
+        std::os::unix::fs::symlink(&target, &file).unwrap();
+        assert_eq!(at_hand.load().await, None);
+        at_hand.save(b"third".to_vec()).await;
+        assert_eq!(at_hand.load().await.as_deref(), Some(&b"third"[..]));
+        assert_eq!(fs::read(&target).unwrap(), b"second");
+    }
+}

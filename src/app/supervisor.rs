@@ -1,0 +1,223 @@
+//! Keeps the service's loops running: whatever ends before it was asked to is started again.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use crate::panics::contain;
+use crate::retry::Retry;
+
+/// The waits between a loop's failure and its next start.
+pub const RESTART: Retry = Retry {
+    first: Duration::from_secs(1),
+    ceiling: Duration::from_secs(60),
+    floor: Duration::from_millis(100),
+};
+
+/// Runs named loops until its token is cancelled.
+///
+/// # Guarantees
+/// A loop that panics, fails or returns early is logged once and started again after a wait of [`Retry`], which
+/// grows with each failure and begins anew once the loop has run for the retry's ceiling.
+#[derive(Debug)]
+pub struct Supervisor {
+    retry: Retry,
+    jitter: fn() -> f64,
+    stop: CancellationToken,
+    loops: JoinSet<String>,
+    names: Vec<String>,
+}
+
+impl Supervisor {
+    /// No loops yet. `jitter` throws numbers from `0.0..1.0`; `stop` asks every loop to end.
+    pub fn new(retry: Retry, jitter: fn() -> f64, stop: CancellationToken) -> Self {
+        Self {
+            retry,
+            jitter,
+            stop,
+            loops: JoinSet::new(),
+            names: Vec::new(),
+        }
+    }
+
+    /// Runs a loop: `work` makes it, again after each failure. It returns `Ok` once the token is cancelled.
+    pub fn keep<F, Work>(&mut self, name: impl Into<String>, work: F)
+    where
+        F: FnMut() -> Work + Send + 'static,
+        Work: Future<Output = anyhow::Result<()>> + Send,
+    {
+        let (retry, jitter, stop) = (self.retry, self.jitter, self.stop.clone());
+        let name = name.into();
+        self.names.push(name.clone());
+        self.loops.spawn(async move {
+            keep(&name, work, retry, jitter, &stop).await;
+            name
+        });
+    }
+
+    /// Waits until every loop has ended: after the token is cancelled they have `grace` to do so, less if `at_once`
+    /// is cancelled. Returns the names of those that had to be cut off.
+    pub async fn finish(mut self, grace: Duration, at_once: &CancellationToken) -> Vec<String> {
+        let stop = self.stop.clone();
+        let patience = async {
+            stop.cancelled().await;
+            tokio::select! {
+                () = sleep(grace) => {}
+                () = at_once.cancelled() => {}
+            }
+        };
+        tokio::pin!(patience);
+        loop {
+            tokio::select! {
+                biased;
+                ended = self.loops.join_next() => match ended {
+                    Some(Ok(name)) => self.names.retain(|running| *running != name),
+                    // Panics are contained, and nobody else aborts a loop.
+                    Some(Err(failed)) => error!(%failed, "a loop was lost"),
+                    None => break,
+                },
+                () = &mut patience => break,
+            }
+        }
+        self.loops.shutdown().await;
+        self.names
+    }
+}
+
+async fn keep<F, Work>(name: &str, mut work: F, retry: Retry, jitter: fn() -> f64, stop: &CancellationToken)
+where
+    F: FnMut() -> Work,
+    Work: Future<Output = anyhow::Result<()>>,
+{
+    let mut failures = 0_u32;
+    loop {
+        let began = Instant::now();
+        let ended = contain(async { work().await }).await;
+        let error = match ended {
+            Ok(Ok(())) if stop.is_cancelled() => return,
+            Ok(Ok(())) => "it ended without being asked to".to_owned(),
+            Ok(Err(error)) => format!("{error:#}"),
+            Err(panic) => panic.to_string(),
+        };
+        let quiet = began.elapsed() >= retry.ceiling;
+        failures = if quiet { 1 } else { failures.saturating_add(1) };
+        let wait = retry.wait(failures, jitter());
+        let restart_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        if stop.is_cancelled() {
+            error!(name, error, "a part of the service failed while it was stopping");
+            return;
+        }
+        error!(
+            name,
+            error, restart_in_ms, "a part of the service failed and will be started again"
+        );
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    fn supervisor() -> (Supervisor, CancellationToken) {
+        let stop = CancellationToken::new();
+        (Supervisor::new(RESTART, || 0.5, stop.clone()), stop)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loop_that_panics_fails_or_returns_early_is_started_again() {
+        let (mut supervisor, stop) = supervisor();
+        let starts = Arc::new(AtomicU32::new(0));
+        let (count, token) = (starts.clone(), stop.clone());
+        supervisor.keep("clumsy", move || {
+            let (start, token) = (count.fetch_add(1, Ordering::Relaxed), token.clone());
+            async move {
+                match start {
+                    0 => panic!("oh no"),
+                    1 => anyhow::bail!("no luck"),
+                    2 => Ok(()),
+                    _ => {
+                        // By now it runs; the test ends here.
+                        token.cancel();
+                        Ok(())
+                    }
+                }
+            }
+        });
+        let began = Instant::now();
+        let cut_off = supervisor.finish(Duration::ZERO, &CancellationToken::new()).await;
+        assert_eq!((cut_off.len(), starts.load(Ordering::Relaxed)), (0, 4));
+        // Half of 1, 2 and 4 seconds, as the jitter say.
+        assert_eq!(began.elapsed().as_millis(), 3500);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_period_makes_the_waits_short_again() {
+        let (mut supervisor, stop) = supervisor();
+        let (token, mut runs) = (stop.clone(), [1, 1, 3600, 1].into_iter());
+        supervisor.keep("moody", move || {
+            let (token, run) = (token.clone(), runs.next());
+            async move {
+                let Some(seconds) = run else {
+                    token.cancel();
+                    return Ok(());
+                };
+                sleep(Duration::from_secs(seconds)).await;
+                anyhow::bail!("again")
+            }
+        });
+        let began = Instant::now();
+        supervisor.finish(Duration::ZERO, &CancellationToken::new()).await;
+        // The runs themselves, and half of 1, 2, 1 and 2 seconds between them.
+        assert_eq!(began.elapsed().as_millis(), 3_603_000 + 3000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn loops_have_the_grace_period_to_end_and_the_late_ones_are_named() {
+        let (mut supervisor, stop) = supervisor();
+        supervisor.keep("stubborn", std::future::pending);
+        let token = stop.clone();
+        supervisor.keep("obedient", move || {
+            let token = token.clone();
+            async move {
+                token.cancelled().await;
+                sleep(Duration::from_secs(5)).await;
+                Ok(())
+            }
+        });
+        stop.cancel();
+        let began = Instant::now();
+        let cut_off = supervisor
+            .finish(Duration::from_secs(10), &CancellationToken::new())
+            .await;
+        assert_eq!(
+            (cut_off, began.elapsed().as_secs()),
+            (vec!["stubborn".to_owned()], 10)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_second_token_ends_the_grace_period() {
+        let (mut supervisor, stop) = supervisor();
+        supervisor.keep("stubborn", std::future::pending);
+        let at_once = CancellationToken::new();
+        stop.cancel();
+        at_once.cancel();
+        let began = Instant::now();
+        let cut_off = supervisor.finish(Duration::from_secs(10), &at_once).await;
+        assert_eq!(
+            (cut_off, began.elapsed()),
+            (vec!["stubborn".to_owned()], Duration::ZERO)
+        );
+    }
+}

@@ -1,0 +1,112 @@
+//! What the service manager is told: sd_notify(3), which systemd reads of a unit with `Type=notify`.
+
+use std::io;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::TaskState;
+use crate::store::{Report, Store};
+use crate::telemetry::Observer;
+use crate::telemetry::http::Public;
+
+/// How often the status line is looked at.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Whether a service manager wants to be told.
+pub(super) fn listens() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
+}
+
+/// Says that the service is ready, keeps the line that `systemctl status` shows up to date, and says at the end,
+/// which is `stop`, that the service is stopping.
+///
+/// # Errors
+/// The service manager does not listen, or the store cannot be read.
+///
+/// # Cancellation
+/// Safe; nothing is held in between.
+pub(super) async fn inform(
+    observer: &Observer,
+    store: &dyn Store,
+    public: &Public,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    say(&NotifyState::Ready)?;
+    let mut shown = String::new();
+    while !stop.is_cancelled() {
+        // Everyone on the machine may see it.
+        let nameless = |reasons: Vec<String>| reasons.iter().map(|reason| public.nameless(reason)).collect();
+        let line = status_line(&store.report().await?, observer.ready().map_err(nameless));
+        if line != shown {
+            say(&NotifyState::Status(&line))?;
+            shown = line;
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(INTERVAL) => {}
+        }
+    }
+    Ok(say(&NotifyState::Stopping)?)
+}
+
+fn say(state: &NotifyState<'_>) -> io::Result<()> {
+    sd_notify::notify(std::slice::from_ref(state))
+}
+
+/// How it stands: who is known, which invitations are open, and what is wrong.
+///
+/// Each line of a notification is an assignment, and what is wrong may quote a server: whatever would end the line
+/// becomes a blank.
+fn status_line(report: &Report, ready: Result<(), Vec<String>>) -> String {
+    let open = [TaskState::Queued, TaskState::Held, TaskState::Quarantined].map(TaskState::as_str);
+    let mut line = format!("{} members", report.members);
+    for (state, count) in &report.tasks {
+        if open.contains(state) && *count > 0 {
+            line += &format!(", {count} {state}");
+        }
+    }
+    for reason in ready.err().into_iter().flatten() {
+        line += &format!("; {reason}");
+    }
+    line.replace(char::is_control, " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(tasks: &[(TaskState, u64)]) -> Report {
+        Report {
+            vaultwarden_trouble: None,
+            members: 1203,
+            without_address: 0,
+            tasks: tasks
+                .iter()
+                .map(|(state, count)| (state.as_str(), *count))
+                .collect(),
+            directories: Vec::new(),
+            quarantined: Vec::new(),
+            failing: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_status_line_names_what_is_open_and_what_is_wrong() {
+        let quiet = report(&[(TaskState::Queued, 0), (TaskState::Done, 1203)]);
+        assert_eq!(status_line(&quiet, Ok(())), "1203 members");
+        let busy = report(&[(TaskState::Queued, 4), (TaskState::Quarantined, 1)]);
+        assert_eq!(
+            status_line(&busy, Err(vec!["a is down".into(), "b is down".into()])),
+            "1203 members, 4 queued, 1 quarantined; a is down; b is down"
+        );
+    }
+
+    #[test]
+    fn a_server_that_is_quoted_in_the_status_line_tells_systemd_nothing_else() {
+        let line = status_line(&report(&[]), Err(vec!["it said: no\r\nMAINPID=1\n".into()]));
+        assert_eq!(line, "1203 members; it said: no  MAINPID=1 ");
+    }
+}

@@ -1,0 +1,204 @@
+//! Decisions on a store: the rules, applied in one transaction.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Scope, Store, StoreError};
+use crate::clock::Timestamp;
+use crate::model::{Cursor, EmailAddress, EntryId, Settlement};
+use crate::rules::membership::{Policy, Sighting};
+use crate::rules::{Book, Committed, Event, Limits, Opening, Origin};
+
+/// What a decision comes to.
+#[derive(Debug)]
+pub enum Step<T> {
+    /// The book lacks this.
+    More(Scope),
+    /// It is made.
+    Done(T),
+}
+
+/// What a directory told, to be decided on and stored together.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    /// The directory's number.
+    pub directory: i64,
+    /// Whether it comes from a listing.
+    pub origin: Origin,
+    /// Whom it is about, in order.
+    pub sightings: Vec<Sighting>,
+    /// People whom one change concerns together with others, and how many it concerns.
+    pub together: HashMap<EntryId, usize>,
+    /// The resume point that covers it.
+    pub cursor: Option<Cursor>,
+    /// What the administrator decided about membership.
+    pub policy: Policy,
+    /// How many new people may be invited.
+    pub limits: Limits,
+    /// When it arrived.
+    pub arrived: Timestamp,
+}
+
+impl Taken {
+    fn scope(&self) -> Scope {
+        Scope {
+            directory: self.directory,
+            people: self.sightings.iter().map(Sighting::id).collect(),
+            ..Scope::default()
+        }
+    }
+}
+
+/// Orphans that are dealt with at a time.
+const PAGE: u32 = 500;
+
+/// What can be decided on every store.
+pub trait Decisions: Store {
+    /// Decides with a book that holds what `scope` names. `decide` is called again with more of it as long as it asks for
+    /// more.
+    fn decide<T: Send + 'static>(
+        &self,
+        scope: Scope,
+        mut decide: impl FnMut(&mut Book) -> Step<T> + Send + 'static,
+    ) -> impl Future<Output = Result<T, StoreError>> + Send {
+        let outcome = Arc::new(Mutex::new(None));
+        let theirs = outcome.clone();
+        let work = self.transact(
+            scope,
+            Box::new(move |book| match decide(book) {
+                Step::More(scope) => Some(scope),
+                Step::Done(done) => {
+                    *theirs.lock().unwrap_or_else(PoisonError::into_inner) = Some(done);
+                    None
+                }
+            }),
+        );
+        async move {
+            work.await?;
+            let done = outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
+            done.ok_or(StoreError::Undecided)
+        }
+    }
+
+    /// Decides what was told about people, and what they are owed because of it.
+    fn take(&self, taken: Taken) -> impl Future<Output = Result<(Vec<Event>, Committed), StoreError>> + Send {
+        let mut judged: Option<Vec<Event>> = None;
+        self.decide(taken.scope(), move |book| {
+            let how = Opening {
+                origin: taken.origin,
+                arrived: taken.arrived,
+                now: taken.arrived,
+                limits: &taken.limits,
+                together: Some(&taken.together),
+            };
+            if let Some(events) = judged.take() {
+                let committed = book.owe(&events, &how);
+                return Step::Done((events, committed));
+            }
+            let events = book.judge(&taken.sightings, &taken.policy);
+            if let Some(directory) = &mut book.directory {
+                directory.cursor = taken.cursor.clone().map(|cursor| (cursor, taken.arrived));
+            }
+            if events.is_empty() {
+                return Step::Done((events, Committed::default()));
+            }
+            let owed = events.iter().map(|event| event.member.id).collect();
+            judged = Some(events);
+            Step::More(Scope {
+                directory: taken.directory,
+                owed,
+                ..Scope::default()
+            })
+        })
+    }
+
+    /// Compares what a listing named with what is known: whoever is as known is marked as seen, all others are returned.
+    fn compare(&self, taken: Taken) -> impl Future<Output = Result<Vec<EntryId>, StoreError>> + Send {
+        self.decide(taken.scope(), move |book| {
+            Step::Done(book.compare(&taken.sightings, &taken.policy))
+        })
+    }
+
+    /// Settles claimed invitations, as [`Book::settle`] says of each.
+    fn settle(
+        &self,
+        settled: Vec<(i64, Settlement)>,
+        limits: Limits,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        let scope = Scope {
+            invitations: settled.iter().map(|(row, _)| *row).collect(),
+            // Whoever is done is owed nothing more, whatever became of them.
+            alone: settled.iter().all(|(_, how)| matches!(how, Settlement::Done(_))),
+            ..Scope::default()
+        };
+        self.decide(scope, move |book| {
+            for (row, settlement) in &settled {
+                book.settle(*row, settlement, &limits, now);
+            }
+            Step::Done(())
+        })
+    }
+
+    /// Marks invitations done (had an account) whose address is among `accounts`, as [`Book::had_account`] says;
+    /// returns how many.
+    fn had_accounts(
+        &self,
+        accounts: Vec<EmailAddress>,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send {
+        let scope = Scope {
+            addresses: accounts.clone(),
+            ..Scope::default()
+        };
+        self.decide(scope, move |book| {
+            let done = accounts.iter().filter(|account| book.had_account(account, now));
+            Step::Done(done.count() as u64)
+        })
+    }
+
+    /// Notes of invitations in quarantine what others may have in common with them.
+    fn accuse(
+        &self,
+        faults: Vec<(EmailAddress, String)>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        let scope = Scope {
+            addresses: faults.iter().map(|(address, _)| address.clone()).collect(),
+            ..Scope::default()
+        };
+        self.decide(scope, move |book| {
+            for (address, fault) in &faults {
+                book.accuse(address, fault);
+            }
+            Step::Done(())
+        })
+    }
+
+    /// Takes the invitations that were not sent yet from people of directories that are not configured any more; returns
+    /// how many there were.
+    fn retire(&self, limits: Limits, now: Timestamp) -> impl Future<Output = Result<u64, StoreError>> + Send {
+        async move {
+            let mut count = 0;
+            loop {
+                let orphans = self.orphans(PAGE).await?;
+                if orphans.is_empty() {
+                    return Ok(count);
+                }
+                count += orphans.len() as u64;
+                let scope = Scope {
+                    invitations: orphans.clone(),
+                    ..Scope::default()
+                };
+                self.decide(scope, move |book| {
+                    for &row in &orphans {
+                        book.retire(row, &limits, now);
+                    }
+                    Step::Done(())
+                })
+                .await?;
+            }
+        }
+    }
+}
+
+impl<L: Store + ?Sized> Decisions for L {}

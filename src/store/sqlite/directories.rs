@@ -1,0 +1,107 @@
+//! Directories: which there are, and where each resumes.
+
+use rusqlite::{OptionalExtension, Transaction};
+
+use super::rows::INVITE;
+use crate::clock::Timestamp;
+use crate::model::Cursor;
+use crate::store::{Configured, DirectoryRow, DirectoryState};
+
+pub(super) fn configure(
+    db: &Transaction<'_>,
+    configured: &[(String, String)],
+) -> rusqlite::Result<Configured> {
+    let mut told = Configured::default();
+    let stored: Vec<(i64, String, String, bool)> = db
+        .prepare("select id, name, scope, retired from directory order by id")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let is_stored = |name: &str| stored.iter().any(|(_, stored, ..)| stored == name);
+    let mut new: Vec<&(String, String)> = configured.iter().filter(|(name, _)| !is_stored(name)).collect();
+    for (id, name, scope, retired) in &stored {
+        if configured.iter().any(|(configured, _)| configured == name) {
+            continue;
+        }
+        if let Some(same) = new.iter().position(|(_, new)| new == scope) {
+            let (renamed, _) = new.remove(same);
+            db.execute(
+                "update directory set name = ?2, retired = 0 where id = ?1",
+                (id, renamed),
+            )?;
+            told.renamed.push((name.clone(), renamed.clone()));
+        } else if !retired {
+            db.execute(
+                "update directory set retired = 1, cursor = null, cursor_stored = null, connected = 0, error = null where id = ?",
+                [id],
+            )?;
+            told.retired.push(name.clone());
+        }
+    }
+    Ok(told)
+}
+
+pub(super) fn register(
+    db: &Transaction<'_>,
+    name: &str,
+    scope: &str,
+    settings: &str,
+) -> rusqlite::Result<DirectoryRow> {
+    type Row = (i64, String, Option<Vec<u8>>, Option<i64>);
+    let stored: Option<Row> = db
+        .prepare_cached("select id, settings, cursor, listed from directory where name = ?")?
+        .query_row([name], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })
+        .optional()?;
+    let Some((id, before, cursor, listed)) = stored else {
+        let id = db
+            .prepare_cached("insert into directory (name, scope, settings) values (?, ?, ?) returning id")?
+            .query_row((name, scope, settings), |row| row.get(0))?;
+        return Ok(DirectoryRow {
+            id,
+            cursor: None,
+            settings_changed: false,
+            listed: None,
+        });
+    };
+    let same = before == settings;
+    db.prepare_cached(
+        "update directory set scope = ?2, settings = ?3, retired = 0, cursor = iif(?4, cursor, null),
+                cursor_stored = iif(?4, cursor_stored, null)
+         where id = ?1 and (scope, settings, retired) <> (?2, ?3, 0)",
+    )?
+    .execute((id, scope, settings, same))?;
+    Ok(DirectoryRow {
+        id,
+        settings_changed: !same && cursor.is_some(),
+        cursor: cursor.filter(|_| same).map(Cursor),
+        listed: listed.map(Timestamp),
+    })
+}
+
+pub(super) fn orphans(db: &Transaction<'_>, limit: u32) -> rusqlite::Result<Vec<i64>> {
+    db.prepare(
+        "select a.id from directory d
+         cross join member m on m.directory = d.id
+         cross join action a on a.member = m.id
+         where d.retired = 1 and a.kind = ?1
+           and (a.state in ('staged', 'held', 'quarantined')
+                or a.state = 'queued' and a.owner is null and a.doubt_since is null)
+         order by a.id limit ?2",
+    )?
+    .query_map((INVITE, limit), |row| row.get(0))?
+    .collect()
+}
+
+pub(super) fn observe(
+    db: &Transaction<'_>,
+    directory: i64,
+    state: &DirectoryState,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "update directory set stream = ?2, connected = ?3, error = ?4, recorded = ?5 where id = ?1",
+    )?
+    .execute((directory, &state.stream, state.connected, &state.error, now.0))?;
+    Ok(())
+}

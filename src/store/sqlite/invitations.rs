@@ -1,0 +1,200 @@
+//! The queue of invitations: claimed, released, and compared with Vaultwarden's accounts.
+
+use rusqlite::Transaction;
+
+use super::listing::judged;
+use super::rows;
+use crate::clock::Timestamp;
+use crate::model::{EmailAddress, Task, TaskState};
+use crate::rules::{Brake, Verdict, longest_wait};
+use crate::store::Unchecked;
+
+pub(super) fn take_over(db: &Transaction<'_>, owner: i64, now: Timestamp) -> rusqlite::Result<()> {
+    db.execute(
+        "update action set owner = null, doubt_since = coalesce(doubt_since, ?2), due = min(due, ?2)
+         where owner is not null and owner <> ?1",
+        (owner, now.0),
+    )?;
+    db.execute(
+        "update action set due = min(due, ?1), since = min(since, ?2), doubt_since = min(doubt_since, ?2)
+         where (state = 'staged' or state = 'queued' or state = 'held')
+           and (due > ?1 or since > ?2 or doubt_since > ?2)",
+        ((now + longest_wait()).0, now.0),
+    )?;
+    db.execute(
+        "update directory set brake_listed_at = min(brake_listed_at, ?1), brake_changed_since = min(brake_changed_since, ?1)",
+        [now.0],
+    )?;
+    Ok(())
+}
+
+pub(super) fn rebase(db: &Transaction<'_>, by: i64) -> rusqlite::Result<()> {
+    db.execute(
+        "update action set due = due + ?1, since = since + ?1, arrived = arrived + ?1, doubt_since = doubt_since + ?1
+         where state = 'staged' or state = 'queued' or state = 'held'",
+        [by],
+    )?;
+    db.execute(
+        "update directory set brake_listed_at = brake_listed_at + ?1, brake_changed_since = brake_changed_since + ?1",
+        [by],
+    )?;
+    Ok(())
+}
+
+pub(super) fn claim(
+    db: &Transaction<'_>,
+    owner: i64,
+    max: u32,
+    now: Timestamp,
+) -> rusqlite::Result<Vec<Task>> {
+    let mut claimed: Vec<(Timestamp, Task)> = db
+        .prepare_cached(
+            "update action set owner = ?3
+             where id in (select id from action
+                          where state = 'queued' and due <= ?2 and owner is null
+                          order by due, id limit ?1)
+             returning id, address, (select dn from member where id = action.member),
+                       (select d.name from member m join directory d on d.id = m.directory where m.id = action.member),
+                       attempts, doubt_since, arrived, due",
+        )?
+        .query_map((max, now.0, owner), |row| {
+            let task = Task {
+                id: row.get(0)?,
+                address: EmailAddress::stored(row.get(1)?),
+                dn: row.get(2)?,
+                directory: row.get(3)?,
+                attempts: row.get(4)?,
+                in_doubt: rows::optional_time(row, 5)?,
+                arrived: rows::time(row, 6)?,
+            };
+            Ok((rows::time(row, 7)?, task))
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    claimed.sort_unstable_by_key(|(due, task)| (*due, task.id));
+    Ok(claimed.into_iter().map(|(_, task)| task).collect())
+}
+
+pub(super) fn next_due(db: &Transaction<'_>) -> rusqlite::Result<Option<Timestamp>> {
+    db.prepare_cached(
+        "select min(due) from (select due from action where state = 'queued' and owner is null order by due limit 1)",
+    )?
+    .query_row([], |row| rows::optional_time(row, 0))
+}
+
+pub(super) fn pardon(db: &Transaction<'_>, fault: &str, now: Timestamp) -> rusqlite::Result<Vec<String>> {
+    db.prepare_cached(
+        "update action set state = 'queued', since = ?2, due = ?2, fault = null
+         where state = 'quarantined' and fault = ?1 returning address",
+    )?
+    .query_map((fault, now.0), |row| row.get(0))?
+    .collect()
+}
+
+pub(super) fn unchecked(db: &Transaction<'_>) -> rusqlite::Result<Unchecked> {
+    db.prepare_cached(
+        "select coalesce(sum(actions) filter (where state = 'queued' and compared <> 1), 0),
+                coalesce(sum(actions) filter (where state = 'held' and compared <> 1), 0),
+                coalesce(sum(actions) filter (where state = 'held'), 0)
+         from action_count where state in ('queued', 'held')",
+    )?
+    .query_row([], |row| {
+        Ok(Unchecked {
+            queued: row.get(0)?,
+            held: row.get(1)?,
+            all_held: row.get(2)?,
+        })
+    })
+}
+
+pub(super) fn begin_comparison(db: &Transaction<'_>) -> rusqlite::Result<()> {
+    db.execute(
+        "update action set compared = 2 where (state = 'queued' or state = 'held') and compared = 0",
+        [],
+    )?;
+    Ok(())
+}
+
+pub(super) fn end_comparison(
+    db: &Transaction<'_>,
+    judge: &mut dyn FnMut(&mut Brake, u64) -> Verdict,
+    now: Timestamp,
+) -> rusqlite::Result<Vec<(String, u64)>> {
+    let compared: Vec<(i64, String, u64)> = db
+        .prepare_cached(
+            "select d.id, d.name, count(*)
+             from action a cross join member m on m.id = a.member cross join directory d on d.id = m.directory
+             where a.state = 'held' and a.compared = 2
+             group by d.id order by d.id",
+        )?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut held = Vec::new();
+    for (directory, name, count) in compared {
+        if judged(db, directory, count, judge)? == Verdict::Hold {
+            held.push((name, held_of(db, directory)?));
+            continue;
+        }
+        db.prepare_cached(
+            "update action set state = 'queued', since = ?2, compared = 1
+             where state = 'held' and compared = 2 and (select directory from member where id = action.member) = ?1",
+        )?
+        .execute((directory, now.0))?;
+    }
+    db.prepare_cached(
+        "update action set compared = 1 where (state = 'queued' or state = 'held') and compared = 2",
+    )?
+    .execute([])?;
+    Ok(held)
+}
+
+fn held_of(db: &Transaction<'_>, directory: i64) -> rusqlite::Result<u64> {
+    db.prepare_cached(
+        "select count(*) from action a cross join member m on m.id = a.member
+         where a.state = 'held' and m.directory = ?",
+    )?
+    .query_row([directory], |row| row.get(0))
+}
+
+pub(super) fn invited(db: &Transaction<'_>, addresses: &[EmailAddress]) -> rusqlite::Result<u64> {
+    let mut query =
+        db.prepare_cached("select exists (select 1 from action where address = ? and state = 'done')")?;
+    let mut count = 0;
+    for address in addresses {
+        count += query.query_row([address.as_str()], |row| row.get::<_, u64>(0))?;
+    }
+    Ok(count)
+}
+
+pub(super) fn release(
+    db: &Transaction<'_>,
+    from: &[TaskState],
+    to: Option<&[EmailAddress]>,
+    now: Timestamp,
+) -> rusqlite::Result<Vec<String>> {
+    let mut released = Vec::new();
+    for state in from {
+        let begin =
+            "update action set state = 'queued', since = ?2, due = min(due, ?2), attempts = 0, reason = null,
+                            fault = null, outcome = null
+                     where state = ?1";
+        match to {
+            None => {
+                let mut all = db.prepare_cached(&format!("{begin} returning address"))?;
+                let all = all.query_map((state.as_str(), now.0), |row| row.get(0))?;
+                released.extend(all.collect::<rusqlite::Result<Vec<String>>>()?);
+            }
+            Some(addresses) => {
+                let mut one = db.prepare_cached(&format!("{begin} and address = ?3 returning address"))?;
+                for address in addresses {
+                    let one = one.query_map((state.as_str(), now.0, address.as_str()), |row| row.get(0))?;
+                    released.extend(one.collect::<rusqlite::Result<Vec<String>>>()?);
+                }
+            }
+        }
+    }
+    if from.contains(&TaskState::Held) && !released.is_empty() {
+        // Somebody has looked at all of them and named some.
+        db.execute("update action set compared = 1 where state = 'held'", [])?;
+    }
+    Ok(released)
+}

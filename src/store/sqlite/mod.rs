@@ -1,0 +1,224 @@
+//! The store on SQLite: one file, one connection, since SQLite has one writer anyway.
+//!
+//! WAL with `synchronous = NORMAL`: a commit costs no sync, transactions reach the disk in their order, and after a
+//! power loss the last ones may be missing. The cursor is part of them, so that the directory repeats what was lost.
+
+mod book;
+mod connection;
+mod directories;
+mod dry_run;
+mod error;
+mod file;
+mod invitations;
+mod listing;
+mod lock;
+mod notes;
+mod open;
+mod report;
+mod rows;
+mod schema;
+
+use std::path::PathBuf;
+
+use futures::FutureExt;
+use rusqlite::Transaction;
+
+use super::{
+    Configured, Decision, DirectoryRow, DirectoryState, Judge, ListingOutcome, Reply, Report, Scope, Store,
+    TaskReport, Unchecked, Which,
+};
+use crate::clock::Timestamp;
+use crate::model::{EmailAddress, EntryId, Member, Task, TaskState};
+use connection::Connection;
+use lock::ServiceLock;
+
+/// A store in an SQLite file.
+#[derive(Debug)]
+pub struct Sqlite {
+    path: PathBuf,
+    // Closed before the lock is given back.
+    db: Connection,
+    /// Held as long as the service runs; the other ways to open the file take none.
+    _lock: Option<ServiceLock>,
+}
+
+impl Sqlite {
+    /// One transaction that reads.
+    fn read<'a, T: Send + 'static>(
+        &'a self,
+        doing: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Reply<'a, T> {
+        self.run(doing, false, work)
+    }
+
+    /// One transaction that writes.
+    fn write<'a, T: Send + 'static>(
+        &'a self,
+        doing: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Reply<'a, T> {
+        self.run(doing, true, work)
+    }
+
+    fn run<'a, T: Send + 'static>(
+        &'a self,
+        doing: &'static str,
+        writes: bool,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Reply<'a, T> {
+        let answer = self.db.transact(writes, work);
+        async move { answer.await.map_err(|e| error::failed(&self.path, doing, &e)) }.boxed()
+    }
+}
+
+impl Store for Sqlite {
+    fn transact(&self, scope: Scope, mut decision: Decision) -> Reply<'_, ()> {
+        self.write("saving a decision", move |db| {
+            book::decide(db, scope, &mut *decision)
+        })
+    }
+
+    fn configure(&self, configured: Vec<(String, String)>) -> Reply<'_, Configured> {
+        self.write("registering directories", move |db| {
+            directories::configure(db, &configured)
+        })
+    }
+
+    fn register<'a>(&'a self, name: &'a str, scope: &'a str, settings: &'a str) -> Reply<'a, DirectoryRow> {
+        let (name, scope, settings) = (name.to_owned(), scope.to_owned(), settings.to_owned());
+        self.write("registering a directory", move |db| {
+            directories::register(db, &name, &scope, &settings)
+        })
+    }
+
+    fn orphans(&self, limit: u32) -> Reply<'_, Vec<i64>> {
+        self.read("reading invitations", move |db| directories::orphans(db, limit))
+    }
+
+    fn observe<'a>(&'a self, directory: i64, state: &'a DirectoryState, now: Timestamp) -> Reply<'a, ()> {
+        let state = state.clone();
+        self.write("recording a directory's state", move |db| {
+            directories::observe(db, directory, &state, now)
+        })
+    }
+
+    fn begin_listing(&self, directory: i64) -> Reply<'_, ()> {
+        self.write("beginning a listing", move |db| listing::begin(db, directory))
+    }
+
+    fn unseen(&self, directory: i64, after: i64, limit: u32) -> Reply<'_, Vec<Member>> {
+        self.read("reading unseen members", move |db| {
+            listing::unseen(db, directory, after, limit)
+        })
+    }
+
+    fn end_listing(
+        &self,
+        directory: i64,
+        complete: bool,
+        mut judge: Judge,
+        now: Timestamp,
+    ) -> Reply<'_, ListingOutcome> {
+        self.write("ending a listing", move |db| {
+            listing::end(db, directory, complete, &mut *judge, now)
+        })
+    }
+
+    fn take_over(&self, owner: i64, now: Timestamp) -> Reply<'_, ()> {
+        self.write("taking over the queue", move |db| {
+            invitations::take_over(db, owner, now)
+        })
+    }
+
+    fn rebase(&self, by: i64) -> Reply<'_, ()> {
+        self.write("moving stored times", move |db| invitations::rebase(db, by))
+    }
+
+    fn claim(&self, owner: i64, max: u32, now: Timestamp) -> Reply<'_, Vec<Task>> {
+        self.write("claiming invitations", move |db| {
+            invitations::claim(db, owner, max, now)
+        })
+    }
+
+    fn next_due(&self) -> Reply<'_, Option<Timestamp>> {
+        self.read("looking for the next invitation", invitations::next_due)
+    }
+
+    fn pardon<'a>(&'a self, fault: &'a str, now: Timestamp) -> Reply<'a, Vec<String>> {
+        let fault = fault.to_owned();
+        self.write("releasing quarantined invitations", move |db| {
+            invitations::pardon(db, &fault, now)
+        })
+    }
+
+    fn unchecked(&self) -> Reply<'_, Unchecked> {
+        self.read("counting invitations", invitations::unchecked)
+    }
+
+    fn begin_comparison(&self) -> Reply<'_, ()> {
+        self.write("beginning the comparison of accounts", |db| {
+            invitations::begin_comparison(db)
+        })
+    }
+
+    fn end_comparison(&self, mut judge: Judge, now: Timestamp) -> Reply<'_, Vec<(String, u64)>> {
+        self.write("ending the comparison of accounts", move |db| {
+            invitations::end_comparison(db, &mut *judge, now)
+        })
+    }
+
+    fn invited<'a>(&'a self, addresses: &'a [EmailAddress]) -> Reply<'a, u64> {
+        let addresses = addresses.to_vec();
+        self.read("reading invitations", move |db| {
+            invitations::invited(db, &addresses)
+        })
+    }
+
+    fn release<'a>(
+        &'a self,
+        from: &'a [TaskState],
+        which: Which<'a>,
+        now: Timestamp,
+    ) -> Reply<'a, Vec<String>> {
+        let from = from.to_vec();
+        let to = addresses(which);
+        self.write("releasing invitations", move |db| {
+            invitations::release(db, &from, to.as_deref(), now)
+        })
+    }
+
+    fn in_state<'a>(&'a self, state: TaskState, which: Which<'a>) -> Reply<'a, Vec<TaskReport>> {
+        let to = addresses(which);
+        self.read("reading invitations", move |db| {
+            report::in_state(db, state, to.as_deref())
+        })
+    }
+
+    fn known<'a>(&'a self, directory: i64, who: &'a [EntryId]) -> Reply<'a, Vec<Member>> {
+        let who = who.to_vec();
+        self.read("reading members", move |db| book::known(db, directory, &who))
+    }
+
+    fn report(&self) -> Reply<'_, Report> {
+        self.read("reading the report", report::report)
+    }
+
+    fn get_note<'a>(&'a self, name: &'a str) -> Reply<'a, Option<Vec<u8>>> {
+        let name = name.to_owned();
+        self.read("reading a note", move |db| notes::get(db, &name))
+    }
+
+    fn set_note<'a>(&'a self, name: &'a str, note: &'a [u8]) -> Reply<'a, ()> {
+        let (name, note) = (name.to_owned(), note.to_owned());
+        self.write("keeping a note", move |db| notes::set(db, &name, &note))
+    }
+}
+
+/// The addresses that are meant; `None` is all.
+fn addresses(which: Which<'_>) -> Option<Vec<EmailAddress>> {
+    match which {
+        Which::All => None,
+        Which::To(addresses) => Some(addresses.to_vec()),
+    }
+}

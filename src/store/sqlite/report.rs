@@ -1,0 +1,114 @@
+//! What `status` and the metrics show. Read every few seconds, so nothing here walks members or invitations.
+
+use rusqlite::{Row, Transaction};
+
+use super::{notes, rows};
+use crate::model::{EmailAddress, TaskState};
+use crate::store::{DirectoryReport, DirectoryState, Report, TaskReport, VAULTWARDEN_TROUBLE};
+
+/// What [`task`] reads, before the conditions.
+const TASK: &str = "select a.address, m.dn, d.name, a.reason, a.attempts, a.arrived
+     from action a cross join member m on m.id = a.member cross join directory d on d.id = m.directory";
+
+fn task(row: &Row<'_>) -> rusqlite::Result<TaskReport> {
+    Ok(TaskReport {
+        address: row.get(0)?,
+        dn: row.get(1)?,
+        directory: row.get(2)?,
+        reason: row.get::<_, Option<String>>(3)?.unwrap_or_default(),
+        attempts: row.get(4)?,
+        arrived: rows::time(row, 5)?,
+    })
+}
+
+pub(super) fn in_state(
+    db: &Transaction<'_>,
+    state: TaskState,
+    to: Option<&[EmailAddress]>,
+) -> rusqlite::Result<Vec<TaskReport>> {
+    let Some(addresses) = to else {
+        return db
+            .prepare_cached(&format!("{TASK} where a.state = ? order by a.arrived, a.id"))?
+            .query_map([state.as_str()], task)?
+            .collect();
+    };
+    let mut query = db.prepare_cached(&format!("{TASK} where a.state = ? and a.address = ?"))?;
+    let mut found = Vec::new();
+    for address in addresses {
+        let one = query.query_map((state.as_str(), address.as_str()), task)?;
+        found.extend(one.collect::<rusqlite::Result<Vec<_>>>()?);
+    }
+    found.sort_by_key(|task| task.arrived);
+    Ok(found)
+}
+
+pub(super) fn report(db: &Transaction<'_>) -> rusqlite::Result<Report> {
+    let directories = directories(db)?;
+    let configured = || directories.iter().filter(|directory| !directory.retired);
+    Ok(Report {
+        members: configured().map(|directory| directory.members).sum(),
+        without_address: configured().map(|directory| directory.without_address).sum(),
+        tasks: tasks(db)?,
+        vaultwarden_trouble: notes::get(db, VAULTWARDEN_TROUBLE)?
+            .and_then(|note| String::from_utf8(note).ok())
+            .filter(|note| !note.is_empty()),
+        quarantined: db
+            .prepare_cached(&format!(
+                "{TASK} where a.state = 'quarantined' order by a.since desc, a.id desc limit 100"
+            ))?
+            .query_map([], task)?
+            .collect::<rusqlite::Result<_>>()?,
+        failing: db
+            .prepare_cached(
+                "select a.address, m.dn, d.name, a.reason, a.attempts, a.arrived
+                 from action a indexed by action_failing
+                 cross join member m on m.id = a.member cross join directory d on d.id = m.directory
+                 where a.state = 'queued' and a.reason is not null order by a.arrived desc, a.id desc limit 100",
+            )?
+            .query_map([], task)?
+            .collect::<rusqlite::Result<_>>()?,
+        directories,
+    })
+}
+
+fn tasks(db: &Transaction<'_>) -> rusqlite::Result<Vec<(&'static str, u64)>> {
+    let counts: Vec<(String, u64)> = db
+        .prepare_cached("select state, sum(actions) from action_count group by state")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let count = |state: TaskState| {
+        counts
+            .iter()
+            .find(|(name, _)| name == state.as_str())
+            .map_or(0, |&(_, count)| count)
+    };
+    Ok(TaskState::ALL.map(|state| (state.as_str(), count(state))).into())
+}
+
+fn directories(db: &Transaction<'_>) -> rusqlite::Result<Vec<DirectoryReport>> {
+    db.prepare_cached(
+        "select d.name, d.stream, d.connected, d.error, d.recorded, m.members, w.members, d.cursor_stored, d.listed,
+                d.retired
+         from directory d
+         join member_count m on m.directory = d.id and m.standing = 'member'
+         join member_count w on w.directory = d.id and w.standing = 'without-address'
+         order by d.id",
+    )?
+    .query_map([], |row| {
+        Ok(DirectoryReport {
+            name: row.get(0)?,
+            state: DirectoryState {
+                stream: row.get(1)?,
+                connected: row.get(2)?,
+                error: row.get(3)?,
+            },
+            recorded: rows::optional_time(row, 4)?,
+            members: row.get(5)?,
+            without_address: row.get(6)?,
+            cursor_stored: rows::optional_time(row, 7)?,
+            listed: rows::optional_time(row, 8)?,
+            retired: row.get(9)?,
+        })
+    })?
+    .collect()
+}

@@ -1,0 +1,236 @@
+//! What is counted, in the Prometheus text format. Every name begins with `ldap_usher_`.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::store::Report;
+
+/// The content type of [`Metrics::encode`]'s text.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Bounds in seconds from one millisecond to one hour: most of them where a live change should land.
+const DELAYS: [f64; 16] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0,
+];
+
+/// Label: one directory.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByDirectory {
+    directory: String,
+}
+
+/// Labels: one kind of thing in one directory.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByKind {
+    directory: String,
+    kind: &'static str,
+}
+
+/// Labels: listings.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByResult {
+    directory: String,
+    purpose: &'static str,
+    result: &'static str,
+}
+
+/// Labels: calls to Vaultwarden.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByCall {
+    call: &'static str,
+    result: &'static str,
+}
+
+/// Label: the state of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByState {
+    state: &'static str,
+}
+
+/// All metrics of the service.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    registry: Registry,
+    changes: Family<ByKind, Counter>,
+    people: Family<ByKind, Counter>,
+    listings: Family<ByResult, Counter>,
+    audit_repairs: Family<ByKind, Counter>,
+    connected: Family<ByDirectory, Gauge>,
+    silence: Family<ByDirectory, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    members: Family<ByDirectory, Gauge>,
+    tasks: Family<ByState, Gauge>,
+    calls: Family<ByCall, Counter>,
+    invite_delay: Histogram,
+}
+
+impl Metrics {
+    /// All at zero.
+    pub(super) fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("ldap_usher"),
+            changes: Family::default(),
+            people: Family::default(),
+            listings: Family::default(),
+            audit_repairs: Family::default(),
+            connected: Family::default(),
+            silence: Family::default(),
+            members: Family::default(),
+            tasks: Family::default(),
+            calls: Family::default(),
+            invite_delay: Histogram::new(DELAYS),
+        };
+        metrics.register();
+        metrics
+    }
+
+    /// The library adds `_total` to counters, `_info` to the version, and a full stop to each text.
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "build",
+            "The running version",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        registry.register("changes", "What directories said, by kind", self.changes.clone());
+        registry.register("people", "What happened to people, by kind", self.people.clone());
+        registry.register(
+            "listings",
+            "Listings that ended, by purpose and result",
+            self.listings.clone(),
+        );
+        registry.register(
+            "audit_repairs",
+            "What a listing had to put right because the stream had not told it",
+            self.audit_repairs.clone(),
+        );
+        registry.register(
+            "connected",
+            "Whether a session with the directory is open",
+            self.connected.clone(),
+        );
+        registry.register(
+            "last_sign_of_life_age_seconds",
+            "How long ago the directory last said anything",
+            self.silence.clone(),
+        );
+        registry.register(
+            "members",
+            "People with a usable address who match the filter",
+            self.members.clone(),
+        );
+        registry.register("tasks", "Invitations by state", self.tasks.clone());
+        registry.register(
+            "vaultwarden_calls",
+            "Calls to Vaultwarden by result",
+            self.calls.clone(),
+        );
+        registry.register(
+            "invite_delay_seconds",
+            "From the arrival of a change to Vaultwarden's answer to the invitation",
+            self.invite_delay.clone(),
+        );
+    }
+
+    /// A directory said something of this kind.
+    pub(super) fn change(&self, directory: &str, kind: &'static str) {
+        self.changes.get_or_create(&by_kind(directory, kind)).inc();
+    }
+
+    /// Something of this kind happened to a person.
+    pub(super) fn person(&self, directory: &str, kind: &'static str) {
+        self.people.get_or_create(&by_kind(directory, kind)).inc();
+    }
+
+    /// An audit put something of this kind right.
+    pub(super) fn audit_repair(&self, directory: &str, kind: &'static str) {
+        self.audit_repairs.get_or_create(&by_kind(directory, kind)).inc();
+    }
+
+    /// A listing ended.
+    pub(super) fn listing(&self, directory: &str, purpose: &'static str, result: &'static str) {
+        let labels = ByResult {
+            directory: directory.to_owned(),
+            purpose,
+            result,
+        };
+        self.listings.get_or_create(&labels).inc();
+    }
+
+    /// A session is open, or is not.
+    pub(super) fn connected(&self, directory: &str, connected: bool) {
+        self.connected
+            .get_or_create(&by_directory(directory))
+            .set(connected.into());
+    }
+
+    /// A call to Vaultwarden ended.
+    pub(super) fn call(&self, call: &'static str, result: &'static str) {
+        self.calls.get_or_create(&ByCall { call, result }).inc();
+    }
+
+    /// An invitation was accepted by Vaultwarden so long after its change arrived.
+    pub(super) fn invite_delay(&self, delay: Duration) {
+        self.invite_delay.observe(delay.as_secs_f64());
+    }
+
+    /// How long a directory has been silent.
+    pub(super) fn silence(&self, directory: &str, silence: Duration) {
+        self.silence
+            .get_or_create(&by_directory(directory))
+            .set(silence.as_secs_f64());
+    }
+
+    /// Takes over what the store counts; without a report these numbers are left out, as nobody knows them.
+    pub(super) fn store(&self, report: Option<&Report>) {
+        self.members.clear();
+        self.tasks.clear();
+        let Some(report) = report else { return };
+        for directory in &report.directories {
+            self.members
+                .get_or_create(&by_directory(&directory.name))
+                .set(gauge(directory.members));
+        }
+        for &(state, count) in &report.tasks {
+            self.tasks.get_or_create(&ByState { state }).set(gauge(count));
+        }
+    }
+
+    /// The text for a scrape.
+    pub(super) fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn by_directory(directory: &str) -> ByDirectory {
+    ByDirectory {
+        directory: directory.to_owned(),
+    }
+}
+
+fn by_kind(directory: &str, kind: &'static str) -> ByKind {
+    ByKind {
+        directory: directory.to_owned(),
+        kind,
+    }
+}
+
+fn gauge(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

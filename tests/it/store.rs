@@ -1,0 +1,220 @@
+//! The store and the rules on it: what each promise means on a real SQLite file.
+
+mod failure;
+mod file;
+mod invitations;
+mod limits;
+mod members;
+mod properties;
+mod retired;
+mod tasks;
+mod upgrade;
+
+use ldap_usher::clock::Timestamp;
+use ldap_usher::model::{Attribute, EmailAddress, Entry, EntryId, Listing, Member, Settlement, Task};
+use ldap_usher::rules::membership::{Policy, Sighting};
+use ldap_usher::rules::{Brake, Committed, Event, Limits, Origin};
+use ldap_usher::store::{Decisions, ListingOutcome, Sqlite, Store, Taken};
+
+/// The worker.
+const OWNER: i64 = 7;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp(second * 1000)
+}
+
+fn id(n: u8) -> EntryId {
+    EntryId::from_slice(&[n; 16]).unwrap()
+}
+
+fn email(name: &str) -> EmailAddress {
+    EmailAddress::parse(format!("{name}@example.org").as_bytes()).unwrap()
+}
+
+fn dn(n: u8) -> String {
+    format!("uid={n},dc=example,dc=org")
+}
+
+/// An entry with this address, or without one.
+fn entry(n: u8, name: Option<&str>) -> Entry {
+    let mail = name.map(|name| Attribute {
+        name: "mail".into(),
+        values: vec![email(name).as_str().into()],
+    });
+    Entry {
+        id: id(n),
+        dn: dn(n),
+        attributes: mail.into_iter().collect(),
+    }
+}
+
+fn there(n: u8, name: &str) -> Sighting {
+    Sighting::Entry(entry(n, Some(name)))
+}
+
+fn gone(n: u8) -> Sighting {
+    Sighting::Gone(id(n))
+}
+
+fn retry(second: i64, in_doubt: bool) -> Settlement {
+    Settlement::RetryAt {
+        at: at(second),
+        failed: true,
+        in_doubt,
+        error: "no route to host".into(),
+    }
+}
+
+fn refused(why: &str) -> Settlement {
+    Settlement::Quarantine {
+        reason: why.into(),
+        fault: None,
+    }
+}
+
+/// A store with one directory, and a clock that the tests set.
+struct Book {
+    store: Sqlite,
+    directory: i64,
+    limits: Limits,
+    invite_changed_address: bool,
+}
+
+impl Book {
+    async fn new() -> Self {
+        Self::on(Sqlite::in_memory().await.unwrap()).await
+    }
+
+    async fn on(store: Sqlite) -> Self {
+        let directory = store.register("main", "scope", "settings").await.unwrap().id;
+        Self {
+            store,
+            directory,
+            limits: Limits::default(),
+            invite_changed_address: false,
+        }
+    }
+
+    /// A store whose listings may bring so many new people.
+    async fn limited(invites_per_listing: u32) -> Self {
+        let mut book = Self::new().await;
+        book.limits.invites_per_listing = Some(invites_per_listing);
+        book
+    }
+
+    /// What a directory told.
+    fn told(&self, second: i64, origin: Origin, sightings: Vec<Sighting>) -> Taken {
+        Taken {
+            directory: self.directory,
+            origin,
+            sightings,
+            together: Default::default(),
+            cursor: None,
+            policy: Policy {
+                mail_attributes: vec!["mail".into()],
+                disabled_are_members: false,
+                now: Timestamp(0),
+                invite_changed_address: self.invite_changed_address,
+            },
+            limits: self.limits,
+            arrived: at(second),
+        }
+    }
+
+    async fn takes(&self, second: i64, origin: Origin, sightings: Vec<Sighting>) -> (Vec<Event>, Committed) {
+        self.store
+            .take(self.told(second, origin, sightings))
+            .await
+            .unwrap()
+    }
+
+    async fn live(&self, sightings: Vec<Sighting>) -> Committed {
+        self.takes(1, Origin::Live, sightings).await.1
+    }
+
+    /// One single change: somebody is there with this address, for the first time or not.
+    async fn joins(&self, n: u8, name: &str) -> Committed {
+        self.live(vec![there(n, name)]).await
+    }
+
+    /// One single change: someone leaves.
+    async fn leaves(&self, n: u8) {
+        self.live(vec![gone(n)]).await;
+    }
+
+    /// A complete listing that finds just these.
+    async fn lists(&self, people: &[(u8, &str)]) -> ListingOutcome {
+        self.lists_at(2, people, &Listing::Complete).await
+    }
+
+    /// A listing that finds just these, and ends like this at that time.
+    async fn lists_at(&self, second: i64, people: &[(u8, &str)], end: &Listing) -> ListingOutcome {
+        self.store.begin_listing(self.directory).await.unwrap();
+        let found = people.iter().map(|&(n, name)| there(n, name)).collect();
+        self.takes(1, Origin::Listing, found).await;
+        if *end == Listing::Complete {
+            let unseen = self.store.unseen(self.directory, 0, 1000).await.unwrap();
+            let left = unseen.into_iter().map(|member| Sighting::Gone(member.id));
+            self.takes(second, Origin::Listing, left.collect()).await;
+        }
+        self.ends(second, end).await
+    }
+
+    async fn ends(&self, second: i64, end: &Listing) -> ListingOutcome {
+        let (limits, cut) = (self.limits, matches!(end, Listing::Partial(_)));
+        let judge = Box::new(move |brake: &mut Brake, found| brake.listing(found, cut, &limits, at(second)));
+        let complete = *end == Listing::Complete;
+        let ended = self
+            .store
+            .end_listing(self.directory, complete, judge, at(second));
+        ended.await.unwrap()
+    }
+
+    /// The comparison of all that waits with these accounts.
+    async fn compares(&self, second: i64, accounts: &[&str]) -> Vec<(String, u64)> {
+        self.store.begin_comparison().await.unwrap();
+        let accounts = accounts.iter().map(|name| email(name)).collect();
+        self.store.had_accounts(accounts, at(second)).await.unwrap();
+        self.end_of_comparison(second).await
+    }
+
+    async fn end_of_comparison(&self, second: i64) -> Vec<(String, u64)> {
+        let limits = self.limits;
+        let judge = Box::new(move |brake: &mut Brake, count| brake.compared(count, &limits));
+        self.store.end_comparison(judge, at(second)).await.unwrap()
+    }
+
+    async fn claims(&self, second: i64) -> Vec<Task> {
+        self.store.claim(OWNER, 100, at(second)).await.unwrap()
+    }
+
+    /// Claims everything due and settles it alike.
+    async fn settles(&self, second: i64, how: Settlement) {
+        let claimed = self.claims(second).await.into_iter();
+        let settled = claimed.map(|task| (task.id, how.clone())).collect();
+        self.settle(second, settled).await;
+    }
+
+    async fn settle(&self, second: i64, settled: Vec<(i64, Settlement)>) {
+        self.store.settle(settled, self.limits, at(second)).await.unwrap();
+    }
+
+    async fn known(&self, n: u8) -> Member {
+        let mut known = self.store.known(self.directory, &[id(n)]).await.unwrap();
+        known.pop().unwrap()
+    }
+
+    /// How many invitations are in each state that has any, such as `done 1, queued 2`.
+    async fn tasks(&self) -> String {
+        let report = self.store.report().await.unwrap();
+        let counts = report.tasks.iter().filter(|(_, count)| *count > 0);
+        counts
+            .map(|(state, count)| format!("{state} {count}"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+}
+
+fn addresses(tasks: &[Task]) -> Vec<&str> {
+    tasks.iter().map(|task| task.address.as_str()).collect()
+}

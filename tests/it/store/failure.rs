@@ -1,0 +1,112 @@
+//! Storage that fails: nothing that was answered is undone, nothing stays half done, and the next call starts afresh.
+
+use ldap_usher::model::{Outcome, Settlement, TaskState};
+use ldap_usher::store::{Decisions, Sqlite, Store, StoreError};
+
+use super::file::sql;
+use super::{Book, at, there};
+use crate::support::file_system::FileSystem;
+use ldap_usher::rules::Origin;
+
+const INVITED: Settlement = Settlement::Done(Outcome::Invited);
+
+/// The writes of a newcomer's way, each a statement of the schema that can be made to fail.
+const WRITES: [(&str, &str); 6] = [
+    ("insert on member", "a newcomer is stored"),
+    ("insert on action", "the invitation is opened"),
+    ("update of cursor on directory", "the cursor is stored"),
+    ("update of owner on action", "the invitation is claimed"),
+    ("update of state on action", "the invitation is settled"),
+    ("insert on note", "a session is kept"),
+];
+
+/// A newcomer comes and is invited, as far as that is possible; whether everything was.
+async fn newcomer(book: &Book, n: u8) -> Result<(), StoreError> {
+    let mut told = book.told(1, Origin::Live, vec![there(n, &format!("p{n}"))]);
+    told.cursor = Some(ldap_usher::model::Cursor(vec![n]));
+    book.store.take(told).await?;
+    let claimed = book.store.claim(20 + i64::from(n), 10, at(2)).await?;
+    let settled = claimed.into_iter().map(|task| (task.id, INVITED)).collect();
+    book.store.settle(settled, book.limits, at(3)).await?;
+    book.store.set_note("session", &[n]).await
+}
+
+#[tokio::test]
+async fn whichever_write_of_a_newcomer_s_way_fails_writes_resume_by_themselves_and_nothing_answered_is_undone()
+ {
+    // "rollback" is what SQLite does by itself where the disk is full or fails, "abort" leaves the transaction open.
+    for how in ["rollback", "abort"] {
+        for (write, what) in WRITES {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("state.db");
+            let book = Book::on(Sqlite::open(&path).await.unwrap()).await;
+            newcomer(&book, 1).await.unwrap();
+            sql(
+                &path,
+                &format!(
+                    "create trigger failing before {write} begin select raise({how}, 'disk I/O error'); end"
+                ),
+            );
+            for owner in 0..3 {
+                // A worker whose store failed is started again.
+                let _ = book.store.take_over(owner, at(2)).await;
+                let error = newcomer(&book, 2).await.expect_err(what);
+                assert!(error.to_string().contains("disk I/O error"), "{what}: {error}");
+            }
+            let done = book.store.report().await.unwrap().count(TaskState::Done);
+            assert!(done >= 1, "{what}: what was answered is undone");
+            sql(&path, "drop trigger failing");
+            book.store.take_over(9, at(2)).await.unwrap();
+            newcomer(&book, 2)
+                .await
+                .unwrap_or_else(|error| panic!("{what}: {error}"));
+            newcomer(&book, 3).await.unwrap();
+            assert_eq!(book.tasks().await, "done 3", "{what}");
+            drop(book);
+            let again = Book::on(Sqlite::open(&path).await.unwrap()).await;
+            assert_eq!(
+                again.tasks().await,
+                "done 3",
+                "{what}: nothing that was answered is undone"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_full_file_system_fails_with_the_remedy_and_writes_go_on_once_there_is_room() {
+    let disk = FileSystem::mount(1024);
+    let book = Book::on(Sqlite::open(&disk.path().join("state.db")).await.unwrap()).await;
+    let mut n = 0;
+    let ballast = disk.path().join("ballast");
+    disk.fill(&ballast);
+    let error = loop {
+        n += 1;
+        if let Err(error) = newcomer(&book, n).await {
+            break error.to_string();
+        }
+        assert!(n < 250, "the disk never fills up");
+    };
+    assert!(error.contains("free some space on its file system"), "{error}");
+    let done = u64::from(n - 1);
+    for _ in 0..3 {
+        assert!(newcomer(&book, n).await.is_err());
+    }
+    std::fs::remove_file(&ballast).unwrap();
+    book.store.take_over(super::OWNER + 1, at(2)).await.unwrap();
+    newcomer(&book, n).await.unwrap();
+    assert_eq!(book.tasks().await, format!("done {}", done + 1));
+}
+
+#[tokio::test]
+async fn a_decision_that_panics_fails_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let book = Book::on(Sqlite::open(&folder.path().join("state.db")).await.unwrap()).await;
+    let bug = book
+        .store
+        .decide::<()>(ldap_usher::store::Scope::default(), |_| panic!("a bug"));
+    let error = bug.await.unwrap_err().to_string();
+    assert!(error.contains("the transaction was given up"), "{error}");
+    newcomer(&book, 1).await.unwrap();
+    assert_eq!(book.tasks().await, "done 1");
+}

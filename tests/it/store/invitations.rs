@@ -1,0 +1,305 @@
+//! Who is owed an invitation: each rule.
+
+use ldap_usher::model::{Listing, Outcome, Settlement, TaskState};
+use ldap_usher::rules::{Duplicate, Origin};
+use ldap_usher::store::{Store, Which};
+
+use super::{Book, OWNER, addresses, at, dn, email, gone, refused, retry, there};
+
+const INVITED: Settlement = Settlement::Done(Outcome::Invited);
+
+#[tokio::test]
+async fn a_single_change_is_queued_at_once_and_a_listing_s_find_waits_for_its_end() {
+    let book = Book::limited(1).await;
+    assert_eq!(book.joins(1, "ann").await.queued, 1);
+    let (_, committed) = book.takes(1, Origin::Listing, vec![there(2, "bob")]).await;
+    assert_eq!(committed.queued, 0);
+    assert_eq!(addresses(&book.claims(2).await), ["ann@example.org"]);
+    assert_eq!(book.ends(2, &Listing::Changes).await.queued, 1);
+    assert_eq!(addresses(&book.claims(2).await), ["bob@example.org"]);
+}
+
+#[tokio::test]
+async fn an_invitation_is_opened_once_and_again_only_when_the_person_left_and_came_back() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    assert_eq!(book.joins(1, "ann").await.queued, 0);
+    book.settles(2, INVITED).await;
+    book.joins(1, "ann").await;
+    assert_eq!(book.tasks().await, "done 1");
+    book.leaves(1).await;
+    assert_eq!(book.tasks().await, "done 1", "what was sent cannot be cancelled");
+    let committed = book.joins(1, "ann").await;
+    assert_eq!((committed.queued, book.tasks().await.as_str()), (1, "queued 1"));
+    assert_eq!(book.claims(3).await[0].attempts, 0);
+}
+
+#[tokio::test]
+async fn who_leaves_before_being_invited_is_not_invited_until_they_come_back() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    book.leaves(1).await;
+    assert_eq!(book.claims(2).await, []);
+    assert_eq!(book.joins(1, "ann").await.queued, 1);
+    assert_eq!(addresses(&book.claims(2).await), ["ann@example.org"]);
+}
+
+#[tokio::test]
+async fn leaving_also_ends_what_is_staged_held_or_quarantined() {
+    let mut book = Book::new().await;
+    book.joins(1, "ann").await;
+    book.settles(2, refused("refused")).await;
+    book.limits.invites_per_listing = Some(0);
+    book.lists(&[(1, "ann"), (2, "bob")]).await;
+    book.takes(3, Origin::Listing, vec![there(3, "cat")]).await;
+    assert_eq!(book.tasks().await, "staged 1, held 1, quarantined 1");
+    for n in 1..=3 {
+        book.leaves(n).await;
+    }
+    assert_eq!(book.tasks().await, "cancelled 3");
+}
+
+#[tokio::test]
+async fn two_entries_with_one_address_get_one_invitation_and_are_reported_as_a_pair_once() {
+    let book = Book::new().await;
+    assert_eq!(book.joins(1, "info").await.duplicates, []);
+    let committed = book.joins(2, "info").await;
+    let pair = Duplicate {
+        address: email("info"),
+        dn: dn(2),
+        holder_dn: dn(1),
+    };
+    assert_eq!((committed.queued, committed.duplicates), (0, vec![pair]));
+    assert_eq!(book.claims(2).await.len(), 1);
+
+    let committed = book.live(vec![there(3, "desk"), there(4, "desk")]).await;
+    assert_eq!((committed.queued, committed.duplicates.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn when_one_of_two_with_one_address_leaves_the_other_inherits_the_invitation() {
+    let book = Book::new().await;
+    book.joins(1, "info").await;
+    book.joins(2, "info").await;
+    book.leaves(1).await;
+    let claimed = book.claims(2).await;
+    assert_eq!((claimed.len(), &claimed[0].dn), (1, &dn(2)));
+    book.settle(2, vec![(claimed[0].id, retry(3, false))]).await;
+    book.leaves(2).await;
+    assert_eq!(book.tasks().await, "cancelled 1");
+}
+
+#[tokio::test]
+async fn the_other_of_a_pair_who_gets_an_address_of_their_own_is_invited_there() {
+    let book = Book::new().await;
+    book.joins(1, "info").await;
+    book.joins(2, "info").await;
+    book.settles(2, INVITED).await;
+    book.joins(2, "bob").await;
+    assert_eq!(addresses(&book.claims(3).await), ["bob@example.org"]);
+    assert_eq!(book.tasks().await, "queued 1, done 1");
+}
+
+#[tokio::test]
+async fn a_changed_address_is_invited_in_place_of_one_that_was_not_sent() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    book.joins(1, "bee").await;
+    assert_eq!(addresses(&book.claims(2).await), ["bee@example.org"]);
+    assert_eq!(book.tasks().await, "queued 1, cancelled 1");
+}
+
+#[tokio::test]
+async fn once_someone_was_invited_a_changed_address_is_invited_only_on_request() {
+    let mut book = Book::new().await;
+    book.joins(1, "ann").await;
+    book.settles(2, INVITED).await;
+    book.joins(1, "bee").await;
+    book.joins(1, "cee").await;
+    assert_eq!(book.tasks().await, "done 1", "nor after a second change");
+    book.invite_changed_address = true;
+    book.joins(1, "dee").await;
+    assert_eq!(addresses(&book.claims(3).await), ["dee@example.org"]);
+}
+
+#[tokio::test]
+async fn who_leaves_while_their_invitation_is_in_flight_was_invited_if_it_succeeds() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    let task = book.claims(2).await[0].id;
+    book.leaves(1).await;
+    assert_eq!(book.tasks().await, "queued 1");
+    book.settle(3, vec![(task, INVITED)]).await;
+    assert_eq!(book.tasks().await, "done 1");
+}
+
+#[tokio::test]
+async fn who_leaves_while_their_invitation_is_in_flight_is_not_tried_again_if_it_fails() {
+    for failure in [retry(3, false), refused("refused")] {
+        let book = Book::new().await;
+        book.joins(1, "ann").await;
+        let task = book.claims(2).await[0].id;
+        book.leaves(1).await;
+        book.settle(3, vec![(task, failure)]).await;
+        assert_eq!(book.tasks().await, "cancelled 1");
+        assert_eq!(book.store.next_due().await.unwrap(), None);
+        book.settle(4, vec![(task, retry(5, false))]).await;
+        assert_eq!(
+            book.tasks().await,
+            "cancelled 1",
+            "a late settlement does not revive it"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_doubtful_invitation_of_a_leaver_is_looked_up_and_then_dropped() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    let task = book.claims(2).await[0].id;
+    book.leaves(1).await;
+    book.settle(3, vec![(task, retry(4, true))]).await;
+    let claimed = book.claims(4).await;
+    assert!(claimed[0].in_doubt.is_some());
+    book.settle(5, vec![(task, retry(5, false))]).await;
+    assert_eq!(book.tasks().await, "cancelled 1");
+}
+
+#[tokio::test]
+async fn an_address_that_changes_in_flight_is_invited_if_the_old_one_was_not() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    let task = book.claims(2).await[0].id;
+    book.joins(1, "bee").await;
+    assert_eq!(book.tasks().await, "queued 1");
+    book.settle(3, vec![(task, retry(4, false))]).await;
+    assert_eq!(addresses(&book.claims(4).await), ["bee@example.org"]);
+    assert_eq!(book.tasks().await, "queued 1, cancelled 1");
+}
+
+#[tokio::test]
+async fn a_late_settlement_of_a_task_that_is_in_doubt_again_changes_nothing() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    let task = book.claims(2).await[0].id;
+    book.joins(1, "bee").await;
+    book.settle(3, vec![(task, retry(4, true))]).await;
+    book.settle(3, vec![(task, retry(4, false))]).await;
+    assert_eq!(book.tasks().await, "queued 1");
+    assert!(book.claims(4).await[0].in_doubt.is_some());
+}
+
+#[tokio::test]
+async fn an_in_flight_invitation_that_fails_goes_to_whoever_else_holds_the_address() {
+    let book = Book::new().await;
+    book.joins(1, "info").await;
+    let task = book.claims(2).await[0].id;
+    book.leaves(1).await;
+    book.joins(2, "info").await;
+    book.settle(3, vec![(task, retry(4, false))]).await;
+    let claimed = book.claims(4).await;
+    assert_eq!((claimed[0].id, &claimed[0].dn), (task, &dn(2)));
+}
+
+#[tokio::test]
+async fn what_is_claimed_or_in_doubt_is_not_cancelled() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    book.claims(2).await;
+    book.leaves(1).await;
+    assert_eq!(book.tasks().await, "queued 1");
+    book.store.take_over(OWNER + 1, at(100)).await.unwrap();
+    let task = book.claims(100).await[0].clone();
+    assert_eq!(task.in_doubt, Some(at(100)), "its worker is gone");
+    book.joins(1, "ann").await;
+    book.settle(101, vec![(task.id, retry(102, true))]).await;
+    book.leaves(1).await;
+    assert_eq!(book.tasks().await, "queued 1");
+    assert_eq!(
+        book.claims(102).await[0].in_doubt,
+        Some(at(100)),
+        "doubt has one beginning"
+    );
+}
+
+#[tokio::test]
+async fn an_address_is_owed_again_once_the_person_who_had_it_before_has_left() {
+    for listed in [false, true] {
+        let book = Book::new().await;
+        book.joins(1, "info").await;
+        book.settles(2, INVITED).await;
+        if listed {
+            // A listing names the newcomer before it is known that the earlier person has left.
+            book.lists(&[(2, "info")]).await;
+        } else {
+            book.leaves(1).await;
+            book.joins(2, "info").await;
+        }
+        let claimed = book.claims(3).await;
+        assert_eq!(
+            (addresses(&claimed), &claimed[0].dn),
+            (vec!["info@example.org"], &dn(2))
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_address_in_quarantine_is_tried_again_for_somebody_else_only_when_its_person_has_left() {
+    let book = Book::new().await;
+    book.joins(1, "info").await;
+    book.settles(2, refused("no such user")).await;
+    book.joins(2, "info").await;
+    assert_eq!(book.tasks().await, "quarantined 1");
+    book.leaves(2).await;
+    book.leaves(1).await;
+    book.joins(2, "info").await;
+    assert_eq!(book.tasks().await, "queued 1");
+}
+
+#[tokio::test]
+async fn whoever_left_came_back_without_an_address_and_then_got_one_is_owed_an_invitation_again() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    book.settles(2, INVITED).await;
+    book.leaves(1).await;
+    book.live(vec![super::Sighting::Entry(super::entry(1, None))])
+        .await;
+    assert_eq!(book.tasks().await, "done 1");
+    assert_eq!(book.joins(1, "ann").await.queued, 1);
+}
+
+#[tokio::test]
+async fn a_staged_invitation_that_passes_to_another_directory_does_not_wait_for_its_listing() {
+    let book = Book::new().await;
+    let other = Book {
+        directory: book.store.register("other", "", "").await.unwrap().id,
+        store: Book::new().await.store,
+        ..Book::new().await
+    };
+    book.takes(1, Origin::Listing, vec![there(1, "info")]).await;
+    let mut told = book.told(1, Origin::Live, vec![there(2, "info")]);
+    told.directory = other.directory;
+    ldap_usher::store::Decisions::take(&book.store, told)
+        .await
+        .unwrap();
+    book.leaves(1).await;
+    assert_eq!(addresses(&book.claims(2).await), ["info@example.org"]);
+}
+
+#[tokio::test]
+async fn a_sighting_of_nobody_changes_nothing() {
+    let book = Book::new().await;
+    book.joins(1, "info").await;
+    book.joins(2, "info").await;
+    let committed = book.live(vec![gone(9), there(2, "info")]).await;
+    assert_eq!((committed.queued, committed.duplicates.len()), (0, 0));
+    assert_eq!(book.claims(2).await[0].dn, dn(1));
+    assert_eq!(
+        book.store
+            .in_state(TaskState::Queued, Which::All)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+}

@@ -1,0 +1,173 @@
+//! Directories and their members: what the listener relies on.
+
+use ldap_usher::model::{Cursor, Listing, Standing};
+use ldap_usher::rules::Origin;
+use ldap_usher::rules::membership::Sighting;
+use ldap_usher::store::{Decisions, DirectoryState, Store};
+
+use super::{Book, at, dn, email, entry, gone, id, there};
+
+#[tokio::test]
+async fn a_cursor_is_kept_until_the_settings_change() {
+    let book = Book::new().await;
+    let mut told = book.told(5, Origin::Live, vec![]);
+    told.cursor = Some(Cursor(vec![0, 255]));
+    book.store.take(told).await.unwrap();
+
+    let row = book.store.register("main", "scope", "settings").await.unwrap();
+    assert_eq!((row.id, row.settings_changed), (book.directory, false));
+    assert_eq!(row.cursor, Some(Cursor(vec![0, 255])));
+    assert_eq!(
+        book.store.report().await.unwrap().directories[0].cursor_stored,
+        Some(at(5))
+    );
+
+    let row = book
+        .store
+        .register("main", "scope", "another base")
+        .await
+        .unwrap();
+    assert_eq!(
+        (row.id, row.settings_changed, row.cursor),
+        (book.directory, true, None)
+    );
+    let row = book
+        .store
+        .register("main", "scope", "another base")
+        .await
+        .unwrap();
+    assert_eq!((row.settings_changed, row.cursor), (false, None));
+    assert_ne!(
+        book.store.register("other", "scope", "").await.unwrap().id,
+        book.directory
+    );
+}
+
+#[tokio::test]
+async fn a_member_is_known_as_last_seen_and_under_one_row_for_ever() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    let row = book.known(1).await.row;
+    let mut odd = entry(1, Some("bee"));
+    odd.dn = "uid=\"ann\\,\u{1f600}\",dc=example".into();
+    let mut without = odd.clone();
+    without.attributes.clear();
+    for (sighting, standing) in [
+        (Sighting::Entry(odd.clone()), Standing::Member),
+        (
+            Sighting::Entry(without),
+            Standing::WithoutAddress("has no mail".into()),
+        ),
+        (gone(1), Standing::Left),
+    ] {
+        book.live(vec![sighting]).await;
+        let member = book.known(1).await;
+        assert_eq!((member.row, member.id, &member.dn), (row, id(1), &odd.dn));
+        assert_eq!((member.standing, member.address), (standing, Some(email("bee"))));
+    }
+    let other = book.store.register("other", "", "").await.unwrap().id;
+    assert_eq!(book.store.known(other, &[id(1)]).await.unwrap(), []);
+    assert_eq!(book.store.known(book.directory, &[id(9)]).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn whoever_a_listing_has_not_seen_comes_in_pages_without_those_who_left_before() {
+    let book = Book::new().await;
+    let all: Vec<u8> = (1..=150).collect();
+    book.live(all.iter().map(|&n| there(n, &format!("p{n}"))).collect())
+        .await;
+    book.leaves(4).await;
+    book.store.begin_listing(book.directory).await.unwrap();
+    let seen = vec![there(1, "p1"), Sighting::Present(id(2))];
+    book.takes(2, Origin::Listing, seen).await;
+    let (mut after, mut unseen) = (0, Vec::new());
+    loop {
+        let page = book.store.unseen(book.directory, after, 40).await.unwrap();
+        let Some(last) = page.last() else { break };
+        assert!(page.len() <= 40);
+        after = last.row;
+        unseen.extend(page.into_iter().map(|member| member.dn));
+    }
+    let expected = all.iter().filter(|n| ![1, 2, 4].contains(*n));
+    assert_eq!(unseen, expected.map(|&n| dn(n)).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn whoever_a_complete_listing_did_not_name_leaves_like_anyone_else() {
+    let book = Book::new().await;
+    for (n, name) in [(1, "ann"), (3, "cat")] {
+        book.joins(n, name).await;
+    }
+    book.lists(&[(1, "ann")]).await;
+    let left = book.known(3).await;
+    assert_eq!(left.standing, Standing::Left);
+    assert_eq!(left.address, Some(email("cat")), "the address stays");
+    assert_eq!(book.tasks().await, "queued 1, cancelled 1");
+    let listed = book.store.report().await.unwrap().directories[0].listed;
+    assert_eq!(listed, Some(at(2)));
+}
+
+#[tokio::test]
+async fn a_listing_that_is_not_complete_makes_nobody_a_leaver() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    for how in [Listing::Changes, Listing::Partial("size limit".into())] {
+        book.lists_at(2, &[], &how).await;
+        assert_eq!(book.known(1).await.standing, Standing::Member);
+    }
+    assert_eq!(book.store.report().await.unwrap().directories[0].listed, None);
+}
+
+#[tokio::test]
+async fn one_directory_s_listing_says_nothing_about_another_s_members() {
+    let book = Book::new().await;
+    let other = book.store.register("other", "scope", "").await.unwrap().id;
+    let mut told = book.told(1, Origin::Live, vec![there(1, "ann")]);
+    told.directory = other;
+    book.store.take(told).await.unwrap();
+    book.lists(&[(2, "bob")]).await;
+    assert_eq!(book.store.unseen(other, 0, 9).await.unwrap(), []);
+    assert_eq!(
+        book.store.known(other, &[id(1)]).await.unwrap()[0].standing,
+        Standing::Member
+    );
+}
+
+#[tokio::test]
+async fn the_report_counts_members_by_standing_and_shows_each_stream() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    book.joins(2, "bob").await;
+    book.leaves(2).await;
+    book.live(vec![Sighting::Entry(entry(3, None))]).await;
+    let state = DirectoryState {
+        stream: "syncrepl".into(),
+        connected: true,
+        error: Some("refused".into()),
+    };
+    book.store.observe(book.directory, &state, at(7)).await.unwrap();
+
+    let report = book.store.report().await.unwrap();
+    assert_eq!((report.members, report.without_address), (1, 1));
+    let directory = &report.directories[0];
+    assert_eq!((directory.name.as_str(), &directory.state), ("main", &state));
+    assert_eq!((directory.members, directory.without_address), (1, 1));
+    assert_eq!(directory.recorded, Some(at(7)));
+    assert_eq!(book.tasks().await, "queued 1, cancelled 1");
+}
+
+#[tokio::test]
+async fn an_address_that_changes_hands_within_one_batch_keeps_its_invitation() {
+    for swap in [false, true] {
+        let book = Book::new().await;
+        book.joins(1, "info").await;
+        let mut sightings = vec![gone(1), there(2, "info")];
+        if swap {
+            sightings.reverse();
+        }
+        let committed = book.live(sightings).await;
+        assert_eq!(committed.duplicates, []);
+        let claimed = book.claims(2).await;
+        assert_eq!((claimed.len(), &claimed[0].dn), (1, &dn(2)));
+    }
+}

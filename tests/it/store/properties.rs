@@ -1,0 +1,313 @@
+//! Whatever happens to people in whatever order, the rules owe an invitation to whoever is there and to nobody else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ldap_usher::clock::Timestamp;
+use ldap_usher::model::{Outcome, Settlement, TaskState};
+use ldap_usher::rules::membership::Sighting;
+use ldap_usher::rules::{Brake, Limits, Origin};
+use ldap_usher::store::{Decisions, Sqlite, Store, Taken};
+use proptest::prelude::*;
+
+use super::{Book, OWNER, entry, gone};
+
+const DIRECTORIES: usize = 2;
+const PEOPLE: u8 = 3;
+const ADDRESSES: [&str; 3] = ["ann", "bob", "info"];
+
+/// Something that happens.
+#[derive(Debug, Clone)]
+enum Step {
+    /// Somebody comes, or changes: an address, or none.
+    There(usize, u8, Option<usize>),
+    /// Somebody goes.
+    Gone(usize, u8),
+    /// The same, and the stream does not tell.
+    Untold(usize, u8, Option<Option<usize>>),
+    /// Everyone is listed; cut short after so many.
+    List(usize, Option<usize>),
+    /// What is due is attempted, with this outcome each.
+    Attempt(Vec<Attempt>),
+    /// The worker dies with what it has claimed.
+    Die,
+    /// Somebody approves everything.
+    Approve,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Attempt {
+    Invited,
+    Refused,
+    Later,
+    Unknown,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let address = prop::option::weighted(0.8, 0..ADDRESSES.len());
+    let attempt = prop::sample::select(vec![
+        Attempt::Invited,
+        Attempt::Invited,
+        Attempt::Refused,
+        Attempt::Later,
+        Attempt::Unknown,
+    ]);
+    prop_oneof![
+        6 => (0..DIRECTORIES, 0..PEOPLE, address.clone()).prop_map(|(d, n, a)| Step::There(d, n, a)),
+        3 => (0..DIRECTORIES, 0..PEOPLE).prop_map(|(d, n)| Step::Gone(d, n)),
+        2 => (0..DIRECTORIES, 0..PEOPLE, prop::option::of(address)).prop_map(|(d, n, a)| Step::Untold(d, n, a)),
+        3 => (0..DIRECTORIES, prop::option::of(0..3_usize)).prop_map(|(d, cut)| Step::List(d, cut)),
+        4 => prop::collection::vec(attempt, 1..4).prop_map(Step::Attempt),
+        1 => Just(Step::Die),
+        1 => Just(Step::Approve),
+    ]
+}
+
+/// The directories as they are, what was told of them, and Vaultwarden.
+struct World {
+    store: Sqlite,
+    rows: Vec<i64>,
+    limits: Limits,
+    people: BTreeMap<(usize, u8), Option<usize>>,
+    /// Every address that anybody was ever told to have.
+    ever: BTreeSet<usize>,
+    /// Every address that a person was ever told to have.
+    theirs: BTreeMap<(usize, u8), BTreeSet<usize>>,
+    accounts: BTreeSet<String>,
+    /// How many times an invitation was sent to an address without an account.
+    mails: usize,
+    /// How many times somebody who was not there before was told to be there.
+    joins: usize,
+    now: i64,
+    owner: i64,
+}
+
+impl World {
+    async fn new(limits: Limits) -> Self {
+        let store = Sqlite::in_memory().await.unwrap();
+        let mut rows = Vec::new();
+        for n in 0..DIRECTORIES {
+            let name = format!("directory {n}");
+            rows.push(store.register(&name, &name, "").await.unwrap().id);
+        }
+        Self {
+            store,
+            rows,
+            limits,
+            people: BTreeMap::new(),
+            ever: BTreeSet::new(),
+            theirs: BTreeMap::new(),
+            accounts: BTreeSet::new(),
+            mails: 0,
+            joins: 0,
+            now: 1_000_000,
+            owner: OWNER,
+        }
+    }
+
+    async fn tell(&mut self, directory: usize, origin: Origin, sightings: Vec<Sighting>) {
+        let book = Book::new().await;
+        let told = Taken {
+            directory: self.rows[directory],
+            limits: self.limits,
+            arrived: Timestamp(self.now),
+            ..book.told(0, origin, sightings)
+        };
+        self.store.take(told).await.unwrap();
+    }
+
+    fn become_known(&mut self, directory: usize, n: u8, address: Option<usize>) {
+        self.joins += 1;
+        if let Some(address) = address {
+            self.ever.insert(address);
+            self.theirs.entry((directory, n)).or_default().insert(address);
+        }
+    }
+
+    fn sighting(&self, directory: usize, n: u8) -> Sighting {
+        match self.people.get(&(directory, n)) {
+            Some(address) => Sighting::Entry(entry(n, address.map(|address| ADDRESSES[address]))),
+            None => gone(n),
+        }
+    }
+
+    async fn list(&mut self, directory: usize, cut: Option<usize>) {
+        let row = self.rows[directory];
+        self.store.begin_listing(row).await.unwrap();
+        let there: Vec<(u8, Option<usize>)> = (0..PEOPLE)
+            .filter_map(|n| Some((n, *self.people.get(&(directory, n))?)))
+            .take(cut.unwrap_or(usize::MAX))
+            .collect();
+        for &(n, address) in &there {
+            self.become_known(directory, n, address);
+        }
+        let named = there.iter().map(|&(n, _)| self.sighting(directory, n)).collect();
+        self.tell(directory, Origin::Listing, named).await;
+        if cut.is_none() {
+            let unseen = self.store.unseen(row, 0, 1000).await.unwrap();
+            let left = unseen
+                .into_iter()
+                .map(|member| Sighting::Gone(member.id))
+                .collect();
+            self.tell(directory, Origin::Listing, left).await;
+        }
+        let (limits, now) = (self.limits, Timestamp(self.now));
+        let judge =
+            Box::new(move |brake: &mut Brake, found| brake.listing(found, cut.is_some(), &limits, now));
+        self.store
+            .end_listing(row, cut.is_none(), judge, now)
+            .await
+            .unwrap();
+    }
+
+    async fn attempt(&mut self, attempts: &[Attempt]) {
+        for &attempt in attempts {
+            let claimed = self
+                .store
+                .claim(self.owner, 1, Timestamp(self.now))
+                .await
+                .unwrap();
+            let Some(task) = claimed.into_iter().next() else {
+                return;
+            };
+            let address = task.address.to_string();
+            let known = self.accounts.contains(&address);
+            let settlement = match attempt {
+                _ if known => Settlement::Done(Outcome::HadAccount),
+                _ if task.in_doubt.is_some() => retry_at(self.now, false),
+                Attempt::Invited | Attempt::Unknown => {
+                    self.accounts.insert(address);
+                    self.mails += 1;
+                    match attempt {
+                        Attempt::Unknown => retry_at(self.now, true),
+                        _ => Settlement::Done(Outcome::Invited),
+                    }
+                }
+                Attempt::Refused => super::refused("no such mailbox"),
+                Attempt::Later => retry_at(self.now + 1000, false),
+            };
+            let settled = vec![(task.id, settlement)];
+            self.store
+                .settle(settled, self.limits, Timestamp(self.now))
+                .await
+                .unwrap();
+        }
+    }
+
+    async fn take(&mut self, step: &Step) {
+        match *step {
+            Step::There(directory, n, address) => {
+                self.people.insert((directory, n), address);
+                self.become_known(directory, n, address);
+                let sighting = self.sighting(directory, n);
+                self.tell(directory, Origin::Live, vec![sighting]).await;
+            }
+            Step::Gone(directory, n) => {
+                self.people.remove(&(directory, n));
+                self.tell(directory, Origin::Live, vec![gone(n)]).await;
+            }
+            Step::Untold(directory, n, address) => {
+                match address {
+                    Some(address) => self.people.insert((directory, n), address),
+                    None => self.people.remove(&(directory, n)),
+                };
+            }
+            Step::List(directory, cut) => self.list(directory, cut).await,
+            Step::Attempt(ref attempts) => self.attempt(attempts).await,
+            Step::Die => {
+                self.store
+                    .claim(self.owner, 2, Timestamp(self.now))
+                    .await
+                    .unwrap();
+                self.owner += 1;
+                self.store
+                    .take_over(self.owner, Timestamp(self.now))
+                    .await
+                    .unwrap();
+            }
+            Step::Approve => {
+                let all = ldap_usher::store::Which::All;
+                let now = Timestamp(self.now);
+                self.store.release(&[TaskState::Held], all, now).await.unwrap();
+            }
+        }
+        self.now += 1000;
+    }
+
+    /// Everything is listed, nothing fails any more, everyone is approved and whoever was refused is tried again.
+    async fn come_to_rest(&mut self) {
+        for _ in 0..2 {
+            for directory in 0..DIRECTORIES {
+                self.list(directory, None).await;
+            }
+            let states = [TaskState::Held, TaskState::Quarantined];
+            let all = ldap_usher::store::Which::All;
+            let now = Timestamp(self.now);
+            self.store.release(&states, all, now).await.unwrap();
+            self.now += 10_000;
+            self.attempt(&[Attempt::Invited; 50]).await;
+        }
+    }
+}
+
+fn retry_at(ms: i64, in_doubt: bool) -> Settlement {
+    Settlement::RetryAt {
+        at: Timestamp(ms),
+        failed: true,
+        in_doubt,
+        error: "refused".into(),
+    }
+}
+
+async fn play(steps: Vec<Step>, limits: Limits) -> Result<(), TestCaseError> {
+    let mut world = World::new(limits).await;
+    for step in &steps {
+        world.take(step).await;
+    }
+    world.come_to_rest().await;
+    let report = world.store.report().await.unwrap();
+    for state in [TaskState::Staged, TaskState::Queued, TaskState::Held] {
+        prop_assert_eq!(report.count(state), 0, "{:?}", state);
+    }
+    // Whoever is there with an address has an account, be it at an address of theirs from before.
+    for (person, address) in &world.people {
+        if address.is_none() {
+            continue;
+        }
+        let theirs = &world.theirs[person];
+        let invited = theirs.iter().any(|&address| {
+            let address = super::email(ADDRESSES[address]);
+            world.accounts.contains(address.as_str())
+        });
+        prop_assert!(invited, "{:?} has no account at any of {:?}", person, theirs);
+    }
+    // Nobody is invited at an address that no entry had, and no more mails go out than people came.
+    for account in &world.accounts {
+        let known = world
+            .ever
+            .iter()
+            .any(|&address| super::email(ADDRESSES[address]).as_str() == account);
+        prop_assert!(known, "{account} belongs to nobody");
+    }
+    prop_assert!(
+        world.mails <= world.joins,
+        "{} mails, {} people",
+        world.mails,
+        world.joins
+    );
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whoever_is_there_in_the_end_is_invited_and_nobody_else_whatever_happened_before(
+        steps in prop::collection::vec(step(), 1..40),
+        per_listing in prop::option::of(0..3_u32),
+        per_hour in prop::option::of(0..4_u32),
+    ) {
+        let limits = Limits { invites_per_listing: per_listing, invites_per_hour: per_hour, addresses_per_person: None };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(play(steps, limits))?;
+    }
+}

@@ -1,0 +1,99 @@
+//! Directories that are renamed in, removed from and put back into the configuration.
+
+use ldap_usher::model::{Outcome, Settlement, Standing};
+use ldap_usher::rules::Origin;
+use ldap_usher::store::{Configured, Decisions, Store};
+
+use super::{Book, addresses, at, dn, there};
+
+/// Tells the store what is configured.
+async fn configure(book: &Book, directories: &[(&str, &str)]) -> Configured {
+    let told = directories
+        .iter()
+        .map(|(name, scope)| ((*name).to_owned(), (*scope).to_owned()))
+        .collect();
+    let configured = book.store.configure(told).await.unwrap();
+    book.store.retire(book.limits, at(9)).await.unwrap();
+    configured
+}
+
+/// The same store, seen from another directory.
+async fn other(book: Book, name: &str, scope: &str) -> Book {
+    let directory = book.store.register(name, scope, "").await.unwrap().id;
+    Book { directory, ..book }
+}
+
+#[tokio::test]
+async fn a_directory_that_is_renamed_keeps_its_people_and_what_they_are_owed() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    let configured = configure(&book, &[("staff", "scope")]).await;
+    assert_eq!(configured.renamed, [("main".into(), "staff".into())]);
+    assert_eq!(configured.retired, [""; 0]);
+    let row = book.store.register("staff", "scope", "settings").await.unwrap();
+    assert_eq!(row.id, book.directory);
+    let claimed = book.claims(10).await;
+    assert_eq!(
+        (addresses(&claimed), claimed[0].directory.as_str()),
+        (vec!["ann@example.org"], "staff")
+    );
+}
+
+#[tokio::test]
+async fn people_of_a_directory_that_is_not_configured_count_for_nothing() {
+    let book = Book::limited(1).await;
+    book.joins(1, "ann").await;
+    book.settles(2, Settlement::Done(Outcome::Invited)).await;
+    book.joins(2, "bob").await;
+    book.takes(3, Origin::Listing, vec![there(3, "cat")]).await;
+    let configured = configure(&book, &[("other", "other scope")]).await;
+    assert_eq!(configured.retired, ["main"]);
+    assert_eq!(
+        book.tasks().await,
+        "done 1, cancelled 2",
+        "neither queued nor staged for ever"
+    );
+    let report = book.store.report().await.unwrap();
+    assert_eq!((report.members, report.directories[0].retired), (0, true));
+
+    // Nobody is a duplicate of a ghost, nobody's invitation passes to one, and whoever comes at an address of theirs is
+    // owed an invitation.
+    let book = other(book, "other", "other scope").await;
+    for (n, name) in [(1, "ann"), (2, "bob")] {
+        let committed = book.joins(n, name).await;
+        assert_eq!((committed.queued, committed.duplicates), (1, vec![]));
+    }
+    book.leaves(2).await;
+    assert_eq!(addresses(&book.claims(10).await), ["ann@example.org"]);
+    assert_eq!(
+        configure(&book, &[("other", "other scope")]).await,
+        Configured::default()
+    );
+}
+
+#[tokio::test]
+async fn what_a_retired_directory_was_owed_passes_to_a_namesake_who_is_there() {
+    let book = Book::new().await;
+    book.joins(1, "info").await;
+    let book = other(book, "other", "other scope").await;
+    book.joins(2, "info").await;
+    configure(&book, &[("other", "other scope")]).await;
+    let claimed = book.claims(10).await;
+    assert_eq!((claimed.len(), &claimed[0].dn), (1, &dn(2)));
+}
+
+#[tokio::test]
+async fn a_directory_that_comes_back_goes_on_where_it_was_and_nobody_has_left_meanwhile() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    book.settles(2, Settlement::Done(Outcome::Invited)).await;
+    book.joins(2, "bob").await;
+    configure(&book, &[]).await;
+    assert_eq!(book.known(1).await.standing, Standing::Member);
+
+    configure(&book, &[("main", "scope")]).await;
+    let row = book.store.register("main", "scope", "settings").await.unwrap();
+    assert_eq!((row.id, row.cursor), (book.directory, None));
+    book.lists(&[(1, "ann"), (2, "bob")]).await;
+    assert_eq!(addresses(&book.claims(10).await), ["bob@example.org"]);
+}

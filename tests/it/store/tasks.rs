@@ -1,0 +1,210 @@
+//! Claims, owners, the comparison with accounts, approval.
+
+use ldap_usher::model::{Outcome, Settlement, TaskState};
+use ldap_usher::rules::Origin;
+use ldap_usher::store::{Decisions, Store, Unchecked, Which};
+
+use super::{Book, OWNER, addresses, at, dn, email, refused, retry, there};
+
+#[tokio::test]
+async fn a_claimed_invitation_is_nobody_else_s_however_long_it_takes_until_its_worker_is_gone() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    let claimed = book.claims(10).await;
+    assert_eq!((claimed.len(), claimed[0].in_doubt), (1, None));
+    assert_eq!((&claimed[0].dn, claimed[0].directory.as_str()), (&dn(1), "main"));
+    assert_eq!(claimed[0].arrived, at(1));
+    assert_eq!(book.store.next_due().await.unwrap(), None);
+    // Nor does it matter what the clock says.
+    assert_eq!(book.claims(10_000_000).await, []);
+    book.store.take_over(OWNER, at(20)).await.unwrap();
+    assert_eq!(book.claims(20).await, [], "that is the worker itself");
+    book.store.take_over(OWNER + 1, at(30)).await.unwrap();
+    assert_eq!(book.claims(30).await[0].in_doubt, Some(at(30)));
+}
+
+#[tokio::test]
+async fn what_is_due_moves_with_a_clock_that_is_set() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    book.settles(5000, retry(5010, true)).await;
+    book.store.rebase(-3_600_000).await.unwrap();
+    assert_eq!(book.store.next_due().await.unwrap(), Some(at(1410)));
+    assert_eq!(book.claims(1410).await[0].in_doubt, Some(at(1400)));
+}
+
+#[tokio::test]
+async fn nothing_stored_lies_further_in_the_future_than_a_wait_can_be() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    book.settles(1_000_000, retry(1_000_010, true)).await;
+    // The clock was set back while no service ran.
+    book.store.take_over(OWNER, at(1000)).await.unwrap();
+    assert_eq!(book.store.next_due().await.unwrap(), Some(at(4600)));
+    assert_eq!(book.claims(4600).await[0].in_doubt, Some(at(1000)));
+}
+
+#[tokio::test]
+async fn a_task_that_keeps_failing_never_delays_another() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    book.joins(2, "bob").await;
+    let mut second = 2;
+    for _ in 0..3 {
+        let claimed = book.store.claim(OWNER, 1, at(second)).await.unwrap();
+        assert_eq!(addresses(&claimed), ["ann@example.org"]);
+        book.settle(second, vec![(claimed[0].id, retry(second + 10, false))])
+            .await;
+        let next = book.store.claim(OWNER, 1, at(second)).await.unwrap();
+        assert_eq!(addresses(&next), ["bob@example.org"]);
+        book.settle(second, vec![(next[0].id, retry(second + 11, false))])
+            .await;
+        second += 11;
+    }
+    let report = book.store.report().await.unwrap();
+    assert_eq!(
+        report
+            .failing
+            .iter()
+            .map(|task| task.attempts)
+            .collect::<Vec<_>>(),
+        [3, 3]
+    );
+    assert_eq!(report.failing[0].reason, "no route to host");
+}
+
+#[tokio::test]
+async fn an_outage_is_no_failure_of_the_task() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    let outage = Settlement::RetryAt {
+        at: at(9),
+        failed: false,
+        in_doubt: true,
+        error: "503".into(),
+    };
+    book.settles(2, outage).await;
+    assert_eq!(book.store.next_due().await.unwrap(), Some(at(9)));
+    assert_eq!(book.claims(8).await, []);
+    let claimed = book.claims(9).await;
+    assert_eq!((claimed[0].attempts, claimed[0].in_doubt), (0, Some(at(2))));
+}
+
+#[tokio::test]
+async fn a_quarantined_task_is_shown_with_its_reason_newest_first_and_not_claimed() {
+    let book = Book::new().await;
+    for (n, name) in [(1, "ann"), (2, "bob")] {
+        book.joins(n, name).await;
+        book.settles(i64::from(n) + 1, refused(&format!("{name} is refused")))
+            .await;
+    }
+    let quarantined = book.store.report().await.unwrap().quarantined;
+    assert_eq!(
+        quarantined
+            .iter()
+            .map(|task| task.reason.as_str())
+            .collect::<Vec<_>>(),
+        ["bob is refused", "ann is refused"]
+    );
+    assert_eq!((quarantined[0].dn.clone(), quarantined[0].attempts), (dn(2), 1));
+    assert_eq!(book.claims(1000).await, []);
+    assert_eq!(book.store.next_due().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn whoever_has_an_account_is_done_unless_the_task_is_in_flight() {
+    let book = Book::limited(1).await;
+    book.lists(&[(1, "ann"), (2, "bob")]).await;
+    book.joins(3, "cat").await;
+    let claimed = book.claims(2).await[0].id;
+    book.joins(4, "dan").await;
+    assert_eq!(
+        book.store.unchecked().await.unwrap(),
+        Unchecked {
+            queued: 2,
+            held: 2,
+            all_held: 2
+        }
+    );
+    let accounts = ["ann", "cat", "dan", "stranger"].map(email);
+    assert_eq!(book.store.had_accounts(accounts.into(), at(3)).await.unwrap(), 2);
+    assert_eq!(book.tasks().await, "queued 1, held 1, done 2");
+    book.settle(4, vec![(claimed, Settlement::Done(Outcome::HadAccount))])
+        .await;
+    assert_eq!(book.tasks().await, "held 1, done 3");
+}
+
+#[tokio::test]
+async fn those_who_had_accounts_do_not_count_towards_what_a_listing_may_invite() {
+    let book = Book::limited(2).await;
+    book.lists(&[(1, "ann"), (2, "bob"), (3, "cat")]).await;
+    assert_eq!(book.compares(4, &["ann"]).await, []);
+    assert_eq!(book.tasks().await, "queued 2, done 1");
+    assert_eq!(book.store.unchecked().await.unwrap(), Unchecked::default());
+}
+
+#[tokio::test]
+async fn what_stays_held_after_the_comparison_is_returned_and_never_judged_again() {
+    let book = Book::limited(2).await;
+    book.lists(&[(1, "ann"), (2, "bob"), (3, "cat")]).await;
+    assert_eq!(book.compares(4, &[]).await, [("main".into(), 3)]);
+    book.store
+        .release(&[TaskState::Held], Which::To(&[email("cat")]), at(5))
+        .await
+        .unwrap();
+    assert_eq!(book.compares(6, &[]).await, []);
+    assert_eq!(book.tasks().await, "queued 1, held 2");
+}
+
+#[tokio::test]
+async fn what_was_queued_after_the_comparison_began_is_not_taken_for_compared() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    book.store.begin_comparison().await.unwrap();
+    book.takes(5, Origin::Live, vec![there(2, "bob")]).await;
+    book.end_of_comparison(6).await;
+    assert_eq!(
+        book.store.unchecked().await.unwrap(),
+        Unchecked {
+            queued: 1,
+            held: 0,
+            all_held: 0
+        }
+    );
+    book.settles(7, retry(8, false)).await;
+    book.compares(8, &[]).await;
+    assert_eq!(book.store.unchecked().await.unwrap(), Unchecked::default());
+}
+
+#[tokio::test]
+async fn approval_releases_just_the_held_tasks_asked_for() {
+    let book = Book::limited(0).await;
+    book.lists(&[(1, "ann"), (2, "bob"), (3, "cat")]).await;
+    let approve = |which, second| book.store.release(&[TaskState::Held], which, at(second));
+    let held = book.store.in_state(TaskState::Held, Which::All).await.unwrap();
+    assert_eq!(
+        held.iter().map(|task| task.dn.clone()).collect::<Vec<_>>(),
+        [dn(1), dn(2), dn(3)]
+    );
+    assert_eq!((held[0].directory.as_str(), held[0].arrived), ("main", at(1)));
+    let some = [email("bob"), email("stranger")];
+    assert_eq!(approve(Which::To(&some), 3).await.unwrap(), ["bob@example.org"]);
+    assert_eq!(addresses(&book.claims(4).await), ["bob@example.org"]);
+    assert_eq!(approve(Which::To(&some), 3).await.unwrap(), Vec::<String>::new());
+    assert_eq!(approve(Which::All, 5).await.unwrap().len(), 2);
+    assert_eq!(book.tasks().await, "queued 3");
+}
+
+#[tokio::test]
+async fn a_note_is_kept_under_its_name_and_replaced() {
+    let book = Book::new().await;
+    assert_eq!(book.store.get_note("cookie").await.unwrap(), None);
+    book.store.set_note("cookie", b"one").await.unwrap();
+    book.store.set_note("cookie", b"\0two").await.unwrap();
+    book.store.set_note("logins", b"").await.unwrap();
+    assert_eq!(
+        book.store.get_note("cookie").await.unwrap(),
+        Some(b"\0two".to_vec())
+    );
+    assert_eq!(book.store.get_note("logins").await.unwrap(), Some(Vec::new()));
+}
