@@ -254,7 +254,7 @@ fn the_reader_of_sources_sees_imports_of_every_form() {
     let text = "use crate::{model::{Task, x::Y}, clock,\n    store};\n// crate::cli\nlet a = crate::tls::b();\n\
                 use super::super::config;\nuse other_crate::telemetry;\n#[cfg(test)]\nmod tests {\nuse crate::app;";
     let seen: Vec<String> = source("worker/queue.rs", text).imports().into_iter().collect();
-    assert_eq!(seen, ["clock", "config", "store", "model", "tls"]);
+    assert_eq!(seen, ["clock", "config", "model", "store", "tls"]);
     let seen: Vec<String> = source("retry.rs", "use super::clock;")
         .imports()
         .into_iter()
