@@ -14,8 +14,8 @@ use super::run::{Parts, list_everything};
 use super::sessions::Sessions;
 use crate::config::Config;
 use crate::listener::Listener;
-use crate::model::{EmailAddress, Outcome, Standing, TaskState};
-use crate::store::{Before, Fate, Sqlite, Store, StoreError, TaskFate};
+use crate::model::{EmailAddress, Event, Hold, Outcome, Standing, TaskState, What};
+use crate::store::{Owed, Sqlite, Store, StoreError, Story, Whose};
 use crate::vaultwarden::{Account, Admin, Identity, Recognition, Reply, VaultwardenError};
 use crate::worker::{Until, Worker};
 
@@ -90,10 +90,14 @@ pub async fn plan(config: &Config) -> anyhow::Result<Plan> {
     })?;
     parts.configure().await?;
     let Parts {
-        listeners,
+        mut listeners,
         mut worker,
         ..
     } = parts;
+    // The plan is made from the journal, which names everyone for once.
+    for listener in &mut listeners {
+        listener.named_joiners = u64::MAX;
+    }
     // How fast they would go out is not what is asked.
     worker.settings.per_minute = None;
     Ok(run_dry(&listeners, &worker, store, invited).await?)
@@ -131,15 +135,15 @@ impl Plan {
     /// The copy of the state cannot be read.
     pub async fn next(&mut self) -> Result<Vec<Planned>, StoreError> {
         loop {
-            let fates = self.store.fates(self.after, PAGE).await?;
-            let Some(last) = fates.last() else {
+            let stories = self.store.stories(Whose::After(self.after, PAGE), 0).await?;
+            let Some(last) = stories.last() else {
                 return Ok(Vec::new());
             };
-            self.after = last.row;
+            self.after = last.member.row;
             let invited = self.invited.all();
-            let planned: Vec<Planned> = fates
-                .into_iter()
-                .filter_map(|fate| judge(fate, &invited))
+            let planned: Vec<Planned> = stories
+                .iter()
+                .flat_map(|story| planned(story, &invited))
                 .collect();
             if !planned.is_empty() {
                 return Ok(planned);
@@ -148,92 +152,136 @@ impl Plan {
     }
 }
 
-/// What a fate means; `None` for people who left long ago.
-fn judge(fate: Fate, invited: &HashSet<EmailAddress>) -> Option<Planned> {
-    if !fate.configured {
-        return None;
+/// What the dry run made of a person: an entry for each invitation that concerns them, or one if there is none. Nothing for
+/// people who left long ago.
+fn planned(story: &Story, invited: &HashSet<EmailAddress>) -> Vec<Planned> {
+    if !story.configured {
+        return Vec::new();
     }
-    let present = fate.standing == Standing::Member;
-    let task = fate
-        .task
-        .as_ref()
-        .filter(|task| present || task.state != TaskState::Done || task.before != Before::Same);
-    let (action, reason) = match (task, &fate.standing) {
-        (Some(task), _) => judge_task(task, invited),
-        (None, Standing::Left) if !fate.left => return None,
-        (None, Standing::Left) => (Action::Left, left(fate.cancelled).into()),
-        (None, Standing::WithoutAddress(why)) => (Action::None, format!("cannot be invited: {why}")),
-        (None, Standing::Member) => (
-            Action::None,
-            match (&fate.holder_dn, &fate.invited_as) {
-                (Some(holder), _) => {
-                    format!("shares the address with {holder}, to whom the invitation belongs")
-                }
-                (None, Some(former)) => {
-                    format!(
-                        "was invited as {former}; `on_address_change` in [invite] says to leave it at that"
-                    )
-                }
-                (None, None) => "is not owed an invitation".into(),
-            },
-        ),
-    };
-    let address = task.map(|task| &task.address).or(fate.address.as_ref());
-    Some(Planned {
+    let (address, standing) = (&story.member.address, &story.member.standing);
+    let with = |address: Option<&EmailAddress>, (action, reason): (Action, String)| Planned {
         action,
         email: address.map(ToString::to_string),
-        dn: fate.dn,
-        directory: fate.directory,
+        dn: story.member.dn.clone(),
+        directory: story.directory.clone(),
         reason,
-    })
+    };
+    let concerning: Vec<Planned> = story
+        .invitations
+        .iter()
+        .filter_map(|owed| {
+            let own = address.as_ref() == Some(&owed.address) && *standing == Standing::Member;
+            let first = story.events.iter().find(|event| changes(event, owed));
+            let concerns = match owed.state {
+                TaskState::Cancelled => false,
+                TaskState::Done => own || first.is_some(),
+                _ => true,
+            };
+            concerns.then(|| with(Some(&owed.address), of_invitation(owed, first, invited)))
+        })
+        .collect();
+    if !concerning.is_empty() {
+        return concerning;
+    }
+    let alone = match standing {
+        Standing::Left => {
+            let happened = |kind: fn(&What) -> bool| story.events.iter().any(|event| kind(&event.what));
+            if !happened(|what| matches!(what, What::Left { .. })) {
+                return Vec::new();
+            }
+            let cancelled = happened(|what| *what == What::Cancelled);
+            (Action::Left, left(cancelled).to_owned())
+        }
+        Standing::WithoutAddress(why) => (Action::None, format!("cannot be invited: {why}")),
+        Standing::Member => (Action::None, not_owed(story)),
+    };
+    vec![with(address.as_ref(), alone)]
 }
 
-fn judge_task(task: &TaskFate, invited: &HashSet<EmailAddress>) -> (Action, String) {
-    let why = task.reason.as_deref().unwrap_or_default();
-    match task.state {
-        TaskState::Done if task.before == Before::Same => {
-            let reason = match task.outcome {
-                Some(Outcome::HadAccount) => "had an account already when it was compared",
-                _ => "was invited before",
-            };
-            (Action::None, reason.into())
-        }
-        TaskState::Done if invited.contains(&task.address) => (Action::Invite, invitation(task.before).into()),
-        TaskState::Done => (Action::None, "has an account".into()),
-        TaskState::Held if why.is_empty() => (
-            Action::Hold,
-            "one listing found more new people than limits.invites_per_listing; `ldap-usher approve` releases them"
-                .into(),
+/// Why a member is not owed an invitation to their address.
+fn not_owed(story: &Story) -> String {
+    let invited = |owed: &&Owed| owed.state == TaskState::Done;
+    match (&story.holder_dn, story.invitations.iter().find(invited)) {
+        (Some(holder), _) => format!("shares the address with {holder}, to whom the invitation belongs"),
+        (None, Some(former)) => format!(
+            "was invited as {}; `on_address_change` in [invite] says to leave it at that",
+            former.address
         ),
-        TaskState::Held => (Action::Hold, format!("{why}; `ldap-usher approve` releases them")),
+        (None, None) => "is not owed an invitation".into(),
+    }
+}
+
+/// Whether an event of the dry run changed the state of this invitation.
+fn changes(event: &Event, owed: &Owed) -> bool {
+    let changes = matches!(
+        event.what,
+        What::Owed { .. }
+            | What::Held { .. }
+            | What::Released { .. }
+            | What::Invited { .. }
+            | What::HadAccount
+            | What::Quarantined { .. }
+    );
+    changes && event.address.as_ref() == Some(&owed.address)
+}
+
+/// What becomes of an invitation; `first` is the first event that changed it, and `invited` would have been invited.
+fn of_invitation(owed: &Owed, first: Option<&Event>, invited: &HashSet<EmailAddress>) -> (Action, String) {
+    let why = owed.reason.as_deref().unwrap_or_default();
+    match owed.state {
+        TaskState::Done => match (first, owed.outcome) {
+            (None, Some(Outcome::HadAccount)) => {
+                (Action::None, "had an account already when it was compared".into())
+            }
+            (None, _) => (Action::None, "was invited before".into()),
+            (Some(first), _) if invited.contains(&owed.address) => {
+                (Action::Invite, invitation(&first.what).into())
+            }
+            (Some(_), _) => (Action::None, "has an account".into()),
+        },
+        TaskState::Held => {
+            let why = if why.is_empty() {
+                Hold::Listing.to_string()
+            } else {
+                why.to_owned()
+            };
+            (Action::Hold, format!("{why}; `ldap-usher approve` releases them"))
+        }
         TaskState::Quarantined => (Action::None, format!("in quarantine: {why}")),
         TaskState::Staged => (
             Action::Later,
             "was found by a listing that has not come to its end".into(),
         ),
-        TaskState::Queued if why.is_empty() || task.before == Before::Absent => {
+        TaskState::Queued if why.is_empty() || is_new(first) => {
             (Action::Later, "waits until Vaultwarden can be asked".into())
         }
-        TaskState::Queued => (Action::Later, format!("not before {}: {why}", task.due)),
+        TaskState::Queued => (Action::Later, format!("not before {}: {why}", owed.due)),
         // Those are not asked for.
         TaskState::Cancelled => (Action::None, "is not owed an invitation".into()),
     }
 }
 
-/// Why an invitation would be sent.
-fn invitation(before: Before) -> &'static str {
-    match before {
-        Before::Absent | Before::Same | Before::Was(TaskState::Staged) => {
-            "matches the filter and has no account"
-        }
-        Before::Was(TaskState::Queued) => "is due already and has no account",
-        Before::Was(TaskState::Held) => {
+/// Whether the dry run opened the invitation, and there was none to the address before.
+fn is_new(first: Option<&Event>) -> bool {
+    first.is_some_and(|first| matches!(first.what, What::Owed { formerly: None, .. }))
+}
+
+/// Why an invitation would be sent, by the first event that changed it.
+fn invitation(first: &What) -> &'static str {
+    match first {
+        What::Owed {
+            formerly: Some(TaskState::Cancelled),
+            ..
+        } => "matches the filter again and has no account",
+        What::Owed {
+            formerly: Some(TaskState::Done | TaskState::Quarantined),
+            ..
+        } => "left, came back, and has no account any more",
+        What::Owed { .. } => "matches the filter and has no account",
+        What::Held { .. } | What::Released { .. } => {
             "was held back, and without those who have an account it need not be; has no account"
         }
-        Before::Was(TaskState::Cancelled) => "matches the filter again and has no account",
-        Before::Was(TaskState::Done | TaskState::Quarantined) => {
-            "left, came back, and has no account any more"
-        }
+        _ => "is due already and has no account",
     }
 }
 

@@ -14,8 +14,8 @@ use super::systemd;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Config};
 use crate::directory::{self, LdapDirectory};
-use crate::listener::Listener;
-use crate::model::{EmailAddress, TaskState};
+use crate::listener::{Listener, NAMED_JOINERS};
+use crate::model::{EmailAddress, Release, TaskState};
 use crate::panics;
 use crate::retry::{Retry, RetryNow};
 use crate::rules::Limits;
@@ -279,7 +279,10 @@ impl Parts {
         if !released.is_empty() {
             let now = self.worker.clock.now();
             let which = Which::To(&released);
-            self.store.release(&[TaskState::Quarantined], which, now).await?;
+            let because = Release::FaultOfServer;
+            self.store
+                .release(&[TaskState::Quarantined], which, because, now)
+                .await?;
             self.observer.released_from_quarantine(released.len());
         }
         self.store.accuse(accused).await
@@ -319,6 +322,7 @@ impl Parts {
                     wake: wake.clone(),
                     policy: policy(config, directory, clock.now()),
                     limits,
+                    named_joiners: NAMED_JOINERS,
                     audit_interval: directory.audit_interval,
                     retry: RECONNECT,
                     retry_now: retry_now.clone(),

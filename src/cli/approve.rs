@@ -12,7 +12,7 @@ use super::state;
 use crate::clock::Clock;
 use crate::config;
 use crate::foreign::printable;
-use crate::model::{EmailAddress, TaskState};
+use crate::model::{EmailAddress, Release, TaskState};
 use crate::store::{Store, TaskReport, Which};
 use crate::worker::recognition;
 
@@ -90,7 +90,11 @@ pub(super) async fn release(config: Option<&Path>, people: &People, kept: Kept) 
     } else {
         &[kept.state()]
     };
-    let released = store.release(states, Which::To(&addresses), now).await?;
+    let because = match kept {
+        Kept::Held => Release::Approved,
+        Kept::Quarantined => Release::Retried,
+    };
+    let released = store.release(states, Which::To(&addresses), because, now).await?;
     if repeats {
         recognition::accept(&store).await?;
     }

@@ -6,9 +6,9 @@ use std::mem;
 use super::batches;
 use super::{Listener, Trouble};
 use crate::directory::StreamKind;
-use crate::model::{Change, Cursor, EntryId, Listing, Member};
-use crate::rules::membership::{Decision, Reason, Sighting, decide};
-use crate::rules::{Brake, Committed, Event, Origin};
+use crate::model::{Change, Cursor, EntryId, Event, Hold, Listing, Member, Source, What};
+use crate::rules::membership::{Decision, Sighting, decide};
+use crate::rules::{Brake, Noted};
 use crate::store::{Decisions, ListingOutcome, StoreError, Taken};
 use crate::telemetry::{Progress, Purpose};
 
@@ -33,7 +33,9 @@ pub(super) struct Ingest<'a> {
 /// A listing under way.
 struct Run {
     progress: Progress,
-    /// How many the stream itself called gone.
+    /// How many joined, or joined again.
+    joined: u64,
+    /// How many left.
     left: u64,
 }
 
@@ -41,8 +43,15 @@ impl Run {
     fn begin() -> Self {
         Self {
             progress: Progress::begin(),
+            joined: 0,
             left: 0,
         }
+    }
+
+    fn count(&mut self, events: &[Event]) {
+        let of = |kind: fn(&What) -> bool| events.iter().filter(|event| kind(&event.what)).count() as u64;
+        self.joined += of(|what| matches!(what, What::Joined | What::Rejoined));
+        self.left += of(|what| matches!(what, What::Left { .. }));
     }
 }
 
@@ -96,7 +105,7 @@ impl<'a> Ingest<'a> {
                 Change::ListingEnd(listing) => {
                     self.write(mem::take(&mut sightings), cursor.take()).await?;
                     let run = self.listing.take().unwrap_or_else(Run::begin);
-                    ended = Some(self.end(listing, &run, Purpose::CatchUp).await?);
+                    ended = Some(self.end(listing, run, Purpose::CatchUp).await?);
                 }
             }
         }
@@ -121,39 +130,39 @@ impl<'a> Ingest<'a> {
             }
         }
         let count = sightings.len();
-        let taken = self.taken(sightings, Origin::Listing, None);
+        let taken = self.taken(sightings, Source::Audit, None);
         let suspects = self.listener.store.compare(taken).await?;
-        if let Some((run, found)) = &mut self.audit {
+        if let Some((mut run, mut found)) = self.audit.take() {
             run.progress.advance(&self.listener.name, count);
             found.extend(suspects);
             if found.len() >= PAGE as usize {
-                let found = mem::take(found);
-                self.repair(&found).await?;
+                self.repair(&mem::take(&mut found), &mut run).await?;
             }
+            self.audit = Some((run, found));
         }
         Ok(end)
     }
 
     /// Puts right what an audit found and what is still so when its suspects are looked up.
     pub(super) async fn judge_audit(&mut self, listing: Listing) -> Result<(), Trouble> {
-        let Some((run, suspects)) = self.audit.take() else {
+        let Some((mut run, suspects)) = self.audit.take() else {
             return Ok(());
         };
-        if let Err(trouble) = self.repair(&suspects).await {
+        if let Err(trouble) = self.repair(&suspects, &mut run).await {
             let Trouble::Directory(error) = trouble else {
                 return Err(trouble);
             };
             let listing = Listing::Partial(format!("its findings could not be looked up: {error}"));
-            self.end(listing, &run, Purpose::Audit).await?;
+            self.end(listing, run, Purpose::Audit).await?;
             return Ok(());
         }
-        self.end(listing, &run, Purpose::Audit).await.map(drop)
+        self.end(listing, run, Purpose::Audit).await.map(drop)
     }
 
     /// An audit broke off; the next one starts anew.
     pub(super) async fn audit_failed(&mut self, trouble: &Trouble) -> Result<(), Trouble> {
         let run = self.audit.take().map_or_else(Run::begin, |(run, _)| run);
-        self.end(Listing::Partial(trouble.to_string()), &run, Purpose::Audit)
+        self.end(Listing::Partial(trouble.to_string()), run, Purpose::Audit)
             .await
             .map(drop)
     }
@@ -178,21 +187,22 @@ impl<'a> Ingest<'a> {
         }
         let count = sightings.len();
         let sightings = self.with_unknown_read(sightings).await?;
-        let origin = if self.listing.is_some() {
-            Origin::Listing
+        let source = if self.listing.is_some() {
+            Source::Listing
         } else {
-            Origin::Live
+            Source::Stream
         };
+        let named = self.listing.as_ref().map_or(0, |run| run.joined);
         let taken = Taken {
             together: mem::take(&mut self.together),
-            ..self.taken(sightings, origin, cursor)
+            summarised: named >= self.listener.named_joiners,
+            ..self.taken(sightings, source, cursor)
         };
         let events = self.commit(taken).await?;
         if let Some(run) = &mut self.listing {
             run.progress.advance(&self.listener.name, count);
-            run.left += count_leavers(&events);
+            run.count(&events);
         }
-        self.tell(&events, origin);
         Ok(())
     }
 
@@ -217,53 +227,44 @@ impl<'a> Ingest<'a> {
         Ok(sightings)
     }
 
-    /// Decides what was told about people, and commits it, together with the cursor.
-    async fn commit(&self, taken: Taken) -> Result<Vec<Event>, Trouble> {
-        let (events, committed) = self.listener.store.take(taken).await?;
-        self.tell_of_invitations(&committed);
-        Ok(events)
-    }
-
-    fn tell_of_invitations(&self, committed: &Committed) {
+    /// Decides what was told about people, commits it, together with the cursor, and tells what happened.
+    async fn commit(&self, taken: Taken) -> Result<Vec<Event>, StoreError> {
         let Listener {
             name,
+            store,
             observer,
             wake,
             limits,
             ..
         } = self.listener;
-        for duplicate in &committed.duplicates {
-            observer.duplicate_address(name, duplicate);
+        let events = store.take(taken).await?;
+        observer.tell(&events);
+        let held = |by| events.iter().filter(move |event| event.what == What::Held { by });
+        let together = held(Hold::Together).count() as u64;
+        if together > 0 {
+            observer.held_together(name, together, limits.invites_per_listing.unwrap_or(u32::MAX));
         }
-        if committed.held_together > 0 {
-            observer.held_together(
-                name,
-                committed.held_together,
-                limits.invites_per_listing.unwrap_or(u32::MAX),
-            );
-            // Who of them has an account is looked at.
+        let by_hour = held(Hold::Hour).count() as u64;
+        if by_hour > 0 {
+            observer.held_by_hour(name, by_hour, limits.invites_per_hour.unwrap_or(u32::MAX));
+        }
+        for event in held(Hold::Person) {
+            let limit = limits.addresses_per_person.unwrap_or(u32::MAX);
+            observer.held_by_person(name, &event.dn, limit);
+        }
+        // Who of those who are held together has an account is looked at.
+        if together > 0 || events.iter().any(|event| event.what.is_due()) {
             wake.notify_one();
         }
-        if committed.held_by_hour > 0 {
-            observer.held_by_hour(
-                name,
-                committed.held_by_hour,
-                limits.invites_per_hour.unwrap_or(u32::MAX),
-            );
-        }
-        for dn in &committed.held_by_person {
-            observer.held_by_person(name, dn, limits.addresses_per_person.unwrap_or(u32::MAX));
-        }
-        if committed.queued > 0 {
-            wake.notify_one();
-        }
+        Ok(events)
     }
 
-    fn taken(&self, sightings: Vec<Sighting>, origin: Origin, cursor: Option<Cursor>) -> Taken {
+    fn taken(&self, sightings: Vec<Sighting>, source: Source, cursor: Option<Cursor>) -> Taken {
         let arrived = self.listener.clock.now();
         Taken {
             directory: self.row,
-            origin,
+            source,
+            summarised: false,
             sightings,
             together: HashMap::new(),
             cursor,
@@ -274,11 +275,10 @@ impl<'a> Ingest<'a> {
     }
 
     /// Ends a listing: whoever it did not name is looked up once more before they count as having left.
-    async fn end(&mut self, listing: Listing, run: &Run, purpose: Purpose) -> Result<Listing, Trouble> {
+    async fn end(&mut self, listing: Listing, mut run: Run, purpose: Purpose) -> Result<Listing, Trouble> {
         let mut failed = None;
-        let mut left = run.left;
         let listing = match listing {
-            Listing::Complete => match self.look_for_the_unseen(purpose, &mut left).await {
+            Listing::Complete => match self.look_for_the_unseen(purpose, &mut run).await {
                 Ok(()) => Listing::Complete,
                 Err(Trouble::Directory(error)) => {
                     let reason = format!("those who were not named could not be looked up: {error}");
@@ -290,9 +290,10 @@ impl<'a> Ingest<'a> {
             other => other,
         };
         let outcome = ListingOutcome {
-            left,
+            left: run.left,
             ..self.end_in_store(&listing).await?
         };
+        self.note_listing(&run, purpose, &outcome).await?;
         let Listener { name, observer, .. } = self.listener;
         observer.listing_ended(
             name,
@@ -329,12 +330,11 @@ impl<'a> Ingest<'a> {
     }
 
     /// Looks up everyone whom a complete listing did not name, and counts those who left.
-    async fn look_for_the_unseen(&self, purpose: Purpose, left: &mut u64) -> Result<(), Trouble> {
+    async fn look_for_the_unseen(&self, purpose: Purpose, run: &mut Run) -> Result<(), Trouble> {
         let Listener {
             name,
             store,
             directory,
-            observer,
             ..
         } = self.listener;
         let mut after = 0;
@@ -354,64 +354,56 @@ impl<'a> Ingest<'a> {
             gone.retain(|id| found.iter().all(|entry| entry.id != *id));
             let sightings = found.into_iter().map(Sighting::Entry);
             let sightings = sightings.chain(gone.into_iter().map(Sighting::Gone)).collect();
-            let events = self.commit(self.taken(sightings, Origin::Listing, None)).await?;
-            self.tell(&events, Origin::Listing);
-            *left += count_leavers(&events);
-            if purpose == Purpose::Audit {
-                for event in &events {
-                    observer.audit_repaired(name, event.kind(), &event.member.dn);
-                }
-            }
+            let taken = self.taken(sightings, source(purpose), None);
+            run.count(&self.commit(taken).await?);
         }
     }
 
+    /// Keeps in the journal what a listing brought about, if it did.
+    async fn note_listing(
+        &self,
+        run: &Run,
+        purpose: Purpose,
+        outcome: &ListingOutcome,
+    ) -> Result<(), StoreError> {
+        let ListingOutcome { left, queued, held } = *outcome;
+        if run.joined + left + queued + held == 0 {
+            return Ok(());
+        }
+        let event = Event {
+            at: self.listener.clock.now(),
+            directory: self.listener.name.clone(),
+            person: None,
+            dn: String::new(),
+            address: None,
+            source: source(purpose),
+            what: What::Listed {
+                joined: run.joined,
+                left,
+                queued,
+                held,
+            },
+        };
+        let directory = self.row;
+        self.listener.store.note(vec![Noted { directory, event }]).await
+    }
+
     /// Reads suspects again and puts right what differs from the store.
-    async fn repair(&self, suspects: &[EntryId]) -> Result<(), Trouble> {
+    async fn repair(&self, suspects: &[EntryId], run: &mut Run) -> Result<(), Trouble> {
         if suspects.is_empty() {
             return Ok(());
         }
         let found = self.listener.directory.lookup(suspects).await?;
         let sightings = found.into_iter().map(Sighting::Entry).collect();
-        let events = self.commit(self.taken(sightings, Origin::Listing, None)).await?;
-        self.tell(&events, Origin::Listing);
-        for event in events {
-            self.listener
-                .observer
-                .audit_repaired(&self.listener.name, event.kind(), &event.member.dn);
-        }
+        let taken = self.taken(sightings, Source::Audit, None);
+        run.count(&self.commit(taken).await?);
         Ok(())
-    }
-
-    fn tell(&self, events: &[Event], origin: Origin) {
-        let Listener { name, observer, .. } = self.listener;
-        for Event {
-            member,
-            former_dn,
-            reason,
-        } in events
-        {
-            let dn = &member.dn;
-            match reason {
-                Reason::Joined(address) => observer.joined(name, dn, address, origin),
-                Reason::Rejoined(address) => observer.rejoined(name, dn, address, origin),
-                Reason::Waiting(why) => observer.without_address(name, dn, why),
-                Reason::LostAddress(address) => {
-                    observer.without_address(name, dn, &format!("{address} was removed"));
-                }
-                Reason::ChangedAddress { from, to, invite } => {
-                    observer.address_changed(name, dn, from, to, *invite);
-                }
-                Reason::Moved => observer.moved(name, former_dn.as_deref().unwrap_or_default(), dn, origin),
-                Reason::Left => observer.left(name, dn, ""),
-                Reason::Disabled(why) => observer.left(name, dn, why),
-            }
-        }
     }
 }
 
-fn count_leavers(events: &[Event]) -> u64 {
-    let left = events
-        .iter()
-        .filter(|event| matches!(event.reason, Reason::Left | Reason::Disabled(_)));
-    left.count() as u64
+fn source(purpose: Purpose) -> Source {
+    match purpose {
+        Purpose::CatchUp => Source::Listing,
+        Purpose::Audit => Source::Audit,
+    }
 }

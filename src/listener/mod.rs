@@ -48,6 +48,9 @@ const AUDIT_OF_THE_FORGETFUL: Duration = Duration::from_secs(30 * 60);
 /// When an audit that failed is tried again.
 const AUDIT_AGAIN: Duration = Duration::from_secs(600);
 
+/// Usual for [`Listener::named_joiners`]: a first listing of very many does not become as many lines.
+pub const NAMED_JOINERS: u64 = 1000;
+
 /// Listens to one directory.
 pub struct Listener {
     /// The directory's name in the configuration.
@@ -70,6 +73,8 @@ pub struct Listener {
     pub policy: Policy,
     /// How many new people may be invited.
     pub limits: Limits,
+    /// So many people whom one listing finds are named in the journal as they join; those beyond are counted.
+    pub named_joiners: u64,
     /// The time between two audits; `None` is as long as the kind of stream allows.
     pub audit_interval: Option<Duration>,
     /// How to wait after failures.

@@ -1,10 +1,11 @@
-//! The words of this program: no I/O, no async.
+//! Domain types shared by all modules: no I/O, no async.
 
 mod change;
 pub mod description;
 mod disposition;
 mod email;
 mod entry;
+mod event;
 mod member;
 mod task;
 mod text;
@@ -13,6 +14,7 @@ pub use change::{Change, Cursor, Listing, Why};
 pub use disposition::{Disposition, Rejection};
 pub use email::{AddressProblem, EmailAddress};
 pub use entry::{Attribute, Entry, EntryId};
+pub use event::{Event, Hold, Release, Source, What};
 pub use member::{Member, Standing};
 pub use task::{Outcome, Settlement, Task, TaskState};
 pub use text::prepared;

@@ -1,5 +1,7 @@
 //! One piece of work for the invite worker.
 
+use serde::{Deserialize, Serialize};
+
 use super::EmailAddress;
 use crate::clock::Timestamp;
 
@@ -23,7 +25,8 @@ pub struct Task {
 }
 
 /// Where a task stands. The names are those of the store, of `status` and of the metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum TaskState {
     /// Found by a listing that has not ended yet.
     Staged,

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use super::brake::Brake;
 use crate::clock::Timestamp;
-use crate::model::{Cursor, EmailAddress, EntryId, Member, Outcome, Standing, TaskState};
+use crate::model::{
+    Cursor, EmailAddress, EntryId, Event, Member, Outcome, Source, Standing, TaskState, What,
+};
 
 /// What the store knows of the people and invitations that one decision is about.
 ///
@@ -16,6 +18,8 @@ pub struct Book {
     pub directory: Option<Directory>,
     /// Rows of members that a listing has just named.
     pub seen: Vec<i64>,
+    /// What the decision makes happen, in order.
+    pub events: Vec<Noted>,
     people: Vec<Person>,
     by_id: HashMap<(i64, EntryId), usize>,
     /// People who have an address, or had it when they were loaded.
@@ -35,6 +39,15 @@ pub struct Directory {
     pub brake: Brake,
     /// The resume point to store together with the decision, and the time of it.
     pub cursor: Option<(Cursor, Timestamp)>,
+}
+
+/// An event, with the store's number of its directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Noted {
+    /// The directory.
+    pub directory: i64,
+    /// What happened.
+    pub event: Event,
 }
 
 /// A person of some directory.
@@ -264,6 +277,40 @@ impl Book {
         if member.standing == Standing::Member {
             member.standing = Standing::WithoutAddress(why.to_owned());
         }
+    }
+
+    /// Something happened to a person, about their address or another one.
+    pub(super) fn note(
+        &mut self,
+        person: usize,
+        address: Option<EmailAddress>,
+        (at, source): (Timestamp, Source),
+        what: What,
+    ) {
+        let Person {
+            directory,
+            directory_name,
+            member,
+            ..
+        } = &self.people[person];
+        self.events.push(Noted {
+            directory: *directory,
+            event: Event {
+                at,
+                directory: directory_name.clone(),
+                person: Some(member.id),
+                dn: member.dn.clone(),
+                address,
+                source,
+                what,
+            },
+        });
+    }
+
+    /// Something happened to the person of an invitation, about its address.
+    pub(super) fn note_of(&mut self, invitation: usize, how: (Timestamp, Source), what: What) {
+        let Invitation { person, address, .. } = &self.invitations[invitation];
+        self.note(*person, Some(address.clone()), how, what);
     }
 
     pub(super) fn invitation_mut(&mut self, place: usize) -> &mut Invitation {

@@ -11,47 +11,40 @@ use std::time::Duration;
 use super::book::{Book, Invitation};
 use super::brake::{Limits, Verdict};
 use super::membership::Reason;
-use super::owed::{Committed, Duplicate, Opening, Origin};
-use super::sightings::Event;
+use super::owed::Opening;
+use super::sightings::Changed;
 use crate::clock::Timestamp;
-use crate::model::{EmailAddress, Outcome, Settlement, Standing, TaskState};
+use crate::model::{EmailAddress, Hold, Outcome, Settlement, Source, Standing, TaskState, What};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 impl Book {
-    /// Opens, cancels and hands over invitations, as events that [`Book::judge`] found demand.
-    pub fn owe(&mut self, events: &[Event], how: &Opening<'_>) -> Committed {
-        let mut committed = Committed::default();
+    /// Opens, cancels and hands over invitations, as the changes that [`Book::judge`] found demand.
+    pub fn owe(&mut self, changed: &[Changed], how: &Opening<'_>) {
         let mut paired = HashSet::new();
-        let Some(directory) = self.directory.as_ref().map(|directory| directory.id) else {
-            return committed;
-        };
-        for event in events {
-            let Some(person) = self.find(directory, event.member.id) else {
-                continue;
-            };
-            match &event.reason {
-                Reason::Joined(address) => self.open(person, address, false, None, how, &mut committed),
-                Reason::Rejoined(address) => self.open(person, address, true, None, how, &mut committed),
+        for (person, reason) in changed {
+            let person = *person;
+            match reason {
+                Reason::Joined(address) => self.open(person, address, false, None, how),
+                Reason::Rejoined(address) => self.open(person, address, true, None, how),
                 Reason::ChangedAddress { from, to, invite } => {
-                    self.readdress(person, from, to, *invite, how, &mut committed);
+                    self.readdress(person, from, to, *invite, how);
                 }
                 Reason::LostAddress(address) => {
                     if let Some(invitation) = self.invitation_of(person, address) {
-                        self.release(invitation, how, &mut committed);
+                        self.release(invitation, how);
                     }
                 }
-                Reason::Left | Reason::Disabled(_) => self.release_all(person, how, &mut committed),
+                Reason::Left | Reason::Disabled(_) => self.release_all(person, how),
                 Reason::Waiting(_) | Reason::Moved => {}
             }
             if let Reason::Joined(address)
             | Reason::Rejoined(address)
-            | Reason::ChangedAddress { to: address, .. } = &event.reason
+            | Reason::ChangedAddress { to: address, .. } = reason
             {
-                self.note_duplicate(person, address, &mut paired, &mut committed);
+                self.note_duplicate(person, address, &mut paired, how);
             }
         }
-        committed
     }
 
     /// What to do with an attempt that ended.
@@ -61,11 +54,19 @@ impl Book {
     /// passes on or is cancelled, and an invitation to the address they have now is opened.
     pub fn settle(&mut self, row: i64, settlement: &Settlement, limits: &Limits, now: Timestamp) {
         let Some(place) = self.numbered(row) else { return };
+        let stamp = (now, Source::Vaultwarden);
         let invitation = self.invitation_mut(place);
         match settlement {
             Settlement::Done(outcome) => {
                 if invitation.state != TaskState::Done {
+                    let what = match outcome {
+                        Outcome::Invited => What::Invited {
+                            after_ms: millis(now.since(invitation.arrived)),
+                        },
+                        Outcome::HadAccount => What::HadAccount,
+                    };
                     done(invitation, *outcome, now);
+                    self.note_of(place, stamp, what);
                 }
                 return;
             }
@@ -76,20 +77,41 @@ impl Book {
                 in_doubt,
                 error,
             } => {
+                let unknown_is_new = *in_doubt && invitation.in_doubt.is_none();
                 invitation.due = *at;
                 invitation.attempts += u32::from(*failed);
                 invitation.in_doubt = in_doubt.then(|| invitation.in_doubt.unwrap_or(now));
                 invitation.claimed = false;
                 invitation.reason = (!error.is_empty()).then(|| error.clone());
+                let (attempts, error) = (invitation.attempts, error.clone());
+                if unknown_is_new {
+                    let error = error.clone();
+                    self.note_of(place, stamp, What::OutcomeUnknown { error });
+                }
+                // What keeps everybody waiting is no event of one person.
+                if *failed {
+                    let retry_at = at.0;
+                    let what = What::Failed {
+                        error,
+                        attempts,
+                        retry_at,
+                    };
+                    self.note_of(place, stamp, what);
+                }
             }
             Settlement::Quarantine { reason, fault } => {
                 invitation.come_to(TaskState::Quarantined, now);
                 invitation.attempts += 1;
                 invitation.reason = Some(reason.clone());
                 invitation.fault.clone_from(fault);
+                let reason = reason.clone();
+                self.note_of(place, stamp, What::Quarantined { reason });
             }
         }
-        let (person, arrived) = (invitation.person, invitation.arrived);
+        let (person, arrived) = (
+            self.invitations()[place].person,
+            self.invitations()[place].arrived,
+        );
         let person_now = &self.people()[person];
         if self.invitations()[place].sent() || person_now.holds(&self.invitations()[place].address) {
             return;
@@ -97,18 +119,10 @@ impl Book {
         let address = (person_now.member.standing == Standing::Member)
             .then(|| person_now.member.address.clone())
             .flatten();
-        let how = Opening::alone(arrived, now, limits);
-        let mut committed = Committed::default();
-        self.release(place, &how, &mut committed);
+        let how = Opening::alone(Source::Vaultwarden, arrived, now, limits);
+        self.release(place, &how);
         if let Some(address) = address {
-            self.open(
-                person,
-                &address,
-                false,
-                Some(TaskState::Queued),
-                &how,
-                &mut committed,
-            );
+            self.open(person, &address, false, Some(TaskState::Queued), &how);
         }
     }
 
@@ -120,8 +134,8 @@ impl Book {
         if self.people()[person].configured || self.invitations()[place].sent() {
             return;
         }
-        let how = Opening::alone(now, now, limits);
-        self.release(place, &how, &mut Committed::default());
+        let how = Opening::alone(Source::Administrator, now, now, limits);
+        self.release(place, &how);
         if self.invitations()[place].state == TaskState::Cancelled {
             self.set_aside(person, "its directory is not in the configuration");
         }
@@ -147,22 +161,23 @@ impl Book {
         let waits = matches!(invitation.state, TaskState::Queued | TaskState::Held) && !invitation.claimed;
         if waits {
             done(invitation, Outcome::HadAccount, now);
+            self.note_of(place, (now, Source::Vaultwarden), What::HadAccount);
         }
         waits
     }
 
     /// Takes invitations from a person who is not owed any more.
-    fn release_all(&mut self, person: usize, how: &Opening<'_>, committed: &mut Committed) {
+    fn release_all(&mut self, person: usize, how: &Opening<'_>) {
         for place in 0..self.invitations().len() {
             if self.invitations()[place].person == person {
-                self.release(place, how, committed);
+                self.release(place, how);
             }
         }
     }
 
     /// Takes an invitation from the person for whom it is: it passes to somebody else who is there at the address, to whom
     /// one that was sent may be owed anew, or else it is cancelled, unless it was or may have been sent.
-    fn release(&mut self, place: usize, how: &Opening<'_>, committed: &mut Committed) {
+    fn release(&mut self, place: usize, how: &Opening<'_>) {
         let invitation = &self.invitations()[place];
         let (state, sent) = (invitation.state, invitation.sent());
         if state == TaskState::Cancelled {
@@ -176,25 +191,25 @@ impl Book {
                 let elsewhere = one.directory != other.directory;
                 // An entry that was made anew, by an import or under another identity, is the same person.
                 let same_name = !elsewhere && one.member.dn == other.member.dn;
+                let from = other.member.dn.clone();
                 self.invitation_mut(place).person = heir;
-                match state {
-                    // A listing names whoever got an address before it finds that the person before them is gone; where
-                    // both were told of as they came, they shared what was sent.
-                    TaskState::Done if how.origin == Origin::Listing && !same_name => {
-                        self.open(heir, &address, true, None, how, committed);
-                    }
-                    // The listing of another directory has nothing to do with it.
-                    TaskState::Staged if elsewhere => {
-                        self.invitation_mut(place).come_to(TaskState::Queued, how.now);
-                        committed.queued += 1;
-                    }
-                    _ => {}
+                // The listing of another directory has nothing to do with it.
+                if state == TaskState::Staged && elsewhere {
+                    self.invitation_mut(place).come_to(TaskState::Queued, how.now);
+                }
+                let state = self.invitations()[place].state;
+                self.note_of(place, how.stamp(), What::HandedOver { from, state });
+                // A listing names whoever got an address before it finds that the person before them is gone; where both
+                // were told of as they came, they shared what was sent.
+                if state == TaskState::Done && how.source.is_listing() && !same_name {
+                    self.open(heir, &address, true, None, how);
                 }
             }
             None if !sent => {
                 let invitation = self.invitation_mut(place);
                 invitation.was_held = state == TaskState::Held;
                 invitation.come_to(TaskState::Cancelled, how.now);
+                self.note_of(place, how.stamp(), What::Cancelled);
             }
             None => {}
         }
@@ -211,7 +226,6 @@ impl Book {
         again: bool,
         state: Option<TaskState>,
         how: &Opening<'_>,
-        committed: &mut Committed,
     ) {
         let former = self
             .invitation_to(address)
@@ -225,40 +239,39 @@ impl Book {
         if !opens {
             return;
         }
-        let (state, reason) = match state {
+        let formerly = former.map(|former| former.state);
+        let (state, held) = match state {
             Some(state) => (state, None),
-            None => self.brake(person, how, committed),
+            None => self.brake(person, how),
         };
         let mut invitation = Invitation::new(address.clone(), person, state, how.arrived, how.now);
-        invitation.reason = reason;
+        let what = match &held {
+            Some((by, _)) => What::Held { by: *by },
+            None if state == TaskState::Held => What::Held { by: Hold::Before },
+            None => What::Owed { state, formerly },
+        };
+        invitation.reason = held.map(|(_, reason)| reason);
         // What is held for a reason of its own is not released by a comparison with the accounts.
         invitation.compared = state == TaskState::Held;
-        self.put_invitation(invitation);
-        committed.queued += u64::from(state == TaskState::Queued);
+        let place = self.put_invitation(invitation);
+        self.note_of(place, how.stamp(), what);
     }
 
-    /// The state in which an invitation to a person is opened, and the reason where it is held.
-    fn brake(
-        &mut self,
-        person: usize,
-        how: &Opening<'_>,
-        committed: &mut Committed,
-    ) -> (TaskState, Option<String>) {
+    /// The state in which an invitation to a person is opened; where it is held, by which limit, and the reason for people.
+    fn brake(&mut self, person: usize, how: &Opening<'_>) -> (TaskState, Option<(Hold, String)>) {
+        let held = |by, reason| (TaskState::Held, Some((by, reason)));
         let of_them = || {
             self.invitations()
                 .iter()
                 .filter(|invitation| invitation.person == person)
         };
-        let held = of_them().any(|invitation| match invitation.state {
+        let was_held = of_them().any(|invitation| match invitation.state {
             TaskState::Held => true,
             TaskState::Cancelled => invitation.was_held,
             _ => false,
         });
-        if held {
-            return (
-                TaskState::Held,
-                Some("was held before at another address, or before they left".into()),
-            );
+        if was_held {
+            return held(Hold::Before, Hold::Before.to_string());
         }
         let today = of_them()
             .filter(|invitation| {
@@ -268,17 +281,11 @@ impl Book {
         if let Some(limit) = how.limits.addresses_per_person
             && today >= usize::try_from(limit).unwrap_or(usize::MAX)
         {
-            committed
-                .held_by_person
-                .push(self.people()[person].member.dn.clone());
-            return (
-                TaskState::Held,
-                Some(format!(
-                    "more than {limit} addresses of one entry in a day (limits.addresses_per_person)"
-                )),
-            );
+            let reason =
+                format!("more than {limit} addresses of one entry in a day (limits.addresses_per_person)");
+            return held(Hold::Person, reason);
         }
-        if how.origin == Origin::Listing {
+        if how.source.is_listing() {
             return (TaskState::Staged, None);
         }
         let id = self.people()[person].member.id;
@@ -287,13 +294,10 @@ impl Book {
             let among = u64::try_from(*among).unwrap_or(u64::MAX);
             let brake = self.directory.as_mut().map(|directory| &mut directory.brake);
             return match brake.map(|brake| brake.together(among, how.limits, how.now)) {
-                Some(Verdict::Hold) => {
-                    committed.held_together += 1;
-                    let reason = format!(
-                        "one change brought more than {limit} new people (limits.invites_per_listing)"
-                    );
-                    (TaskState::Held, Some(reason))
-                }
+                Some(Verdict::Hold) => held(
+                    Hold::Together,
+                    format!("one change brought more than {limit} new people (limits.invites_per_listing)"),
+                ),
                 _ => (TaskState::Queued, None),
             };
         }
@@ -301,11 +305,10 @@ impl Book {
             directory.brake.change(how.limits, how.now)
         });
         match (verdict, how.limits.invites_per_hour) {
-            (Verdict::Hold, Some(limit)) => {
-                committed.held_by_hour += 1;
-                let reason = format!("more than {limit} new people in an hour (limits.invites_per_hour)");
-                (TaskState::Held, Some(reason))
-            }
+            (Verdict::Hold, Some(limit)) => held(
+                Hold::Hour,
+                format!("more than {limit} new people in an hour (limits.invites_per_hour)"),
+            ),
             _ => (TaskState::Queued, None),
         }
     }
@@ -320,7 +323,6 @@ impl Book {
         to: &EmailAddress,
         invite: bool,
         how: &Opening<'_>,
-        committed: &mut Committed,
     ) {
         let unsent = self
             .invitation_of(person, from)
@@ -331,9 +333,9 @@ impl Book {
                     self.invitations()[place].state,
                     self.invitations()[place].compared,
                 );
-                self.release(place, how, committed);
+                self.release(place, how);
                 let kept = matches!(state, TaskState::Held | TaskState::Staged).then_some(state);
-                self.open(person, to, false, kept, how, committed);
+                self.open(person, to, false, kept, how);
                 if let Some(place) = self.invitation_of(person, to)
                     && self.invitations()[place].state == TaskState::Held
                 {
@@ -341,7 +343,7 @@ impl Book {
                 }
             }
             None if invite || !self.was_invited(person) => {
-                self.open(person, to, false, None, how, committed);
+                self.open(person, to, false, None, how);
             }
             None => {}
         }
@@ -366,11 +368,11 @@ impl Book {
     /// the entry before it was deleted and made anew: a listing tells of the new one before it finds that the old one
     /// has left.
     fn note_duplicate(
-        &self,
+        &mut self,
         person: usize,
         address: &EmailAddress,
         paired: &mut HashSet<(usize, usize)>,
-        committed: &mut Committed,
+        how: &Opening<'_>,
     ) {
         let Some(holder) = self.other_holder(address, person) else {
             return;
@@ -380,11 +382,9 @@ impl Book {
             return;
         }
         if paired.insert((person.min(holder), person.max(holder))) {
-            committed.duplicates.push(Duplicate {
-                address: address.clone(),
-                dn: one.member.dn.clone(),
-                holder_dn: other.member.dn.clone(),
-            });
+            let with = other.member.dn.clone();
+            let address = Some(address.clone());
+            self.note(person, address, how.stamp(), What::SharesAddress { with });
         }
     }
 }
@@ -394,4 +394,8 @@ fn done(invitation: &mut Invitation, outcome: Outcome, now: Timestamp) {
     invitation.outcome = Some(outcome);
     invitation.reason = None;
     invitation.fault = None;
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -4,7 +4,7 @@
 //! - [`Book`]: what the store knows of the people and invitations that one decision is about. The rules change it, and the
 //!   store saves what they changed.
 //! - `sightings`: the same for all whom a batch of sightings is about; methods of [`Book`], as the next.
-//! - `invitations`: what is owed to whom; `owed` has its words.
+//! - `invitations`: what is owed to whom.
 //! - `brake`: how many new people may be invited before an administrator has to look.
 //! - `attempt`: what becomes of an invitation after an attempt, and when Vaultwarden is left alone.
 
@@ -17,7 +17,7 @@ mod owed;
 mod sightings;
 
 pub use attempt::{Breaker, Suspicion, longest_wait, next};
-pub use book::{Book, Directory, Invitation, Person};
+pub use book::{Book, Directory, Invitation, Noted, Person};
 pub use brake::{Brake, Limits, Verdict};
-pub use owed::{Committed, Duplicate, Opening, Origin};
-pub use sightings::Event;
+pub use owed::Opening;
+pub use sightings::Changed;

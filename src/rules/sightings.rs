@@ -2,40 +2,18 @@
 
 use super::book::Book;
 use super::membership::{Decision, Policy, Reason, Sighting, decide};
-use crate::model::{EntryId, Member};
+use crate::model::{EntryId, Source, What};
 
-/// Something that happened to a person.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
-    /// The person after it.
-    pub member: Member,
-    /// The DN before it, where the person was known.
-    pub former_dn: Option<String>,
-    /// What happened.
-    pub reason: Reason,
-}
-
-impl Event {
-    /// The word for it in the metric of audit repairs.
-    pub fn kind(&self) -> &'static str {
-        match self.reason {
-            Reason::Joined(_) => "joined",
-            Reason::Rejoined(_) => "rejoined",
-            Reason::Waiting(_) | Reason::LostAddress(_) => "without-address",
-            Reason::ChangedAddress { .. } => "address-changed",
-            Reason::Moved => "moved",
-            Reason::Left | Reason::Disabled(_) => "left",
-        }
-    }
-}
+/// A person whose state changed, by their place in the book, and why.
+pub type Changed = (usize, Reason);
 
 impl Book {
-    /// Decides what sightings mean, in their order, and brings the people to their new states; returns what happened to
-    /// whom. The invitations follow by [`Book::owe`]. Whoever has to be read first is passed over.
-    pub fn judge(&mut self, sightings: &[Sighting], policy: &Policy) -> Vec<Event> {
-        let mut events = Vec::new();
+    /// Decides what sightings mean, in their order, and brings the people to their new states; returns who changed. The
+    /// invitations follow by [`Book::owe`]. Whoever has to be read first is passed over.
+    pub fn judge(&mut self, sightings: &[Sighting], policy: &Policy, source: Source) -> Vec<Changed> {
+        let mut changed = Vec::new();
         let Some(directory) = self.directory.as_ref().map(|directory| directory.id) else {
-            return events;
+            return changed;
         };
         for sighting in sightings {
             let id = sighting.id();
@@ -50,17 +28,17 @@ impl Book {
                     }
                 }
                 Decision::Change(member, reason) => {
-                    let former_dn = known.map(|former| former.dn.clone());
-                    self.put(member.clone());
-                    events.push(Event {
-                        member,
-                        former_dn,
-                        reason,
-                    });
+                    let former_dn = known.map(|former| former.dn.clone()).unwrap_or_default();
+                    if let Some(person) = self.put(member) {
+                        let (address, what) = told(&reason, former_dn);
+                        let address = address.or_else(|| self.people()[person].member.address.clone());
+                        self.note(person, address, (policy.now, source), what);
+                        changed.push((person, reason));
+                    }
                 }
             }
         }
-        events
+        changed
     }
 
     /// Marks people who are as known as seen, and returns all others.
@@ -80,5 +58,31 @@ impl Book {
             }
         }
         others
+    }
+}
+
+/// A change of state as the journal tells it, and the address that it is about where that is not the person's own.
+fn told(reason: &Reason, former_dn: String) -> (Option<crate::model::EmailAddress>, What) {
+    match reason {
+        Reason::Joined(_) => (None, What::Joined),
+        Reason::Rejoined(_) => (None, What::Rejoined),
+        Reason::Waiting(reason) => {
+            let reason = reason.clone();
+            (None, What::WithoutAddress { reason })
+        }
+        Reason::LostAddress(address) => (Some(address.clone()), What::LostAddress),
+        Reason::ChangedAddress { from, to, invite } => {
+            let what = What::ChangedAddress {
+                from: from.to_string(),
+                invite: *invite,
+            };
+            (Some(to.clone()), what)
+        }
+        Reason::Moved => (None, What::Moved { from: former_dn }),
+        Reason::Left => (None, What::Left { reason: None }),
+        Reason::Disabled(why) => {
+            let reason = Some(why.clone());
+            (None, What::Left { reason })
+        }
     }
 }

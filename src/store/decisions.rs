@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Scope, Store, StoreError};
 use crate::clock::Timestamp;
-use crate::model::{Cursor, EmailAddress, EntryId, Settlement};
+use crate::model::{Cursor, EmailAddress, EntryId, Event, Settlement, Source};
 use crate::rules::membership::{Policy, Sighting};
-use crate::rules::{Book, Committed, Event, Limits, Opening, Origin};
+use crate::rules::{Book, Changed, Limits, Opening};
 
 /// What a decision comes to.
 #[derive(Debug)]
@@ -23,8 +23,10 @@ pub enum Step<T> {
 pub struct Taken {
     /// The directory's number.
     pub directory: i64,
-    /// Whether it comes from a listing.
-    pub origin: Origin,
+    /// Where it comes from.
+    pub source: Source,
+    /// Routine events are not kept in the journal: there are very many of them, and a summary counts them.
+    pub summarised: bool,
     /// Whom it is about, in order.
     pub sightings: Vec<Sighting>,
     /// People whom one change concerns together with others, and how many it concerns.
@@ -80,30 +82,37 @@ pub trait Decisions: Store {
         }
     }
 
-    /// Decides what was told about people, and what they are owed because of it.
-    fn take(&self, taken: Taken) -> impl Future<Output = Result<(Vec<Event>, Committed), StoreError>> + Send {
-        let mut judged: Option<Vec<Event>> = None;
+    /// Decides what was told about people, and what they are owed because of it; returns what happened.
+    fn take(&self, taken: Taken) -> impl Future<Output = Result<Vec<Event>, StoreError>> + Send {
+        let mut judged: Option<Vec<Changed>> = None;
         self.decide(taken.scope(), move |book| {
-            let how = Opening {
-                origin: taken.origin,
-                arrived: taken.arrived,
-                now: taken.arrived,
-                limits: &taken.limits,
-                together: Some(&taken.together),
-            };
-            if let Some(events) = judged.take() {
-                let committed = book.owe(&events, &how);
-                return Step::Done((events, committed));
+            if let Some(changed) = judged.take() {
+                let how = Opening {
+                    source: taken.source,
+                    arrived: taken.arrived,
+                    now: taken.arrived,
+                    limits: &taken.limits,
+                    together: Some(&taken.together),
+                };
+                book.owe(&changed, &how);
+                let events = happened(book);
+                if taken.summarised {
+                    book.events.retain(|noted| !noted.event.what.is_routine());
+                }
+                return Step::Done(events);
             }
-            let events = book.judge(&taken.sightings, &taken.policy);
+            let changed = book.judge(&taken.sightings, &taken.policy, taken.source);
             if let Some(directory) = &mut book.directory {
                 directory.cursor = taken.cursor.clone().map(|cursor| (cursor, taken.arrived));
             }
-            if events.is_empty() {
-                return Step::Done((events, Committed::default()));
+            if changed.is_empty() {
+                return Step::Done(Vec::new());
             }
-            let owed = events.iter().map(|event| event.member.id).collect();
-            judged = Some(events);
+            let owed = changed
+                .iter()
+                .map(|(person, _)| book.people()[*person].member.id)
+                .collect();
+            judged = Some(changed);
             Step::More(Scope {
                 directory: taken.directory,
                 owed,
@@ -119,13 +128,13 @@ pub trait Decisions: Store {
         })
     }
 
-    /// Settles claimed invitations, as [`Book::settle`] says of each.
+    /// Settles claimed invitations, as [`Book::settle`] says of each; returns what happened.
     fn settle(
         &self,
         settled: Vec<(i64, Settlement)>,
         limits: Limits,
         now: Timestamp,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+    ) -> impl Future<Output = Result<Vec<Event>, StoreError>> + Send {
         let scope = Scope {
             invitations: settled.iter().map(|(row, _)| *row).collect(),
             // Whoever is done is owed nothing more, whatever became of them.
@@ -136,7 +145,7 @@ pub trait Decisions: Store {
             for (row, settlement) in &settled {
                 book.settle(*row, settlement, &limits, now);
             }
-            Step::Done(())
+            Step::Done(happened(book))
         })
     }
 
@@ -202,3 +211,7 @@ pub trait Decisions: Store {
 }
 
 impl<L: Store + ?Sized> Decisions for L {}
+
+fn happened(book: &Book) -> Vec<Event> {
+    book.events.iter().map(|noted| noted.event.clone()).collect()
+}

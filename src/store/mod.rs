@@ -2,19 +2,19 @@
 //! decide. The only folder that knows `rusqlite`.
 
 mod decisions;
-mod fate;
 mod sqlite;
+mod story;
 mod types;
 
 use futures::future::BoxFuture;
 
 use crate::clock::Timestamp;
-use crate::model::{EmailAddress, EntryId, Member, Task, TaskState};
-use crate::rules::{Book, Brake, Verdict};
+use crate::model::{EmailAddress, EntryId, Member, Release, Task, TaskState};
+use crate::rules::{Book, Brake, Noted, Verdict};
 
 pub use decisions::{Decisions, Step, Taken};
-pub use fate::{Before, Fate, TaskFate};
 pub use sqlite::Sqlite;
+pub use story::{JournalPage, Owed, Story, Whose};
 pub use types::{
     Configured, DirectoryReport, DirectoryRow, DirectoryState, ListingOutcome, Report, Scope, StoreError,
     TaskReport, Unchecked, Which,
@@ -124,6 +124,7 @@ pub trait Store: Send + Sync {
         &'a self,
         from: &'a [TaskState],
         which: Which<'a>,
+        because: Release,
         now: Timestamp,
     ) -> Reply<'a, Vec<String>>;
 
@@ -135,6 +136,18 @@ pub trait Store: Send + Sync {
 
     /// Everything that `status` and the metrics show, in about a millisecond however large the directory is.
     fn report(&self) -> Reply<'_, Report>;
+
+    /// The stories of people, in the order of their rows; of the events only those after number `since`.
+    fn stories(&self, whose: Whose, since: i64) -> Reply<'_, Vec<Story>>;
+
+    /// Up to `limit` events that are numbered after `after` and happened at `from` or later, oldest first.
+    fn journal(&self, after: i64, from: Timestamp, limit: u32) -> Reply<'_, JournalPage>;
+
+    /// Appends events that no decision brings about.
+    fn note(&self, events: Vec<Noted>) -> Reply<'_, ()>;
+
+    /// Removes events that happened before `before` among the `limit` oldest; returns how many.
+    fn prune(&self, before: Timestamp, limit: u32) -> Reply<'_, u64>;
 
     /// A small note, kept under a name (a session cookie, the times of logins, Vaultwarden's identity).
     fn get_note<'a>(&'a self, name: &'a str) -> Reply<'a, Option<Vec<u8>>>;

@@ -297,18 +297,18 @@ impl Worker {
             .iter()
             .map(|(task, settlement)| (task.id, settlement.clone()))
             .collect();
-        self.store.settle(rows, self.settings.limits, now).await?;
+        let events = self.store.settle(rows, self.settings.limits, now).await?;
         for fault in pardoned {
             let released = self.store.pardon(&fault, now).await?;
             self.observer.pardoned(released.len(), &fault);
         }
-        for (task, settlement) in &settled {
+        self.observer.tell(&events);
+        for (_, settlement) in &settled {
             match settlement {
                 Settlement::Done(Outcome::Invited) => state.tally.invited += 1,
                 Settlement::Done(Outcome::HadAccount) => state.tally.had_account += 1,
                 _ => {}
             }
-            self.tell(task, settlement, now);
         }
         state.probe_at = Instant::now() + PROBE;
         Ok(())
@@ -325,17 +325,6 @@ impl Worker {
             (Err(_), Some(error), Some(wait)) => self.observer.vaultwarden_down(error, wait),
             (Ok(()) | Err(Disposition::Reject(_)), ..) => self.observer.vaultwarden_back(),
             _ => {}
-        }
-    }
-
-    fn tell(&self, task: &Task, settlement: &Settlement, now: Timestamp) {
-        match settlement {
-            Settlement::Done(Outcome::Invited) => self.observer.invited(task, now.since(task.arrived)),
-            Settlement::Done(Outcome::HadAccount) => self.observer.had_account(task),
-            Settlement::Quarantine { reason, .. } => self.observer.quarantined(task, reason),
-            // An outage is told once, for all.
-            Settlement::RetryAt { failed: false, .. } => {}
-            Settlement::RetryAt { at, error, .. } => self.observer.invite_failed(task, error, at.since(now)),
         }
     }
 

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ldap_usher::clock::Timestamp;
-use ldap_usher::model::{EmailAddress, Listing, Task};
-use ldap_usher::rules::Origin;
+use ldap_usher::model::{EmailAddress, Event, Listing, Source, Task, What};
 use ldap_usher::store::{ListingOutcome, Sqlite, Store};
 use ldap_usher::telemetry::http::{Public, bind, serve};
 use ldap_usher::telemetry::{GRACE, Observer, Purpose};
@@ -153,10 +152,21 @@ async fn metrics_are_openmetrics_text_and_count_what_happened() {
     let (observer, task) = (&endpoints.observer, ann());
     observer.connected("main", "ldap://127.0.0.1", "syncrepl", "as configured", false);
     observer.change("main", "upsert");
-    observer.joined("main", &task.dn, &task.address, Origin::Live);
-    observer.audit_repaired("main", "left", &task.dn);
+    let happened = |source, what| Event {
+        at: Timestamp(1_000),
+        directory: "main".into(),
+        person: None,
+        dn: task.dn.clone(),
+        address: Some(task.address.clone()),
+        source,
+        what,
+    };
+    observer.tell(&[
+        happened(Source::Stream, What::Joined),
+        happened(Source::Audit, What::Left { reason: None }),
+        happened(Source::Vaultwarden, What::Invited { after_ms: 12 }),
+    ]);
     observer.vaultwarden_call("invite", "ok");
-    observer.invited(&task, Duration::from_millis(12));
     endpoints.listed(&Listing::Complete);
 
     let (status, head, body) = endpoints.get("/metrics").await;

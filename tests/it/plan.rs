@@ -12,13 +12,14 @@ use ldap_usher::app::{Action, DryRun, Planned, run_dry};
 use ldap_usher::clock::{Clock, Timestamp};
 use ldap_usher::directory::{Changes, Directory, DirectoryError, Opened};
 use ldap_usher::listener::Listener;
+use ldap_usher::model::Release;
 use ldap_usher::model::{
     Attribute, Change, Cursor, EmailAddress, Entry, EntryId, Listing, Settlement, Standing, TaskState,
 };
 use ldap_usher::retry::{Retry, RetryNow};
 use ldap_usher::rules::Limits;
 use ldap_usher::rules::membership::Policy;
-use ldap_usher::store::{Decisions, Fate, Sqlite, Store, Which};
+use ldap_usher::store::{Decisions, Sqlite, Store, Story, Which, Whose};
 use ldap_usher::telemetry::Observer;
 use ldap_usher::vaultwarden::{Admin, InMemory, Settings, Vaultwarden};
 use ldap_usher::worker::{self, Until, Worker};
@@ -164,6 +165,7 @@ impl World {
                     invite_changed_address: self.invite_changed_address,
                 },
                 limits: self.limits(),
+                named_joiners: u64::MAX,
                 audit_interval: Some(Duration::from_secs(3600)),
                 retry_now: RetryNow::default(),
                 jitter: rand::random,
@@ -259,7 +261,7 @@ impl World {
                 Step::Approve(mail) => {
                     let address: Vec<_> = EmailAddress::parse(value(mail).as_bytes()).into_iter().collect();
                     store
-                        .release(&[TaskState::Held], Which::To(&address), now())
+                        .release(&[TaskState::Held], Which::To(&address), Release::Approved, now())
                         .await
                         .unwrap();
                 }
@@ -289,12 +291,23 @@ impl World {
     async fn standings(&self) -> Standings {
         let store = Sqlite::dry_run(&self.state).await.unwrap();
         let mut standings = Standings::new();
-        for Fate {
-            dn, standing, task, ..
-        } in store.fates(0, 1000).await.unwrap()
+        for Story {
+            member, invitations, ..
+        } in store.stories(Whose::After(0, 1000), 0).await.unwrap()
         {
-            let task = task.map(|task| (task.address.to_string(), task.state));
-            standings.entry(dn).or_default().push((standing, task));
+            let fates = standings.entry(member.dn).or_default();
+            let open = invitations
+                .iter()
+                .filter(|owed| owed.state != TaskState::Cancelled);
+            fates.extend(open.map(|owed| {
+                (
+                    member.standing.clone(),
+                    Some((owed.address.to_string(), owed.state)),
+                )
+            }));
+            if fates.is_empty() {
+                fates.push((member.standing, None));
+            }
         }
         standings
     }

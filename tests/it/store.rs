@@ -12,8 +12,9 @@ mod upgrade;
 
 use ldap_usher::clock::Timestamp;
 use ldap_usher::model::{Attribute, EmailAddress, Entry, EntryId, Listing, Member, Settlement, Task};
+use ldap_usher::model::{Event, Hold, Source, What};
 use ldap_usher::rules::membership::{Policy, Sighting};
-use ldap_usher::rules::{Brake, Committed, Event, Limits, Origin};
+use ldap_usher::rules::{Brake, Limits};
 use ldap_usher::store::{Decisions, ListingOutcome, Sqlite, Store, Taken};
 
 /// The worker.
@@ -103,10 +104,11 @@ impl Book {
     }
 
     /// What a directory told.
-    fn told(&self, second: i64, origin: Origin, sightings: Vec<Sighting>) -> Taken {
+    fn told(&self, second: i64, source: Source, sightings: Vec<Sighting>) -> Taken {
         Taken {
             directory: self.directory,
-            origin,
+            source,
+            summarised: false,
             sightings,
             together: Default::default(),
             cursor: None,
@@ -121,15 +123,13 @@ impl Book {
         }
     }
 
-    async fn takes(&self, second: i64, origin: Origin, sightings: Vec<Sighting>) -> (Vec<Event>, Committed) {
-        self.store
-            .take(self.told(second, origin, sightings))
-            .await
-            .unwrap()
+    async fn takes(&self, second: i64, source: Source, sightings: Vec<Sighting>) -> Committed {
+        let told = self.told(second, source, sightings);
+        Committed::by(&self.store.take(told).await.unwrap())
     }
 
     async fn live(&self, sightings: Vec<Sighting>) -> Committed {
-        self.takes(1, Origin::Live, sightings).await.1
+        self.takes(1, Source::Stream, sightings).await
     }
 
     /// One single change: somebody is there with this address, for the first time or not.
@@ -151,11 +151,11 @@ impl Book {
     async fn lists_at(&self, second: i64, people: &[(u8, &str)], end: &Listing) -> ListingOutcome {
         self.store.begin_listing(self.directory).await.unwrap();
         let found = people.iter().map(|&(n, name)| there(n, name)).collect();
-        self.takes(1, Origin::Listing, found).await;
+        self.takes(1, Source::Listing, found).await;
         if *end == Listing::Complete {
             let unseen = self.store.unseen(self.directory, 0, 1000).await.unwrap();
             let left = unseen.into_iter().map(|member| Sighting::Gone(member.id));
-            self.takes(second, Origin::Listing, left.collect()).await;
+            self.takes(second, Source::Listing, left.collect()).await;
         }
         self.ends(second, end).await
     }
@@ -217,4 +217,36 @@ impl Book {
 
 fn addresses(tasks: &[Task]) -> Vec<&str> {
     tasks.iter().map(|task| task.address.as_str()).collect()
+}
+
+/// What events say about invitations.
+#[derive(Debug, PartialEq, Eq)]
+struct Committed {
+    /// How many became due.
+    queued: usize,
+    held_together: usize,
+    held_by_hour: usize,
+    /// An address, the DN of the entry that came with it, and the DN of the entry that had it.
+    duplicates: Vec<(EmailAddress, String, String)>,
+}
+
+impl Committed {
+    fn by(events: &[Event]) -> Self {
+        let held = |by| {
+            events
+                .iter()
+                .filter(|event| event.what == What::Held { by })
+                .count()
+        };
+        let duplicates = events.iter().filter_map(|event| match &event.what {
+            What::SharesAddress { with } => Some((event.address.clone()?, event.dn.clone(), with.clone())),
+            _ => None,
+        });
+        Self {
+            queued: events.iter().filter(|event| event.what.is_due()).count(),
+            held_together: held(Hold::Together),
+            held_by_hour: held(Hold::Hour),
+            duplicates: duplicates.collect(),
+        }
+    }
 }

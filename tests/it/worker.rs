@@ -9,10 +9,11 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::stream::{BoxStream, StreamExt, empty};
 use ldap_usher::clock::{Clock, Timestamp};
+use ldap_usher::model::Source;
 use ldap_usher::model::{Attribute, EmailAddress, Entry, EntryId, Outcome, TaskState};
 use ldap_usher::retry::RetryNow;
 use ldap_usher::rules::membership::{Policy, Sighting};
-use ldap_usher::rules::{Limits, Origin, Verdict};
+use ldap_usher::rules::{Limits, Verdict};
 use ldap_usher::store::{Decisions, DirectoryState, Sqlite, Store, Taken};
 use ldap_usher::telemetry::{GRACE, Observer};
 use ldap_usher::vaultwarden::{Account, Admin, Reply, VaultwardenError};
@@ -55,11 +56,11 @@ impl Admin for Obliging {
 
 /// So many invitations that are due.
 async fn queue(store: &dyn Store, count: u8) -> i64 {
-    bring(store, Origin::Live, 0..count, Clock::system().now()).await
+    bring(store, Source::Stream, 0..count, Clock::system().now()).await
 }
 
 /// New people, told at that time.
-async fn bring(store: &dyn Store, origin: Origin, people: std::ops::Range<u8>, now: Timestamp) -> i64 {
+async fn bring(store: &dyn Store, source: Source, people: std::ops::Range<u8>, now: Timestamp) -> i64 {
     let directory = store.register("main", "scope", "settings").await.unwrap().id;
     let sightings = people.map(|n| {
         let mail = Attribute {
@@ -74,7 +75,8 @@ async fn bring(store: &dyn Store, origin: Origin, people: std::ops::Range<u8>, n
     });
     let told = Taken {
         directory,
-        origin,
+        source,
+        summarised: false,
         sightings: sightings.collect(),
         together: Default::default(),
         cursor: None,
@@ -191,7 +193,7 @@ impl Stage {
 
     /// People come, one by one.
     async fn come(&self, people: std::ops::Range<u8>) {
-        bring(&*self.store, Origin::Live, people, self.clock.now()).await;
+        bring(&*self.store, Source::Stream, people, self.clock.now()).await;
         self.wake.notify_one();
     }
 
@@ -204,7 +206,7 @@ impl Stage {
     /// A listing brings people who are held until the accounts were compared.
     async fn hold(&self, people: std::ops::Range<u8>) {
         let now = self.clock.now();
-        let directory = bring(&*self.store, Origin::Listing, people, now).await;
+        let directory = bring(&*self.store, Source::Listing, people, now).await;
         let judge = Box::new(|_: &mut _, _| Verdict::Hold);
         self.store.end_listing(directory, true, judge, now).await.unwrap();
     }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use rusqlite::{OptionalExtension, Row, Transaction};
 
+use super::journal;
 use super::rows::{self, INVITE, MEMBER};
 use crate::clock::Timestamp;
 use crate::model::{Cursor, EmailAddress, EntryId, Member};
@@ -245,6 +246,7 @@ fn invitation(row: &Row<'_>) -> rusqlite::Result<(Invitation, i64)> {
 fn save(db: &Transaction<'_>, mut book: Book) -> rusqlite::Result<()> {
     book.save_people(|person| save_person(db, person))?;
     book.save_invitations(|invitation, member| save_invitation(db, invitation, member))?;
+    journal::append(db, &book.events)?;
     let Some(directory) = &book.directory else {
         return Ok(());
     };

@@ -1,11 +1,11 @@
 //! The queue of invitations: claimed, released, and compared with Vaultwarden's accounts.
 
-use rusqlite::Transaction;
+use rusqlite::{ToSql, Transaction};
 
 use super::listing::judged;
-use super::rows;
+use super::{journal, rows};
 use crate::clock::Timestamp;
-use crate::model::{EmailAddress, Task, TaskState};
+use crate::model::{EmailAddress, Release, Source, Task, TaskState, What};
 use crate::rules::{Brake, Verdict, longest_wait};
 use crate::store::Unchecked;
 
@@ -82,6 +82,15 @@ pub(super) fn next_due(db: &Transaction<'_>) -> rusqlite::Result<Option<Timestam
 }
 
 pub(super) fn pardon(db: &Transaction<'_>, fault: &str, now: Timestamp) -> rusqlite::Result<Vec<String>> {
+    journal::append_for(
+        db,
+        "a.state = 'quarantined' and a.fault = :fault",
+        &[(":fault", &fault)],
+        (now, Source::Vaultwarden),
+        &What::Released {
+            because: Release::FaultOfServer,
+        },
+    )?;
     db.prepare_cached(
         "update action set state = 'queued', since = ?2, due = ?2, fault = null
          where state = 'quarantined' and fault = ?1 returning address",
@@ -134,6 +143,15 @@ pub(super) fn end_comparison(
             held.push((name, held_of(db, directory)?));
             continue;
         }
+        journal::append_for(
+            db,
+            "a.state = 'held' and a.compared = 2 and m.directory = :directory",
+            &[(":directory", &directory)],
+            (now, Source::Vaultwarden),
+            &What::Released {
+                because: Release::Comparison,
+            },
+        )?;
         db.prepare_cached(
             "update action set state = 'queued', since = ?2, compared = 1
              where state = 'held' and compared = 2 and (select directory from member where id = action.member) = ?1",
@@ -169,9 +187,11 @@ pub(super) fn release(
     db: &Transaction<'_>,
     from: &[TaskState],
     to: Option<&[EmailAddress]>,
+    because: Release,
     now: Timestamp,
 ) -> rusqlite::Result<Vec<String>> {
     let mut released = Vec::new();
+    let (stamp, what) = ((now, because.source()), What::Released { because });
     for state in from {
         let begin =
             "update action set state = 'queued', since = ?2, due = min(due, ?2), attempts = 0, reason = null,
@@ -179,13 +199,19 @@ pub(super) fn release(
                      where state = ?1";
         match to {
             None => {
+                let state: &dyn ToSql = &state.as_str();
+                journal::append_for(db, "a.state = :state", &[(":state", state)], stamp, &what)?;
                 let mut all = db.prepare_cached(&format!("{begin} returning address"))?;
-                let all = all.query_map((state.as_str(), now.0), |row| row.get(0))?;
+                let all = all.query_map((state, now.0), |row| row.get(0))?;
                 released.extend(all.collect::<rusqlite::Result<Vec<String>>>()?);
             }
             Some(addresses) => {
                 let mut one = db.prepare_cached(&format!("{begin} and address = ?3 returning address"))?;
                 for address in addresses {
+                    let parameters: [(&str, &dyn ToSql); 2] =
+                        [(":state", &state.as_str()), (":address", &address.as_str())];
+                    let condition = "a.state = :state and a.address = :address";
+                    journal::append_for(db, condition, &parameters, stamp, &what)?;
                     let one = one.query_map((state.as_str(), now.0, address.as_str()), |row| row.get(0))?;
                     released.extend(one.collect::<rusqlite::Result<Vec<String>>>()?);
                 }

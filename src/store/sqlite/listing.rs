@@ -3,9 +3,10 @@
 use rusqlite::Transaction;
 
 use super::book::{brake, save_brake};
+use super::journal;
 use super::rows::{self, MEMBER};
 use crate::clock::Timestamp;
-use crate::model::{Member, TaskState};
+use crate::model::{Hold, Member, Source, TaskState, What};
 use crate::rules::{Brake, Verdict};
 use crate::store::ListingOutcome;
 
@@ -69,6 +70,15 @@ pub(super) fn end(
             },
         ),
     };
+    if state == TaskState::Held {
+        journal::append_for(
+            db,
+            "a.state = 'staged' and m.directory = :directory",
+            &[(":directory", &directory)],
+            (now, Source::Listing),
+            &What::Held { by: Hold::Listing },
+        )?;
+    }
     db.prepare_cached(
         "update action set state = ?2, since = ?3
          where state = 'staged' and (select directory from member where id = action.member) = ?1",

@@ -10,6 +10,7 @@ mod dry_run;
 mod error;
 mod file;
 mod invitations;
+mod journal;
 mod listing;
 mod lock;
 mod notes;
@@ -17,6 +18,7 @@ mod open;
 mod report;
 mod rows;
 mod schema;
+mod story;
 
 use std::path::PathBuf;
 
@@ -24,11 +26,12 @@ use futures::FutureExt;
 use rusqlite::Transaction;
 
 use super::{
-    Configured, Decision, DirectoryRow, DirectoryState, Judge, ListingOutcome, Reply, Report, Scope, Store,
-    TaskReport, Unchecked, Which,
+    Configured, Decision, DirectoryRow, DirectoryState, JournalPage, Judge, ListingOutcome, Reply, Report,
+    Scope, Store, Story, TaskReport, Unchecked, Which, Whose,
 };
 use crate::clock::Timestamp;
-use crate::model::{EmailAddress, EntryId, Member, Task, TaskState};
+use crate::model::{EmailAddress, EntryId, Member, Release, Task, TaskState};
+use crate::rules::Noted;
 use connection::Connection;
 use lock::ServiceLock;
 
@@ -179,12 +182,13 @@ impl Store for Sqlite {
         &'a self,
         from: &'a [TaskState],
         which: Which<'a>,
+        because: Release,
         now: Timestamp,
     ) -> Reply<'a, Vec<String>> {
         let from = from.to_vec();
         let to = addresses(which);
         self.write("releasing invitations", move |db| {
-            invitations::release(db, &from, to.as_deref(), now)
+            invitations::release(db, &from, to.as_deref(), because, now)
         })
     }
 
@@ -202,6 +206,26 @@ impl Store for Sqlite {
 
     fn report(&self) -> Reply<'_, Report> {
         self.read("reading the report", report::report)
+    }
+
+    fn stories(&self, whose: Whose, since: i64) -> Reply<'_, Vec<Story>> {
+        self.read("reading the story of a person", move |db| {
+            story::stories(db, &whose, since)
+        })
+    }
+
+    fn journal(&self, after: i64, from: Timestamp, limit: u32) -> Reply<'_, JournalPage> {
+        self.read("reading the journal", move |db| {
+            journal::since(db, after, from, limit)
+        })
+    }
+
+    fn note(&self, events: Vec<Noted>) -> Reply<'_, ()> {
+        self.write("writing the journal", move |db| journal::append(db, &events))
+    }
+
+    fn prune(&self, before: Timestamp, limit: u32) -> Reply<'_, u64> {
+        self.write("pruning the journal", move |db| journal::prune(db, before, limit))
     }
 
     fn get_note<'a>(&'a self, name: &'a str) -> Reply<'a, Option<Vec<u8>>> {

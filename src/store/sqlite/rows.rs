@@ -30,7 +30,8 @@ pub(super) fn member(row: &Row<'_>, first: usize) -> rusqlite::Result<Member> {
     })
 }
 
-fn entry_id(row: &Row<'_>, column: usize) -> rusqlite::Result<EntryId> {
+/// Reads the identity of an entry.
+pub(super) fn entry_id(row: &Row<'_>, column: usize) -> rusqlite::Result<EntryId> {
     let bytes = row.get_ref(column)?.as_blob()?;
     EntryId::from_slice(bytes).ok_or_else(|| broken(column, "an entry id is not 16 bytes"))
 }

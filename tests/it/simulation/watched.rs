@@ -2,10 +2,11 @@
 
 use futures::FutureExt;
 use ldap_usher::clock::Timestamp;
-use ldap_usher::model::{Cursor, EmailAddress, EntryId, Member, Task, TaskState};
+use ldap_usher::model::{Cursor, EmailAddress, EntryId, Member, Release, Task, TaskState};
+use ldap_usher::rules::Noted;
 use ldap_usher::store::{
-    Configured, Decision, DirectoryRow, DirectoryState, Judge, ListingOutcome, Reply, Report, Scope, Sqlite,
-    Store, TaskReport, Unchecked, Which,
+    Configured, Decision, DirectoryRow, DirectoryState, JournalPage, Judge, ListingOutcome, Reply, Report,
+    Scope, Sqlite, Store, Story, TaskReport, Unchecked, Which, Whose,
 };
 
 use super::PEOPLE;
@@ -113,12 +114,28 @@ impl Store for Watched {
         self.store.report()
     }
 
+    fn stories(&self, whose: Whose, since: i64) -> Reply<'_, Vec<Story>> {
+        self.store.stories(whose, since)
+    }
+
+    fn journal(&self, after: i64, from: Timestamp, limit: u32) -> Reply<'_, JournalPage> {
+        self.store.journal(after, from, limit)
+    }
+
+    fn note(&self, events: Vec<Noted>) -> Reply<'_, ()> {
+        self.store.note(events)
+    }
+
+    fn prune(&self, before: Timestamp, limit: u32) -> Reply<'_, u64> {
+        self.store.prune(before, limit)
+    }
+
     pass_on! {
         register(name: &'a str, scope: &'a str, settings: &'a str) -> DirectoryRow;
         observe(directory: i64, state: &'a DirectoryState, now: Timestamp) -> ();
         pardon(fault: &'a str, now: Timestamp) -> Vec<String>;
         invited(addresses: &'a [EmailAddress]) -> u64;
-        release(from: &'a [TaskState], which: Which<'a>, now: Timestamp) -> Vec<String>;
+        release(from: &'a [TaskState], which: Which<'a>, because: Release, now: Timestamp) -> Vec<String>;
         in_state(state: TaskState, which: Which<'a>) -> Vec<TaskReport>;
         known(directory: i64, who: &'a [EntryId]) -> Vec<Member>;
         get_note(name: &'a str) -> Option<Vec<u8>>;

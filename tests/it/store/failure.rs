@@ -6,7 +6,7 @@ use ldap_usher::store::{Decisions, Sqlite, Store, StoreError};
 use super::file::sql;
 use super::{Book, at, there};
 use crate::support::file_system::FileSystem;
-use ldap_usher::rules::Origin;
+use ldap_usher::model::Source;
 
 const INVITED: Settlement = Settlement::Done(Outcome::Invited);
 
@@ -22,7 +22,7 @@ const WRITES: [(&str, &str); 6] = [
 
 /// A newcomer comes and is invited, as far as that is possible; whether everything was.
 async fn newcomer(book: &Book, n: u8) -> Result<(), StoreError> {
-    let mut told = book.told(1, Origin::Live, vec![there(n, &format!("p{n}"))]);
+    let mut told = book.told(1, Source::Stream, vec![there(n, &format!("p{n}"))]);
     told.cursor = Some(ldap_usher::model::Cursor(vec![n]));
     book.store.take(told).await?;
     let claimed = book.store.claim(20 + i64::from(n), 10, at(2)).await?;

@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use ldap_usher::model::Release;
+use ldap_usher::model::Source;
 use ldap_usher::model::{Cursor, Outcome, Settlement, TaskState};
-use ldap_usher::rules::Origin;
 use ldap_usher::store::{Decisions, Sqlite, Store, StoreError, Which};
 
 use super::{Book, OWNER, addresses, at, email, id, there};
@@ -96,7 +97,7 @@ async fn everything_is_there_again_after_a_restart() {
     let book = Book::on(Sqlite::open(&path).await.unwrap()).await;
     book.joins(1, "ann").await;
     book.joins(2, "bob").await;
-    let mut told = book.told(3, Origin::Live, vec![]);
+    let mut told = book.told(3, Source::Stream, vec![]);
     told.cursor = Some(Cursor(b"csn=1".into()));
     book.store.take(told).await.unwrap();
     book.store.set_note("cookie", b"abc").await.unwrap();
@@ -165,7 +166,12 @@ async fn people_read_and_approve_while_the_service_runs_and_while_it_does_not() 
     assert!(Sqlite::is_served(&path).unwrap());
     let shared = Sqlite::open_shared(&path).await.unwrap();
     let approved = shared
-        .release(&[TaskState::Held], Which::To(&[email("bob")]), at(3))
+        .release(
+            &[TaskState::Held],
+            Which::To(&[email("bob")]),
+            Release::Approved,
+            at(3),
+        )
         .await
         .unwrap();
     assert_eq!(approved, ["bob@example.org"]);
@@ -186,7 +192,7 @@ async fn people_read_and_approve_while_the_service_runs_and_while_it_does_not() 
     let shared = Sqlite::open_shared(&path).await.unwrap();
     assert_eq!(
         shared
-            .release(&[TaskState::Held], Which::All, at(5))
+            .release(&[TaskState::Held], Which::All, Release::Approved, at(5))
             .await
             .unwrap(),
         ["ann@example.org"]
@@ -283,7 +289,7 @@ async fn a_statement_that_fails_undoes_its_whole_transaction() {
         "create trigger refuse before update of cursor on directory
          begin select raise(abort, 'no more'); end",
     );
-    let mut told = book.told(2, Origin::Live, vec![there(2, "bob")]);
+    let mut told = book.told(2, Source::Stream, vec![there(2, "bob")]);
     told.cursor = Some(Cursor(b"csn=2".into()));
     let error = book.store.take(told.clone()).await.unwrap_err().to_string();
     assert!(error.contains("while saving a decision: no more"), "{error}");

@@ -1,7 +1,7 @@
 //! Who is owed an invitation: each rule.
 
+use ldap_usher::model::Source;
 use ldap_usher::model::{Listing, Outcome, Settlement, TaskState};
-use ldap_usher::rules::{Duplicate, Origin};
 use ldap_usher::store::{Store, Which};
 
 use super::{Book, OWNER, addresses, at, dn, email, gone, refused, retry, there};
@@ -12,7 +12,7 @@ const INVITED: Settlement = Settlement::Done(Outcome::Invited);
 async fn a_single_change_is_queued_at_once_and_a_listing_s_find_waits_for_its_end() {
     let book = Book::limited(1).await;
     assert_eq!(book.joins(1, "ann").await.queued, 1);
-    let (_, committed) = book.takes(1, Origin::Listing, vec![there(2, "bob")]).await;
+    let committed = book.takes(1, Source::Listing, vec![there(2, "bob")]).await;
     assert_eq!(committed.queued, 0);
     assert_eq!(addresses(&book.claims(2).await), ["ann@example.org"]);
     assert_eq!(book.ends(2, &Listing::Changes).await.queued, 1);
@@ -51,7 +51,7 @@ async fn leaving_also_ends_what_is_staged_held_or_quarantined() {
     book.settles(2, refused("refused")).await;
     book.limits.invites_per_listing = Some(0);
     book.lists(&[(1, "ann"), (2, "bob")]).await;
-    book.takes(3, Origin::Listing, vec![there(3, "cat")]).await;
+    book.takes(3, Source::Listing, vec![there(3, "cat")]).await;
     assert_eq!(book.tasks().await, "staged 1, held 1, quarantined 1");
     for n in 1..=3 {
         book.leaves(n).await;
@@ -64,11 +64,7 @@ async fn two_entries_with_one_address_get_one_invitation_and_are_reported_as_a_p
     let book = Book::new().await;
     assert_eq!(book.joins(1, "info").await.duplicates, []);
     let committed = book.joins(2, "info").await;
-    let pair = Duplicate {
-        address: email("info"),
-        dn: dn(2),
-        holder_dn: dn(1),
-    };
+    let pair = (email("info"), dn(2), dn(1));
     assert_eq!((committed.queued, committed.duplicates), (0, vec![pair]));
     assert_eq!(book.claims(2).await.len(), 1);
 
@@ -276,8 +272,8 @@ async fn a_staged_invitation_that_passes_to_another_directory_does_not_wait_for_
         store: Book::new().await.store,
         ..Book::new().await
     };
-    book.takes(1, Origin::Listing, vec![there(1, "info")]).await;
-    let mut told = book.told(1, Origin::Live, vec![there(2, "info")]);
+    book.takes(1, Source::Listing, vec![there(1, "info")]).await;
+    let mut told = book.told(1, Source::Stream, vec![there(2, "info")]);
     told.directory = other.directory;
     ldap_usher::store::Decisions::take(&book.store, told)
         .await

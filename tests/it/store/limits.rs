@@ -1,10 +1,11 @@
 //! The brakes: what is held, and that it stays held.
 
+use ldap_usher::model::Release;
+use ldap_usher::model::Source;
 use ldap_usher::model::{Listing, Outcome, Settlement, TaskState};
-use ldap_usher::rules::Origin;
 use ldap_usher::store::{Decisions, Store, Which};
 
-use super::{Book, addresses, at, dn, email, entry, there};
+use super::{Book, Committed, addresses, at, dn, email, entry, there};
 use ldap_usher::rules::membership::Sighting;
 
 fn cut() -> Listing {
@@ -69,7 +70,7 @@ async fn whoever_is_approved_lets_nobody_else_go() {
     let named = [email("ann")];
     let released = book
         .store
-        .release(&[TaskState::Held], Which::To(&named), at(3))
+        .release(&[TaskState::Held], Which::To(&named), Release::Approved, at(3))
         .await;
     assert_eq!(released.unwrap(), ["ann@example.org"]);
     book.compares(4, &[]).await;
@@ -85,11 +86,11 @@ async fn people_whom_one_change_brings_together_count_like_those_of_a_listing() 
         let people: Vec<u8> = part.collect();
         let mut told = book.told(
             1,
-            Origin::Live,
+            Source::Stream,
             people.iter().map(|&n| there(n, &format!("p{n}"))).collect(),
         );
         told.together = people.iter().map(|&n| (super::id(n), 30)).collect();
-        let (_, committed) = book.store.take(told).await.unwrap();
+        let committed = Committed::by(&book.store.take(told).await.unwrap());
         assert_eq!((committed.queued, committed.held_together), (0, 15));
     }
     book.joins(40, "ann").await;
@@ -104,13 +105,13 @@ async fn more_single_changes_in_an_hour_than_allowed_are_held_and_named_and_the_
     let mut book = Book::new().await;
     book.limits.invites_per_hour = Some(2);
     let all = (1..=4).map(|n| there(n, &format!("p{n}"))).collect();
-    let (_, committed) = book.takes(1, Origin::Live, all).await;
+    let committed = book.takes(1, Source::Stream, all).await;
     assert_eq!((committed.queued, committed.held_by_hour), (2, 2));
     let held = book.store.in_state(TaskState::Held, Which::All).await.unwrap();
     assert!(held[0].reason.contains("limits.invites_per_hour"), "{held:?}");
     assert_eq!(book.compares(2, &[]).await, [], "no comparison lets them go");
     assert_eq!(book.tasks().await, "queued 2, held 2");
-    let (_, committed) = book.takes(3700, Origin::Live, vec![there(5, "p5")]).await;
+    let committed = book.takes(3700, Source::Stream, vec![there(5, "p5")]).await;
     assert_eq!((committed.queued, committed.held_by_hour), (1, 0));
 }
 

@@ -1,7 +1,7 @@
 //! Directories and their members: what the listener relies on.
 
+use ldap_usher::model::Source;
 use ldap_usher::model::{Cursor, Listing, Standing};
-use ldap_usher::rules::Origin;
 use ldap_usher::rules::membership::Sighting;
 use ldap_usher::store::{Decisions, DirectoryState, Store};
 
@@ -10,7 +10,7 @@ use super::{Book, at, dn, email, entry, gone, id, there};
 #[tokio::test]
 async fn a_cursor_is_kept_until_the_settings_change() {
     let book = Book::new().await;
-    let mut told = book.told(5, Origin::Live, vec![]);
+    let mut told = book.told(5, Source::Stream, vec![]);
     told.cursor = Some(Cursor(vec![0, 255]));
     book.store.take(told).await.unwrap();
 
@@ -79,7 +79,7 @@ async fn whoever_a_listing_has_not_seen_comes_in_pages_without_those_who_left_be
     book.leaves(4).await;
     book.store.begin_listing(book.directory).await.unwrap();
     let seen = vec![there(1, "p1"), Sighting::Present(id(2))];
-    book.takes(2, Origin::Listing, seen).await;
+    book.takes(2, Source::Listing, seen).await;
     let (mut after, mut unseen) = (0, Vec::new());
     loop {
         let page = book.store.unseen(book.directory, after, 40).await.unwrap();
@@ -122,7 +122,7 @@ async fn a_listing_that_is_not_complete_makes_nobody_a_leaver() {
 async fn one_directory_s_listing_says_nothing_about_another_s_members() {
     let book = Book::new().await;
     let other = book.store.register("other", "scope", "").await.unwrap().id;
-    let mut told = book.told(1, Origin::Live, vec![there(1, "ann")]);
+    let mut told = book.told(1, Source::Stream, vec![there(1, "ann")]);
     told.directory = other;
     book.store.take(told).await.unwrap();
     book.lists(&[(2, "bob")]).await;

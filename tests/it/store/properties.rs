@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ldap_usher::clock::Timestamp;
+use ldap_usher::model::Release;
+use ldap_usher::model::Source;
 use ldap_usher::model::{Outcome, Settlement, TaskState};
 use ldap_usher::rules::membership::Sighting;
-use ldap_usher::rules::{Brake, Limits, Origin};
+use ldap_usher::rules::{Brake, Limits};
 use ldap_usher::store::{Decisions, Sqlite, Store, Taken};
 use proptest::prelude::*;
 
@@ -104,13 +106,13 @@ impl World {
         }
     }
 
-    async fn tell(&mut self, directory: usize, origin: Origin, sightings: Vec<Sighting>) {
+    async fn tell(&mut self, directory: usize, source: Source, sightings: Vec<Sighting>) {
         let book = Book::new().await;
         let told = Taken {
             directory: self.rows[directory],
             limits: self.limits,
             arrived: Timestamp(self.now),
-            ..book.told(0, origin, sightings)
+            ..book.told(0, source, sightings)
         };
         self.store.take(told).await.unwrap();
     }
@@ -141,14 +143,14 @@ impl World {
             self.become_known(directory, n, address);
         }
         let named = there.iter().map(|&(n, _)| self.sighting(directory, n)).collect();
-        self.tell(directory, Origin::Listing, named).await;
+        self.tell(directory, Source::Listing, named).await;
         if cut.is_none() {
             let unseen = self.store.unseen(row, 0, 1000).await.unwrap();
             let left = unseen
                 .into_iter()
                 .map(|member| Sighting::Gone(member.id))
                 .collect();
-            self.tell(directory, Origin::Listing, left).await;
+            self.tell(directory, Source::Listing, left).await;
         }
         let (limits, now) = (self.limits, Timestamp(self.now));
         let judge =
@@ -199,11 +201,11 @@ impl World {
                 self.people.insert((directory, n), address);
                 self.become_known(directory, n, address);
                 let sighting = self.sighting(directory, n);
-                self.tell(directory, Origin::Live, vec![sighting]).await;
+                self.tell(directory, Source::Stream, vec![sighting]).await;
             }
             Step::Gone(directory, n) => {
                 self.people.remove(&(directory, n));
-                self.tell(directory, Origin::Live, vec![gone(n)]).await;
+                self.tell(directory, Source::Stream, vec![gone(n)]).await;
             }
             Step::Untold(directory, n, address) => {
                 match address {
@@ -227,7 +229,10 @@ impl World {
             Step::Approve => {
                 let all = ldap_usher::store::Which::All;
                 let now = Timestamp(self.now);
-                self.store.release(&[TaskState::Held], all, now).await.unwrap();
+                self.store
+                    .release(&[TaskState::Held], all, Release::Approved, now)
+                    .await
+                    .unwrap();
             }
         }
         self.now += 1000;
@@ -242,7 +247,10 @@ impl World {
             let states = [TaskState::Held, TaskState::Quarantined];
             let all = ldap_usher::store::Which::All;
             let now = Timestamp(self.now);
-            self.store.release(&states, all, now).await.unwrap();
+            self.store
+                .release(&states, all, Release::Approved, now)
+                .await
+                .unwrap();
             self.now += 10_000;
             self.attempt(&[Attempt::Invited; 50]).await;
         }

@@ -1,7 +1,7 @@
 //! Directories that are renamed in, removed from and put back into the configuration.
 
+use ldap_usher::model::Source;
 use ldap_usher::model::{Outcome, Settlement, Standing};
-use ldap_usher::rules::Origin;
 use ldap_usher::store::{Configured, Decisions, Store};
 
 use super::{Book, addresses, at, dn, there};
@@ -45,7 +45,7 @@ async fn people_of_a_directory_that_is_not_configured_count_for_nothing() {
     book.joins(1, "ann").await;
     book.settles(2, Settlement::Done(Outcome::Invited)).await;
     book.joins(2, "bob").await;
-    book.takes(3, Origin::Listing, vec![there(3, "cat")]).await;
+    book.takes(3, Source::Listing, vec![there(3, "cat")]).await;
     let configured = configure(&book, &[("other", "other scope")]).await;
     assert_eq!(configured.retired, ["main"]);
     assert_eq!(

@@ -1,7 +1,8 @@
 //! Claims, owners, the comparison with accounts, approval.
 
+use ldap_usher::model::Release;
+use ldap_usher::model::Source;
 use ldap_usher::model::{Outcome, Settlement, TaskState};
-use ldap_usher::rules::Origin;
 use ldap_usher::store::{Decisions, Store, Unchecked, Which};
 
 use super::{Book, OWNER, addresses, at, dn, email, refused, retry, there};
@@ -149,7 +150,12 @@ async fn what_stays_held_after_the_comparison_is_returned_and_never_judged_again
     book.lists(&[(1, "ann"), (2, "bob"), (3, "cat")]).await;
     assert_eq!(book.compares(4, &[]).await, [("main".into(), 3)]);
     book.store
-        .release(&[TaskState::Held], Which::To(&[email("cat")]), at(5))
+        .release(
+            &[TaskState::Held],
+            Which::To(&[email("cat")]),
+            Release::Approved,
+            at(5),
+        )
         .await
         .unwrap();
     assert_eq!(book.compares(6, &[]).await, []);
@@ -161,7 +167,7 @@ async fn what_was_queued_after_the_comparison_began_is_not_taken_for_compared() 
     let book = Book::new().await;
     book.joins(1, "ann").await;
     book.store.begin_comparison().await.unwrap();
-    book.takes(5, Origin::Live, vec![there(2, "bob")]).await;
+    book.takes(5, Source::Stream, vec![there(2, "bob")]).await;
     book.end_of_comparison(6).await;
     assert_eq!(
         book.store.unchecked().await.unwrap(),
@@ -180,7 +186,10 @@ async fn what_was_queued_after_the_comparison_began_is_not_taken_for_compared() 
 async fn approval_releases_just_the_held_tasks_asked_for() {
     let book = Book::limited(0).await;
     book.lists(&[(1, "ann"), (2, "bob"), (3, "cat")]).await;
-    let approve = |which, second| book.store.release(&[TaskState::Held], which, at(second));
+    let approve = |which, second| {
+        book.store
+            .release(&[TaskState::Held], which, Release::Approved, at(second))
+    };
     let held = book.store.in_state(TaskState::Held, Which::All).await.unwrap();
     assert_eq!(
         held.iter().map(|task| task.dn.clone()).collect::<Vec<_>>(),

@@ -1,5 +1,6 @@
 //! A state file of version 0.1.0 opens and loses nothing.
 
+use ldap_usher::model::Release;
 use ldap_usher::model::{Cursor, TaskState};
 use ldap_usher::store::{Sqlite, Store, Which};
 
@@ -11,7 +12,7 @@ const STATE: &str = "
     create table _sqlx_migrations (
         version bigint primary key, description text not null, installed_on timestamp not null default current_timestamp,
         success boolean not null, checksum blob not null, execution_time bigint not null);
-    insert into _sqlx_migrations values (1, 'store', '2026-11-20 10:00:00', 1, x'00', 1000);
+    insert into _sqlx_migrations values (1, 'ledger', '2026-11-20 10:00:00', 1, x'00', 1000);
     insert into directory (id, name, settings, cursor, cursor_stored, generation, listed, stream)
     values (1, 'main', 'settings', x'637376', 5000, 3, 4000, 'syncrepl');
     insert into member (id, directory, entry_id, dn, address, standing, reason, seen) values
@@ -79,7 +80,7 @@ async fn a_state_file_of_version_0_1_opens_and_loses_nothing() {
     );
     let held = [email("held")];
     let released = store
-        .release(&[TaskState::Held], Which::To(&held), at(11))
+        .release(&[TaskState::Held], Which::To(&held), Release::Approved, at(11))
         .await
         .unwrap();
     assert_eq!(released, ["held@example.org"]);
@@ -91,5 +92,5 @@ async fn a_state_file_of_version_0_1_opens_and_loses_nothing() {
         .unwrap()
         .query_row("select max(version) from _sqlx_migrations", [], |row| row.get(0))
         .unwrap();
-    assert_eq!(newest, 2);
+    assert_eq!(newest, 3);
 }

@@ -1,0 +1,113 @@
+//! All that is known of a person, read for people.
+
+use rusqlite::{Row, Transaction};
+
+use super::journal::{EVENT, event};
+use super::rows::{self, MEMBER};
+use crate::model::{EmailAddress, EntryId, Member};
+use crate::store::{Owed, Story, Whose};
+
+/// The people who may be told of at a time, where one address or DN was many people's.
+const MOST: u32 = 100;
+
+pub(super) fn stories(db: &Transaction<'_>, whose: &Whose, since: i64) -> rusqlite::Result<Vec<Story>> {
+    let people = "select m.id from member m";
+    let ids = |query: &str, parameters: &[&dyn rusqlite::ToSql]| -> rusqlite::Result<Vec<i64>> {
+        db.prepare_cached(query)?
+            .query_map(parameters, |row| row.get(0))?
+            .collect()
+    };
+    let rows = match whose {
+        Whose::After(after, limit) => ids(
+            &format!("{people} where m.id > ? order by m.id limit ?"),
+            &[after, limit],
+        )?,
+        Whose::Id(id) => ids(
+            &format!("{people} where m.entry_id = ? order by m.id limit ?"),
+            &[&id.as_bytes().as_slice(), &MOST],
+        )?,
+        Whose::Dn(dn) => ids(
+            &format!("{people} where lower(m.dn) = lower(?) order by m.id limit ?"),
+            &[dn, &MOST],
+        )?,
+        Whose::Address(address) => ids(
+            "select id from (
+                 select m.id from member m where m.address = ?1
+                 union select a.member from action a where a.address = ?1
+                 union select m.id from journal j cross join member m on (m.directory, m.entry_id) = (j.directory, j.entry_id)
+                 where j.address = ?1)
+             order by id limit ?2",
+            &[&address.as_str(), &MOST],
+        )?,
+    };
+    rows.into_iter().map(|row| story(db, row, since)).collect()
+}
+
+/// The story of one person; of the events those after number `since`.
+fn story(db: &Transaction<'_>, row: i64, since: i64) -> rusqlite::Result<Story> {
+    let (directory_id, directory, configured, member): (i64, String, bool, Member) = db
+        .prepare_cached(&format!(
+            "select d.id, d.name, d.retired = 0, {MEMBER} from member m cross join directory d on d.id = m.directory
+             where m.id = ?"
+        ))?
+        .query_row([row], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, rows::member(row, 3)?))
+        })?;
+    let invitations = db
+        .prepare_cached(
+            "select address, state, outcome, reason, due, attempts, doubt_since, arrived, since
+             from action where member = ? order by id",
+        )?
+        .query_map([row], owed)?
+        .collect::<rusqlite::Result<_>>()?;
+    let holder_dn = match &member.address {
+        Some(address) => holder(db, address, row)?,
+        None => None,
+    };
+    Ok(Story {
+        events: events(db, directory_id, member.id, since)?,
+        directory,
+        configured,
+        member,
+        invitations,
+        holder_dn,
+    })
+}
+
+fn holder(db: &Transaction<'_>, address: &EmailAddress, row: i64) -> rusqlite::Result<Option<String>> {
+    db.prepare_cached(
+        "select m.dn from action a cross join member m on m.id = a.member
+         where a.address = ? and a.member <> ? and a.state <> 'cancelled'",
+    )?
+    .query_map((address.as_str(), row), |row| row.get(0))?
+    .next()
+    .transpose()
+}
+
+fn events(
+    db: &Transaction<'_>,
+    directory: i64,
+    id: EntryId,
+    since: i64,
+) -> rusqlite::Result<Vec<crate::model::Event>> {
+    db.prepare_cached(&format!(
+        "select {EVENT} from journal j cross join directory d on d.id = j.directory
+         where j.entry_id = ?2 and j.directory = ?1 and j.id > ?3 order by j.id"
+    ))?
+    .query_map((directory, id.as_bytes().as_slice(), since), event)?
+    .collect()
+}
+
+fn owed(row: &Row<'_>) -> rusqlite::Result<Owed> {
+    Ok(Owed {
+        address: EmailAddress::stored(row.get(0)?),
+        state: rows::state(row, 1)?,
+        outcome: rows::outcome(row, 2)?,
+        reason: row.get(3)?,
+        due: rows::time(row, 4)?,
+        attempts: row.get(5)?,
+        in_doubt: rows::optional_time(row, 6)?,
+        arrived: rows::time(row, 7)?,
+        since: rows::time(row, 8)?,
+    })
+}
