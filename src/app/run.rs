@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::sync::Notify;
 
+use super::journal;
 use super::servers::Servers;
 use super::sessions::Sessions;
 use super::signals::{Signals, Wishes};
@@ -118,6 +119,16 @@ pub async fn run(
             async move { systemd::inform(&observer, &*store, &public, &stop).await }
         });
     }
+    let (store, clock, stop) = (
+        parts.worker.store.clone(),
+        parts.worker.clock.clone(),
+        wishes.stop.clone(),
+    );
+    let kept = Duration::from_secs(u64::from(config.journal_days) * 24 * 3600);
+    supervisor.keep("journal", move || {
+        let (store, clock, stop) = (store.clone(), clock.clone(), stop.clone());
+        async move { Ok(journal::keep_pruned(&*store, &clock, kept, &stop).await?) }
+    });
     let (worker, stop, at_once) = (
         Arc::new(parts.worker),
         wishes.stop.clone(),

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::exit;
 
@@ -45,6 +46,27 @@ pub(super) enum Command {
     /// Show members, invitations and directories, whether or not the service runs
     Status {
         /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tell the story of one person: what happened, how it stands now, and what happens next
+    Explain {
+        /// Their address, the DN of their entry, or its UUID
+        #[arg(value_name = "ADDRESS|DN|UUID")]
+        who: String,
+        /// Print a JSON array of people
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what happened to people, oldest first
+    Journal {
+        /// Only what happened in this time, such as 24h or 7d
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        since: Option<Duration>,
+        /// Only what concerns this person: address, DN or UUID
+        #[arg(long, value_name = "ADDRESS|DN|UUID")]
+        person: Option<String>,
+        /// Print one JSON object a line
         #[arg(long)]
         json: bool,
     },

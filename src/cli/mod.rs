@@ -9,6 +9,8 @@ mod check;
 mod config_migrate;
 mod config_show;
 pub mod exit;
+mod explain;
+mod journal;
 mod palette;
 mod plan;
 mod run;
@@ -39,6 +41,10 @@ pub async fn main(args: Args) -> Exit {
         Command::Check { json } => check::check(config, json).await,
         Command::Watch { json, all } => watch::watch(config, json, all).await,
         Command::Status { json } => status::status(config, json).await,
+        Command::Explain { who, json } => explain::explain(config, &who, json).await,
+        Command::Journal { since, person, json } => {
+            journal::journal(config, since, person.as_deref(), json).await
+        }
         Command::Config {
             command: ConfigCommand::Show,
         } => config_show::config_show(config),

@@ -38,6 +38,8 @@ use crate::tls::TlsOptions;
 pub struct Config {
     /// The state file.
     pub state: PathBuf,
+    /// For how many days the journal is kept.
+    pub journal_days: u32,
     /// Where the user at the keyboard may keep a session with Vaultwarden, from the environment alone.
     pub sessions: Option<PathBuf>,
     /// Whom to invite people into.

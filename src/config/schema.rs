@@ -25,6 +25,8 @@ pub(super) const AUTO: &str = "auto";
 #[serde(default, expecting = "a table")]
 pub(super) struct File {
     pub(super) state: PathBuf,
+    #[serde(deserialize_with = "count")]
+    pub(super) journal_days: NonZeroU32,
     pub(super) vaultwarden: VaultwardenTable,
     #[serde(deserialize_with = "tables")]
     pub(super) directory: Vec<DirectoryTable>,
@@ -38,6 +40,7 @@ impl Default for File {
     fn default() -> Self {
         Self {
             state: "/var/lib/ldap-usher/state.db".into(),
+            journal_days: const { NonZeroU32::new(400).unwrap() },
             vaultwarden: VaultwardenTable::default(),
             directory: Vec::new(),
             invite: Invite::default(),

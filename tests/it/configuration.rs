@@ -119,7 +119,7 @@ format = "jsno"
 "#).await, @r#"
         error: the configuration cannot be used
         config.toml:2: state: names no file
-        config.toml:3: colour: unknown key; the top level has directory, http, invite, limits, log, state, vaultwarden
+        config.toml:3: colour: unknown key; the top level has directory, http, invite, journal_days, limits, log, state, vaultwarden
         config.toml:5: vaultwarden.url: ends in /admin; leave that out, it is added where it belongs
         config.toml:6: vaultwarden.admin_token_file: is the hash that Vaultwarden keeps as its ADMIN_TOKEN; give the secret from which it was made, in plain text
         config.toml:7: vaultwarden.ca_file: the CA file no-such-file cannot be read: No such file or directory (os error 2); check the path and its permissions
@@ -468,6 +468,7 @@ async fn the_effective_configuration_is_shown_without_secrets_and_is_one_itself(
     assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
     insta::assert_snapshot!(shown, @r#"
         state = "/var/lib/ldap-usher/state.db"
+        journal_days = 400
 
         [vaultwarden]
         url = "https://vault.example.org"
@@ -698,6 +699,8 @@ async fn the_help_documents_commands_and_exit_codes() {
           watch    Print each change as it arrives, without acting, until Ctrl-C
           check    Say what works, what does not, and what to do about it
           status   Show members, invitations and directories, whether or not the service runs
+          explain  Tell the story of one person: what happened, how it stands now, and what happens next
+          journal  Print what happened to people, oldest first
           config   Show or migrate the configuration
           approve  Show the invitations that limits.invites_per_listing holds back, and release them
           retry    Show the invitations in quarantine, which Vaultwarden refused for good, and try them

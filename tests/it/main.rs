@@ -31,6 +31,7 @@ mod groups;
 mod hostile;
 mod http;
 mod id_attribute;
+mod journal;
 mod legacy;
 mod lifecycle;
 mod names;

@@ -44,6 +44,7 @@ pub(super) fn check(
         // The environment tells.
         sessions: None,
         state: file.state.clone(),
+        journal_days: file.journal_days.get(),
         vaultwarden: vaultwarden?,
         directories: directories?,
         invite: file.invite.clone(),
