@@ -3,6 +3,7 @@
 mod failure;
 mod file;
 mod invitations;
+mod journal;
 mod limits;
 mod members;
 mod properties;

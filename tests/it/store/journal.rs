@@ -1,0 +1,133 @@
+//! The journal: what is read is what was written, and it does not grow for ever.
+
+use ldap_usher::clock::Timestamp;
+use ldap_usher::model::{Event, Hold, Release, Source, TaskState, What};
+use ldap_usher::rules::Noted;
+use ldap_usher::store::{Store, Whose};
+use proptest::prelude::*;
+
+use super::{Book, at, dn, email, id};
+
+fn what() -> impl Strategy<Value = What> {
+    let text = || ".{0,20}";
+    prop_oneof![
+        Just(What::Joined),
+        text().prop_map(|reason| What::WithoutAddress { reason }),
+        (text(), any::<bool>()).prop_map(|(from, invite)| What::ChangedAddress { from, invite }),
+        proptest::option::of(text()).prop_map(|reason| What::Left { reason }),
+        proptest::sample::select(vec![Hold::Listing, Hold::Hour, Hold::Person])
+            .prop_map(|by| What::Held { by }),
+        proptest::sample::select(vec![Release::Approved, Release::Comparison])
+            .prop_map(|because| What::Released { because }),
+        proptest::option::of(proptest::sample::select(TaskState::ALL.to_vec())).prop_map(|formerly| {
+            What::Owed {
+                state: TaskState::Queued,
+                formerly,
+            }
+        }),
+        (text(), any::<u32>(), any::<i64>()).prop_map(|(error, attempts, retry_at)| What::Failed {
+            error,
+            attempts,
+            retry_at
+        }),
+        any::<u64>().prop_map(|after_ms| What::Invited { after_ms }),
+        any::<[u64; 4]>().prop_map(|[joined, left, queued, held]| What::Listed {
+            joined,
+            left,
+            queued,
+            held
+        }),
+    ]
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let source = proptest::sample::select(vec![
+        Source::Stream,
+        Source::Listing,
+        Source::Audit,
+        Source::Vaultwarden,
+    ]);
+    let person = proptest::option::of((0..9u8).prop_map(id));
+    let address = proptest::option::of("[a-z]{1,5}".prop_map(|name: String| email(&name)));
+    (0..1_000i64, person, ".{0,20}", address, source, what()).prop_map(
+        |(second, person, dn, address, source, what)| Event {
+            at: at(second),
+            directory: "main".into(),
+            person,
+            dn,
+            address,
+            source,
+            what,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_journal_gives_back_what_was_written_in_its_order(events in proptest::collection::vec(event(), 0..30)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let book = Book::new().await;
+            let noted = |event: &Event| Noted { directory: book.directory, event: event.clone() };
+            book.store.note(events.iter().map(noted).collect()).await.unwrap();
+            let (mut read, mut last) = (Vec::new(), 0);
+            loop {
+                let page = book.store.journal(last, Timestamp(i64::MIN), 7).await.unwrap();
+                if page.events.is_empty() {
+                    break;
+                }
+                last = page.last;
+                read.extend(page.events);
+            }
+            assert_eq!(read, events);
+        });
+    }
+}
+
+#[tokio::test]
+async fn old_events_are_removed_in_steps_and_newer_ones_stay() {
+    let book = Book::new().await;
+    let noted = |second| Noted {
+        directory: book.directory,
+        event: Event {
+            at: at(second),
+            directory: "main".into(),
+            person: Some(id(1)),
+            dn: dn(1),
+            address: None,
+            source: Source::Stream,
+            what: What::Joined,
+        },
+    };
+    book.store.note((0..10).map(noted).collect()).await.unwrap();
+    let steps = [
+        book.store.prune(at(5), 3).await.unwrap(),
+        book.store.prune(at(5), 3).await.unwrap(),
+        book.store.prune(at(5), 3).await.unwrap(),
+    ];
+    assert_eq!(steps, [3, 2, 0]);
+    let left = book.store.journal(0, Timestamp(0), 100).await.unwrap().events;
+    assert_eq!(
+        left.iter().map(|event| event.at).collect::<Vec<_>>(),
+        (5..10).map(at).collect::<Vec<_>>()
+    );
+}
+
+#[tokio::test]
+async fn what_happens_to_a_person_is_told_once_in_order_and_a_repetition_is_no_event() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    book.joins(1, "ann").await;
+    book.leaves(1).await;
+    let stories = book.store.stories(Whose::Address(email("ann")), 0).await.unwrap();
+    let kinds: Vec<What> = stories[0].events.iter().map(|event| event.what.clone()).collect();
+    let owed = What::Owed {
+        state: TaskState::Queued,
+        formerly: None,
+    };
+    let expected = [What::Joined, owed, What::Left { reason: None }, What::Cancelled];
+    assert_eq!(kinds, expected);
+    assert_eq!(stories.len(), 1);
+}
