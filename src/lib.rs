@@ -5,7 +5,7 @@
 //! ```text
 //! directory --> listener --> rules (pure) --> store --> worker --> Vaultwarden
 //!                                               |
-//!                                               +--> telemetry: log, metrics, health
+//!                                               +--> journal --> log, metrics, plan, explain
 //! ```
 //!
 //! 1. [`directory`] keeps a search open and turns what one server says into [`model::Change`]s. Where a server merely
@@ -13,15 +13,18 @@
 //! 2. [`listener`] glues sessions into one endless stream: resume, list again, back off. It takes changes in batches; what
 //!    each means, and who is owed an invitation because of it, [`rules`] decide on a [`rules::Book`] of all that the
 //!    store knows of these people.
-//! 3. [`store`] fills the book and saves what the rules changed, together with the cursor, in ONE transaction. It is the
-//!    only thing that joins the two loops. A `Notify` is a hint, the table is the truth.
+//! 3. [`store`] fills the book and saves what the rules changed, together with the events that this makes happen and the
+//!    cursor, in ONE transaction. It is the only thing that joins the two loops. A `Notify` is a hint, the table is the
+//!    truth.
 //! 4. [`worker`] claims what is due, calls [`vaultwarden`], and settles each attempt with its outcome.
-//! 5. [`telemetry`] says what happened, as log line and metric at once, and answers `/livez`, `/readyz`, `/metrics`.
+//! 5. [`telemetry`] makes log lines and metrics of the events, keeps the state of health, and answers `/livez`, `/readyz`
+//!    and `/metrics`.
 //!
 //! [`app`] wires it all together; [`cli`] is how a person starts it; [`config`] is what they told it.
 //!
-//! Three commands look without acting: `plan` is `sync` itself on a copy of the store and with a Vaultwarden to which
-//! nothing is sent ([`app::plan()`]); `check` goes the way of the service one step at a time ([`app::check()`]);
+//! Some commands look without acting: `plan` is `sync` itself on a copy of the store and with a Vaultwarden to which
+//! nothing is sent, told from the journal of that run ([`app::plan()`]); `explain` and `journal` read the journal of the
+//! service; `check` goes the way of the service one step at a time ([`app::check()`]);
 //! `watch` prints what [`directory`] says.
 //!
 //! # Invariants
