@@ -14,7 +14,7 @@ use super::run::{Parts, list_everything};
 use super::sessions::Sessions;
 use crate::config::Config;
 use crate::listener::Listener;
-use crate::model::{EmailAddress, Event, Hold, Outcome, Standing, TaskState, What};
+use crate::model::{ActionState, EmailAddress, Event, Hold, Outcome, Standing, What};
 use crate::store::{Owed, Sqlite, Store, StoreError, Story, Whose};
 use crate::vaultwarden::{Account, Admin, Identity, Recognition, Reply, VaultwardenError};
 use crate::worker::{Until, Worker};
@@ -173,8 +173,8 @@ fn planned(story: &Story, invited: &HashSet<EmailAddress>) -> Vec<Planned> {
             let own = address.as_ref() == Some(&owed.address) && *standing == Standing::Member;
             let first = story.events.iter().find(|event| changes(event, owed));
             let concerns = match owed.state {
-                TaskState::Cancelled => false,
-                TaskState::Done => own || first.is_some(),
+                ActionState::Cancelled => false,
+                ActionState::Done => own || first.is_some(),
                 _ => true,
             };
             concerns.then(|| with(Some(&owed.address), of_invitation(owed, first, invited)))
@@ -200,7 +200,7 @@ fn planned(story: &Story, invited: &HashSet<EmailAddress>) -> Vec<Planned> {
 
 /// Why a member is not owed an invitation to their address.
 fn not_owed(story: &Story) -> String {
-    let invited = |owed: &&Owed| owed.state == TaskState::Done;
+    let invited = |owed: &&Owed| owed.state == ActionState::Done;
     match (&story.holder_dn, story.invitations.iter().find(invited)) {
         (Some(holder), _) => format!("shares the address with {holder}, to whom the invitation belongs"),
         (None, Some(former)) => format!(
@@ -229,7 +229,7 @@ fn changes(event: &Event, owed: &Owed) -> bool {
 fn of_invitation(owed: &Owed, first: Option<&Event>, invited: &HashSet<EmailAddress>) -> (Action, String) {
     let why = owed.reason.as_deref().unwrap_or_default();
     match owed.state {
-        TaskState::Done => match (first, owed.outcome) {
+        ActionState::Done => match (first, owed.outcome) {
             (None, Some(Outcome::HadAccount)) => {
                 (Action::None, "had an account already when it was compared".into())
             }
@@ -239,7 +239,7 @@ fn of_invitation(owed: &Owed, first: Option<&Event>, invited: &HashSet<EmailAddr
             }
             (Some(_), _) => (Action::None, "has an account".into()),
         },
-        TaskState::Held => {
+        ActionState::Held => {
             let why = if why.is_empty() {
                 Hold::Listing.to_string()
             } else {
@@ -247,17 +247,17 @@ fn of_invitation(owed: &Owed, first: Option<&Event>, invited: &HashSet<EmailAddr
             };
             (Action::Hold, format!("{why}; `ldap-usher approve` releases them"))
         }
-        TaskState::Quarantined => (Action::None, format!("in quarantine: {why}")),
-        TaskState::Staged => (
+        ActionState::Quarantined => (Action::None, format!("in quarantine: {why}")),
+        ActionState::Staged => (
             Action::Later,
             "was found by a listing that has not come to its end".into(),
         ),
-        TaskState::Queued if why.is_empty() || is_new(first) => {
+        ActionState::Queued if why.is_empty() || is_new(first) => {
             (Action::Later, "waits until Vaultwarden can be asked".into())
         }
-        TaskState::Queued => (Action::Later, format!("not before {}: {why}", owed.due)),
+        ActionState::Queued => (Action::Later, format!("not before {}: {why}", owed.due)),
         // Those are not asked for.
-        TaskState::Cancelled => (Action::None, "is not owed an invitation".into()),
+        ActionState::Cancelled => (Action::None, "is not owed an invitation".into()),
     }
 }
 
@@ -270,11 +270,11 @@ fn is_new(first: Option<&Event>) -> bool {
 fn invitation(first: &What) -> &'static str {
     match first {
         What::Owed {
-            formerly: Some(TaskState::Cancelled),
+            formerly: Some(ActionState::Cancelled),
             ..
         } => "matches the filter again and has no account",
         What::Owed {
-            formerly: Some(TaskState::Done | TaskState::Quarantined),
+            formerly: Some(ActionState::Done | ActionState::Quarantined),
             ..
         } => "left, came back, and has no account any more",
         What::Owed { .. } => "matches the filter and has no account",

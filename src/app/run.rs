@@ -16,7 +16,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Config};
 use crate::directory::{self, LdapDirectory};
 use crate::listener::{Listener, NAMED_JOINERS};
-use crate::model::{EmailAddress, Release, TaskState};
+use crate::model::{ActionState, EmailAddress, Release};
 use crate::panics;
 use crate::retry::{Retry, RetryNow};
 use crate::rules::Limits;
@@ -197,9 +197,9 @@ pub async fn sync(config: Config) -> anyhow::Result<SyncSummary> {
         Ok(SyncSummary {
             invited: tally.invited,
             had_account: tally.had_account,
-            queued: report.count(TaskState::Queued),
-            held: report.count(TaskState::Held),
-            quarantined: report.count(TaskState::Quarantined),
+            queued: report.count(ActionState::Queued),
+            held: report.count(ActionState::Held),
+            quarantined: report.count(ActionState::Quarantined),
             failures,
         })
     };
@@ -278,7 +278,7 @@ impl Parts {
     /// What an earlier version took for people's own fault may be the server's by the rules of this one.
     async fn judge_quarantined_again(&self) -> Result<(), StoreError> {
         let (mut released, mut accused) = (Vec::new(), Vec::new());
-        for task in self.store.in_state(TaskState::Quarantined, Which::All).await? {
+        for task in self.store.in_state(ActionState::Quarantined, Which::All).await? {
             let Ok(address) = EmailAddress::parse(task.address.as_bytes()) else {
                 continue;
             };
@@ -292,7 +292,7 @@ impl Parts {
             let which = Which::To(&released);
             let because = Release::FaultOfServer;
             self.store
-                .release(&[TaskState::Quarantined], which, because, now)
+                .release(&[ActionState::Quarantined], which, because, now)
                 .await?;
             self.observer.released_from_quarantine(released.len());
         }

@@ -12,7 +12,7 @@ use super::state;
 use crate::clock::Clock;
 use crate::config;
 use crate::foreign::printable;
-use crate::model::{EmailAddress, Release, TaskState};
+use crate::model::{ActionState, EmailAddress, Release};
 use crate::store::{Store, TaskReport, Which};
 use crate::worker::recognition;
 
@@ -29,10 +29,10 @@ pub(super) enum Kept {
 }
 
 impl Kept {
-    fn state(self) -> TaskState {
+    fn state(self) -> ActionState {
         match self {
-            Self::Held => TaskState::Held,
-            Self::Quarantined => TaskState::Quarantined,
+            Self::Held => ActionState::Held,
+            Self::Quarantined => ActionState::Quarantined,
         }
     }
 
@@ -64,7 +64,7 @@ pub(super) async fn release(config: Option<&Path>, people: &People, kept: Kept) 
     let mut meant = store.in_state(kept.state(), which).await?;
     // People who were invited are invited again where they are named: their accounts are gone.
     let again = match (kept, which) {
-        (Kept::Quarantined, Which::To(_)) => store.in_state(TaskState::Done, which).await?,
+        (Kept::Quarantined, Which::To(_)) => store.in_state(ActionState::Done, which).await?,
         _ => Vec::new(),
     };
     let repeats = !again.is_empty();
@@ -85,8 +85,8 @@ pub(super) async fn release(config: Option<&Path>, people: &People, kept: Kept) 
         .filter_map(|task| EmailAddress::parse(task.address.as_bytes()).ok())
         .collect();
     let now = Clock::system().now();
-    let states: &[TaskState] = if repeats {
-        &[TaskState::Quarantined, TaskState::Done]
+    let states: &[ActionState] = if repeats {
+        &[ActionState::Quarantined, ActionState::Done]
     } else {
         &[kept.state()]
     };

@@ -12,7 +12,7 @@ use super::palette::Palette;
 use crate::app::{self, Explained, InDirectory, InVaultwarden};
 use crate::clock::{Clock, Timestamp};
 use crate::foreign::printable;
-use crate::model::{Standing, TaskState};
+use crate::model::{ActionState, Standing};
 use crate::store::{Owed, Story};
 use crate::vaultwarden::Account;
 
@@ -165,17 +165,17 @@ fn coming(owed: &Owed, now: Timestamp) -> Option<String> {
         .map(|reason| format!(" ({reason})"))
         .unwrap_or_default();
     let next = match owed.state {
-        TaskState::Staged => "is invited when the listing that found them has ended".to_owned(),
-        TaskState::Queued if owed.in_doubt.is_some() => {
+        ActionState::Staged => "is invited when the listing that found them has ended".to_owned(),
+        ActionState::Queued if owed.in_doubt.is_some() => {
             format!("is looked up in Vaultwarden, and invited only if there is no account{why}")
         }
-        TaskState::Queued if owed.due <= now => {
+        ActionState::Queued if owed.due <= now => {
             format!("is invited as soon as the service runs and Vaultwarden answers{why}")
         }
-        TaskState::Queued => format!("is invited at {}{why}", owed.due),
-        TaskState::Held => format!("waits for `ldap-usher approve {address}`{why}"),
-        TaskState::Quarantined => format!("waits for `ldap-usher retry {address}`{why}"),
-        TaskState::Done | TaskState::Cancelled => return None,
+        ActionState::Queued => format!("is invited at {}{why}", owed.due),
+        ActionState::Held => format!("waits for `ldap-usher approve {address}`{why}"),
+        ActionState::Quarantined => format!("waits for `ldap-usher retry {address}`{why}"),
+        ActionState::Done | ActionState::Cancelled => return None,
     };
     Some(format!("{address} {next}"))
 }
@@ -209,7 +209,7 @@ fn json(person: &Explained, now: Timestamp) -> Value {
         json!({
             "address": owed.address.to_string(),
             "state": owed.state.as_str(),
-            "due": (owed.state == TaskState::Queued).then(|| owed.due.to_string()),
+            "due": (owed.state == ActionState::Queued).then(|| owed.due.to_string()),
             "attempts": owed.attempts,
             "reason": owed.reason,
             "arrived": owed.arrived.to_string(),

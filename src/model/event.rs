@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{EmailAddress, EntryId, TaskState};
+use super::{ActionState, EmailAddress, EntryId};
 use crate::clock::Timestamp;
 
 /// Something that happened to a person, as the journal keeps it. It is stored in the transaction that makes it true; log
@@ -85,10 +85,10 @@ pub enum What {
     /// An invitation to the event's address is owed to the person.
     Owed {
         /// Its state: queued, or staged until the end of a listing.
-        state: TaskState,
+        state: ActionState,
         /// The state of the earlier invitation whose place it takes.
         #[serde(skip_serializing_if = "Option::is_none")]
-        formerly: Option<TaskState>,
+        formerly: Option<ActionState>,
     },
     /// An invitation is held back until it is approved.
     Held {
@@ -105,7 +105,7 @@ pub enum What {
         /// The DN of the person whose invitation it was.
         from: String,
         /// Its state.
-        state: TaskState,
+        state: ActionState,
     },
     /// An invitation that was not sent is not owed any more.
     Cancelled,
@@ -213,7 +213,7 @@ impl What {
             self,
             Self::Joined
                 | Self::Owed {
-                    state: TaskState::Staged,
+                    state: ActionState::Staged,
                     formerly: None
                 }
         )
@@ -222,7 +222,7 @@ impl What {
     /// Whether the worker has something to do because of it.
     pub fn is_due(&self) -> bool {
         match self {
-            Self::Owed { state, .. } | Self::HandedOver { state, .. } => *state == TaskState::Queued,
+            Self::Owed { state, .. } | Self::HandedOver { state, .. } => *state == ActionState::Queued,
             Self::Released { .. } => true,
             _ => false,
         }
@@ -320,8 +320,8 @@ mod tests {
             (What::Joined, r#"{"event":"joined"}"#),
             (
                 What::Owed {
-                    state: TaskState::Queued,
-                    formerly: Some(TaskState::Done),
+                    state: ActionState::Queued,
+                    formerly: Some(ActionState::Done),
                 },
                 r#"{"event":"owed","state":"queued","formerly":"done"}"#,
             ),

@@ -1,5 +1,6 @@
 //! Domain types shared by all modules: no I/O, no async.
 
+mod action;
 mod change;
 pub mod description;
 mod disposition;
@@ -7,14 +8,13 @@ mod email;
 mod entry;
 mod event;
 mod member;
-mod task;
 mod text;
 
+pub use action::{Action, ActionState, Outcome, Settlement};
 pub use change::{Change, Cursor, Listing, Why};
 pub use disposition::{Disposition, Rejection};
 pub use email::{AddressProblem, EmailAddress};
 pub use entry::{Attribute, Entry, EntryId};
 pub use event::{Event, Hold, Release, Source, What};
 pub use member::{Member, Standing};
-pub use task::{Outcome, Settlement, Task, TaskState};
 pub use text::prepared;

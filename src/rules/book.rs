@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::brake::Brake;
 use crate::clock::Timestamp;
 use crate::model::{
-    Cursor, EmailAddress, EntryId, Event, Member, Outcome, Source, Standing, TaskState, What,
+    ActionState, Cursor, EmailAddress, EntryId, Event, Member, Outcome, Source, Standing, What,
 };
 
 /// What the store knows of the people and invitations that one decision is about.
@@ -74,7 +74,7 @@ pub struct Invitation {
     /// For whom it is: a place in [`Book::people`].
     pub person: usize,
     /// Where it stands.
-    pub state: TaskState,
+    pub state: ActionState,
     /// While queued: not before this.
     pub due: Timestamp,
     /// A worker has claimed it and has not settled it yet.
@@ -114,7 +114,7 @@ impl Invitation {
     pub fn new(
         address: EmailAddress,
         person: usize,
-        state: TaskState,
+        state: ActionState,
         arrived: Timestamp,
         now: Timestamp,
     ) -> Self {
@@ -140,7 +140,7 @@ impl Invitation {
 
     /// It was sent, or may have been.
     pub fn sent(&self) -> bool {
-        self.state == TaskState::Done || self.claimed || self.in_doubt.is_some()
+        self.state == ActionState::Done || self.claimed || self.in_doubt.is_some()
     }
 
     /// Whether all that is stored of it is the same.
@@ -153,7 +153,7 @@ impl Invitation {
     }
 
     /// Brings it to another state.
-    pub(super) fn come_to(&mut self, state: TaskState, now: Timestamp) {
+    pub(super) fn come_to(&mut self, state: ActionState, now: Timestamp) {
         self.state = state;
         self.since = now;
         self.claimed = false;

@@ -14,7 +14,7 @@ use super::membership::Reason;
 use super::owed::Opening;
 use super::sightings::Changed;
 use crate::clock::Timestamp;
-use crate::model::{EmailAddress, Hold, Outcome, Settlement, Source, Standing, TaskState, What};
+use crate::model::{ActionState, EmailAddress, Hold, Outcome, Settlement, Source, Standing, What};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -58,7 +58,7 @@ impl Book {
         let invitation = self.invitation_mut(place);
         match settlement {
             Settlement::Done(outcome) => {
-                if invitation.state != TaskState::Done {
+                if invitation.state != ActionState::Done {
                     let what = match outcome {
                         Outcome::Invited => What::Invited {
                             after_ms: millis(now.since(invitation.arrived)),
@@ -100,7 +100,7 @@ impl Book {
                 }
             }
             Settlement::Quarantine { reason, fault } => {
-                invitation.come_to(TaskState::Quarantined, now);
+                invitation.come_to(ActionState::Quarantined, now);
                 invitation.attempts += 1;
                 invitation.reason = Some(reason.clone());
                 invitation.fault.clone_from(fault);
@@ -122,7 +122,7 @@ impl Book {
         let how = Opening::alone(Source::Vaultwarden, arrived, now, limits);
         self.release(place, &how);
         if let Some(address) = address {
-            self.open(person, &address, false, Some(TaskState::Queued), &how);
+            self.open(person, &address, false, Some(ActionState::Queued), &how);
         }
     }
 
@@ -136,7 +136,7 @@ impl Book {
         }
         let how = Opening::alone(Source::Administrator, now, now, limits);
         self.release(place, &how);
-        if self.invitations()[place].state == TaskState::Cancelled {
+        if self.invitations()[place].state == ActionState::Cancelled {
             self.set_aside(person, "its directory is not in the configuration");
         }
     }
@@ -145,7 +145,7 @@ impl Book {
     pub fn accuse(&mut self, address: &EmailAddress, fault: &str) {
         if let Some(place) = self.invitation_to(address) {
             let invitation = self.invitation_mut(place);
-            if invitation.state == TaskState::Quarantined {
+            if invitation.state == ActionState::Quarantined {
                 invitation.fault = Some(fault.to_owned());
             }
         }
@@ -158,7 +158,8 @@ impl Book {
             return false;
         };
         let invitation = self.invitation_mut(place);
-        let waits = matches!(invitation.state, TaskState::Queued | TaskState::Held) && !invitation.claimed;
+        let waits =
+            matches!(invitation.state, ActionState::Queued | ActionState::Held) && !invitation.claimed;
         if waits {
             done(invitation, Outcome::HadAccount, now);
             self.note_of(place, (now, Source::Vaultwarden), What::HadAccount);
@@ -180,7 +181,7 @@ impl Book {
     fn release(&mut self, place: usize, how: &Opening<'_>) {
         let invitation = &self.invitations()[place];
         let (state, sent) = (invitation.state, invitation.sent());
-        if state == TaskState::Cancelled {
+        if state == ActionState::Cancelled {
             return;
         }
         let address = invitation.address.clone();
@@ -194,21 +195,21 @@ impl Book {
                 let from = other.member.dn.clone();
                 self.invitation_mut(place).person = heir;
                 // The listing of another directory has nothing to do with it.
-                if state == TaskState::Staged && elsewhere {
-                    self.invitation_mut(place).come_to(TaskState::Queued, how.now);
+                if state == ActionState::Staged && elsewhere {
+                    self.invitation_mut(place).come_to(ActionState::Queued, how.now);
                 }
                 let state = self.invitations()[place].state;
                 self.note_of(place, how.stamp(), What::HandedOver { from, state });
                 // A listing names whoever got an address before it finds that the person before them is gone; where both
                 // were told of as they came, they shared what was sent.
-                if state == TaskState::Done && how.source.is_listing() && !same_name {
+                if state == ActionState::Done && how.source.is_listing() && !same_name {
                     self.open(heir, &address, true, None, how);
                 }
             }
             None if !sent => {
                 let invitation = self.invitation_mut(place);
-                invitation.was_held = state == TaskState::Held;
-                invitation.come_to(TaskState::Cancelled, how.now);
+                invitation.was_held = state == ActionState::Held;
+                invitation.come_to(ActionState::Cancelled, how.now);
                 self.note_of(place, how.stamp(), What::Cancelled);
             }
             None => {}
@@ -224,16 +225,16 @@ impl Book {
         person: usize,
         address: &EmailAddress,
         again: bool,
-        state: Option<TaskState>,
+        state: Option<ActionState>,
         how: &Opening<'_>,
     ) {
         let former = self
             .invitation_to(address)
             .map(|place| &self.invitations()[place]);
         let opens = former.is_none_or(|former| match former.state {
-            TaskState::Cancelled => true,
-            TaskState::Done | TaskState::Quarantined if former.person == person => again,
-            TaskState::Done | TaskState::Quarantined => !self.people()[former.person].holds(address),
+            ActionState::Cancelled => true,
+            ActionState::Done | ActionState::Quarantined if former.person == person => again,
+            ActionState::Done | ActionState::Quarantined => !self.people()[former.person].holds(address),
             _ => false,
         });
         if !opens {
@@ -247,27 +248,27 @@ impl Book {
         let mut invitation = Invitation::new(address.clone(), person, state, how.arrived, how.now);
         let what = match &held {
             Some((by, _)) => What::Held { by: *by },
-            None if state == TaskState::Held => What::Held { by: Hold::Before },
+            None if state == ActionState::Held => What::Held { by: Hold::Before },
             None => What::Owed { state, formerly },
         };
         invitation.reason = held.map(|(_, reason)| reason);
         // What is held for a reason of its own is not released by a comparison with the accounts.
-        invitation.compared = state == TaskState::Held;
+        invitation.compared = state == ActionState::Held;
         let place = self.put_invitation(invitation);
         self.note_of(place, how.stamp(), what);
     }
 
     /// The state in which an invitation to a person is opened; where it is held, by which limit, and the reason for people.
-    fn brake(&mut self, person: usize, how: &Opening<'_>) -> (TaskState, Option<(Hold, String)>) {
-        let held = |by, reason| (TaskState::Held, Some((by, reason)));
+    fn brake(&mut self, person: usize, how: &Opening<'_>) -> (ActionState, Option<(Hold, String)>) {
+        let held = |by, reason| (ActionState::Held, Some((by, reason)));
         let of_them = || {
             self.invitations()
                 .iter()
                 .filter(|invitation| invitation.person == person)
         };
         let was_held = of_them().any(|invitation| match invitation.state {
-            TaskState::Held => true,
-            TaskState::Cancelled => invitation.was_held,
+            ActionState::Held => true,
+            ActionState::Cancelled => invitation.was_held,
             _ => false,
         });
         if was_held {
@@ -275,7 +276,7 @@ impl Book {
         }
         let today = of_them()
             .filter(|invitation| {
-                !matches!(invitation.state, TaskState::Cancelled) && how.now.since(invitation.arrived) < DAY
+                !matches!(invitation.state, ActionState::Cancelled) && how.now.since(invitation.arrived) < DAY
             })
             .count();
         if let Some(limit) = how.limits.addresses_per_person
@@ -286,7 +287,7 @@ impl Book {
             return held(Hold::Person, reason);
         }
         if how.source.is_listing() {
-            return (TaskState::Staged, None);
+            return (ActionState::Staged, None);
         }
         let id = self.people()[person].member.id;
         let among = how.together.and_then(|together| together.get(&id));
@@ -298,7 +299,7 @@ impl Book {
                     Hold::Together,
                     format!("one change brought more than {limit} new people (limits.invites_per_listing)"),
                 ),
-                _ => (TaskState::Queued, None),
+                _ => (ActionState::Queued, None),
             };
         }
         let verdict = self.directory.as_mut().map_or(Verdict::Invite, |directory| {
@@ -309,7 +310,7 @@ impl Book {
                 Hold::Hour,
                 format!("more than {limit} new people in an hour (limits.invites_per_hour)"),
             ),
-            _ => (TaskState::Queued, None),
+            _ => (ActionState::Queued, None),
         }
     }
 
@@ -334,10 +335,10 @@ impl Book {
                     self.invitations()[place].compared,
                 );
                 self.release(place, how);
-                let kept = matches!(state, TaskState::Held | TaskState::Staged).then_some(state);
+                let kept = matches!(state, ActionState::Held | ActionState::Staged).then_some(state);
                 self.open(person, to, false, kept, how);
                 if let Some(place) = self.invitation_of(person, to)
-                    && self.invitations()[place].state == TaskState::Held
+                    && self.invitations()[place].state == ActionState::Held
                 {
                     self.invitation_mut(place).compared = compared;
                 }
@@ -353,7 +354,7 @@ impl Book {
     fn invitation_of(&self, person: usize, address: &EmailAddress) -> Option<usize> {
         self.invitation_to(address).filter(|&place| {
             let invitation = &self.invitations()[place];
-            invitation.person == person && invitation.state != TaskState::Cancelled
+            invitation.person == person && invitation.state != ActionState::Cancelled
         })
     }
 
@@ -390,7 +391,7 @@ impl Book {
 }
 
 fn done(invitation: &mut Invitation, outcome: Outcome, now: Timestamp) {
-    invitation.come_to(TaskState::Done, now);
+    invitation.come_to(ActionState::Done, now);
     invitation.outcome = Some(outcome);
     invitation.reason = None;
     invitation.fault = None;

@@ -1,7 +1,7 @@
 //! All that is known of a person, for people.
 
 use crate::clock::Timestamp;
-use crate::model::{EmailAddress, EntryId, Event, Member, Outcome, TaskState};
+use crate::model::{ActionState, EmailAddress, EntryId, Event, Member, Outcome};
 
 /// One person with what is and was owed to them, and what happened to them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct Owed {
     /// Where to.
     pub address: EmailAddress,
     /// Its state.
-    pub state: TaskState,
+    pub state: ActionState,
     /// How it was done, where it was.
     pub outcome: Option<Outcome>,
     /// The last error, or why it is held or in quarantine.

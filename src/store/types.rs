@@ -1,7 +1,7 @@
 //! What goes into the store and what comes out.
 
 use crate::clock::Timestamp;
-use crate::model::{Cursor, Disposition, EmailAddress, EntryId, TaskState};
+use crate::model::{ActionState, Cursor, Disposition, EmailAddress, EntryId};
 
 /// What a book is to hold.
 #[derive(Debug, Clone, Default)]
@@ -92,7 +92,7 @@ pub struct Report {
     pub members: u64,
     /// Present members without a usable address.
     pub without_address: u64,
-    /// Tasks by state, in the order of [`crate::model::TaskState::ALL`].
+    /// Tasks by state, in the order of [`crate::model::ActionState::ALL`].
     pub tasks: Vec<(&'static str, u64)>,
     /// Each directory.
     pub directories: Vec<DirectoryReport>,
@@ -106,7 +106,7 @@ pub struct Report {
 
 impl Report {
     /// How many invitations are in a state.
-    pub fn count(&self, state: TaskState) -> u64 {
+    pub fn count(&self, state: ActionState) -> u64 {
         let count = self.tasks.iter().find(|(name, _)| *name == state.as_str());
         count.map_or(0, |(_, count)| *count)
     }

@@ -6,7 +6,7 @@ use futures::stream::StreamExt;
 use tokio::time::Instant;
 
 use super::queue::{State, Worker, word};
-use crate::model::{EmailAddress, TaskState};
+use crate::model::{ActionState, EmailAddress};
 use crate::retry::Retry;
 use crate::rules::Brake;
 use crate::store::{Decisions, StoreError};
@@ -84,7 +84,7 @@ impl Worker {
             found += self.store.invited(&addresses).await?;
             known += self.store.had_accounts(addresses, self.clock.now()).await?;
         }
-        let invited = before.count(TaskState::Done);
+        let invited = before.count(ActionState::Done);
         let missing = invited.saturating_sub(found);
         if missing > MISSING && missing > invited / MISSING_SHARE {
             self.observer.accounts_missing(missing, invited);

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::pace::Pace;
 use super::recognition::{Timetable, recognise};
 use crate::clock::{Clock, Jump, Timestamp};
-use crate::model::{Disposition, EmailAddress, Outcome, Rejection, Settlement, Task};
+use crate::model::{Action, Disposition, EmailAddress, Outcome, Rejection, Settlement};
 use crate::retry::RetryNow;
 use crate::rules::{Breaker, Limits, Suspicion, next};
 use crate::store::{Decisions, Store, StoreError};
@@ -91,7 +91,7 @@ pub struct Worker {
 }
 
 /// `None` where a doubt was settled and nothing had been sent.
-type Attempt = (Task, Result<Option<Outcome>, VaultwardenError>);
+type Attempt = (Action, Result<Option<Outcome>, VaultwardenError>);
 
 /// What one run of the loop knows; all of it can be lost.
 pub(super) struct State {
@@ -267,7 +267,7 @@ impl Worker {
         let now = self.clock.now();
         let resend_after = self.settings.resend_after;
         let mut pardoned = Vec::new();
-        let mut settled: Vec<(Task, Settlement)> = Vec::new();
+        let mut settled: Vec<(Action, Settlement)> = Vec::new();
         for (task, result) in ended {
             let mut verdict = result.as_ref().map(drop).map_err(VaultwardenError::disposition);
             if let Err(Disposition::Reject(Rejection { key: Some(key), .. })) = &verdict
@@ -385,7 +385,7 @@ struct Caller {
 }
 
 impl Caller {
-    async fn attempt(self, task: Task) -> Attempt {
+    async fn attempt(self, task: Action) -> Attempt {
         let result = if task.in_doubt.is_some() {
             self.settle_doubt(&task.address).await
         } else {

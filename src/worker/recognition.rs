@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::model::TaskState;
+use crate::model::ActionState;
 use crate::store::{Store, StoreError, VAULTWARDEN_TROUBLE};
 use crate::telemetry::Observer;
 use crate::vaultwarden::{Admin, Identity, Recognition};
@@ -64,7 +64,7 @@ pub(super) async fn recognise(
     let known = noted(store).await?;
     match vaultwarden.recognise(&known).await {
         Ok(Recognition::Other(now)) => {
-            let invited = store.report().await?.count(TaskState::Done);
+            let invited = store.report().await?.count(ActionState::Done);
             let trouble = trouble(&known, &now);
             observer.another_vaultwarden(&trouble, invited);
             note_trouble(store, &trouble).await?;

@@ -6,7 +6,7 @@ use std::process::Output;
 use ldap_usher::clock::{Clock, Timestamp};
 use ldap_usher::model::Release;
 use ldap_usher::model::Source;
-use ldap_usher::model::{Attribute, Entry, EntryId, Settlement, TaskState};
+use ldap_usher::model::{ActionState, Attribute, Entry, EntryId, Settlement};
 use ldap_usher::rules::membership::{Policy, Sighting};
 use ldap_usher::rules::{Limits, Verdict};
 use ldap_usher::store::{Decisions, Sqlite, Store, Taken, Which};
@@ -203,7 +203,7 @@ async fn retry_shows_why_someone_is_in_quarantine_and_lets_them_try_again() {
         let store = Sqlite::open(&dir.path().join("state.db")).await.unwrap();
         let now = Clock::system().now();
         store
-            .release(&[TaskState::Held], Which::All, Release::Approved, now)
+            .release(&[ActionState::Held], Which::All, Release::Approved, now)
             .await
             .unwrap();
         let claimed = store.claim(1, 3, now).await.unwrap();

@@ -5,7 +5,7 @@ use rusqlite::{ToSql, Transaction};
 use super::listing::judged;
 use super::{journal, rows};
 use crate::clock::Timestamp;
-use crate::model::{EmailAddress, Release, Source, Task, TaskState, What};
+use crate::model::{Action, ActionState, EmailAddress, Release, Source, What};
 use crate::rules::{Brake, Verdict, longest_wait};
 use crate::store::Unchecked;
 
@@ -46,8 +46,8 @@ pub(super) fn claim(
     owner: i64,
     max: u32,
     now: Timestamp,
-) -> rusqlite::Result<Vec<Task>> {
-    let mut claimed: Vec<(Timestamp, Task)> = db
+) -> rusqlite::Result<Vec<Action>> {
+    let mut claimed: Vec<(Timestamp, Action)> = db
         .prepare_cached(
             "update action set owner = ?3
              where id in (select id from action
@@ -58,7 +58,7 @@ pub(super) fn claim(
                        attempts, doubt_since, arrived, due",
         )?
         .query_map((max, now.0, owner), |row| {
-            let task = Task {
+            let task = Action {
                 id: row.get(0)?,
                 address: EmailAddress::stored(row.get(1)?),
                 dn: row.get(2)?,
@@ -185,7 +185,7 @@ pub(super) fn invited(db: &Transaction<'_>, addresses: &[EmailAddress]) -> rusql
 
 pub(super) fn release(
     db: &Transaction<'_>,
-    from: &[TaskState],
+    from: &[ActionState],
     to: Option<&[EmailAddress]>,
     because: Release,
     now: Timestamp,
@@ -218,7 +218,7 @@ pub(super) fn release(
             }
         }
     }
-    if from.contains(&TaskState::Held) && !released.is_empty() {
+    if from.contains(&ActionState::Held) && !released.is_empty() {
         // Somebody has looked at all of them and named some.
         db.execute("update action set compared = 1 where state = 'held'", [])?;
     }

@@ -6,7 +6,7 @@ use super::book::{brake, save_brake};
 use super::journal;
 use super::rows::{self, MEMBER};
 use crate::clock::Timestamp;
-use crate::model::{Hold, Member, Source, TaskState, What};
+use crate::model::{ActionState, Hold, Member, Source, What};
 use crate::rules::{Brake, Verdict};
 use crate::store::ListingOutcome;
 
@@ -56,21 +56,21 @@ pub(super) fn end(
     }
     let (state, outcome) = match verdict {
         Verdict::Invite => (
-            TaskState::Queued,
+            ActionState::Queued,
             ListingOutcome {
                 queued: staged,
                 ..ListingOutcome::default()
             },
         ),
         Verdict::Hold => (
-            TaskState::Held,
+            ActionState::Held,
             ListingOutcome {
                 held: staged,
                 ..ListingOutcome::default()
             },
         ),
     };
-    if state == TaskState::Held {
+    if state == ActionState::Held {
         journal::append_for(
             db,
             "a.state = 'staged' and m.directory = :directory",

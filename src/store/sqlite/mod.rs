@@ -30,7 +30,7 @@ use super::{
     Scope, Store, Story, TaskReport, Unchecked, Which, Whose,
 };
 use crate::clock::Timestamp;
-use crate::model::{EmailAddress, EntryId, Member, Release, Task, TaskState};
+use crate::model::{Action, ActionState, EmailAddress, EntryId, Member, Release};
 use crate::rules::Noted;
 use connection::Connection;
 use lock::ServiceLock;
@@ -138,7 +138,7 @@ impl Store for Sqlite {
         self.write("moving stored times", move |db| invitations::rebase(db, by))
     }
 
-    fn claim(&self, owner: i64, max: u32, now: Timestamp) -> Reply<'_, Vec<Task>> {
+    fn claim(&self, owner: i64, max: u32, now: Timestamp) -> Reply<'_, Vec<Action>> {
         self.write("claiming invitations", move |db| {
             invitations::claim(db, owner, max, now)
         })
@@ -180,7 +180,7 @@ impl Store for Sqlite {
 
     fn release<'a>(
         &'a self,
-        from: &'a [TaskState],
+        from: &'a [ActionState],
         which: Which<'a>,
         because: Release,
         now: Timestamp,
@@ -192,7 +192,7 @@ impl Store for Sqlite {
         })
     }
 
-    fn in_state<'a>(&'a self, state: TaskState, which: Which<'a>) -> Reply<'a, Vec<TaskReport>> {
+    fn in_state<'a>(&'a self, state: ActionState, which: Which<'a>) -> Reply<'a, Vec<TaskReport>> {
         let to = addresses(which);
         self.read("reading invitations", move |db| {
             report::in_state(db, state, to.as_deref())

@@ -4,7 +4,7 @@ use rusqlite::Row;
 use rusqlite::types::Type;
 
 use crate::clock::Timestamp;
-use crate::model::{EmailAddress, EntryId, Member, Outcome, Standing, TaskState};
+use crate::model::{ActionState, EmailAddress, EntryId, Member, Outcome, Standing};
 
 /// The kind of action that an invitation is.
 pub(super) const INVITE: &str = "invite";
@@ -46,14 +46,14 @@ pub(super) fn standing(standing: &Standing) -> (&'static str, Option<&str>) {
 }
 
 /// Reads a state.
-pub(super) fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<TaskState> {
+pub(super) fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<ActionState> {
     let word: String = row.get(column)?;
     state_named(&word).ok_or_else(|| broken(column, "no state of an invitation"))
 }
 
 /// The state with this name.
-pub(super) fn state_named(word: &str) -> Option<TaskState> {
-    TaskState::ALL.into_iter().find(|state| state.as_str() == word)
+pub(super) fn state_named(word: &str) -> Option<ActionState> {
+    ActionState::ALL.into_iter().find(|state| state.as_str() == word)
 }
 
 /// Reads how something was done.

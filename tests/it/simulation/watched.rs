@@ -2,7 +2,7 @@
 
 use futures::FutureExt;
 use ldap_usher::clock::Timestamp;
-use ldap_usher::model::{Cursor, EmailAddress, EntryId, Member, Release, Task, TaskState};
+use ldap_usher::model::{Action, ActionState, Cursor, EmailAddress, EntryId, Member, Release};
 use ldap_usher::rules::Noted;
 use ldap_usher::store::{
     Configured, Decision, DirectoryRow, DirectoryState, JournalPage, Judge, ListingOutcome, Reply, Report,
@@ -90,7 +90,7 @@ impl Store for Watched {
         self.store.rebase(by)
     }
 
-    fn claim(&self, owner: i64, max: u32, now: Timestamp) -> Reply<'_, Vec<Task>> {
+    fn claim(&self, owner: i64, max: u32, now: Timestamp) -> Reply<'_, Vec<Action>> {
         self.store.claim(owner, max, now)
     }
 
@@ -135,8 +135,8 @@ impl Store for Watched {
         observe(directory: i64, state: &'a DirectoryState, now: Timestamp) -> ();
         pardon(fault: &'a str, now: Timestamp) -> Vec<String>;
         invited(addresses: &'a [EmailAddress]) -> u64;
-        release(from: &'a [TaskState], which: Which<'a>, because: Release, now: Timestamp) -> Vec<String>;
-        in_state(state: TaskState, which: Which<'a>) -> Vec<TaskReport>;
+        release(from: &'a [ActionState], which: Which<'a>, because: Release, now: Timestamp) -> Vec<String>;
+        in_state(state: ActionState, which: Which<'a>) -> Vec<TaskReport>;
         known(directory: i64, who: &'a [EntryId]) -> Vec<Member>;
         get_note(name: &'a str) -> Option<Vec<u8>>;
         set_note(name: &'a str, note: &'a [u8]) -> ();

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ldap_usher::model::Release;
 use ldap_usher::model::Source;
-use ldap_usher::model::{Cursor, Outcome, Settlement, TaskState};
+use ldap_usher::model::{ActionState, Cursor, Outcome, Settlement};
 use ldap_usher::store::{Decisions, Sqlite, Store, StoreError, Which};
 
 use super::{Book, OWNER, addresses, at, email, id, there};
@@ -167,7 +167,7 @@ async fn people_read_and_approve_while_the_service_runs_and_while_it_does_not() 
     let shared = Sqlite::open_shared(&path).await.unwrap();
     let approved = shared
         .release(
-            &[TaskState::Held],
+            &[ActionState::Held],
             Which::To(&[email("bob")]),
             Release::Approved,
             at(3),
@@ -177,7 +177,11 @@ async fn people_read_and_approve_while_the_service_runs_and_while_it_does_not() 
     assert_eq!(approved, ["bob@example.org"]);
     assert_eq!(addresses(&book.claims(4).await), ["bob@example.org"]);
     assert_eq!(
-        reader.in_state(TaskState::Held, Which::All).await.unwrap().len(),
+        reader
+            .in_state(ActionState::Held, Which::All)
+            .await
+            .unwrap()
+            .len(),
         1,
         "a reader sees what others commit"
     );
@@ -186,13 +190,13 @@ async fn people_read_and_approve_while_the_service_runs_and_while_it_does_not() 
     assert!(!Sqlite::is_served(&path).unwrap());
     let reader = Sqlite::open_read_only(&path).await.unwrap();
     assert_eq!(
-        reader.in_state(TaskState::Held, Which::All).await.unwrap()[0].address,
+        reader.in_state(ActionState::Held, Which::All).await.unwrap()[0].address,
         "ann@example.org"
     );
     let shared = Sqlite::open_shared(&path).await.unwrap();
     assert_eq!(
         shared
-            .release(&[TaskState::Held], Which::All, Release::Approved, at(5))
+            .release(&[ActionState::Held], Which::All, Release::Approved, at(5))
             .await
             .unwrap(),
         ["ann@example.org"]

@@ -1,7 +1,7 @@
 //! Who is owed an invitation: each rule.
 
 use ldap_usher::model::Source;
-use ldap_usher::model::{Listing, Outcome, Settlement, TaskState};
+use ldap_usher::model::{ActionState, Listing, Outcome, Settlement};
 use ldap_usher::store::{Store, Which};
 
 use super::{Book, OWNER, addresses, at, dn, email, gone, refused, retry, there};
@@ -292,7 +292,7 @@ async fn a_sighting_of_nobody_changes_nothing() {
     assert_eq!(book.claims(2).await[0].dn, dn(1));
     assert_eq!(
         book.store
-            .in_state(TaskState::Queued, Which::All)
+            .in_state(ActionState::Queued, Which::All)
             .await
             .unwrap()
             .len(),

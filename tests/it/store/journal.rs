@@ -1,7 +1,7 @@
 //! The journal: what is read is what was written, and it does not grow for ever.
 
 use ldap_usher::clock::Timestamp;
-use ldap_usher::model::{Event, Hold, Release, Source, TaskState, What};
+use ldap_usher::model::{ActionState, Event, Hold, Release, Source, What};
 use ldap_usher::rules::Noted;
 use ldap_usher::store::{Store, Whose};
 use proptest::prelude::*;
@@ -19,9 +19,9 @@ fn what() -> impl Strategy<Value = What> {
             .prop_map(|by| What::Held { by }),
         proptest::sample::select(vec![Release::Approved, Release::Comparison])
             .prop_map(|because| What::Released { because }),
-        proptest::option::of(proptest::sample::select(TaskState::ALL.to_vec())).prop_map(|formerly| {
+        proptest::option::of(proptest::sample::select(ActionState::ALL.to_vec())).prop_map(|formerly| {
             What::Owed {
-                state: TaskState::Queued,
+                state: ActionState::Queued,
                 formerly,
             }
         }),
@@ -124,7 +124,7 @@ async fn what_happens_to_a_person_is_told_once_in_order_and_a_repetition_is_no_e
     let stories = book.store.stories(Whose::Address(email("ann")), 0).await.unwrap();
     let kinds: Vec<What> = stories[0].events.iter().map(|event| event.what.clone()).collect();
     let owed = What::Owed {
-        state: TaskState::Queued,
+        state: ActionState::Queued,
         formerly: None,
     };
     let expected = [What::Joined, owed, What::Left { reason: None }, What::Cancelled];

@@ -2,7 +2,7 @@
 
 use ldap_usher::model::Release;
 use ldap_usher::model::Source;
-use ldap_usher::model::{Outcome, Settlement, TaskState};
+use ldap_usher::model::{ActionState, Outcome, Settlement};
 use ldap_usher::store::{Decisions, Store, Unchecked, Which};
 
 use super::{Book, OWNER, addresses, at, dn, email, refused, retry, there};
@@ -151,7 +151,7 @@ async fn what_stays_held_after_the_comparison_is_returned_and_never_judged_again
     assert_eq!(book.compares(4, &[]).await, [("main".into(), 3)]);
     book.store
         .release(
-            &[TaskState::Held],
+            &[ActionState::Held],
             Which::To(&[email("cat")]),
             Release::Approved,
             at(5),
@@ -188,9 +188,9 @@ async fn approval_releases_just_the_held_tasks_asked_for() {
     book.lists(&[(1, "ann"), (2, "bob"), (3, "cat")]).await;
     let approve = |which, second| {
         book.store
-            .release(&[TaskState::Held], which, Release::Approved, at(second))
+            .release(&[ActionState::Held], which, Release::Approved, at(second))
     };
-    let held = book.store.in_state(TaskState::Held, Which::All).await.unwrap();
+    let held = book.store.in_state(ActionState::Held, Which::All).await.unwrap();
     assert_eq!(
         held.iter().map(|task| task.dn.clone()).collect::<Vec<_>>(),
         [dn(1), dn(2), dn(3)]

@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 
 /// An invitation that is owed, as the worker claims it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Task {
+pub struct Action {
     /// The store's number of the task.
     pub id: i64,
     /// Whom to invite; one task per address.
@@ -27,7 +27,7 @@ pub struct Task {
 /// Where a task stands. The names are those of the store, of `status` and of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum TaskState {
+pub enum ActionState {
     /// Found by a listing that has not ended yet.
     Staged,
     /// Due now or at a later time.
@@ -42,7 +42,7 @@ pub enum TaskState {
     Cancelled,
 }
 
-impl TaskState {
+impl ActionState {
     /// All states, in the order in which people read them.
     pub const ALL: [Self; 6] = [
         Self::Staged,
