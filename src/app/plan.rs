@@ -14,7 +14,7 @@ use super::run::{Parts, list_everything};
 use super::sessions::Sessions;
 use crate::config::Config;
 use crate::listener::Listener;
-use crate::model::{EmailAddress, Outcome, Standing, TaskState};
+use crate::model::{ActionState, EmailAddress, Outcome, Standing};
 use crate::store::{Before, Fate, Sqlite, Store, StoreError, TaskFate};
 use crate::vaultwarden::{Account, Admin, Identity, Recognition, Reply, VaultwardenError};
 use crate::worker::{Until, Worker};
@@ -157,7 +157,7 @@ fn judge(fate: Fate, invited: &HashSet<EmailAddress>) -> Option<Planned> {
     let task = fate
         .task
         .as_ref()
-        .filter(|task| present || task.state != TaskState::Done || task.before != Before::Same);
+        .filter(|task| present || task.state != ActionState::Done || task.before != Before::Same);
     let (action, reason) = match (task, &fate.standing) {
         (Some(task), _) => judge_task(task, invited),
         (None, Standing::Left) if !fate.left => return None,
@@ -191,47 +191,47 @@ fn judge(fate: Fate, invited: &HashSet<EmailAddress>) -> Option<Planned> {
 fn judge_task(task: &TaskFate, invited: &HashSet<EmailAddress>) -> (Action, String) {
     let why = task.reason.as_deref().unwrap_or_default();
     match task.state {
-        TaskState::Done if task.before == Before::Same => {
+        ActionState::Done if task.before == Before::Same => {
             let reason = match task.outcome {
                 Some(Outcome::HadAccount) => "had an account already when it was compared",
                 _ => "was invited before",
             };
             (Action::None, reason.into())
         }
-        TaskState::Done if invited.contains(&task.address) => (Action::Invite, invitation(task.before).into()),
-        TaskState::Done => (Action::None, "has an account".into()),
-        TaskState::Held if why.is_empty() => (
+        ActionState::Done if invited.contains(&task.address) => (Action::Invite, invitation(task.before).into()),
+        ActionState::Done => (Action::None, "has an account".into()),
+        ActionState::Held if why.is_empty() => (
             Action::Hold,
             "one listing found more new people than limits.invites_per_listing; `ldap-usher approve` releases them"
                 .into(),
         ),
-        TaskState::Held => (Action::Hold, format!("{why}; `ldap-usher approve` releases them")),
-        TaskState::Quarantined => (Action::None, format!("in quarantine: {why}")),
-        TaskState::Staged => (
+        ActionState::Held => (Action::Hold, format!("{why}; `ldap-usher approve` releases them")),
+        ActionState::Quarantined => (Action::None, format!("in quarantine: {why}")),
+        ActionState::Staged => (
             Action::Later,
             "was found by a listing that has not come to its end".into(),
         ),
-        TaskState::Queued if why.is_empty() || task.before == Before::Absent => {
+        ActionState::Queued if why.is_empty() || task.before == Before::Absent => {
             (Action::Later, "waits until Vaultwarden can be asked".into())
         }
-        TaskState::Queued => (Action::Later, format!("not before {}: {why}", task.due)),
+        ActionState::Queued => (Action::Later, format!("not before {}: {why}", task.due)),
         // Those are not asked for.
-        TaskState::Cancelled => (Action::None, "is not owed an invitation".into()),
+        ActionState::Cancelled => (Action::None, "is not owed an invitation".into()),
     }
 }
 
 /// Why an invitation would be sent.
 fn invitation(before: Before) -> &'static str {
     match before {
-        Before::Absent | Before::Same | Before::Was(TaskState::Staged) => {
+        Before::Absent | Before::Same | Before::Was(ActionState::Staged) => {
             "matches the filter and has no account"
         }
-        Before::Was(TaskState::Queued) => "is due already and has no account",
-        Before::Was(TaskState::Held) => {
+        Before::Was(ActionState::Queued) => "is due already and has no account",
+        Before::Was(ActionState::Held) => {
             "was held back, and without those who have an account it need not be; has no account"
         }
-        Before::Was(TaskState::Cancelled) => "matches the filter again and has no account",
-        Before::Was(TaskState::Done | TaskState::Quarantined) => {
+        Before::Was(ActionState::Cancelled) => "matches the filter again and has no account",
+        Before::Was(ActionState::Done | ActionState::Quarantined) => {
             "left, came back, and has no account any more"
         }
     }

@@ -15,7 +15,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Config};
 use crate::directory::{self, LdapDirectory};
 use crate::listener::Listener;
-use crate::model::{EmailAddress, TaskState};
+use crate::model::{ActionState, EmailAddress};
 use crate::panics;
 use crate::retry::{Retry, RetryNow};
 use crate::rules::Limits;
@@ -186,9 +186,9 @@ pub async fn sync(config: Config) -> anyhow::Result<SyncSummary> {
         Ok(SyncSummary {
             invited: tally.invited,
             had_account: tally.had_account,
-            queued: report.count(TaskState::Queued),
-            held: report.count(TaskState::Held),
-            quarantined: report.count(TaskState::Quarantined),
+            queued: report.count(ActionState::Queued),
+            held: report.count(ActionState::Held),
+            quarantined: report.count(ActionState::Quarantined),
             failures,
         })
     };
@@ -267,7 +267,7 @@ impl Parts {
     /// What an earlier version took for people's own fault may be the server's by the rules of this one.
     async fn judge_quarantined_again(&self) -> Result<(), StoreError> {
         let (mut released, mut accused) = (Vec::new(), Vec::new());
-        for task in self.store.in_state(TaskState::Quarantined, Which::All).await? {
+        for task in self.store.in_state(ActionState::Quarantined, Which::All).await? {
             let Ok(address) = EmailAddress::parse(task.address.as_bytes()) else {
                 continue;
             };
@@ -279,7 +279,9 @@ impl Parts {
         if !released.is_empty() {
             let now = self.worker.clock.now();
             let which = Which::To(&released);
-            self.store.release(&[TaskState::Quarantined], which, now).await?;
+            self.store
+                .release(&[ActionState::Quarantined], which, now)
+                .await?;
             self.observer.released_from_quarantine(released.len());
         }
         self.store.accuse(accused).await

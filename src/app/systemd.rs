@@ -7,7 +7,7 @@ use sd_notify::NotifyState;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::model::TaskState;
+use crate::model::ActionState;
 use crate::store::{Report, Store};
 use crate::telemetry::Observer;
 use crate::telemetry::http::Public;
@@ -61,7 +61,7 @@ fn say(state: &NotifyState<'_>) -> io::Result<()> {
 /// Each line of a notification is an assignment, and what is wrong may quote a server: whatever would end the line
 /// becomes a blank.
 fn status_line(report: &Report, ready: Result<(), Vec<String>>) -> String {
-    let open = [TaskState::Queued, TaskState::Held, TaskState::Quarantined].map(TaskState::as_str);
+    let open = [ActionState::Queued, ActionState::Held, ActionState::Quarantined].map(ActionState::as_str);
     let mut line = format!("{} members", report.members);
     for (state, count) in &report.tasks {
         if open.contains(state) && *count > 0 {
@@ -78,7 +78,7 @@ fn status_line(report: &Report, ready: Result<(), Vec<String>>) -> String {
 mod tests {
     use super::*;
 
-    fn report(tasks: &[(TaskState, u64)]) -> Report {
+    fn report(tasks: &[(ActionState, u64)]) -> Report {
         Report {
             vaultwarden_trouble: None,
             members: 1203,
@@ -95,9 +95,9 @@ mod tests {
 
     #[test]
     fn the_status_line_names_what_is_open_and_what_is_wrong() {
-        let quiet = report(&[(TaskState::Queued, 0), (TaskState::Done, 1203)]);
+        let quiet = report(&[(ActionState::Queued, 0), (ActionState::Done, 1203)]);
         assert_eq!(status_line(&quiet, Ok(())), "1203 members");
-        let busy = report(&[(TaskState::Queued, 4), (TaskState::Quarantined, 1)]);
+        let busy = report(&[(ActionState::Queued, 4), (ActionState::Quarantined, 1)]);
         assert_eq!(
             status_line(&busy, Err(vec!["a is down".into(), "b is down".into()])),
             "1203 members, 4 queued, 1 quarantined; a is down; b is down"

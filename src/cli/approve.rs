@@ -12,9 +12,9 @@ use super::state;
 use crate::clock::Clock;
 use crate::config;
 use crate::foreign::printable;
-use crate::model::{EmailAddress, TaskState};
+use crate::model::{ActionState, EmailAddress};
 use crate::store::{Store, TaskReport, Which};
-use crate::worker::recognition;
+use crate::worker::server_identity;
 
 /// How many people the question names; the rest is counted.
 const NAMED: usize = 20;
@@ -29,10 +29,10 @@ pub(super) enum Kept {
 }
 
 impl Kept {
-    fn state(self) -> TaskState {
+    fn state(self) -> ActionState {
         match self {
-            Self::Held => TaskState::Held,
-            Self::Quarantined => TaskState::Quarantined,
+            Self::Held => ActionState::Held,
+            Self::Quarantined => ActionState::Quarantined,
         }
     }
 
@@ -64,7 +64,7 @@ pub(super) async fn release(config: Option<&Path>, people: &People, kept: Kept) 
     let mut meant = store.in_state(kept.state(), which).await?;
     // People who were invited are invited again where they are named: their accounts are gone.
     let again = match (kept, which) {
-        (Kept::Quarantined, Which::To(_)) => store.in_state(TaskState::Done, which).await?,
+        (Kept::Quarantined, Which::To(_)) => store.in_state(ActionState::Done, which).await?,
         _ => Vec::new(),
     };
     let repeats = !again.is_empty();
@@ -85,14 +85,14 @@ pub(super) async fn release(config: Option<&Path>, people: &People, kept: Kept) 
         .filter_map(|task| EmailAddress::parse(task.address.as_bytes()).ok())
         .collect();
     let now = Clock::system().now();
-    let states: &[TaskState] = if repeats {
-        &[TaskState::Quarantined, TaskState::Done]
+    let states: &[ActionState] = if repeats {
+        &[ActionState::Quarantined, ActionState::Done]
     } else {
         &[kept.state()]
     };
     let released = store.release(states, Which::To(&addresses), now).await?;
     if repeats {
-        recognition::accept(&store).await?;
+        server_identity::accept(&store).await?;
     }
     super::print(&format!("{} released\n", released.len()))?;
     Ok(Exit::Done)

@@ -11,6 +11,7 @@ use crate::rules::membership::{Decision, Reason, Sighting, decide};
 use crate::rules::{Brake, Committed, Event, Origin};
 use crate::store::{Decisions, ListingOutcome, StoreError, Taken};
 use crate::telemetry::{Progress, Purpose};
+use crate::timing::{self, Step};
 
 /// Unseen members that are looked up at a time, and findings of an audit that are kept for its end.
 const PAGE: u32 = 500;
@@ -65,6 +66,7 @@ impl<'a> Ingest<'a> {
 
     /// Takes a batch of the stream. Returns how a listing ended, if one did.
     pub(super) async fn take(&mut self, batch: batches::Batch) -> Result<Option<Listing>, Trouble> {
+        timing::reached(Step::Decoded);
         let mut sightings = Vec::new();
         let mut cursor = None;
         let mut ended = None;
@@ -220,6 +222,7 @@ impl<'a> Ingest<'a> {
     /// Decides what was told about people, and commits it, together with the cursor.
     async fn commit(&self, taken: Taken) -> Result<Vec<Event>, Trouble> {
         let (events, committed) = self.listener.store.take(taken).await?;
+        timing::reached(Step::Committed);
         self.tell_of_invitations(&committed);
         Ok(events)
     }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use crate::clock::Timestamp;
-use crate::model::{Disposition, Outcome, Settlement, Task};
+use crate::model::{Action, Disposition, Outcome, Settlement};
 use crate::retry::Retry;
 
 /// The wait of one task between its own failures.
@@ -40,7 +40,7 @@ pub fn longest_wait() -> Duration {
 /// unknown is looked up for `resend_after` before anything is sent again: a mail server that takes its time may be the
 /// reason.
 pub fn next(
-    task: &Task,
+    task: &Action,
     attempt: Result<Option<Outcome>, (Disposition, String)>,
     breaker: &Breaker,
     resend_after: Duration,
@@ -204,16 +204,17 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::EmailAddress;
+    use crate::model::{ActionKind, EmailAddress};
     use tokio::time::Instant as Now;
 
     const NOW: Timestamp = Timestamp(1_000_000);
     const RESEND: Duration = Duration::from_secs(180);
 
-    fn task(attempts: u32, in_doubt: bool) -> Task {
+    fn task(attempts: u32, in_doubt: bool) -> Action {
         let address = EmailAddress::parse(b"ann@example.org").unwrap();
-        Task {
+        Action {
             id: 1,
+            kind: ActionKind::Invite,
             address,
             dn: "uid=ann".into(),
             directory: "main".into(),
@@ -223,7 +224,7 @@ mod tests {
         }
     }
 
-    fn after(task: &Task, disposition: Disposition, breaker: &Breaker) -> Settlement {
+    fn after(task: &Action, disposition: Disposition, breaker: &Breaker) -> Settlement {
         next(
             task,
             Err((disposition, "why".into())),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::brake::Brake;
 use crate::clock::Timestamp;
-use crate::model::{Cursor, EmailAddress, EntryId, Member, Outcome, Standing, TaskState};
+use crate::model::{ActionState, Cursor, EmailAddress, EntryId, Member, Outcome, Standing};
 
 /// What the store knows of the people and invitations that one decision is about.
 ///
@@ -61,7 +61,7 @@ pub struct Invitation {
     /// For whom it is: a place in [`Book::people`].
     pub person: usize,
     /// Where it stands.
-    pub state: TaskState,
+    pub state: ActionState,
     /// While queued: not before this.
     pub due: Timestamp,
     /// A worker has claimed it and has not settled it yet.
@@ -101,7 +101,7 @@ impl Invitation {
     pub fn new(
         address: EmailAddress,
         person: usize,
-        state: TaskState,
+        state: ActionState,
         arrived: Timestamp,
         now: Timestamp,
     ) -> Self {
@@ -127,7 +127,7 @@ impl Invitation {
 
     /// It was sent, or may have been.
     pub fn sent(&self) -> bool {
-        self.state == TaskState::Done || self.claimed || self.in_doubt.is_some()
+        self.state == ActionState::Done || self.claimed || self.in_doubt.is_some()
     }
 
     /// Whether all that is stored of it is the same.
@@ -140,7 +140,7 @@ impl Invitation {
     }
 
     /// Brings it to another state.
-    pub(super) fn come_to(&mut self, state: TaskState, now: Timestamp) {
+    pub(super) fn come_to(&mut self, state: ActionState, now: Timestamp) {
         self.state = state;
         self.since = now;
         self.claimed = false;

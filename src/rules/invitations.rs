@@ -14,7 +14,7 @@ use super::membership::Reason;
 use super::owed::{Committed, Duplicate, Opening, Origin};
 use super::sightings::Event;
 use crate::clock::Timestamp;
-use crate::model::{EmailAddress, Outcome, Settlement, Standing, TaskState};
+use crate::model::{ActionState, EmailAddress, Outcome, Settlement, Standing};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -64,12 +64,13 @@ impl Book {
         let invitation = self.invitation_mut(place);
         match settlement {
             Settlement::Done(outcome) => {
-                if invitation.state != TaskState::Done {
+                if invitation.state != ActionState::Done {
                     done(invitation, *outcome, now);
                 }
                 return;
             }
             _ if !invitation.claimed => return,
+            Settlement::NotBegun => invitation.claimed = false,
             Settlement::RetryAt {
                 at,
                 failed,
@@ -83,7 +84,7 @@ impl Book {
                 invitation.reason = (!error.is_empty()).then(|| error.clone());
             }
             Settlement::Quarantine { reason, fault } => {
-                invitation.come_to(TaskState::Quarantined, now);
+                invitation.come_to(ActionState::Quarantined, now);
                 invitation.attempts += 1;
                 invitation.reason = Some(reason.clone());
                 invitation.fault.clone_from(fault);
@@ -105,7 +106,7 @@ impl Book {
                 person,
                 &address,
                 false,
-                Some(TaskState::Queued),
+                Some(ActionState::Queued),
                 &how,
                 &mut committed,
             );
@@ -122,7 +123,7 @@ impl Book {
         }
         let how = Opening::alone(now, now, limits);
         self.release(place, &how, &mut Committed::default());
-        if self.invitations()[place].state == TaskState::Cancelled {
+        if self.invitations()[place].state == ActionState::Cancelled {
             self.set_aside(person, "its directory is not in the configuration");
         }
     }
@@ -131,7 +132,7 @@ impl Book {
     pub fn accuse(&mut self, address: &EmailAddress, fault: &str) {
         if let Some(place) = self.invitation_to(address) {
             let invitation = self.invitation_mut(place);
-            if invitation.state == TaskState::Quarantined {
+            if invitation.state == ActionState::Quarantined {
                 invitation.fault = Some(fault.to_owned());
             }
         }
@@ -144,7 +145,8 @@ impl Book {
             return false;
         };
         let invitation = self.invitation_mut(place);
-        let waits = matches!(invitation.state, TaskState::Queued | TaskState::Held) && !invitation.claimed;
+        let waits =
+            matches!(invitation.state, ActionState::Queued | ActionState::Held) && !invitation.claimed;
         if waits {
             done(invitation, Outcome::HadAccount, now);
         }
@@ -165,7 +167,7 @@ impl Book {
     fn release(&mut self, place: usize, how: &Opening<'_>, committed: &mut Committed) {
         let invitation = &self.invitations()[place];
         let (state, sent) = (invitation.state, invitation.sent());
-        if state == TaskState::Cancelled {
+        if state == ActionState::Cancelled {
             return;
         }
         let address = invitation.address.clone();
@@ -180,12 +182,12 @@ impl Book {
                 match state {
                     // A listing names whoever got an address before it finds that the person before them is gone; where
                     // both were told of as they came, they shared what was sent.
-                    TaskState::Done if how.origin == Origin::Listing && !same_name => {
+                    ActionState::Done if how.origin == Origin::Listing && !same_name => {
                         self.open(heir, &address, true, None, how, committed);
                     }
                     // The listing of another directory has nothing to do with it.
-                    TaskState::Staged if elsewhere => {
-                        self.invitation_mut(place).come_to(TaskState::Queued, how.now);
+                    ActionState::Staged if elsewhere => {
+                        self.invitation_mut(place).come_to(ActionState::Queued, how.now);
                         committed.queued += 1;
                     }
                     _ => {}
@@ -193,8 +195,8 @@ impl Book {
             }
             None if !sent => {
                 let invitation = self.invitation_mut(place);
-                invitation.was_held = state == TaskState::Held;
-                invitation.come_to(TaskState::Cancelled, how.now);
+                invitation.was_held = state == ActionState::Held;
+                invitation.come_to(ActionState::Cancelled, how.now);
             }
             None => {}
         }
@@ -209,7 +211,7 @@ impl Book {
         person: usize,
         address: &EmailAddress,
         again: bool,
-        state: Option<TaskState>,
+        state: Option<ActionState>,
         how: &Opening<'_>,
         committed: &mut Committed,
     ) {
@@ -217,9 +219,9 @@ impl Book {
             .invitation_to(address)
             .map(|place| &self.invitations()[place]);
         let opens = former.is_none_or(|former| match former.state {
-            TaskState::Cancelled => true,
-            TaskState::Done | TaskState::Quarantined if former.person == person => again,
-            TaskState::Done | TaskState::Quarantined => !self.people()[former.person].holds(address),
+            ActionState::Cancelled => true,
+            ActionState::Done | ActionState::Quarantined if former.person == person => again,
+            ActionState::Done | ActionState::Quarantined => !self.people()[former.person].holds(address),
             _ => false,
         });
         if !opens {
@@ -232,9 +234,9 @@ impl Book {
         let mut invitation = Invitation::new(address.clone(), person, state, how.arrived, how.now);
         invitation.reason = reason;
         // What is held for a reason of its own is not released by a comparison with the accounts.
-        invitation.compared = state == TaskState::Held;
+        invitation.compared = state == ActionState::Held;
         self.put_invitation(invitation);
-        committed.queued += u64::from(state == TaskState::Queued);
+        committed.queued += u64::from(state == ActionState::Queued);
     }
 
     /// The state in which an invitation to a person is opened, and the reason where it is held.
@@ -243,26 +245,26 @@ impl Book {
         person: usize,
         how: &Opening<'_>,
         committed: &mut Committed,
-    ) -> (TaskState, Option<String>) {
+    ) -> (ActionState, Option<String>) {
         let of_them = || {
             self.invitations()
                 .iter()
                 .filter(|invitation| invitation.person == person)
         };
         let held = of_them().any(|invitation| match invitation.state {
-            TaskState::Held => true,
-            TaskState::Cancelled => invitation.was_held,
+            ActionState::Held => true,
+            ActionState::Cancelled => invitation.was_held,
             _ => false,
         });
         if held {
             return (
-                TaskState::Held,
+                ActionState::Held,
                 Some("was held before at another address, or before they left".into()),
             );
         }
         let today = of_them()
             .filter(|invitation| {
-                !matches!(invitation.state, TaskState::Cancelled) && how.now.since(invitation.arrived) < DAY
+                !matches!(invitation.state, ActionState::Cancelled) && how.now.since(invitation.arrived) < DAY
             })
             .count();
         if let Some(limit) = how.limits.addresses_per_person
@@ -272,14 +274,14 @@ impl Book {
                 .held_by_person
                 .push(self.people()[person].member.dn.clone());
             return (
-                TaskState::Held,
+                ActionState::Held,
                 Some(format!(
                     "more than {limit} addresses of one entry in a day (limits.addresses_per_person)"
                 )),
             );
         }
         if how.origin == Origin::Listing {
-            return (TaskState::Staged, None);
+            return (ActionState::Staged, None);
         }
         let id = self.people()[person].member.id;
         let among = how.together.and_then(|together| together.get(&id));
@@ -292,9 +294,9 @@ impl Book {
                     let reason = format!(
                         "one change brought more than {limit} new people (limits.invites_per_listing)"
                     );
-                    (TaskState::Held, Some(reason))
+                    (ActionState::Held, Some(reason))
                 }
-                _ => (TaskState::Queued, None),
+                _ => (ActionState::Queued, None),
             };
         }
         let verdict = self.directory.as_mut().map_or(Verdict::Invite, |directory| {
@@ -304,9 +306,9 @@ impl Book {
             (Verdict::Hold, Some(limit)) => {
                 committed.held_by_hour += 1;
                 let reason = format!("more than {limit} new people in an hour (limits.invites_per_hour)");
-                (TaskState::Held, Some(reason))
+                (ActionState::Held, Some(reason))
             }
-            _ => (TaskState::Queued, None),
+            _ => (ActionState::Queued, None),
         }
     }
 
@@ -332,10 +334,10 @@ impl Book {
                     self.invitations()[place].compared,
                 );
                 self.release(place, how, committed);
-                let kept = matches!(state, TaskState::Held | TaskState::Staged).then_some(state);
+                let kept = matches!(state, ActionState::Held | ActionState::Staged).then_some(state);
                 self.open(person, to, false, kept, how, committed);
                 if let Some(place) = self.invitation_of(person, to)
-                    && self.invitations()[place].state == TaskState::Held
+                    && self.invitations()[place].state == ActionState::Held
                 {
                     self.invitation_mut(place).compared = compared;
                 }
@@ -351,7 +353,7 @@ impl Book {
     fn invitation_of(&self, person: usize, address: &EmailAddress) -> Option<usize> {
         self.invitation_to(address).filter(|&place| {
             let invitation = &self.invitations()[place];
-            invitation.person == person && invitation.state != TaskState::Cancelled
+            invitation.person == person && invitation.state != ActionState::Cancelled
         })
     }
 
@@ -390,7 +392,7 @@ impl Book {
 }
 
 fn done(invitation: &mut Invitation, outcome: Outcome, now: Timestamp) {
-    invitation.come_to(TaskState::Done, now);
+    invitation.come_to(ActionState::Done, now);
     invitation.outcome = Some(outcome);
     invitation.reason = None;
     invitation.fault = None;

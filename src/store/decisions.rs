@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Scope, Store, StoreError};
+use super::{Claim, Claimed, Decision, Scope, Store, StoreError};
 use crate::clock::Timestamp;
 use crate::model::{Cursor, EmailAddress, EntryId, Settlement};
 use crate::rules::membership::{Policy, Sighting};
 use crate::rules::{Book, Committed, Event, Limits, Opening, Origin};
+use crate::timing::{self, Step as Milestone};
 
 /// What a decision comes to.
 #[derive(Debug)]
@@ -93,6 +94,7 @@ pub trait Decisions: Store {
             };
             if let Some(events) = judged.take() {
                 let committed = book.owe(&events, &how);
+                timing::reached(Milestone::Decided);
                 return Step::Done((events, committed));
             }
             let events = book.judge(&taken.sightings, &taken.policy);
@@ -126,18 +128,20 @@ pub trait Decisions: Store {
         limits: Limits,
         now: Timestamp,
     ) -> impl Future<Output = Result<(), StoreError>> + Send {
-        let scope = Scope {
-            invitations: settled.iter().map(|(row, _)| *row).collect(),
-            // Whoever is done is owed nothing more, whatever became of them.
-            alone: settled.iter().all(|(_, how)| matches!(how, Settlement::Done(_))),
-            ..Scope::default()
-        };
-        self.decide(scope, move |book| {
-            for (row, settlement) in &settled {
-                book.settle(*row, settlement, &limits, now);
-            }
-            Step::Done(())
-        })
+        let (scope, decision) = settlement(settled, limits, now);
+        self.transact(scope, decision)
+    }
+
+    /// Settles claimed invitations, and claims others, in one transaction.
+    fn settle_and_claim(
+        &self,
+        settled: Vec<(i64, Settlement)>,
+        limits: Limits,
+        claim: Claim,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Claimed, StoreError>> + Send {
+        let (scope, decision) = settlement(settled, limits, now);
+        self.exchange(scope, decision, claim, now)
     }
 
     /// Marks invitations done (had an account) whose address is among `accounts`, as [`Book::had_account`] says;
@@ -199,6 +203,23 @@ pub trait Decisions: Store {
             }
         }
     }
+}
+
+/// The decision to settle these.
+fn settlement(settled: Vec<(i64, Settlement)>, limits: Limits, now: Timestamp) -> (Scope, Decision) {
+    let scope = Scope {
+        invitations: settled.iter().map(|(row, _)| *row).collect(),
+        // Whoever is done is owed nothing more, whatever became of them.
+        alone: settled.iter().all(|(_, how)| matches!(how, Settlement::Done(_))),
+        ..Scope::default()
+    };
+    let decision = move |book: &mut Book| {
+        for (row, settlement) in &settled {
+            book.settle(*row, settlement, &limits, now);
+        }
+        None
+    };
+    (scope, Box::new(decision))
 }
 
 impl<L: Store + ?Sized> Decisions for L {}

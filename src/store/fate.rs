@@ -1,7 +1,7 @@
 //! What became of each person in a store that was only rehearsed on.
 
 use crate::clock::Timestamp;
-use crate::model::{EmailAddress, Outcome, Standing, TaskState};
+use crate::model::{ActionState, EmailAddress, Outcome, Standing};
 
 /// One person, or one of their invitations, after a dry_run (see [`super::Sqlite::dry_run`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct TaskFate {
     /// Where to.
     pub address: EmailAddress,
     /// Its state after the dry_run.
-    pub state: TaskState,
+    pub state: ActionState,
     /// How it was done, where it was.
     pub outcome: Option<Outcome>,
     /// The last error, or why it is quarantined.
@@ -53,7 +53,7 @@ pub enum Before {
     /// It did not exist.
     Absent,
     /// It was in this state, which the dry_run changed.
-    Was(TaskState),
+    Was(ActionState),
     /// As it is after it.
     Same,
 }

@@ -9,15 +9,15 @@ mod types;
 use futures::future::BoxFuture;
 
 use crate::clock::Timestamp;
-use crate::model::{EmailAddress, EntryId, Member, Task, TaskState};
+use crate::model::{Action, ActionState, EmailAddress, EntryId, Member};
 use crate::rules::{Book, Brake, Verdict};
 
 pub use decisions::{Decisions, Step, Taken};
 pub use fate::{Before, Fate, TaskFate};
 pub use sqlite::Sqlite;
 pub use types::{
-    Configured, DirectoryReport, DirectoryRow, DirectoryState, ListingOutcome, Report, Scope, StoreError,
-    TaskReport, Unchecked, Which,
+    Claim, Claimed, Configured, DirectoryReport, DirectoryRow, DirectoryState, ListingOutcome, Report, Scope,
+    StoreError, TaskReport, Unchecked, Which,
 };
 
 /// The note of what is wrong with the Vaultwarden that is there, as [`Report`] shows it; empty while nothing is.
@@ -92,7 +92,10 @@ pub trait Store: Send + Sync {
     /// over. Those due first come first, so that one that keeps failing delays no other.
     ///
     /// One in doubt is claimed even if its person has left meanwhile, because it may have been sent.
-    fn claim(&self, owner: i64, max: u32, now: Timestamp) -> Reply<'_, Vec<Task>>;
+    fn claim(&self, owner: i64, max: u32, now: Timestamp) -> Reply<'_, Vec<Action>>;
+
+    /// Decides as [`Store::transact`] does, and then claims as [`Store::claim`] does, in one transaction.
+    fn exchange(&self, scope: Scope, decision: Decision, claim: Claim, now: Timestamp) -> Reply<'_, Claimed>;
 
     /// When the next queued invitation that nobody has claimed is due, if there is one.
     fn next_due(&self) -> Reply<'_, Option<Timestamp>>;
@@ -122,13 +125,13 @@ pub trait Store: Send + Sync {
     /// was held together with them stays held until they are named, too.
     fn release<'a>(
         &'a self,
-        from: &'a [TaskState],
+        from: &'a [ActionState],
         which: Which<'a>,
         now: Timestamp,
     ) -> Reply<'a, Vec<String>>;
 
     /// Invitations in a state, in the order in which they arrived.
-    fn in_state<'a>(&'a self, state: TaskState, which: Which<'a>) -> Reply<'a, Vec<TaskReport>>;
+    fn in_state<'a>(&'a self, state: ActionState, which: Which<'a>) -> Reply<'a, Vec<TaskReport>>;
 
     /// The members among `who`. Unknown ids are absent from the answer.
     fn known<'a>(&'a self, directory: i64, who: &'a [EntryId]) -> Reply<'a, Vec<Member>>;

@@ -1,7 +1,7 @@
 //! What goes into the store and what comes out.
 
 use crate::clock::Timestamp;
-use crate::model::{Cursor, Disposition, EmailAddress, EntryId, TaskState};
+use crate::model::{Action, ActionState, Cursor, Disposition, EmailAddress, EntryId};
 
 /// What a book is to hold.
 #[derive(Debug, Clone, Default)]
@@ -74,6 +74,25 @@ pub struct Unchecked {
     pub all_held: u64,
 }
 
+/// How a worker claims actions.
+pub struct Claim {
+    /// The worker, by the number under which it took over.
+    pub owner: i64,
+    /// How many at most, in view of what has not been compared.
+    pub max: Box<dyn FnOnce(&Unchecked) -> u32 + Send>,
+}
+
+/// What a worker has claimed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claimed {
+    /// The actions, those due first come first.
+    pub actions: Vec<Action>,
+    /// What has not been compared.
+    pub unchecked: Unchecked,
+    /// When the next queued action that nobody has claimed is due.
+    pub next_due: Option<Timestamp>,
+}
+
 /// How a directory's stream stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectoryState {
@@ -92,7 +111,7 @@ pub struct Report {
     pub members: u64,
     /// Present members without a usable address.
     pub without_address: u64,
-    /// Tasks by state, in the order of [`crate::model::TaskState::ALL`].
+    /// Tasks by state, in the order of [`crate::model::ActionState::ALL`].
     pub tasks: Vec<(&'static str, u64)>,
     /// Each directory.
     pub directories: Vec<DirectoryReport>,
@@ -106,7 +125,7 @@ pub struct Report {
 
 impl Report {
     /// How many invitations are in a state.
-    pub fn count(&self, state: TaskState) -> u64 {
+    pub fn count(&self, state: ActionState) -> u64 {
         let count = self.tasks.iter().find(|(name, _)| *name == state.as_str());
         count.map_or(0, |(_, count)| *count)
     }

@@ -9,7 +9,7 @@ use tracing::{Level, debug, info, warn};
 
 use super::event::{Observer, ms};
 use crate::foreign::shown;
-use crate::model::{EmailAddress, Task};
+use crate::model::{Action, EmailAddress};
 use crate::rules::{Duplicate, Origin};
 
 impl Observer {
@@ -128,9 +128,9 @@ impl Observer {
     }
 
     /// Vaultwarden created an invitation, so long after the change arrived.
-    pub fn invited(&self, task: &Task, delay: Duration) {
+    pub fn invited(&self, task: &Action, delay: Duration) {
         self.metrics.invite_delay(delay);
-        let Task {
+        let Action {
             address,
             dn,
             directory,
@@ -141,8 +141,8 @@ impl Observer {
     }
 
     /// There was an account already.
-    pub fn had_account(&self, task: &Task) {
-        let Task {
+    pub fn had_account(&self, task: &Action) {
+        let Action {
             address,
             dn,
             directory,
@@ -153,8 +153,8 @@ impl Observer {
     }
 
     /// An invitation failed and will be tried again.
-    pub fn invite_failed(&self, task: &Task, error: &dyn Display, retry_in: Duration) {
-        let Task {
+    pub fn invite_failed(&self, task: &Action, error: &dyn Display, retry_in: Duration) {
+        let Action {
             address,
             dn,
             directory,
@@ -176,8 +176,8 @@ impl Observer {
     }
 
     /// An invitation will never succeed as things are.
-    pub fn quarantined(&self, task: &Task, reason: &str) {
-        let Task {
+    pub fn quarantined(&self, task: &Action, reason: &str) {
+        let Action {
             address,
             dn,
             directory,

@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// A module may import what stands in a lower layer than itself, and nothing else.
 const LAYERS: [&[&str]; 8] = [
-    &["ber", "clock", "foreign", "panics", "retry", "text"],
+    &["ber", "clock", "foreign", "panics", "retry", "text", "timing"],
     &["model", "tls"],
     &["rules"],
     &["directory", "store", "vaultwarden"],
@@ -251,7 +251,7 @@ fn the_reader_of_sources_sees_imports_of_every_form() {
         path: path.into(),
         text: text.into(),
     };
-    let text = "use crate::{model::{Task, x::Y}, clock,\n    store};\n// crate::cli\nlet a = crate::tls::b();\n\
+    let text = "use crate::{model::{Action, x::Y}, clock,\n    store};\n// crate::cli\nlet a = crate::tls::b();\n\
                 use super::super::config;\nuse other_crate::telemetry;\n#[cfg(test)]\nmod tests {\nuse crate::app;";
     let seen: Vec<String> = source("worker/queue.rs", text).imports().into_iter().collect();
     assert_eq!(seen, ["clock", "config", "model", "store", "tls"]);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Output;
 
 use ldap_usher::clock::{Clock, Timestamp};
-use ldap_usher::model::{Attribute, Entry, EntryId, Settlement, TaskState};
+use ldap_usher::model::{ActionState, Attribute, Entry, EntryId, Settlement};
 use ldap_usher::rules::membership::{Policy, Sighting};
 use ldap_usher::rules::{Limits, Origin, Verdict};
 use ldap_usher::store::{Decisions, Sqlite, Store, Taken, Which};
@@ -199,7 +199,10 @@ async fn retry_shows_why_someone_is_in_quarantine_and_lets_them_try_again() {
     {
         let store = Sqlite::open(&dir.path().join("state.db")).await.unwrap();
         let now = Clock::system().now();
-        store.release(&[TaskState::Held], Which::All, now).await.unwrap();
+        store
+            .release(&[ActionState::Held], Which::All, now)
+            .await
+            .unwrap();
         let claimed = store.claim(1, 3, now).await.unwrap();
         let refused = Settlement::Quarantine {
             reason: "no such mailbox".into(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ldap_usher::clock::Timestamp;
-use ldap_usher::model::{EmailAddress, Listing, Task};
+use ldap_usher::model::{Action, ActionKind, EmailAddress, Listing};
 use ldap_usher::rules::Origin;
 use ldap_usher::store::{ListingOutcome, Sqlite, Store};
 use ldap_usher::telemetry::http::{Public, bind, serve};
@@ -85,9 +85,10 @@ impl Endpoints {
     }
 }
 
-fn ann() -> Task {
-    Task {
+fn ann() -> Action {
+    Action {
         id: 1,
+        kind: ActionKind::Invite,
         address: EmailAddress::parse(b"ann@example.org").unwrap(),
         dn: "uid=ann,ou=people,dc=example,dc=org".into(),
         directory: "main".into(),

@@ -13,7 +13,7 @@ use ldap_usher::clock::{Clock, Timestamp};
 use ldap_usher::directory::{Changes, Directory, DirectoryError, Opened};
 use ldap_usher::listener::Listener;
 use ldap_usher::model::{
-    Attribute, Change, Cursor, EmailAddress, Entry, EntryId, Listing, Settlement, Standing, TaskState,
+    ActionState, Attribute, Change, Cursor, EmailAddress, Entry, EntryId, Listing, Settlement, Standing,
 };
 use ldap_usher::retry::{Retry, RetryNow};
 use ldap_usher::rules::Limits;
@@ -134,7 +134,7 @@ struct World {
 }
 
 /// Who is owed what in a state, person by person.
-type Standings = BTreeMap<String, Vec<(Standing, Option<(String, TaskState)>)>>;
+type Standings = BTreeMap<String, Vec<(Standing, Option<(String, ActionState)>)>>;
 
 impl World {
     fn limits(&self) -> Limits {
@@ -259,7 +259,7 @@ impl World {
                 Step::Approve(mail) => {
                     let address: Vec<_> = EmailAddress::parse(value(mail).as_bytes()).into_iter().collect();
                     store
-                        .release(&[TaskState::Held], Which::To(&address), now())
+                        .release(&[ActionState::Held], Which::To(&address), now())
                         .await
                         .unwrap();
                 }
@@ -307,7 +307,7 @@ fn chosen(plan: &[Planned], action: Action, of: impl Fn(&Planned) -> String) -> 
     set
 }
 
-fn in_state(standings: &Standings, state: TaskState) -> BTreeSet<String> {
+fn in_state(standings: &Standings, state: ActionState) -> BTreeSet<String> {
     let tasks = standings.values().flatten().filter_map(|(_, task)| task.clone());
     tasks
         .filter(|(_, other)| *other == state)
@@ -360,10 +360,10 @@ async fn plan_then_sync(history: Vec<Step>, hold_above: Option<u32>, invite_chan
     );
     assert_eq!(
         chosen(&plan, Action::Hold, email),
-        in_state(&after, TaskState::Held),
+        in_state(&after, ActionState::Held),
         "{plan:#?}"
     );
-    let open = &in_state(&after, TaskState::Queued) | &in_state(&after, TaskState::Staged);
+    let open = &in_state(&after, ActionState::Queued) | &in_state(&after, ActionState::Staged);
     assert_eq!(chosen(&plan, Action::Later, email), open, "{plan:#?}");
     let left: BTreeSet<_> = &who_left(&after) - &who_left(&before);
     let said: BTreeSet<_> = chosen(&plan, Action::Left, |planned| planned.dn.clone());

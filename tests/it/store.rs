@@ -11,7 +11,7 @@ mod tasks;
 mod upgrade;
 
 use ldap_usher::clock::Timestamp;
-use ldap_usher::model::{Attribute, EmailAddress, Entry, EntryId, Listing, Member, Settlement, Task};
+use ldap_usher::model::{Action, Attribute, EmailAddress, Entry, EntryId, Listing, Member, Settlement};
 use ldap_usher::rules::membership::{Policy, Sighting};
 use ldap_usher::rules::{Brake, Committed, Event, Limits, Origin};
 use ldap_usher::store::{Decisions, ListingOutcome, Sqlite, Store, Taken};
@@ -184,7 +184,7 @@ impl Book {
         self.store.end_comparison(judge, at(second)).await.unwrap()
     }
 
-    async fn claims(&self, second: i64) -> Vec<Task> {
+    async fn claims(&self, second: i64) -> Vec<Action> {
         self.store.claim(OWNER, 100, at(second)).await.unwrap()
     }
 
@@ -215,6 +215,6 @@ impl Book {
     }
 }
 
-fn addresses(tasks: &[Task]) -> Vec<&str> {
+fn addresses(tasks: &[Action]) -> Vec<&str> {
     tasks.iter().map(|task| task.address.as_str()).collect()
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::stream::{BoxStream, StreamExt, empty};
 use ldap_usher::clock::{Clock, Timestamp};
-use ldap_usher::model::{Attribute, EmailAddress, Entry, EntryId, Outcome, TaskState};
+use ldap_usher::model::{ActionState, Attribute, EmailAddress, Entry, EntryId, Outcome};
 use ldap_usher::retry::RetryNow;
 use ldap_usher::rules::membership::{Policy, Sighting};
 use ldap_usher::rules::{Limits, Origin, Verdict};
@@ -214,7 +214,7 @@ impl Stage {
         let began = Instant::now();
         loop {
             let report = self.store.report().await.unwrap();
-            if report.count(TaskState::Done) >= count {
+            if report.count(ActionState::Done) >= count {
                 return;
             }
             assert!(began.elapsed() < within, "{:?} after {within:?}", report.tasks);
@@ -304,7 +304,7 @@ async fn accounts_that_cannot_be_listed_keep_nobody_from_being_invited_and_let_n
     stage.done(121, MINUTE).await;
     sleep(HOUR).await;
     let report = stage.store.report().await.unwrap();
-    assert_eq!(report.count(TaskState::Held), 3);
+    assert_eq!(report.count(ActionState::Held), 3);
     // The list is asked for ever more rarely, and heeded once it comes.
     assert!(
         (2..40).contains(&stage.server.lists()),
@@ -350,7 +350,7 @@ async fn whoever_was_set_aside_for_a_reason_that_proves_to_be_the_servers_is_inv
         sleep(MINUTE).await;
     }
     let report = stage.store.report().await.unwrap();
-    assert_eq!(report.count(TaskState::Quarantined), 0, "{:?}", report.tasks);
+    assert_eq!(report.count(ActionState::Quarantined), 0, "{:?}", report.tasks);
     stage.server.behaves(Behaviour::Works);
     stage.done(5, 15 * MINUTE).await;
 }
@@ -367,8 +367,8 @@ async fn one_persons_own_fault_that_looks_like_anyones_sets_nobody_else_aside() 
     let report = stage.store.report().await.unwrap();
     assert_eq!(
         (
-            report.count(TaskState::Done),
-            report.count(TaskState::Quarantined)
+            report.count(ActionState::Done),
+            report.count(ActionState::Quarantined)
         ),
         (15, 5)
     );

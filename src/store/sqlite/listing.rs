@@ -5,7 +5,7 @@ use rusqlite::Transaction;
 use super::book::{brake, save_brake};
 use super::rows::{self, MEMBER};
 use crate::clock::Timestamp;
-use crate::model::{Member, TaskState};
+use crate::model::{ActionState, Member};
 use crate::rules::{Brake, Verdict};
 use crate::store::ListingOutcome;
 
@@ -55,14 +55,14 @@ pub(super) fn end(
     }
     let (state, outcome) = match verdict {
         Verdict::Invite => (
-            TaskState::Queued,
+            ActionState::Queued,
             ListingOutcome {
                 queued: staged,
                 ..ListingOutcome::default()
             },
         ),
         Verdict::Hold => (
-            TaskState::Held,
+            ActionState::Held,
             ListingOutcome {
                 held: staged,
                 ..ListingOutcome::default()

@@ -24,11 +24,11 @@ use futures::FutureExt;
 use rusqlite::Transaction;
 
 use super::{
-    Configured, Decision, DirectoryRow, DirectoryState, Judge, ListingOutcome, Reply, Report, Scope, Store,
-    TaskReport, Unchecked, Which,
+    Claim, Claimed, Configured, Decision, DirectoryRow, DirectoryState, Judge, ListingOutcome, Reply, Report,
+    Scope, Store, TaskReport, Unchecked, Which,
 };
 use crate::clock::Timestamp;
-use crate::model::{EmailAddress, EntryId, Member, Task, TaskState};
+use crate::model::{Action, ActionState, EmailAddress, EntryId, Member};
 use connection::Connection;
 use lock::ServiceLock;
 
@@ -135,9 +135,22 @@ impl Store for Sqlite {
         self.write("moving stored times", move |db| invitations::rebase(db, by))
     }
 
-    fn claim(&self, owner: i64, max: u32, now: Timestamp) -> Reply<'_, Vec<Task>> {
+    fn claim(&self, owner: i64, max: u32, now: Timestamp) -> Reply<'_, Vec<Action>> {
         self.write("claiming invitations", move |db| {
             invitations::claim(db, owner, max, now)
+        })
+    }
+
+    fn exchange(
+        &self,
+        scope: Scope,
+        mut decision: Decision,
+        claim: Claim,
+        now: Timestamp,
+    ) -> Reply<'_, Claimed> {
+        self.write("settling and claiming invitations", move |db| {
+            book::decide(db, scope, &mut *decision)?;
+            invitations::claim_some(db, claim, now)
         })
     }
 
@@ -177,7 +190,7 @@ impl Store for Sqlite {
 
     fn release<'a>(
         &'a self,
-        from: &'a [TaskState],
+        from: &'a [ActionState],
         which: Which<'a>,
         now: Timestamp,
     ) -> Reply<'a, Vec<String>> {
@@ -188,7 +201,7 @@ impl Store for Sqlite {
         })
     }
 
-    fn in_state<'a>(&'a self, state: TaskState, which: Which<'a>) -> Reply<'a, Vec<TaskReport>> {
+    fn in_state<'a>(&'a self, state: ActionState, which: Which<'a>) -> Reply<'a, Vec<TaskReport>> {
         let to = addresses(which);
         self.read("reading invitations", move |db| {
             report::in_state(db, state, to.as_deref())

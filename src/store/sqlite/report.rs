@@ -3,7 +3,7 @@
 use rusqlite::{Row, Transaction};
 
 use super::{notes, rows};
-use crate::model::{EmailAddress, TaskState};
+use crate::model::{ActionState, EmailAddress};
 use crate::store::{DirectoryReport, DirectoryState, Report, TaskReport, VAULTWARDEN_TROUBLE};
 
 /// What [`task`] reads, before the conditions.
@@ -23,7 +23,7 @@ fn task(row: &Row<'_>) -> rusqlite::Result<TaskReport> {
 
 pub(super) fn in_state(
     db: &Transaction<'_>,
-    state: TaskState,
+    state: ActionState,
     to: Option<&[EmailAddress]>,
 ) -> rusqlite::Result<Vec<TaskReport>> {
     let Some(addresses) = to else {
@@ -76,13 +76,15 @@ fn tasks(db: &Transaction<'_>) -> rusqlite::Result<Vec<(&'static str, u64)>> {
         .prepare_cached("select state, sum(actions) from action_count group by state")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
-    let count = |state: TaskState| {
+    let count = |state: ActionState| {
         counts
             .iter()
             .find(|(name, _)| name == state.as_str())
             .map_or(0, |&(_, count)| count)
     };
-    Ok(TaskState::ALL.map(|state| (state.as_str(), count(state))).into())
+    Ok(ActionState::ALL
+        .map(|state| (state.as_str(), count(state)))
+        .into())
 }
 
 fn directories(db: &Transaction<'_>) -> rusqlite::Result<Vec<DirectoryReport>> {

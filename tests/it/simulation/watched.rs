@@ -2,10 +2,10 @@
 
 use futures::FutureExt;
 use ldap_usher::clock::Timestamp;
-use ldap_usher::model::{Cursor, EmailAddress, EntryId, Member, Task, TaskState};
+use ldap_usher::model::{Action, ActionState, Cursor, EmailAddress, EntryId, Member};
 use ldap_usher::store::{
-    Configured, Decision, DirectoryRow, DirectoryState, Judge, ListingOutcome, Reply, Report, Scope, Sqlite,
-    Store, TaskReport, Unchecked, Which,
+    Claim, Claimed, Configured, Decision, DirectoryRow, DirectoryState, Judge, ListingOutcome, Reply, Report,
+    Scope, Sqlite, Store, TaskReport, Unchecked, Which,
 };
 
 use super::PEOPLE;
@@ -89,8 +89,12 @@ impl Store for Watched {
         self.store.rebase(by)
     }
 
-    fn claim(&self, owner: i64, max: u32, now: Timestamp) -> Reply<'_, Vec<Task>> {
+    fn claim(&self, owner: i64, max: u32, now: Timestamp) -> Reply<'_, Vec<Action>> {
         self.store.claim(owner, max, now)
+    }
+
+    fn exchange(&self, scope: Scope, decision: Decision, claim: Claim, now: Timestamp) -> Reply<'_, Claimed> {
+        self.store.exchange(scope, decision, claim, now)
     }
 
     fn next_due(&self) -> Reply<'_, Option<Timestamp>> {
@@ -118,8 +122,8 @@ impl Store for Watched {
         observe(directory: i64, state: &'a DirectoryState, now: Timestamp) -> ();
         pardon(fault: &'a str, now: Timestamp) -> Vec<String>;
         invited(addresses: &'a [EmailAddress]) -> u64;
-        release(from: &'a [TaskState], which: Which<'a>, now: Timestamp) -> Vec<String>;
-        in_state(state: TaskState, which: Which<'a>) -> Vec<TaskReport>;
+        release(from: &'a [ActionState], which: Which<'a>, now: Timestamp) -> Vec<String>;
+        in_state(state: ActionState, which: Which<'a>) -> Vec<TaskReport>;
         known(directory: i64, who: &'a [EntryId]) -> Vec<Member>;
         get_note(name: &'a str) -> Option<Vec<u8>>;
         set_note(name: &'a str, note: &'a [u8]) -> ();

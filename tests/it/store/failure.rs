@@ -1,6 +1,6 @@
 //! Storage that fails: nothing that was answered is undone, nothing stays half done, and the next call starts afresh.
 
-use ldap_usher::model::{Outcome, Settlement, TaskState};
+use ldap_usher::model::{ActionState, Outcome, Settlement};
 use ldap_usher::store::{Decisions, Sqlite, Store, StoreError};
 
 use super::file::sql;
@@ -53,7 +53,7 @@ async fn whichever_write_of_a_newcomer_s_way_fails_writes_resume_by_themselves_a
                 let error = newcomer(&book, 2).await.expect_err(what);
                 assert!(error.to_string().contains("disk I/O error"), "{what}: {error}");
             }
-            let done = book.store.report().await.unwrap().count(TaskState::Done);
+            let done = book.store.report().await.unwrap().count(ActionState::Done);
             assert!(done >= 1, "{what}: what was answered is undone");
             sql(&path, "drop trigger failing");
             book.store.take_over(9, at(2)).await.unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use ldap_usher::model::{Cursor, Outcome, Settlement, TaskState};
+use ldap_usher::model::{ActionState, Cursor, Outcome, Settlement};
 use ldap_usher::rules::Origin;
 use ldap_usher::store::{Decisions, Sqlite, Store, StoreError, Which};
 
@@ -165,13 +165,17 @@ async fn people_read_and_approve_while_the_service_runs_and_while_it_does_not() 
     assert!(Sqlite::is_served(&path).unwrap());
     let shared = Sqlite::open_shared(&path).await.unwrap();
     let approved = shared
-        .release(&[TaskState::Held], Which::To(&[email("bob")]), at(3))
+        .release(&[ActionState::Held], Which::To(&[email("bob")]), at(3))
         .await
         .unwrap();
     assert_eq!(approved, ["bob@example.org"]);
     assert_eq!(addresses(&book.claims(4).await), ["bob@example.org"]);
     assert_eq!(
-        reader.in_state(TaskState::Held, Which::All).await.unwrap().len(),
+        reader
+            .in_state(ActionState::Held, Which::All)
+            .await
+            .unwrap()
+            .len(),
         1,
         "a reader sees what others commit"
     );
@@ -180,13 +184,13 @@ async fn people_read_and_approve_while_the_service_runs_and_while_it_does_not() 
     assert!(!Sqlite::is_served(&path).unwrap());
     let reader = Sqlite::open_read_only(&path).await.unwrap();
     assert_eq!(
-        reader.in_state(TaskState::Held, Which::All).await.unwrap()[0].address,
+        reader.in_state(ActionState::Held, Which::All).await.unwrap()[0].address,
         "ann@example.org"
     );
     let shared = Sqlite::open_shared(&path).await.unwrap();
     assert_eq!(
         shared
-            .release(&[TaskState::Held], Which::All, at(5))
+            .release(&[ActionState::Held], Which::All, at(5))
             .await
             .unwrap(),
         ["ann@example.org"]

@@ -1,6 +1,6 @@
 //! Who is owed an invitation: each rule.
 
-use ldap_usher::model::{Listing, Outcome, Settlement, TaskState};
+use ldap_usher::model::{ActionState, Listing, Outcome, Settlement};
 use ldap_usher::rules::{Duplicate, Origin};
 use ldap_usher::store::{Store, Which};
 
@@ -296,7 +296,7 @@ async fn a_sighting_of_nobody_changes_nothing() {
     assert_eq!(book.claims(2).await[0].dn, dn(1));
     assert_eq!(
         book.store
-            .in_state(TaskState::Queued, Which::All)
+            .in_state(ActionState::Queued, Which::All)
             .await
             .unwrap()
             .len(),

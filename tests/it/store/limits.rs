@@ -1,6 +1,6 @@
 //! The brakes: what is held, and that it stays held.
 
-use ldap_usher::model::{Listing, Outcome, Settlement, TaskState};
+use ldap_usher::model::{ActionState, Listing, Outcome, Settlement};
 use ldap_usher::rules::Origin;
 use ldap_usher::store::{Decisions, Store, Which};
 
@@ -69,7 +69,7 @@ async fn whoever_is_approved_lets_nobody_else_go() {
     let named = [email("ann")];
     let released = book
         .store
-        .release(&[TaskState::Held], Which::To(&named), at(3))
+        .release(&[ActionState::Held], Which::To(&named), at(3))
         .await;
     assert_eq!(released.unwrap(), ["ann@example.org"]);
     book.compares(4, &[]).await;
@@ -106,7 +106,7 @@ async fn more_single_changes_in_an_hour_than_allowed_are_held_and_named_and_the_
     let all = (1..=4).map(|n| there(n, &format!("p{n}"))).collect();
     let (_, committed) = book.takes(1, Origin::Live, all).await;
     assert_eq!((committed.queued, committed.held_by_hour), (2, 2));
-    let held = book.store.in_state(TaskState::Held, Which::All).await.unwrap();
+    let held = book.store.in_state(ActionState::Held, Which::All).await.unwrap();
     assert!(held[0].reason.contains("limits.invites_per_hour"), "{held:?}");
     assert_eq!(book.compares(2, &[]).await, [], "no comparison lets them go");
     assert_eq!(book.tasks().await, "queued 2, held 2");
@@ -125,10 +125,10 @@ async fn an_entry_that_changes_its_address_again_and_again_invites_no_strangers(
             book.live(vec![there(1, &format!("stranger{n}"))]).await;
             book.settles(2, Settlement::Done(Outcome::Invited)).await;
         }
-        let done = book.store.in_state(TaskState::Done, Which::All).await.unwrap();
+        let done = book.store.in_state(ActionState::Done, Which::All).await.unwrap();
         assert_eq!(done.len(), expected, "{done:?}");
     }
-    let held = book.store.in_state(TaskState::Held, Which::All).await.unwrap();
+    let held = book.store.in_state(ActionState::Held, Which::All).await.unwrap();
     assert!(held.iter().all(
         |task| task.dn == dn(1) && task.reason.contains("addresses_per_person")
             || task.reason.contains("held before")

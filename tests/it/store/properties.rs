@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ldap_usher::clock::Timestamp;
-use ldap_usher::model::{Outcome, Settlement, TaskState};
+use ldap_usher::model::{ActionState, Outcome, Settlement};
 use ldap_usher::rules::membership::Sighting;
 use ldap_usher::rules::{Brake, Limits, Origin};
 use ldap_usher::store::{Decisions, Sqlite, Store, Taken};
@@ -227,7 +227,7 @@ impl World {
             Step::Approve => {
                 let all = ldap_usher::store::Which::All;
                 let now = Timestamp(self.now);
-                self.store.release(&[TaskState::Held], all, now).await.unwrap();
+                self.store.release(&[ActionState::Held], all, now).await.unwrap();
             }
         }
         self.now += 1000;
@@ -239,7 +239,7 @@ impl World {
             for directory in 0..DIRECTORIES {
                 self.list(directory, None).await;
             }
-            let states = [TaskState::Held, TaskState::Quarantined];
+            let states = [ActionState::Held, ActionState::Quarantined];
             let all = ldap_usher::store::Which::All;
             let now = Timestamp(self.now);
             self.store.release(&states, all, now).await.unwrap();
@@ -265,7 +265,7 @@ async fn play(steps: Vec<Step>, limits: Limits) -> Result<(), TestCaseError> {
     }
     world.come_to_rest().await;
     let report = world.store.report().await.unwrap();
-    for state in [TaskState::Staged, TaskState::Queued, TaskState::Held] {
+    for state in [ActionState::Staged, ActionState::Queued, ActionState::Held] {
         prop_assert_eq!(report.count(state), 0, "{:?}", state);
     }
     // Whoever is there with an address has an account, be it at an address of theirs from before.

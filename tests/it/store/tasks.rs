@@ -1,6 +1,6 @@
 //! Claims, owners, the comparison with accounts, approval.
 
-use ldap_usher::model::{Outcome, Settlement, TaskState};
+use ldap_usher::model::{ActionState, Outcome, Settlement};
 use ldap_usher::rules::Origin;
 use ldap_usher::store::{Decisions, Store, Unchecked, Which};
 
@@ -149,7 +149,7 @@ async fn what_stays_held_after_the_comparison_is_returned_and_never_judged_again
     book.lists(&[(1, "ann"), (2, "bob"), (3, "cat")]).await;
     assert_eq!(book.compares(4, &[]).await, [("main".into(), 3)]);
     book.store
-        .release(&[TaskState::Held], Which::To(&[email("cat")]), at(5))
+        .release(&[ActionState::Held], Which::To(&[email("cat")]), at(5))
         .await
         .unwrap();
     assert_eq!(book.compares(6, &[]).await, []);
@@ -180,8 +180,8 @@ async fn what_was_queued_after_the_comparison_began_is_not_taken_for_compared() 
 async fn approval_releases_just_the_held_tasks_asked_for() {
     let book = Book::limited(0).await;
     book.lists(&[(1, "ann"), (2, "bob"), (3, "cat")]).await;
-    let approve = |which, second| book.store.release(&[TaskState::Held], which, at(second));
-    let held = book.store.in_state(TaskState::Held, Which::All).await.unwrap();
+    let approve = |which, second| book.store.release(&[ActionState::Held], which, at(second));
+    let held = book.store.in_state(ActionState::Held, Which::All).await.unwrap();
     assert_eq!(
         held.iter().map(|task| task.dn.clone()).collect::<Vec<_>>(),
         [dn(1), dn(2), dn(3)]

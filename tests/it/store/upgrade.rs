@@ -1,6 +1,6 @@
 //! A state file of version 0.1.0 opens and loses nothing.
 
-use ldap_usher::model::{Cursor, TaskState};
+use ldap_usher::model::{ActionState, Cursor};
 use ldap_usher::store::{Sqlite, Store, Which};
 
 use super::file::sql;
@@ -53,7 +53,7 @@ async fn a_state_file_of_version_0_1_opens_and_loses_nothing() {
     assert_eq!((row.id, row.cursor), (1, Some(Cursor(b"csv".to_vec()))));
     let report = store.report().await.unwrap();
     assert_eq!((report.members, report.without_address), (6, 1));
-    let counts = TaskState::ALL.map(|state| report.count(state));
+    let counts = ActionState::ALL.map(|state| report.count(state));
     assert_eq!(counts, [0, 3, 1, 1, 1, 1]);
     assert_eq!(report.quarantined[0].reason, "no such user");
     assert_eq!(
@@ -79,7 +79,7 @@ async fn a_state_file_of_version_0_1_opens_and_loses_nothing() {
     );
     let held = [email("held")];
     let released = store
-        .release(&[TaskState::Held], Which::To(&held), at(11))
+        .release(&[ActionState::Held], Which::To(&held), at(11))
         .await
         .unwrap();
     assert_eq!(released, ["held@example.org"]);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::model::TaskState;
+use crate::model::ActionState;
 use crate::store::{Store, StoreError, VAULTWARDEN_TROUBLE};
 use crate::telemetry::Observer;
 use crate::vaultwarden::{Admin, Identity, Recognition};
@@ -56,7 +56,7 @@ pub async fn noted(store: &dyn Store) -> Result<Identity, StoreError> {
 
 /// Compares Vaultwarden with what is noted of it. What is new about the same server is noted; another one is told of until
 /// [`accept`] accepts it. Returns whether an answer came.
-pub(super) async fn recognise(
+pub(super) async fn identify(
     store: &dyn Store,
     vaultwarden: &dyn Admin,
     observer: &Observer,
@@ -64,7 +64,7 @@ pub(super) async fn recognise(
     let known = noted(store).await?;
     match vaultwarden.recognise(&known).await {
         Ok(Recognition::Other(now)) => {
-            let invited = store.report().await?.count(TaskState::Done);
+            let invited = store.report().await?.count(ActionState::Done);
             let trouble = trouble(&known, &now);
             observer.another_vaultwarden(&trouble, invited);
             note_trouble(store, &trouble).await?;
