@@ -16,7 +16,7 @@ test: packages ## run all tests against real servers (installs what they need)
 	else set -x; cargo test --locked --lib --bins --tests; fi
 	cargo test --locked --doc
 
-bench: packages ## measure speed against references in the same run (PEOPLE=1000000 for the large listing; ONLY=push,onboarding,listing,servers,groups)
+bench: packages ## measure speed against references in the same run (PEOPLE=1000000 for the large listing; ONLY=push,onboarding,listing,servers,groups,trace)
 	cargo build --locked --release --bin ldap-usher --example bench
 	target/release/examples/bench
 

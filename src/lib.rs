@@ -47,7 +47,7 @@
 //!
 //! `cli -> app -> {listener, worker} -> {config, telemetry} -> {directory, store, vaultwarden} -> rules -> model`.
 //! `directory`, `store` and `vaultwarden` never import each other; `rules` import only `model` and time as a value;
-//! `ber`, `clock`, `foreign`, `panics`, `retry` and `text` know nobody, and `tls` only `ber`, `foreign` and `text`. Each
+//! `ber`, `clock`, `foreign`, `panics`, `retry`, `text` and `timing` know nobody, and `tls` only `ber`, `foreign` and `text`. Each
 //! outside crate has one home. A test reads the sources and holds these rules.
 
 pub mod app;
@@ -65,6 +65,7 @@ pub mod rules;
 pub mod store;
 pub mod telemetry;
 mod text;
+mod timing;
 pub mod tls;
 pub mod vaultwarden;
 pub mod worker;

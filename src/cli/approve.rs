@@ -14,7 +14,7 @@ use crate::config;
 use crate::foreign::printable;
 use crate::model::{ActionState, EmailAddress, Release};
 use crate::store::{Store, TaskReport, Which};
-use crate::worker::recognition;
+use crate::worker::server_identity;
 
 /// How many people the question names; the rest is counted.
 const NAMED: usize = 20;
@@ -96,7 +96,7 @@ pub(super) async fn release(config: Option<&Path>, people: &People, kept: Kept) 
     };
     let released = store.release(states, Which::To(&addresses), because, now).await?;
     if repeats {
-        recognition::accept(&store).await?;
+        server_identity::accept(&store).await?;
     }
     super::print(&format!("{} released\n", released.len()))?;
     Ok(Exit::Done)

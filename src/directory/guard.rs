@@ -12,6 +12,7 @@ use tokio_util::bytes::{Buf, BytesMut};
 use super::traffic::{TooManyStray, Traffic};
 use super::verdict::{Verdict, inspect};
 use crate::ber::{self, Malformed};
+use crate::timing::{self, Step};
 
 /// Why the guard ended a connection; reads as the end of "the server ...".
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +125,7 @@ where
                 Breach::ClosedWithinMessage
             });
         }
+        timing::reached(Step::Read);
         // What passes is handed on even if what follows it does not.
         let mut end = Ok(());
         let mut passed = 0;

@@ -11,6 +11,7 @@ use crate::rules::membership::{Decision, Sighting, decide};
 use crate::rules::{Brake, Noted};
 use crate::store::{Decisions, ListingOutcome, StoreError, Taken};
 use crate::telemetry::{Progress, Purpose};
+use crate::timing::{self, Step};
 
 /// Unseen members that are looked up at a time, and findings of an audit that are kept for its end.
 const PAGE: u32 = 500;
@@ -74,6 +75,7 @@ impl<'a> Ingest<'a> {
 
     /// Takes a batch of the stream. Returns how a listing ended, if one did.
     pub(super) async fn take(&mut self, batch: batches::Batch) -> Result<Option<Listing>, Trouble> {
+        timing::reached(Step::Decoded);
         let mut sightings = Vec::new();
         let mut cursor = None;
         let mut ended = None;
@@ -238,6 +240,7 @@ impl<'a> Ingest<'a> {
             ..
         } = self.listener;
         let events = store.take(taken).await?;
+        timing::reached(Step::Committed);
         observer.tell(&events);
         let held = |by| events.iter().filter(move |event| event.what == What::Held { by });
         let together = held(Hold::Together).count() as u64;

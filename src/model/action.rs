@@ -1,16 +1,37 @@
-//! One piece of work for the invite worker.
+//! An action: one thing that is owed to one address, and what becomes of it.
 
 use serde::{Deserialize, Serialize};
 
 use super::EmailAddress;
 use crate::clock::Timestamp;
 
-/// An invitation that is owed, as the worker claims it.
+/// What is to be done. Each kind has its way of being carried out in [`crate::worker`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ActionKind {
+    /// Invite the person into Vaultwarden.
+    Invite,
+}
+
+impl ActionKind {
+    /// All kinds.
+    pub const ALL: [Self; 1] = [Self::Invite];
+
+    /// The kind's name in the store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Invite => "invite",
+        }
+    }
+}
+
+/// An action that is owed, as the worker claims it. There is one of each kind for an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Action {
-    /// The store's number of the task.
+    /// The store's number of the action.
     pub id: i64,
-    /// Whom to invite; one task per address.
+    /// What is to be done.
+    pub kind: ActionKind,
+    /// Whom it concerns.
     pub address: EmailAddress,
     /// The DN of the entry that it is for.
     pub dn: String,
@@ -18,13 +39,13 @@ pub struct Action {
     pub directory: String,
     /// Failed attempts so far.
     pub attempts: u32,
-    /// An earlier attempt ended without a known outcome, at that time: look the address up before inviting.
+    /// An earlier attempt ended without a known outcome, at that time: look the address up before the next attempt.
     pub in_doubt: Option<Timestamp>,
     /// When the change that caused it arrived here.
     pub arrived: Timestamp,
 }
 
-/// Where a task stands. The names are those of the store, of `status` and of the metrics.
+/// Where an action stands. The names are those of the store, of `status` and of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ActionState {
@@ -34,11 +55,11 @@ pub enum ActionState {
     Queued,
     /// Held back by one of the `limits` until someone approves it.
     Held,
-    /// The person is invited, or had an account.
+    /// Carried out, or found to be so: the person is invited, or had an account.
     Done,
     /// Will not succeed for this person; the reason is stored.
     Quarantined,
-    /// The person left before they were invited.
+    /// The person left before it was carried out.
     Cancelled,
 }
 
@@ -66,7 +87,7 @@ impl ActionState {
     }
 }
 
-/// How a finished task ended well.
+/// How a finished action ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// Vaultwarden created the invitation.
@@ -85,16 +106,18 @@ impl Outcome {
     }
 }
 
-/// What becomes of a claimed task.
+/// What becomes of a claimed action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
     /// Finished.
     Done(Outcome),
+    /// Not begun: the claim is given back, and nothing else changes.
+    NotBegun,
     /// Try again at this time. `failed` counts the attempt; `in_doubt` asks for a look-up first.
     RetryAt {
         /// When.
         at: Timestamp,
-        /// Whether the attempt counts against this task (in an outage that lasts it does not).
+        /// Whether the attempt counts against this action (in an outage that lasts it does not).
         failed: bool,
         /// Whether the call may have taken effect.
         in_doubt: bool,

@@ -204,7 +204,7 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::EmailAddress;
+    use crate::model::{ActionKind, EmailAddress};
     use tokio::time::Instant as Now;
 
     const NOW: Timestamp = Timestamp(1_000_000);
@@ -214,6 +214,7 @@ mod tests {
         let address = EmailAddress::parse(b"ann@example.org").unwrap();
         Action {
             id: 1,
+            kind: ActionKind::Invite,
             address,
             dn: "uid=ann".into(),
             directory: "main".into(),

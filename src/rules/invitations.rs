@@ -71,6 +71,7 @@ impl Book {
                 return;
             }
             _ if !invitation.claimed => return,
+            Settlement::NotBegun => invitation.claimed = false,
             Settlement::RetryAt {
                 at,
                 failed,

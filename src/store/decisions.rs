@@ -1,13 +1,15 @@
 //! Decisions on a store: the rules, applied in one transaction.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Scope, Store, StoreError};
+use super::{Claim, Claimed, Decision, Scope, Store, StoreError};
 use crate::clock::Timestamp;
 use crate::model::{Cursor, EmailAddress, EntryId, Event, Settlement, Source};
 use crate::rules::membership::{Policy, Sighting};
 use crate::rules::{Book, Changed, Limits, Opening};
+use crate::timing::{self, Step as Milestone};
 
 /// What a decision comes to.
 #[derive(Debug)]
@@ -70,14 +72,14 @@ pub trait Decisions: Store {
             Box::new(move |book| match decide(book) {
                 Step::More(scope) => Some(scope),
                 Step::Done(done) => {
-                    *theirs.lock().unwrap_or_else(PoisonError::into_inner) = Some(done);
+                    *lock(&theirs) = Some(done);
                     None
                 }
             }),
         );
         async move {
             work.await?;
-            let done = outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let done = lock(&outcome).take();
             done.ok_or(StoreError::Undecided)
         }
     }
@@ -95,6 +97,7 @@ pub trait Decisions: Store {
                     together: Some(&taken.together),
                 };
                 book.owe(&changed, &how);
+                timing::reached(Milestone::Decided);
                 let events = happened(book);
                 if taken.summarised {
                     book.events.retain(|noted| !noted.event.what.is_routine());
@@ -135,18 +138,28 @@ pub trait Decisions: Store {
         limits: Limits,
         now: Timestamp,
     ) -> impl Future<Output = Result<Vec<Event>, StoreError>> + Send {
-        let scope = Scope {
-            invitations: settled.iter().map(|(row, _)| *row).collect(),
-            // Whoever is done is owed nothing more, whatever became of them.
-            alone: settled.iter().all(|(_, how)| matches!(how, Settlement::Done(_))),
-            ..Scope::default()
-        };
-        self.decide(scope, move |book| {
-            for (row, settlement) in &settled {
-                book.settle(*row, settlement, &limits, now);
-            }
-            Step::Done(happened(book))
-        })
+        let (scope, decision, told) = settlement(settled, limits, now);
+        let done = self.transact(scope, decision);
+        async move {
+            done.await?;
+            Ok(mem::take(&mut *lock(&told)))
+        }
+    }
+
+    /// Settles claimed invitations, and claims others, in one transaction; returns what happened, and what was claimed.
+    fn settle_and_claim(
+        &self,
+        settled: Vec<(i64, Settlement)>,
+        limits: Limits,
+        claim: Claim,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(Vec<Event>, Claimed), StoreError>> + Send {
+        let (scope, decision, told) = settlement(settled, limits, now);
+        let done = self.exchange(scope, decision, claim, now);
+        async move {
+            let claimed = done.await?;
+            Ok((mem::take(&mut *lock(&told)), claimed))
+        }
     }
 
     /// Marks invitations done (had an account) whose address is among `accounts`, as [`Book::had_account`] says;
@@ -208,6 +221,35 @@ pub trait Decisions: Store {
             }
         }
     }
+}
+
+/// The decision to settle these.
+/// What is read for settlements, how they are decided, and where it is told afterwards what happened.
+fn settlement(
+    settled: Vec<(i64, Settlement)>,
+    limits: Limits,
+    now: Timestamp,
+) -> (Scope, Decision, Arc<Mutex<Vec<Event>>>) {
+    let scope = Scope {
+        invitations: settled.iter().map(|(row, _)| *row).collect(),
+        // Whoever is done is owed nothing more, whatever became of them.
+        alone: settled.iter().all(|(_, how)| matches!(how, Settlement::Done(_))),
+        ..Scope::default()
+    };
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let theirs = told.clone();
+    let decision = move |book: &mut Book| {
+        for (row, settlement) in &settled {
+            book.settle(*row, settlement, &limits, now);
+        }
+        *lock(&theirs) = happened(book);
+        None
+    };
+    (scope, Box::new(decision), told)
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<L: Store + ?Sized> Decisions for L {}

@@ -16,8 +16,8 @@ pub use decisions::{Decisions, Step, Taken};
 pub use sqlite::Sqlite;
 pub use story::{JournalPage, Owed, Story, Whose};
 pub use types::{
-    Configured, DirectoryReport, DirectoryRow, DirectoryState, ListingOutcome, Report, Scope, StoreError,
-    TaskReport, Unchecked, Which,
+    Claim, Claimed, Configured, DirectoryReport, DirectoryRow, DirectoryState, ListingOutcome, Report, Scope,
+    StoreError, TaskReport, Unchecked, Which,
 };
 
 /// The note of what is wrong with the Vaultwarden that is there, as [`Report`] shows it; empty while nothing is.
@@ -93,6 +93,9 @@ pub trait Store: Send + Sync {
     ///
     /// One in doubt is claimed even if its person has left meanwhile, because it may have been sent.
     fn claim(&self, owner: i64, max: u32, now: Timestamp) -> Reply<'_, Vec<Action>>;
+
+    /// Decides as [`Store::transact`] does, and then claims as [`Store::claim`] does, in one transaction.
+    fn exchange(&self, scope: Scope, decision: Decision, claim: Claim, now: Timestamp) -> Reply<'_, Claimed>;
 
     /// When the next queued invitation that nobody has claimed is due, if there is one.
     fn next_due(&self) -> Reply<'_, Option<Timestamp>>;

@@ -1,7 +1,7 @@
 //! What goes into the store and what comes out.
 
 use crate::clock::Timestamp;
-use crate::model::{ActionState, Cursor, Disposition, EmailAddress, EntryId};
+use crate::model::{Action, ActionState, Cursor, Disposition, EmailAddress, EntryId};
 
 /// What a book is to hold.
 #[derive(Debug, Clone, Default)]
@@ -72,6 +72,25 @@ pub struct Unchecked {
     pub held: u64,
     /// All that are held, compared or not.
     pub all_held: u64,
+}
+
+/// How a worker claims actions.
+pub struct Claim {
+    /// The worker, by the number under which it took over.
+    pub owner: i64,
+    /// How many at most, in view of what has not been compared.
+    pub max: Box<dyn FnOnce(&Unchecked) -> u32 + Send>,
+}
+
+/// What a worker has claimed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claimed {
+    /// The actions, those due first come first.
+    pub actions: Vec<Action>,
+    /// What has not been compared.
+    pub unchecked: Unchecked,
+    /// When the next queued action that nobody has claimed is due.
+    pub next_due: Option<Timestamp>,
 }
 
 /// How a directory's stream stands.

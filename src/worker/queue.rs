@@ -1,37 +1,38 @@
-//! The loop that brings due invitations to Vaultwarden.
+//! The loop that keeps all slots busy with actions that are due.
 //!
 //! # Guarantees
-//! - An invitation is attempted only while it is claimed in the store, and each attempt is settled there. A crash, or an
-//!   end of this loop, in between leaves the task in doubt, and a task in doubt is looked up before it is attempted again.
-//! - A task that fails delays no other; trouble of the whole server stops everyone at once.
+//! - An action is attempted only while it is claimed in the store, and each attempt is settled there. A crash, or an end
+//!   of this loop, in between leaves the action in doubt, and an action in doubt is looked up before it is attempted again.
+//! - An action that fails delays no other; trouble of the whole server stops everyone at once.
 //! - Waits of this process are measured in monotonic time. Stored times move with the wall clock when that is set.
 //!
 //! # Assumptions
 //! There is one worker on a store at a time.
 
-use std::panic::resume_unwind;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::actions::{Context, word};
 use super::pace::Pace;
-use super::recognition::{Timetable, recognise};
+use super::server_identity::{Timetable, identify};
+use super::settling::Settling;
+use super::slots::Slots;
 use crate::clock::{Clock, Jump, Timestamp};
-use crate::model::{Action, Disposition, EmailAddress, Outcome, Rejection, Settlement};
 use crate::retry::RetryNow;
-use crate::rules::{Breaker, Limits, Suspicion, next};
-use crate::store::{Decisions, Store, StoreError};
+use crate::rules::{Breaker, Limits, Suspicion};
+use crate::store::{Store, StoreError};
 use crate::telemetry::Observer;
-use crate::vaultwarden::{Account, Admin, VaultwardenError};
+use crate::vaultwarden::Admin;
 
 /// Another process may have released held invitations: look this often.
 const LOOK: Duration = Duration::from_secs(2);
 /// When there is nothing to do, whether Vaultwarden answers is asked this often.
-const PROBE: Duration = Duration::from_secs(60);
+pub(super) const PROBE: Duration = Duration::from_secs(60);
 /// The note that is written to see whether the store can be written.
 const WRITTEN: &str = "written";
 /// `sync` gives up on a server that was found in trouble this many times in a row ..
@@ -90,26 +91,37 @@ pub struct Worker {
     pub jitter: fn() -> f64,
 }
 
-/// `None` where a doubt was settled and nothing had been sent.
-type Attempt = (Action, Result<Option<Outcome>, VaultwardenError>);
-
 /// What one run of the loop knows; all of it can be lost.
-pub(super) struct State {
-    /// Each is a task of its own. On its way it waits for locks, the store's among them, and once it has one it must
-    /// go on, even while the loop waits for the same lock.
-    under_way: JoinSet<Attempt>,
+pub(super) struct State<'a> {
+    /// Which worker this is, in the store.
+    pub(super) owner: i64,
+    pub(super) slots: Slots,
+    pub(super) settling: Settling<'a>,
     pub(super) breaker: Breaker,
-    suspicion: Suspicion,
+    pub(super) suspicion: Suspicion,
     pace: Pace,
-    probe_at: Instant,
-    /// There may be new tasks since the backlog was last compared with the accounts.
-    news: bool,
+    pub(super) probe_at: Instant,
+    /// More may be due than the store said last.
+    pub(super) hungry: bool,
+    /// When the next action is due, as the store said last.
+    pub(super) due: Option<Timestamp>,
+    /// The backlog is to be compared with the accounts before anything else is claimed.
+    pub(super) compare: bool,
     /// When the backlog may be compared again, after comparisons that failed.
-    pub(super) census_at: Instant,
-    pub(super) census_failures: u32,
+    pub(super) compare_at: Instant,
+    pub(super) comparison_failures: u32,
     /// How many of those who are held were there when the backlog was last compared, or when the worker started.
     pub(super) held: u64,
+    /// Nothing is claimed any more.
+    winding_up: bool,
     pub(super) tally: Tally,
+}
+
+impl State<'_> {
+    /// Nothing is claimed, and nothing is to be settled.
+    fn is_idle(&self) -> bool {
+        self.slots.is_empty() && self.settling.is_empty()
+    }
 }
 
 impl Worker {
@@ -140,62 +152,125 @@ impl Worker {
         abort: &CancellationToken,
     ) -> Result<Tally, StoreError> {
         let mut state = State {
-            under_way: JoinSet::new(),
+            owner: (self.jitter)().to_bits().cast_signed(),
+            slots: Slots::new(Context {
+                vaultwarden: self.vaultwarden.clone(),
+                observer: self.observer.clone(),
+            }),
+            settling: Settling::default(),
             breaker: Breaker::default(),
             suspicion: Suspicion::default(),
             pace: Pace::new(self.settings.per_minute),
             probe_at: Instant::now() + PROBE,
-            news: true,
-            census_at: Instant::now(),
-            census_failures: 0,
+            hungry: true,
+            due: None,
+            compare: false,
+            compare_at: Instant::now(),
+            comparison_failures: 0,
             held: self.store.unchecked().await?.all_held,
+            winding_up: false,
             tally: Tally::default(),
         };
-        let owner = (self.jitter)().to_bits().cast_signed();
         let mut jump = Jump::watch(&self.clock);
-        self.store.take_over(owner, self.clock.now()).await?;
+        self.store.take_over(state.owner, self.clock.now()).await?;
         let mut retried = self.retry_now.subscribe();
-        let mut recognition = Timetable::begin(&*self.store).await?;
+        let mut timetable = Timetable::begin(&*self.store).await?;
         while !stop.is_cancelled() {
             if let Some(by) = jump.seen(&self.clock) {
                 self.observer.clock_was_set(by);
+                // What waits to be settled has times of the clock as it was.
+                self.settle_all(&mut state).await?;
                 self.store.rebase(by).await?;
             }
-            self.begin(&mut state, owner).await?;
+            self.fill(&mut state);
+            self.exchange(&mut state, false);
             self.try_failed_store().await;
-            let idle = state.under_way.is_empty();
-            if state.tally != Tally::default() {
-                recognition.somebody_is_there();
+            let idle = state.is_idle();
+            if idle && state.compare {
+                state.compare = false;
+                self.compare(&mut state).await?;
+                state.hungry = true;
+                continue;
             }
-            if idle && state.breaker.open_until().is_none() && recognition.is_due() {
+            if state.tally != Tally::default() {
+                timetable.somebody_is_there();
+            }
+            if idle && state.breaker.open_until().is_none() && timetable.is_due() {
                 let answered = tokio::select! {
                     biased;
                     () = stop.cancelled() => continue,
-                    answered = recognise(&*self.store, &*self.vaultwarden, &self.observer) => answered?,
+                    answered = identify(&*self.store, &*self.vaultwarden, &self.observer) => answered?,
                 };
-                recognition.looked(answered);
+                timetable.looked(answered);
             }
-            // What is due while something is under way waits for its end.
-            let due = if idle { self.store.next_due().await? } else { None };
-            if until == Until::Drained && self.is_drained(&state, due).await? {
-                break;
+            if until == Until::Drained {
+                let drained = match Self::gives_up(&state) {
+                    Some(gives_up) => gives_up,
+                    None => idle && !state.hungry && self.nothing_is_due(state.comparison_failures).await?,
+                };
+                if drained {
+                    break;
+                }
             }
-            let look = self.look_again(&state, due);
+            let look = self.look_again(&state);
+            let stale_at = state.slots.stale_at();
+            let settle_at = state.settling.due();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
-                Some(attempt) = state.under_way.join_next() => self.finish(&mut state, attempt).await?,
-                () = self.wake.notified() => state.news = true,
-                Ok(()) = retried.changed() => state.breaker.half_open(Instant::now().into_std()),
-                () = sleep_until(state.pace.next()), if state.pace.permits() == 0 => {}
+                ended = state.slots.ended() => self.judge(&mut state, ended),
+                exchanged = state.settling.exchanged() => self.take_in(&mut state, exchanged?).await?,
+                () = self.wake.notified() => state.hungry = true,
+                Ok(()) = retried.changed() => {
+                    state.breaker.half_open(Instant::now().into_std());
+                    state.hungry = true;
+                }
+                () = sleep_until(state.pace.next()), if state.pace.permits() == 0 => state.hungry = true,
+                () = until_some(stale_at) => {}
+                () = until_some(settle_at) => {}
                 () = sleep_until(state.probe_at), if idle && state.breaker.open_until().is_none() => {
                     self.probe(&mut state).await;
                 }
-                () = sleep(look) => state.news = true,
+                () = sleep(look) => state.hungry = true,
             }
         }
         self.wind_up(&mut state, abort).await?;
         Ok(state.tally)
+    }
+
+    /// Begins attempts in free slots, and gives back what cannot begin.
+    fn fill(&self, state: &mut State<'_>) {
+        let permitted = self.permitted(state);
+        let back = if permitted == 0 {
+            state.slots.take_ready()
+        } else {
+            state.slots.take_stale()
+        };
+        state.settling.give_back(back);
+        while state.slots.begin(permitted) {
+            state.pace.started();
+        }
+    }
+
+    /// How many attempts may be under way now.
+    fn permitted(&self, state: &State<'_>) -> usize {
+        state
+            .breaker
+            .permits(self.settings.concurrency, Instant::now().into_std())
+    }
+
+    /// How many actions may be claimed now.
+    pub(super) fn room(&self, state: &State<'_>) -> usize {
+        if state.compare || state.winding_up {
+            return 0;
+        }
+        let permitted = self.permitted(state);
+        // Whoever waits for an allowance or for a server in trouble may leave meanwhile, and is not claimed ahead.
+        let may_claim_ahead = self.settings.per_minute.is_none() && permitted == self.settings.concurrency;
+        state
+            .slots
+            .room(permitted, may_claim_ahead)
+            .min(state.pace.permits())
     }
 
     /// Writes into a store that failed, to see whether it works again: whoever only reads does not notice. Those who wait
@@ -213,123 +288,23 @@ impl Worker {
         }
     }
 
-    /// Begins as many attempts as are due and may begin now.
-    async fn begin(&self, state: &mut State, owner: i64) -> Result<(), StoreError> {
-        let permitted = state
-            .breaker
-            .permits(self.settings.concurrency, Instant::now().into_std());
-        let places = permitted
-            .saturating_sub(state.under_way.len())
-            .min(state.pace.permits());
-        if places == 0 {
-            return Ok(());
-        }
-        if state.news && Instant::now() >= state.census_at {
-            if self.census_is_due(state).await? {
-                if !state.under_way.is_empty() {
-                    return Ok(());
-                }
-                self.census(state).await?;
-            }
-            state.news = false;
-        }
-        let places = u32::try_from(places).unwrap_or(u32::MAX);
-        // Nothing is claimed before it can begin: who waits for a turn may leave meanwhile.
-        for task in self.store.claim(owner, places, self.clock.now()).await? {
-            state.pace.started();
-            let caller = Caller {
-                vaultwarden: self.vaultwarden.clone(),
-                observer: self.observer.clone(),
-            };
-            state.under_way.spawn(caller.attempt(task));
-        }
-        Ok(())
-    }
-
-    /// Whether nothing is left to do soon, or Vaultwarden is in trouble that `sync` does not wait for.
-    async fn is_drained(&self, state: &State, due: Option<Timestamp>) -> Result<bool, StoreError> {
+    /// Whether `sync` waits no longer for a Vaultwarden in trouble; `None` while it is in none.
+    fn gives_up(state: &State<'_>) -> Option<bool> {
         let now = Instant::now().into_std();
-        if let Some(until) = state.breaker.open_until().filter(|&until| until > now) {
-            return Ok(state.breaker.failures() >= PATIENCE || until - now > HURRY);
-        }
-        let idle = state.under_way.is_empty() && due.is_none_or(|due| due.since(self.clock.now()) > HURRY);
+        let until = state.breaker.open_until().filter(|&until| until > now)?;
+        Some(state.breaker.failures() >= PATIENCE || until - now > HURRY)
+    }
+
+    /// Whether nothing is due soon, after so many comparisons that failed.
+    async fn nothing_is_due(&self, comparison_failures: u32) -> Result<bool, StoreError> {
+        let due = self.store.next_due().await?;
         // Those who are held may yet prove to be few.
-        Ok(idle
-            && (!(1..PATIENCE).contains(&state.census_failures) || self.store.unchecked().await?.held == 0))
-    }
-
-    /// Settles this attempt and all others that have ended meanwhile, in one transaction.
-    async fn finish(&self, state: &mut State, first: Result<Attempt, JoinError>) -> Result<(), StoreError> {
-        let mut ended = vec![outcome(first)];
-        while let Some(attempt) = state.under_way.try_join_next() {
-            ended.push(outcome(attempt));
-        }
-        let now = self.clock.now();
-        let resend_after = self.settings.resend_after;
-        let mut pardoned = Vec::new();
-        let mut settled: Vec<(Action, Settlement)> = Vec::new();
-        for (task, result) in ended {
-            let mut verdict = result.as_ref().map(drop).map_err(VaultwardenError::disposition);
-            if let Err(Disposition::Reject(Rejection { key: Some(key), .. })) = &verdict
-                && state.suspicion.confirms(key, task.id)
-            {
-                pardoned.push(key.clone());
-                verdict = Err(Disposition::Outage);
-            }
-            self.judge_server(&mut state.breaker, &verdict, result.as_ref().err());
-            let attempt = match (result, verdict) {
-                (Ok(outcome), _) => Ok(outcome),
-                // It is tried again after the others: the answer may be about this person after all.
-                (Err(error), Err(Disposition::Outage))
-                    if matches!(error.disposition(), Disposition::Reject(_)) =>
-                {
-                    Err((Disposition::Retry, error.to_string()))
-                }
-                (Err(error), _) => Err((error.disposition(), error.to_string())),
-            };
-            let settlement = next(&task, attempt, &state.breaker, resend_after, now, (self.jitter)());
-            if settlement == Settlement::Done(Outcome::Invited) {
-                state.suspicion.ends();
-            }
-            settled.push((task, settlement));
-        }
-        let rows: Vec<(i64, Settlement)> = settled
-            .iter()
-            .map(|(task, settlement)| (task.id, settlement.clone()))
-            .collect();
-        let events = self.store.settle(rows, self.settings.limits, now).await?;
-        for fault in pardoned {
-            let released = self.store.pardon(&fault, now).await?;
-            self.observer.pardoned(released.len(), &fault);
-        }
-        self.observer.tell(&events);
-        for (_, settlement) in &settled {
-            match settlement {
-                Settlement::Done(Outcome::Invited) => state.tally.invited += 1,
-                Settlement::Done(Outcome::HadAccount) => state.tally.had_account += 1,
-                _ => {}
-            }
-        }
-        state.probe_at = Instant::now() + PROBE;
-        Ok(())
-    }
-
-    pub(super) fn judge_server(
-        &self,
-        breaker: &mut Breaker,
-        verdict: &Result<(), Disposition>,
-        error: Option<&VaultwardenError>,
-    ) {
-        let wait = breaker.record(verdict.as_ref().err(), Instant::now().into_std(), (self.jitter)());
-        match (verdict, error, wait) {
-            (Err(_), Some(error), Some(wait)) => self.observer.vaultwarden_down(error, wait),
-            (Ok(()) | Err(Disposition::Reject(_)), ..) => self.observer.vaultwarden_back(),
-            _ => {}
-        }
+        Ok(due.is_none_or(|due| due.since(self.clock.now()) > HURRY)
+            && (!(1..PATIENCE).contains(&comparison_failures) || self.store.unchecked().await?.held == 0))
     }
 
     /// Asks whether Vaultwarden answers, so that `/readyz` knows before the next newcomer does.
-    async fn probe(&self, state: &mut State) {
+    async fn probe(&self, state: &mut State<'_>) {
         state.probe_at = Instant::now() + PROBE;
         let alive = self.vaultwarden.alive().await;
         self.observer
@@ -341,95 +316,55 @@ impl Worker {
     }
 
     /// How long to wait for something to happen before looking into the store again.
-    fn look_again(&self, state: &State, due: Option<Timestamp>) -> Duration {
+    fn look_again(&self, state: &State<'_>) -> Duration {
         let now = Instant::now().into_std();
         let next = match state.breaker.open_until() {
             Some(until) if until > now => Some(until - now),
             // What is due and was not begun waits for the end of an attempt or for its pace, not for the clock.
-            _ if state.under_way.is_empty() && state.pace.permits() > 0 => {
-                due.map(|due| due.since(self.clock.now()))
+            _ if state.is_idle() && state.pace.permits() > 0 => {
+                state.due.map(|due| due.since(self.clock.now()))
             }
             _ => None,
         };
         next.map_or(LOOK, |next| next.clamp(Duration::from_millis(10), LOOK))
     }
 
-    /// Finishes what is under way.
-    async fn wind_up(&self, state: &mut State, abort: &CancellationToken) -> Result<(), StoreError> {
-        if !state.under_way.is_empty() {
-            tracing::info!(
-                count = state.under_way.len(),
-                "finishing the invitations that are under way"
-            );
+    /// Finishes what is under way, and gives back the rest.
+    async fn wind_up<'a>(
+        &'a self,
+        state: &mut State<'a>,
+        abort: &CancellationToken,
+    ) -> Result<(), StoreError> {
+        state.winding_up = true;
+        let back = state.slots.take_ready();
+        state.settling.give_back(back);
+        let count = state.slots.under_way();
+        if count > 0 {
+            tracing::info!(count, "finishing the invitations that are under way");
         }
-        while !state.under_way.is_empty() {
+        while !state.slots.is_empty() {
+            self.exchange(state, true);
             tokio::select! {
                 biased;
                 () = abort.cancelled() => break,
-                Some(attempt) = state.under_way.join_next() => self.finish(state, attempt).await?,
+                ended = state.slots.ended() => self.judge(state, ended),
+                exchanged = state.settling.exchanged() => self.take_in(state, exchanged?).await?,
             }
+            // An exchange that had begun before may bring more.
+            let back = state.slots.take_ready();
+            state.settling.give_back(back);
         }
-        Ok(())
+        self.settle_all(state).await?;
+        let back = state.slots.take_ready();
+        state.settling.give_back(back);
+        self.settle_all(state).await
     }
 }
 
-/// A panic goes on in the loop, whose owner starts it again; nobody cancels an attempt that is still waited for.
-fn outcome(ended: Result<Attempt, JoinError>) -> Attempt {
-    ended.unwrap_or_else(|error| resume_unwind(error.into_panic()))
-}
-
-/// Makes the calls of one attempt.
-struct Caller {
-    vaultwarden: Arc<dyn Admin>,
-    observer: Observer,
-}
-
-impl Caller {
-    async fn attempt(self, task: Action) -> Attempt {
-        let result = if task.in_doubt.is_some() {
-            self.settle_doubt(&task.address).await
-        } else {
-            self.invite(&task.address).await.map(Some)
-        };
-        (task, result)
-    }
-
-    /// What became of an earlier attempt; `None` where nothing did. Then the store decides anew: the person may have
-    /// left meanwhile.
-    async fn settle_doubt(&self, address: &EmailAddress) -> Result<Option<Outcome>, VaultwardenError> {
-        let account = self.vaultwarden.account(address).await;
-        self.observer
-            .vaultwarden_call("account", word(account.as_ref().map(drop)));
-        let outcome = |account: Account| {
-            if account.invited {
-                Outcome::Invited
-            } else {
-                Outcome::HadAccount
-            }
-        };
-        Ok(account?.map(outcome))
-    }
-
-    async fn invite(&self, address: &EmailAddress) -> Result<Outcome, VaultwardenError> {
-        let result = self.vaultwarden.invite(address).await;
-        let word = match &result {
-            Ok(outcome) => outcome.as_str(),
-            Err(_) => word(result.as_ref().map(drop)),
-        };
-        self.observer.vaultwarden_call("invite", word);
-        result
-    }
-}
-
-/// The word for a call's result in metrics.
-pub(super) fn word(result: Result<(), &VaultwardenError>) -> &'static str {
-    match result.map_err(VaultwardenError::disposition) {
-        Ok(()) => "ok",
-        Err(Disposition::Reject(_)) => "rejected",
-        Err(Disposition::Ambiguous) => "unknown-outcome",
-        Err(Disposition::RetryAfter(_)) => "rate-limited",
-        Err(Disposition::Operator) => "misconfigured",
-        Err(Disposition::Outage) => "outage",
-        Err(Disposition::Retry | Disposition::Relist) => "failed",
+/// Waits until then; for ever where there is no such time.
+async fn until_some(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => pending().await,
     }
 }

@@ -39,6 +39,7 @@ mod measure;
 mod onboarding;
 mod push;
 mod servers;
+mod trace;
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -47,9 +48,9 @@ use service::Service;
 use slapd::Slapd;
 use stand_in::StandIn;
 
-const PARTS: [&str; 5] = ["push", "onboarding", "listing", "servers", "groups"];
+const PARTS: [&str; 6] = ["push", "onboarding", "listing", "servers", "groups", "trace"];
 /// Those that bring a table of their own.
-const TABLES: [&str; 2] = ["servers", "groups"];
+const TABLES: [&str; 3] = ["servers", "groups", "trace"];
 
 #[tokio::main]
 async fn main() {
@@ -68,6 +69,7 @@ async fn main() {
             "listing" => listing::measure(people).await,
             "servers" => servers::measure(100).await,
             "groups" => groups::measure(50_000, 20).await,
+            "trace" => trace::measure(300).await,
             other => panic!("ONLY names {other}, which is none of {PARTS:?}"),
         }
     }

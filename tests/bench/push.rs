@@ -64,7 +64,7 @@ pub async fn measure(count: usize) {
             &what,
             percentile(&mut ours, share),
             percentile(&mut theirs, share),
-            3.0,
+            2.5,
         );
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// A module may import what stands in a lower layer than itself, and nothing else.
 const LAYERS: [&[&str]; 8] = [
-    &["ber", "clock", "foreign", "panics", "retry", "text"],
+    &["ber", "clock", "foreign", "panics", "retry", "text", "timing"],
     &["model", "tls"],
     &["rules"],
     &["directory", "store", "vaultwarden"],

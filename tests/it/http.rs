@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ldap_usher::clock::Timestamp;
-use ldap_usher::model::{Action, EmailAddress, Event, Listing, Source, What};
+use ldap_usher::model::{Action, ActionKind, EmailAddress, Event, Listing, Source, What};
 use ldap_usher::store::{ListingOutcome, Sqlite, Store};
 use ldap_usher::telemetry::http::{Public, bind, serve};
 use ldap_usher::telemetry::{GRACE, Observer, Purpose};
@@ -87,6 +87,7 @@ impl Endpoints {
 fn ann() -> Action {
     Action {
         id: 1,
+        kind: ActionKind::Invite,
         address: EmailAddress::parse(b"ann@example.org").unwrap(),
         dn: "uid=ann,ou=people,dc=example,dc=org".into(),
         directory: "main".into(),

@@ -7,7 +7,7 @@ use super::{Finding, Level};
 use crate::config::Config;
 use crate::store::{Sqlite, StoreError};
 use crate::vaultwarden::Identity;
-use crate::worker::recognition;
+use crate::worker::server_identity;
 
 /// Whether it can be used, where the session with Vaultwarden is kept, and by what Vaultwarden is known.
 pub(super) async fn check(config: &Config) -> (Finding, Sessions, Identity) {
@@ -16,7 +16,7 @@ pub(super) async fn check(config: &Config) -> (Finding, Sessions, Identity) {
         Ok(store) => {
             let detail = format!("{} can be used", path.display());
             let finding = Finding::new(Level::Ok, "state", detail, "");
-            let known = recognition::noted(&store).await.unwrap_or_default();
+            let known = server_identity::noted(&store).await.unwrap_or_default();
             return (finding, Sessions::of_service(Arc::new(store), file), known);
         }
         Err(_) if !path.exists() => {

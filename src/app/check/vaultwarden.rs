@@ -14,7 +14,7 @@ use crate::vaultwarden::{
     Admin, Configuration, Entrance, Identity, Portal, Recognition, Settings, SignUps, SingleSignOn,
     Vaultwarden, VaultwardenError, presented,
 };
-use crate::worker::recognition;
+use crate::worker::server_identity;
 
 pub(super) async fn check(
     config: &Config,
@@ -131,7 +131,12 @@ async fn check_identity(steps: &mut Steps<'_>, vaultwarden: &Vaultwarden, known:
     match steps.step("accounts", "", vaultwarden.recognise(known)).await {
         Some(Recognition::Other(now)) => {
             let remedy = "correct `url`, or restore Vaultwarden; where it is meant to be new, give the service a new `state` file, or name people in `ldap-usher retry ADDRESS...`";
-            steps.say(Level::Warn, "accounts", recognition::trouble(known, &now), remedy);
+            steps.say(
+                Level::Warn,
+                "accounts",
+                server_identity::trouble(known, &now),
+                remedy,
+            );
         }
         Some(_) => steps.say(
             Level::Ok,

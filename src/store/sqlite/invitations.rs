@@ -7,7 +7,7 @@ use super::{journal, rows};
 use crate::clock::Timestamp;
 use crate::model::{Action, ActionState, EmailAddress, Release, Source, What};
 use crate::rules::{Brake, Verdict, longest_wait};
-use crate::store::Unchecked;
+use crate::store::{Claim, Claimed, Unchecked};
 
 pub(super) fn take_over(db: &Transaction<'_>, owner: i64, now: Timestamp) -> rusqlite::Result<()> {
     db.execute(
@@ -53,25 +53,41 @@ pub(super) fn claim(
              where id in (select id from action
                           where state = 'queued' and due <= ?2 and owner is null
                           order by due, id limit ?1)
-             returning id, address, (select dn from member where id = action.member),
+             returning id, kind, address, (select dn from member where id = action.member),
                        (select d.name from member m join directory d on d.id = m.directory where m.id = action.member),
                        attempts, doubt_since, arrived, due",
         )?
         .query_map((max, now.0, owner), |row| {
-            let task = Action {
+            let action = Action {
                 id: row.get(0)?,
-                address: EmailAddress::stored(row.get(1)?),
-                dn: row.get(2)?,
-                directory: row.get(3)?,
-                attempts: row.get(4)?,
-                in_doubt: rows::optional_time(row, 5)?,
-                arrived: rows::time(row, 6)?,
+                kind: rows::kind(row, 1)?,
+                address: EmailAddress::stored(row.get(2)?),
+                dn: row.get(3)?,
+                directory: row.get(4)?,
+                attempts: row.get(5)?,
+                in_doubt: rows::optional_time(row, 6)?,
+                arrived: rows::time(row, 7)?,
             };
-            Ok((rows::time(row, 7)?, task))
+            Ok((rows::time(row, 8)?, action))
         })?
         .collect::<rusqlite::Result<_>>()?;
-    claimed.sort_unstable_by_key(|(due, task)| (*due, task.id));
-    Ok(claimed.into_iter().map(|(_, task)| task).collect())
+    claimed.sort_unstable_by_key(|(due, action)| (*due, action.id));
+    Ok(claimed.into_iter().map(|(_, action)| action).collect())
+}
+
+/// Claims as many as `claim` allows.
+pub(super) fn claim_some(db: &Transaction<'_>, how: Claim, now: Timestamp) -> rusqlite::Result<Claimed> {
+    let unchecked = unchecked(db)?;
+    let max = (how.max)(&unchecked);
+    let actions = match max {
+        0 => Vec::new(),
+        _ => claim(db, how.owner, max, now)?,
+    };
+    Ok(Claimed {
+        actions,
+        unchecked,
+        next_due: next_due(db)?,
+    })
 }
 
 pub(super) fn next_due(db: &Transaction<'_>) -> rusqlite::Result<Option<Timestamp>> {

@@ -26,8 +26,8 @@ use futures::FutureExt;
 use rusqlite::Transaction;
 
 use super::{
-    Configured, Decision, DirectoryRow, DirectoryState, JournalPage, Judge, ListingOutcome, Reply, Report,
-    Scope, Store, Story, TaskReport, Unchecked, Which, Whose,
+    Claim, Claimed, Configured, Decision, DirectoryRow, DirectoryState, JournalPage, Judge, ListingOutcome,
+    Reply, Report, Scope, Store, Story, TaskReport, Unchecked, Which, Whose,
 };
 use crate::clock::Timestamp;
 use crate::model::{Action, ActionState, EmailAddress, EntryId, Member, Release};
@@ -141,6 +141,19 @@ impl Store for Sqlite {
     fn claim(&self, owner: i64, max: u32, now: Timestamp) -> Reply<'_, Vec<Action>> {
         self.write("claiming invitations", move |db| {
             invitations::claim(db, owner, max, now)
+        })
+    }
+
+    fn exchange(
+        &self,
+        scope: Scope,
+        mut decision: Decision,
+        claim: Claim,
+        now: Timestamp,
+    ) -> Reply<'_, Claimed> {
+        self.write("settling and claiming invitations", move |db| {
+            book::decide(db, scope, &mut *decision)?;
+            invitations::claim_some(db, claim, now)
         })
     }
 

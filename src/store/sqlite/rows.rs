@@ -4,10 +4,10 @@ use rusqlite::Row;
 use rusqlite::types::Type;
 
 use crate::clock::Timestamp;
-use crate::model::{ActionState, EmailAddress, EntryId, Member, Outcome, Standing};
+use crate::model::{ActionKind, ActionState, EmailAddress, EntryId, Member, Outcome, Standing};
 
 /// The kind of action that an invitation is.
-pub(super) const INVITE: &str = "invite";
+pub(super) const INVITE: &str = ActionKind::Invite.as_str();
 
 /// The columns that [`member`] reads, of the table or alias `m`.
 pub(super) const MEMBER: &str = "m.id, m.entry_id, m.dn, m.address, m.standing, m.reason, m.had_left";
@@ -43,6 +43,13 @@ pub(super) fn standing(standing: &Standing) -> (&'static str, Option<&str>) {
         Standing::WithoutAddress(reason) => ("without-address", Some(reason)),
         Standing::Left => ("left", None),
     }
+}
+
+/// Reads a kind.
+pub(super) fn kind(row: &Row<'_>, column: usize) -> rusqlite::Result<ActionKind> {
+    let word: String = row.get(column)?;
+    let kind = ActionKind::ALL.into_iter().find(|kind| kind.as_str() == word);
+    kind.ok_or_else(|| broken(column, "no kind of an action"))
 }
 
 /// Reads a state.

@@ -5,8 +5,8 @@ use ldap_usher::clock::Timestamp;
 use ldap_usher::model::{Action, ActionState, Cursor, EmailAddress, EntryId, Member, Release};
 use ldap_usher::rules::Noted;
 use ldap_usher::store::{
-    Configured, Decision, DirectoryRow, DirectoryState, JournalPage, Judge, ListingOutcome, Reply, Report,
-    Scope, Sqlite, Store, Story, TaskReport, Unchecked, Which, Whose,
+    Claim, Claimed, Configured, Decision, DirectoryRow, DirectoryState, JournalPage, Judge, ListingOutcome,
+    Reply, Report, Scope, Sqlite, Store, Story, TaskReport, Unchecked, Which, Whose,
 };
 
 use super::PEOPLE;
@@ -92,6 +92,10 @@ impl Store for Watched {
 
     fn claim(&self, owner: i64, max: u32, now: Timestamp) -> Reply<'_, Vec<Action>> {
         self.store.claim(owner, max, now)
+    }
+
+    fn exchange(&self, scope: Scope, decision: Decision, claim: Claim, now: Timestamp) -> Reply<'_, Claimed> {
+        self.store.exchange(scope, decision, claim, now)
     }
 
     fn next_due(&self) -> Reply<'_, Option<Timestamp>> {

@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use server::{Shared, answer};
 use world::{Injected, World};
@@ -43,6 +43,8 @@ pub struct Setup {
     pub accounts: u16,
     /// Whether it is told to send mail. (Whether it does makes no difference to anybody here.)
     pub mail: bool,
+    /// Rounds of [`toil`] that an invitation costs, and the threads that there are for it; `None` is no work.
+    pub work: Option<(u64, usize)>,
     /// Other values in `/admin/diagnostics/config`.
     pub told: Vec<(&'static str, Value)>,
 }
@@ -59,6 +61,7 @@ impl Default for Setup {
             open: false,
             accounts: 0x8531,
             mail: true,
+            work: None,
             told: Vec::new(),
         }
     }
@@ -81,6 +84,14 @@ pub struct Call {
     pub ended: Option<Instant>,
 }
 
+/// Keeps a processor busy, as hashing and a database do. What it costs does not depend on who else is busy.
+pub fn toil(rounds: u64) {
+    let mut state = 1_u64;
+    for _ in 0..rounds {
+        state = std::hint::black_box(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+    }
+}
+
 /// The stand-in. Stops when dropped.
 pub struct StandIn {
     shared: Arc<Shared>,
@@ -98,6 +109,7 @@ impl StandIn {
     pub fn with(setup: Setup) -> Self {
         let mut stand_in = Self {
             shared: Arc::new(Shared {
+                workers: Semaphore::new(setup.work.map_or(1, |(_, threads)| threads)),
                 setup,
                 world: Mutex::default(),
                 changed: watch::channel(()).0,
@@ -154,6 +166,11 @@ impl StandIn {
     /// The addresses of successful invitations, in order.
     pub fn invited(&self) -> Vec<String> {
         self.shared.world().invited.clone()
+    }
+
+    /// How many invitations were successful.
+    pub fn invitations(&self) -> usize {
+        self.shared.world().invited.len()
     }
 
     /// The addresses to which an invitation was mailed, in order; there is no account for each of them.

@@ -7,18 +7,20 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{Method, Response, header};
 use serde_json::{Map, Value, json};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::answers::{
     error, json_answer, page, pascal_case, plain, redirect, rocket_error, truncate, unescape,
 };
 use super::world::{Account, World};
-use super::{Call, Fault, Moment, On, Setup};
+use super::{Call, Fault, Moment, On, Setup, toil};
 
 /// The stand-in, as its connections see it.
 pub(super) struct Shared {
     pub(super) setup: Setup,
     pub(super) world: Mutex<World>,
+    /// As many as may work at a time.
+    pub(super) workers: Semaphore,
     /// Rings whenever the world has changed.
     pub(super) changed: watch::Sender<()>,
 }
@@ -246,6 +248,7 @@ impl Shared {
             return rocket_error(422, request.accepts_json);
         };
         let oldest = self.setup.version <= (1, 20);
+        self.work().await;
         self.moment(Moment::Arrived, fault).await;
         if self.world().accounts.contains_key(&address) {
             return self.error(if oldest { 400 } else { 409 }, "User already exists");
@@ -273,6 +276,13 @@ impl Shared {
         }
         let world = self.world();
         json_answer(200, &self.account(&address, &world.accounts[&address], false))
+    }
+
+    async fn work(&self) {
+        if let Some((rounds, _)) = self.setup.work {
+            let _place = self.workers.acquire().await.unwrap();
+            tokio::task::spawn_blocking(move || toil(rounds)).await.unwrap();
+        }
     }
 
     fn error(&self, status: u16, message: &str) -> Response<Body> {

@@ -5,17 +5,18 @@ use std::time::Duration;
 use futures::stream::StreamExt;
 use tokio::time::Instant;
 
-use super::queue::{State, Worker, word};
+use super::actions::word;
+use super::queue::{State, Worker};
 use crate::model::{ActionState, EmailAddress};
 use crate::retry::Retry;
 use crate::rules::Brake;
-use crate::store::{Decisions, StoreError};
+use crate::store::{Decisions, StoreError, Unchecked};
 use crate::vaultwarden::VaultwardenError;
 
 /// From this many unknown addresses on, one list of all accounts is cheaper than as many refusals.
-const CENSUS: u64 = 100;
+const WORTH_A_LIST: u64 = 100;
 /// The wait after a comparison that failed; invitations go on meanwhile.
-const CENSUS_AGAIN: Retry = Retry {
+const AGAIN: Retry = Retry {
     first: Duration::from_secs(1),
     ceiling: Duration::from_secs(600),
     floor: Duration::from_millis(200),
@@ -25,33 +26,30 @@ const MISSING_SHARE: u64 = 10;
 /// .. and the number.
 const MISSING: u64 = 5;
 /// Addresses of accounts that are compared at a time.
-const CENSUS_PAGE: usize = 1000;
+const PAGE: usize = 1000;
+
+/// Whether so many addresses are unknown that one list of all accounts is worth it, or there are more who are held than
+/// the `held` of the last comparison: who has an account does not count towards `limits.invites_per_listing`.
+pub(super) fn is_due(unchecked: &Unchecked, held: u64) -> bool {
+    unchecked.held > 0 || unchecked.all_held > held || unchecked.queued >= WORTH_A_LIST
+}
 
 impl Worker {
-    /// Whether so many addresses are unknown that one list of all accounts is worth it, or any is held: who has an
-    /// account does not count towards `limits.invites_per_listing`.
-    pub(super) async fn census_is_due(&self, state: &mut State) -> Result<bool, StoreError> {
-        let unchecked = self.store.unchecked().await?;
-        // Those who were approved are held no more.
-        state.held = state.held.min(unchecked.all_held);
-        Ok(unchecked.held > 0 || unchecked.all_held > state.held || unchecked.queued >= CENSUS)
-    }
-
     /// Compares the backlog with the list of all accounts, once. Where that fails, what is queued goes out all the same,
     /// since Vaultwarden answers the same question to each invitation; what is held stays held.
-    pub(super) async fn census(&self, state: &mut State) -> Result<(), StoreError> {
+    pub(super) async fn compare(&self, state: &mut State<'_>) -> Result<(), StoreError> {
         self.store.begin_comparison().await?;
         let known = match self.count_accounts().await? {
             Ok(known) => known,
             Err(error) => {
-                state.census_failures += 1;
-                let wait = CENSUS_AGAIN.wait(state.census_failures, (self.jitter)());
-                state.census_at = Instant::now() + wait;
+                state.comparison_failures += 1;
+                let wait = AGAIN.wait(state.comparison_failures, (self.jitter)());
+                state.compare_at = Instant::now() + wait;
                 self.observer.accounts_unread(&error, wait);
                 return Ok(());
             }
         };
-        state.census_failures = 0;
+        state.comparison_failures = 0;
         state.tally.had_account += known;
         self.judge_server(&mut state.breaker, &Ok(()), None);
         tracing::info!(known, "compared the backlog with Vaultwarden's accounts");
@@ -68,7 +66,7 @@ impl Worker {
     /// Marks whoever has an account, and looks how many of those who were invited have none.
     async fn count_accounts(&self) -> Result<Result<u64, VaultwardenError>, StoreError> {
         let before = self.store.report().await?;
-        let mut accounts = self.vaultwarden.accounts().chunks(CENSUS_PAGE);
+        let mut accounts = self.vaultwarden.accounts().chunks(PAGE);
         let (mut known, mut found) = (0, 0);
         while let Some(page) = accounts.next().await {
             let page: Result<Vec<_>, _> = page.into_iter().collect();

@@ -56,7 +56,7 @@ pub async fn noted(store: &dyn Store) -> Result<Identity, StoreError> {
 
 /// Compares Vaultwarden with what is noted of it. What is new about the same server is noted; another one is told of until
 /// [`accept`] accepts it. Returns whether an answer came.
-pub(super) async fn recognise(
+pub(super) async fn identify(
     store: &dyn Store,
     vaultwarden: &dyn Admin,
     observer: &Observer,
