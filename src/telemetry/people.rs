@@ -38,11 +38,11 @@ impl Observer {
         match what {
             What::Joined => {
                 let news = self.admits_of(*source, directory, "joined");
-                event!(news, directory, dn, address, "joined");
+                event!(news, directory, dn, %address, "joined");
             }
             What::Rejoined => {
                 let news = self.admits_of(*source, directory, "rejoined");
-                event!(news, directory, dn, address, "joined again");
+                event!(news, directory, dn, %address, "joined again");
             }
             What::WithoutAddress { reason } => self.without_address(directory, &dn, reason),
             What::LostAddress => self.without_address(directory, &dn, &format!("{address} was removed")),
@@ -52,8 +52,8 @@ impl Observer {
                     news,
                     directory,
                     dn,
-                    from,
-                    to = address,
+                    %from,
+                    to = %address,
                     invite,
                     "the address changed"
                 );
@@ -77,7 +77,7 @@ impl Observer {
                 failure!(
                     news,
                     directory,
-                    address,
+                    %address,
                     dn,
                     holder_dn,
                     "two entries have one address, which is invited once"
@@ -86,11 +86,11 @@ impl Observer {
             What::Invited { after_ms } => {
                 self.metrics.invite_delay(Duration::from_millis(*after_ms));
                 let news = self.admits(directory, "invited", Level::INFO);
-                event!(news, address, dn, directory, delay_ms = after_ms, "invited");
+                event!(news, %address, dn, directory, delay_ms = after_ms, "invited");
             }
             What::HadAccount => {
                 let news = self.admits(directory, "had-account", Level::INFO);
-                event!(news, address, dn, directory, "has an account already");
+                event!(news, %address, dn, directory, "has an account already");
             }
             What::Failed {
                 error,
@@ -101,7 +101,7 @@ impl Observer {
                 let news = self.admits(directory, "invite-failed", Level::WARN);
                 failure!(
                     news,
-                    address,
+                    %address,
                     dn,
                     directory,
                     attempts,
@@ -114,7 +114,7 @@ impl Observer {
                 let news = self.admits(directory, "quarantined", Level::WARN);
                 failure!(
                     news,
-                    address,
+                    %address,
                     dn,
                     directory,
                     reason,
