@@ -1,10 +1,10 @@
-//! Files that people wrote with any editor, as text: a byte order mark does not count, and UTF-16 is read where a mark
-//! announces it (Notepad and PowerShell write both).
+//! Reads text files of any editor: UTF-8 with or without a byte order mark, and UTF-16 with one (Notepad and PowerShell
+//! write both).
 
 use std::io;
 use std::path::Path;
 
-/// Bytes that are not text; reads as the end of "the file ...".
+/// The bytes are not text; completes the sentence "the file ...".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}; save it as UTF-8")]
 pub(crate) struct NotText(&'static str);
@@ -12,15 +12,15 @@ pub(crate) struct NotText(&'static str);
 /// Reads a text file.
 ///
 /// # Errors
-/// The system's, or [`io::ErrorKind::InvalidData`] with a [`NotText`].
+/// That of the operating system, or [`io::ErrorKind::InvalidData`] with a [`NotText`].
 pub(crate) fn read(path: &Path) -> io::Result<String> {
     decode(std::fs::read(path)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// The text without its byte order mark.
+/// Decodes text and removes its byte order mark.
 ///
 /// # Errors
-/// Which encoding is missing, without any of the bytes: they may be a secret.
+/// The bytes are not text. The error repeats none of them, because they may be a secret.
 pub(crate) fn decode(bytes: Vec<u8>) -> Result<String, NotText> {
     match bytes.as_slice() {
         [0xff, 0xfe, units @ ..] => utf16(units, u16::from_le_bytes),

@@ -1,4 +1,4 @@
-//! The service as a whole: everything wired together, kept running, and stopped in order.
+//! The service as a whole: builds every component, keeps the loops running, and stops them in order.
 
 mod check;
 mod plan;

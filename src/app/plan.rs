@@ -84,7 +84,7 @@ pub struct Plan {
 pub async fn plan(config: &Config) -> anyhow::Result<Plan> {
     let store = Arc::new(Sqlite::dry_run(&config.state).await?);
     let invited = Arc::<Invited>::default();
-    let sessions = Sessions::at_hand(Some(store.clone()), config.sessions.clone());
+    let sessions = Sessions::of_command(Some(store.clone()), config.sessions.clone());
     let parts = Parts::wire(config, store.clone(), sessions, |vaultwarden| {
         Arc::new(DryRun::new(vaultwarden, invited.clone()))
     })?;

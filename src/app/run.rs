@@ -1,4 +1,4 @@
-//! The one place that sees everything.
+//! Builds every component and runs them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::servers::Servers;
 use super::sessions::Sessions;
-use super::signals::{Signals, Wishes};
+use super::signals::{Requests, Signals};
 use super::supervisor::{RESTART, Supervisor};
 use super::systemd;
 use crate::clock::{Clock, Timestamp};
@@ -26,61 +26,61 @@ use crate::telemetry::{GRACE, Observer, http};
 use crate::vaultwarden::{self, Admin, Vaultwarden};
 use crate::worker::{self, Until, Worker};
 
-/// The waits between two sessions with a directory.
+/// The wait before a reconnect to a directory.
 pub const RECONNECT: Retry = Retry {
     first: Duration::from_millis(500),
     ceiling: Duration::from_secs(60),
     floor: Duration::from_millis(50),
 };
-/// What is under way gets this long after SIGTERM: below the 90 s after which systemd kills.
+/// How long work in progress may take after SIGTERM; less than the 90 s after which systemd sends SIGKILL.
 const STOP_GRACE: Duration = Duration::from_secs(60);
 
-const STOPPED: &str = "stopped before everything was done; the next run goes on from here";
+const STOPPED: &str = "stopped before everything was done; the next run continues from here";
 
-/// What a `sync` did, and what it leaves.
+/// What a `sync` did, and what is left to do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SyncSummary {
     /// People invited by this run.
     pub invited: u64,
-    /// People found to have an account by this run.
+    /// People who already had an account.
     pub had_account: u64,
     /// Invitations still to be delivered.
     pub queued: u64,
-    /// Invitations held by `limits.invites_per_listing`.
+    /// Invitations held back by one of the `limits`.
     pub held: u64,
     /// Invitations in quarantine.
     pub quarantined: u64,
-    /// What went wrong: a line for each directory that was not listed completely.
+    /// One line for each directory that was not listed completely.
     pub failures: Vec<String>,
 }
 
-/// Runs the service until it is told to stop by SIGTERM or SIGINT. `reload` reads the configuration again, on
-/// SIGHUP; its secrets and its log level count from then on. A bind password that a server refuses is read again as well.
+/// Runs the service until SIGTERM or SIGINT. Calls `reload` on SIGHUP and uses the secrets and the log level that it
+/// returns. Also calls it when a server refuses a bind password.
 ///
 /// # Errors
-/// What keeps the service from starting; once it runs it outlives everything outside it.
+/// The service cannot start. Once it runs, no failure outside the process ends it.
 pub async fn run(
     config: Config,
     reload: impl Fn() -> anyhow::Result<Config> + Send + Sync + 'static,
 ) -> anyhow::Result<()> {
     let log = start_log(&config)?;
     let mut signals = Signals::take().context("signals cannot be handled")?;
-    let wishes = Wishes::default();
+    let requests = Requests::default();
     let parts = Parts::assemble(&config).await?;
-    let mut supervisor = Supervisor::new(RESTART, rand::random, wishes.stop.clone());
+    let mut supervisor = Supervisor::new(RESTART, rand::random, requests.stop.clone());
     let public = http::Public {
         hosts: config.http.hosts.clone(),
         dns: config.dns(),
     };
     if let Some(address) = config.http.listen {
         let listener = http::bind(address).await?;
-        // Port 0 leaves the choice to the system; a restart of this part keeps what was chosen.
+        // The operating system chooses a port for port 0; a restart of this part uses the same one.
         let address = listener
             .local_addr()
             .context("the port of [http] cannot be read")?;
         let mut taken = Some(listener);
         tracing::info!(%address, "answering /livez, /readyz and /metrics");
-        let (observer, store, stop) = (parts.observer.clone(), parts.store.clone(), wishes.stop.clone());
+        let (observer, store, stop) = (parts.observer.clone(), parts.store.clone(), requests.stop.clone());
         let public = public.clone();
         supervisor.keep("http", move || {
             let (taken, observer, store, stop) =
@@ -103,7 +103,7 @@ pub async fn run(
         let (name, listener, stop) = (
             format!("listener {}", listener.name),
             Arc::new(listener),
-            wishes.stop.clone(),
+            requests.stop.clone(),
         );
         supervisor.keep(name, move || {
             let (listener, stop) = (listener.clone(), stop.clone());
@@ -111,7 +111,7 @@ pub async fn run(
         });
     }
     if systemd::listens() {
-        let (observer, store, stop) = (parts.observer, parts.store, wishes.stop.clone());
+        let (observer, store, stop) = (parts.observer, parts.store, requests.stop.clone());
         supervisor.keep("service manager", move || {
             let (observer, store, stop) = (observer.clone(), store.clone(), stop.clone());
             let public = public.clone();
@@ -120,8 +120,8 @@ pub async fn run(
     }
     let (worker, stop, at_once) = (
         Arc::new(parts.worker),
-        wishes.stop.clone(),
-        wishes.at_once.clone(),
+        requests.stop.clone(),
+        requests.at_once.clone(),
     );
     supervisor.keep("invite worker", move || {
         let (worker, stop, at_once) = (worker.clone(), stop.clone(), at_once.clone());
@@ -129,7 +129,7 @@ pub async fn run(
     });
     let reloads = async {
         loop {
-            wishes.reload.notified().await;
+            requests.reload.notified().await;
             let renewed = reload().and_then(|other| {
                 let renewed = config.renewed_by(&other);
                 servers.renew(&renewed)?;
@@ -140,47 +140,47 @@ pub async fn run(
                 Ok(level) => {
                     tracing::info!(
                         level,
-                        "secrets and the log level were read again; other keys take effect after a restart"
+                        "secrets and log level were reloaded; other keys take effect after a restart"
                     );
                     retry_now.notify();
                 }
-                Err(error) => tracing::error!("the configuration stays as it was: {error:#}"),
+                Err(error) => tracing::error!("the old configuration stays in use: {error:#}"),
             }
         }
     };
-    let finished = supervisor.finish(STOP_GRACE, &wishes.at_once);
+    let finished = supervisor.finish(STOP_GRACE, &requests.at_once);
     tokio::pin!(finished);
     let cut_off = tokio::select! {
         cut_off = &mut finished => cut_off,
-        () = async { tokio::join!(signals.relay(&wishes), reloads); } => finished.await,
+        () = async { tokio::join!(signals.relay(&requests), reloads); } => finished.await,
     };
     if !cut_off.is_empty() {
         tracing::warn!(
             parts = cut_off.join(", "),
-            "stopped before these had finished; nothing is lost"
+            "stopped before these parts had finished; nothing is lost"
         );
     }
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Lists every directory once, delivers everything that is due, and ends.
+/// Lists every directory once, delivers everything that is due, and returns.
 ///
 /// # Errors
-/// The state file failed, or a signal ended it. A directory that fails is part of the summary.
+/// The store failed, or a signal stopped it. A directory that fails is part of the summary.
 pub async fn sync(config: Config) -> anyhow::Result<SyncSummary> {
     start_log(&config)?;
     let mut signals = Signals::take().context("signals cannot be handled")?;
-    let wishes = Wishes::default();
+    let requests = Requests::default();
     let parts = Parts::assemble(&config).await?;
     let work = async {
         let failures = tokio::select! {
             failures = list_everything(&parts.listeners) => failures,
-            () = wishes.stop.cancelled() => bail!("{STOPPED}"),
+            () = requests.stop.cancelled() => bail!("{STOPPED}"),
         };
         let tally = parts
             .worker
-            .run(Until::Drained, &wishes.stop, &wishes.at_once)
+            .run(Until::Drained, &requests.stop, &requests.at_once)
             .await?;
         let report = parts.store.report().await?;
         Ok(SyncSummary {
@@ -194,13 +194,14 @@ pub async fn sync(config: Config) -> anyhow::Result<SyncSummary> {
     };
     tokio::select! {
         summary = work => summary,
-        () = signals.relay(&wishes) => bail!("{STOPPED}"),
+        () = signals.relay(&requests) => bail!("{STOPPED}"),
     }
 }
 
-/// Lists every directory once, in the order of the configuration, so that two runs in the same world do the same: where
-/// two entries have one address, the first one gets the invitation. Returns what went wrong, a line for each directory
-/// that was not listed completely.
+/// Lists every directory once. Returns one line for each directory that was not listed completely.
+///
+/// Uses the order of the configuration, so that runs are reproducible: if two entries have the same address, the first
+/// one gets the invitation.
 pub(super) async fn list_everything(listeners: &[Listener]) -> Vec<String> {
     let mut failures = Vec::new();
     for listener in listeners {
@@ -221,7 +222,7 @@ fn start_log(config: &Config) -> anyhow::Result<LogHandle> {
     Ok(log)
 }
 
-/// Everything, wired and not yet running.
+/// All components, connected and not yet running.
 pub(super) struct Parts {
     store: Arc<dyn Store>,
     observer: Observer,
@@ -233,7 +234,7 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Everything on the state file, which is this process's own from now on.
+    /// Builds everything on the state file, which is locked by this process from now on.
     async fn assemble(config: &Config) -> anyhow::Result<Self> {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
@@ -246,26 +247,26 @@ impl Parts {
         Ok(parts)
     }
 
-    /// Tells the store which directories there are. Whatever else it knows of is retired.
+    /// Tells the store which directories are configured. It retires all others.
     pub(super) async fn configure(&self) -> Result<(), StoreError> {
         let configured = self
             .listeners
             .iter()
             .map(|listener| (listener.name.clone(), listener.scope.clone()))
             .collect();
-        let told = self.store.configure(configured).await?;
-        for (from, to) in &told.renamed {
+        let changed = self.store.configure(configured).await?;
+        for (from, to) in &changed.renamed {
             self.observer.directory_renamed(from, to);
         }
-        for directory in &told.retired {
+        for directory in &changed.retired {
             self.observer.directory_retired(directory);
         }
         self.store.retire(self.limits, self.worker.clock.now()).await?;
-        self.judge_quarantined_again().await
+        self.reclassify_quarantined().await
     }
 
-    /// What an earlier version took for people's own fault may be the server's by the rules of this one.
-    async fn judge_quarantined_again(&self) -> Result<(), StoreError> {
+    /// Classifies stored refusals by the rules of this version. Releases people whose refusal concerns the server.
+    async fn reclassify_quarantined(&self) -> Result<(), StoreError> {
         let (mut released, mut accused) = (Vec::new(), Vec::new());
         for task in self.store.in_state(TaskState::Quarantined, Which::All).await? {
             let Ok(address) = EmailAddress::parse(task.address.as_bytes()) else {
@@ -285,7 +286,7 @@ impl Parts {
         self.store.accuse(accused).await
     }
 
-    /// Everything on this store; `admin` says what the worker takes for Vaultwarden.
+    /// Builds everything on `store`. `admin` wraps the client that the worker uses.
     pub(super) fn wire(
         config: &Config,
         store: Arc<dyn Store>,
@@ -358,7 +359,7 @@ impl Parts {
     }
 }
 
-pub(super) fn vaultwarden_settings(config: &Config) -> vaultwarden::Settings {
+pub(super) fn vaultwarden_settings(config: &Config) -> vaultwarden::ClientSettings {
     let config::Vaultwarden {
         url,
         admin_token,
@@ -366,15 +367,15 @@ pub(super) fn vaultwarden_settings(config: &Config) -> vaultwarden::Settings {
         proxy,
         headers,
     } = config.vaultwarden.clone();
-    vaultwarden::Settings {
+    vaultwarden::ClientSettings {
         tls,
         proxy,
         headers,
-        ..vaultwarden::Settings::new(url, admin_token)
+        ..vaultwarden::ClientSettings::new(url, admin_token)
     }
 }
 
-/// How to reach and read one directory, as the configuration says it.
+/// The settings of one directory.
 ///
 /// # Errors
 /// Its TLS files cannot be used.
@@ -401,8 +402,8 @@ pub fn directory_settings(directory: &config::Directory) -> anyhow::Result<direc
     })
 }
 
-/// What an entry is read for. That the accounts which are disabled are heeded is thus a part of the fingerprint, so that
-/// everyone is listed when it changes.
+/// The attributes to read. They are part of the fingerprint of the directory, so that a change of `disabled_accounts`
+/// makes the listener list everyone again.
 fn attributes(directory: &config::Directory) -> Vec<String> {
     let mut attributes = directory.mail_attributes.clone();
     if directory.disabled_accounts == config::DisabledAccounts::Auto {
@@ -411,7 +412,7 @@ fn attributes(directory: &config::Directory) -> Vec<String> {
     attributes
 }
 
-/// How many new people may be invited, as the configuration says it.
+/// The configured limits.
 fn limits(config: &Config) -> Limits {
     let config::Limits {
         invites_per_listing,
@@ -425,7 +426,7 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-/// What the administrator decided about membership, as it is now.
+/// The membership policy of a directory, at the time `now`.
 pub fn policy(config: &Config, directory: &config::Directory, now: Timestamp) -> Policy {
     Policy {
         now,

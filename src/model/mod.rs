@@ -1,4 +1,4 @@
-//! The words of this program: no I/O, no async.
+//! Domain types shared by all modules: no I/O, no async.
 
 mod change;
 pub mod description;

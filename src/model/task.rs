@@ -1,4 +1,4 @@
-//! One piece of work for the invite worker.
+//! Invitations as tasks of the worker.
 
 use super::EmailAddress;
 use crate::clock::Timestamp;
@@ -8,39 +8,39 @@ use crate::clock::Timestamp;
 pub struct Task {
     /// The store's number of the task.
     pub id: i64,
-    /// Whom to invite; one task per address.
+    /// The address to invite; unique among tasks.
     pub address: EmailAddress,
-    /// The DN of the entry that it is for.
+    /// The DN of the person.
     pub dn: String,
-    /// The name of the directory that it came from.
+    /// The name of the person's directory.
     pub directory: String,
-    /// Failed attempts so far.
+    /// The number of failed attempts.
     pub attempts: u32,
-    /// An earlier attempt ended without a known outcome, at that time: look the address up before inviting.
+    /// When an earlier attempt ended without a known outcome. The address must be looked up before it is invited again.
     pub in_doubt: Option<Timestamp>,
-    /// When the change that caused it arrived here.
+    /// When the change that caused it arrived.
     pub arrived: Timestamp,
 }
 
-/// Where a task stands. The names are those of the store, of `status` and of the metrics.
+/// The state of a task. The names are used in the store, in `status` and in metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TaskState {
     /// Found by a listing that has not ended yet.
     Staged,
     /// Due now or at a later time.
     Queued,
-    /// Held back by one of the `limits` until someone approves it.
+    /// Held back by one of the `limits` until an administrator approves it.
     Held,
-    /// The person is invited, or had an account.
+    /// The person was invited or had an account.
     Done,
-    /// Will not succeed for this person; the reason is stored.
+    /// Refused permanently for this person; the reason is stored.
     Quarantined,
     /// The person left before they were invited.
     Cancelled,
 }
 
 impl TaskState {
-    /// All states, in the order in which people read them.
+    /// All states in display order.
     pub const ALL: [Self; 6] = [
         Self::Staged,
         Self::Queued,
@@ -63,17 +63,17 @@ impl TaskState {
     }
 }
 
-/// How a finished task ended well.
+/// The result of a task that succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// Vaultwarden created the invitation.
     Invited,
-    /// There was an account already.
+    /// The person already had an account.
     HadAccount,
 }
 
 impl Outcome {
-    /// The word for it in the store, in logs and in metrics.
+    /// The name in the store, in logs and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Invited => "invited",
@@ -82,27 +82,27 @@ impl Outcome {
     }
 }
 
-/// What becomes of a claimed task.
+/// The result of an attempt at a claimed task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
-    /// Finished.
+    /// It succeeded.
     Done(Outcome),
-    /// Try again at this time. `failed` counts the attempt; `in_doubt` asks for a look-up first.
+    /// Try again later.
     RetryAt {
-        /// When.
+        /// The time of the next attempt.
         at: Timestamp,
-        /// Whether the attempt counts against this task (in an outage that lasts it does not).
+        /// Whether the attempt counts as a failure of this task. It does not during an outage.
         failed: bool,
-        /// Whether the call may have taken effect.
+        /// Whether the call may have taken effect, so that the address must be looked up first.
         in_doubt: bool,
-        /// What went wrong, for `status`.
+        /// The error, for `status`.
         error: String,
     },
-    /// Never again as things are.
+    /// Refused permanently.
     Quarantine {
-        /// Why, for people.
+        /// The reason, for people.
         reason: String,
-        /// What others may have in common with it, where it may prove to be the server's doing.
+        /// The key of the reason ([`Rejection::key`](super::Rejection::key)), if it may concern the server.
         fault: Option<String>,
     },
 }

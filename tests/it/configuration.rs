@@ -692,14 +692,14 @@ async fn the_help_documents_commands_and_exit_codes() {
         Usage: ldap-usher [OPTIONS] <COMMAND>
 
         Commands:
-          run      Run the service: hear of changes and invite people, until SIGTERM
+          run      Run the service: follow changes and invite people, until SIGTERM
           sync     List every directory once, deliver what is due, and exit; for cron
-          plan     Say what `sync` would do and why, and change nothing
+          plan     Show what `sync` would do and why; change nothing
           watch    Print each change as it arrives, without acting, until Ctrl-C
-          check    Say what works, what does not, and what to do about it
+          check    Show what works, what does not, and what to do about it
           status   Show members, invitations and directories, whether or not the service runs
           config   Show or migrate the configuration
-          approve  Show the invitations that limits.invites_per_listing holds back, and release them
+          approve  Show the invitations that a limit holds back, and release them
           retry    Show the invitations in quarantine, which Vaultwarden refused for good, and try them
                    again
 

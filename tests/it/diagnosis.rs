@@ -386,7 +386,10 @@ async fn check_names_what_is_wrong_with_vaultwarden() {
         10,
         Fault::Redirect("https://vault.example.org/alive"),
     );
-    let moved = ["redirected", "give https://vault.example.org as the URL"];
+    let moved = [
+        "redirects to https://vault.example.org",
+        "configure that as the URL",
+    ];
     fails(&good, "vaultwarden, connection", &moved).await;
     world.stand_in.heal();
 
@@ -446,7 +449,7 @@ async fn check_says_where_the_links_in_invitations_lead() {
     let mut world = World::with(Slapd::builder().people(1)).await;
     for (domain, words) in [
         ("http://localhost", "the reader's own machine"),
-        ("http://vault.example.org", "by HTTPS only"),
+        ("http://vault.example.org", "over HTTPS only"),
     ] {
         world.stand_in = StandIn::with(Setup {
             domain: domain.into(),

@@ -46,7 +46,7 @@ listen = "127.0.0.1:0"
     service.config().write("token", "");
     service.signal("HUP").await;
     service
-        .wait_for_line("the configuration stays as it was", PATIENCE)
+        .wait_for_line("the old configuration stays in use", PATIENCE)
         .await;
 
     // Whoever waits, ten seconds and more for the directory and a minute for Vaultwarden, tries again at once.
