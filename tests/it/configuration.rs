@@ -700,11 +700,11 @@ async fn the_help_documents_commands_and_exit_codes() {
           status   Show members, invitations and directories, whether or not the service runs
           config   Show or migrate the configuration
           approve  Show the invitations that a limit holds back, and release them
-          retry    Show the invitations in quarantine, which Vaultwarden refused for good, and try them
+          retry    Show the invitations in quarantine, which Vaultwarden refused permanently, and try them
                    again
 
         Options:
-              --config <PATH>  The configuration; else $CONFIG_PATH, ./config.toml or
+              --config <PATH>  The configuration file; default: $CONFIG_PATH, ./config.toml or
                                /etc/ldap-usher/config.toml
           -h, --help           Print help
           -V, --version        Print version

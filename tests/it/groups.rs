@@ -352,7 +352,7 @@ async fn check_says_that_nobody_has_the_member_of_that_the_groups_would_make() {
         .await;
     let report = says(world.ask(&["check"]).await);
     assert!(
-        report.contains("although the groups have members -> does the server keep `memberOf`"),
+        report.contains("although the groups have members -> does the server maintain `memberOf`"),
         "{report}"
     );
 }
