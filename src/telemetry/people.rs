@@ -1,5 +1,5 @@
-//! What happens to people, of whom thousands can come and go at once: numbers count everyone, the log names so many a
-//! minute of each kind.
+//! Events about people. Thousands can occur at once: metrics count all of them, and the log has a limited number of lines
+//! per minute for each kind.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -67,8 +67,8 @@ impl Observer {
         );
     }
 
-    /// Somebody ceased to match, or is disabled, as `why` says. Their account is left alone. Worth a line even in a
-    /// listing: unlike those who come, who are named again when they are invited, they are named nowhere else.
+    /// Somebody no longer matches, or is disabled, as `why` says. Their account is left alone. Logged for listings too,
+    /// because leavers have no other log line, unlike people who join and are invited.
     pub fn left(&self, directory: &str, dn: &str, why: &str) {
         self.metrics.person(directory, "left");
         let news = self.admits(directory, "left", Level::INFO);
@@ -105,7 +105,7 @@ impl Observer {
         );
     }
 
-    /// An audit put right what the stream had not told.
+    /// An audit repaired a change that the stream had not reported.
     pub fn audit_repaired(&self, directory: &str, kind: &'static str, dn: &str) {
         self.metrics.audit_repair(directory, kind);
         let news = self.admits(directory, "audit-repaired", Level::WARN);
@@ -127,7 +127,7 @@ impl Observer {
         }
     }
 
-    /// Vaultwarden created an invitation, so long after the change arrived.
+    /// Vaultwarden created an invitation; `delay` is the time since the change arrived.
     pub fn invited(&self, task: &Task, delay: Duration) {
         self.metrics.invite_delay(delay);
         let Task {
@@ -140,7 +140,7 @@ impl Observer {
         event!(news, %address, dn = shown(dn), directory, delay_ms = ms(delay), "invited");
     }
 
-    /// There was an account already.
+    /// The person already had an account.
     pub fn had_account(&self, task: &Task) {
         let Task {
             address,
@@ -175,7 +175,7 @@ impl Observer {
         );
     }
 
-    /// An invitation will never succeed as things are.
+    /// Vaultwarden refused an invitation permanently.
     pub fn quarantined(&self, task: &Task, reason: &str) {
         let Task {
             address,
@@ -187,13 +187,13 @@ impl Observer {
         failure!(news, %address, dn = shown(dn), directory, reason, "cannot be invited; see `ldap-usher status`");
     }
 
-    /// One person's event: worth a line when it happens live, a detail when a listing finds hundreds of them, of whom
-    /// each has a line of their own when they are invited.
+    /// Whether to log the event of one person at `info`: only if it happened live. A listing may find thousands of people,
+    /// and each has another line when they are invited.
     fn admits_of(&self, origin: Origin, directory: &str, kind: &'static str) -> bool {
         origin == Origin::Live && self.admits(directory, kind, Level::INFO)
     }
 
-    /// Whether a line about one person is told in full, or is one of too many.
+    /// Whether to log a line about one person, or only count it.
     fn admits(&self, directory: &str, kind: &'static str, level: Level) -> bool {
         self.tell_storms();
         self.storms().admits(directory, kind, level, Instant::now())
