@@ -432,7 +432,7 @@ async fn a_configuration_is_read_however_an_editor_encodes_it() {
     assert_eq!(output.status.code(), Some(2));
     insta::assert_snapshot!(stderr(&output), @r"
         error: the configuration cannot be used
-        config.toml: is not text in UTF-8; save it as UTF-8
+        config.toml: is not UTF-8 text; save it as UTF-8
         ");
 }
 

@@ -276,7 +276,7 @@ async fn check_finds_a_good_world_good_and_shows_no_secret() {
             "warn",
             "7 of 8 have a usable address; without: uid=mute,",
         ),
-        (", listing", "ok", "neither the stream nor the paged listing"),
+        (", listing", "ok", "neither the stream nor the listing"),
         (", rights", "ok", "entryCSN"),
         ("vaultwarden, TLS", "ok", "not used"),
         (

@@ -221,9 +221,9 @@ async fn check_people(
         );
     } else if complete {
         let detail = if pushed {
-            "neither the stream nor the paged listing met a size limit"
+            "neither the stream nor the listing met a size limit"
         } else {
-            "the paged listing met no size limit"
+            "the listing met no size limit"
         };
         steps.say(Level::Ok, "listing", detail, "");
     }
