@@ -1,7 +1,7 @@
-//! A reader of BER as LDAP restricts it (RFC 4511, 5.1): definite lengths, one-byte tags. The DER of certificates is of
-//! that kind, too. Total functions over slices; nothing here recurses or panics, whatever the bytes are.
+//! Reads BER as LDAP restricts it (RFC 4511, 5.1): definite lengths and one-byte tags. The DER of certificates fits that
+//! too. All functions are total: no bytes make them recurse or panic.
 
-/// Bytes that are not what the protocol says they are; reads as the end of "the message ...".
+/// A violation of the encoding or of the protocol; completes the sentence "the message ...".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Malformed(pub &'static str);
@@ -23,13 +23,13 @@ const CONSTRUCTED: u8 = 0x20;
 pub(crate) struct Header {
     /// Class, form and number.
     pub tag: u8,
-    /// How many bytes tag and length take.
+    /// The size of tag and length, in bytes.
     pub size: usize,
-    /// How many bytes of contents follow.
+    /// The size of the contents, in bytes.
     pub length: usize,
 }
 
-/// Reads a header; `None` where the bytes end within it.
+/// Reads a header. `None` if the bytes end within it.
 pub(crate) fn header(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
     let Some((&tag, rest)) = bytes.split_first() else {
         return Ok(None);
@@ -62,7 +62,7 @@ pub(crate) fn header(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
     let length = digits
         .iter()
         .fold(0u64, |sum, &digit| (sum << 8) | u64::from(digit));
-    let length = usize::try_from(length).map_err(|_| Malformed("has a length beyond all memory"))?;
+    let length = usize::try_from(length).map_err(|_| Malformed("has a length that exceeds the memory"))?;
     Ok(Some(Header {
         tag,
         size: 2 + count,
@@ -83,12 +83,12 @@ impl<'a> Reader<'a> {
         self.0.is_empty()
     }
 
-    /// The tag of the next element.
+    /// The tag of the next element, without reading it.
     pub(crate) fn peek(&self) -> Option<u8> {
         self.0.first().copied()
     }
 
-    /// The next element's tag and contents; `None` at the end.
+    /// Reads the next element: tag and contents. `None` at the end.
     pub(crate) fn next(&mut self) -> Result<Option<(u8, &'a [u8])>, Malformed> {
         const CUT: Malformed = Malformed("ends within an element");
         if self.0.is_empty() {
@@ -101,7 +101,7 @@ impl<'a> Reader<'a> {
         Ok(Some((header.tag, contents)))
     }
 
-    /// The contents of the next element, which must have this tag.
+    /// Reads the next element, which must have this tag. `or` is the error otherwise.
     pub(crate) fn expect(&mut self, tag: u8, or: &'static str) -> Result<&'a [u8], Malformed> {
         match self.next()? {
             Some((found, contents)) if found == tag => Ok(contents),
@@ -109,7 +109,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The contents of the next element if it has this tag; otherwise nothing is read.
+    /// Reads the next element if it has this tag.
     pub(crate) fn optional(&mut self, tag: u8) -> Result<Option<&'a [u8]>, Malformed> {
         if self.peek() == Some(tag) {
             Ok(self.next()?.map(|(_, contents)| contents))
@@ -141,8 +141,8 @@ pub(crate) fn boolean(contents: &[u8]) -> Result<bool, Malformed> {
     }
 }
 
-/// Checks that every constructed element is made of whole elements, no more than `depth` deep and `count` in all.
-/// Returns how many there are.
+/// Checks that every constructed element consists of complete elements, with at most `depth` levels and `count` elements
+/// in total. Returns the number of elements.
 pub(crate) fn check_elements(bytes: &[u8], depth: usize, count: usize) -> Result<usize, Malformed> {
     let mut open = vec![Reader::new(bytes)];
     let mut left = count;

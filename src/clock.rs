@@ -1,4 +1,4 @@
-//! Wall time, for what is stored and shown. Everything that waits uses tokio's time instead.
+//! Wall time, for stored and displayed times. Waits use tokio's monotonic time instead.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// The time that has passed since an earlier moment; zero if it lies in the future (clocks are set back).
+    /// The time since `earlier`; zero if `earlier` is later, because clocks may be set back.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
@@ -36,13 +36,16 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Where wall time comes from.
+/// A source of wall time.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
     /// The machine's clock.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads it")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the only place that reads the machine's clock"
+    )]
     pub fn system() -> Self {
         Self(Arc::new(|| {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -50,12 +53,12 @@ impl Clock {
         }))
     }
 
-    /// A clock that is read by `now`.
+    /// A clock that calls `now`.
     pub fn read_by(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
 
-    /// A clock that starts at `start` and follows tokio's time, which a test may pause.
+    /// A clock that starts at `start` and follows tokio's time, which tests can pause.
     pub fn following_tokio(start: Timestamp) -> Self {
         let began = Instant::now();
         Self(Arc::new(move || start + began.elapsed()))
@@ -73,10 +76,10 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// How far the wall clock may stray from monotonic time before that counts as having been set.
-const STRAY: i64 = 5_000;
+/// A difference between wall clock and monotonic time above this counts as a set clock, in milliseconds.
+const TOLERANCE: i64 = 5_000;
 
-/// Sees that the wall clock was set, by comparing it with monotonic time.
+/// Detects that the wall clock was set, by comparing it with monotonic time.
 #[derive(Debug)]
 pub struct Jump {
     wall: Timestamp,
@@ -84,7 +87,7 @@ pub struct Jump {
 }
 
 impl Jump {
-    /// Compares from now on.
+    /// Starts to compare.
     pub fn watch(clock: &Clock) -> Self {
         Self {
             wall: clock.now(),
@@ -92,13 +95,13 @@ impl Jump {
         }
     }
 
-    /// By how many milliseconds the clock was set since it was last asked, if it was; slow drift does not count.
+    /// By how many milliseconds the clock was set since the last call. `None` if it was not set, or only drifted slowly.
     pub fn seen(&mut self, clock: &Clock) -> Option<i64> {
         let (wall, monotonic) = (clock.now(), Instant::now());
         let passed = i64::try_from((monotonic - self.monotonic).as_millis()).unwrap_or(i64::MAX);
         let by = wall.0.saturating_sub(self.wall.0).saturating_sub(passed);
         (self.wall, self.monotonic) = (wall, monotonic);
-        (by.abs() > STRAY).then_some(by)
+        (by.abs() > TOLERANCE).then_some(by)
     }
 }
 

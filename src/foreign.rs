@@ -1,25 +1,25 @@
-//! The words of others: what a directory, an entry, Vaultwarden or a proxy wrote, before it stands in a text of ours.
+//! Makes text from servers (a directory, an entry, Vaultwarden, a proxy) safe to display.
 //!
-//! Whoever takes such a text in calls [`shown`] there and then, so that no message, log line, state file or page has to
-//! remember to.
+//! The module that receives such text calls [`shown`] at once, so that messages, the log, the state file and pages need
+//! not do it.
 
-/// The most characters of somebody else's text that stand in one of ours.
+/// The largest number of characters of foreign text in a message.
 pub(crate) const LONGEST: usize = 500;
-/// How many of them are left of a text that is longer; the rest says how long it was.
+/// The number of characters that are kept of a longer text; its length follows.
 const BEGINNING: usize = 460;
 
-/// `text` with everything escaped that moves a cursor, begins a line or turns the direction of writing: a name in a
-/// directory neither draws on a terminal nor forges a line of the log.
+/// Escapes characters that control a terminal, end a line or change the direction of text, so that a name in a directory
+/// can neither draw on a terminal nor forge a log line.
 pub(crate) fn printable(text: &str) -> String {
     escaped(text.chars())
 }
 
-/// The same, cut at [`LONGEST`] characters. What was treated so stays as it is when it is treated again.
+/// As [`printable`], cut at [`LONGEST`] characters. Idempotent.
 pub(crate) fn shown(text: &str) -> String {
     if text.len() <= LONGEST && text.chars().all(|character| !is_harmful(character)) {
         return text.to_owned();
     }
-    // More characters than these are cut off anyway.
+    // Later characters would be cut off anyway.
     let escaped = escaped(text.chars().take(LONGEST + 1));
     if text.chars().nth(LONGEST).is_none() && escaped.chars().nth(LONGEST).is_none() {
         return escaped;
@@ -28,9 +28,9 @@ pub(crate) fn shown(text: &str) -> String {
     format!("{beginning}... ({} bytes)", text.len())
 }
 
-/// [`shown`], of bytes that should be text.
+/// As [`shown`], for bytes that should be UTF-8.
 pub(crate) fn shown_bytes(bytes: &[u8]) -> String {
-    // Four bytes are the longest character; the length in bytes is that of the whole.
+    // A character has at most four bytes.
     match bytes.get(..4 * (LONGEST + 1)) {
         Some(beginning) => {
             let beginning = printable(&String::from_utf8_lossy(beginning));
@@ -53,7 +53,7 @@ fn escaped(characters: impl Iterator<Item = char>) -> String {
     escaped
 }
 
-/// Control characters, the separators of lines and paragraphs, and what changes the direction (UAX #9).
+/// Control characters, line and paragraph separators, and direction marks (UAX #9).
 fn is_harmful(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -86,7 +86,7 @@ mod tests {
         assert!(text.chars().count() <= LONGEST);
         assert_eq!(shown_bytes(&vec![b'x'; 300_000]), text);
         assert_eq!(shown(&"\u{e4}".repeat(LONGEST)), "\u{e4}".repeat(LONGEST));
-        // Escapes are longer than what they stand for.
+        // An escape is longer than its character.
         assert!(shown(&"\n".repeat(LONGEST)).chars().count() <= LONGEST);
     }
 

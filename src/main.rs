@@ -1,4 +1,4 @@
-//! Parses the arguments and does what they ask for.
+//! Parses the arguments and runs the command.
 
 use std::io;
 
@@ -7,17 +7,17 @@ use ldap_usher::cli::{self, exit::Exit};
 use ldap_usher::tls;
 use tokio::runtime::Builder;
 
-/// So many steps of the work that is ready are done before the network and the clock are looked at: few, so that a
-/// server that sends without a pause makes nobody else wait.
-const STEPS: u32 = 4;
+/// The number of tasks that run before the runtime polls the network and the timers. Small, so that a server that sends
+/// without a pause does not delay others.
+const EVENT_INTERVAL: u32 = 4;
 
 fn main() -> io::Result<Exit> {
     let args = cli::Args::parse();
     tls::install();
-    // One thread: SQLite has one of its own beside it, and every hand-over between more of them costs a newcomer time.
+    // One thread, beside that of SQLite: each hand-over between more threads would delay invitations.
     let runtime = Builder::new_current_thread()
         .enable_all()
-        .event_interval(STEPS)
+        .event_interval(EVENT_INTERVAL)
         .build()?;
     Ok(runtime.block_on(cli::main(args)))
 }

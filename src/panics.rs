@@ -1,4 +1,4 @@
-//! What becomes of a panic: one line for the operator, or an error for whoever contained it; never a raw backtrace.
+//! Handles panics: one log line, or an error for the caller of [`contain`]; never a raw backtrace.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -14,16 +14,16 @@ use futures::FutureExt;
 pub struct Panic {
     /// ` at file:line:column`; empty while [`report`] is not installed.
     at: String,
-    /// What the panic said.
+    /// The panic message.
     message: String,
 }
 
 thread_local! {
-    /// `Some` while a contained future is polled on this thread; the hook leaves the place of the panic in it.
+    /// `Some` while a contained future is polled on this thread. The hook stores the location of the panic in it.
     static CONTAINED: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// From now on a panic is logged as one error event with its place, unless it is contained.
+/// Installs a hook that logs each panic as one error event with its location, unless it is contained.
 pub fn report() {
     std::panic::set_hook(Box::new(|info| {
         let contained = CONTAINED.with_borrow_mut(|place| match place {
@@ -43,10 +43,10 @@ pub fn report() {
     }));
 }
 
-/// Runs `work` to its end; a panic in it ends it with an error instead, and is not logged.
+/// Runs `work` to its end. A panic becomes an error and is not logged.
 ///
 /// # Errors
-/// The panic.
+/// `work` panicked.
 ///
 /// # Cancellation
 /// As `work`.
@@ -82,7 +82,7 @@ mod tests {
 
     use super::*;
 
-    /// Keeps what is logged.
+    /// Collects the log.
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -103,7 +103,7 @@ mod tests {
         }
     }
 
-    /// Both in one test, as the hook belongs to the process that all tests may share.
+    /// One test for both, because the hook belongs to the process, which several tests may share.
     #[test]
     fn a_panic_is_one_error_event_and_a_contained_one_is_an_error_instead() {
         let log = Log::default();

@@ -1,7 +1,7 @@
-//! How long to wait after a failure: exponential growth with full jitter.
+//! The wait after a failure: exponential growth with full jitter.
 //!
-//! The only file that imports `backoff`. That crate's clock does not see tokio's paused time and it gives up after
-//! 15 minutes by default, so it serves here as arithmetic only: no clock, no limit, no sleeping.
+//! The only file that imports `backoff`, and only for its arithmetic: the crate's clock ignores tokio's paused time, and
+//! it gives up after 15 minutes by default.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff;
 use tokio::sync::watch;
 
-/// A rule for waits: after the `n`-th failure in a row a random time between zero and
-/// `min(ceiling, first * 2^n)` ("full jitter"), never less than `floor`.
+/// A retry policy. The wait after the `n`-th consecutive failure is random between zero and
+/// `min(ceiling, first * 2^(n-1))` ("full jitter"), but at least `floor`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
     /// The upper bound of the first wait.
@@ -22,17 +22,16 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// The wait after `failures` failures in a row (1 after the first one).
+    /// The wait after `failures` consecutive failures (1 after the first one).
     ///
-    /// `jitter` is a random number from `0.0..1.0`; the same jitter give the same wait, so that the caller decides
-    /// where chance comes from and what is stored survives a restart.
+    /// `jitter` is a random number from `0.0..1.0`. The same number gives the same wait, so that tests can choose it.
     pub fn wait(&self, failures: u32, jitter: f64) -> Duration {
         self.bound(failures)
             .mul_f64(jitter.clamp(0.0, 1.0))
             .max(self.floor)
     }
 
-    /// The upper bound of the wait after `failures` failures in a row.
+    /// The upper bound of the wait after `failures` consecutive failures.
     pub fn bound(&self, failures: u32) -> Duration {
         let mut growth = ExponentialBackoff {
             current_interval: self.first,
@@ -43,7 +42,7 @@ impl Retry {
             max_elapsed_time: None,
             ..ExponentialBackoff::default()
         };
-        // Past 64 doublings every interval has reached its ceiling.
+        // After 64 doublings every interval has reached the ceiling.
         (0..failures.clamp(1, 64))
             .filter_map(|_| growth.next_backoff())
             .last()
@@ -51,17 +50,17 @@ impl Retry {
     }
 }
 
-/// Tells all who wait after a failure that its cause may be mended: they try again at once.
+/// Ends the waits after failures, because their cause may be fixed (SIGHUP).
 #[derive(Debug, Clone, Default)]
 pub struct RetryNow(watch::Sender<()>);
 
 impl RetryNow {
-    /// Ends the waits.
+    /// Makes everyone who waits try again at once.
     pub fn notify(&self) {
         self.0.send_replace(());
     }
 
-    /// What changes with every retry_now from now on.
+    /// A receiver that changes at every later [`RetryNow::notify`].
     pub fn subscribe(&self) -> watch::Receiver<()> {
         self.0.subscribe()
     }
@@ -86,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn the_dice_spread_the_wait_between_floor_and_bound() {
+    fn the_jitter_spreads_the_wait_between_floor_and_bound() {
         assert_eq!(RETRY.wait(3, 0.0), Duration::from_millis(100));
         assert_eq!(RETRY.wait(3, 0.5), Duration::from_secs(2));
         assert_eq!(RETRY.wait(3, 0.999).as_millis(), 3996);

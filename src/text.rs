@@ -1,10 +1,10 @@
-//! Files that people wrote with any editor, as text: a byte order mark does not count, and UTF-16 is read where a mark
-//! announces it (Notepad and PowerShell write both).
+//! Reads text files of any editor: UTF-8 with or without a byte order mark, and UTF-16 with one (Notepad and PowerShell
+//! write both).
 
 use std::io;
 use std::path::Path;
 
-/// Bytes that are not text; reads as the end of "the file ...".
+/// The bytes are not text; completes the sentence "the file ...".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}; save it as UTF-8")]
 pub(crate) struct NotText(&'static str);
@@ -12,15 +12,15 @@ pub(crate) struct NotText(&'static str);
 /// Reads a text file.
 ///
 /// # Errors
-/// The system's, or [`io::ErrorKind::InvalidData`] with a [`NotText`].
+/// That of the operating system, or [`io::ErrorKind::InvalidData`] with a [`NotText`].
 pub(crate) fn read(path: &Path) -> io::Result<String> {
     decode(std::fs::read(path)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// The text without its byte order mark.
+/// Decodes text and removes its byte order mark.
 ///
 /// # Errors
-/// Which encoding is missing, without any of the bytes: they may be a secret.
+/// The bytes are not text. The error repeats none of them, because they may be a secret.
 pub(crate) fn decode(bytes: Vec<u8>) -> Result<String, NotText> {
     match bytes.as_slice() {
         [0xff, 0xfe, units @ ..] => utf16(units, u16::from_le_bytes),
@@ -32,9 +32,9 @@ pub(crate) fn decode(bytes: Vec<u8>) -> Result<String, NotText> {
 
 fn utf8(bytes: Vec<u8>) -> Result<String, NotText> {
     if bytes.contains(&0) {
-        return Err(NotText("holds NUL characters, as text in UTF-16 does"));
+        return Err(NotText("contains NUL characters, as UTF-16 text does"));
     }
-    String::from_utf8(bytes).map_err(|_| NotText("is not text in UTF-8"))
+    String::from_utf8(bytes).map_err(|_| NotText("is not UTF-8 text"))
 }
 
 fn utf16(units: &[u8], number: fn([u8; 2]) -> u16) -> Result<String, NotText> {
@@ -42,7 +42,7 @@ fn utf16(units: &[u8], number: fn([u8; 2]) -> u16) -> Result<String, NotText> {
     let text = char::decode_utf16(pairs.iter().copied().map(number)).collect::<Result<String, _>>();
     match text {
         Ok(text) if rest.is_empty() && !text.contains('\0') => Ok(text),
-        _ => Err(NotText("is damaged text in UTF-16")),
+        _ => Err(NotText("is malformed UTF-16 text")),
     }
 }
 
@@ -66,15 +66,15 @@ mod tests {
     #[test]
     fn what_is_not_text_is_said_without_any_of_it() {
         for (bytes, cause) in [
-            (&b"p\xe4ss"[..], "is not text in UTF-8; save it as UTF-8"),
+            (&b"p\xe4ss"[..], "is not UTF-8 text; save it as UTF-8"),
             (
                 b"p\0a\0s\0s\0",
-                "holds NUL characters, as text in UTF-16 does; save it as UTF-8",
+                "contains NUL characters, as UTF-16 text does; save it as UTF-8",
             ),
-            (b"\xff\xfep\0a", "is damaged text in UTF-16; save it as UTF-8"),
+            (b"\xff\xfep\0a", "is malformed UTF-16 text; save it as UTF-8"),
             (
                 b"\xff\xfe\x00\xd8p\0",
-                "is damaged text in UTF-16; save it as UTF-8",
+                "is malformed UTF-16 text; save it as UTF-8",
             ),
         ] {
             assert_eq!(decode(bytes.to_vec()).unwrap_err().to_string(), cause);

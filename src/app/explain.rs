@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use anyhow::bail;
 
-use super::run::{directory_settings, policy, vaultwarden_settings};
 use super::sessions::Sessions;
+use super::wiring::{directory_settings, policy, vaultwarden_settings};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::directory::{Directory, LdapDirectory};
@@ -84,7 +84,7 @@ pub async fn explain(config: &Config, who: &str) -> anyhow::Result<Vec<Explained
         return Ok(Vec::new());
     }
     let clock = Clock::system();
-    let sessions = Sessions::at_hand(Some(store), config.sessions.clone());
+    let sessions = Sessions::of_command(Some(store), config.sessions.clone());
     let vaultwarden = Vaultwarden::new(&vaultwarden_settings(config), Arc::new(sessions), clock.clone());
     let mut explained = Vec::new();
     for story in stories {

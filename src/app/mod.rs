@@ -1,4 +1,4 @@
-//! The service as a whole: everything wired together, kept running, and stopped in order.
+//! The service as a whole: builds every component, keeps the loops running, and stops them in order.
 
 mod check;
 mod explain;
@@ -10,8 +10,10 @@ mod sessions;
 pub mod signals;
 pub mod supervisor;
 mod systemd;
+mod wiring;
 
 pub use check::{Finding, Level, check};
 pub use explain::{Explained, InDirectory, InVaultwarden, explain, whose};
 pub use plan::{Action, DryRun, Invited, Plan, Planned, plan, run_dry};
-pub use run::{RECONNECT, SyncSummary, directory_settings, policy, run, sync};
+pub use run::{SyncSummary, run, sync};
+pub use wiring::{RECONNECT, directory_settings, policy};

@@ -10,8 +10,9 @@ use futures::{FutureExt, StreamExt};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::run::{Parts, list_everything};
+use super::run::list_everything;
 use super::sessions::Sessions;
+use super::wiring::Parts;
 use crate::config::Config;
 use crate::listener::Listener;
 use crate::model::{ActionState, EmailAddress, Event, Hold, Outcome, Standing, What};
@@ -84,7 +85,7 @@ pub struct Plan {
 pub async fn plan(config: &Config) -> anyhow::Result<Plan> {
     let store = Arc::new(Sqlite::dry_run(&config.state).await?);
     let invited = Arc::<Invited>::default();
-    let sessions = Sessions::at_hand(Some(store.clone()), config.sessions.clone());
+    let sessions = Sessions::of_command(Some(store.clone()), config.sessions.clone());
     let parts = Parts::wire(config, store.clone(), sessions, |vaultwarden| {
         Arc::new(DryRun::new(vaultwarden, invited.clone()))
     })?;

@@ -1,22 +1,24 @@
-//! The servers that the service talks to, and the secrets by which it is let in.
+//! The clients of Vaultwarden and of the directories, and the reload of their secrets.
 
 use std::sync::Arc;
 
-use super::run::{directory_settings, vaultwarden_settings};
+use super::wiring::{directory_settings, vaultwarden_settings};
 use crate::config::{Config, Directory};
 use crate::directory::{Bind, LdapDirectory};
 use crate::vaultwarden::Vaultwarden;
 
-/// Those whom the service talks to.
+/// The clients of all servers.
 pub(super) struct Servers {
     pub(super) vaultwarden: Arc<Vaultwarden>,
-    /// As in the configuration.
+    /// In the order of the configuration.
     pub(super) directories: Vec<Arc<LdapDirectory>>,
 }
 
 impl Servers {
-    /// Takes the secrets of a configuration that is otherwise the one from which these were made. Where one of them
-    /// cannot be used, all stay as they were.
+    /// Uses the secrets of `config`, which is otherwise the configuration from which the clients were made.
+    ///
+    /// # Errors
+    /// One of them cannot be used. All clients keep their old secrets.
     pub(super) fn renew(&self, config: &Config) -> anyhow::Result<()> {
         let settings = config.directories.iter().map(directory_settings);
         let settings: Vec<_> = settings.collect::<anyhow::Result<_>>()?;
@@ -27,7 +29,7 @@ impl Servers {
         Ok(())
     }
 
-    /// Has the bind password of each directory read again where a server refuses it.
+    /// Makes each directory read its bind password again when a server refuses it.
     pub(super) fn reread_passwords(
         &self,
         config: &Config,

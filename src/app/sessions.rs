@@ -1,5 +1,6 @@
-//! Where the session with Vaultwarden is kept. Each login counts: Vaultwarden allows three, then one in five minutes,
-//! and whoever sets things up runs `check` and `plan` more than once before the service has a state of its own.
+//! Stores the session with Vaultwarden. Vaultwarden allows few logins (by default three, then one in five minutes), and
+//! administrators run `check` and `plan` several times before the service has a state file. So these commands keep their
+//! session in a file, and the service takes it over.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read, Write};
@@ -15,38 +16,37 @@ use crate::vaultwarden::SessionStore;
 /// The name of the note in the store.
 const NOTE: &str = "vaultwarden-session";
 
-/// Keeps the session in the store, where the service has its own, or in a file of the user at the keyboard, which the
-/// first start of the service takes over from.
+/// Reads the session from the store, or else from the file; saves it to one of the two.
 pub(super) struct Sessions {
     store: Option<Arc<dyn Store>>,
     file: Option<PathBuf>,
-    /// The store is only read.
-    spares_store: bool,
+    /// Whether the store is only read.
+    read_only: bool,
 }
 
 impl Sessions {
-    /// For the service: what is new goes into the store.
+    /// For the service: saves to the store.
     pub(super) fn of_service(store: Arc<dyn Store>, file: Option<PathBuf>) -> Self {
         Self {
             store: Some(store),
             file,
-            spares_store: false,
+            read_only: false,
         }
     }
 
-    /// For commands that change no state: what is new goes into the file.
-    pub(super) fn at_hand(store: Option<Arc<dyn Store>>, file: Option<PathBuf>) -> Self {
+    /// For commands that do not change the state file: saves to the file.
+    pub(super) fn of_command(store: Option<Arc<dyn Store>>, file: Option<PathBuf>) -> Self {
         Self {
             store,
             file,
-            spares_store: true,
+            read_only: true,
         }
     }
 
     async fn in_store(&self) -> Option<Vec<u8>> {
         let store = self.store.as_ref()?;
         store.get_note(NOTE).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "the session with Vaultwarden cannot be read back");
+            tracing::warn!(%error, "the session with Vaultwarden cannot be read");
             None
         })
     }
@@ -55,7 +55,7 @@ impl Sessions {
         let path = self.file.as_ref()?;
         match read(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::debug!(file = %path.display(), %error, "the session with Vaultwarden cannot be read back");
+                tracing::debug!(file = %path.display(), %error, "the session with Vaultwarden cannot be read");
                 None
             }
             note => note.ok(),
@@ -75,14 +75,14 @@ impl SessionStore for Sessions {
     fn save(&self, note: Vec<u8>) -> BoxFuture<'_, ()> {
         async move {
             match (&self.store, &self.file) {
-                (Some(store), _) if !self.spares_store => {
+                (Some(store), _) if !self.read_only => {
                     if let Err(error) = store.set_note(NOTE, &note).await {
-                        tracing::warn!(%error, "the session with Vaultwarden cannot be kept");
+                        tracing::warn!(%error, "the session with Vaultwarden cannot be saved");
                     }
                 }
                 (_, Some(file)) => {
                     if let Err(error) = write(file, &note) {
-                        tracing::debug!(file = %file.display(), %error, "the session with Vaultwarden cannot be kept");
+                        tracing::debug!(file = %file.display(), %error, "the session with Vaultwarden cannot be saved");
                     }
                 }
                 _ => {}
@@ -92,8 +92,7 @@ impl SessionStore for Sessions {
     }
 }
 
-/// Reads the file, unless others can read it as well: what it holds may be theirs, and the next one is written for
-/// nobody else to read.
+/// Reads the file. Refuses one that other users can access, because they may have written it, and follows no link.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = OpenOptions::new()
         .read(true)
@@ -103,7 +102,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     if !metadata.is_file() || metadata.permissions().mode() & 0o077 != 0 {
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
-            "others can use it",
+            "other users can access it",
         ));
     }
     let mut note = Vec::new();
@@ -111,7 +110,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(note)
 }
 
-/// Puts a file in the place of the one before, at once, for nobody else to read.
+/// Replaces the file atomically by one that only this user can read.
 fn write(path: &Path, note: &[u8]) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
@@ -136,20 +135,20 @@ mod tests {
     async fn what_a_command_keeps_is_taken_over_by_a_service_that_has_nothing_yet() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("ldap-usher/session");
-        let at_hand = Sessions::at_hand(None, Some(file.clone()));
-        assert_eq!(at_hand.load().await, None);
-        at_hand.save(b"first".to_vec()).await;
+        let of_command = Sessions::of_command(None, Some(file.clone()));
+        assert_eq!(of_command.load().await, None);
+        of_command.save(b"first".to_vec()).await;
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 
         let store: Arc<dyn Store> = Arc::new(Sqlite::in_memory().await.unwrap());
         let service = Sessions::of_service(store.clone(), Some(file.clone()));
         assert_eq!(service.load().await.as_deref(), Some(&b"first"[..]));
         service.save(b"second".to_vec()).await;
-        at_hand.save(b"third".to_vec()).await;
+        of_command.save(b"third".to_vec()).await;
         assert_eq!(service.load().await.as_deref(), Some(&b"second"[..]));
 
-        // A command on a copy of the state goes on from there, and leaves it alone.
-        let command = Sessions::at_hand(Some(store.clone()), Some(file));
+        // A command that has the store reads it and does not change it.
+        let command = Sessions::of_command(Some(store.clone()), Some(file));
         command.save(b"fourth".to_vec()).await;
         assert_eq!(
             store.get_note(NOTE).await.unwrap().as_deref(),
@@ -161,20 +160,20 @@ mod tests {
     async fn a_session_that_others_can_read_or_that_is_a_link_is_not_used_and_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("session");
-        let at_hand = Sessions::at_hand(None, Some(file.clone()));
-        at_hand.save(b"first".to_vec()).await;
+        let of_command = Sessions::of_command(None, Some(file.clone()));
+        of_command.save(b"first".to_vec()).await;
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-        assert_eq!(at_hand.load().await, None);
-        at_hand.save(b"second".to_vec()).await;
-        assert_eq!(at_hand.load().await.as_deref(), Some(&b"second"[..]));
+        assert_eq!(of_command.load().await, None);
+        of_command.save(b"second".to_vec()).await;
+        assert_eq!(of_command.load().await.as_deref(), Some(&b"second"[..]));
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 
         let target = dir.path().join("target");
         fs::rename(&file, &target).unwrap();
         std::os::unix::fs::symlink(&target, &file).unwrap();
-        assert_eq!(at_hand.load().await, None);
-        at_hand.save(b"third".to_vec()).await;
-        assert_eq!(at_hand.load().await.as_deref(), Some(&b"third"[..]));
+        assert_eq!(of_command.load().await, None);
+        of_command.save(b"third".to_vec()).await;
+        assert_eq!(of_command.load().await.as_deref(), Some(&b"third"[..]));
         assert_eq!(fs::read(&target).unwrap(), b"second");
     }
 }

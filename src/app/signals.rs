@@ -1,4 +1,4 @@
-//! What the service manager says to the process.
+//! Signals: SIGTERM and SIGINT stop the service, SIGHUP reloads its secrets.
 
 use std::io;
 use std::sync::Arc;
@@ -8,18 +8,18 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// What signals turn into.
+/// What signals request of the service.
 #[derive(Debug, Clone, Default)]
-pub struct Wishes {
-    /// Cancelled by the first SIGTERM or SIGINT: finish what is in flight, then end.
+pub struct Requests {
+    /// Cancelled by the first SIGTERM or SIGINT: finish the work in progress, then stop.
     pub stop: CancellationToken,
-    /// Cancelled by the second one: end at once.
+    /// Cancelled by the second one: stop at once.
     pub at_once: CancellationToken,
     /// Notified by each SIGHUP: read the configuration again.
     pub reload: Arc<Notify>,
 }
 
-/// The signals that this process handles from now on, instead of dying of them.
+/// The signals that this process handles instead of being ended by them.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
@@ -28,7 +28,8 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes over SIGTERM, SIGINT and SIGHUP. One that arrives before [`Signals::relay`] runs is not lost.
+    /// Installs handlers for SIGTERM, SIGINT and SIGHUP. A signal that arrives before [`Signals::relay`] runs is not
+    /// lost.
     ///
     /// # Errors
     /// The system refuses a handler.
@@ -40,31 +41,31 @@ impl Signals {
         })
     }
 
-    /// Turns signals into wishes; returns after the second SIGTERM or SIGINT.
+    /// Turns signals into requests. Returns after the second SIGTERM or SIGINT.
     ///
     /// # Cancellation
-    /// Safe; no signal that has arrived is lost for a later call.
-    pub async fn relay(&mut self, wishes: &Wishes) {
-        while !wishes.at_once.is_cancelled() {
+    /// Safe: a signal that has arrived is not lost, a later call handles it.
+    pub async fn relay(&mut self, requests: &Requests) {
+        while !requests.at_once.is_cancelled() {
             tokio::select! {
-                _ = self.terminate.recv() => end("SIGTERM", wishes),
-                _ = self.interrupt.recv() => end("SIGINT", wishes),
+                _ = self.terminate.recv() => stop("SIGTERM", requests),
+                _ = self.interrupt.recv() => stop("SIGINT", requests),
                 _ = self.hangup.recv() => {
                     info!("SIGHUP: reading the configuration again");
-                    wishes.reload.notify_one();
+                    requests.reload.notify_one();
                 }
             }
         }
     }
 }
 
-fn end(name: &str, wishes: &Wishes) {
-    if wishes.stop.is_cancelled() {
+fn stop(name: &str, requests: &Requests) {
+    if requests.stop.is_cancelled() {
         warn!("{name} again: stopping at once");
-        wishes.at_once.cancel();
+        requests.at_once.cancel();
     } else {
-        info!("{name}: finishing what is in flight; the same again stops at once");
-        wishes.stop.cancel();
+        info!("{name}: finishing the work in progress; a second one stops at once");
+        requests.stop.cancel();
     }
 }
 
@@ -84,22 +85,22 @@ mod tests {
         assert!(kill.unwrap().success());
     }
 
-    /// One test for all, as signals belong to the process that all tests may share.
+    /// One test for all signals, because they belong to the process, which several tests may share.
     #[tokio::test]
     async fn hangup_reloads_the_first_term_stops_and_the_second_one_stops_at_once() {
         let mut signals = Signals::take().unwrap();
-        let wishes = Wishes::default();
+        let requests = Requests::default();
         send("HUP");
         let reloaded = async {
-            wishes.reload.notified().await;
-            assert!(!wishes.stop.is_cancelled());
+            requests.reload.notified().await;
+            assert!(!requests.stop.is_cancelled());
             send("TERM");
-            wishes.stop.cancelled().await;
-            assert!(!wishes.at_once.is_cancelled());
+            requests.stop.cancelled().await;
+            assert!(!requests.at_once.is_cancelled());
             send("INT");
         };
-        let both = async { tokio::join!(signals.relay(&wishes), reloaded) };
+        let both = async { tokio::join!(signals.relay(&requests), reloaded) };
         timeout(Duration::from_secs(10), both).await.unwrap();
-        assert!(wishes.at_once.is_cancelled());
+        assert!(requests.at_once.is_cancelled());
     }
 }

@@ -1,4 +1,4 @@
-//! Keeps the service's loops running: whatever ends before it was asked to is started again.
+//! Keeps the loops of the service running: restarts each one that ends before the service stops.
 
 use std::future::Future;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tracing::error;
 use crate::panics::contain;
 use crate::retry::Retry;
 
-/// The waits between a loop's failure and its next start.
+/// The wait before a loop is restarted.
 pub const RESTART: Retry = Retry {
     first: Duration::from_secs(1),
     ceiling: Duration::from_secs(60),
@@ -21,8 +21,8 @@ pub const RESTART: Retry = Retry {
 /// Runs named loops until its token is cancelled.
 ///
 /// # Guarantees
-/// A loop that panics, fails or returns early is logged once and started again after a wait of [`Retry`], which
-/// grows with each failure and begins anew once the loop has run for the retry's ceiling.
+/// A loop that panics, fails or returns early is logged once per failure and restarted after a wait of [`Retry`]. The
+/// wait grows with each failure and is reset when the loop has run for [`Retry::ceiling`].
 #[derive(Debug)]
 pub struct Supervisor {
     retry: Retry,
@@ -33,7 +33,8 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// No loops yet. `jitter` throws numbers from `0.0..1.0`; `stop` asks every loop to end.
+    /// Creates a supervisor without loops. `jitter` returns random numbers from `0.0..1.0`; `stop` requests every loop to
+    /// end.
     pub fn new(retry: Retry, jitter: fn() -> f64, stop: CancellationToken) -> Self {
         Self {
             retry,
@@ -44,7 +45,8 @@ impl Supervisor {
         }
     }
 
-    /// Runs a loop: `work` makes it, again after each failure. It returns `Ok` once the token is cancelled.
+    /// Runs a loop. `work` creates its future, once more after each failure; the future returns `Ok` when the token is
+    /// cancelled.
     pub fn keep<F, Work>(&mut self, name: impl Into<String>, work: F)
     where
         F: FnMut() -> Work + Send + 'static,
@@ -59,28 +61,28 @@ impl Supervisor {
         });
     }
 
-    /// Waits until every loop has ended: after the token is cancelled they have `grace` to do so, less if `at_once`
-    /// is cancelled. Returns the names of those that had to be cut off.
+    /// Waits until every loop has ended. After the token is cancelled, the loops have the time `grace` to end, or until
+    /// `at_once` is cancelled. Returns the names of the loops that were aborted.
     pub async fn finish(mut self, grace: Duration, at_once: &CancellationToken) -> Vec<String> {
         let stop = self.stop.clone();
-        let patience = async {
+        let deadline = async {
             stop.cancelled().await;
             tokio::select! {
                 () = sleep(grace) => {}
                 () = at_once.cancelled() => {}
             }
         };
-        tokio::pin!(patience);
+        tokio::pin!(deadline);
         loop {
             tokio::select! {
                 biased;
                 ended = self.loops.join_next() => match ended {
                     Some(Ok(name)) => self.names.retain(|running| *running != name),
-                    // Panics are contained, and nobody else aborts a loop.
+                    // Unreachable: panics are contained, and nothing else aborts a loop.
                     Some(Err(failed)) => error!(%failed, "a loop was lost"),
                     None => break,
                 },
-                () = &mut patience => break,
+                () = &mut deadline => break,
             }
         }
         self.loops.shutdown().await;
@@ -99,7 +101,7 @@ where
         let ended = contain(async { work().await }).await;
         let error = match ended {
             Ok(Ok(())) if stop.is_cancelled() => return,
-            Ok(Ok(())) => "it ended without being asked to".to_owned(),
+            Ok(Ok(())) => "it ended unexpectedly".to_owned(),
             Ok(Err(error)) => format!("{error:#}"),
             Err(panic) => panic.to_string(),
         };
@@ -113,7 +115,7 @@ where
         }
         error!(
             name,
-            error, restart_in_ms, "a part of the service failed and will be started again"
+            error, restart_in_ms, "a part of the service failed and will be restarted"
         );
         tokio::select! {
             () = sleep(wait) => {}
@@ -157,7 +159,7 @@ mod tests {
         let began = Instant::now();
         let cut_off = supervisor.finish(Duration::ZERO, &CancellationToken::new()).await;
         assert_eq!((cut_off.len(), starts.load(Ordering::Relaxed)), (0, 4));
-        // Half of 1, 2 and 4 seconds, as the jitter say.
+        // Half of 1, 2 and 4 seconds, because the jitter is 0.5.
         assert_eq!(began.elapsed().as_millis(), 3500);
     }
 

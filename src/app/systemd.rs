@@ -1,4 +1,4 @@
-//! What the service manager is told: sd_notify(3), which systemd reads of a unit with `Type=notify`.
+//! Notifies the service manager: sd_notify(3), for units with `Type=notify`.
 
 use std::io;
 use std::time::Duration;
@@ -12,22 +12,22 @@ use crate::store::{Report, Store};
 use crate::telemetry::Observer;
 use crate::telemetry::http::Public;
 
-/// How often the status line is looked at.
+/// How often the status line is updated.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Whether a service manager wants to be told.
+/// Whether a service manager expects notifications.
 pub(super) fn listens() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some()
 }
 
-/// Says that the service is ready, keeps the line that `systemctl status` shows up to date, and says at the end,
-/// which is `stop`, that the service is stopping.
+/// Reports that the service is ready, keeps the line that `systemctl status` shows up to date, and reports after `stop`
+/// that the service is stopping.
 ///
 /// # Errors
-/// The service manager does not listen, or the store cannot be read.
+/// The service manager does not receive, or the store cannot be read.
 ///
 /// # Cancellation
-/// Safe; nothing is held in between.
+/// Safe.
 pub(super) async fn inform(
     observer: &Observer,
     store: &dyn Store,
@@ -37,7 +37,7 @@ pub(super) async fn inform(
     say(&NotifyState::Ready)?;
     let mut shown = String::new();
     while !stop.is_cancelled() {
-        // Everyone on the machine may see it.
+        // All users of the machine can see the status line, so it names no people.
         let nameless = |reasons: Vec<String>| reasons.iter().map(|reason| public.nameless(reason)).collect();
         let line = status_line(&store.report().await?, observer.ready().map_err(nameless));
         if line != shown {
@@ -56,10 +56,9 @@ fn say(state: &NotifyState<'_>) -> io::Result<()> {
     sd_notify::notify(std::slice::from_ref(state))
 }
 
-/// How it stands: who is known, which invitations are open, and what is wrong.
+/// The number of members, the open invitations and the failures, in one line.
 ///
-/// Each line of a notification is an assignment, and what is wrong may quote a server: whatever would end the line
-/// becomes a blank.
+/// Replaces control characters by spaces: each line of a notification is an assignment, and a failure may quote a server.
 fn status_line(report: &Report, ready: Result<(), Vec<String>>) -> String {
     let open = [ActionState::Queued, ActionState::Held, ActionState::Quarantined].map(ActionState::as_str);
     let mut line = format!("{} members", report.members);

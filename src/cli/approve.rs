@@ -1,5 +1,4 @@
-//! `approve` and `retry`: a person has looked at those whom `limits.invites_per_listing` holds back, or at those whom
-//! Vaultwarden refused, and lets them in.
+//! `approve` and `retry`: an administrator releases invitations that a limit holds back, or that Vaultwarden refused.
 
 use std::io::{self, BufRead, IsTerminal};
 use std::path::Path;
@@ -16,19 +15,19 @@ use crate::model::{ActionState, EmailAddress, Release};
 use crate::store::{Store, TaskReport, Which};
 use crate::worker::server_identity;
 
-/// How many people the question names; the rest is counted.
+/// The number of people that are shown by name before the question; the others are counted.
 const NAMED: usize = 20;
 
-/// Which invitations are meant.
+/// The kind of invitations that a command releases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kept {
-    /// By the brake.
+pub(super) enum Blocked {
+    /// Held back by a limit: `approve`.
     Held,
-    /// By what Vaultwarden said of them.
+    /// Refused by Vaultwarden: `retry`.
     Quarantined,
 }
 
-impl Kept {
+impl Blocked {
     fn state(self) -> ActionState {
         match self {
             Self::Held => ActionState::Held,
@@ -36,7 +35,7 @@ impl Kept {
         }
     }
 
-    /// What is said of an address that is not among them.
+    /// The message about an address without such an invitation.
     fn not(self) -> &'static str {
         match self {
             Self::Held => "not held back",
@@ -52,8 +51,12 @@ impl Kept {
     }
 }
 
-/// Releases such invitations, after a question unless `--yes` answers it.
-pub(super) async fn release(config: Option<&Path>, people: &People, kept: Kept) -> anyhow::Result<Exit> {
+/// Shows and releases invitations. Asks first, unless `--yes` is given.
+pub(super) async fn release(
+    config: Option<&Path>,
+    people: &People,
+    blocked: Blocked,
+) -> anyhow::Result<Exit> {
     let store = state::open(&config::state_file(config)?).await?;
     let named = parse(&people.addresses)?;
     let which = if named.is_empty() {
@@ -61,26 +64,26 @@ pub(super) async fn release(config: Option<&Path>, people: &People, kept: Kept) 
     } else {
         Which::To(&named)
     };
-    let mut meant = store.in_state(kept.state(), which).await?;
-    // People who were invited are invited again where they are named: their accounts are gone.
-    let again = match (kept, which) {
-        (Kept::Quarantined, Which::To(_)) => store.in_state(ActionState::Done, which).await?,
+    let mut selected = store.in_state(blocked.state(), which).await?;
+    // `retry ADDRESS` also invites people again whose invitation is done, because their accounts may be gone.
+    let again = match (blocked, which) {
+        (Blocked::Quarantined, Which::To(_)) => store.in_state(ActionState::Done, which).await?,
         _ => Vec::new(),
     };
     let repeats = !again.is_empty();
-    meant.extend(again);
-    missing(&meant, &named, kept)?;
-    if meant.is_empty() {
-        super::print(&format!("nobody is {}\n", kept.as_str()))?;
+    selected.extend(again);
+    refuse_missing(&selected, &named, blocked)?;
+    if selected.is_empty() {
+        super::print(&format!("nobody is {}\n", blocked.as_str()))?;
         return Ok(Exit::Done);
     }
-    super::print(&list(&meant))?;
+    super::print(&list(&selected))?;
     if !people.yes && !confirmed()? {
         super::print("nobody was released\n")?;
         return Ok(Exit::Failed);
     }
-    // Exactly those who were shown: a listing may hold more people back while the question stands.
-    let addresses: Vec<EmailAddress> = meant
+    // Releases only those who were shown: a listing may hold more people back while the question is open.
+    let addresses: Vec<EmailAddress> = selected
         .iter()
         .filter_map(|task| EmailAddress::parse(task.address.as_bytes()).ok())
         .collect();
@@ -88,11 +91,11 @@ pub(super) async fn release(config: Option<&Path>, people: &People, kept: Kept) 
     let states: &[ActionState] = if repeats {
         &[ActionState::Quarantined, ActionState::Done]
     } else {
-        &[kept.state()]
+        &[blocked.state()]
     };
-    let because = match kept {
-        Kept::Held => Release::Approved,
-        Kept::Quarantined => Release::Retried,
+    let because = match blocked {
+        Blocked::Held => Release::Approved,
+        Blocked::Quarantined => Release::Retried,
     };
     let released = store.release(states, Which::To(&addresses), because, now).await?;
     if repeats {
@@ -102,7 +105,7 @@ pub(super) async fn release(config: Option<&Path>, people: &People, kept: Kept) 
     Ok(Exit::Done)
 }
 
-/// The addresses that were given.
+/// Parses the addresses on the command line, without duplicates.
 fn parse(addresses: &[String]) -> anyhow::Result<Vec<EmailAddress>> {
     let mut parsed = Vec::new();
     for address in addresses {
@@ -115,9 +118,9 @@ fn parse(addresses: &[String]) -> anyhow::Result<Vec<EmailAddress>> {
     Ok(parsed)
 }
 
-/// Refuses addresses that are not among those who are meant.
-fn missing(meant: &[TaskReport], named: &[EmailAddress], kept: Kept) -> anyhow::Result<()> {
-    let is_missing = |address: &&EmailAddress| meant.iter().all(|task| task.address != address.as_str());
+/// Fails if an address on the command line has no such invitation.
+fn refuse_missing(selected: &[TaskReport], named: &[EmailAddress], blocked: Blocked) -> anyhow::Result<()> {
+    let is_missing = |address: &&EmailAddress| selected.iter().all(|task| task.address != address.as_str());
     let mut missing: Vec<&str> = named
         .iter()
         .filter(is_missing)
@@ -127,11 +130,11 @@ fn missing(meant: &[TaskReport], named: &[EmailAddress], kept: Kept) -> anyhow::
         return Ok(());
     }
     missing.sort_unstable();
-    let what = kept.not();
+    let what = blocked.not();
     bail!("{what}: {}; nobody was released", missing.join(", "))
 }
 
-/// Who would be invited.
+/// The list of people to be invited.
 fn list(tasks: &[TaskReport]) -> String {
     let mut text = format!("{} to be invited:\n", tasks.len());
     for task in tasks.iter().take(NAMED) {
@@ -147,11 +150,11 @@ fn list(tasks: &[TaskReport]) -> String {
     text
 }
 
-/// Asks at the terminal.
+/// Asks at the terminal. Returns whether the answer is yes.
 fn confirmed() -> anyhow::Result<bool> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
-        bail!("there is no terminal to ask at; say --yes if they are all to be invited");
+        bail!("there is no terminal to ask at; give --yes to invite them all");
     }
     super::print("Invite them? [y/N] ")?;
     let mut answer = String::new();
@@ -210,8 +213,8 @@ mod tests {
     #[test]
     fn an_address_that_is_not_held_releases_nobody() {
         let named = parse(&["p1@example.org".into(), "else@example.org".into()]).unwrap();
-        assert!(missing(&held(3), &named[..1], Kept::Held).is_ok());
-        let error = missing(&held(3), &named, Kept::Held).unwrap_err();
+        assert!(refuse_missing(&held(3), &named[..1], Blocked::Held).is_ok());
+        let error = refuse_missing(&held(3), &named, Blocked::Held).unwrap_err();
         assert_eq!(
             error.to_string(),
             "not held back: else@example.org; nobody was released"

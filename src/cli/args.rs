@@ -9,7 +9,7 @@ use super::exit;
 #[derive(Debug, clap::Parser)]
 #[command(name = "ldap-usher", version, after_help = exit::help(), disable_help_subcommand = true)]
 pub struct Args {
-    /// The configuration; else $CONFIG_PATH, ./config.toml or /etc/ldap-usher/config.toml
+    /// The configuration file; default: $CONFIG_PATH, ./config.toml or /etc/ldap-usher/config.toml
     #[arg(long, value_name = "PATH", global = true)]
     pub(super) config: Option<PathBuf>,
     #[command(subcommand)]
@@ -18,11 +18,11 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Run the service: hear of changes and invite people, until SIGTERM
+    /// Run the service: follow changes and invite people, until SIGTERM
     Run,
     /// List every directory once, deliver what is due, and exit; for cron
     Sync,
-    /// Say what `sync` would do and why, and change nothing
+    /// Show what `sync` would do and why; change nothing
     Plan {
         /// Print a JSON array of {action, email, dn, directory, reason}
         #[arg(long)]
@@ -30,14 +30,14 @@ pub(super) enum Command {
     },
     /// Print each change as it arrives, without acting, until Ctrl-C
     Watch {
-        /// Print one JSON object a line
+        /// Print one JSON object per line
         #[arg(long)]
         json: bool,
-        /// Name everyone whom the first listing finds, too
+        /// Also print everyone in the first listing
         #[arg(long)]
         all: bool,
     },
-    /// Say what works, what does not, and what to do about it
+    /// Show what works, what does not, and what to do about it
     Check {
         /// Print a JSON array of {level, subject, detail, remedy}
         #[arg(long)]
@@ -75,9 +75,9 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
-    /// Show the invitations that limits.invites_per_listing holds back, and release them
+    /// Show the invitations that a limit holds back, and release them
     Approve(People),
-    /// Show the invitations in quarantine, which Vaultwarden refused for good, and try them again
+    /// Show the invitations in quarantine, which Vaultwarden refused permanently, and try them again
     Retry(People),
 }
 
@@ -85,7 +85,7 @@ pub(super) enum Command {
 pub(super) enum ConfigCommand {
     /// Print the effective configuration as TOML, without secrets
     Show,
-    /// Print a configuration of vaultwarden_ldap in the native form, without secrets
+    /// Print a configuration of vaultwarden_ldap in the native format, without secrets
     Migrate,
 }
 
@@ -95,7 +95,7 @@ pub(super) struct People {
     /// Release all of them
     #[arg(long)]
     pub(super) all: bool,
-    /// Release those to these addresses
+    /// Release the invitations to these addresses
     #[arg(value_name = "ADDRESS")]
     pub(super) addresses: Vec<String>,
     /// Do not ask first

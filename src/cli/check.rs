@@ -1,4 +1,4 @@
-//! `check`: what works, what does not, and what to do about it.
+//! `check`: shows what works, what does not, and what to do about it.
 
 use std::io;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::app::{self, Finding, Level};
 use crate::config::{self, Config, ConfigError};
 use crate::foreign::printable;
 
-/// Prints the diagnosis, line by line as it is made; JSON at its end.
+/// Prints each finding as soon as it is made; with `json` all of them at the end.
 pub(super) async fn check(path: Option<&Path>, json: bool) -> anyhow::Result<Exit> {
     let palette = Palette::of(&io::stdout());
     let mut findings = Vec::new();
@@ -63,7 +63,7 @@ fn configured(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// It stands alone, so that it can be pasted.
+/// One finding as one line that is complete on its own, so that it can be pasted elsewhere.
 fn line(finding: &Finding, palette: Palette) -> String {
     let Finding {
         level,
@@ -74,7 +74,7 @@ fn line(finding: &Finding, palette: Palette) -> String {
     let label = format!("{level:<4}");
     let label = match level {
         Level::Ok => palette.good(&label),
-        Level::Warn => palette.wait(&label),
+        Level::Warn => palette.attention(&label),
         Level::Fail => palette.bad(&label),
         Level::Skip => label,
     };

@@ -1,4 +1,4 @@
-//! `config migrate`: from the format of vaultwarden_ldap to ours.
+//! `config migrate`: translates a configuration of vaultwarden_ldap.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use anyhow::Context;
 use super::exit::Exit;
 use crate::config;
 
-/// Prints the configuration in the native form, without secrets.
+/// Prints the configuration in the native format, without secrets.
 pub(super) fn config_migrate(path: Option<&Path>) -> anyhow::Result<Exit> {
     let migrated = config::load(path)?
         .migrated()

@@ -1,4 +1,4 @@
-//! `config show`: what is in force.
+//! `config show`: prints the effective configuration.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::config;
 pub(super) fn config_show(path: Option<&Path>) -> anyhow::Result<Exit> {
     let loaded = config::load(path)?;
     for warning in &loaded.config.warnings {
-        super::complain("warning", warning);
+        super::print_error("warning", warning);
     }
     super::print(&loaded.to_toml()?)?;
     Ok(Exit::Done)

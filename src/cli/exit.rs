@@ -1,21 +1,21 @@
-//! Exit codes. Scripts and service managers rely on them.
+//! Exit codes. They are stable, because scripts and service managers depend on them.
 
 use std::process::{ExitCode, Termination};
 
 use crate::config::ConfigError;
 use crate::store::StoreError;
 
-/// How the program ends.
+/// The exit code of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// Everything that was asked for is done.
+    /// The command is done.
     Done = 0,
     /// Something failed.
     Failed = 1,
-    /// The command line or the configuration cannot be used: trying again does not help.
+    /// The command line or the configuration cannot be used; a restart does not help.
     Misconfigured = 2,
-    /// Another process runs on the same state file.
+    /// Another process uses the state file.
     InUse = 3,
     /// `sync` finished, but not every invitation is delivered.
     Undelivered = 4,
@@ -36,7 +36,7 @@ impl Exit {
         ),
     ];
 
-    /// How the program ends after this error.
+    /// The exit code for an error.
     pub fn of(error: &anyhow::Error) -> Self {
         let is_config = error.chain().any(|cause| cause.is::<ConfigError>());
         let in_use = error
@@ -56,7 +56,7 @@ impl Termination for Exit {
     }
 }
 
-/// The exit codes for `--help`.
+/// The list of exit codes for `--help`.
 pub(super) fn help() -> String {
     let lines = Exit::MEANINGS.map(|(exit, meaning)| format!("\n  {}  {meaning}", exit as u8));
     format!("Exit codes:{}", lines.concat())

@@ -27,7 +27,7 @@ pub(super) async fn explain(config: Option<&Path>, who: &str, as_json: bool) -> 
         return Ok(Exit::Done);
     }
     if people.is_empty() {
-        super::complain(
+        super::print_error(
             "error",
             &format!(
                 "nobody is known by {who}: no directory of the configuration has named them; `ldap-usher check` says \
@@ -120,9 +120,9 @@ fn in_directory(directory: &InDirectory, palette: Palette) -> String {
             palette.good(&format!("is there and matches, with the address {address}"))
         }
         InDirectory::WithoutAddress(reason) => {
-            palette.wait(&format!("is there and cannot be invited: {}", printable(reason)))
+            palette.attention(&format!("is there and cannot be invited: {}", printable(reason)))
         }
-        InDirectory::Gone => palette.wait("is gone, or does not match the filter"),
+        InDirectory::Gone => palette.attention("is gone, or does not match the filter"),
         InDirectory::Unknown(why) => palette.bad(&format!("cannot be asked: {}", printable(why))),
     }
 }
@@ -130,11 +130,11 @@ fn in_directory(directory: &InDirectory, palette: Palette) -> String {
 fn in_vaultwarden(said: &InVaultwarden, palette: Palette) -> String {
     match said {
         InVaultwarden::Account(Account { invited: true, .. }) => {
-            palette.wait("invited, has not registered yet")
+            palette.attention("invited, has not registered yet")
         }
         InVaultwarden::Account(Account {
             enabled: Some(false), ..
-        }) => palette.wait("has an account, which is disabled"),
+        }) => palette.attention("has an account, which is disabled"),
         InVaultwarden::Account(_) => palette.good("has an account"),
         InVaultwarden::None => "has no account".into(),
         InVaultwarden::Unknown(why) => palette.bad(&format!("cannot be asked: {}", printable(why))),

@@ -1,7 +1,6 @@
-//! How a person starts the program: arguments in, text and an exit code out.
+//! The command line: parses arguments, runs a command, prints its output and returns an exit code.
 //!
-//! Each command is a file of its own. What a command prints goes to standard output, what went wrong to standard
-//! error.
+//! There is one file per command. Output goes to standard output, warnings and errors go to standard error.
 
 mod approve;
 mod args;
@@ -22,7 +21,7 @@ mod watch;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use approve::Kept;
+use approve::Blocked;
 pub use args::Args;
 use args::{Command, ConfigCommand};
 use exit::Exit;
@@ -30,9 +29,9 @@ use exit::Exit;
 use crate::config::{self, Config, ConfigError};
 use crate::foreign::printable;
 
-/// Does what the arguments ask for. An error is printed with its causes.
+/// Runs the command. Prints an error with its causes.
 pub async fn main(args: Args) -> Exit {
-    let config = args.config.or_else(named_by_variable);
+    let config = args.config.or_else(config_path_variable);
     let config = config.as_deref();
     let done = match args.command {
         Command::Run => run::run(config).await,
@@ -51,17 +50,17 @@ pub async fn main(args: Args) -> Exit {
         Command::Config {
             command: ConfigCommand::Migrate,
         } => config_migrate::config_migrate(config),
-        Command::Approve(people) => approve::release(config, &people, Kept::Held).await,
-        Command::Retry(people) => approve::release(config, &people, Kept::Quarantined).await,
+        Command::Approve(people) => approve::release(config, &people, Blocked::Held).await,
+        Command::Retry(people) => approve::release(config, &people, Blocked::Quarantined).await,
     };
     done.unwrap_or_else(|error| {
-        complain("error", &format!("{error:#}"));
+        print_error("error", &format!("{error:#}"));
         Exit::of(&error)
     })
 }
 
-/// The configuration that `$CONFIG_PATH` names; an empty variable names none.
-fn named_by_variable() -> Option<PathBuf> {
+/// `$CONFIG_PATH`, unless it is empty.
+fn config_path_variable() -> Option<PathBuf> {
     let path = std::env::var_os("CONFIG_PATH").filter(|path| !path.is_empty());
     path.map(PathBuf::from)
 }
@@ -70,7 +69,7 @@ fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
     config::load(path).map(|loaded| loaded.config)
 }
 
-/// Prints to standard output. A reader that has seen enough (`| head`) is no error.
+/// Prints to standard output. A closed pipe (`| head`) is not an error.
 fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -81,8 +80,8 @@ fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Prints to standard error, if it can be written at all.
-fn complain(what: &str, text: &str) {
+/// Prints to standard error. Ignores failures, because there is no other place to report them.
+fn print_error(what: &str, text: &str) {
     let text: Vec<String> = text.lines().map(printable).collect();
     let _ = writeln!(io::stderr().lock(), "{what}: {}", text.join("\n"));
 }

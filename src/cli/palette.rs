@@ -1,38 +1,38 @@
-//! Colour, for a person at a terminal.
+//! Colours for terminals.
 
 use std::io::IsTerminal;
 
-/// How what is printed may look.
+/// Whether output is coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Palette {
-    /// For files and pipes, and for those who want no colour.
+    /// Without colours: files, pipes, and terminals with `$NO_COLOR`.
     Plain,
-    /// For a terminal.
+    /// With colours.
     Coloured,
 }
 
 impl Palette {
-    /// What suits a stream. <https://no-color.org>
+    /// The palette for a stream; follows <https://no-color.org>.
     pub(super) fn of(stream: &impl IsTerminal) -> Self {
-        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        if stream.is_terminal() && !unwanted {
+        let disabled = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        if stream.is_terminal() && !disabled {
             Self::Coloured
         } else {
             Self::Plain
         }
     }
 
-    /// What is well.
+    /// Something works: green.
     pub(super) fn good(self, text: &str) -> String {
         self.paint("32", text)
     }
 
-    /// What waits for a person, or deserves a look.
-    pub(super) fn wait(self, text: &str) -> String {
+    /// Something needs attention: yellow.
+    pub(super) fn attention(self, text: &str) -> String {
         self.paint("33", text)
     }
 
-    /// What is broken.
+    /// Something is broken: red.
     pub(super) fn bad(self, text: &str) -> String {
         self.paint("31", text)
     }

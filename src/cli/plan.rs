@@ -18,7 +18,7 @@ const NAMED: usize = 100;
 pub(super) async fn plan(config: Option<&Path>, as_json: bool) -> anyhow::Result<Exit> {
     let config = super::load(config)?;
     for warning in &config.warnings {
-        super::complain("warning", warning);
+        super::print_error("warning", warning);
     }
     let mut plan = app::plan(&config).await?;
     let mut summary = Summary::default();

@@ -1,16 +1,16 @@
-//! The store as the commands beside the service open it.
+//! Opens the store for commands that run beside the service.
 
 use std::path::Path;
 
 use crate::store::{Report, Sqlite, Store, StoreError};
 
-/// What `status` shows, and whether a service runs on the state file.
+/// The report that `status` shows, and whether a service uses the state file.
 pub(super) async fn report(path: &Path) -> Result<(Report, bool), StoreError> {
     let store = Sqlite::open_read_only(path).await?;
     Ok((store.report().await?, Sqlite::is_served(path)?))
 }
 
-/// The store for a few small writes, whether or not a service runs on it.
+/// Opens the store for a few small writes, whether or not a service uses it.
 pub(super) async fn open(path: &Path) -> Result<Sqlite, StoreError> {
     Sqlite::open_shared(path).await
 }

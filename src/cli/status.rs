@@ -1,4 +1,4 @@
-//! `status`: how it stands, for people and for machines.
+//! `status`: shows members, invitations and directories, for people and for machines.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,7 +14,7 @@ use crate::config;
 use crate::foreign::printable;
 use crate::store::{DirectoryReport, Report, TaskReport};
 
-/// Prints how it stands, whether or not the service runs.
+/// Prints the status, whether or not the service runs.
 pub(super) async fn status(config: Option<&Path>, as_json: bool) -> anyhow::Result<Exit> {
     let (report, running) = state::report(&config::state_file(config)?).await?;
     let now = Clock::system().now();
@@ -26,7 +26,7 @@ pub(super) async fn status(config: Option<&Path>, as_json: bool) -> anyhow::Resu
     Ok(Exit::Done)
 }
 
-/// For machines. Ages are whole seconds, `null` where there is nothing to be old; times are RFC 3339 in UTC.
+/// The status for machines. Ages are whole seconds, or `null` if it never happened; times are RFC 3339 in UTC.
 fn json(report: &Report, running: bool, now: Timestamp) -> Value {
     let age = |time: Option<Timestamp>| time.map(|time| now.since(time).as_secs());
     let directory = |directory: &DirectoryReport| {
@@ -64,7 +64,7 @@ fn json(report: &Report, running: bool, now: Timestamp) -> Value {
     })
 }
 
-/// For people, at a glance: what is well is green, what waits for a person is yellow, what is broken is red.
+/// The status for people: green works, yellow needs attention, red is broken.
 fn text(report: &Report, running: bool, now: Timestamp, palette: Palette) -> String {
     let mut lines = vec![
         format!(
@@ -90,8 +90,8 @@ fn text(report: &Report, running: bool, now: Timestamp, palette: Palette) -> Str
         if directory.retired {
             lines.push(String::new());
             let known = directory.members + directory.without_address;
-            lines.push(palette.wait(&format!(
-                "directory    {}, not in the configuration any more ({known} people, who count for nothing)",
+            lines.push(palette.attention(&format!(
+                "directory    {}, not in the configuration any more ({known} people, who are not members)",
                 directory.name
             )));
             continue;
@@ -103,7 +103,7 @@ fn text(report: &Report, running: bool, now: Timestamp, palette: Palette) -> Str
             (None, true) => palette.bad("not connected"),
         };
         lines.push(String::new());
-        // `sync` lists without a stream.
+        // `sync` uses no stream.
         let stream = match directory.state.stream.as_str() {
             "" | "none" => String::new(),
             stream => format!(" ({stream})"),
@@ -125,10 +125,10 @@ fn text(report: &Report, running: bool, now: Timestamp, palette: Palette) -> Str
     for (state, count) in &report.tasks {
         let line = format!("  {state:<13}{count}");
         let line = match (*state, count) {
-            // Hardly ever anybody, and nothing to do about it.
+            // Usually empty, and nothing to act on.
             ("staged" | "cancelled", 0) => continue,
             (_, 0) => line,
-            ("held", _) => palette.wait(&format!(
+            ("held", _) => palette.attention(&format!(
                 "{line}  (`ldap-usher approve --all` shows and releases them)"
             )),
             ("quarantined", _) => palette.bad(&format!(
@@ -160,7 +160,7 @@ fn without_address(count: u64) -> String {
     }
 }
 
-/// Each reason once, and below it whom it is about.
+/// Each reason once, and below it the people whom it concerns.
 fn people(tasks: &[TaskReport]) -> Vec<String> {
     let mut lines = Vec::new();
     for alike in tasks.chunk_by(|one, next| one.reason == next.reason) {
@@ -181,7 +181,7 @@ fn person(task: &TaskReport) -> String {
     format!("    {address}  {}  ({directory}{attempts})", printable(&task.dn))
 }
 
-/// The age in its largest unit.
+/// The age, rounded down to its largest unit.
 fn ago(time: Option<Timestamp>, now: Timestamp) -> String {
     let Some(time) = time else { return "never".into() };
     let seconds = std::time::Duration::from_secs(now.since(time).as_secs());

@@ -1,4 +1,4 @@
-//! `sync`: one listing of every directory, and everything that is due delivered.
+//! `sync`: lists every directory once and delivers what is due.
 
 use std::path::Path;
 
@@ -8,12 +8,12 @@ use super::exit::Exit;
 use crate::app::{self, SyncSummary};
 use crate::config::Config;
 
-/// Syncs once and says what came of it.
+/// Syncs once and prints a summary.
 pub(super) async fn sync(config: Option<&Path>) -> anyhow::Result<Exit> {
     once(super::load(config)?).await
 }
 
-/// One pass with a configuration that was read before.
+/// Syncs once with a configuration that is already loaded.
 pub(super) async fn once(config: Config) -> anyhow::Result<Exit> {
     let summary = app::sync(config).await?;
     super::print(&text(&summary))?;
@@ -45,11 +45,11 @@ fn text(summary: &SyncSummary) -> String {
         (queued, "could not be delivered yet; the next run tries again"),
         (
             held,
-            "held back by limits.invites_per_listing; `ldap-usher approve --all` shows and releases them",
+            "held back by a limit; `ldap-usher approve --all` shows and releases them",
         ),
         (
             quarantined,
-            "in quarantine; `ldap-usher status` says why, `ldap-usher retry` tries again",
+            "in quarantine; `ldap-usher status` shows why, `ldap-usher retry` tries again",
         ),
     ] {
         if *count > 0 {
@@ -87,8 +87,8 @@ mod tests {
         insta::assert_snapshot!(text(&summary), @r"
             3 invited, 0 had an account
             1 could not be delivered yet; the next run tries again
-            600 held back by limits.invites_per_listing; `ldap-usher approve --all` shows and releases them
-            2 in quarantine; `ldap-usher status` says why, `ldap-usher retry` tries again
+            600 held back by a limit; `ldap-usher approve --all` shows and releases them
+            2 in quarantine; `ldap-usher status` shows why, `ldap-usher retry` tries again
             ");
         for open in [
             SyncSummary {

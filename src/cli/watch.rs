@@ -1,4 +1,4 @@
-//! `watch`: each change as it arrives, without acting on it and without the state file.
+//! `watch`: prints each change as it arrives. Acts on nothing and does not use the state file.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -19,37 +19,37 @@ use crate::model::{Change, Entry, EntryId, Listing};
 use crate::rules::membership::Policy;
 use crate::telemetry::Progress;
 
-/// Prints changes until Ctrl-C, or until nobody reads them any more.
+/// Prints changes until Ctrl-C, or until the reader closes standard output.
 ///
-/// What a listing finds is counted; whatever differs from what was seen before is named. For that the DN and the
-/// address of everyone are held in memory, some 200 bytes a person.
+/// Counts the people of a listing and prints those who differ from before. For that it keeps the DN and the address of
+/// everyone in memory, about 200 bytes per person.
 pub(super) async fn watch(config: Option<&Path>, json: bool, all: bool) -> anyhow::Result<Exit> {
     let config = super::load(config)?;
-    let mut watches = Vec::new();
+    let mut observers = Vec::new();
     for directory in &config.directories {
-        let watch = Watch {
+        let observer = Observer {
             directory: LdapDirectory::new(directory_settings(directory)?),
-            seen: Seen::new(directory, policy(&config, directory, Clock::system().now()), all),
+            known: Known::new(directory, policy(&config, directory, Clock::system().now()), all),
             json,
         };
-        watches.push(Box::pin(watch.run()));
+        observers.push(Box::pin(observer.run()));
     }
     tokio::select! {
-        (ended, ..) = select_all(watches) => ended?,
+        (ended, ..) = select_all(observers) => ended?,
         interrupted = tokio::signal::ctrl_c() => interrupted?,
     }
     Ok(Exit::Done)
 }
 
-/// One directory under observation.
-struct Watch {
+/// Prints the changes of one directory.
+struct Observer {
     directory: LdapDirectory,
-    seen: Seen,
+    known: Known,
     json: bool,
 }
 
-impl Watch {
-    /// Ends only where nobody reads what is printed.
+impl Observer {
+    /// Reconnects forever. Returns when standard output is closed or cannot be written.
     async fn run(mut self) -> anyhow::Result<()> {
         let mut failures = 0;
         loop {
@@ -64,8 +64,8 @@ impl Watch {
                 failures + 1
             };
             let wait = RECONNECT.wait(failures, rand::random());
-            let name = &self.seen.name;
-            super::complain(
+            let name = &self.known.name;
+            super::print_error(
                 name,
                 &format!("{error}; trying again in {:.1} s", wait.as_secs_f32()),
             );
@@ -79,13 +79,13 @@ impl Watch {
             Err(error) => return Ok(Err(error)),
         };
         let stream = format!("watching {} by {}: {}", opened.server, opened.stream, opened.why);
-        super::complain(&self.seen.name, &stream);
+        super::print_error(&self.known.name, &stream);
         while let Some(change) = opened.changes.next().await {
             let change = match change {
                 Ok(change) => change,
                 Err(error) => return Ok(Err(error)),
             };
-            for line in self.seen.take(change) {
+            for line in self.known.apply(change) {
                 if !print(&line, self.json)? {
                     return Ok(Ok(()));
                 }
@@ -95,7 +95,7 @@ impl Watch {
     }
 }
 
-/// Prints one line at once; `false` if nobody reads any more.
+/// Prints one line and flushes it. Returns `false` if standard output is closed.
 fn print(line: &Line<'_>, json: bool) -> anyhow::Result<bool> {
     let time = Clock::system().now().to_string();
     let text = if json {
@@ -111,7 +111,7 @@ fn print(line: &Line<'_>, json: bool) -> anyhow::Result<bool> {
     }
 }
 
-/// What is printed.
+/// One line of output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Line<'a> {
     directory: &'a str,
@@ -146,32 +146,34 @@ impl Line<'_> {
     }
 }
 
-/// What was seen of one directory.
-struct Seen {
+/// What is known of one directory.
+struct Known {
     name: String,
     policy: Policy,
-    /// Name everyone whom a listing finds.
+    /// Whether everyone in a listing is printed.
     all: bool,
     people: HashMap<EntryId, Person>,
-    /// The listing under way, or the last one.
+    /// The number of the current listing, or of the last one.
     listing: u64,
-    counted: Option<Counted>,
+    /// The counters of the current listing.
+    counters: Option<Counters>,
 }
 
 struct Person {
     dn: String,
+    /// The address, or why there is none.
     address: Result<String, String>,
-    /// The listing that last found them.
+    /// The number of the last listing that found them.
     listing: u64,
 }
 
-struct Counted {
+struct Counters {
     progress: Progress,
     entries: u64,
     without_address: u64,
 }
 
-impl Seen {
+impl Known {
     fn new(directory: &config::Directory, policy: Policy, all: bool) -> Self {
         Self {
             name: directory.name.clone(),
@@ -179,17 +181,17 @@ impl Seen {
             all,
             people: HashMap::new(),
             listing: 0,
-            counted: None,
+            counters: None,
         }
     }
 
-    /// Takes a change; returns the lines about it.
-    fn take(&mut self, change: Change) -> Vec<Line<'_>> {
+    /// Records a change and returns the lines to print.
+    fn apply(&mut self, change: Change) -> Vec<Line<'_>> {
         let kind = change.kind();
         match change {
             Change::ListingBegin => {
                 self.listing += 1;
-                self.counted = Some(Counted {
+                self.counters = Some(Counters {
                     progress: Progress::begin(),
                     entries: 0,
                     without_address: 0,
@@ -211,10 +213,10 @@ impl Seen {
             }
             Change::ListingEnd(listing) => self.listed(&listing),
             Change::Doorbell(_) => vec![Line {
-                reason: Some("something changed that this search does not show".into()),
+                reason: Some("a change that this search does not show".into()),
                 ..line(&self.name, kind)
             }],
-            // Of use to the service only.
+            // Only the service uses these.
             Change::Checkpoint(_) | Change::Alive => Vec::new(),
         }
     }
@@ -228,13 +230,13 @@ impl Seen {
             listing: self.listing,
         };
         let former = self.people.insert(entry.id, person);
-        let quiet = self.counted.as_mut().is_some_and(|counted| {
-            // Where each is named, that shows how far it is.
+        let quiet = self.counters.as_mut().is_some_and(|counters| {
+            // Printing everyone shows the progress already.
             if !self.all {
-                counted.progress.advance(&self.name, 1);
+                counters.progress.advance(&self.name, 1);
             }
-            counted.entries += 1;
-            counted.without_address += u64::from(address.is_err());
+            counters.entries += 1;
+            counters.without_address += u64::from(address.is_err());
             let as_before = former.is_some_and(|former| former.dn == entry.dn && former.address == address);
             !self.all && (self.listing == 1 || as_before)
         });
@@ -251,9 +253,9 @@ impl Seen {
     }
 
     fn listed(&mut self, listing: &Listing) -> Vec<Line<'_>> {
-        let counted = self.counted.take();
+        let counters = self.counters.take();
         let (entries, without_address) =
-            counted.map_or((0, 0), |counted| (counted.entries, counted.without_address));
+            counters.map_or((0, 0), |counters| (counters.entries, counters.without_address));
         let mut missing = Vec::new();
         if *listing == Listing::Complete {
             let present = self.listing;
@@ -265,7 +267,7 @@ impl Seen {
             .collect();
         let end = match listing {
             Listing::Complete => String::new(),
-            Listing::Changes => ", only what changed".into(),
+            Listing::Changes => ", changes only".into(),
             Listing::Partial(reason) => format!(", cut short: {reason}"),
         };
         let reason = format!("{entries} entries, {without_address} without a usable address{end}");
@@ -316,16 +318,16 @@ mod tests {
         })
     }
 
-    fn said(seen: &mut Seen, changes: impl IntoIterator<Item = Change>) -> Vec<String> {
+    fn printed(known: &mut Known, changes: impl IntoIterator<Item = Change>) -> Vec<String> {
         let mut lines = Vec::new();
         for change in changes {
-            lines.extend(seen.take(change).iter().map(Line::text));
+            lines.extend(known.apply(change).iter().map(Line::text));
         }
         lines
     }
 
-    fn seen(all: bool) -> Seen {
-        Seen {
+    fn known(all: bool) -> Known {
+        Known {
             name: "main".into(),
             policy: Policy {
                 mail_attributes: vec!["mail".into()],
@@ -336,7 +338,7 @@ mod tests {
             all,
             people: HashMap::new(),
             listing: 0,
-            counted: None,
+            counters: None,
         }
     }
 
@@ -351,13 +353,13 @@ mod tests {
 
     #[test]
     fn the_first_listing_is_counted_and_later_ones_name_what_differs() {
-        let mut seen = seen(false);
+        let mut known = known(false);
         assert_eq!(
-            said(&mut seen, listing(&[(1, "a@x.org"), (2, "b")])),
+            printed(&mut known, listing(&[(1, "a@x.org"), (2, "b")])),
             ["main  listed  2 entries, 1 without a usable address"]
         );
         assert_eq!(
-            said(&mut seen, listing(&[(1, "c@x.org"), (3, "d@x.org")])),
+            printed(&mut known, listing(&[(1, "c@x.org"), (3, "d@x.org")])),
             [
                 "main  upsert  uid=person1  c@x.org",
                 "main  upsert  uid=person3  d@x.org",
@@ -369,11 +371,11 @@ mod tests {
 
     #[test]
     fn all_names_everyone_and_live_changes_are_named_in_any_case() {
-        assert_eq!(said(&mut seen(true), listing(&[(1, "a@x.org")])).len(), 2);
+        assert_eq!(printed(&mut known(true), listing(&[(1, "a@x.org")])).len(), 2);
         let id = EntryId::from_slice(&[1; 16]).unwrap();
         let changes = [upsert(1, "a@x.org"), Change::Gone(id), Change::Alive];
         assert_eq!(
-            said(&mut seen(false), changes),
+            printed(&mut known(false), changes),
             [
                 "main  upsert  uid=person1  a@x.org",
                 "main  gone  uid=person1  a@x.org"

@@ -1,10 +1,10 @@
-//! Keys whose value is one of a few words.
+//! Enums for keys whose value is one of a few fixed words.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::reference::nearest;
 
-/// Declares an enum that is read from and written as a word.
+/// Declares an enum that serialises as one word. An unknown word is an error that suggests the nearest known one.
 macro_rules! choices {
     (
         $(#[$meta:meta])* $vis:vis $name:ident, $what:literal;
@@ -17,7 +17,7 @@ macro_rules! choices {
         }
 
         impl $name {
-            /// The word for it, as in the configuration.
+            /// The word that the configuration uses.
             $vis fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $word,)+
@@ -56,7 +56,7 @@ fn unknown(what: &str, word: &str, known: &[&str]) -> String {
 choices! {
     /// How a directory's changes are learned.
     pub(super) Stream, "stream";
-    /// The best that the root DSE announces.
+    /// The best stream that the root DSE announces.
     Auto = "auto",
     /// RFC 4533, refreshAndPersist.
     Syncrepl = "syncrepl",
@@ -71,21 +71,21 @@ choices! {
 choices! {
     /// A SASL mechanism (RFC 4422).
     pub(super) Sasl, "mechanism";
-    /// The operating system tells the server who asks, over ldapi://.
+    /// The operating system (over ldapi://) or the client certificate (over TLS) tells the server who the client is.
     External = "external",
 }
 
 choices! {
-    /// What accounts that are disabled are.
+    /// How accounts that the directory calls disabled are treated.
     pub DisabledAccounts, "word";
-    /// No members, where the directory tells who is disabled.
+    /// They are not members, where the directory says who is disabled.
     Auto = "auto",
-    /// Members like anyone else whom the filter finds.
+    /// They are members like every other match of the filter.
     Ignore = "ignore",
 }
 
 choices! {
-    /// What to do when a person who was invited has another address.
+    /// What to do when the address of an invited person changes.
     pub OnAddressChange, "policy";
     /// Record and log it.
     Report = "report",
@@ -94,13 +94,13 @@ choices! {
 }
 
 choices! {
-    /// The least important events that are logged.
+    /// The least severe level that is logged.
     pub Level, "level";
-    /// Failures that need someone.
+    /// Failures that an administrator must fix.
     Error = "error",
-    /// What someone should look at.
+    /// Conditions that an administrator should look at.
     Warn = "warn",
-    /// What happened to people and connections.
+    /// Events about people and connections.
     Info = "info",
     /// Each step.
     Debug = "debug",
@@ -109,10 +109,10 @@ choices! {
 }
 
 choices! {
-    /// How a log line looks.
+    /// The format of log lines.
     pub Format, "format";
-    /// For people.
+    /// Plain text for people.
     Text = "text",
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json = "json",
 }

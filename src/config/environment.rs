@@ -1,5 +1,5 @@
-//! What environment variables say. Any key of the configuration can stand in one, which then counts before the file:
-//! `LDAP_USHER__VAULTWARDEN__URL`, and for the first directory `LDAP_USHER__DIRECTORY__0__URL`.
+//! Configuration from environment variables. A variable can set any key and overrides the file:
+//! `LDAP_USHER__VAULTWARDEN__URL`, or `LDAP_USHER__DIRECTORY__0__URL` for the first directory.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -11,14 +11,14 @@ use super::problem::{KeyPath, Origin, Problems, Step};
 use super::reference;
 use super::secret::one_line;
 
-/// Before the names of the variables that stand for keys.
-const NATIVE: &str = "LDAP_USHER__";
-/// Between the names of table, index and key.
+/// The prefix of variables that set a key.
+const NATIVE_PREFIX: &str = "LDAP_USHER__";
+/// Separates table, index and key in the name of a variable.
 const SEPARATOR: &str = "__";
-/// Before the names of the variables that vaultwarden_ldap knows.
-const LEGACY: &str = "APP_";
+/// The prefix of the variables of vaultwarden_ldap.
+const LEGACY_PREFIX: &str = "APP_";
 
-/// The environment of the process, or one made up for a test.
+/// The environment of this process, or a fake one in tests.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Environment {
     variables: Vec<(String, String)>,
@@ -27,7 +27,7 @@ pub(super) struct Environment {
 }
 
 impl Environment {
-    /// That of this process.
+    /// Reads the environment of this process.
     pub(super) fn of_process() -> Self {
         let mut environment = Self::default();
         for (name, value) in std::env::vars_os() {
@@ -40,26 +40,26 @@ impl Environment {
         environment
     }
 
-    /// The value of a variable, unless it is empty.
+    /// The value of a variable. An empty one counts as not set.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         let (_, value) = self.variables.iter().find(|(known, _)| known == name)?;
         Some(value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// A folder that a variable names.
+    /// The folder that a variable names; the first one if there are several.
     pub(super) fn folder(&self, name: &str) -> Option<PathBuf> {
-        // systemd separates several by colons.
+        // systemd separates folders by colons.
         let first = self.get(name)?.split(':').next()?;
         Some(first.into())
     }
 
-    /// Whether any key stands in a variable.
+    /// Whether at least one variable sets a key.
     pub(super) fn has_keys(&self) -> bool {
         self.keys().next().is_some()
     }
 
-    /// Each key that stands in a variable, the variable's name and its value. What is empty is left out, because
-    /// composed files pass on what nobody has set.
+    /// Each key that a variable sets, with the name and the value of the variable. Empty variables are skipped,
+    /// because Compose files pass on variables that are not set.
     fn keys(&self) -> impl Iterator<Item = (KeyPath, &str, &str)> {
         self.variables.iter().filter_map(|(name, value)| {
             let path = key(name)?;
@@ -69,14 +69,14 @@ impl Environment {
         })
     }
 
-    /// Puts what the variables say in place of what the document says. One that makes no sense there is a problem.
+    /// Overrides keys of the document by the variables. A variable that fits nowhere is a problem.
     pub(super) fn overlay<'a>(&'a self, document: &mut DeTable<'a>, problems: &mut Problems<'_>) {
         let mut keys: Vec<_> = self.keys().collect();
-        // The first directory comes before the second, which extends the list.
+        // In order of their indexes, because each directory extends the list by one.
         keys.sort_by(|(a, ..), (b, ..)| a.0.cmp(&b.0));
         for (path, name) in self.unreadable.iter().filter_map(|name| Some((key(name)?, name))) {
             problems.comes_from(path.clone(), Origin::Variable(name.clone()));
-            problems.error(&path, "is not text in UTF-8; encode it so");
+            problems.error(&path, "is not UTF-8 text; encode it as UTF-8");
         }
         for (path, name, value) in &keys {
             problems.comes_from(path.clone(), Origin::Variable((*name).to_owned()));
@@ -84,45 +84,45 @@ impl Environment {
                 Some(inner) if reference::takes_text(path) => {
                     problems.warning(
                         path,
-                        "stands in quotation marks, which are left out; leave them out there",
+                        "has quotation marks around it, which are ignored; remove them",
                     );
                     inner
                 }
-                // A text in quotes is TOML as well, and anything else in quotes is none.
+                // A number or a list within quotation marks: the quotation marks came from the shell or a Compose file.
                 Some(inner) if DeValue::parse(inner).is_ok() => inner,
                 _ => value,
             };
-            let rival = rival(path).filter(|rival| !keys.iter().any(|(path, ..)| path == rival));
-            if let Err(problem) = put(document, &path.0, parse(path, value), rival.as_ref()) {
+            let other = other_form(path).filter(|other| !keys.iter().any(|(path, ..)| path == other));
+            if let Err(problem) = put(document, &path.0, parse(path, value), other.as_ref()) {
                 problems.error(path, problem);
             }
         }
     }
 
-    /// The variables of vaultwarden_ldap, as the key each stands for, its name and its value. What is empty is left
-    /// out, because composed files pass on what nobody has set.
+    /// The variables of vaultwarden_ldap: key, name and value of each. Empty variables are skipped, because Compose
+    /// files pass on variables that are not set.
     pub(super) fn legacy(&self) -> impl Iterator<Item = (String, &str, &str)> {
         self.variables.iter().filter_map(|(name, value)| {
-            let key = name.strip_prefix(LEGACY)?.to_lowercase();
+            let key = name.strip_prefix(LEGACY_PREFIX)?.to_lowercase();
             let value = line(value, true);
             Some((key, name.as_str(), value)).filter(|_| !value.is_empty())
         })
     }
 
-    /// The name of the variable that stands for a key of vaultwarden_ldap.
+    /// The name of the variable that sets this key of vaultwarden_ldap.
     pub(super) fn legacy_name(key: &str) -> String {
-        format!("{LEGACY}{}", key.to_uppercase())
+        format!("{LEGACY_PREFIX}{}", key.to_uppercase())
     }
 }
 
-/// The key that a variable stands for.
+/// The key that a variable of this name sets.
 fn key(name: &str) -> Option<KeyPath> {
-    let steps = name.strip_prefix(NATIVE)?.split(SEPARATOR).map(step);
+    let steps = name.strip_prefix(NATIVE_PREFIX)?.split(SEPARATOR).map(step);
     Some(KeyPath(steps.collect()))
 }
 
-/// A value without what files and pipes put around it: a byte order mark, and the end of a line. Of a secret only one
-/// such end does not count, as in a file.
+/// Removes what files and pipes add to a value: a byte order mark and line ends. A secret loses only one line end, as
+/// it does when it is read from a file.
 fn line(value: &str, secret: bool) -> &str {
     let value = value.strip_prefix('\u{feff}').unwrap_or(value);
     if secret {
@@ -132,7 +132,7 @@ fn line(value: &str, secret: bool) -> &str {
     }
 }
 
-/// What stands between two quotation marks of one kind.
+/// The text between two quotation marks of the same kind.
 fn unquoted(value: &str) -> Option<&str> {
     let within = |mark| value.strip_prefix(mark)?.strip_suffix(mark);
     within('"').or_else(|| within('\''))
@@ -145,19 +145,19 @@ fn step(name: &str) -> Step {
     }
 }
 
-/// The other one of a secret and the file that holds it: a variable for one replaces both.
-fn rival(path: &KeyPath) -> Option<KeyPath> {
+/// `key_file` for `key`, and `key` for `key_file`: a variable that sets one of them overrides both.
+fn other_form(path: &KeyPath) -> Option<KeyPath> {
     let (Step::Key(key), table) = path.0.split_last()? else {
         return None;
     };
-    let rival = match key.strip_suffix("_file") {
+    let other = match key.strip_suffix("_file") {
         Some(key) => key.to_owned(),
         None => format!("{key}_file"),
     };
-    Some(KeyPath(table.to_vec()).key(&rival))
+    Some(KeyPath(table.to_vec()).key(&other))
 }
 
-/// A key that takes a text takes it as it is; others are read as TOML, or as text where that fails.
+/// Takes the value of a text key as it is. Other values are parsed as TOML, or kept as text if they are not TOML.
 fn parse<'a>(path: &KeyPath, value: &'a str) -> DeValue<'a> {
     let text = DeValue::String(Cow::Borrowed(value));
     if reference::takes_text(path) {
@@ -166,45 +166,45 @@ fn parse<'a>(path: &KeyPath, value: &'a str) -> DeValue<'a> {
     DeValue::parse(value).map_or(text, Spanned::into_inner)
 }
 
-/// Puts a value at `path`, and removes `rival`, which stands beside it.
+/// Inserts a value at `path`, and removes `other`, a key of the same table.
 fn put<'a>(
     table: &mut DeTable<'a>,
     path: &[Step],
     value: DeValue<'a>,
-    rival: Option<&KeyPath>,
+    other: Option<&KeyPath>,
 ) -> Result<(), &'static str> {
     const UNFIT: &str =
-        "does not fit; name it as in LDAP_USHER__VAULTWARDEN__URL or LDAP_USHER__DIRECTORY__0__URL";
+        "names no key; write it as in LDAP_USHER__VAULTWARDEN__URL or LDAP_USHER__DIRECTORY__0__URL";
     match path {
         [Step::Key(key)] => {
-            if let Some(Step::Key(rival)) = rival.and_then(|rival| rival.0.last()) {
-                table.remove(rival.as_str());
+            if let Some(Step::Key(other)) = other.and_then(|other| other.0.last()) {
+                table.remove(other.as_str());
             }
-            table.insert(nowhere(Cow::Owned(key.clone())), nowhere(value));
+            table.insert(without_span(Cow::Owned(key.clone())), without_span(value));
             Ok(())
         }
         [Step::Key(key), Step::Index(index), below @ ..] => {
             let array = table
-                .entry(nowhere(Cow::Owned(key.clone())))
-                .or_insert_with(|| nowhere(DeValue::Array(DeArray::new())));
+                .entry(without_span(Cow::Owned(key.clone())))
+                .or_insert_with(|| without_span(DeValue::Array(DeArray::new())));
             let DeValue::Array(array) = array.get_mut() else {
                 return Err(UNFIT);
             };
             if *index == array.len() {
-                array.push(nowhere(DeValue::Table(DeTable::new())));
+                array.push(without_span(DeValue::Table(DeTable::new())));
             }
             match array.get_mut(*index).map(Spanned::get_mut) {
-                Some(DeValue::Table(inner)) => put(inner, below, value, rival),
+                Some(DeValue::Table(inner)) => put(inner, below, value, other),
                 Some(_) => Err(UNFIT),
                 None => Err("leaves a gap: number the tables from 0, those of the file included"),
             }
         }
         [Step::Key(key), below @ ..] => {
             let inner = table
-                .entry(nowhere(Cow::Owned(key.clone())))
-                .or_insert_with(|| nowhere(DeValue::Table(DeTable::new())));
+                .entry(without_span(Cow::Owned(key.clone())))
+                .or_insert_with(|| without_span(DeValue::Table(DeTable::new())));
             match inner.get_mut() {
-                DeValue::Table(inner) => put(inner, below, value, rival),
+                DeValue::Table(inner) => put(inner, below, value, other),
                 _ => Err(UNFIT),
             }
         }
@@ -212,8 +212,8 @@ fn put<'a>(
     }
 }
 
-/// What stands in no text.
-fn nowhere<T>(value: T) -> Spanned<T> {
+/// A value without a position in the file.
+fn without_span<T>(value: T) -> Spanned<T> {
     Spanned::new(0..0, value)
 }
 

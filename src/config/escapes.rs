@@ -1,17 +1,17 @@
-//! Backslashes in double quotes, where TOML begins an escape with them: `"EXAMPLE\ldap"` is none, and `"LAB\reader"` is
-//! one that nobody meant.
+//! Detects backslashes within double quotes that TOML reads as an escape: `"LAB\reader"` holds a carriage return, and
+//! `"EXAMPLE\ldap"` is a syntax error.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{KeyPath, Problems};
 
-/// What to do about it.
+/// The remedy for both.
 pub(super) const REMEDY: &str =
     "in double quotes a backslash begins an escape; write the text in single quotes, as in 'EXAMPLE\\reader'";
 
-/// Records each text that holds a control character because of an escape. In a secret one may be meant; of headers it
-/// is part.
+/// Records each string in which an escape makes a control character. That is an error, but in a secret only a warning,
+/// because it may be intended. Headers are separated by line ends and are not checked.
 pub(super) fn check(
     text: &str,
     document: &DeTable<'_>,
@@ -37,7 +37,7 @@ fn table(text: &str, table: &DeTable<'_>, at: &KeyPath, found: &mut dyn FnMut(&K
 fn value(text: &str, spanned: &Spanned<DeValue<'_>>, at: &KeyPath, found: &mut dyn FnMut(&KeyPath, char)) {
     match spanned.get_ref() {
         DeValue::String(string) => {
-            // Between three quotes lines may end as they are.
+            // A string between triple quotes may hold line ends without an escape.
             let written = text.get(spanned.span()).unwrap_or_default();
             let escapes = written.starts_with('"') && !written.starts_with("\"\"\"");
             if escapes && let Some(control) = string.chars().find(|c| c.is_control()) {

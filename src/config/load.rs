@@ -1,4 +1,4 @@
-//! From a path to a checked configuration.
+//! Finds, reads and checks the configuration.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,27 +14,27 @@ use super::secret::{Secrets, readable_by_everyone};
 use super::{Config, ConfigError, Loaded, check, escapes, legacy, reference};
 use crate::text;
 
-/// Where a configuration is looked for when none is named.
+/// The default paths, in the order in which they are tried.
 const PLACES: [&str; 2] = ["config.toml", "/etc/ldap-usher/config.toml"];
-/// What stands in messages for a file where there is none.
+/// Names the source of a configuration without a file in messages.
 const ENVIRONMENT: &str = "the environment";
 
-/// Loads the configuration at `path`, or else `./config.toml`, or else `/etc/ldap-usher/config.toml`, and the files
-/// of secrets that it names. Where there is no such file, the environment may be a whole configuration.
+/// Loads the configuration at `path`, else `./config.toml`, else `/etc/ldap-usher/config.toml`, and the secret files
+/// that it names. If no file exists, environment variables alone can be the whole configuration.
 ///
 /// # Errors
-/// All problems together, each with its line, its key and a remedy.
+/// All problems at once, each with its line, its key and a remedy.
 pub fn load(path: Option<&Path>) -> Result<Loaded, ConfigError> {
     let environment = Environment::of_process();
     Source::find(path, &environment)?.load(&environment)
 }
 
-/// The state file of the configuration that [`load()`] would find. Nothing else is checked and no secret is read: who
-/// asks how the service stands may have no right to its secrets, and a service manager may offer them only while the
-/// service runs.
+/// The state file that the configuration names which [`load()`] would find. Checks no other key and reads no secret:
+/// the user who runs `status` may have no access to the secrets, and a service manager may provide them to the running
+/// service only.
 ///
 /// # Errors
-/// The configuration cannot be found, read or understood.
+/// The configuration cannot be found, read or parsed.
 pub fn state_file(path: Option<&Path>) -> Result<PathBuf, ConfigError> {
     let environment = Environment::of_process();
     let source = Source::find(path, &environment)?;
@@ -45,21 +45,21 @@ pub fn state_file(path: Option<&Path>) -> Result<PathBuf, ConfigError> {
     state.map(|(state, ..)| state)
 }
 
-/// A configuration in the native form, and where it comes from.
+/// A configuration in the native format, and where it comes from.
 struct Source {
     name: String,
     text: String,
-    /// Whether everyone on this machine can read it.
+    /// Whether all users of this machine can read the file.
     public: bool,
     kind: Kind,
 }
 
 enum Kind {
-    /// The text is that of the file.
+    /// The text is the content of the file.
     Native,
-    /// The text was made.
+    /// The text was translated from a configuration of vaultwarden_ldap.
     Legacy(Legacy),
-    /// There is no text: variables say everything.
+    /// There is no text: environment variables are the whole configuration.
     Environment,
 }
 
@@ -85,7 +85,7 @@ impl Source {
             let legacy = Legacy::of_variables(ENVIRONMENT, environment)?;
             return Ok(Self::translated(ENVIRONMENT.to_owned(), legacy, false));
         }
-        // A file that is named must exist, whatever the variables say.
+        // A file that the user names must exist, even if variables set every key.
         if path.is_none() && environment.has_keys() {
             return Ok(Self {
                 name: ENVIRONMENT.to_owned(),
@@ -154,14 +154,14 @@ impl Source {
         Ok(loaded)
     }
 
-    /// Reads it into the schema and lets `check` take from that what it needs; beside it, the warnings and the schema
-    /// as `check` leaves it.
+    /// Deserialises the configuration and passes it to `check`. Returns the result of `check`, the warnings, and the
+    /// schema as `check` left it.
     fn examine<T>(
         &self,
         environment: &Environment,
         check: impl FnOnce(&mut File, &mut Problems<'_>) -> Option<T>,
     ) -> Result<(T, Vec<String>, File), ConfigError> {
-        // That there are no errors in it was seen when it was found.
+        // `of_file` has already refused text with syntax errors.
         let (document, _) = DeTable::parse_recoverable(&self.text);
         let written = (self.text.as_str(), document.get_ref());
         let written = matches!(self.kind, Kind::Native).then_some(written);
@@ -183,7 +183,7 @@ impl Source {
     }
 }
 
-/// Reads text as far as the schema: what follows looks at files, which a fuzz target must not choose.
+/// Reads text into the schema and stops there: the checks after that open files, and fuzz input must not choose them.
 #[cfg(fuzzing)]
 pub fn fuzz(text: &str) {
     let (document, errors) = DeTable::parse_recoverable(text);
@@ -197,8 +197,8 @@ pub fn fuzz(text: &str) {
     }
 }
 
-/// Reads the document into the schema. A key whose value has the wrong type is reported and left out, and the rest
-/// is read again, until it fits: what remains shows the other problems.
+/// Reads the document into the schema. Reports each key whose value has the wrong type, removes it and reads the rest
+/// again, so that one wrong value does not hide other problems.
 fn deserialize(document: &Spanned<DeTable<'_>>, problems: &mut Problems<'_>) -> File {
     let mut rest = document.clone();
     loop {
@@ -225,7 +225,7 @@ fn deserialize(document: &Spanned<DeTable<'_>>, problems: &mut Problems<'_>) -> 
     }
 }
 
-/// Removes the innermost key on the way to `path`; whether there was one.
+/// Removes the innermost key on the way to `path`. Returns whether a key was removed.
 fn remove(table: &mut DeTable<'_>, path: &[Step]) -> bool {
     let Some((Step::Key(key), below)) = path.split_first() else {
         return false;
@@ -243,7 +243,8 @@ fn remove(table: &mut DeTable<'_>, path: &[Step]) -> bool {
     removed_below || table.remove(key.as_str()).is_some()
 }
 
-/// The file in which the user at the keyboard keeps a session: it goes with their login where the system sees to that.
+/// The file in which `check` and `plan` keep a session with Vaultwarden before the state file exists. In
+/// `$XDG_RUNTIME_DIR`, where that is set: the system empties it when the user logs out.
 fn sessions(environment: &Environment) -> Option<PathBuf> {
     let folder = environment
         .folder("XDG_RUNTIME_DIR")

@@ -1,8 +1,8 @@
-//! What the administrator told us: one TOML file, found, read, and checked as a whole.
+//! The configuration: one TOML file, found, read, and checked as a whole.
 //!
-//! A file of vaultwarden_ldap, or the environment variables that it takes, does as well: `legacy` puts it into our form.
-//! `config/default.toml` is the reference of all keys. [`load()`] gives a [`Config`], in which nothing is missing and
-//! secrets are at hand, or every problem of the file together.
+//! The file or the environment variables of vaultwarden_ldap are accepted too: `legacy` translates them.
+//! `config/default.toml` is the reference of all keys. [`load()`] returns either a complete [`Config`] with its secrets
+//! read, or all problems of the file at once.
 
 mod check;
 mod choices;
@@ -33,35 +33,35 @@ pub use schema::{Http, Invite, Limits, Log};
 use crate::directory::{Bind, Filter, Server, StreamChoice};
 use crate::tls::TlsOptions;
 
-/// A configuration that can be used.
+/// A complete, checked configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The state file.
     pub state: PathBuf,
     /// For how many days the journal is kept.
     pub journal_days: u32,
-    /// Where the user at the keyboard may keep a session with Vaultwarden, from the environment alone.
+    /// The file in which `check` and `plan` may keep a session with Vaultwarden; derived from the environment alone.
     pub sessions: Option<PathBuf>,
-    /// Whom to invite people into.
+    /// `[vaultwarden]`: how to reach the admin API.
     pub vaultwarden: Vaultwarden,
-    /// Where people come from: at least one, each with a name of its own.
+    /// `[[directory]]`: at least one, with unique names.
     pub directories: Vec<Directory>,
-    /// How invitations are sent.
+    /// `[invite]`: how invitations are sent.
     pub invite: Invite,
-    /// Brakes.
+    /// `[limits]`: when invitations are held back.
     pub limits: Limits,
-    /// Health and metrics.
+    /// `[http]`: the endpoints for health and metrics.
     pub http: Http,
-    /// Logs.
+    /// `[log]`: level and format.
     pub log: Log,
-    /// Whether `run` is to do one pass and end, as `sync` does.
+    /// Whether `run` does one pass and exits, as `sync` does.
     pub once: bool,
-    /// What can be used but is unwise, one line each: `file:line: key: what; remedy`.
+    /// Settings that work but are unwise, one line each: `file:line: key: what is wrong; what to do`.
     pub warnings: Vec<String>,
 }
 
 impl Config {
-    /// The DNs that are written in it: of readers, bases and groups.
+    /// The DNs that the configuration names: bind DNs, bases and groups; longest first.
     pub fn dns(&self) -> Vec<String> {
         let mut dns = Vec::new();
         for directory in &self.directories {
@@ -70,19 +70,19 @@ impl Config {
             }
             dns.push(directory.base_dn.clone());
             dns.extend(directory.groups.iter().cloned());
-            // Values of the filter's terms, such as those of memberOf.
+            // Values in the filter, such as those of memberOf.
             let filter = directory.filter.to_string();
             let terms = filter.split(['(', ')']);
             let values = terms.filter_map(|term| Some(term.split_once('=')?.1));
             dns.extend(values.filter(|value| value.contains('=')).map(str::to_owned));
         }
-        // What stands within another one comes after it.
+        // A DN that is part of another one comes after it.
         dns.sort_by_key(|dn| std::cmp::Reverse(dn.len()));
         dns
     }
 
-    /// This configuration with the secrets and the log level of another one. A directory without a namesake there, or
-    /// with another kind of bind, stays as it is.
+    /// This configuration with the secrets and the log level of `other`. A directory keeps its password if `other` has
+    /// no directory of that name, or one that binds in another way.
     #[must_use]
     pub fn renewed_by(&self, other: &Self) -> Self {
         let mut renewed = self.clone();
@@ -114,64 +114,64 @@ pub struct Vaultwarden {
     pub url: Url,
     /// `ADMIN_TOKEN` in plain text.
     pub admin_token: SecretString,
-    /// Whom to trust.
+    /// TLS: which certificates are trusted.
     pub tls: TlsOptions,
-    /// The URL of an HTTP proxy on the way.
+    /// The URL of an HTTP proxy. Secret, because it may hold a password.
     pub proxy: Option<SecretString>,
-    /// Headers for every request, one a line.
+    /// Headers for every request, one per line.
     pub headers: Option<SecretString>,
 }
 
 /// One directory.
 #[derive(Debug, Clone)]
 pub struct Directory {
-    /// Its name, unique among all directories.
+    /// The name; unique among all directories.
     pub name: String,
-    /// The servers in the order in which they are tried, at least one.
+    /// The servers, at least one, in the order in which they are tried.
     pub servers: Vec<Server>,
-    /// Whether connections are upgraded by StartTLS (RFC 4511, 4.14) before anything else is said; only where every
-    /// server is `ldap://`.
+    /// Whether each connection is upgraded by StartTLS (RFC 4511, 4.14) before the bind. Only if every server is
+    /// `ldap://`.
     pub starttls: bool,
-    /// Whom to trust.
+    /// TLS: which certificates are trusted.
     pub tls: TlsOptions,
-    /// As whom to ask; neither name nor password is empty, and EXTERNAL comes with `ldapi://` only.
+    /// The bind. DN and password are not empty; EXTERNAL implies `ldapi://` or a client certificate over TLS.
     pub bind: Bind,
-    /// The DN at and below which people are looked for.
+    /// The base of every search for people (scope subtree).
     pub base_dn: String,
-    /// Who is a member.
+    /// Selects the members.
     pub filter: Filter,
-    /// The DNs of the groups to which members belong; in none, the filter alone decides.
+    /// The DNs of the groups of which a member must be in one. If empty, the filter alone decides.
     pub groups: Vec<String>,
-    /// The attributes that may hold the address, in the order in which they are tried; at least one.
+    /// The attributes that may hold the address, at least one, in the order in which they are tried.
     pub mail_attributes: Vec<String>,
-    /// The attribute by which people are known; `None` is the one that the server has for that, and where there is one,
-    /// `stream` is [`StreamChoice::Auto`] or [`StreamChoice::Poll`].
+    /// The attribute that identifies a person. `None` is the server's own UUID; otherwise `stream` is
+    /// [`StreamChoice::Auto`] or [`StreamChoice::Poll`].
     pub id_attribute: Option<String>,
-    /// What accounts that are disabled are.
+    /// How disabled accounts are treated.
     pub disabled_accounts: DisabledAccounts,
     /// How changes are learned.
     pub stream: StreamChoice,
-    /// The time between two listings where they are the stream.
+    /// The time between two listings of the stream `poll`.
     pub poll_interval: Duration,
-    /// The time between two full listings beside every other stream; `None` is as long as the kind of stream allows.
+    /// The time between two full listings beside any other stream. `None` is the default for the kind of stream.
     pub audit_interval: Option<Duration>,
-    /// Entries a page (RFC 2696).
+    /// Entries per page (RFC 2696).
     pub page_size: NonZeroU32,
-    /// Bytes that one message of the server may have.
+    /// The largest message that the server may send, in bytes.
     pub max_message_size: usize,
 }
 
-/// A configuration and how it reads with all defaults filled in.
+/// A configuration, and its TOML form with all defaults.
 #[derive(Debug, Clone)]
 pub struct Loaded {
-    /// What to run with.
+    /// The checked configuration.
     pub config: Config,
     effective: schema::File,
     legacy: Option<legacy::Legacy>,
 }
 
 impl Loaded {
-    /// The effective configuration as TOML: defaults filled in, secrets replaced by where they came from.
+    /// The effective configuration as TOML, with all defaults. Of each secret only its source is shown.
     ///
     /// # Errors
     /// A path that is not UTF-8 cannot be written as TOML.
@@ -179,8 +179,8 @@ impl Loaded {
         toml::to_string_pretty(&self.effective)
     }
 
-    /// The native form of a configuration that was written for vaultwarden_ldap, with comments. Of a secret that it
-    /// holds itself, only the place where it stands is named. `None` where the configuration is in that form already.
+    /// The native format of a configuration of vaultwarden_ldap, with comments. A secret that it contains is not
+    /// repeated; a comment says where it is. `None` if the configuration is already in the native format.
     pub fn migrated(&self) -> Option<String> {
         self.legacy.as_ref().map(legacy::Legacy::migrated)
     }

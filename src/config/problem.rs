@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, said in one place and all at once, as a compiler says it.
+//! Collects all problems of a configuration and reports them together, with file, line and key, as a compiler does.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use super::escapes;
 /// Why there is no usable configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// None was named and none is where one is looked for.
+    /// The user named no file, and none exists at the default paths.
     #[error(
         "there is no configuration: neither ./config.toml nor /etc/ldap-usher/config.toml exists; name one with --config PATH or $CONFIG_PATH"
     )]
@@ -24,15 +24,15 @@ pub enum ConfigError {
         /// Why.
         cause: std::io::Error,
     },
-    /// The file can be read but not be used; one line a problem.
+    /// The configuration has errors; one line per problem.
     #[error("the configuration cannot be used\n{}", problems.join("\n"))]
     Invalid {
-        /// Each problem as `file:line: key: what is wrong; what to do`; a variable stands in place of file and key.
+        /// Each problem as `file:line: key: what is wrong; what to do`, or `VARIABLE: what is wrong; what to do`.
         problems: Vec<String>,
     },
 }
 
-/// Where a key stands: `directory[0].stream`.
+/// The path of a key in the document: `directory[0].stream`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct KeyPath(pub(super) Vec<Step>);
 
@@ -51,12 +51,12 @@ impl KeyPath {
         Self(Vec::new())
     }
 
-    /// A key of the table that stands here.
+    /// The path of a key of the table at this path.
     pub(super) fn key(&self, key: &str) -> Self {
         self.step(Step::Key(key.to_owned()))
     }
 
-    /// An element of the array that stands here.
+    /// The path of an element of the array at this path.
     pub(super) fn index(&self, index: usize) -> Self {
         self.step(Step::Index(index))
     }
@@ -67,7 +67,7 @@ impl KeyPath {
         Self(steps)
     }
 
-    /// Whether one of the two contains the other.
+    /// Whether one of the two paths is a prefix of the other.
     fn overlaps(&self, other: &Self) -> bool {
         self.0.iter().zip(&other.0).all(|(a, b)| a == b)
     }
@@ -112,21 +112,21 @@ impl From<&serde_ignored::Path<'_>> for KeyPath {
     }
 }
 
-/// Where a value comes from that does not stand in the file under its own key.
+/// The source of a value that is not in the file under its own key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// It stands in the file under another key.
+    /// Another key of the file.
     Key {
         /// The line, from 1.
         line: usize,
-        /// The key that is written there.
+        /// The key in the file.
         key: String,
     },
-    /// An environment variable has it.
+    /// The environment variable of this name.
     Variable(String),
 }
 
-/// Collects what is wrong (errors) and what is unwise (warnings) with one file.
+/// Collects the errors and the warnings of one configuration.
 pub(super) struct Problems<'a> {
     file: &'a str,
     written: Option<(&'a str, &'a DeTable<'a>)>,
@@ -143,8 +143,8 @@ struct Problem {
 }
 
 impl<'a> Problems<'a> {
-    /// Nothing is known to be wrong yet. `written` is the text of `file` and what was parsed from it, where keys stand
-    /// in it under their own names.
+    /// Starts without problems. `written` is the text of `file` and the document parsed from it, if the keys of the
+    /// native format are in it.
     pub(super) fn new(file: &'a str, written: Option<(&'a str, &'a DeTable<'a>)>) -> Self {
         Self {
             file,
@@ -155,25 +155,25 @@ impl<'a> Problems<'a> {
         }
     }
 
-    /// From here on problems at and below `path` name `origin`.
+    /// Makes problems at and below `path` name `origin` from now on.
     pub(super) fn comes_from(&mut self, path: KeyPath, origin: Origin) {
         self.origins.push((path, origin));
     }
 
-    /// The origin of what stands at `path`, where it has one of its own; the last one said counts.
+    /// The origin of the value at `path`, if one was set; the last one set counts.
     fn origin(&self, path: &KeyPath) -> Option<&Origin> {
         let around = |(place, _): &&(KeyPath, Origin)| path.0.starts_with(&place.0);
         let found = self.origins.iter().rev().find(around);
         found.map(|(_, origin)| origin)
     }
 
-    /// Whether an environment variable has what stands at `path`.
+    /// Whether an environment variable sets the value at `path`.
     pub(super) fn is_variable(&self, path: &KeyPath) -> bool {
         matches!(self.origin(path), Some(Origin::Variable(_)))
     }
 
-    /// Records an error. The first one at a place stands: what follows from it is not reported beside it, so that a
-    /// key of a wrong type is not called missing as well.
+    /// Records an error, unless there is one at, above or below `path` already: a key of a wrong type is not also
+    /// reported as missing.
     pub(super) fn error(&mut self, path: &KeyPath, message: impl Into<String>) {
         if !self.errors.iter().any(|earlier| earlier.path.overlaps(path)) {
             let problem = self.problem(path, &message.into());
@@ -208,10 +208,10 @@ impl<'a> Problems<'a> {
         Problem { line, path, text }
     }
 
-    /// What was checked and its warnings, if there are no errors.
+    /// Returns `checked` and the warnings if there are no errors.
     ///
     /// # Errors
-    /// All errors, in the order of their lines. The warnings wait until there are none.
+    /// All errors in order of their lines, without the warnings.
     pub(super) fn judge<T>(mut self, checked: Option<T>) -> Result<(T, Vec<String>), ConfigError> {
         self.errors.sort_by_key(|problem| problem.line);
         self.warnings.sort_by_key(|problem| problem.line);
@@ -225,8 +225,8 @@ impl<'a> Problems<'a> {
     }
 }
 
-/// What the parser of TOML found, as lines of a [`ConfigError::Invalid`]. Only its own words: its full report quotes
-/// the line, which may hold a secret.
+/// The errors of the TOML parser as a [`ConfigError::Invalid`]. Only the message of each: the parser's full report
+/// quotes the line, which may hold a secret.
 pub(super) fn syntax_errors(file: &str, text: &str, errors: &[toml::de::Error]) -> ConfigError {
     let mut problems: Vec<_> = errors
         .iter()
@@ -249,13 +249,13 @@ pub(super) fn syntax_errors(file: &str, text: &str, errors: &[toml::de::Error]) 
     }
 }
 
-/// Whether a place in a text is at or right after a backslash.
+/// Whether the character at or before `offset` is a backslash.
 fn begins_escape(text: &str, offset: usize) -> bool {
     let byte = |offset: usize| text.as_bytes().get(offset);
     byte(offset) == Some(&b'\\') || offset.checked_sub(1).and_then(byte) == Some(&b'\\')
 }
 
-/// Where in the text a key stands, or the nearest table around it that is written out.
+/// The offset of a key in the text, or of the innermost table around it that is in the text.
 fn offset_of(document: &DeTable<'_>, path: &KeyPath) -> Option<usize> {
     let mut found = None;
     let mut table = Some(document);
@@ -283,7 +283,7 @@ fn offset_of(document: &DeTable<'_>, path: &KeyPath) -> Option<usize> {
     found
 }
 
-/// The line of a place in a text, from 1.
+/// The line number of an offset, from 1.
 pub(super) fn line_of(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1
 }

@@ -1,4 +1,4 @@
-//! `config/default.toml`, the reference of all keys, and what it knows of slips of the pen.
+//! `config/default.toml`, the reference of all keys: which keys exist, their types, and suggestions for misspelt ones.
 
 use std::fmt::Write;
 
@@ -6,11 +6,11 @@ use toml::{Table, Value};
 
 use super::problem::{KeyPath, Step};
 
-/// Every key with its default and why. Optional keys stand there commented out, as `#key = value` without a blank;
-/// comments for people have one.
+/// Every key with its default and the reason for it. Optional keys are commented out as `#key = value`, without a space
+/// after the `#`; comments for people have that space.
 const REFERENCE: &str = include_str!("../../config/default.toml");
 
-/// The remedy for an unknown key: the key that was meant, where it belongs, or which ones there are.
+/// The remedy for an unknown key: the most similar key, the table where it belongs, or the list of known keys.
 pub(super) fn remedy(path: &KeyPath) -> String {
     let Some((Step::Key(key), parents)) = path.0.split_last() else {
         return String::new();
@@ -29,7 +29,7 @@ pub(super) fn remedy(path: &KeyPath) -> String {
     format!("; {header} has {}", known.join(", "))
 }
 
-/// Whether a key takes any text as it is. One that is not known does.
+/// Whether a key takes free text. An unknown key does.
 pub(super) fn takes_text(path: &KeyPath) -> bool {
     let document = every_key();
     let known = path.0.split_last().and_then(|(step, parents)| match step {
@@ -39,7 +39,7 @@ pub(super) fn takes_text(path: &KeyPath) -> bool {
     known.is_none_or(Value::is_str)
 }
 
-/// Whether a key holds a secret: it is one that may stand in a file that another key names.
+/// Whether a key holds a secret, which is so if there is also a `key_file`.
 pub(super) fn is_secret(path: &KeyPath) -> bool {
     let Some((Step::Key(key), parents)) = path.0.split_last() else {
         return false;
@@ -49,13 +49,13 @@ pub(super) fn is_secret(path: &KeyPath) -> bool {
         .is_some_and(|(_, table)| table.contains_key(key) && table.contains_key(&format!("{key}_file")))
 }
 
-/// The candidate that `word` was probably meant to be.
+/// The candidate that is similar enough to `word` to be suggested.
 pub(super) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // Above this, what a person would call a slip: a letter too many, too few, swapped, a word cut short.
-    const SLIP: f64 = 0.85;
+    // Accepts typing errors: an extra, missing or swapped letter, or a truncated word.
+    const MIN_SIMILARITY: f64 = 0.85;
     candidates
         .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
-        .filter(|(likeness, _)| *likeness > SLIP)
+        .filter(|(similarity, _)| *similarity > MIN_SIMILARITY)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
 }
@@ -70,11 +70,11 @@ fn every_key() -> Table {
             .unwrap_or(line);
         let _ = writeln!(text, "{line}");
     }
-    // A test holds that it parses; where it would not, an unknown key is reported without a remedy.
+    // A test ensures that this parses. If it did not, unknown keys would be reported without a remedy.
     text.parse().unwrap_or_default()
 }
 
-/// The table at `path` and its header as a person writes it.
+/// The table at `path` and its header, such as `[[directory]]`.
 fn enclosing<'a>(document: &'a Table, path: &[Step]) -> Option<(String, &'a Table)> {
     let mut header = "the top level".to_owned();
     let mut table = document;
@@ -94,8 +94,8 @@ fn sub_table<'a>(key: &str, value: &'a Value) -> Option<(String, &'a Table)> {
     }
 }
 
-/// Where a key that stands in the wrong table belongs. In TOML that happens easily: a key after a header belongs to
-/// that header, whatever the indentation says.
+/// The right place of a key that is in the wrong table. This is an easy mistake: in TOML a key belongs to the last header
+/// above it.
 fn home_of(key: &str, document: &Table) -> Option<String> {
     if document.contains_key(key) {
         return Some("at the top, before the first table".into());
@@ -134,7 +134,7 @@ mod tests {
         }
     }
 
-    /// What the schema says when nothing is configured.
+    /// The schema of an empty configuration.
     fn defaults() -> Json {
         serde_json::to_value(File {
             directory: vec![DirectoryTable::default()],

@@ -1,8 +1,8 @@
-//! The configuration file as it is written: one struct a table, one field a key.
+//! The configuration file as it is written: one struct per table, one field per key.
 //!
-//! Keys without a default are optional here, so that everything that is missing is reported together; [`super::check`]
-//! turns this into a [`super::Config`], in which nothing is missing. `config/default.toml` explains each key, and a
-//! test holds the two together.
+//! Required keys are `Option` here, so that all missing keys are reported together; [`super::check`] turns this into a
+//! complete [`super::Config`]. `config/default.toml` explains each key; a test ensures that both have the same keys and
+//! defaults.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -17,7 +17,7 @@ use super::value::{
     auto_duration, count, duration, limit, listen, one_base, one_or_many, optional_count, size, tables,
 };
 
-/// The value of `id_attribute` that names no attribute.
+/// The value of `id_attribute` that stands for the server's own UUID.
 pub(super) const AUTO: &str = "auto";
 
 /// The whole file.
@@ -162,15 +162,15 @@ impl Default for DirectoryTable {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, expecting = "a table")]
 pub struct Invite {
-    /// What to do when a person who was invited has another address.
+    /// What to do when the address of an invited person changes.
     pub on_address_change: OnAddressChange,
-    /// How many invitations are under way at once.
+    /// The number of invitations that are sent at the same time.
     #[serde(deserialize_with = "count")]
     pub concurrency: NonZeroU32,
-    /// How many invitations are sent in a minute at most; `None` is as many as Vaultwarden takes.
+    /// The largest number of invitations per minute; `None` is no limit.
     #[serde(deserialize_with = "optional_count")]
     pub per_minute: Option<NonZeroU32>,
-    /// How long an attempt whose outcome is unknown is looked up before anything is sent again.
+    /// How long an invitation without an answer is looked up in Vaultwarden before it is sent again.
     #[serde(with = "duration")]
     pub resend_unknown_after: Duration,
 }
@@ -186,18 +186,18 @@ impl Default for Invite {
     }
 }
 
-/// `[limits]`: brakes.
+/// `[limits]`: when invitations are held back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, expecting = "a table")]
 pub struct Limits {
-    /// Listings that would invite more people than this, until the directory was quiet for an hour, hold them until
-    /// someone approves; `None` is no limit.
+    /// The largest number of new people that listings of one directory invite before an hour without new people has
+    /// passed. More are held until somebody approves them; `None` is no limit.
     #[serde(with = "limit")]
     pub invites_per_listing: Option<u32>,
-    /// Single changes invite no more people than this in an hour; `None` is no limit.
+    /// The largest number of new people that single changes of one directory invite per hour; `None` is no limit.
     #[serde(with = "limit")]
     pub invites_per_hour: Option<u32>,
-    /// One entry is invited at no more addresses than this in a day; `None` is no limit.
+    /// The largest number of addresses at which one entry is invited per day; `None` is no limit.
     #[serde(with = "limit")]
     pub addresses_per_person: Option<u32>,
 }
@@ -216,10 +216,10 @@ impl Default for Limits {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, expecting = "a table")]
 pub struct Http {
-    /// Where to listen; `None` is nowhere.
+    /// The address to listen on; `None` switches the endpoints off.
     #[serde(with = "listen")]
     pub listen: Option<SocketAddr>,
-    /// The names with a dot by which it may be asked.
+    /// The full host names that a request may use.
     #[serde(deserialize_with = "one_or_many")]
     pub hosts: Vec<String>,
 }
@@ -237,9 +237,9 @@ impl Default for Http {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, expecting = "a table")]
 pub struct Log {
-    /// The least important events that are logged.
+    /// The least severe level that is logged.
     pub level: Level,
-    /// How a line looks.
+    /// The format of log lines.
     pub format: Format,
 }
 

@@ -1,4 +1,4 @@
-//! Secrets: written into the configuration or kept in a file of their own.
+//! Secrets, from the configuration itself or from a file that it names.
 
 use std::fs;
 use std::io;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::problem::{KeyPath, Problems};
 use crate::text;
 
-/// A secret and where it came from. It is shown as the latter.
+/// A secret and its source. Serialising shows the source only.
 #[derive(Debug, Clone)]
 pub(super) struct Secret {
     value: SecretString,
@@ -20,7 +20,7 @@ pub(super) struct Secret {
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // The deserializer's own error would quote a value of another type, say a password of digits only.
+        // serde's own error would quote a value of another type, such as a password of digits only.
         match String::deserialize(deserializer) {
             Ok(value) => Ok(Self {
                 value: value.into(),
@@ -43,26 +43,25 @@ impl Serialize for Secret {
 /// How secrets are read.
 #[derive(Debug, Default)]
 pub(super) struct Secrets {
-    /// Whether all white space around what a file holds is left out, as vaultwarden_ldap does, and not only one
+    /// Whether all white space around the content of a file is removed, as vaultwarden_ldap does, instead of only one
     /// newline at its end.
     pub(super) trimmed: bool,
-    /// The folder in which systemd keeps credentials for this service.
+    /// The folder in which systemd keeps the credentials of this service.
     pub(super) credentials: Option<PathBuf>,
 }
 
 impl Secrets {
-    /// The file of the first of these credentials that there is (systemd.exec(5), `LoadCredential=`).
+    /// The file of the first of these credentials that exists (systemd.exec(5), `LoadCredential=`).
     pub(super) fn credential(&self, names: &[&str]) -> Option<PathBuf> {
         let folder = self.credentials.as_ref()?;
-        // The name of a directory may be anything; that of a credential is the name of a file.
+        // The name of a directory may hold a slash, that of a credential may not.
         let names = names.iter().filter(|name| !name.contains('/'));
         names.map(|name| folder.join(name)).find(|file| file.is_file())
     }
 
-    /// Reads the secret that stands under `key` itself or in the file that `key_file` names, and leaves it under
-    /// `key`.
+    /// Reads the secret from `key` itself or from the file that `key_file` names, and stores it under `key`.
     ///
-    /// `None` if there is neither, or if there is a problem, which is recorded.
+    /// `None` if neither key is set, or if there is a problem, which is recorded.
     pub(super) fn resolve(
         &self,
         table: &KeyPath,
@@ -89,7 +88,7 @@ impl Secrets {
             problems.error(&at, "the secret is empty");
             return None;
         }
-        // Headers are lines.
+        // Several headers are several lines.
         if key != "headers"
             && let Some(oddity) = oddity(value.expose_secret())
         {
@@ -98,8 +97,7 @@ impl Secrets {
         Some(value.clone())
     }
 
-    /// The content of a file without one newline at its end. Files are what container platforms and service managers
-    /// hand secrets over in, and editors end them with a newline.
+    /// The content of a file without one newline at its end, which editors add.
     fn read(&self, path: &Path, at: &KeyPath, problems: &mut Problems<'_>) -> Option<SecretString> {
         let text = match text::read(path) {
             Ok(text) => text,
@@ -140,31 +138,29 @@ impl Secrets {
     }
 }
 
-/// A text without one end of a line, which is what editors, pipes and the tools of other systems put there.
+/// Removes one line end (LF or CR LF), which editors and pipes add.
 pub(super) fn one_line(text: &str) -> &str {
     let line = text.strip_suffix('\n').unwrap_or(text);
     line.strip_suffix('\r').unwrap_or(line)
 }
 
-/// What a secret may well have by mistake. It is taken as it is, because it may be meant so.
+/// A warning about what is probably a mistake in a secret. The secret is still used as it is.
 fn oddity(secret: &str) -> Option<&'static str> {
     let quoted = |mark| secret.len() > 1 && secret.starts_with(mark) && secret.ends_with(mark);
     if quoted('"') || quoted('\'') {
         Some(
-            "stands in quotation marks, which are taken as part of the secret; leave them out unless they are",
+            "has quotation marks around it, which are taken as part of the secret; remove them unless they are",
         )
     } else if secret.trim() != secret {
-        Some(
-            "begins or ends with white space, which is taken as part of the secret; leave it out unless it is",
-        )
+        Some("begins or ends with white space, which is taken as part of the secret; remove it unless it is")
     } else if secret.contains(['\r', '\n']) {
-        Some("has several lines, which are taken as one secret; leave out what does not belong to it")
+        Some("has several lines, which are taken as one secret; remove what does not belong to it")
     } else {
         None
     }
 }
 
-/// Whether the permission bits let every user of the machine read the file.
+/// Whether the permission bits let all users of the machine read the file.
 pub(super) fn readable_by_everyone(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
 }

@@ -1,4 +1,4 @@
-//! How single values are read and written: each says what it expects in words that an administrator uses.
+//! Reads and writes single values. Each error says what is expected, in terms that an administrator knows.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -30,7 +30,7 @@ pub(super) fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     deserializer.deserialize_any(OneOrMany)
 }
 
-/// One DN; several are the slip that this is for.
+/// One DN. Gives a list of DNs, which is an easy mistake, an error of its own.
 pub(super) fn one_base<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     struct One;
 
@@ -49,7 +49,7 @@ pub(super) fn one_base<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opt
     deserializer.deserialize_any(One)
 }
 
-/// Tables in double brackets; single brackets are the slip that this is for.
+/// Tables in double brackets. Gives single brackets, which are an easy mistake, an error of their own.
 pub(super) fn tables<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Vec<T>, D::Error> {
@@ -70,16 +70,16 @@ pub(super) fn tables<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer.deserialize_any(Tables(std::marker::PhantomData))
 }
 
-/// A whole number from 1.
+/// A whole number of at least 1.
 pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NonZeroU32, D::Error> {
     i64::deserialize(deserializer)
         .ok()
         .and_then(|number| u32::try_from(number).ok())
         .and_then(NonZeroU32::new)
-        .ok_or_else(|| de::Error::custom("expected a whole number from 1"))
+        .ok_or_else(|| de::Error::custom("expected a whole number of at least 1"))
 }
 
-/// A whole number from 1, where the key may be absent.
+/// A whole number of at least 1 for a key that may be absent.
 pub(super) fn optional_count<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<NonZeroU32>, D::Error> {
@@ -136,7 +136,7 @@ pub(super) mod limit {
     }
 }
 
-/// A length of time above zero, as people write it: "60s", "6h", "1h 30m".
+/// A duration above zero, with units: "60s", "6h", "1h 30m".
 pub(super) mod duration {
     use std::time::Duration;
 
@@ -162,7 +162,7 @@ pub(super) mod duration {
     }
 }
 
-/// A time, or "auto" for one that depends on something else.
+/// A duration above zero, or "auto" for one that depends on other settings.
 pub(super) mod auto_duration {
     use std::time::Duration;
 
@@ -187,7 +187,7 @@ pub(super) mod auto_duration {
         })
     }
 
-    #[expect(clippy::ref_option, reason = "serde hands over the field")]
+    #[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
     pub(in crate::config) fn serialize<S: Serializer>(
         duration: &Option<Duration>,
         serializer: S,
@@ -199,7 +199,7 @@ pub(super) mod auto_duration {
     }
 }
 
-/// A size in bytes, or as people write it: "64KiB", "16MiB". At least 64 KiB: less is no limit but an outage.
+/// A size in bytes, or with a unit: "64KiB", "16MiB". At least 64 KiB, because normal messages exceed a smaller limit.
 pub(super) mod size {
     use std::fmt;
 
@@ -207,7 +207,7 @@ pub(super) mod size {
     use serde::{Deserializer, Serializer};
 
     const UNITS: [(&str, usize); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-    const LEAST: usize = 64 << 10;
+    const MIN: usize = 64 << 10;
 
     struct Size;
 
@@ -221,7 +221,7 @@ pub(super) mod size {
         fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
             usize::try_from(number)
                 .ok()
-                .filter(|size| *size >= LEAST)
+                .filter(|size| *size >= MIN)
                 .ok_or_else(|| E::invalid_value(de::Unexpected::Signed(number), &self))
         }
 
@@ -235,7 +235,7 @@ pub(super) mod size {
                 .parse()
                 .ok()
                 .and_then(|n: usize| n.checked_mul(unit));
-            size.filter(|size| *size >= LEAST)
+            size.filter(|size| *size >= MIN)
                 .ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
         }
     }
@@ -257,7 +257,7 @@ pub(super) mod size {
     }
 }
 
-/// An address to listen on, or "off".
+/// An address to listen on, or "off". An empty text is "off" as well.
 pub(super) mod listen {
     use std::net::SocketAddr;
 

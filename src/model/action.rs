@@ -33,15 +33,15 @@ pub struct Action {
     pub kind: ActionKind,
     /// Whom it concerns.
     pub address: EmailAddress,
-    /// The DN of the entry that it is for.
+    /// The DN of the person.
     pub dn: String,
-    /// The name of the directory that it came from.
+    /// The name of the person's directory.
     pub directory: String,
-    /// Failed attempts so far.
+    /// The number of failed attempts.
     pub attempts: u32,
     /// An earlier attempt ended without a known outcome, at that time: look the address up before the next attempt.
     pub in_doubt: Option<Timestamp>,
-    /// When the change that caused it arrived here.
+    /// When the change that caused it arrived.
     pub arrived: Timestamp,
 }
 
@@ -53,18 +53,18 @@ pub enum ActionState {
     Staged,
     /// Due now or at a later time.
     Queued,
-    /// Held back by one of the `limits` until someone approves it.
+    /// Held back by one of the `limits` until an administrator approves it.
     Held,
     /// Carried out, or found to be so: the person is invited, or had an account.
     Done,
-    /// Will not succeed for this person; the reason is stored.
+    /// Refused permanently for this person; the reason is stored.
     Quarantined,
     /// The person left before it was carried out.
     Cancelled,
 }
 
 impl ActionState {
-    /// All states, in the order in which people read them.
+    /// All states in display order.
     pub const ALL: [Self; 6] = [
         Self::Staged,
         Self::Queued,
@@ -92,12 +92,12 @@ impl ActionState {
 pub enum Outcome {
     /// Vaultwarden created the invitation.
     Invited,
-    /// There was an account already.
+    /// The person already had an account.
     HadAccount,
 }
 
 impl Outcome {
-    /// The word for it in the store, in logs and in metrics.
+    /// The name in the store, in logs and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Invited => "invited",
@@ -109,26 +109,26 @@ impl Outcome {
 /// What becomes of a claimed action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
-    /// Finished.
+    /// It succeeded.
     Done(Outcome),
     /// Not begun: the claim is given back, and nothing else changes.
     NotBegun,
     /// Try again at this time. `failed` counts the attempt; `in_doubt` asks for a look-up first.
     RetryAt {
-        /// When.
+        /// The time of the next attempt.
         at: Timestamp,
         /// Whether the attempt counts against this action (in an outage that lasts it does not).
         failed: bool,
-        /// Whether the call may have taken effect.
+        /// Whether the call may have taken effect, so that the address must be looked up first.
         in_doubt: bool,
-        /// What went wrong, for `status`.
+        /// The error, for `status`.
         error: String,
     },
-    /// Never again as things are.
+    /// Refused permanently.
     Quarantine {
-        /// Why, for people.
+        /// The reason, for people.
         reason: String,
-        /// What others may have in common with it, where it may prove to be the server's doing.
+        /// The key of the reason ([`Rejection::key`](super::Rejection::key)), if it may concern the server.
         fault: Option<String>,
     },
 }

@@ -1,42 +1,42 @@
-//! What a directory says, whatever kind of server it is.
+//! Changes in a directory, independent of the kind of server.
 
 use super::{Entry, EntryId};
 
-/// A resume point in the server's own form (an RFC 4533 cookie), opaque to everyone but the stream that made it.
+/// A resume point in the server's own format (such as an RFC 4533 cookie); opaque except to the stream that made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor(pub Vec<u8>);
 
-/// One thing that a directory says. Every kind of server is normalised to this.
+/// One message of a directory's stream. Every kind of server is normalised to this.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// What follows, until [`Change::ListingEnd`], is told at the server's own initiative to bring us up to date.
+    /// The start of a listing, which ends with [`Change::ListingEnd`]. It brings the client up to date.
     ListingBegin,
     /// An entry that matches the filter: added, modified or listed.
     Upsert(Entry),
-    /// The same, of somebody whom one change concerns together with others: a group that was put into another, or what
-    /// happened while nobody listened.
+    /// As [`Change::Upsert`], if one change concerns several people at once: a group became a member of another, or
+    /// changes from an interruption arrive together.
     Together {
         /// The entry.
         entry: Entry,
-        /// How many people the change concerns.
+        /// The number of people whom the change concerns.
         among: usize,
     },
-    /// Unchanged and still there (RFC 4533 present phase).
+    /// An entry that exists and is unchanged (RFC 4533, present phase).
     Present(EntryId),
-    /// No longer matches: deleted, moved out of scope, or out of the filter.
+    /// An entry that no longer matches: it was deleted, moved out of the base, or changed.
     Gone(EntryId),
-    /// The end of what [`Change::ListingBegin`] began.
+    /// The end of a listing.
     ListingEnd(Listing),
-    /// Something changed that this stream cannot show: look again.
+    /// Something changed that this stream cannot show.
     Doorbell(Why),
     /// A resume point, valid once everything before it is committed.
     Checkpoint(Cursor),
-    /// Nothing changed, and the server was asked and answered.
+    /// The server answered a probe; nothing changed.
     Alive,
 }
 
 impl Change {
-    /// The word for this change in logs and in the metric `ldap_usher_changes_total`.
+    /// The name of this change in logs and in the metric `ldap_usher_changes_total`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::ListingBegin => "listing-begin",
@@ -50,7 +50,7 @@ impl Change {
         }
     }
 
-    /// About how many bytes of memory it takes.
+    /// The approximate size in memory, in bytes.
     pub fn size(&self) -> usize {
         match self {
             Self::Upsert(entry) => entry.size(),
@@ -60,21 +60,21 @@ impl Change {
     }
 }
 
-/// What a finished listing allows to conclude.
+/// What a finished listing says about people who are not in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listing {
-    /// The server named every entry that matches: whoever was not named has left.
+    /// The server returned every entry that matches: people who are not in it have left.
     Complete,
-    /// Only what changed since the cursor was named: whoever was not named is as before.
+    /// The server returned only changes since the cursor: people who are not in it are unchanged.
     Changes,
-    /// Cut short, for the reason given: says nothing about anyone who was not named.
+    /// The listing was cut short, for the given reason: it says nothing about people who are not in it.
     Partial(String),
 }
 
-/// Why a doorbell rang.
+/// The reason of a [`Change::Doorbell`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
-    /// The server's state moved on without an entry of this search (RFC 4533 `newcookie`): with a filter on
-    /// `memberOf` this may have been a change of a group.
+    /// The server sent a new cookie without an entry (RFC 4533 `newcookie`). With a filter on `memberOf`, a group may
+    /// have changed.
     ForeignChange,
 }

@@ -1,12 +1,12 @@
-//! Attribute descriptions (RFC 4512, 2.5): a type, by one of its names or by its OID, and options.
+//! Attribute descriptions (RFC 4512, 2.5): an attribute type, given by a name or its OID, and options.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-/// The types that this program reads and those that entries are named by, each with its other names and its OID, in
-/// lower case (RFC 4519, RFC 4524, RFC 2307, RFC 4530, and the schemas of the servers that have them). The first name,
-/// the shortest, is the key.
+/// The attribute types that this program reads, and those that occur in DNs, each with its names and its OID in lower
+/// case (RFC 4519, RFC 4524, RFC 2307, RFC 4530, and the schemas of servers). The first name, which is the shortest, is
+/// the key.
 const TYPES: &[&[&str]] = &[
     &["mail", "rfc822mailbox", "0.9.2342.19200300.100.1.3"],
     &["uid", "userid", "0.9.2342.19200300.100.1.1"],
@@ -49,8 +49,8 @@ const TYPES: &[&[&str]] = &[
     &["pwdaccountlockedtime", "1.3.6.1.4.1.42.2.27.8.1.17"],
 ];
 
-/// The keys of the attributes that name the groups of an entry: Active Directory, OpenLDAP and 389-DS call it
-/// `memberOf`, the servers that descend from Sun's and Ping's `isMemberOf`, and eDirectory `groupMembership`.
+/// The keys of the attributes that name the groups of an entry: `memberOf` in Active Directory, OpenLDAP and 389-DS,
+/// `isMemberOf` in the servers that derive from Sun's and in PingDirectory, `groupMembership` in eDirectory.
 const OF_GROUPS: [&str; 3] = ["memberof", "ismemberof", "groupmembership"];
 
 static KEYS: LazyLock<HashMap<&'static str, &'static str>> = LazyLock::new(|| {
@@ -60,7 +60,7 @@ static KEYS: LazyLock<HashMap<&'static str, &'static str>> = LazyLock::new(|| {
     names.collect()
 });
 
-/// The key of a type where the table has it, by its name or its OID in any case; two names of one type have one key.
+/// The key of an attribute type in the table, by any of its names or its OID, case-insensitive.
 pub fn known_key(name: &str) -> Option<&'static str> {
     let key = if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
         KEYS.get(name.to_ascii_lowercase().as_str())
@@ -70,7 +70,7 @@ pub fn known_key(name: &str) -> Option<&'static str> {
     key.copied()
 }
 
-/// The key of a type: that of the table, else the name in lower case.
+/// The key of an attribute type: that of the table, else the name in lower case.
 pub fn key(name: &str) -> Cow<'_, str> {
     match known_key(name) {
         Some(key) => Cow::Borrowed(key),
@@ -79,12 +79,12 @@ pub fn key(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// The type of a description and its options, without the semicolon between the two.
+/// Splits a description at its first semicolon into type and options.
 pub fn split(description: &str) -> (&str, &str) {
     description.split_once(';').unwrap_or((description, ""))
 }
 
-/// The option that says which of the values these are, as in `member;range=0-1499` (MS-ADTS 3.1.1.3.1.3.3).
+/// The range option of a description, as in `member;range=0-1499` (MS-ADTS 3.1.1.3.1.3.3).
 pub fn range(description: &str) -> Option<&str> {
     let is_range = |option: &&str| {
         let key = option.split_at_checked("range=".len());
@@ -93,7 +93,7 @@ pub fn range(description: &str) -> Option<&str> {
     split(description).1.split(';').find(is_range)
 }
 
-/// The description without a range.
+/// The description without its range option.
 pub fn without_range(description: &str) -> Cow<'_, str> {
     match range(description) {
         Some(range) => Cow::Owned(description.replace(&format!(";{range}"), "")),
@@ -101,7 +101,7 @@ pub fn without_range(description: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether this is the key of a type whose values are the groups of an entry.
+/// Whether this is the key of an attribute that names the groups of an entry.
 pub fn names_groups(key: &str) -> bool {
     OF_GROUPS.contains(&key)
 }

@@ -1,4 +1,4 @@
-//! Addresses, judged as Vaultwarden judges them.
+//! E-mail addresses, validated as Vaultwarden does.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,32 +6,32 @@ use std::str::FromStr;
 use super::text::composed;
 
 /// An address that Vaultwarden accepts: trimmed, without display name or `mailto:`, in lower case (as Vaultwarden
-/// stores it) and in Unicode NFC (RFC 6532, 3.1), so that it is one address however a directory encodes it.
+/// stores it) and in Unicode NFC (RFC 6532, 3.1), so that different encodings of an address are equal.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EmailAddress(String);
 
-/// Why a value is not a usable address; reads as the end of "the value ...".
+/// Why a value is not a usable address; completes the sentence "the value ...".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressProblem {
-    /// The bytes are no text.
+    /// The bytes are not UTF-8.
     #[error("is not UTF-8 text")]
     NotText,
     /// Nothing is left after trimming.
     #[error("is empty")]
     Empty,
-    /// Longer than SMTP can carry (RFC 5321, 4.5.3.1.3).
+    /// Longer than SMTP allows (RFC 5321, 4.5.3.1.3).
     #[error("is longer than 254 bytes")]
     TooLong,
-    /// Control characters, line breaks among them.
+    /// Control characters, including line breaks.
     #[error("contains control characters")]
     ControlCharacters,
-    /// Whatever else Vaultwarden would refuse.
+    /// Anything else that Vaultwarden refuses.
     #[error("is not an e-mail address: {0}")]
     Invalid(String),
 }
 
 impl EmailAddress {
-    /// Reads one value of a mail attribute.
+    /// Parses one value of a mail attribute.
     ///
     /// White space around it, `mailto:` before it (RFC 6068) and a display name (`Ann <ann@example.org>`,
     /// RFC 5322) are stripped; what remains must satisfy the `email_address` crate and have a domain that parses
@@ -39,7 +39,7 @@ impl EmailAddress {
     /// take a display name as part of the address and create an account that nobody can use.
     ///
     /// # Errors
-    /// The reason why nothing usable is in the value.
+    /// The value is not a usable address.
     pub fn parse(value: &[u8]) -> Result<Self, AddressProblem> {
         let text = std::str::from_utf8(value)
             .map_err(|_| AddressProblem::NotText)?
@@ -62,8 +62,8 @@ impl EmailAddress {
         Ok(Self(text.to_lowercase()))
     }
 
-    /// An address that [`EmailAddress::parse`] accepted once and the store kept. It is not judged again: a later
-    /// version's stricter rules must not make the store unreadable.
+    /// An address from the store, which [`EmailAddress::parse`] accepted earlier. It is not validated again, because
+    /// stricter rules of a later version must not make the store unreadable.
     pub(crate) fn stored(text: String) -> Self {
         Self(text)
     }
@@ -74,7 +74,7 @@ impl EmailAddress {
     }
 }
 
-/// A sentence as the end of another one: without its capital and its full stop.
+/// Turns a sentence into a clause: without capital letter and full stop.
 fn clause(sentence: &str) -> String {
     let sentence = sentence.trim_end_matches('.');
     let (first, rest) = sentence.split_at(sentence.chars().next().map_or(0, char::len_utf8));

@@ -1,20 +1,20 @@
-//! An entry of a directory, as far as this program looks at it.
+//! Entries of a directory.
 
 use std::fmt;
 
-/// The identity of an entry: its `entryUUID` (RFC 4530), `nsUniqueId` or `objectGUID`, as 16 bytes in the order in
-/// which the server's own text form shows them, or a short text such as a `uidNumber`. It survives renames, moves and
-/// changes of address.
+/// The identity of an entry: its `entryUUID` (RFC 4530), `nsUniqueId` or `objectGUID`, as 16 bytes in the order of the
+/// server's text form, or a short text such as a `uidNumber`. It does not change when the entry is renamed or moved, or
+/// when its address changes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EntryId([u8; 16]);
 
 impl EntryId {
-    /// From the 16 bytes of a Sync State control or of the store; `None` for any other length.
+    /// From 16 bytes, as in a Sync State control or in the store. `None` for any other length.
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
 
-    /// From text: 32 hexadecimal digits, dashes anywhere (RFC 4122's form, and 389-DS's `nsUniqueId`).
+    /// From 32 hexadecimal digits with dashes anywhere (the form of RFC 9562, and 389-DS's `nsUniqueId`).
     pub fn parse(text: &[u8]) -> Option<Self> {
         let mut bytes = [0; 16];
         let mut digits = text.iter().filter(|&&b| b != b'-');
@@ -26,8 +26,8 @@ impl EntryId {
         digits.next().is_none().then_some(Self(bytes))
     }
 
-    /// From a text of 1 to 15 printable ASCII characters, which is kept as it is and followed by zeros. The UUIDs of
-    /// RFC 9562 are all different from that: the first bit of their ninth byte is set.
+    /// From a text of 1 to 15 printable ASCII characters, which is stored as it is and padded with zeros. It equals no
+    /// UUID of RFC 9562, because in those the first bit of the ninth byte is set.
     pub fn from_text(text: &[u8]) -> Option<Self> {
         let mut bytes = [0; 16];
         bytes[..15].get_mut(..text.len())?.copy_from_slice(text);
@@ -35,7 +35,7 @@ impl EntryId {
         (id.text()?.len() == text.len()).then_some(id)
     }
 
-    /// The text that it was made from, where it was.
+    /// The text from which it was made; `None` for a UUID.
     pub fn text(&self) -> Option<&str> {
         let end = self.0.iter().position(|&byte| byte == 0)?;
         let (text, zeros) = self.0.split_at(end);
@@ -72,16 +72,17 @@ impl fmt::Debug for EntryId {
 /// One attribute and its values, as the server sent them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attribute {
-    /// The attribute description by which it was asked for, whatever name and options the server answers with. Where the
-    /// server told some of the values only, a range (MS-ADTS 3.1.1.3.1.3.3) follows, as in `member;range=0-1499`.
+    /// The attribute description that was requested, even if the server answers with another name of it or with options.
+    /// If the server returned only some of the values, a range (MS-ADTS 3.1.1.3.1.3.3) follows, as in
+    /// `member;range=0-1499`.
     pub name: String,
     /// The values, in the server's order.
     pub values: Vec<Vec<u8>>,
 }
 
 impl Attribute {
-    /// The values of the attribute that was asked for as `name`, in any case (RFC 4512, 2.5): those without further
-    /// options first.
+    /// The values of the attribute that was requested as `name`, case-insensitive (RFC 4512, 2.5). Values without further
+    /// options come first.
     pub fn values_of<'a>(attributes: &'a [Self], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         attributes
             .iter()
@@ -98,14 +99,14 @@ impl Attribute {
     }
 }
 
-/// An entry that matches the configured filter, with the attributes that were asked for.
+/// An entry that matches the configured filter, with the requested attributes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Who it is.
+    /// The identity.
     pub id: EntryId,
-    /// Where it stands now; for people to read, never for identity.
+    /// The current DN; for display, never for identity.
     pub dn: String,
-    /// The attributes asked for, as far as the entry has them and the account may read them.
+    /// The requested attributes that the entry has and the account may read.
     pub attributes: Vec<Attribute>,
 }
 
@@ -115,7 +116,7 @@ impl Entry {
         Attribute::values_of(&self.attributes, name)
     }
 
-    /// About how many bytes of memory it takes.
+    /// The approximate size in memory, in bytes.
     pub fn size(&self) -> usize {
         let attributes = self.attributes.iter();
         let values = attributes.map(|attribute| {

@@ -1,31 +1,31 @@
-//! What is known of a person.
+//! People as the store knows them.
 
 use super::{EmailAddress, EntryId};
 
-/// A person as the store knows them.
+/// A stored person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// The store's own number for the row, `0` while it has none.
+    /// The number of the row in the store; `0` if it is not stored yet.
     pub row: i64,
-    /// Who it is.
+    /// The identity of their entry.
     pub id: EntryId,
-    /// The DN last seen.
+    /// The last known DN.
     pub dn: String,
-    /// The address last found usable; it stays when the person leaves or loses it.
+    /// The last usable address. It is kept when the person leaves or loses it.
     pub address: Option<EmailAddress>,
-    /// How the person stands to the configured filter.
+    /// Whether the person is a member.
     pub standing: Standing,
-    /// They left, and have not been a member since: what was sent to them before does not count.
+    /// Whether the person left and has not been a member since. Earlier invitations do not count then.
     pub returning: bool,
 }
 
-/// How a person stands to the configured filter.
+/// Whether a person is a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
-    /// Matches, and has a usable address.
+    /// Matches the filter and has a usable address.
     Member,
-    /// Matches, but cannot be invited, for the reason given: no usable address, or an account that is disabled.
+    /// Matches the filter, but cannot be invited for the given reason: no usable address, or a disabled account.
     WithoutAddress(String),
-    /// Matched once and does so no more.
+    /// Matched the filter before and no longer does.
     Left,
 }

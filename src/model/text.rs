@@ -1,13 +1,13 @@
-//! Texts compared by what they say, not by how they are encoded.
+//! Normalises text for comparison.
 
 use std::borrow::Cow;
 
 use icu_normalizer::ComposingNormalizerBorrowed;
 
-/// The form in which two values are equal to a server that ignores case: prepared as RFC 4518 says, with Unicode NFKC,
-/// folded case, and spaces that count once between words and not at the ends.
+/// Normalises a value by the string preparation of RFC 4518: Unicode NFKC, folded case, one space between words and none
+/// at the ends. Two values that a server matches case-insensitively have the same form.
 ///
-/// Characters that RFC 4518 prohibits stay, so that two values which differ in them differ. The form of a form is itself.
+/// Characters that RFC 4518 prohibits are kept, so that values which differ in them stay different. Idempotent.
 pub fn prepared(text: &str) -> Cow<'_, str> {
     if text.is_ascii() && !text.bytes().any(|byte| byte.is_ascii_control()) {
         return with_significant_spaces(text.to_ascii_lowercase().into());
@@ -18,21 +18,20 @@ pub fn prepared(text: &str) -> Cow<'_, str> {
 fn of_any_script(text: &str) -> String {
     let nfkc = ComposingNormalizerBorrowed::new_nfkc();
     let mut text: String = text.chars().filter_map(mapped).collect();
-    // Decomposing may bring capitals to light, and small letters may compose: after three times nothing changes any
-    // more, which a test holds for every character.
+    // Decomposing may yield capitals, and small letters may compose. Three rounds are enough; a test proves it for every
+    // character.
     for _ in 0..3 {
         text = nfkc.normalize(&text).chars().flat_map(folded).collect();
     }
     with_significant_spaces(nfkc.normalize(&text)).into_owned()
 }
 
-/// The text with each character composed where there is one for it (Unicode NFC), in which form mail is to be sent
-/// (RFC 6532, 3.1).
+/// The text in Unicode NFC, as mail must be sent (RFC 6532, 3.1).
 pub(super) fn composed(text: &str) -> Cow<'_, str> {
     ComposingNormalizerBorrowed::new_nfc().normalize(text)
 }
 
-/// The character as RFC 4518, 2.2 maps it, but for its case; `None` for one that is mapped to nothing.
+/// Maps a character as RFC 4518, 2.2 does, except for its case. `None` if it is removed.
 fn mapped(c: char) -> Option<char> {
     match c {
         '\t' | '\n' | '\u{b}' | '\u{c}' | '\r' | '\u{85}' => Some(' '),
@@ -46,14 +45,14 @@ fn mapped(c: char) -> Option<char> {
     }
 }
 
-/// The character without its case, as RFC 3454, B.2 folds it, but for the letters that it spells out: slapd tells `ß`
-/// from `ss`, and there are people of both names.
+/// Folds the case of a character as RFC 3454, B.2 does, except where that yields several letters: slapd distinguishes `ß`
+/// from `ss`, and both occur in names.
 fn folded(c: char) -> impl Iterator<Item = char> {
     let c = if c == 'ς' { 'σ' } else { c };
     c.to_lowercase()
 }
 
-/// The text with one space between words and none around them (RFC 4518, 2.6.1).
+/// Keeps one space between words and none at the ends (RFC 4518, 2.6.1).
 fn with_significant_spaces(text: Cow<'_, str>) -> Cow<'_, str> {
     let is_insignificant = |(before, after): (u8, u8)| before == b' ' && after == b' ';
     let bytes = text.as_bytes();
@@ -110,7 +109,7 @@ mod tests {
 
     #[test]
     fn each_character_has_a_form_that_is_its_own() {
-        // Beyond are no letters.
+        // There are no letters above these.
         for c in '\0'..='\u{1ffff}' {
             let once = prepared(&format!("a{c}b")).into_owned();
             assert_eq!(prepared(&once), once, "{}", c.escape_unicode());

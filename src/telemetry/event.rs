@@ -1,4 +1,4 @@
-//! The one place where something that happened becomes a log line, a number and a state of health, all at once.
+//! [`Observer`]: turns each event into a log line, a metric and a health state.
 
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,15 +13,15 @@ use super::storm::Storms;
 use crate::model::Listing;
 use crate::store::{ListingOutcome, Report, StoreError};
 
-/// How long a directory or Vaultwarden may fail before `/readyz` turns red.
+/// How long a directory or Vaultwarden may fail before `/readyz` answers 503.
 pub const GRACE: Duration = Duration::from_secs(300);
 
 /// Why a listing was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// To be up to date: the beginning of a session, or one round of a `poll` stream.
+    /// The start of a session, or one round of a `poll` stream.
     CatchUp,
-    /// To find what a stream lost, beside it.
+    /// A check for changes that the stream did not report.
     Audit,
 }
 
@@ -34,7 +34,7 @@ impl Purpose {
     }
 }
 
-/// Told of everything that happens; cheap to clone, never blocks on anything but its own short lock.
+/// Receives every event. Cheap to clone; blocks only on its own short locks.
 #[derive(Debug, Clone)]
 pub struct Observer {
     pub(super) metrics: Arc<Metrics>,
@@ -43,7 +43,7 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Nothing has happened yet. `grace` is usually [`GRACE`].
+    /// Creates an observer without events. `grace` is usually [`GRACE`].
     pub fn new(directories: impl IntoIterator<Item = String>, grace: Duration) -> Self {
         let metrics = Metrics::new();
         let directories: Vec<String> = directories.into_iter().collect();
@@ -66,7 +66,7 @@ impl Observer {
         self.health().ready(Instant::now())
     }
 
-    /// The text for one scrape, with the store's numbers where it could be read.
+    /// The text for one scrape; `report` has the numbers of the store, if it could be read.
     pub fn scrape(&self, report: Option<&Report>) -> String {
         // The lock also keeps two scrapes from mixing their numbers.
         let health = self.health();
@@ -91,7 +91,7 @@ impl Observer {
         );
     }
 
-    /// A session failed or could not be opened. The same error again is not repeated to the operator.
+    /// A session failed or could not be opened. Logs a repeated error at `debug` only.
     pub fn disconnected(&self, directory: &str, error: &dyn Display, retry_in: Duration) {
         self.metrics.connected(directory, false);
         let error = error.to_string();
@@ -105,13 +105,13 @@ impl Observer {
         );
     }
 
-    /// The directory said something, be it only the answer to a probe.
+    /// The directory sent a message, possibly only the answer to a probe.
     pub fn sign_of_life(&self, directory: &str) {
         self.health().sign_of_life(directory, Instant::now());
         self.tell_storms();
     }
 
-    /// The directory said something of this kind ([`crate::model::Change::kind`]).
+    /// The directory sent a change of this kind ([`crate::model::Change::kind`]).
     pub fn change(&self, directory: &str, kind: &'static str) {
         self.metrics.change(directory, kind);
         self.sign_of_life(directory);
@@ -150,7 +150,7 @@ impl Observer {
         }
         let back = purpose == Purpose::CatchUp && self.health().caught_up(directory);
         let ListingOutcome { left, queued, held } = outcome;
-        // A poll lists every minute; that it found nothing is no news.
+        // A poll lists every minute: a listing without changes is logged at `debug` only.
         let news = back || purpose == Purpose::Audit || left + queued + held > 0;
         event!(
             news,
@@ -225,7 +225,7 @@ impl Observer {
         self.tell_storms();
     }
 
-    /// Vaultwarden as a whole is in trouble. The same error again is not repeated to the operator.
+    /// Vaultwarden as a whole fails. Logs a repeated error at `debug` only.
     pub fn vaultwarden_down(&self, error: &dyn Display, retry_in: Duration) {
         let error = error.to_string();
         let news = self.health().vaultwarden_down(&error, Instant::now());
@@ -255,7 +255,7 @@ impl Observer {
         );
     }
 
-    /// A reason for which people were refused proves to be the server's: they are tried again.
+    /// A reason for refusals concerns the server, not the people: their invitations are retried.
     pub fn pardoned(&self, count: usize, reason: &str) {
         warn!(
             count,
@@ -265,7 +265,7 @@ impl Observer {
         );
     }
 
-    /// People are no longer set aside for reasons that are not theirs.
+    /// Invitations leave quarantine, because their reason does not concern the person.
     pub fn released_from_quarantine(&self, count: usize) {
         info!(
             count,
@@ -299,7 +299,7 @@ impl Observer {
         warn!(by_ms, "the clock was set; what is due moves with it");
     }
 
-    /// The state cannot be read or written. The same error again is not repeated to the operator.
+    /// The store cannot be read or written. Logs a repeated error at `debug` only.
     pub fn store_failed(&self, error: &StoreError) {
         let error = error.to_string();
         let news = self.health().store_failed(&error, Instant::now());
@@ -323,7 +323,7 @@ impl Observer {
         }
     }
 
-    /// Tells how many lines were too many, once their minute is over.
+    /// Logs the number of suppressed lines after their minute is over.
     pub(super) fn tell_storms(&self) {
         let over = self.storms().over(Instant::now());
         for rest in over {
@@ -335,7 +335,7 @@ impl Observer {
         self.storms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Health stays usable if somebody panicked while holding it: each change to it is a single assignment.
+    /// Ignores poisoning: each change of the health state is a single assignment.
     pub(super) fn health(&self) -> MutexGuard<'_, Health> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,11 +1,11 @@
-//! Whether the service does its work: the state behind `/readyz`. No I/O; the time is passed in.
+//! The health of the service, as `/readyz` shows it. No I/O; the time is passed in.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How the directories and Vaultwarden stand.
+/// The health of the directories, Vaultwarden and the store.
 #[derive(Debug)]
 pub(super) struct Health {
     grace: Duration,
@@ -16,17 +16,17 @@ pub(super) struct Health {
 
 #[derive(Debug, Default)]
 struct DirectoryHealth {
-    /// We were up to date at least once.
+    /// Whether a listing or a resumed session was complete at least once.
     caught_up: bool,
     trouble: Option<Trouble>,
     last_sign: Option<Instant>,
     /// How changes are learned.
     stream: String,
-    /// It was said that the stream does not name everyone.
+    /// Whether it was logged that the stream does not return everyone.
     told_of_unnamed: bool,
 }
 
-/// Something that has been wrong for a while.
+/// A failure that lasts.
 #[derive(Debug)]
 struct Trouble {
     since: Instant,
@@ -47,48 +47,47 @@ impl Health {
         }
     }
 
-    /// A directory's session brought us up to date. Returns whether this is news: the first time, or the end of a
-    /// trouble.
+    /// A session of the directory is up to date. Returns whether this is new: the first time, or after a failure.
     pub(super) fn caught_up(&mut self, directory: &str) -> bool {
         let health = self.directory(directory);
         let trouble = health.trouble.take().is_some();
         !std::mem::replace(&mut health.caught_up, true) || trouble
     }
 
-    /// A directory's session failed, could not be opened, or did not bring us up to date. Returns whether this is
-    /// news: the first failure since we were up to date, or one of another kind than the last.
+    /// A session of the directory failed, could not be opened, or did not get up to date. Returns whether this is new: the
+    /// first failure since the last [`Health::caught_up`], or another error.
     ///
-    /// Trouble lasts until [`Health::caught_up`], so that a server that accepts each connection and ends it again
-    /// does not count as well.
+    /// The failure lasts until [`Health::caught_up`]. So a server that accepts each connection and closes it again stays
+    /// unhealthy.
     pub(super) fn trouble(&mut self, directory: &str, error: &str, now: Instant) -> bool {
         Trouble::note(&mut self.directory(directory).trouble, error, now)
     }
 
-    /// A directory said something, be it only the answer to a probe.
+    /// The directory sent a message, possibly only the answer to a probe.
     pub(super) fn sign_of_life(&mut self, directory: &str, now: Instant) {
         self.directory(directory).last_sign = Some(now);
     }
 
-    /// A directory's changes are learned by this kind of stream from here on.
+    /// The directory uses this kind of stream from now on.
     pub(super) fn follows(&mut self, directory: &str, stream: &str) {
         stream.clone_into(&mut self.directory(directory).stream);
     }
 
-    /// Somebody whom the stream should have named was found by an audit. Returns whether this is news and the
-    /// stream one by content synchronisation.
+    /// An audit found a person whom the stream did not return. Returns whether this is the first one and the stream is
+    /// content synchronisation.
     pub(super) fn unnamed(&mut self, directory: &str) -> bool {
         let health = self.directory(directory);
         health.stream == "syncrepl" && !std::mem::replace(&mut health.told_of_unnamed, true)
     }
 
-    /// Each directory that ever said something, and how long ago it last did.
+    /// Each directory that has sent a message, and the time since the last one.
     pub(super) fn silence(&self, now: Instant) -> impl Iterator<Item = (&str, Duration)> {
         self.directories
             .iter()
             .filter_map(move |(name, health)| Some((name.as_str(), now.duration_since(health.last_sign?))))
     }
 
-    /// Vaultwarden as a whole failed. Returns whether this is news, as [`Health::trouble`] does.
+    /// Vaultwarden as a whole failed. Returns whether this is new, as [`Health::trouble`] does.
     pub(super) fn vaultwarden_down(&mut self, error: &str, now: Instant) -> bool {
         Trouble::note(&mut self.vaultwarden, error, now)
     }
@@ -100,22 +99,22 @@ impl Health {
             .map(|trouble| now.duration_since(trouble.since))
     }
 
-    /// The state cannot be read or written. Returns whether this is news, as [`Health::trouble`] does.
+    /// The store cannot be read or written. Returns whether this is new, as [`Health::trouble`] does.
     pub(super) fn store_failed(&mut self, error: &str, now: Instant) -> bool {
         Trouble::note(&mut self.store, error, now)
     }
 
-    /// Whether the state failed, and has not worked since.
+    /// Whether the store fails now.
     pub(super) fn store_fails(&self) -> bool {
         self.store.is_some()
     }
 
-    /// The state works. Returns for how long it had failed, if it had.
+    /// The store works. Returns for how long it had failed, if it had.
     pub(super) fn store_works(&mut self, now: Instant) -> Option<Duration> {
         self.store.take().map(|trouble| now.duration_since(trouble.since))
     }
 
-    /// Whether everything does its work.
+    /// Whether the service is ready.
     ///
     /// # Errors
     /// One sentence for each directory that was never up to date, for each directory and Vaultwarden that have

@@ -1,4 +1,4 @@
-//! `/livez`, `/readyz` and `/metrics`, for whoever watches over the service.
+//! The endpoints `/livez`, `/readyz` and `/metrics`.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -26,17 +26,17 @@ use super::event::Observer;
 use super::metrics::CONTENT_TYPE;
 use crate::store::Store;
 
-/// How many connections may be open at once. One more ends the oldest, so that whoever holds connections keeps nobody
-/// out, and file descriptors remain for what the service is for.
+/// The largest number of open connections. One more closes the oldest, so that idle clients cannot block others, and
+/// file descriptors remain for the service.
 const CONNECTIONS: usize = 64;
 
-/// How long one connection may take for its one request, from its head to the end of the answer.
+/// The deadline of a connection, which serves one request.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long requests under way may take when the service stops.
+/// The deadline of open requests when the service stops.
 const STOPPING: Duration = Duration::from_secs(5);
 
-/// How long the head of a request may be, in bytes.
+/// The largest head of a request, in bytes.
 const HEAD: usize = 16 << 10;
 
 /// Why the endpoints cannot be offered.
@@ -54,12 +54,12 @@ pub enum HttpError {
     },
 }
 
-/// What is known beyond the service.
+/// The part of the configuration that answers may reveal.
 #[derive(Debug, Clone, Default)]
 pub struct Public {
-    /// The names with a dot by which the endpoints may be asked.
+    /// The full host names that a request may use.
     pub hosts: Vec<String>,
-    /// The DNs in the configuration: of readers, bases and groups, and of no person.
+    /// The DNs in the configuration: bind DNs, bases and groups, but no people.
     pub dns: Vec<String>,
 }
 
@@ -70,7 +70,7 @@ struct Endpoints {
     public: Arc<Public>,
 }
 
-/// Takes the address, so that a conflict is found at start.
+/// Binds the address, so that a conflict is an error at start.
 ///
 /// # Errors
 /// [`HttpError::Bind`].
@@ -80,19 +80,19 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, HttpError> {
         .map_err(|cause| HttpError::Bind { address, cause })
 }
 
-/// Answers requests until `stop`, then finishes those under way.
+/// Answers requests until `stop`, then finishes the open ones.
 ///
-/// - `/livez`: 200 as long as the process turns at all.
+/// - `/livez`: 200 while the process responds.
 /// - `/readyz`: 200, or 503 with one line for each thing that is wrong. It names no person.
 /// - `/metrics`: OpenMetrics text.
 ///
 /// # Guarantees
-/// Only so many connections are open at once, and each ends after its first answer or after half a minute. A request is
-/// answered only where its `Host` is an address, a name without a dot, or one of [`Public::hosts`]: else a web page could have a name
-/// of its own lead here (DNS rebinding) and read what a browser may reach.
+/// At most 64 connections are open at once, and each is closed after its first answer or after 30 seconds. A request is
+/// answered only if its `Host` is an IP address, a name without a dot, or one of [`Public::hosts`]. Otherwise a web page
+/// could point a name of its own to this address (DNS rebinding) and read the answers through a browser.
 ///
 /// # Cancellation
-/// Dropping the future closes the listener; requests under way are cut off.
+/// Dropping the future closes the listener and aborts open requests.
 pub async fn serve(
     mut listener: TcpListener,
     observer: Observer,
@@ -127,7 +127,7 @@ pub async fn serve(
         }
     }
     drop(listener);
-    // Whoever is cut off here was waited for long enough.
+    // Requests that are still open after the deadline are aborted.
     let _ = timeout(STOPPING, async {
         while connections.join_next().await.is_some() {}
     })
@@ -148,11 +148,11 @@ async fn answer(stream: TcpStream, router: Router, stop: CancellationToken) {
         }
         let _ = connection.await;
     };
-    // That a client went away, or sent nonsense, is its own affair.
+    // Errors of a client are not logged.
     let _ = timeout(PATIENCE, served).await;
 }
 
-/// Refuses a request for a name under which nobody but a stranger's DNS server knows this service.
+/// Refuses a request for an unknown host name.
 async fn ask_by_name(State(public): State<Arc<Public>>, request: Request, next: Next) -> Response {
     const REFUSED: &str = "this name is not known here; ask by an address, or add the name to `hosts` in [http] of the \
                            configuration of ldap-usher\n";
@@ -171,7 +171,7 @@ fn is_ours(authority: &Authority, hosts: &[String]) -> bool {
     let host = authority.host();
     let host = host.strip_suffix('.').unwrap_or(host);
     let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-    // The DNS servers of strangers answer for no name without a dot: these are of this machine or its network.
+    // Public DNS has no names without a dot: they belong to this machine or its network.
     address.is_ok() || !host.contains('.') || hosts.iter().any(|ours| ours.eq_ignore_ascii_case(host))
 }
 
@@ -188,13 +188,13 @@ async fn readyz(State(endpoints): State<Endpoints>) -> impl IntoResponse {
 }
 
 impl Public {
-    /// A reason for which the service is not ready, without its cause where that may name a person: a DN has a `=` in it
-    /// and an address a `@`, which may be encoded as in a URL.
+    /// Removes the cause from a reason if it may name a person: a DN contains `=`, and an address contains `@`, possibly
+    /// encoded as in a URL.
     pub fn nameless(&self, reason: &str) -> String {
         let Some((what, cause)) = reason.split_once(": ") else {
             return reason.to_owned();
         };
-        // Remedies quote lines of configurations, with a blank on both sides of the = or a placeholder.
+        // Remedies quote configuration lines, with spaces around the `=` or a placeholder.
         let quoted = |piece: &&str| piece.contains(" = ") || piece.contains('<');
         let pieces = cause.split('`').enumerate();
         let foreign = pieces.filter(|(at, piece)| at % 2 == 0 || !quoted(piece));
@@ -210,7 +210,7 @@ impl Public {
     }
 }
 
-/// A text without a word that stands in it, unless that goes on.
+/// Removes each occurrence of `word` that is not part of a longer word.
 fn without(text: &str, word: &str) -> String {
     let (mut rest, mut left) = (text, String::new());
     while let Some((before, after)) = rest.split_once(word).filter(|_| !word.is_empty()) {

@@ -1,4 +1,4 @@
-//! Where log lines go: standard error, as text for people or JSON for machines.
+//! Sets up the log: standard error, as text for people or JSON for machines.
 
 use std::io::{self, IsTerminal};
 
@@ -6,16 +6,16 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
-/// How a log line looks.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// One line of text, in colour on a terminal.
     Text,
-    /// One JSON object a line, fields at its top level.
+    /// One JSON object per line, with fields at its top level.
     Json,
 }
 
-/// Why logging cannot be set up as asked for.
+/// Why logging cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The level is neither a level nor a list of directives.
@@ -23,12 +23,12 @@ pub enum LogError {
         "the log level {level:?} is not understood ({cause}); use error, warn, info, debug or trace, or directives such as \"info,ldap_usher::listener=debug\""
     )]
     Level {
-        /// What was asked for.
+        /// The requested level.
         level: String,
         /// What is wrong with it.
         cause: String,
     },
-    /// Something else in this process took the log before.
+    /// Logging is already set up in this process.
     #[error("the log is set up already")]
     Twice,
 }
@@ -38,10 +38,10 @@ pub enum LogError {
 pub struct LogHandle(reload::Handle<EnvFilter, Registry>);
 
 impl LogHandle {
-    /// From now on log by this level, in the form that [`init`] takes.
+    /// Changes the level; the format is that of [`init`].
     ///
     /// # Errors
-    /// [`LogError::Level`]; the level stays as it was.
+    /// [`LogError::Level`]; the level does not change.
     pub fn set_level(&self, level: &str) -> Result<(), LogError> {
         let filter = filter(level)?;
         self.0.reload(filter).map_err(|_| LogError::Twice)
@@ -56,7 +56,7 @@ impl LogHandle {
 /// [`LogError`].
 pub fn init(format: Format, level: &str) -> Result<LogHandle, LogError> {
     let (filter, handle) = reload::Layer::new(filter(level)?);
-    // Once standard error is closed, complaining about it there would panic.
+    // If standard error is closed, reporting that there would panic.
     let layer = fmt::layer()
         .with_writer(io::stderr)
         .with_target(false)
@@ -80,7 +80,7 @@ pub fn init(format: Format, level: &str) -> Result<LogHandle, LogError> {
     Ok(LogHandle(handle))
 }
 
-/// The LDAP library's own words are dropped: it logs what it also returns, and we say it better.
+/// Drops the log of the LDAP library, which repeats errors that it returns.
 fn filter(level: &str) -> Result<EnvFilter, LogError> {
     let level = level.trim();
     let directives = match level.parse::<tracing::level_filters::LevelFilter>() {

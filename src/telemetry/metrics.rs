@@ -1,4 +1,4 @@
-//! What is counted, in the Prometheus text format. Every name begins with `ldap_usher_`.
+//! Metrics for Prometheus. Every name begins with `ldap_usher_`.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::store::Report;
 /// The content type of [`Metrics::encode`]'s text.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Bounds in seconds from one millisecond to one hour: most of them where a live change should land.
+/// Histogram bounds in seconds, from 1 ms to 1 h; most of them in the range of live changes.
 const DELAYS: [f64; 16] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0,
 ];
@@ -188,7 +188,7 @@ impl Metrics {
             .set(silence.as_secs_f64());
     }
 
-    /// Takes over what the store counts; without a report these numbers are left out, as nobody knows them.
+    /// Sets the gauges from the store's report. Without a report they are left out.
     pub(super) fn store(&self, report: Option<&Report>) {
         self.members.clear();
         self.tasks.clear();

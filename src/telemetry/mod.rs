@@ -1,17 +1,16 @@
-//! What the operator sees: log lines, metrics, health, and the endpoints that show them.
+//! Log, metrics, health, and the HTTP endpoints.
 //!
-//! Whoever has something to say calls a method of [`Observer`]; nothing else writes the log about people and
-//! connections, counts, or judges health. The only folder that knows `axum`, `prometheus_client` and
-//! `tracing_subscriber`.
+//! Other modules call methods of [`Observer`]. Only these write log lines about people and connections, update metrics,
+//! and change the health state. The only folder that knows `axum`, `prometheus_client` and `tracing_subscriber`.
 
-/// Worth a line when it is news, a detail otherwise.
+/// `info!` when new, `debug!` on repeats.
 macro_rules! event {
     ($news:expr, $($line:tt)+) => {
         if $news { info!($($line)+) } else { debug!($($line)+) }
     };
 }
 
-/// A failure: worth a warning when it is news, a detail when it repeats.
+/// `warn!` when new, `debug!` on repeats.
 macro_rules! failure {
     ($news:expr, $($line:tt)+) => {
         if $news { warn!($($line)+) } else { debug!($($line)+) }

@@ -186,7 +186,7 @@ impl Observer {
         source == Source::Stream && self.admits(directory, kind, Level::INFO)
     }
 
-    /// Whether a line about one person is told in full, or is one of too many.
+    /// Whether to log a line about one person, or only count it.
     fn admits(&self, directory: &str, kind: &'static str, level: Level) -> bool {
         self.tell_storms();
         self.storms().admits(directory, kind, level, Instant::now())

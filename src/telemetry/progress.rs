@@ -1,5 +1,5 @@
-//! How far a long listing is: one line that changes on a terminal; in a log a line after a few seconds, and again after
-//! ever more of them.
+//! Shows the progress of a long listing: on a terminal one line that changes, in a log further lines at growing
+//! intervals.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::info;
 
-/// When a log hears of it first; each time after that it takes twice as long ..
+/// The interval before the first log line. It doubles after each line.
 const LOG: Duration = Duration::from_secs(5);
-/// .. and no longer than this.
+/// The longest interval between two log lines.
 const LONGEST: Duration = Duration::from_secs(10 * 60);
-/// How often the line on a terminal changes.
+/// The interval between two updates on a terminal.
 const TERMINAL: Duration = Duration::from_millis(200);
 
 /// The progress of one listing.
@@ -19,16 +19,16 @@ const TERMINAL: Duration = Duration::from_millis(200);
 pub struct Progress {
     began: Instant,
     told: Instant,
-    /// From one line in the log to the next.
+    /// The interval before the next log line.
     pause: Duration,
     seen: u64,
     terminal: bool,
-    /// The line on the terminal is to be wiped.
+    /// Whether there is a line on the terminal to erase.
     shown: bool,
 }
 
 impl Progress {
-    /// A listing that begins.
+    /// Starts to measure a listing.
     pub fn begin() -> Self {
         let now = Instant::now();
         Self {
@@ -59,7 +59,7 @@ impl Progress {
         }
         let (seen, rate) = (self.seen, self.rate());
         if self.terminal {
-            // The cursor goes back to the left, so that a log line that follows begins there.
+            // The cursor returns to the start of the line, where the next log line begins.
             let line = format!("\r\x1b[Klisting {directory}: {seen} entries, {rate} a second\r");
             let _ = io::stderr().lock().write_all(line.as_bytes());
             self.shown = true;
@@ -78,7 +78,7 @@ impl Progress {
         due
     }
 
-    /// Entries a second since it began.
+    /// Entries per second since the start.
     fn rate(&self) -> u64 {
         let ms = self.took().as_millis().max(1);
         u64::try_from(u128::from(self.seen) * 1000 / ms).unwrap_or(u64::MAX)

@@ -1,5 +1,5 @@
-//! Lines about single people, of which thousands can come at once: the first of each kind are told in full, the others
-//! are counted and told in one line.
+//! Limits log lines about single people, of which there can be thousands at once: logs the first of each kind, counts the
+//! others, and logs their number in one line.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -8,12 +8,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{Level, info, warn};
 
-/// The time in which lines are counted.
+/// The period in which lines are counted.
 const WINDOW: Duration = Duration::from_secs(60);
-/// So many lines of one kind are told in full within it.
+/// The largest number of lines of one kind within it.
 const IN_FULL: u64 = 100;
 
-/// The lines of the last minute. What was counted and not yet told is told when it is dropped.
+/// The lines of the last minute. Logs pending counts when it is dropped.
 #[derive(Debug, Default)]
 pub(super) struct Storms(BTreeMap<(String, &'static str), Storm>);
 
@@ -24,7 +24,7 @@ struct Storm {
     count: u64,
 }
 
-/// The lines that were not told in full.
+/// The number of lines that were suppressed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Rest {
     directory: String,
@@ -34,7 +34,7 @@ pub(super) struct Rest {
 }
 
 impl Storms {
-    /// A line of this kind is to be told; whether in full.
+    /// Counts a line of this kind. Returns whether to log it.
     pub(super) fn admits(&mut self, directory: &str, kind: &'static str, level: Level, now: Instant) -> bool {
         let new = || Storm {
             level,
@@ -46,7 +46,7 @@ impl Storms {
         storm.count <= IN_FULL
     }
 
-    /// What is to be told of the storms that began a minute ago. They are over, and may begin again.
+    /// Ends the storms that began at least a minute ago, and returns the numbers to log.
     pub(super) fn over(&mut self, now: Instant) -> Vec<Rest> {
         let (over, goes_on) = mem::take(&mut self.0)
             .into_iter()

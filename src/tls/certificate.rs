@@ -1,36 +1,36 @@
-//! What a server's certificate says (RFC 5280), for people to read. Trust is judged elsewhere.
+//! Reads a server's certificate (RFC 5280) to show it to people. `verifier` decides whether to trust it.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::explain::LEAST;
+use super::explain::TOO_OLD;
 use crate::ber::{self, Malformed, OCTET_STRING, Reader, SEQUENCE, SET};
 use crate::foreign;
 
 const BIT_STRING: u8 = 0x03;
 /// rsaEncryption (RFC 8017, appendix C).
 const RSA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01";
-/// How long the modulus of an RSA key may be for its signatures to be checked.
+/// The sizes of RSA keys whose signatures `ring` verifies.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 const SUBJECT_ALT_NAME: &[u8] = b"\x55\x1d\x11";
 const UTC_TIME: u8 = 0x17;
 
-/// What a server presents, for people: the certificate in DER, whoever signed it, or the want of one.
+/// Describes a certificate in DER for people, trusted or not; `None` is described as "no certificate".
 pub fn describe(der: Option<&[u8]>) -> String {
     match der.map(Certificate::read) {
         Some(Ok(certificate)) => certificate.to_string(),
-        Some(Err(malformed)) => format!("something that {malformed}"),
+        Some(Err(malformed)) => format!("a certificate that {malformed}"),
         None => "no certificate".into(),
     }
 }
 
-/// The parts of a certificate that tell whether it is the right one.
+/// The parts of a certificate that help to see whether it is the right one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Certificate {
     version: i64,
-    /// The AlgorithmIdentifier of its signature.
+    /// The AlgorithmIdentifier of the signature.
     pub(super) algorithm: Vec<u8>,
-    /// The bits of its key, if that is one of RSA.
+    /// The size of the key in bits, if it is an RSA key.
     rsa_bits: Option<usize>,
     pub(super) subject: String,
     issuer: String,
@@ -64,10 +64,10 @@ impl fmt::Display for Certificate {
 impl Certificate {
     /// Reads a certificate in DER.
     pub(super) fn read(der: &[u8]) -> Result<Self, Malformed> {
-        let mut certificate = Reader::new(Reader::new(der).expect(SEQUENCE, "is no certificate")?);
-        let mut parts = Reader::new(certificate.expect(SEQUENCE, "has nothing in it")?);
+        let mut certificate = Reader::new(Reader::new(der).expect(SEQUENCE, "is not a certificate")?);
+        let mut parts = Reader::new(certificate.expect(SEQUENCE, "is empty")?);
         let algorithm = certificate.expect(SEQUENCE, "has no algorithm")?.to_vec();
-        // Version 1 is not written down, and the numbers begin at 0.
+        // Version 1 is encoded by leaving the field out; the others are encoded as version - 1.
         let version = match parts.optional(0xa0)? {
             Some(version) => ber::integer(Reader::new(version).expect(ber::INTEGER, "has no version")?)?,
             None => 0,
@@ -97,25 +97,26 @@ impl Certificate {
         })
     }
 
-    /// Why its signatures cannot be checked and, after a semicolon, what to do; reads as the end of "the certificate ...".
+    /// Why signatures made with this certificate cannot be verified and, after a semicolon, what to do. Completes the
+    /// sentence "the certificate ...".
     pub(super) fn shortcoming(&self) -> Option<String> {
         let Self {
             version, rsa_bits, ..
         } = self;
         match rsa_bits {
-            _ if *version < 3 => Some(format!("is of version {version}, {LEAST}; issue another one")),
+            _ if *version < 3 => Some(format!("is of version {version}, {TOO_OLD}; issue another one")),
             Some(bits) if bits < RSA_BITS.start() => {
-                Some(format!("has a key of {bits} bits, {LEAST}; issue another one"))
+                Some(format!("has a key of {bits} bits, {TOO_OLD}; issue another one"))
             }
             Some(bits) if bits > RSA_BITS.end() => Some(format!(
-                "has a key of {bits} bits, of which {} are the most; issue another one",
+                "has a key of {bits} bits, and at most {} are supported; issue another one",
                 RSA_BITS.end()
             )),
             _ => None,
         }
     }
 
-    /// How it is signed, for people, where that is not supported.
+    /// Describes a signature algorithm that is not supported.
     pub(super) fn signature(&self) -> &'static str {
         match Reader::new(&self.algorithm).expect(0x06, "has no algorithm") {
             // RFC 3279, 2.2
@@ -132,7 +133,7 @@ impl Certificate {
     }
 }
 
-/// The length of the key in a SubjectPublicKeyInfo, if it is one of RSA.
+/// The size of the key in a SubjectPublicKeyInfo in bits, if it is an RSA key.
 fn rsa_bits(info: &[u8]) -> Result<Option<usize>, Malformed> {
     let mut info = Reader::new(info);
     let mut algorithm = Reader::new(info.expect(SEQUENCE, "has a key of no kind")?);
@@ -140,7 +141,7 @@ fn rsa_bits(info: &[u8]) -> Result<Option<usize>, Malformed> {
         return Ok(None);
     }
     let key = info.expect(BIT_STRING, "has no key")?;
-    // The first byte counts the unused bits at the end.
+    // The first byte of a BIT STRING is the number of unused bits.
     let key = Reader::new(key.get(1..).unwrap_or_default()).expect(SEQUENCE, "has no key")?;
     let modulus = Reader::new(key).expect(ber::INTEGER, "has no key")?;
     let mut digits = modulus.iter().skip_while(|digit| **digit == 0);

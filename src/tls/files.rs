@@ -1,4 +1,4 @@
-//! The files of certificates and keys, as administrators have them: PEM in any encoding of text, or DER.
+//! Reads files of certificates and keys: PEM in UTF-8 or UTF-16, or DER.
 
 use std::io;
 use std::path::Path;
@@ -18,7 +18,7 @@ pub(super) fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, T
         path: path.into(),
         cause: error.to_string(),
     })?;
-    // A certificate in DER is a SEQUENCE of more than 127 bytes, with which no text begins.
+    // A certificate in DER is a SEQUENCE of more than 127 bytes; text does not begin like that.
     if matches!(bytes.as_slice(), [0x30, length, ..] if *length >= 0x80) {
         return Ok(vec![CertificateDer::from(bytes)]);
     }
@@ -43,7 +43,7 @@ pub(super) fn invalid(path: Option<&Path>, cause: &str) -> TlsError {
 }
 
 impl ClientCertificate {
-    /// The chain of certificates and the key.
+    /// Reads the certificate chain and the key.
     ///
     /// # Errors
     /// [`TlsError::Client`].
@@ -52,13 +52,13 @@ impl ClientCertificate {
             .collect::<Result<_, _>>()
             .map_err(|error| unusable(&self.cert_file, damage(&error)))?;
         if certificates.is_empty() {
-            return Err(unusable(&self.cert_file, "there is no certificate in it"));
+            return Err(unusable(&self.cert_file, "it holds no certificate"));
         }
         let key = pem_file(&self.key_file)?;
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| {
             let cause = match error {
                 pem::Error::NoItemsFound if key.contains("ENCRYPTED") => "its key has a passphrase",
-                pem::Error::NoItemsFound => "there is no key in it",
+                pem::Error::NoItemsFound => "it holds no key",
                 error => damage(&error),
             };
             unusable(&self.key_file, cause)
@@ -69,17 +69,17 @@ impl ClientCertificate {
 
 fn pem_file(path: &Path) -> Result<String, TlsError> {
     text::read(path).map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidData => unusable(path, "it is not in PEM"),
+        io::ErrorKind::InvalidData => unusable(path, "it is not PEM"),
         _ => unusable(path, error.to_string()),
     })
 }
 
-/// The library's own words show the bytes.
+/// Describes a malformed PEM file. The library's own message would show its content.
 fn damage(error: &pem::Error) -> &'static str {
     match error {
-        pem::Error::MissingSectionEnd { .. } => "a block in it does not end",
-        pem::Error::IllegalSectionStart { .. } => "a line in it begins a block and is damaged",
+        pem::Error::MissingSectionEnd { .. } => "a block in it has no END line",
+        pem::Error::IllegalSectionStart { .. } => "a BEGIN line in it is malformed",
         pem::Error::Base64Decode(_) => "a block in it is not base64",
-        _ => "it cannot be read as PEM",
+        _ => "it cannot be parsed as PEM",
     }
 }

@@ -1,4 +1,4 @@
-//! TLS for both sides, LDAP and HTTP: the only folder that picks the crypto provider and builds root stores.
+//! TLS for LDAP and HTTP. The only folder that selects the crypto provider and builds root stores.
 
 mod certificate;
 mod explain;
@@ -17,21 +17,20 @@ pub use certificate::describe;
 pub use explain::{Progress, broken_off, explain};
 use verifier::{Trust, Verifier};
 
-/// Whom to trust when connecting to one server, and who we are to it.
+/// How a TLS connection to one server is authenticated, in both directions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsOptions {
-    /// Certificates to trust beside the system's: a PEM bundle or one DER certificate.
+    /// Certificates that are trusted in addition to the system's: a PEM bundle or one DER certificate.
     pub ca_file: Option<PathBuf>,
-    /// Whether the server's certificate is checked at all. `false` protects against nobody who can reach the
-    /// wire, and deserves a loud warning.
+    /// Whether the server's certificate is verified. If not, anyone on the network path can read and change the traffic.
     pub verify: bool,
-    /// The name that the server's certificate must carry, where it is not the one under which the server is reached.
+    /// The name that the server's certificate must contain, if it is not the host name of the URL.
     pub server_name: Option<String>,
-    /// What we show when the server asks who we are.
+    /// The certificate to present when the server requests one.
     pub client: Option<ClientCertificate>,
 }
 
-/// A client certificate in PEM; certificates of authorities between it and the server's may follow it.
+/// A client certificate in PEM. Intermediate certificates may follow it in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCertificate {
     /// The file of the certificate.
@@ -41,7 +40,7 @@ pub struct ClientCertificate {
 }
 
 impl Default for TlsOptions {
-    /// The system's roots, and every certificate checked.
+    /// Verifies certificates against the system's roots.
     fn default() -> Self {
         Self {
             ca_file: None,
@@ -60,10 +59,10 @@ pub enum TlsError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// The system's words.
+        /// The message of the operating system.
         cause: String,
     },
-    /// The CA file is in PEM, but holds something else.
+    /// The CA file is PEM, but holds no certificate.
     #[error(
         "the CA file {path} holds no certificate; it needs a block that begins with -----BEGIN CERTIFICATE-----"
     )]
@@ -79,8 +78,8 @@ pub enum TlsError {
         /// What is wrong with it.
         cause: String,
     },
-    /// The name to expect can stand in no certificate.
-    #[error("{name:?} is no name that a certificate can carry; write a host name or an IP address")]
+    /// The expected name is neither a host name nor an IP address.
+    #[error("{name:?} cannot be a name in a certificate; write a host name or an IP address")]
     Name {
         /// The name.
         name: String,
@@ -95,31 +94,30 @@ pub enum TlsError {
         /// What is wrong with it.
         cause: String,
     },
-    /// Nobody would be trusted.
+    /// There are no trusted certificates at all.
     #[error(
         "this system has no trusted CA certificates{cause}; install its package ca-certificates or name a CA file"
     )]
     NoRoots {
-        /// ": " and what went wrong while they were read, where something did.
+        /// ": " and why they could not be read, or empty.
         cause: String,
     },
-    /// The provider and rustls do not fit.
+    /// The provider and rustls do not work together.
     #[error("TLS cannot be set up: {0}")]
     Setup(String),
 }
 
-/// Makes `ring` the provider of everything in this process that asks rustls for its default. Does nothing if there
-/// is one already.
+/// Makes `ring` the default crypto provider of this process. Does nothing if there is one already.
 pub fn install() {
-    // The only error says that a provider was installed before, which is what is wanted.
+    // The only error says that a provider is already installed.
     drop(ring::default_provider().install_default());
 }
 
 impl TlsOptions {
-    /// The configuration of a TLS client that trusts as told: TLS 1.2 and 1.3. The files are read anew.
+    /// Builds a TLS client for TLS 1.2 and 1.3. Reads the files again at each call.
     ///
     /// # Errors
-    /// A file or the name cannot be used, or nothing would be trusted.
+    /// A file or the name cannot be used, or there are no trusted certificates.
     pub fn client_config(&self) -> Result<ClientConfig, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -138,7 +136,7 @@ impl TlsOptions {
                     .map_err(|error| unusable(&client.cert_file, mismatch(&error)))?
             }
         };
-        // A resumed session shows no certificate, so that one that has expired since would still be believed.
+        // A resumed session presents no certificate, so that one that has expired since would still be accepted.
         config.resumption = Resumption::disabled();
         Ok(config)
     }

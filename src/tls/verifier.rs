@@ -1,4 +1,5 @@
-//! Judges what a server presents: by rustls' own rules but for what stands here, and with the cause where those say none.
+//! Verifies the server's certificate: like rustls, but with more precise errors, and it accepts a certificate that the
+//! administrator named in `ca_file` as the server's own.
 
 use std::sync::Arc;
 
@@ -11,28 +12,28 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, Signatu
 
 use super::certificate::Certificate;
 
-/// Why a certificate is refused, for people: the cause and, after a semicolon, the remedy.
+/// Why a certificate is refused: the cause and, after a semicolon, the remedy.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Refused(String);
 
-/// Checks the certificate of a server, and the signature by which it proves that the certificate is its own.
+/// Verifies the certificate of a server, and the signature that proves that the server has its key.
 #[derive(Debug)]
 pub(super) struct Verifier {
     provider: Arc<CryptoProvider>,
-    /// How certificates are checked; `None` believes any, whoever it names. The signature is checked even so.
+    /// Which certificates are trusted; `None` accepts any, for any name. The signature is always verified.
     trust: Option<Trust>,
 }
 
-/// Whom to believe.
+/// Which certificates are trusted.
 #[derive(Debug)]
 pub(super) struct Trust {
-    /// Knows all roots.
+    /// The standard verifier, with all roots.
     pub(super) webpki: Arc<WebPkiServerVerifier>,
-    /// The roots that the administrator named. A server may present one of them as its own certificate: what is trusted
-    /// to the byte needs no authority above it.
+    /// The certificates in `ca_file`. A server may present one of them as its own certificate, even if it is marked as
+    /// one of a CA.
     pub(super) named: Vec<CertificateDer<'static>>,
-    /// The name that the certificate must carry, where it is not that of the server.
+    /// The name that the certificate must contain, if it is not the host name of the URL.
     pub(super) name: Option<ServerName<'static>>,
 }
 
@@ -41,8 +42,8 @@ impl Verifier {
         Self { provider, trust }
     }
 
-    /// Names the shortcoming of a certificate whose signature could not be checked.
-    fn signed<T>(certificate: &CertificateDer<'_>, outcome: Result<T, Error>) -> Result<T, Error> {
+    /// Replaces the error of a signature check by the shortcoming of the certificate, if it has one.
+    fn with_shortcoming<T>(certificate: &CertificateDer<'_>, outcome: Result<T, Error>) -> Result<T, Error> {
         outcome.map_err(|error| match shortcoming([certificate]) {
             Some(refused) => refused.into(),
             None => error,
@@ -69,7 +70,7 @@ impl ServerCertVerifier for Verifier {
         let Err(Error::InvalidCertificate(why)) = checked else {
             return checked;
         };
-        // This is found after the dates were checked, and before who signed it.
+        // webpki reports this after it has checked the dates and before it looks for the issuer.
         if is_ca(&why) && trust.named.iter().any(|named| named == end_entity) {
             verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
             return Ok(ServerCertVerified::assertion());
@@ -98,7 +99,7 @@ impl ServerCertVerifier for Verifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        Self::signed(
+        Self::with_shortcoming(
             cert,
             rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms),
         )
@@ -111,7 +112,7 @@ impl ServerCertVerifier for Verifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        Self::signed(
+        Self::with_shortcoming(
             cert,
             rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms),
         )
@@ -137,7 +138,7 @@ fn is_ca(why: &CertificateError) -> bool {
     matches!(other.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
 }
 
-/// The first certificate that is too old to be checked.
+/// The shortcoming of the first certificate that has one.
 fn shortcoming<'a>(all: impl IntoIterator<Item = &'a CertificateDer<'a>>) -> Option<Refused> {
     all.into_iter().find_map(|der| {
         let certificate = Certificate::read(der).ok()?;
@@ -149,7 +150,7 @@ fn shortcoming<'a>(all: impl IntoIterator<Item = &'a CertificateDer<'a>>) -> Opt
     })
 }
 
-/// Names the certificate that is signed by the algorithm with this identifier.
+/// The error for an unsupported signature algorithm. Names the certificate that uses it.
 fn unsupported<'a>(all: impl IntoIterator<Item = &'a CertificateDer<'a>>, algorithm: &[u8]) -> Refused {
     let signed =
         |der: &&CertificateDer<'_>| Certificate::read(der).is_ok_and(|read| read.algorithm == algorithm);

@@ -1,4 +1,4 @@
-//! The calls that the invite worker needs, for every version from 1.19 on.
+//! [`Vaultwarden`]: the client of the admin API of every version from 1.19 on.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -8,29 +8,29 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use super::answer::Answer;
 use super::client::{Call, Client};
 use super::decode::Objects;
-use super::session::{Entrance, Session};
+use super::session::{AdminSession, AuthMethod};
 use super::{
-    Account, Admin, Configuration, Identity, Portal, Recognition, Reply, SessionStore, Settings,
+    Account, Admin, ClientSettings, Configuration, Identity, Recognition, Reply, ServerInfo, SessionStore,
     VaultwardenError, decode, diagnose, identity, refusal,
 };
 use crate::clock::Clock;
 use crate::model::{EmailAddress, Outcome};
 
-/// One Vaultwarden, through its admin API.
+/// A client for the admin API of one Vaultwarden.
 pub struct Vaultwarden {
-    session: RwLock<Arc<Session>>,
+    session: RwLock<Arc<AdminSession>>,
     store: Arc<dyn SessionStore>,
     clock: Clock,
 }
 
 fn open(
-    settings: &Settings,
+    settings: &ClientSettings,
     store: &Arc<dyn SessionStore>,
     clock: &Clock,
-) -> Result<Arc<Session>, VaultwardenError> {
+) -> Result<Arc<AdminSession>, VaultwardenError> {
     let token = settings.token()?;
     let client = Client::new(settings)?;
-    Ok(Arc::new(Session::new(
+    Ok(Arc::new(AdminSession::new(
         client,
         token,
         store.clone(),
@@ -39,13 +39,12 @@ fn open(
 }
 
 impl Vaultwarden {
-    /// A client for the Vaultwarden that `settings` describe. Sends nothing yet; `store` keeps its session between
-    /// runs.
+    /// Creates a client and sends nothing yet. `store` keeps the session between runs.
     ///
     /// # Errors
-    /// A token that cannot be right, a URL or a CA file that cannot be used.
+    /// The token is empty or a hash, or the URL or the CA file cannot be used.
     pub fn new(
-        settings: &Settings,
+        settings: &ClientSettings,
         store: Arc<dyn SessionStore>,
         clock: Clock,
     ) -> Result<Self, VaultwardenError> {
@@ -57,49 +56,49 @@ impl Vaultwarden {
         })
     }
 
-    /// Takes other settings for every call from here on. A session goes on as long as the token is the one that opened
-    /// it; another one is tried by the next call.
+    /// Uses other settings for every later call. The session is kept if the token is the one that opened it; otherwise
+    /// the next call logs in.
     ///
     /// # Errors
-    /// As [`Vaultwarden::new`]; the settings stay as they were.
-    pub fn renew(&self, settings: &Settings) -> Result<(), VaultwardenError> {
+    /// As [`Vaultwarden::new`]; the old settings stay in use.
+    pub fn renew(&self, settings: &ClientSettings) -> Result<(), VaultwardenError> {
         let session = open(settings, &self.store, &self.clock)?;
         *self.session.write().unwrap_or_else(PoisonError::into_inner) = session;
         Ok(())
     }
 
-    fn session(&self) -> Arc<Session> {
+    fn session(&self) -> Arc<AdminSession> {
         let session = self.session.read().unwrap_or_else(PoisonError::into_inner);
         session.clone()
     }
 
-    /// Vaultwarden's version. `None` before 1.25, and from builds that do not know it.
+    /// Vaultwarden's version. `None` before 1.25, and for builds that do not know their version.
     ///
     /// # Errors
-    /// No answer, or not Vaultwarden's.
+    /// There is no answer, or it is not Vaultwarden's.
     pub async fn version(&self) -> Result<Option<String>, VaultwardenError> {
         Ok(self.session().version().await?.map(|(text, _)| text))
     }
 
-    /// What Vaultwarden tells everyone of itself; `None` before 1.26, and from what is no Vaultwarden.
+    /// The public information of the server (`/api/config`). `None` before 1.26, and if it is not a Vaultwarden.
     ///
     /// # Errors
-    /// No answer, or not Vaultwarden's.
-    pub async fn portal(&self) -> Result<Option<Portal>, VaultwardenError> {
-        diagnose::portal(self.session().client()).await
+    /// There is no answer, or it is not Vaultwarden's.
+    pub async fn server_info(&self) -> Result<Option<ServerInfo>, VaultwardenError> {
+        diagnose::server_info(self.session().client()).await
     }
 
-    /// Vaultwarden's own configuration; `None` before 1.19, and where a proxy hides it.
+    /// Vaultwarden's own configuration. `None` before 1.19, and if a proxy blocks the path.
     ///
     /// # Errors
-    /// No answer, or not Vaultwarden's.
+    /// There is no answer, or it is not Vaultwarden's.
     pub async fn configuration(&self) -> Result<Option<Configuration>, VaultwardenError> {
         self.session().configuration().await
     }
 
-    /// By what the admin API let us in, once a call was answered.
-    pub async fn entrance(&self) -> Entrance {
-        self.session().entrance().await
+    /// How the admin API authenticated the last call that was answered.
+    pub async fn auth_method(&self) -> AuthMethod {
+        self.session().auth_method().await
     }
 
     async fn send_invitation(&self, address: &EmailAddress) -> Result<Outcome, VaultwardenError> {
@@ -108,7 +107,7 @@ impl Vaultwarden {
         match status {
             200 => {
                 let body = answer.body().await?;
-                // Up to 1.20 there is nothing in it.
+                // The body is empty up to 1.20.
                 if body.is_empty() || decode::is_object(&body) {
                     Ok(Outcome::Invited)
                 } else {
@@ -118,7 +117,7 @@ impl Vaultwarden {
             409 => Ok(Outcome::HadAccount),
             400 | 500 => {
                 let message = answer.message.as_deref().unwrap_or_default();
-                // Another invitation of the same address may have won, and 1.20 created accounts before it sent mails.
+                // A concurrent invitation may have created the account, and 1.20 creates it before it sends the mail.
                 if refusal::has_account(message) || matches!(self.find(address).await, Ok(Some(_))) {
                     return Ok(Outcome::HadAccount);
                 }
@@ -144,7 +143,7 @@ impl Vaultwarden {
                 None => Err(answer.unexpected("something that is not an account")),
             },
             404 if answer.message.is_some() => Ok(None),
-            // Before 1.28 there is only the list.
+            // Versions before 1.28 have no look-up by address, only the list.
             404 => {
                 let mut accounts = self.list();
                 while let Some(account) = accounts.try_next().await? {
@@ -170,8 +169,8 @@ impl Vaultwarden {
         list.or_else(|error| self.explain_no_list(error)).boxed()
     }
 
-    /// What a list means that failed: where Vaultwarden answers otherwise, it is the list alone that cannot be had. It is
-    /// made up as a whole, which takes longer than some proxies wait.
+    /// Tells an outage from a list that alone fails: the error is `NoList` if Vaultwarden answers other calls. It builds
+    /// the whole list before it answers, which takes longer than some proxies wait.
     async fn explain_no_list(&self, error: VaultwardenError) -> Result<Account, VaultwardenError> {
         let Some((url, cause)) = error.of_one_call() else {
             return Err(error);
@@ -182,7 +181,7 @@ impl Vaultwarden {
         })
     }
 
-    /// Whether there is an account with this id.
+    /// Whether an account with this id exists.
     async fn exists(&self, id: &str) -> Result<bool, VaultwardenError> {
         let mut answer = self.session().call(Call::ById(id)).await?;
         match answer.status {
@@ -190,7 +189,7 @@ impl Vaultwarden {
                 Some(_) => Ok(true),
                 None => Err(answer.unexpected("something that is not an account")),
             },
-            // Up to 1.20 it is 400.
+            // The status is 400 up to 1.20.
             400 | 404 if answer.message.is_some() => Ok(false),
             _ => Err(answer.strange_status("a look-up")),
         }
@@ -203,26 +202,26 @@ impl Vaultwarden {
             if !self.exists(id).await? {
                 gone.push(id);
             } else if gone.is_empty() && known.is_full() {
-                // The usual case costs one look-up.
+                // The usual case: one look-up.
                 return Ok(Recognition::Same(left));
             }
         }
         left.accounts.retain(|id| !gone.contains(&id));
         let listed = identity::compare(self.list(), known).await;
         let mut recognition = match listed {
-            // What is left is enough where the list cannot be had.
+            // One account that still exists is enough if there is no list.
             Err(VaultwardenError::NoList { .. }) if !left.is_empty() => return Ok(Recognition::Same(left)),
             other => other?,
         };
-        let portal = self.portal().await.ok().flatten();
+        let info = self.server_info().await.ok().flatten();
         let (Recognition::First(noted) | Recognition::Same(noted) | Recognition::Other(noted)) =
             &mut recognition;
-        noted.domain = portal.and_then(|portal| portal.domain);
+        noted.domain = info.and_then(|info| info.domain);
         Ok(recognition)
     }
 }
 
-/// The accounts of a list, as its pieces arrive. What has no address is no account and is left out.
+/// The accounts of a list, while it arrives. Objects without an address are not accounts and are skipped.
 fn read_list(answer: Answer) -> impl futures::Stream<Item = Result<Account, VaultwardenError>> {
     let pieces = stream::try_unfold((answer, Objects::default()), |(mut answer, mut objects)| async {
         let Some(piece) = answer.chunk().await? else {

@@ -1,4 +1,4 @@
-//! One answer: bounded bodies, and what a status means whatever was asked.
+//! One HTTP answer: reads a bounded body, and interprets the statuses that mean the same for every call.
 
 use std::error::Error;
 use std::time::Duration;
@@ -16,33 +16,33 @@ use super::{VaultwardenError, decode};
 use crate::foreign;
 use crate::tls::{self, Progress};
 
-/// The most that is read of an answer that is no list.
+/// The largest body that is read, in bytes; a list of accounts has no such bound.
 const LARGEST_BODY: usize = 1024 * 1024;
 
-/// How long to stay away after a 429 that does not say: Vaultwarden's `ADMIN_RATELIMIT_SECONDS`.
+/// The wait after a 429 without `Retry-After`: the default of Vaultwarden's `ADMIN_RATELIMIT_SECONDS`.
 const RATE_LIMIT: Duration = Duration::from_secs(300);
 
-/// The longest that a server may ask us to stay away: whoever says "99999999999" is asked again within the hour.
+/// The longest `Retry-After` that is respected.
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 
-/// The cookie that carries the session.
+/// The start of the session cookie.
 const SESSION_COOKIE: &str = "VW_ADMIN=";
 
-/// What has to be known of a request to make sense of how it ends.
+/// What is known of a request, needed to interpret its answer or its failure.
 pub(super) struct Exchange {
-    /// Vaultwarden's URL, with which that of every call begins, for people.
+    /// Vaultwarden's URL without credentials; the prefix of every `url`.
     pub(super) base: String,
-    /// The URL called, for people.
+    /// The requested URL without credentials.
     pub(super) url: String,
-    /// Whether nothing can come of it but an answer.
+    /// Whether the call has no effect and can be repeated safely.
     pub(super) repeatable: bool,
-    /// How long the server may stay silent within its answer.
+    /// The longest pause within the answer.
     pub(super) silence: Duration,
-    /// How long the whole answer may take, however busily it drips.
+    /// The longest duration of the whole answer.
     pub(super) length: Duration,
 }
 
-/// What came back. The body of a 200 is still to be read; of any other the message is read already.
+/// An answer. If the status is 200, the body is not read yet; otherwise it was read for its message.
 pub(super) struct Answer {
     pub(super) status: u16,
     /// The `message` of Vaultwarden's own error object.
@@ -53,17 +53,16 @@ pub(super) struct Answer {
     began: Instant,
 }
 
-/// The cookie of a login.
+/// The session cookie that a login returns.
 pub(super) struct Cookie {
-    /// `VW_ADMIN=..`, as it is sent back.
+    /// `VW_ADMIN=..`, as it is sent with each call.
     pub(super) pair: SecretString,
-    /// How long it lasts (`Max-Age`): the lifetime of the token in it, told in a way that needs no clock that agrees
-    /// with Vaultwarden's.
+    /// `Max-Age`: the lifetime of the session, independent of the clocks of both machines.
     pub(super) lifetime: Option<Duration>,
 }
 
 impl Answer {
-    /// Takes an answer whose head has arrived.
+    /// Wraps an answer whose status and headers have arrived.
     pub(super) async fn receive(response: Response, exchange: Exchange) -> Result<Self, VaultwardenError> {
         let mut answer = Self {
             status: response.status().as_u16(),
@@ -80,7 +79,7 @@ impl Answer {
         Ok(answer)
     }
 
-    /// The URL that gave this answer, for people.
+    /// The requested URL without credentials.
     pub(super) fn url(&self) -> String {
         self.exchange.url.clone()
     }
@@ -88,7 +87,7 @@ impl Answer {
     /// The next piece of the body; `None` at its end.
     ///
     /// # Errors
-    /// Silence, a broken connection, or an answer without end.
+    /// The server pauses too long, the connection breaks, or the answer does not end in time.
     pub(super) async fn chunk(&mut self) -> Result<Option<Vec<u8>>, VaultwardenError> {
         let Exchange { silence, length, .. } = self.exchange;
         let left = length.saturating_sub(self.began.elapsed());
@@ -100,7 +99,7 @@ impl Answer {
         }
     }
 
-    /// The body, or its first MiB.
+    /// The body, cut at 1 MiB.
     pub(super) async fn body(&mut self) -> Result<Vec<u8>, VaultwardenError> {
         let mut body = Vec::new();
         while let Some(chunk) = self.chunk().await? {
@@ -113,7 +112,7 @@ impl Answer {
         Ok(body)
     }
 
-    /// The session that it opens.
+    /// The session cookie in this answer, if it opens a session.
     pub(super) fn cookie(&self) -> Option<Cookie> {
         self.headers
             .get_all(SET_COOKIE)
@@ -122,20 +121,21 @@ impl Answer {
             .find_map(cookie)
     }
 
-    /// Whether it says when to come back.
+    /// Whether it has `Retry-After`.
     pub(super) fn names_wait(&self) -> bool {
         self.headers.contains_key(RETRY_AFTER)
     }
 
-    /// Where it redirects to.
+    /// The target of a redirect.
     pub(super) fn location(&self) -> Option<&str> {
         self.header(&LOCATION)
     }
 
-    /// This answer, unless it means the same whatever was asked.
+    /// Returns the answer, unless its status means the same for every call.
     ///
     /// # Errors
-    /// Too many requests, a redirect, a foreign page or challenge, a proxy's refusal, a server in trouble.
+    /// Too many requests, a redirect, a foreign page, an authentication challenge, a proxy that refuses the request, or
+    /// a server that cannot serve it.
     pub(super) fn checked(self) -> Result<Self, VaultwardenError> {
         let url = self.url();
         let status = self.status;
@@ -151,7 +151,7 @@ impl Answer {
                 url,
                 wait: self.header(&RETRY_AFTER).map_or(RATE_LIMIT, wait),
             },
-            // A proxy that did not wait any longer: what it asked for may still happen.
+            // The proxy stopped waiting; Vaultwarden may still carry out the request.
             408 | 504 | 524 if !self.exchange.repeatable => VaultwardenError::OutcomeUnknown {
                 url,
                 cause: format!("a proxy gave up waiting (status {status})"),
@@ -161,10 +161,10 @@ impl Answer {
         })
     }
 
-    /// What a redirect means: that Vaultwarden is elsewhere, or that a guard wants to see a login of its own.
+    /// The error for a redirect: Vaultwarden has another URL, or a proxy in front of it requires a login.
     fn redirected(&self) -> VaultwardenError {
         let (url, target) = (self.url(), self.location().unwrap_or("nowhere"));
-        // What follows may be a secret of the proxy's.
+        // The query may hold a secret of the proxy.
         let target = target.split(['?', '#']).next().unwrap_or_default();
         match self.exchange.moved(target) {
             Some(to) => VaultwardenError::Moved {
@@ -178,7 +178,7 @@ impl Answer {
         }
     }
 
-    /// That nothing better can be made of it than that the server is in trouble.
+    /// The error for a server that cannot serve requests.
     pub(super) fn unavailable(&self) -> VaultwardenError {
         VaultwardenError::Unavailable {
             url: self.url(),
@@ -190,7 +190,7 @@ impl Answer {
         }
     }
 
-    /// That something in front of the admin API does not let the call through.
+    /// The error for a proxy that blocks the admin API.
     pub(super) fn blocked(&self) -> VaultwardenError {
         VaultwardenError::Blocked {
             url: self.url(),
@@ -198,12 +198,12 @@ impl Answer {
         }
     }
 
-    /// That a page came where none belongs.
+    /// The error for an HTML page instead of JSON.
     pub(super) fn foreign_page(&self) -> VaultwardenError {
         VaultwardenError::Foreign { url: self.url() }
     }
 
-    /// That its status is none of those that a call may get.
+    /// The error for a status that `call` cannot have.
     pub(super) fn strange_status(&self, call: &str) -> VaultwardenError {
         match self.status {
             500 => self.unavailable(),
@@ -211,7 +211,7 @@ impl Answer {
         }
     }
 
-    /// That it fits no known version.
+    /// The error for an answer that no known version gives.
     pub(super) fn unexpected(&self, what: impl Into<String>) -> VaultwardenError {
         VaultwardenError::Unexpected {
             url: self.url(),
@@ -219,7 +219,7 @@ impl Answer {
         }
     }
 
-    /// What the HTTP library knows beside the answer.
+    /// Data that the HTTP library attached to the answer, such as the certificate.
     pub(super) fn extension<T: Clone + Send + Sync + 'static>(&self) -> Option<&T> {
         self.response.extensions().get()
     }
@@ -236,13 +236,13 @@ impl Answer {
     }
 }
 
-/// What a `Retry-After` asks for, within reason; a date is none of the forms that Vaultwarden uses.
+/// The wait in a `Retry-After` in seconds, at most [`LONGEST_WAIT`]. Vaultwarden does not use the form with a date.
 fn wait(retry_after: &str) -> Duration {
     let seconds = retry_after.trim();
     let is_number = !seconds.is_empty() && seconds.bytes().all(|byte| byte.is_ascii_digit());
     match seconds.parse() {
         Ok(seconds) => Duration::from_secs(seconds).min(LONGEST_WAIT),
-        // Beyond all numbers.
+        // Larger than a u64.
         Err(_) if is_number => LONGEST_WAIT,
         Err(_) => RATE_LIMIT,
     }
@@ -266,8 +266,8 @@ fn cookie(header: &str) -> Option<Cookie> {
 }
 
 impl Exchange {
-    /// The URL to configure, where a redirect leads to the very thing that was asked for under another one, or from
-    /// HTTP to HTTPS on the same host.
+    /// The URL to configure instead, if the redirect leads to the same path under another base URL, or from HTTP to
+    /// HTTPS on the same host.
     fn moved(&self, target: &str) -> Option<String> {
         let asked = Url::parse(&self.url).ok()?;
         let target = asked.join(target).ok()?;
@@ -280,12 +280,12 @@ impl Exchange {
         secured.then(|| target.origin().ascii_serialization() + folder)
     }
 
-    /// The error for a server that says nothing for `wait`.
+    /// The error for a server that sends nothing for `wait`.
     pub(super) fn silent(&self, wait: Duration) -> VaultwardenError {
         self.lost(format!("no answer within {}s", wait.as_secs_f32()))
     }
 
-    /// The error for an answer that does not come to its end.
+    /// The error for an answer that does not end in time.
     fn endless(&self) -> VaultwardenError {
         self.lost(format!(
             "its answer does not end within {}s",
@@ -293,7 +293,7 @@ impl Exchange {
         ))
     }
 
-    /// The error for an exchange that broke.
+    /// The error for a request that failed in the HTTP library.
     pub(super) fn failed(&self, error: &reqwest::Error) -> VaultwardenError {
         let url = self.url.clone();
         if let Some(refusal) = tls_error(error) {
@@ -314,7 +314,7 @@ impl Exchange {
         }
     }
 
-    /// The error for a request that went out and of which nothing more is known.
+    /// The error for a request that was sent and has no answer.
     fn lost(&self, cause: String) -> VaultwardenError {
         let url = self.url.clone();
         if self.repeatable {
@@ -325,7 +325,7 @@ impl Exchange {
     }
 }
 
-/// The words of the innermost cause: the outer ones only say that a request failed.
+/// The message of the innermost cause. The outer ones only say that a request failed.
 fn innermost(mut error: &(dyn Error + 'static)) -> String {
     while let Some(source) = error.source() {
         error = source;
@@ -333,7 +333,7 @@ fn innermost(mut error: &(dyn Error + 'static)) -> String {
     foreign::shown(&error.to_string())
 }
 
-/// Whether the other side closed the connection, although it had accepted it.
+/// Whether the peer accepted the connection and then closed it.
 fn is_cut_off(error: &(dyn Error + 'static)) -> bool {
     use std::io::ErrorKind::{ConnectionReset, UnexpectedEof};
     let io = error.downcast_ref::<std::io::Error>();
@@ -347,7 +347,7 @@ fn is_cut_off(error: &(dyn Error + 'static)) -> bool {
     }
 }
 
-/// What rustls says. It lies wrapped in I/O errors, which do not name what they wrap as their source.
+/// The rustls error within `error`. I/O errors wrap it without naming it as their source.
 fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     if let Some(tls) = error.downcast_ref() {
         return Some(tls);

@@ -1,20 +1,20 @@
-//! How often to log in. Pure.
+//! Tracks Vaultwarden's login rate limit. Pure.
 
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-/// What Vaultwarden's limiter allows.
+/// Vaultwarden's login rate limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LoginLimits {
-    /// So many logins at once (`ADMIN_RATELIMIT_MAX_BURST`) ..
+    /// Logins that are allowed at once (`ADMIN_RATELIMIT_MAX_BURST`).
     burst: u32,
-    /// .. and one more each time this has passed (`ADMIN_RATELIMIT_SECONDS`, and a second on top for the way there).
+    /// The time after which one more is allowed (`ADMIN_RATELIMIT_SECONDS`, plus one second for the network).
     pub(super) period: Duration,
 }
 
 impl LoginLimits {
-    /// Those that Vaultwarden has told, and its defaults for what it has not.
+    /// The limits in Vaultwarden's configuration; `None` stands for Vaultwarden's default.
     pub(super) fn new(burst: Option<u32>, period: Option<Duration>) -> Self {
         let period = period.map_or(Duration::from_secs(300), |told| told.min(LONGEST_PERIOD));
         Self {
@@ -24,18 +24,18 @@ impl LoginLimits {
     }
 }
 
-/// More than that is no limit.
+/// A larger burst counts as this one.
 const LARGEST_BURST: u32 = 1000;
-/// After that it is tried all the same: what is too early is refused, and costs nothing more.
+/// A longer period counts as this one. A login that comes too early is refused and has no other cost.
 const LONGEST_PERIOD: Duration = Duration::from_secs(3600);
 
-/// What is left of the logins that Vaultwarden's limiter allows.
+/// The logins that Vaultwarden's rate limit still allows.
 ///
-/// The limiter is a "generic cell rate algorithm" (ITU-T I.371): it knows one moment, at which the burst is whole
-/// again; each login moves it on by one period, and it may lie ahead by no more than the burst.
+/// The limiter is a "generic cell rate algorithm" (ITU-T I.371). Its state is one point in time, at which the whole burst
+/// is available again. Each login moves it one period ahead; it is never more than the whole burst ahead of now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LoginBudget {
-    /// When the whole burst is free again.
+    /// When the whole burst is available again.
     pub(super) whole_at: Timestamp,
 }
 
@@ -45,13 +45,13 @@ impl LoginBudget {
         whole_at: Timestamp(0),
     };
 
-    /// What is left after one more login.
+    /// The budget after one more login.
     ///
     /// # Errors
-    /// How long to wait until it is allowed.
+    /// The login is not allowed yet; how long to wait.
     pub(super) fn spend(self, limits: LoginLimits, now: Timestamp) -> Result<Self, Duration> {
         let LoginLimits { burst, period } = limits;
-        // A clock that was set back must not lock us out for longer than the limiter would.
+        // After the clock was set back, waits no longer than the limiter can require.
         let owed = self.whole_at.since(now).min(period * burst);
         match owed.checked_sub(period * (burst - 1)) {
             Some(wait) if !wait.is_zero() => Err(wait),
@@ -61,7 +61,7 @@ impl LoginBudget {
         }
     }
 
-    /// The same logins under other limits.
+    /// Converts the budget to other limits; the logins so far still count.
     pub(super) fn under(self, to: LoginLimits, from: LoginLimits, now: Timestamp) -> Self {
         let owed = self.whole_at.since(now).min(from.period * from.burst);
         Self {
@@ -69,7 +69,8 @@ impl LoginBudget {
         }
     }
 
-    /// What is left when the server itself says that there were too many: others share the limit, or it is lower.
+    /// The budget after Vaultwarden answered that there were too many logins: other clients share the limit, or it is
+    /// lower than assumed.
     pub(super) fn exhausted(limits: LoginLimits, now: Timestamp) -> Self {
         Self {
             whole_at: now + limits.period * limits.burst,

@@ -1,4 +1,4 @@
-//! One request: its URL, its headers, its deadlines.
+//! Sends one request: URL, headers and deadlines.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use url::Url;
 
 use super::answer::{Answer, Exchange};
 use super::settings::read_headers;
-use super::{Settings, VaultwardenError};
+use super::{ClientSettings, VaultwardenError};
 use crate::model::EmailAddress;
 use crate::tls::TlsOptions;
 
-/// A longer `SMTP_TIMEOUT` does not make us wait longer: six times this is four minutes, and whoever is still to be
-/// answered then is looked up instead.
+/// A longer `SMTP_TIMEOUT` counts as this one. Six times this is four minutes; an invitation without an answer by then is
+/// looked up instead.
 const LONGEST_SMTP_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// Everything that is ever asked of Vaultwarden.
+/// Every call that this program makes.
 #[derive(Clone, Copy)]
 pub(super) enum Call<'a> {
     Login(&'a SecretString),
@@ -54,19 +54,19 @@ impl Call<'_> {
 pub(super) struct Client {
     http: reqwest::Client,
     base: Url,
-    /// The base as people see it: without credentials.
+    /// `base` without credentials, for messages.
     shown: String,
     timeout: Duration,
     slow_timeout: Duration,
 }
 
 impl Client {
-    pub(super) fn new(settings: &Settings) -> Result<Self, VaultwardenError> {
+    pub(super) fn new(settings: &ClientSettings) -> Result<Self, VaultwardenError> {
         let base = settings.url.clone();
         let shown = shown(&base);
         let tls = match base.scheme() {
             "https" => settings.tls.client_config()?,
-            // Never used, because redirects are not followed; so it must not ask for CA certificates either.
+            // TLS is never used here, because redirects are not followed; so no CA certificates are loaded.
             "http" => TlsOptions {
                 verify: false,
                 ..TlsOptions::default()
@@ -86,7 +86,7 @@ impl Client {
         };
         let mut headers = match &settings.headers {
             Some(text) => {
-                read_headers(text).map_err(|problem| setup(format!("of its headers, {problem}")))?
+                read_headers(text).map_err(|problem| setup(format!("in its headers, {problem}")))?
             }
             None => HeaderMap::new(),
         };
@@ -96,15 +96,15 @@ impl Client {
             .user_agent(concat!("ldap-usher/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers)
             .connect_timeout(settings.connect_timeout)
-            // Vaultwarden drops an idle connection after five seconds; an invitation sent at that very moment would
-            // have an unknown outcome.
+            // Vaultwarden closes an idle connection after five seconds. An invitation sent at that moment would have an
+            // unknown outcome.
             .pool_idle_timeout(Duration::from_secs(4))
-            // For `check`; the certificate of a connection is kept once.
+            // `check` shows the certificate.
             .tls_info(true)
             .redirect(Policy::none())
             .no_proxy();
         if let Some(proxy) = &settings.proxy {
-            // Its own error might repeat the password.
+            // The library's error might repeat the password.
             let proxy =
                 Proxy::all(proxy.expose_secret()).map_err(|_| setup("its proxy is not a URL".into()))?;
             builder = builder.proxy(proxy);
@@ -119,12 +119,12 @@ impl Client {
         })
     }
 
-    /// Vaultwarden's URL, for people.
+    /// Vaultwarden's URL without credentials.
     pub(super) fn url(&self) -> &str {
         &self.shown
     }
 
-    /// Sends one request and waits for its answer, as long as usual.
+    /// Sends one request and waits for its answer, with the usual deadline of the call.
     ///
     /// # Errors
     /// As [`Client::send_within`].
@@ -136,13 +136,12 @@ impl Client {
         call: Call<'_>,
         cookie: Option<&SecretString>,
     ) -> Result<Answer, VaultwardenError> {
-        self.send_within(self.patience(call, None), call, cookie).await
+        self.send_within(self.deadline(call, None), call, cookie).await
     }
 
-    /// How long the answer to a call may take to begin. An invitation waits for the mail server, several times in turn:
-    /// for a connection, and for the answers to five commands or so, each of which may take as long as Vaultwarden is
-    /// told to wait for the first.
-    pub(super) fn patience(&self, call: Call<'_>, smtp_timeout: Option<Duration>) -> Duration {
+    /// How long to wait for the start of an answer. An invitation waits for the mail server about six times in turn: for
+    /// the connection and for about five replies, each of which may take up to `SMTP_TIMEOUT`.
+    pub(super) fn deadline(&self, call: Call<'_>, smtp_timeout: Option<Duration>) -> Duration {
         match call {
             Call::Invite(_) => {
                 let dialogue = 6 * smtp_timeout.unwrap_or_default().min(LONGEST_SMTP_TIMEOUT);
@@ -153,13 +152,13 @@ impl Client {
         }
     }
 
-    /// Sends one request and waits for its answer, until `deadline`. The body of a 200 is still to be read.
+    /// Sends one request and waits up to `deadline` for its answer. The body of a 200 is not read yet.
     ///
     /// # Errors
-    /// No answer. What a status means is left to [`Answer::checked`].
+    /// There is no answer. [`Answer::checked`] interprets the status.
     ///
     /// # Cancellation
-    /// A request that was sent may be carried out.
+    /// Vaultwarden may carry out a request that was sent.
     pub(super) async fn send_within(
         &self,
         deadline: Duration,
@@ -186,7 +185,7 @@ impl Client {
             repeatable: !matches!(call, Call::Invite(_)),
             silence: self.timeout,
             length: match call {
-                // A hundred thousand accounts take half a minute.
+                // A list of 100,000 accounts takes about 30 seconds.
                 Call::Users => 10 * self.slow_timeout,
                 _ => self.timeout,
             },
@@ -198,7 +197,7 @@ impl Client {
         }
     }
 
-    /// Vaultwarden sees to it since 1.33 that what goes to its API is JSON, even where there is no body.
+    /// Since 1.33 Vaultwarden requires the content type JSON, even without a body.
     fn json(&self, method: Method, url: Url) -> RequestBuilder {
         self.http
             .request(method, url)
@@ -209,7 +208,7 @@ impl Client {
         let mut url = self.base.clone();
         url.set_query(None);
         url.set_fragment(None);
-        // The only URLs without path segments are those that `new` refuses.
+        // Only URLs that `new` refuses have no path segments.
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(call.path());
             match call {
@@ -222,12 +221,12 @@ impl Client {
     }
 }
 
-/// A URL for people: no credentials, no query.
+/// A URL for messages: without credentials and query.
 pub(super) fn shown(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
     url.set_fragment(None);
-    // These fail only for URLs that have no host, and so no credentials either.
+    // These fail only for URLs without a host, which have no credentials.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     String::from(url).trim_end_matches('/').into()

@@ -1,21 +1,21 @@
-//! Reading what Vaultwarden answers. Pure, and total: any bytes give an answer or an error, never a panic.
+//! Decodes Vaultwarden's answers. Pure, and total: any bytes give a value or an error, never a panic.
 //!
-//! Keys are compared without regard to case, because 1.31 turned them from `PascalCase` into `camelCase`.
+//! Keys are matched case-insensitively, because 1.31 changed them from `PascalCase` to `camelCase`.
 
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{Account, Configuration, Portal, SignUps, SingleSignOn};
+use super::{Account, Configuration, ServerInfo, SignUps, SingleSignOn};
 use crate::foreign;
 
-/// The largest account that is read: organizations make it grow, but never to this.
+/// The largest account that is read, in bytes. Each organization adds to an account, but real ones stay far smaller.
 const LARGEST_ACCOUNT: usize = 1024 * 1024;
 
-/// In seconds.
+/// The longest plausible duration, in seconds.
 const A_CENTURY: u64 = 100 * 365 * 24 * 3600;
 
-/// The account in one JSON object; `None` where there is no object, or no address in it.
+/// The account in one JSON object. `None` if it is not an object or has no address.
 pub(super) fn account(json: &[u8]) -> Option<Account> {
     let object: Map<String, Value> = serde_json::from_slice(json).ok()?;
     Some(Account {
@@ -29,18 +29,18 @@ pub(super) fn account(json: &[u8]) -> Option<Account> {
     })
 }
 
-/// The words in Vaultwarden's error object: its `message`, or, up to 1.20, that of the `ErrorModel` in it. Rocket's own
-/// errors (a route that does not exist, JSON that does not fit) and a proxy's pages have none.
+/// The text of Vaultwarden's error object: its `message`, or up to 1.20 the one in its `ErrorModel`. `None` for errors
+/// of the web framework (unknown route, malformed JSON) and for pages of a proxy.
 pub(super) fn message(json: &[u8]) -> Option<String> {
     let object: Map<String, Value> = serde_json::from_slice(json).ok()?;
     let outer = get(&object, "message")?.as_str()?;
     let inner = || get(get(&object, "errorModel")?.as_object()?, "message")?.as_str();
-    let words = if outer.is_empty() { inner() } else { Some(outer) };
-    words.map(Into::into)
+    let text = if outer.is_empty() { inner() } else { Some(outer) };
+    text.map(Into::into)
 }
 
-/// The version in the answer of `/api/version`, as a string and as (major, minor). A Vaultwarden that was built
-/// outside its git repository says `""`.
+/// The version in the answer of `/api/version`, as a string and as (major, minor). `None` if it is empty, as in builds
+/// from outside the git repository.
 pub(super) fn version(json: &[u8]) -> Option<(String, (u32, u32))> {
     let text: String = serde_json::from_slice(json).ok()?;
     let mut numbers = text.split(['.', '-', '+']).map(str::parse);
@@ -50,20 +50,20 @@ pub(super) fn version(json: &[u8]) -> Option<(String, (u32, u32))> {
     }
 }
 
-/// What `/api/config` tells; `None` where that is no object.
-pub(super) fn portal(json: &[u8]) -> Option<Portal> {
+/// The answer of `/api/config`. `None` if it is not an object.
+pub(super) fn server_info(json: &[u8]) -> Option<ServerInfo> {
     let object: Map<String, Value> = serde_json::from_slice(json).ok()?;
     let inner = |table, key| get(get(&object, table)?.as_object()?, key);
     let text = |value: Option<&Value>| value.and_then(Value::as_str).map(foreign::shown);
-    Some(Portal {
+    Some(ServerInfo {
         server: text(inner("server", "name")),
         domain: text(inner("environment", "vault")),
         sign_up_hidden: inner("settings", "disableUserRegistration").and_then(Value::as_bool) == Some(true),
     })
 }
 
-/// What `/admin/diagnostics/config` tells; `None` where that is no object with any of its keys. Texts in it are masked
-/// (`***`), and numbers of a meaningless size are taken for none.
+/// The answer of `/admin/diagnostics/config`. `None` if it is not an object or has none of the keys. Strings in it are
+/// masked (`***`). Implausible numbers count as missing.
 pub(super) fn configuration(json: &[u8]) -> Option<Configuration> {
     let object: Map<String, Value> = serde_json::from_slice(json).ok()?;
     let flag = |key| match get(&object, key)? {
@@ -87,7 +87,7 @@ pub(super) fn configuration(json: &[u8]) -> Option<Configuration> {
         (None, None) => None,
         (host, sendmail) => Some(host == Some(true) || sendmail == Some(true)),
     };
-    let told = Configuration {
+    let configuration = Configuration {
         mail: transport.map(|transport| transport && flag("_enable_smtp") != Some(false)),
         smtp_timeout: duration("smtp_timeout", 1),
         link_lifetime: duration("invitation_expiration_hours", 3600),
@@ -108,15 +108,15 @@ pub(super) fn configuration(json: &[u8]) -> Option<Configuration> {
             (true, _) => SingleSignOn::Offered,
         }),
     };
-    (told != Configuration::default()).then_some(told)
+    (configuration != Configuration::default()).then_some(configuration)
 }
 
-/// Whether it is a JSON string, as the time of `/alive` is.
+/// Whether this is a JSON string, as `/alive` answers.
 pub(super) fn is_text(json: &[u8]) -> bool {
     serde_json::from_slice::<String>(json).is_ok()
 }
 
-/// Whether it is a JSON object, as the answer to an invitation is.
+/// Whether this is a JSON object, as an invitation is answered.
 pub(super) fn is_object(json: &[u8]) -> bool {
     serde_json::from_slice::<Map<String, Value>>(json).is_ok()
 }
@@ -126,13 +126,13 @@ fn get<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     Some(value)
 }
 
-/// Why a list of accounts cannot be read; ends "answers with ..".
+/// Why a list of accounts cannot be read; completes the message "answers with ..".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Malformed(pub(super) &'static str);
 
-/// Takes a JSON array of objects apart as it arrives, and holds nothing but the object that is not complete yet.
+/// Splits a JSON array of objects while it arrives. Holds only the object that is not complete yet.
 ///
-/// It finds where objects begin and end (braces outside strings); what is in them is left to the JSON parser.
+/// Finds the start and the end of each object (braces outside strings) and leaves their content to the JSON parser.
 #[derive(Debug, Default)]
 pub(super) struct Objects {
     place: Place,
@@ -146,7 +146,7 @@ enum Place {
     Before,
     /// In the array, between objects.
     Between,
-    /// In an object, this many braces deep.
+    /// In an object, at this depth of braces.
     Within(usize),
     /// In a string of an object; the flag says that the next character is escaped.
     Text(usize, bool),
@@ -158,7 +158,7 @@ impl Objects {
     /// The objects that this piece completes.
     ///
     /// # Errors
-    /// It is no array of objects, or one of them is too large.
+    /// This is not an array of objects, or an object is too large.
     pub(super) fn push(&mut self, piece: &[u8]) -> Result<Vec<Vec<u8>>, Malformed> {
         let mut complete = Vec::new();
         for &byte in piece {
@@ -177,7 +177,7 @@ impl Objects {
         Ok(complete)
     }
 
-    /// To be called when nothing more comes.
+    /// Checks that the array is complete.
     ///
     /// # Errors
     /// The array was cut short.
@@ -218,7 +218,7 @@ mod tests {
 
     use super::*;
 
-    /// Reads a whole list, handed over in pieces of `size` bytes.
+    /// Reads a whole list in pieces of `size` bytes.
     fn list(json: &[u8], size: usize) -> Result<Vec<Account>, Malformed> {
         let mut objects = Objects::default();
         let mut accounts = Vec::new();
@@ -277,17 +277,17 @@ mod tests {
     fn what_vaultwarden_tells_of_itself_is_read_as_far_as_it_goes() {
         let json = br#"{"version":"2025.12.0","server":{"name":"Vaultwarden"},"settings":{"disableUserRegistration":true},
             "environment":{"vault":"https://vault.example.org"}}"#;
-        let expected = Portal {
+        let expected = ServerInfo {
             server: Some("Vaultwarden".into()),
             domain: Some("https://vault.example.org".into()),
             sign_up_hidden: true,
         };
-        assert_eq!(portal(json), Some(expected));
+        assert_eq!(server_info(json), Some(expected));
         assert_eq!(
-            portal(br#"{"server":null,"environment":[]}"#),
-            Some(Portal::default())
+            server_info(br#"{"server":null,"environment":[]}"#),
+            Some(ServerInfo::default())
         );
-        assert_eq!(portal(b"<html>"), None);
+        assert_eq!(server_info(b"<html>"), None);
     }
 
     #[test]
@@ -380,7 +380,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>, size in 1usize..20) {
             let _ = list(&bytes, size);
-            let _ = (account(&bytes), message(&bytes), version(&bytes), portal(&bytes), configuration(&bytes), is_object(&bytes));
+            let _ = (account(&bytes), message(&bytes), version(&bytes), server_info(&bytes), configuration(&bytes), is_object(&bytes));
         }
 
         #[test]

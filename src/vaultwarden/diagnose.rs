@@ -1,4 +1,4 @@
-//! What people want to know of a Vaultwarden: its certificate, what it tells everyone of itself, and its configuration.
+//! Information about a Vaultwarden for people: its certificate, its public information and its configuration.
 
 use std::time::Duration;
 
@@ -6,44 +6,44 @@ use reqwest::tls::TlsInfo;
 
 use super::answer::Answer;
 use super::client::{Call, Client};
-use super::{Settings, VaultwardenError, decode};
+use super::{ClientSettings, VaultwardenError, decode};
 use crate::tls::{self, TlsOptions};
 
-/// What `/api/config` tells, from 1.26 on.
+/// Public information of the server: `/api/config`, from 1.26 on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Portal {
-    /// The name of the server, `Vaultwarden`.
+pub struct ServerInfo {
+    /// The name of the software, `Vaultwarden`.
     pub server: Option<String>,
-    /// Its `DOMAIN`, with which the links in its mails begin.
+    /// `DOMAIN`: the prefix of the links in mails.
     pub domain: Option<String>,
-    /// Whether its login page offers no registration.
+    /// Whether the login page hides the registration.
     pub sign_up_hidden: bool,
 }
 
-/// What `/admin/diagnostics/config` tells, from 1.19 on. What a version does not tell is `None`.
+/// Vaultwarden's configuration: `/admin/diagnostics/config`, from 1.19 on. `None` for what a version does not report.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Configuration {
     /// Whether it sends mail (`SMTP_HOST` or `USE_SENDMAIL`, and `_ENABLE_SMTP`).
     pub mail: Option<bool>,
-    /// `SMTP_TIMEOUT`: how long it waits for a connection to the mail server. Nothing bounds what comes after.
+    /// `SMTP_TIMEOUT`: how long it waits for the connection to the mail server. The rest of the dialogue has no limit.
     pub smtp_timeout: Option<Duration>,
-    /// `INVITATION_EXPIRATION_HOURS`: how long the link in an invitation is good for (from 1.26 on; 120 hours before).
+    /// `INVITATION_EXPIRATION_HOURS`: how long the link in an invitation is valid (from 1.26 on; 120 hours before).
     pub link_lifetime: Option<Duration>,
-    /// `ADMIN_RATELIMIT_MAX_BURST`: so many logins may follow each other (from 1.24 on; without limit before).
+    /// `ADMIN_RATELIMIT_MAX_BURST`: the number of logins that are allowed at once (from 1.24 on; no limit before).
     pub login_burst: Option<u32>,
-    /// `ADMIN_RATELIMIT_SECONDS`: and one more each time this has passed.
+    /// `ADMIN_RATELIMIT_SECONDS`: the time after which one more login is allowed.
     pub login_period: Option<Duration>,
     /// `ADMIN_SESSION_LIFETIME` (from 1.28 on; 20 minutes before).
     pub session_lifetime: Option<Duration>,
     /// `INVITATIONS_ALLOWED`: whether the administrators of organizations may invite.
     pub invitations_allowed: Option<bool>,
-    /// Whether people may register uninvited: `SIGNUPS_ALLOWED`, or an address in `SIGNUPS_DOMAINS_WHITELIST`.
+    /// Who may register without an invitation: `SIGNUPS_ALLOWED` and `SIGNUPS_DOMAINS_WHITELIST`.
     pub sign_ups: Option<SignUps>,
     /// `SSO_ENABLED` and `SSO_ONLY` (from 1.35 on).
     pub single_sign_on: Option<SingleSignOn>,
 }
 
-/// Who may register uninvited.
+/// Who may register without an invitation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignUps {
     /// Nobody.
@@ -57,24 +57,24 @@ pub enum SignUps {
 /// How people log in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SingleSignOn {
-    /// With their master password.
+    /// With the master password only.
     Off,
-    /// As they like.
+    /// With the master password or by single sign-on.
     Offered,
-    /// By single sign-on.
+    /// By single sign-on only.
     Only,
 }
 
-/// The certificate that the server presents, for people and whoever signed it; `None` where the URL asks for no TLS.
-/// As the server may be anyone, it is sent neither the token nor the configured headers.
+/// Describes the certificate that the server presents, trusted or not. `None` if the URL uses no TLS. Sends neither the
+/// token nor the configured headers, because the server may be anyone.
 ///
 /// # Errors
-/// No answer over TLS, or settings that cannot be used.
-pub async fn presented(settings: &Settings) -> Result<Option<String>, VaultwardenError> {
+/// There is no answer over TLS, or the settings cannot be used.
+pub async fn presented(settings: &ClientSettings) -> Result<Option<String>, VaultwardenError> {
     if settings.url.scheme() != "https" {
         return Ok(None);
     }
-    let believing = Settings {
+    let unverified = ClientSettings {
         headers: None,
         tls: TlsOptions {
             verify: false,
@@ -82,21 +82,21 @@ pub async fn presented(settings: &Settings) -> Result<Option<String>, Vaultwarde
         },
         ..settings.clone()
     };
-    let answer = Client::new(&believing)?.send(Call::Alive, None).await?;
+    let answer = Client::new(&unverified)?.send(Call::Alive, None).await?;
     Ok(Some(tls::describe(answer.certificate())))
 }
 
-/// `None` where the answer is not Vaultwarden's, or of a version before 1.26.
-pub(super) async fn portal(client: &Client) -> Result<Option<Portal>, VaultwardenError> {
+/// `None` before 1.26, and if it is not a Vaultwarden.
+pub(super) async fn server_info(client: &Client) -> Result<Option<ServerInfo>, VaultwardenError> {
     let mut answer = client.send(Call::Config, None).await?.checked()?;
     match answer.status {
-        200 => Ok(decode::portal(&answer.body().await?)),
+        200 => Ok(decode::server_info(&answer.body().await?)),
         _ => Ok(None),
     }
 }
 
 impl Answer {
-    /// The certificate of the server that gave it, in DER.
+    /// The server's certificate, in DER.
     fn certificate(&self) -> Option<&[u8]> {
         self.extension::<TlsInfo>()?.peer_certificate()
     }

@@ -1,4 +1,4 @@
-//! What can go wrong with Vaultwarden, and what to do about it.
+//! Errors of calls to Vaultwarden, each with its remedy.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use crate::tls::TlsError;
 
 /// Why a call to Vaultwarden failed. The text names the URL, the cause and the remedy; it never holds a secret.
 ///
-/// It can be cloned because one failed login is the answer to everyone who waited for it.
+/// It is `Clone` because one failed login is the result of every call that waited for it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VaultwardenError {
     /// There is no admin token.
     #[error("the admin token is empty; give the value of Vaultwarden's ADMIN_TOKEN")]
     EmptyToken,
-    /// The admin token is what Vaultwarden stores, not what people type.
+    /// The admin token is the hash that Vaultwarden stores instead of the secret.
     #[error(
-        "the admin token is a hash ($argon2..), with which nobody can log in; give the secret that the hash was made from"
+        "the admin token is a hash ($argon2..), which cannot be used to log in; give the secret that the hash was made from"
     )]
     HashedToken,
     /// The URL cannot be used.
@@ -34,11 +34,11 @@ pub enum VaultwardenError {
     Setup {
         /// Vaultwarden's URL.
         url: String,
-        /// The library's words.
+        /// The library's message.
         cause: String,
     },
 
-    /// No connection, or no answer, and nothing can have come of the call.
+    /// There is no connection or no answer, and the call had no effect.
     #[error("{url} is out of reach: {cause}")]
     Unreachable {
         /// The URL called.
@@ -46,14 +46,14 @@ pub enum VaultwardenError {
         /// The innermost cause.
         cause: String,
     },
-    /// A proxy answers in Vaultwarden's place, or Vaultwarden says that it cannot work.
+    /// A proxy answers in Vaultwarden's place, or Vaultwarden reports a failure of its own.
     #[error("{url} is not available: it answers with status {status}{message}")]
     Unavailable {
         /// The URL called.
         url: String,
         /// The HTTP status.
         status: u16,
-        /// ": " and the server's words, where there are any.
+        /// ": " and the server's message, or empty.
         message: String,
     },
     /// The TLS handshake failed.
@@ -61,7 +61,7 @@ pub enum VaultwardenError {
     Untrusted {
         /// The URL called.
         url: String,
-        /// What rustls says, and the remedy for what is usual.
+        /// The message of rustls, and the remedy for common failures.
         cause: String,
     },
     /// The request was sent and no answer came: Vaultwarden may have carried it out.
@@ -69,7 +69,7 @@ pub enum VaultwardenError {
     OutcomeUnknown {
         /// The URL called.
         url: String,
-        /// Time-out, broken connection, a proxy that gave up.
+        /// A time-out, a broken connection, or a proxy that stopped waiting.
         cause: String,
     },
 
@@ -79,7 +79,7 @@ pub enum VaultwardenError {
         /// Vaultwarden's URL.
         url: String,
     },
-    /// A fresh session was not accepted.
+    /// Vaultwarden refuses the session that it has just opened.
     #[error(
         "{url} refuses the session that it has just opened; a proxy may remove the cookie VW_ADMIN, or serve several Vaultwardens"
     )]
@@ -87,25 +87,25 @@ pub enum VaultwardenError {
         /// The URL called.
         url: String,
     },
-    /// Vaultwarden answers, and only its list of all accounts cannot be had.
+    /// Vaultwarden answers other calls, but not the list of all accounts.
     #[error(
-        "{url} does not tell who has an account: {cause}; where a proxy is in between, let it wait longer, or use Vaultwarden's own port as URL"
+        "{url} does not return the list of accounts: {cause}; if a proxy is in between, let it wait longer, or use Vaultwarden's own port as URL"
     )]
     NoList {
         /// The URL called.
         url: String,
-        /// What came instead.
+        /// What it answers instead.
         cause: String,
     },
-    /// Another login would exceed what Vaultwarden's limiter allows.
-    #[error("{url} wants a login, and its limiter allows the next one in {}s", wait.as_secs_f32().ceil())]
+    /// Another login would exceed Vaultwarden's rate limit.
+    #[error("{url} requires a login, and its rate limit allows the next one in {}s", wait.as_secs_f32().ceil())]
     LoginsSpent {
         /// Vaultwarden's URL.
         url: String,
         /// How long to wait.
         wait: Duration,
     },
-    /// Vaultwarden, or a proxy, asks to be called less often.
+    /// Vaultwarden or a proxy limits the rate of requests.
     #[error("{url} answers that there were too many requests; the next one is allowed in {}s", wait.as_secs_f32().ceil())]
     RateLimited {
         /// The URL called.
@@ -120,7 +120,7 @@ pub enum VaultwardenError {
         /// Vaultwarden's URL.
         url: String,
     },
-    /// There is no Vaultwarden under the URL.
+    /// There is no Vaultwarden at the URL.
     #[error(
         "{url} is not found (status 404); the URL must be that of Vaultwarden's DOMAIN, sub-path included, without /admin"
     )]
@@ -128,7 +128,7 @@ pub enum VaultwardenError {
         /// The URL called.
         url: String,
     },
-    /// Something lets Vaultwarden through, but not its admin API.
+    /// A proxy lets requests to Vaultwarden pass, but not those to its admin API.
     #[error(
         "{url} is blocked (status {status}); let this host pass the proxy in front of it, or use Vaultwarden's own port as URL"
     )]
@@ -138,27 +138,27 @@ pub enum VaultwardenError {
         /// The HTTP status.
         status: u16,
     },
-    /// Vaultwarden is under another URL. Redirects are not followed: the token would go wherever they lead.
-    #[error("{url} is redirected; give {to} as the URL instead, which is where it leads")]
+    /// Vaultwarden has another URL. Redirects are not followed, because that would send the token to any host.
+    #[error("{url} redirects to {to}; configure that as the URL")]
     Moved {
         /// The URL called.
         url: String,
         /// The URL to configure.
         to: String,
     },
-    /// Something in front of Vaultwarden wants a login of its own.
+    /// A proxy in front of Vaultwarden requires a login.
     #[error(
-        "{url} is guarded by {guard}; exempt the path /admin from it, or use Vaultwarden's own port as URL"
+        "{url} is protected by {guard}; exempt the path /admin from it, or use Vaultwarden's own port as URL"
     )]
     Guarded {
         /// The URL called.
         url: String,
-        /// What was seen: a redirect, a challenge.
+        /// What it answers: a redirect or an authentication challenge.
         guard: String,
     },
-    /// A page where none belongs: another server, or a guard that asks for a login of its own.
+    /// An HTML page instead of JSON: another server, or the login page of a proxy.
     #[error(
-        "{url} answers with a page that is not Vaultwarden's; correct the URL, or, where it is the login of a guard, exempt the path /admin from that or use Vaultwarden's own port as URL"
+        "{url} answers with a page that is not Vaultwarden's; correct the URL or, if it is the login page of a proxy, exempt the path /admin from that or use Vaultwarden's own port as URL"
     )]
     Foreign {
         /// The URL called.
@@ -166,29 +166,29 @@ pub enum VaultwardenError {
     },
     /// An answer that no known version gives.
     #[error(
-        "{url} answers with {what}, which no known version of Vaultwarden does; check that the URL is Vaultwarden's, and whether this program has a newer version"
+        "{url} answers with {what}, which no known version of Vaultwarden does; check that the URL is Vaultwarden's, and whether there is a newer version of ldap-usher"
     )]
     Unexpected {
         /// The URL called.
         url: String,
-        /// What came.
+        /// What it answers.
         what: String,
     },
 
     /// Vaultwarden, or its mail server, will never accept this address.
     #[error("{address} cannot be invited: {}", rejection.reason)]
     Refused {
-        /// Whom.
+        /// The invited address.
         address: EmailAddress,
-        /// The server's words, and whether they may be meant for everyone.
+        /// The server's message, and whether it may apply to everyone.
         rejection: Rejection,
     },
     /// The mail server does not accept mail to this address at the moment (greylisting, a full mailbox).
     #[error("{address} cannot be invited at the moment: {reason}")]
     Deferred {
-        /// Whom.
+        /// The invited address.
         address: EmailAddress,
-        /// The server's words.
+        /// The server's message.
         reason: String,
     },
     /// Vaultwarden cannot send mail to anyone.
@@ -196,13 +196,13 @@ pub enum VaultwardenError {
     Mail {
         /// Vaultwarden's URL.
         url: String,
-        /// The server's words.
+        /// The server's message.
         message: String,
     },
 }
 
 impl VaultwardenError {
-    /// The URL and the cause, where the answer to one call failed or makes no sense, which says nothing about others.
+    /// URL and cause of an error that concerns one call and says nothing about other calls.
     pub(super) fn of_one_call(&self) -> Option<(String, String)> {
         let (url, cause) = match self {
             Self::Unreachable { url, cause } | Self::Unexpected { url, what: cause } => (url, cause.clone()),
@@ -214,7 +214,7 @@ impl VaultwardenError {
         Some((url.clone(), cause))
     }
 
-    /// What to do about it.
+    /// What the caller does next.
     pub fn disposition(&self) -> Disposition {
         match self {
             Self::Unreachable { .. } | Self::Unavailable { .. } | Self::Mail { .. } => Disposition::Outage,

@@ -1,19 +1,19 @@
-//! What reads Vaultwarden's answers, for the fuzz targets in `tests/fuzz`; compiled with `cfg(fuzzing)` only.
+//! Entry points for the fuzz targets in `tests/fuzz`; compiled with `cfg(fuzzing)` only.
 
 use super::decode::{self, Objects};
 
-/// A body, whatever was asked.
+/// Decodes a body as the answer to every call.
 pub fn body(bytes: &[u8]) {
     let _ = decode::message(bytes);
     let _ = decode::version(bytes);
-    let _ = decode::portal(bytes);
+    let _ = decode::server_info(bytes);
     let _ = decode::configuration(bytes);
     let _ = decode::account(bytes);
     let _ = decode::is_object(bytes);
 }
 
-/// A list of accounts that arrives in pieces of `size` bytes (at least one). Returns how many objects it has, if it
-/// is whole.
+/// Decodes a list of accounts that arrives in pieces of `size` bytes (at least one). Returns the number of its objects
+/// if it is complete.
 pub fn list(bytes: &[u8], size: usize) -> Option<usize> {
     let mut objects = Objects::default();
     let mut count = 0;

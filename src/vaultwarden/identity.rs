@@ -1,9 +1,9 @@
-//! By what a Vaultwarden is recognised.
+//! Detects that the URL leads to another Vaultwarden than before.
 //!
-//! A Vaultwarden has no name of its own that an administrator's session can read: its configuration is masked, its keys
-//! are not shown, its `DOMAIN` may change. But its accounts have random ids, which outlive upgrades, another `DOMAIN`,
-//! another host, another kind of database and the return to a backup. So it is recognised by accounts: as long as one
-//! of those that were noted is there, it is the same server; when none is, it is another one, or was emptied.
+//! The admin API exposes no id of the server: its configuration is masked, its keys are hidden, and its `DOMAIN` may
+//! change. But its accounts have random ids, which survive upgrades, a change of `DOMAIN`, host or database, and a
+//! restored backup. So the ids of some accounts are stored. As long as one of them exists, it is the same server; if none
+//! does, it is another one, or its accounts were deleted.
 
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
@@ -11,61 +11,61 @@ use serde::{Deserialize, Serialize};
 
 use super::{Account, VaultwardenError};
 
-/// So many accounts are noted: enough to outlive those that are deleted.
-const WITNESSES: usize = 16;
+/// The number of account ids that are stored: enough that some are left when accounts are deleted.
+const MAX_ACCOUNTS: usize = 16;
 
-/// What is noted of a server, to recognise it by. It holds no secret, and less than a kilobyte.
+/// What is stored of a server to recognise it. It holds no secret and is smaller than a kilobyte.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// The ids of some accounts, of registered people where there are any.
+    /// The ids of some accounts, preferably of people who have registered.
     pub(super) accounts: Vec<String>,
-    /// Its `DOMAIN`, for people: it may change, and says nothing about who it is.
+    /// `DOMAIN`, for messages only, because it may change.
     #[serde(default)]
     pub(super) domain: Option<String>,
 }
 
-/// What comes of comparing a server with an [`Identity`]. Each holds what is to be noted from now on, which is the same
-/// as before for most servers at most times.
+/// The result of comparing a server with an [`Identity`]. Each variant holds the identity to store from now on, which is
+/// usually unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recognition {
-    /// There was nothing to compare with: no server was noted, or one without accounts.
+    /// There is nothing to compare with: no server is stored, or one without accounts.
     First(Identity),
-    /// The server has an account that was noted.
+    /// The server has one of the stored accounts.
     Same(Identity),
-    /// The server has none of the accounts that were noted: it is another one, or its accounts are gone.
+    /// The server has none of the stored accounts: it is another one, or its accounts were deleted.
     Other(Identity),
 }
 
 impl Identity {
-    /// Reads a note; what is none counts as nothing noted.
+    /// Decodes a stored note. Malformed bytes give an empty identity.
     pub fn from_note(note: &[u8]) -> Self {
         serde_json::from_slice(note).unwrap_or_default()
     }
 
-    /// The note of it, to be stored.
+    /// Encodes the note to store.
     pub fn to_note(&self) -> Vec<u8> {
-        // Strings always become JSON.
+        // Serialising strings cannot fail.
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// The server's `DOMAIN` when it was noted, where it tells (from 1.26 on).
+    /// The server's `DOMAIN` when the identity was stored; `None` before 1.26.
     pub fn domain(&self) -> Option<&str> {
         self.domain.as_deref()
     }
 
-    /// Whether it can be recognised at all.
+    /// Whether no account is stored, so that the server cannot be recognised.
     pub fn is_empty(&self) -> bool {
         self.accounts.is_empty()
     }
 
-    /// Whether it has room for more accounts.
+    /// Whether no more accounts are needed.
     pub(super) fn is_full(&self) -> bool {
-        self.accounts.len() >= WITNESSES
+        self.accounts.len() >= MAX_ACCOUNTS
     }
 }
 
 impl Recognition {
-    /// What is to be noted from now on.
+    /// The identity to store from now on.
     pub fn identity(&self) -> &Identity {
         match self {
             Self::First(identity) | Self::Same(identity) | Self::Other(identity) => identity,
@@ -73,10 +73,11 @@ impl Recognition {
     }
 }
 
-/// Compares the server whose accounts these are with `known`, and notes its accounts afresh. Reads on until it is clear.
+/// Compares the accounts of a server with `known` and selects the accounts to store. Stops reading the list as soon as
+/// both are decided.
 ///
 /// # Errors
-/// The list's.
+/// Those of the list.
 pub(super) async fn compare(
     mut accounts: BoxStream<'_, Result<Account, VaultwardenError>>,
     known: &Identity,
@@ -88,21 +89,21 @@ pub(super) async fn compare(
             continue;
         }
         is_same |= known.accounts.contains(&account.id);
-        // Whoever registered stays; those who are invited in one go may be deleted in one go.
+        // Accounts of people who have registered last longer: invited ones may be deleted all at once.
         let kind = if account.invited {
             &mut invited
         } else {
             &mut registered
         };
-        if kind.len() < WITNESSES {
+        if kind.len() < MAX_ACCOUNTS {
             kind.push(account.id);
         }
-        if registered.len() == WITNESSES && (is_same || known.is_empty()) {
+        if registered.len() == MAX_ACCOUNTS && (is_same || known.is_empty()) {
             break;
         }
     }
     registered.extend(invited);
-    registered.truncate(WITNESSES);
+    registered.truncate(MAX_ACCOUNTS);
     let identity = Identity {
         accounts: registered,
         domain: None,
@@ -143,10 +144,10 @@ mod tests {
         let first = of((0..100).map(|id| account(id, false)), &nothing).await;
         assert!(matches!(first, Recognition::First(_)));
         let known = first.identity();
-        assert_eq!(known.accounts.len(), WITNESSES);
-        let later = of((WITNESSES - 1..200).map(|id| account(id, false)), known).await;
+        assert_eq!(known.accounts.len(), MAX_ACCOUNTS);
+        let later = of((MAX_ACCOUNTS - 1..200).map(|id| account(id, false)), known).await;
         assert!(matches!(&later, Recognition::Same(renewed) if renewed.is_full()));
-        let other = of((WITNESSES..200).map(|id| account(id, false)), known).await;
+        let other = of((MAX_ACCOUNTS..200).map(|id| account(id, false)), known).await;
         assert!(matches!(other, Recognition::Other(_)));
         assert!(matches!(of([], known).await, Recognition::Other(empty) if empty.is_empty()));
         assert!(matches!(of([], &nothing).await, Recognition::First(_)));
@@ -157,7 +158,7 @@ mod tests {
         let mixed = (0..40).map(|id| account(id, id != 39));
         let noted = of(mixed, &Identity::default()).await.identity().clone();
         assert_eq!(noted.accounts[..2], ["id-39", "id-0"]);
-        assert_eq!(noted.accounts.len(), WITNESSES);
+        assert_eq!(noted.accounts.len(), MAX_ACCOUNTS);
     }
 
     #[test]

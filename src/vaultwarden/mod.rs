@@ -1,9 +1,9 @@
 //! Vaultwarden's admin API. The only folder that knows `reqwest`.
 //!
-//! Speaks with every version from 1.19 on. [`Vaultwarden`] is the client: each call goes out with the session that
-//! is at hand, and only an answer that asks for a login leads to one. What a refused invitation means is told in
-//! `refusal` and `smtp`, how often to log in in `budget`, what the answers look like in `decode`; these four are pure.
-//! `identity` tells one Vaultwarden from another, and `diagnose` asks what people want to know.
+//! Supports every version from 1.19 on. [`Vaultwarden`] is the client. It sends each call with the session that it has
+//! and logs in only when an answer requires it. `refusal` and `smtp` interpret a refused invitation, `budget` tracks the
+//! login rate limit, and `decode` decodes answers; these four are pure. `identity` detects another server, and `diagnose`
+//! collects information for people.
 
 mod admin;
 mod answer;
@@ -29,18 +29,18 @@ use futures::stream::BoxStream;
 use crate::model::{EmailAddress, Outcome};
 
 pub use admin::Vaultwarden;
-pub use diagnose::{Configuration, Portal, SignUps, SingleSignOn, presented};
+pub use diagnose::{Configuration, ServerInfo, SignUps, SingleSignOn, presented};
 pub use error::VaultwardenError;
 pub use identity::{Identity, Recognition};
 pub use refusal::judge_reason;
-pub use session::Entrance;
-pub use settings::{Settings, check_headers};
+pub use session::AuthMethod;
+pub use settings::{ClientSettings, check_headers};
 pub use store::{InMemory, SessionStore};
 
-/// A future of this module.
+/// The future that a call to Vaultwarden returns.
 pub type Reply<'a, T> = BoxFuture<'a, Result<T, VaultwardenError>>;
 
-/// What the invite worker needs of Vaultwarden.
+/// The calls to Vaultwarden that the worker needs.
 pub trait Admin: Send + Sync {
     /// Invites an address. An existing account is a success ([`Outcome::HadAccount`]).
     fn invite<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Outcome>;
@@ -48,14 +48,14 @@ pub trait Admin: Send + Sync {
     /// The account of an address, if there is one.
     fn account<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Option<Account>>;
 
-    /// All accounts, as they arrive: nothing but the current one is held in memory. Where only this list cannot be had,
-    /// the error is [`VaultwardenError::NoList`]: invitations are answered all the same.
+    /// Streams all accounts; only the current one is held in memory. The error is [`VaultwardenError::NoList`] if only
+    /// the list fails and other calls work.
     fn accounts(&self) -> BoxStream<'_, Result<Account, VaultwardenError>>;
 
-    /// Whether Vaultwarden answers at all (`/alive`); no session is needed.
+    /// Checks that Vaultwarden and its database answer (`/alive`). Needs no session.
     fn alive(&self) -> Reply<'_, ()>;
 
-    /// Whether this is the server of which `known` was noted.
+    /// Compares the server with the stored identity `known`.
     fn recognise<'a>(&'a self, known: &'a Identity) -> Reply<'a, Recognition> {
         identity::compare(self.accounts(), known).boxed()
     }
@@ -83,7 +83,7 @@ impl<T: Admin + ?Sized> Admin for Arc<T> {
     }
 }
 
-/// An account, as far as this program looks at it.
+/// The parts of an account that this program uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     /// Vaultwarden's id of the user.
@@ -92,6 +92,6 @@ pub struct Account {
     pub email: String,
     /// Whether the person was invited and has not registered yet (`_status` 1).
     pub invited: bool,
-    /// Whether the account is enabled; `None` before 1.25.1, which does not say.
+    /// Whether the account is enabled; `None` before 1.25.1.
     pub enabled: Option<bool>,
 }

@@ -1,98 +1,98 @@
-//! What Vaultwarden means by the text of a refused invitation. Pure.
+//! Interprets the text of a refused invitation. Pure.
 //!
-//! The admin API answers 500 (400 up to 1.20) to everything from a bad address to a broken mail server; only the
-//! text tells them apart. The SMTP texts are those of `send_with_selected_transport` in Vaultwarden's `mail.rs`. Only a
-//! reason that is about the recipient quarantines them.
+//! The admin API answers 500 (400 up to 1.20) to everything from an invalid address to a broken mail server; only the
+//! text differs. The SMTP texts are those of `send_with_selected_transport` in Vaultwarden's `mail.rs`. Only a reason
+//! that concerns the recipient leads to quarantine.
 
 use super::VaultwardenError;
-use super::smtp::{self, Trouble, key};
+use super::smtp::{self, Refusal, key};
 use crate::model::{EmailAddress, Rejection};
 
-/// What precedes Vaultwarden's words in a reason.
+/// The prefix of Vaultwarden's text in a stored reason.
 const SAYS: &str = "Vaultwarden says: ";
 
-/// Whether the text says that the address has an account.
+/// Whether the text says that the address already has an account.
 pub(super) fn has_account(message: &str) -> bool {
     message.eq_ignore_ascii_case("User already exists")
 }
 
 /// The error for an invitation that was answered with `status` and `message`.
 pub(super) fn classify(url: &str, address: &EmailAddress, status: u16, message: &str) -> VaultwardenError {
-    match trouble(address, message) {
-        trouble @ (Trouble::Permanent | Trouble::Unclear) => VaultwardenError::Refused {
+    match refusal(address, message) {
+        refusal @ (Refusal::Permanent | Refusal::Unclear) => VaultwardenError::Refused {
             address: address.clone(),
             rejection: Rejection {
                 reason: format!("{SAYS}{message}"),
-                key: (trouble == Trouble::Unclear).then(|| key(address, message)),
+                key: (refusal == Refusal::Unclear).then(|| key(address, message)),
             },
         },
-        Trouble::Passing if message.is_empty() => VaultwardenError::Deferred {
+        Refusal::Temporary if message.is_empty() => VaultwardenError::Deferred {
             address: address.clone(),
             reason: format!("Vaultwarden answers with status {status}"),
         },
-        Trouble::Passing => VaultwardenError::Deferred {
+        Refusal::Temporary => VaultwardenError::Deferred {
             address: address.clone(),
             reason: format!("{SAYS}{message}"),
         },
-        Trouble::Mail => VaultwardenError::Mail {
+        Refusal::Mail => VaultwardenError::Mail {
             url: url.into(),
             message: message.into(),
         },
     }
 }
 
-/// The rejection that a stored reason stands for by the rules of today; `None` where it is not the person's at all.
+/// Classifies a stored reason by today's rules. `None` if it does not concern the person.
 pub fn judge_reason(address: &EmailAddress, reason: &str) -> Option<Rejection> {
     let message = reason.strip_prefix(SAYS).unwrap_or(reason);
-    let key = match trouble(address, message) {
-        Trouble::Permanent => None,
-        Trouble::Unclear => Some(key(address, message)),
-        Trouble::Passing | Trouble::Mail => return None,
+    let key = match refusal(address, message) {
+        Refusal::Permanent => None,
+        Refusal::Unclear => Some(key(address, message)),
+        Refusal::Temporary | Refusal::Mail => return None,
     };
     let reason = reason.into();
     Some(Rejection { reason, key })
 }
 
-fn trouble(address: &EmailAddress, message: &str) -> Trouble {
+fn refusal(address: &EmailAddress, message: &str) -> Refusal {
     let own = [
         "is not a valid email address",
         "Invalid email address",
         "Can't convert email domain",
     ];
     if own.iter().any(|words| message.contains(words)) {
-        return Trouble::Permanent;
+        return Refusal::Permanent;
     }
-    // All that is left of the mail library's opinion of an address, be it the recipient's or that in SMTP_FROM.
+    // Vaultwarden passes on only this word when the mail library rejects an address: the recipient's or SMTP_FROM.
     if message == "Address" {
-        return Trouble::Unclear;
+        return Refusal::Unclear;
     }
-    // Addresses beyond ASCII need RFC 6531 on the mail server, which nobody but its operator can change. Where the
-    // recipient's is within ASCII, the sender's is not.
+    // An address with characters outside ASCII needs a mail server with RFC 6531. If the recipient's address is ASCII,
+    // the sender's is not.
     if message.contains("SMTPUTF8") {
         return if address.as_str().is_ascii() {
-            Trouble::Mail
+            Refusal::Mail
         } else {
-            Trouble::Permanent
+            Refusal::Permanent
         };
     }
     if message.starts_with("SMTP 4xx") {
-        return smtp::passing(address, message);
+        return smtp::classify_temporary(address, message);
     }
     if message.starts_with("SMTP 5xx") {
-        return smtp::lasting(address, message);
+        return smtp::classify_permanent(address, message);
     }
     if message.starts_with("SMTP") || message.starts_with("Sendmail") {
-        return Trouble::Mail;
+        return Refusal::Mail;
     }
-    Trouble::Passing
+    Refusal::Temporary
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of(message: &str) -> Trouble {
-        trouble(&ann(), message)
+    fn of(message: &str) -> Refusal {
+        refusal(&ann(), message)
     }
 
     fn ann() -> EmailAddress {
@@ -104,21 +104,21 @@ mod tests {
         for (message, expected) in [
             (
                 "Invitation email ann is not a valid email address",
-                Trouble::Permanent,
+                Refusal::Permanent,
             ),
-            ("Invalid email address (no @)", Trouble::Permanent),
-            // That of the recipient, or SMTP_FROM.
-            ("Address", Trouble::Unclear),
-            ("SMTP timeout error: timed out", Trouble::Mail),
-            ("SMTP encryption error: no", Trouble::Mail),
+            ("Invalid email address (no @)", Refusal::Permanent),
+            // The address of the recipient or SMTP_FROM.
+            ("Address", Refusal::Unclear),
+            ("SMTP timeout error: timed out", Refusal::Mail),
+            ("SMTP encryption error: no", Refusal::Mail),
             (
                 "SMTP error: Connection error: Connection refused (os error 111)",
-                Trouble::Mail,
+                Refusal::Mail,
             ),
-            ("Sendmail error: not found", Trouble::Mail),
-            ("SMTP IO error: timed out", Trouble::Mail),
-            ("Error saving user", Trouble::Passing),
-            ("", Trouble::Passing),
+            ("Sendmail error: not found", Refusal::Mail),
+            ("SMTP IO error: timed out", Refusal::Mail),
+            ("Error saving user", Refusal::Temporary),
+            ("", Refusal::Temporary),
         ] {
             assert_eq!(of(message), expected, "{message:?}");
         }
@@ -128,11 +128,11 @@ mod tests {
     fn an_address_beyond_ascii_is_the_persons_trouble_unless_theirs_is_within() {
         let message = "SMTP client error: internal client error: Envelope contains non-ascii chars but server does not support SMTPUTF8";
         let joerg = EmailAddress::parse("jörg@example.org".as_bytes()).unwrap();
-        assert_eq!(trouble(&joerg, message), Trouble::Permanent);
-        assert_eq!(of(message), Trouble::Mail);
+        assert_eq!(refusal(&joerg, message), Refusal::Permanent);
+        assert_eq!(of(message), Refusal::Mail);
         let reply = "SMTP 5xx error: permanent error (550): 5.6.7 Non-ASCII addresses not permitted";
-        assert_eq!(trouble(&joerg, reply), Trouble::Permanent);
-        assert_eq!(of(reply), Trouble::Mail);
+        assert_eq!(refusal(&joerg, reply), Refusal::Permanent);
+        assert_eq!(of(reply), Refusal::Mail);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The session with the admin page: opened only when an answer asks for it, by one caller for all, and never more
-//! often than Vaultwarden's limiter allows.
+//! The session with the admin API. A login happens only when an answer requires it, once for all concurrent callers, and
+//! never more often than Vaultwarden's rate limit allows.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -17,18 +17,18 @@ use super::{Configuration, SessionStore, VaultwardenError, decode};
 use crate::clock::{Clock, Timestamp};
 use crate::foreign;
 
-/// After a refused token this process does not try again for so long: what is left of the burst is for the restart
-/// with a better token.
+/// How long this process waits after a refused token. The logins that the rate limit still allows are kept for a restart
+/// with the right token.
 const AFTER_WRONG_TOKEN: Duration = Duration::from_secs(300);
 
-/// A configuration that does not come within this time is not waited for: invitations wait behind it.
+/// How long a login waits for Vaultwarden's configuration. Invitations wait for the login.
 const CONFIGURATION: Duration = Duration::from_secs(5);
 
-/// The first version that answers 401 to a call without a session. Before, it was 404.
+/// The first version that answers 401 to a call without a session. Earlier ones answer 404.
 const ANSWERS_401: (u32, u32) = (1, 27);
 
-/// Calls with a session.
-pub(super) struct Session {
+/// Sends calls with a session.
+pub(super) struct AdminSession {
     client: Client,
     token: SecretString,
     store: Arc<dyn SessionStore>,
@@ -38,16 +38,17 @@ pub(super) struct Session {
 
 #[derive(Default)]
 struct State {
-    /// Absent until the store was read.
+    /// `None` until the store was read.
     note: Option<Note>,
-    /// How many logins have ended, and how the last one did.
+    /// The number of logins that this process has tried.
     logins: u64,
+    /// The result of the last login.
     last: Option<Result<SecretString, VaultwardenError>>,
     /// When Vaultwarden last refused the token.
     refused: Option<Timestamp>,
 }
 
-/// What is known between runs. It belongs to one URL and is worth nothing under another.
+/// What is stored between runs. It is valid for one URL only.
 #[derive(Clone, Serialize, Deserialize)]
 struct Note {
     url: String,
@@ -55,43 +56,43 @@ struct Note {
     #[serde(default)]
     token: u16,
     cookie: Option<String>,
-    /// When the cookie is worth nothing any more, in milliseconds since 1970.
+    /// When the cookie expires, in milliseconds since 1970.
     expires: i64,
-    /// See [`LoginBudget`].
+    /// [`LoginBudget::whole_at`], in milliseconds since 1970.
     logins_whole_at: i64,
-    #[serde(default)]
-    measures: Measures,
+    #[serde(default, rename = "measures")]
+    server_limits: ServerLimits,
 }
 
-/// What Vaultwarden's configuration has told that matters for calls.
+/// The part of Vaultwarden's configuration that matters for calls.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-struct Measures {
+struct ServerLimits {
     login_burst: Option<u32>,
     login_period: Option<Duration>,
     smtp_timeout: Option<Duration>,
 }
 
-/// By what the admin API lets us in.
+/// How the admin API authenticates calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Entrance {
-    /// By a login with the admin token, in this process.
+pub enum AuthMethod {
+    /// A login with the admin token, in this process.
     Token,
-    /// By a session that an earlier process opened with the same token.
+    /// A session that an earlier process opened with the same token.
     Session,
-    /// By nothing: it is open to everyone (`DISABLE_ADMIN_TOKEN`).
+    /// None: the admin API is open to everyone (`DISABLE_ADMIN_TOKEN`).
     Open,
 }
 
-/// What a call goes out with.
-struct Pass {
+/// What a call is sent with.
+struct Credentials {
     cookie: Option<SecretString>,
-    /// How many logins had ended by then.
+    /// The value of [`State::logins`] when these were issued.
     logins: u64,
     smtp_timeout: Option<Duration>,
 }
 
-impl Session {
+impl AdminSession {
     pub(super) fn new(
         client: Client,
         token: SecretString,
@@ -107,37 +108,37 @@ impl Session {
         }
     }
 
-    /// Calls that need no session.
+    /// The client, for calls that need no session.
     pub(super) fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Sends one call with the session at hand; where Vaultwarden wants a login, logs in and sends it once more.
+    /// Sends one call with the current session. If Vaultwarden requires a login, logs in and sends the call once more.
     ///
-    /// The answer is neither 401 nor, but for a look-up by mail and the configuration, a 404 that is not Vaultwarden's
-    /// own.
+    /// The status of the answer is never 401. It is 404 without Vaultwarden's own message only for a look-up by address
+    /// and for the configuration.
     ///
     /// # Errors
-    /// The call's, or the login's.
+    /// Those of the call or of the login.
     ///
     /// # Cancellation
-    /// A call that was sent may be carried out; a login that was sent counts.
+    /// Vaultwarden may carry out a call that was sent, and counts a login that was sent.
     pub(super) async fn call(&self, call: Call<'_>) -> Result<Answer, VaultwardenError> {
-        let pass = self.pass().await;
-        let answer = self.send(call, &pass).await?;
+        let credentials = self.credentials().await;
+        let answer = self.send(call, &credentials).await?;
         if answer.status == 401 {
-            // Wants a login, and says so.
-        } else if is_missing(call, &answer, pass.cookie.is_some()) {
+            // Requires a login.
+        } else if is_missing(call, &answer, credentials.cookie.is_some()) {
             self.explain_not_found(&answer).await?;
         } else {
             return Ok(answer);
         }
-        let cookie = self.log_in(&pass).await?;
-        let pass = Pass {
+        let cookie = self.log_in(&credentials).await?;
+        let credentials = Credentials {
             cookie: Some(cookie),
-            ..self.pass().await
+            ..self.credentials().await
         };
-        let answer = self.send(call, &pass).await?;
+        let answer = self.send(call, &credentials).await?;
         if answer.status == 401 {
             Err(VaultwardenError::SessionRefused { url: answer.url() })
         } else if is_missing(call, &answer, true) {
@@ -147,57 +148,59 @@ impl Session {
         }
     }
 
-    async fn send(&self, call: Call<'_>, pass: &Pass) -> Result<Answer, VaultwardenError> {
-        let patience = self.client.patience(call, pass.smtp_timeout);
-        let answer = self.client.send_within(patience, call, pass.cookie.as_ref());
+    async fn send(&self, call: Call<'_>, credentials: &Credentials) -> Result<Answer, VaultwardenError> {
+        let deadline = self.client.deadline(call, credentials.smtp_timeout);
+        let answer = self
+            .client
+            .send_within(deadline, call, credentials.cookie.as_ref());
         answer.await?.checked()
     }
 
-    /// Vaultwarden's own configuration, as far as it tells. What matters for calls is noted.
+    /// Vaultwarden's own configuration. Stores the part that matters for calls.
     ///
     /// # Errors
-    /// As [`Session::call`].
+    /// As [`AdminSession::call`].
     pub(super) async fn configuration(&self) -> Result<Option<Configuration>, VaultwardenError> {
         let mut answer = match self.call(Call::Configuration).await {
             Ok(answer) if answer.status == 200 => answer,
             Ok(_) | Err(VaultwardenError::Blocked { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let told = decode::configuration(&answer.body().await?);
-        if let Some(told) = &told {
+        let configuration = decode::configuration(&answer.body().await?);
+        if let Some(configuration) = &configuration {
             let mut state = self.state.lock().await;
             let note = self.note(&mut state).await.clone();
-            self.learn(&mut state, note, told).await;
+            self.learn(&mut state, note, configuration).await;
         }
-        Ok(told)
+        Ok(configuration)
     }
 
-    /// By what the last call was let in.
-    pub(super) async fn entrance(&self) -> Entrance {
-        match self.pass().await {
-            Pass { logins: 1.., .. } => Entrance::Token,
-            Pass { cookie: Some(_), .. } => Entrance::Session,
-            Pass { cookie: None, .. } => Entrance::Open,
+    /// How the admin API authenticated the last call.
+    pub(super) async fn auth_method(&self) -> AuthMethod {
+        match self.credentials().await {
+            Credentials { logins: 1.., .. } => AuthMethod::Token,
+            Credentials { cookie: Some(_), .. } => AuthMethod::Session,
+            Credentials { cookie: None, .. } => AuthMethod::Open,
         }
     }
 
-    async fn pass(&self) -> Pass {
+    async fn credentials(&self) -> Credentials {
         let mut state = self.state.lock().await;
         let now = self.clock.now();
         let note = self.note(&mut state).await;
         let cookie = note.cookie.clone().filter(|_| now.0 < note.expires);
-        let smtp_timeout = note.measures.smtp_timeout;
-        Pass {
+        let smtp_timeout = note.server_limits.smtp_timeout;
+        Credentials {
             cookie: cookie.map(Into::into),
             logins: state.logins,
             smtp_timeout,
         }
     }
 
-    /// Opens a session, unless someone else has tried since `pass` was given out: then theirs counts.
-    async fn log_in(&self, pass: &Pass) -> Result<SecretString, VaultwardenError> {
+    /// Logs in. If another caller has tried since `credentials` were issued, returns the result of that login.
+    async fn log_in(&self, credentials: &Credentials) -> Result<SecretString, VaultwardenError> {
         let mut state = self.state.lock().await;
-        if let Some(last) = state.last.as_ref().filter(|_| state.logins != pass.logins) {
+        if let Some(last) = state.last.as_ref().filter(|_| state.logins != credentials.logins) {
             return last.clone();
         }
         let now = self.clock.now();
@@ -210,7 +213,7 @@ impl Session {
             url: self.client.url().into(),
             wait,
         })?;
-        // Saved first: a process that dies now must not forget that it logged in.
+        // Saved before the login, so that a crash in between does not lose count of it.
         self.save(&mut state, note.clone()).await;
 
         let opened = self.open(note.limits()).await;
@@ -221,8 +224,8 @@ impl Session {
                 note.cookie = Some(cookie.pair.expose_secret().into());
                 note.expires = cookie.lifetime.map_or(i64::MAX, |lifetime| (now + lifetime).0);
                 self.save(&mut state, note.clone()).await;
-                if let Some(told) = self.ask_configuration(&cookie.pair).await {
-                    self.learn(&mut state, note, &told).await;
+                if let Some(configuration) = self.read_configuration(&cookie.pair).await {
+                    self.learn(&mut state, note, &configuration).await;
                 }
             }
             Err(VaultwardenError::RateLimited { .. }) => {
@@ -236,27 +239,27 @@ impl Session {
         outcome
     }
 
-    /// The configuration, right after a login; without it, what was known goes on to count.
-    async fn ask_configuration(&self, cookie: &SecretString) -> Option<Configuration> {
-        let ask = async {
+    /// The configuration right after a login. If it cannot be read, the stored limits stay in use.
+    async fn read_configuration(&self, cookie: &SecretString) -> Option<Configuration> {
+        let read = async {
             let answer = self.client.send(Call::Configuration, Some(cookie)).await;
             let mut answer = answer.and_then(Answer::checked).ok()?;
-            let is_told = answer.status == 200;
-            decode::configuration(&answer.body().await.ok()?).filter(|_| is_told)
+            let is_ok = answer.status == 200;
+            decode::configuration(&answer.body().await.ok()?).filter(|_| is_ok)
         };
-        timeout(CONFIGURATION, ask).await.ok().flatten()
+        timeout(CONFIGURATION, read).await.ok().flatten()
     }
 
-    /// Notes what matters for calls.
-    async fn learn(&self, state: &mut State, mut note: Note, told: &Configuration) {
-        let measures = Measures {
-            login_burst: told.login_burst,
-            login_period: told.login_period,
-            smtp_timeout: told.smtp_timeout,
+    /// Stores the part of the configuration that matters for calls.
+    async fn learn(&self, state: &mut State, mut note: Note, configuration: &Configuration) {
+        let server_limits = ServerLimits {
+            login_burst: configuration.login_burst,
+            login_period: configuration.login_period,
+            smtp_timeout: configuration.smtp_timeout,
         };
-        if note.measures != measures {
+        if note.server_limits != server_limits {
             let before = note.limits();
-            note.measures = measures;
+            note.server_limits = server_limits;
             let budget = LoginBudget {
                 whole_at: Timestamp(note.logins_whole_at),
             };
@@ -266,7 +269,7 @@ impl Session {
         }
     }
 
-    /// One login. The answer is a page from 1.26 on, and a redirect before, which a refused token gets as well.
+    /// Sends one login. From 1.26 on the answer is a page. Earlier versions redirect, even if they refuse the token.
     async fn open(&self, limits: LoginLimits) -> Result<Cookie, VaultwardenError> {
         let answer = self.client.send(Call::Login(&self.token), None).await?;
         if let Some(cookie) = answer.cookie() {
@@ -284,7 +287,7 @@ impl Session {
         }
     }
 
-    /// What a 404 means that is not Vaultwarden's own; `Ok` if it may want a login.
+    /// Interprets a 404 without Vaultwarden's own message. `Ok` if it may mean that a login is required.
     async fn explain_not_found(&self, answer: &Answer) -> Result<(), VaultwardenError> {
         let page = self.client.send(Call::AdminPage, None).await?.body().await?;
         if String::from_utf8_lossy(&page).contains("admin panel is disabled") {
@@ -295,12 +298,12 @@ impl Session {
         match self.version().await? {
             Some((_, numbers)) if numbers >= ANSWERS_401 => Err(answer.blocked()),
             Some(_) => Ok(()),
-            // Either older than 1.25, or built outside its repository, or no Vaultwarden at all.
+            // Older than 1.25, built outside the repository, or not a Vaultwarden.
             None => self.alive().await,
         }
     }
 
-    /// Vaultwarden's version, as far as it tells (from 1.25 on).
+    /// Vaultwarden's version (from 1.25 on).
     pub(super) async fn version(&self) -> Result<Option<(String, (u32, u32))>, VaultwardenError> {
         let mut answer = self.client.send(Call::Version, None).await?.checked()?;
         match answer.status {
@@ -312,7 +315,7 @@ impl Session {
         }
     }
 
-    /// Whether Vaultwarden and its database answer.
+    /// Checks that Vaultwarden and its database answer.
     pub(super) async fn alive(&self) -> Result<(), VaultwardenError> {
         let mut answer = self.client.send(Call::Alive, None).await?.checked()?;
         let status = answer.status;
@@ -334,7 +337,7 @@ impl Session {
         state.note.insert(note)
     }
 
-    /// The note of the store; the session in it counts only for the token that opened it.
+    /// Reads the note from the store. The session in it is used only with the token that opened it.
     async fn stored(&self) -> Note {
         let token = check_value(&self.token);
         let stored = self.store.load().await;
@@ -351,13 +354,13 @@ impl Session {
                 logins_whole_at: other
                     .as_ref()
                     .map_or(LoginBudget::UNTOUCHED.whole_at.0, |note| note.logins_whole_at),
-                measures: other.map(|note| note.measures).unwrap_or_default(),
+                server_limits: other.map(|note| note.server_limits).unwrap_or_default(),
             },
         }
     }
 
     async fn save(&self, state: &mut State, note: Note) {
-        // A note is made of strings and numbers, which always become JSON.
+        // Serialising strings and numbers cannot fail.
         let bytes = serde_json::to_vec(&note).unwrap_or_default();
         state.note = Some(note);
         self.store.save(bytes).await;
@@ -370,7 +373,7 @@ impl Session {
     }
 }
 
-/// Sixteen bits of a token: enough to see that it is another one, too few to guess it by.
+/// A 16-bit hash of the token: enough to detect another token, too little to guess it.
 fn check_value(token: &SecretString) -> u16 {
     let mut hasher = DefaultHasher::new();
     token.expose_secret().hash(&mut hasher);
@@ -378,8 +381,8 @@ fn check_value(token: &SecretString) -> u16 {
     u16::from_le_bytes([one, other])
 }
 
-/// Whether it is a 404 where the admin API should be. A look-up by mail does not exist before 1.28, and whoever asks
-/// for it knows what to do instead; the configuration is not told before 1.19, and can be done without.
+/// Whether this is a 404 for a path that must exist. The look-up by address does not exist before 1.28, and the
+/// configuration not before 1.19; their callers handle a 404 themselves.
 fn is_missing(call: Call<'_>, answer: &Answer, has_session: bool) -> bool {
     let may_be_missing = match call {
         Call::ByMail(_) => true,
@@ -389,7 +392,7 @@ fn is_missing(call: Call<'_>, answer: &Answer, has_session: bool) -> bool {
     answer.status == 404 && answer.message.is_none() && !may_be_missing
 }
 
-/// Whether a redirect leads to an admin page: the origin is that of `DOMAIN`, which need not be the one called.
+/// Whether a redirect leads to an admin page. Ignores the host, which is that of `DOMAIN` and may differ from the URL.
 fn is_admin_page(location: &str) -> bool {
     let path = location.split(['?', '#']).next().unwrap_or_default();
     path.trim_end_matches('/').ends_with("/admin")
@@ -405,6 +408,6 @@ impl Note {
     }
 
     fn limits(&self) -> LoginLimits {
-        LoginLimits::new(self.measures.login_burst, self.measures.login_period)
+        LoginLimits::new(self.server_limits.login_burst, self.server_limits.login_period)
     }
 }

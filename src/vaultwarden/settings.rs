@@ -1,4 +1,4 @@
-//! What the client has to be told.
+//! The settings of the client.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use url::Url;
 use super::VaultwardenError;
 use crate::tls::TlsOptions;
 
-/// Whether headers can be sent as they are written.
+/// Checks that headers can be sent as they are written.
 ///
 /// # Errors
-/// Which line cannot, without repeating it.
+/// The number of the first line that is not a header. The line is not repeated, because it may hold a secret.
 pub fn check_headers(text: &SecretString) -> Result<(), String> {
     read_headers(text).map(drop)
 }
 
-/// Headers from lines of `Name: value`; empty lines do not count.
+/// Parses lines of `Name: value`. Empty lines are ignored.
 pub(super) fn read_headers(text: &SecretString) -> Result<HeaderMap, String> {
     let lines = text.expose_secret().lines().enumerate();
     let written = lines.filter(|(_, line)| !line.trim().is_empty());
@@ -30,7 +30,7 @@ pub(super) fn read_headers(text: &SecretString) -> Result<HeaderMap, String> {
         });
         let Some((name, value)) = header else {
             return Err(format!(
-                "its line {} is not a header; write each as Name: value",
+                "line {} is not a header; write each as Name: value",
                 i + 1
             ));
         };
@@ -41,30 +41,30 @@ pub(super) fn read_headers(text: &SecretString) -> Result<HeaderMap, String> {
 
 /// How to reach one Vaultwarden.
 #[derive(Clone)]
-pub struct Settings {
-    /// Vaultwarden's `DOMAIN`, sub-path included, or another way to the same server (the container's port).
+pub struct ClientSettings {
+    /// Vaultwarden's `DOMAIN` with its sub-path, or another URL of the same server (the container's port).
     pub url: Url,
-    /// The plain value of `ADMIN_TOKEN`, or the secret from which the hash in it was made.
+    /// The plain value of `ADMIN_TOKEN`, or the secret from which its hash was made.
     pub admin_token: SecretString,
-    /// Whom to trust.
+    /// TLS: which certificates are trusted.
     pub tls: TlsOptions,
-    /// The URL of an HTTP proxy on the way, which may hold a user and a password.
+    /// The URL of an HTTP proxy. Secret, because it may hold a password.
     pub proxy: Option<SecretString>,
-    /// Headers for every request, one `Name: value` a line: what a guard in front of Vaultwarden wants to see.
+    /// Headers for every request, one `Name: value` per line, for a proxy in front of Vaultwarden that requires them.
     pub headers: Option<SecretString>,
-    /// How long a TCP connection and its TLS handshake may take.
+    /// The deadline of the TCP connection with its TLS handshake.
     pub connect_timeout: Duration,
-    /// How long Vaultwarden may stay silent.
+    /// How long to wait for an answer to begin, and for each piece of it.
     pub timeout: Duration,
-    /// How long it may stay silent after an invitation, which waits for the mail server, and before the list of all
-    /// accounts, which it makes up as a whole. An invitation that is given up sooner than Vaultwarden does is
-    /// carried out behind our back: 60 seconds is the least that makes sense. A Vaultwarden whose `SMTP_TIMEOUT` is
-    /// longer than a sixth of this is waited for longer, up to four minutes.
+    /// How long to wait for the answer to an invitation, which waits for the mail server, and for the list of all
+    /// accounts, which Vaultwarden builds completely first. At least 60 seconds make sense: after a shorter wait
+    /// Vaultwarden still carries out the invitation. If six times `SMTP_TIMEOUT` is longer than this, that is the
+    /// deadline of an invitation, up to four minutes.
     pub slow_timeout: Duration,
 }
 
-impl Settings {
-    /// Settings with the usual deadlines (10, 30 and 90 seconds) and the system's trust.
+impl ClientSettings {
+    /// ClientSettings with the default deadlines (10, 30 and 90 seconds) and the system's certificate authorities.
     pub fn new(url: Url, admin_token: SecretString) -> Self {
         Self {
             url,
@@ -78,10 +78,10 @@ impl Settings {
         }
     }
 
-    /// The token as Vaultwarden compares it, without white space around it.
+    /// The token without white space around it, as Vaultwarden compares it.
     ///
     /// # Errors
-    /// It is empty, or a hash.
+    /// The token is empty or a hash.
     pub(super) fn token(&self) -> Result<SecretString, VaultwardenError> {
         match self.admin_token.expose_secret().trim() {
             "" => Err(VaultwardenError::EmptyToken),

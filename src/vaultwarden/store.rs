@@ -1,23 +1,23 @@
-//! Where a session is kept between runs.
+//! Stores a session between runs.
 
 use std::sync::{Mutex, PoisonError};
 
 use futures::future::{BoxFuture, FutureExt};
 
-/// Keeps one small note for the client: the session's cookie and how many logins are left. With a store that
-/// survives a restart, a service that is restarted in a loop is not locked out by Vaultwarden's limiter.
+/// Stores one small note for the client: the session cookie and the login budget. If the store survives a restart, a
+/// service that restarts in a loop does not exceed Vaultwarden's rate limit.
 ///
-/// The note is a secret for as long as the session in it lasts. A store that fails keeps its troubles to itself:
-/// the worst that follows is a login more.
+/// The note is a secret as long as its session is valid. A store that fails logs that and returns no error: the only
+/// consequence is one more login.
 pub trait SessionStore: Send + Sync {
-    /// The note last saved.
+    /// The last note that was saved.
     fn load(&self) -> BoxFuture<'_, Option<Vec<u8>>>;
 
-    /// Saves a note in place of the one before.
+    /// Replaces the note.
     fn save(&self, note: Vec<u8>) -> BoxFuture<'_, ()>;
 }
 
-/// A store that lasts as long as the process.
+/// A store in memory, for the lifetime of the process.
 #[derive(Default)]
 pub struct InMemory(Mutex<Option<Vec<u8>>>);
 

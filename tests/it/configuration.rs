@@ -120,19 +120,19 @@ format = "jsno"
         error: the configuration cannot be used
         config.toml:2: state: names no file
         config.toml:3: colour: unknown key; the top level has directory, http, invite, journal_days, limits, log, state, vaultwarden
-        config.toml:5: vaultwarden.url: ends in /admin; leave that out, it is added where it belongs
+        config.toml:5: vaultwarden.url: ends in /admin; leave that out, it is added automatically
         config.toml:6: vaultwarden.admin_token_file: is the hash that Vaultwarden keeps as its ADMIN_TOKEN; give the secret from which it was made, in plain text
         config.toml:7: vaultwarden.ca_file: the CA file no-such-file cannot be read: No such file or directory (os error 2); check the path and its permissions
         config.toml:8: directory[0].url: is missing; give the address of the server, as in "ldaps://ldap.example.org"
         config.toml:10: directory[0].urls: unknown key; did you mean `url`?
-        config.toml:11: directory[0].bind_dn: has no password; name its file by `bind_password_file`, or leave `bind_dn` out to ask anonymously
+        config.toml:11: directory[0].bind_dn: has no password; name its file by `bind_password_file`, or leave `bind_dn` out to bind anonymously
         config.toml:12: directory[0].base_dn: is not a DN; write it as in "ou=people,dc=example,dc=org"
         config.toml:13: directory[0].stream: unknown stream "sincrepl"; did you mean "syncrepl"?
         config.toml:14: directory[0].poll_interval: expected a time above zero with its unit, such as "60s" or "6h"
         config.toml:15: directory[0].audit_interval: expected "auto", or a time above zero with its unit, such as "60s" or "6h"
-        config.toml:16: directory[0].page_size: expected a whole number from 1
+        config.toml:16: directory[0].page_size: expected a whole number of at least 1
         config.toml:17: directory[0].invites_per_listing: unknown key; it belongs in [limits]
-        config.toml:18: directory[1].name: "main" is the name of directory[0] too; give each its own `name`
+        config.toml:18: directory[1].name: "main" is also the name of directory[0]; give each its own `name`
         config.toml:19: directory[1].url[1]: http://b.example.org has the scheme http; ldap, ldaps, ldapi and ad are known
         config.toml:19: directory[1].url[2]: ldap://c.example.org:99999 is not a URL (invalid port number); write ldaps://host, ldap://host:port or ldapi://%2Fpath
         config.toml:20: directory[1].bind_password_file: empty-file is empty; write the secret into it
@@ -140,7 +140,7 @@ format = "jsno"
         config.toml:23: directory[1].mail_attributes: "mail, proxyAddresses" is not the name of an attribute; write several as a list, as in ["mail", "mailAlternateAddress"]
         config.toml:24: directory[1].stream: unknown stream "active-dir"; did you mean "active-directory"?
         config.toml:26: invite.on_address_change: unknown policy "ignore"; use one of "report", "invite"
-        config.toml:27: invite.concurrency: expected a whole number from 1
+        config.toml:27: invite.concurrency: expected a whole number of at least 1
         config.toml:29: limits.invites_per_listing: invalid value: string "all", expected a whole number or "unlimited"
         config.toml:31: http.listen: expected an address with its port, such as "127.0.0.1:9464" or "[::]:9464", or "off"
         config.toml:33: log.level: unknown level "verbose"; use one of "error", "warn", "info", "debug", "trace"
@@ -207,17 +207,17 @@ stream = "syncrepl"
         error: the configuration cannot be used
         config.toml:3: vaultwarden.url: has the scheme ftp; write it as https://vault.example.org, with the sub-path if there is one
         config.toml:5: vaultwarden.admin_token_file: there is a `admin_token` as well; keep one of the two
-        config.toml:9: directory[0].starttls: is for ldap:// only, and ldaps://ldap.example.org:636 is something else; leave it out or write ldap://
-        config.toml:14: directory[1].sasl: "external" is for ldapi://, or for TLS with a `client_cert_file`, and ldap://ldap.example.org:389 is something else; use `bind_dn` and a password
-        config.toml:19: directory[2].sasl: "external" lets the operating system or a client certificate say who asks; leave out `bind_dn` and the password
-        config.toml:26: directory[3].bind_password: has no `bind_dn`; say whose password it is, or leave it out to ask anonymously
+        config.toml:9: directory[0].starttls: works with ldap:// only, not with ldaps://ldap.example.org:636; leave it out or write ldap://
+        config.toml:14: directory[1].sasl: "external" works over ldapi://, or over TLS with a `client_cert_file`, not with ldap://ldap.example.org:389; use `bind_dn` and a password
+        config.toml:19: directory[2].sasl: "external" authenticates by the operating system or a client certificate; leave out `bind_dn` and the password
+        config.toml:26: directory[3].bind_password: has no `bind_dn`; add it, or leave the password out to bind anonymously
         config.toml:32: directory[4].bind_password: the secret is empty
         config.toml:38: directory[5].bind_password_file: no-such-file cannot be read: No such file or directory (os error 2); check the path and its permissions
-        config.toml:41: directory[6].name: "missing file" is the name of directory[5] too; give each its own `name`
+        config.toml:41: directory[6].name: "missing file" is also the name of directory[5]; give each its own `name`
         config.toml:42: directory[6].url: is missing; give the address of the server, as in "ldaps://ldap.example.org"
         config.toml:46: directory[7].url: ldap://ldap.example.org/dc=example,dc=org has more than scheme, host and port; base and filter have keys of their own
         config.toml:52: directory[8].id_attribute: "uid number" is not the name of an attribute; write it as in "uidNumber", or "auto"
-        config.toml:53: directory[8].stream: "syncrepl" tells of people by the server's own UUIDs, and not by `id_attribute`; leave out one of the two, or write "poll"
+        config.toml:53: directory[8].stream: "syncrepl" identifies people by the server's own UUIDs, not by `id_attribute`; leave out one of the two, or write "poll"
         "#);
 }
 
@@ -372,9 +372,9 @@ hosts = ["http://usher.example.org:9464"]
         config.toml:7: directory[0].url[0]: ldap.example.org:636 has no scheme; write ldaps://ldap.example.org:636, or ldap://ldap.example.org:636 with `starttls = true`
         config.toml:7: directory[0].url[1]: ldap.example.org:389 has no scheme; write ldap://ldap.example.org:389 with `starttls = true`, or ldaps:// with the port for TLS
         config.toml:7: directory[0].url[2]: 10.0.0.1 has no scheme; write ldaps://10.0.0.1, or ldap://10.0.0.1 with `starttls = true`
-        config.toml:7: directory[0].url[3]: ldaps:ldap.example.org lacks the slashes after its scheme; write ldaps://
-        config.toml:7: directory[0].url[4]: ldap://a.example.org,b.example.org has a blank or a comma in it; write several servers as a list, each with its scheme, as in ["ldaps://a.example.org", "ldaps://b.example.org"]
-        config.toml:7: directory[0].url[5]: a.example.org b.example.org has a blank or a comma in it; write several servers as a list, each with its scheme, as in ["ldaps://a.example.org", "ldaps://b.example.org"]
+        config.toml:7: directory[0].url[3]: ldaps:ldap.example.org has no slashes after its scheme; write ldaps://
+        config.toml:7: directory[0].url[4]: ldap://a.example.org,b.example.org contains a space or a comma; write several servers as a list, each with its scheme, as in ["ldaps://a.example.org", "ldaps://b.example.org"]
+        config.toml:7: directory[0].url[5]: a.example.org b.example.org contains a space or a comma; write several servers as a list, each with its scheme, as in ["ldaps://a.example.org", "ldaps://b.example.org"]
         config.toml:8: directory[0].base_dn: looks like several DNs in one text; give each base a [[directory]] table of its own (if it is one DN, write its second = as \3d)
         config.toml:9: directory[0].groups: looks like several DNs in one text; write a list, as in ["cn=a,dc=example,dc=org", "cn=b,dc=example,dc=org"] (if it is one DN, write its second = as \3d)
         config.toml:13: directory[1].base_dn: invalid type: sequence, expected one DN in quotes; each base needs a [[directory]] table of its own
@@ -432,7 +432,7 @@ async fn a_configuration_is_read_however_an_editor_encodes_it() {
     assert_eq!(output.status.code(), Some(2));
     insta::assert_snapshot!(stderr(&output), @r"
         error: the configuration cannot be used
-        config.toml: is not text in UTF-8; save it as UTF-8
+        config.toml: is not UTF-8 text; save it as UTF-8
         ");
 }
 
@@ -547,10 +547,10 @@ tls_verify = false
     insta::assert_snapshot!(stderr(&output), @r"
         warning: config.toml:3: vaultwarden.url: sends the admin token in clear text to another host; use https://
         warning: config.toml:4: vaultwarden.admin_token_file: everyone on this machine can read token; chmod o-r it
-        warning: config.toml:5: vaultwarden.tls_verify: certificates are not checked, so anyone on the way can read and change everything; name the authority by `ca_file`
+        warning: config.toml:5: vaultwarden.tls_verify: certificates are not verified, so anyone on the network path can read and change the traffic; name the authority by `ca_file`
         warning: config.toml:7: directory[0].url: the bind password goes to ldap://ldap.example.org:389 in clear text; use ldaps://, or set `starttls = true`
-        warning: config.toml:9: directory[0].bind_password: everyone on this machine can read this file; chmod o-r it, or use a file for the secret
-        warning: config.toml:11: directory[0].tls_verify: certificates are not checked, so anyone on the way can read and change everything; name the authority by `ca_file`
+        warning: config.toml:9: directory[0].bind_password: everyone on this machine can read this file; chmod o-r it, or put the secret into a file of its own
+        warning: config.toml:11: directory[0].tls_verify: certificates are not verified, so anyone on the network path can read and change the traffic; name the authority by `ca_file`
         ");
 }
 
@@ -693,21 +693,21 @@ async fn the_help_documents_commands_and_exit_codes() {
         Usage: ldap-usher [OPTIONS] <COMMAND>
 
         Commands:
-          run      Run the service: hear of changes and invite people, until SIGTERM
+          run      Run the service: follow changes and invite people, until SIGTERM
           sync     List every directory once, deliver what is due, and exit; for cron
-          plan     Say what `sync` would do and why, and change nothing
+          plan     Show what `sync` would do and why; change nothing
           watch    Print each change as it arrives, without acting, until Ctrl-C
-          check    Say what works, what does not, and what to do about it
+          check    Show what works, what does not, and what to do about it
           status   Show members, invitations and directories, whether or not the service runs
           explain  Tell the story of one person: what happened, how it stands now, and what happens next
           journal  Print what happened to people, oldest first
           config   Show or migrate the configuration
-          approve  Show the invitations that limits.invites_per_listing holds back, and release them
-          retry    Show the invitations in quarantine, which Vaultwarden refused for good, and try them
+          approve  Show the invitations that a limit holds back, and release them
+          retry    Show the invitations in quarantine, which Vaultwarden refused permanently, and try them
                    again
 
         Options:
-              --config <PATH>  The configuration; else $CONFIG_PATH, ./config.toml or
+              --config <PATH>  The configuration file; default: $CONFIG_PATH, ./config.toml or
                                /etc/ldap-usher/config.toml
           -h, --help           Print help
           -V, --version        Print version

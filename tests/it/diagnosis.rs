@@ -276,7 +276,7 @@ async fn check_finds_a_good_world_good_and_shows_no_secret() {
             "warn",
             "7 of 8 have a usable address; without: uid=mute,",
         ),
-        (", listing", "ok", "neither the stream nor the listing in pages"),
+        (", listing", "ok", "neither the stream nor the listing"),
         (", rights", "ok", "entryCSN"),
         ("vaultwarden, TLS", "ok", "not used"),
         (
@@ -287,7 +287,7 @@ async fn check_finds_a_good_world_good_and_shows_no_secret() {
         (", version", "ok", "1.37.0"),
         (", admin", "ok", "admin token"),
         (", mail", "ok", "gets a link, which expires after 120 h"),
-        (", registration", "ok", "open to those who are invited"),
+        (", registration", "ok", "open to invited people only"),
         (", logins", "ok", "3 at once and then one in 300s"),
     ] {
         let (found, said) = about(&rows, step);
@@ -386,7 +386,10 @@ async fn check_names_what_is_wrong_with_vaultwarden() {
         10,
         Fault::Redirect("https://vault.example.org/alive"),
     );
-    let moved = ["redirected", "give https://vault.example.org as the URL"];
+    let moved = [
+        "redirects to https://vault.example.org",
+        "configure that as the URL",
+    ];
     fails(&good, "vaultwarden, connection", &moved).await;
     world.stand_in.heal();
 
@@ -445,8 +448,8 @@ async fn check_shows_the_certificate_of_vaultwarden_and_why_it_was_refused() {
 async fn check_says_where_the_links_in_invitations_lead() {
     let mut world = World::with(Slapd::builder().people(1)).await;
     for (domain, words) in [
-        ("http://localhost", "the reader's own machine"),
-        ("http://vault.example.org", "by HTTPS only"),
+        ("http://localhost", "the machine of whoever reads the mail"),
+        ("http://vault.example.org", "over HTTPS only"),
     ] {
         world.stand_in = StandIn::with(Setup {
             domain: domain.into(),
@@ -476,7 +479,7 @@ async fn check_says_what_vaultwardens_own_configuration_means_for_those_who_are_
     for (step, level, words) in [
         (", mail", "warn", "mail is off: nobody is told"),
         (", registration", "warn", "open to everyone, invited or not"),
-        (", invitations", "ok", "and not this service"),
+        (", invitations", "ok", "this service can"),
         (", single sign-on", "ok", "offered"),
         (", logins", "warn", "1 at once and then one in 3600s"),
     ] {
@@ -506,7 +509,7 @@ async fn from_the_first_check_to_the_first_invitation_there_is_one_login() {
     let config = world.config();
     for (command, says) in [
         ("check", "the admin API answers to the admin token"),
-        ("check", "a session that this admin token has opened before"),
+        ("check", "a session that was opened with this admin token"),
         ("plan", "person1@example.org"),
         ("sync", "1 invited"),
     ] {

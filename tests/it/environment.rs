@@ -80,9 +80,9 @@ async fn problems_name_the_variable() {
     insta::assert_snapshot!(text(&output.stderr), @r#"
         error: the configuration cannot be used
         LDAP_USHER__DIRECTORY__2__URL: leaves a gap: number the tables from 0, those of the file included
-        LDAP_USHER__VAULTWARDEN__URL__PORT: does not fit; name it as in LDAP_USHER__VAULTWARDEN__URL or LDAP_USHER__DIRECTORY__0__URL
+        LDAP_USHER__VAULTWARDEN__URL__PORT: names no key; write it as in LDAP_USHER__VAULTWARDEN__URL or LDAP_USHER__DIRECTORY__0__URL
         LDAP_USHER__DIRECTORY__0__STARTTLS: invalid type: string "maybe", expected a boolean
-        LDAP_USHER__INVITE__CONCURRENCY: expected a whole number from 1
+        LDAP_USHER__INVITE__CONCURRENCY: expected a whole number of at least 1
         LDAP_USHER__LOG: invalid type: string "debug", expected a table
         LDAP_USHER__DIRECTORY__0__URLS: unknown key; did you mean `url`?
         LDAP_USHER__VAULTWARDEN__ADMIN_TOKEN: is the hash that Vaultwarden keeps as its ADMIN_TOKEN; give the secret from which it was made, in plain text
@@ -207,8 +207,8 @@ async fn what_files_and_shells_put_around_a_value_does_not_count() {
         );
     }
     insta::assert_snapshot!(text(&output.stderr), @r"
-        warning: LDAP_USHER__DIRECTORY__0__BIND_DN: stands in quotation marks, which are left out; leave them out there
-        warning: LDAP_USHER__VAULTWARDEN__URL: stands in quotation marks, which are left out; leave them out there
+        warning: LDAP_USHER__DIRECTORY__0__BIND_DN: has quotation marks around it, which are ignored; remove them
+        warning: LDAP_USHER__VAULTWARDEN__URL: has quotation marks around it, which are ignored; remove them
         ");
 }
 
@@ -240,11 +240,11 @@ async fn a_secret_that_may_be_mistyped_is_taken_as_it_is_with_a_warning() {
     for (secret, words) in [
         (
             "'421337'",
-            "stands in quotation marks, which are taken as part of the secret",
+            "has quotation marks around it, which are taken as part of the secret",
         ),
         (
             "\"421337\"\n",
-            "stands in quotation marks, which are taken as part of the secret",
+            "has quotation marks around it, which are taken as part of the secret",
         ),
         (
             " 421337",
@@ -279,7 +279,7 @@ async fn a_variable_that_is_not_utf_8_is_not_passed_over() {
     );
     let stderr = text(&command.output().await.unwrap().stderr);
     assert!(
-        stderr.contains("LDAP_USHER__VAULTWARDEN__ADMIN_TOKEN: is not text in UTF-8; encode it so"),
+        stderr.contains("LDAP_USHER__VAULTWARDEN__ADMIN_TOKEN: is not UTF-8 text; encode it as UTF-8"),
         "{stderr}"
     );
 }

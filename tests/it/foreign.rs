@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ldap_usher::model::Disposition;
-use ldap_usher::vaultwarden::{Admin, Settings, VaultwardenError as Error};
+use ldap_usher::vaultwarden::{Admin, ClientSettings, VaultwardenError as Error};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -40,7 +40,7 @@ impl Foreign {
 
     /// Every kind of call, and how each of them fails.
     async fn errors(&self) -> [Error; 4] {
-        let client = client_of(&Settings {
+        let client = client_of(&ClientSettings {
             timeout: Duration::from_secs(30),
             slow_timeout: Duration::from_secs(90),
             ..settings(&self.url)

@@ -341,7 +341,7 @@ async fn check_says_that_nobody_has_the_member_of_that_the_groups_would_make() {
     let report = says(world.ask(&["check"]).await);
     for words in [
         "people: 2 below ou=people,dc=example,dc=org match",
-        "accounts: 1 of 2 count as no members (disabled_accounts): uid=person2,",
+        "accounts: 1 of 2 are disabled and not members (disabled_accounts): uid=person2,",
         "addresses: all 1 have a usable address",
     ] {
         assert!(report.contains(words), "{report}");
@@ -352,7 +352,7 @@ async fn check_says_that_nobody_has_the_member_of_that_the_groups_would_make() {
         .await;
     let report = says(world.ask(&["check"]).await);
     assert!(
-        report.contains("although the groups have members -> does the server keep `memberOf`"),
+        report.contains("although the groups have members -> does the server maintain `memberOf`"),
         "{report}"
     );
 }

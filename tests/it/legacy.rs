@@ -56,21 +56,21 @@ async fn a_file_is_migrated_with_comments_and_without_its_secrets() {
     let migrated = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     insta::assert_snapshot!(migrated.replace(config.dir().to_str().unwrap(), "FOLDER"), @r#"
-        # What config.toml says to vaultwarden_ldap, for ldap-usher.
-        # As `ldap_sync_loop = false` has no native key: run `ldap-usher sync` in place of `ldap-usher run`.
+        # Translated from the vaultwarden_ldap configuration in config.toml.
+        # `ldap_sync_loop = false` has no native key: run `ldap-usher sync` instead of `ldap-usher run`.
 
-        # The place that was chosen for it.
+        # vaultwarden_ldap has no state file; this path was chosen for it.
         state = "FOLDER/state.db"
 
         [vaultwarden]
         url = "https://vault.example.org"
-        # The secret is not repeated here: write what vaultwarden_admin_token (config.toml:3) has into a file, and name it.
+        # The secret is not repeated here: write the value of vaultwarden_admin_token (config.toml:3) into a file, and name it here.
         #admin_token_file = "/run/secrets/admin_token"
 
         [[directory]]
         url = "ldaps://ldap.example.org:636"
         bind_dn = "cn=admin,dc=example,dc=org"
-        # Unlike with vaultwarden_ldap, white space around it counts, but for one newline at its end.
+        # vaultwarden_ldap ignores all white space around the secret; ldap-usher ignores one newline at its end only.
         bind_password_file = "password"
         base_dn = "dc=example,dc=org"
         filter = "(&(objectClass=*)(uid=*))"
@@ -82,11 +82,11 @@ async fn a_file_is_migrated_with_comments_and_without_its_secrets() {
         on_address_change = "invite"
 
         [limits]
-        # vaultwarden_ldap holds nobody back.
+        # vaultwarden_ldap has no such limit.
         invites_per_listing = "unlimited"
-        # The same.
+        # vaultwarden_ldap has no such limit.
         invites_per_hour = "unlimited"
-        # The same.
+        # vaultwarden_ldap has no such limit.
         addresses_per_person = "unlimited"
 
         [http]
@@ -134,8 +134,8 @@ ldap_search_filter = "(uid=*"
         error: the configuration cannot be used
         config.toml:2: vaultwarden_url: has no scheme; write it as https://vault.example.org, with the sub-path if there is one
         config.toml:3: vaultwarden_admin_token: is the hash that Vaultwarden keeps as its ADMIN_TOKEN; give the secret from which it was made, in plain text
-        config.toml:4: ldap_host: ldap://ldap example:389 has a blank or a comma in it; write several servers as a list, each with its scheme, as in ["ldaps://a.example.org", "ldaps://b.example.org"]
-        config.toml:5: ldap_bind_dn: has no password; name its file by `bind_password_file`, or leave `bind_dn` out to ask anonymously
+        config.toml:4: ldap_host: ldap://ldap example:389 contains a space or a comma; write several servers as a list, each with its scheme, as in ["ldaps://a.example.org", "ldaps://b.example.org"]
+        config.toml:5: ldap_bind_dn: has no password; name its file by `bind_password_file`, or leave `bind_dn` out to bind anonymously
         config.toml:7: ldap_search_filter: at character 1, `(uid=*`: this parenthesis is never closed; write `)` where what it opens ends
         "#);
 
@@ -180,7 +180,7 @@ async fn variables_are_a_configuration_where_there_is_no_file() {
         "{shown}"
     );
     insta::assert_snapshot!(text(&output.stderr), @r"
-        warning: the environment: is in the format of vaultwarden_ldap, and is used as it is; `ldap-usher config migrate` prints it in ours
+        warning: the environment: is in the format of vaultwarden_ldap, which works; `ldap-usher config migrate` prints it in the native format
         ");
     let migrated = text(&run_with(&config, &["config", "migrate"], &variables).await.stdout);
     assert!(

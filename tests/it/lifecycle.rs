@@ -280,7 +280,7 @@ async fn no_secret_is_in_anything_that_the_program_says() {
             .vault
             .fail(On::All, None, 3, Fault::Redirect("/login?token=secret"));
         world.people().add_person("bob").await;
-        world.says(&["is guarded by"], 1).await;
+        world.says(&["is protected by"], 1).await;
         world.server.restart().await;
         world.says(&["connected to the directory"], 2).await;
         said.push(world.get("/readyz").await);

@@ -14,7 +14,7 @@ use crate::support::slapd::{Builder, Slapd};
 use crate::support::world::World;
 
 /// The least that a server needs.
-const LEAST: &str = "TLS 1.2 with ECDHE and a certificate of version 3 with 2048 bits are the least";
+const LEAST: &str = "the minimum is TLS 1.2 with ECDHE and a certificate of version 3 with 2048 bits";
 
 fn old(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "tests/it/old", name]
@@ -122,13 +122,13 @@ async fn what_a_server_says_in_tls_is_not_taken_for_a_port_without_it() {
         (alert(71), LEAST),
         (
             alert(116),
-            "the server wants a client certificate (alert CertificateRequired)",
+            "the server requires a client certificate (alert CertificateRequired)",
         ),
         (alert(48), "does not accept the client certificate"),
         (alert(112), "does not know the host name"),
         (
             alert(80),
-            "speaks TLS and broke off the handshake (alert InternalError)",
+            "speaks TLS and aborted the handshake (alert InternalError)",
         ),
         (hello, LEAST),
         (unasked, LEAST),

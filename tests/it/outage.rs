@@ -15,7 +15,7 @@ const FOREVER: usize = usize::MAX;
 const DOWN: &str = "Vaultwarden fails, invitations wait";
 const BACK: &str = "Vaultwarden answers again";
 /// Why an invitation waits that needs one login too many.
-const LOGIN_LATER: &str = "wants a login, and its limiter allows the next one in";
+const LOGIN_LATER: &str = "requires a login, and its rate limit allows the next one in";
 
 const NO_MAILBOX: &str = "SMTP 5xx error: permanent error (550): no such mailbox";
 const GREYLISTED: &str = "SMTP 4xx error: transient error (451): greylisted";
@@ -293,7 +293,9 @@ async fn redirects_are_not_followed_and_no_other_host_hears_the_token() {
         world.vault.fail(on, None, FOREVER, Fault::Redirect(target));
         let reason = world.fails_to_invite("ann").await;
         assert!(
-            reason.contains(&format!("is guarded by a redirect to http://{address}/sign-in;")),
+            reason.contains(&format!(
+                "is protected by a redirect to http://{address}/sign-in;"
+            )),
             "{reason}"
         );
         let heard = timeout(A_WHILE, elsewhere.accept()).await;

@@ -398,7 +398,7 @@ async fn a_stream_that_does_not_name_whom_the_listing_finds_is_named_by_check_an
         &said,
         &[
             "fail: ",
-            "does not name 1 of those whom the listing finds, such as uid=ann,ou=branch,",
+            "does not return 1 of the people in the listing, such as uid=ann,ou=branch,",
             "`overlay glue` before `overlay syncprov`",
         ],
     );

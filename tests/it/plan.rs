@@ -21,7 +21,7 @@ use ldap_usher::rules::Limits;
 use ldap_usher::rules::membership::Policy;
 use ldap_usher::store::{Decisions, Sqlite, Store, Story, Which, Whose};
 use ldap_usher::telemetry::Observer;
-use ldap_usher::vaultwarden::{Admin, InMemory, Settings, Vaultwarden};
+use ldap_usher::vaultwarden::{Admin, ClientSettings, InMemory, Vaultwarden};
 use ldap_usher::worker::{self, Until, Worker};
 use proptest::prelude::*;
 use tokio::sync::Notify;
@@ -179,7 +179,7 @@ impl World {
     }
 
     fn vaultwarden(&self) -> Vaultwarden {
-        let settings = Settings::new(self.stand_in.url().parse().unwrap(), "sesame".to_owned().into());
+        let settings = ClientSettings::new(self.stand_in.url().parse().unwrap(), "sesame".to_owned().into());
         Vaultwarden::new(&settings, Arc::new(InMemory::default()), Clock::system()).unwrap()
     }
 

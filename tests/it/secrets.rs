@@ -46,14 +46,14 @@ listen = "127.0.0.1:0"
     service.config().write("token", "");
     service.signal("HUP").await;
     service
-        .wait_for_line("the configuration stays as it was", PATIENCE)
+        .wait_for_line("the old configuration stays in use", PATIENCE)
         .await;
 
     // Whoever waits, ten seconds and more for the directory and a minute for Vaultwarden, tries again at once.
     service.config().write("token", "wrong as well");
     service.config().write("password", slapd.reader_pw());
     service.signal("HUP").await;
-    service.wait_for_line("were read again", PATIENCE).await;
+    service.wait_for_line("were reloaded", PATIENCE).await;
     let at_once = Duration::from_secs(8);
     service.wait_for_line("connected to the directory", at_once).await;
     service.wait_for_line("refuses the admin token", PATIENCE).await;
@@ -140,10 +140,10 @@ async fn a_secret_is_the_same_however_an_editor_encodes_its_file() {
     assert_eq!(world.vault.invited(), ["person1@example.org"]);
 
     for (bytes, cause) in [
-        (&b"p\xe4ss"[..], "token is not text in UTF-8; save it as UTF-8"),
+        (&b"p\xe4ss"[..], "token is not UTF-8 text; save it as UTF-8"),
         (
             b"s\0e\0s\0",
-            "token holds NUL characters, as text in UTF-16 does; save it as UTF-8",
+            "token contains NUL characters, as UTF-16 text does; save it as UTF-8",
         ),
         (b"\xef\xbb\xbf\r\n", "token is empty; write the secret into it"),
     ] {

@@ -281,13 +281,13 @@ async fn a_ca_file_and_a_client_certificate_are_read_however_an_editor_encodes_t
     };
     options(key.path()).client_config().unwrap();
     for (bytes, words) in [
-        (CERTIFICATE.to_owned(), "there is no key in it"),
+        (CERTIFICATE.to_owned(), "it holds no key"),
         (
             KEY.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY"),
             "its key has a passphrase",
         ),
         (KEY.replace('M', "*"), "a block in it is not base64"),
-        (KEY.replace("-----END", "END"), "a block in it does not end"),
+        (KEY.replace("-----END", "END"), "a block in it has no END line"),
     ] {
         let key = file(bytes.as_bytes());
         let error = options(key.path()).client_config().unwrap_err().to_string();
@@ -352,7 +352,7 @@ async fn an_authority_that_is_its_own_server_is_trusted_where_it_is_named_to_the
         .await
         .unwrap_err();
     assert!(
-        error.contains("is that of an authority (CA:TRUE); issue one with CA:FALSE")
+        error.contains("the certificate of an authority (CA:TRUE) as its own; issue one with CA:FALSE")
             && error.contains("`ca_file`"),
         "{error}"
     );

@@ -10,7 +10,7 @@ use ldap_usher::clock::{Clock, Timestamp};
 use ldap_usher::model::{Disposition, EmailAddress, Outcome, Rejection};
 use ldap_usher::tls::TlsOptions;
 use ldap_usher::vaultwarden::{
-    Account, Admin, Identity, InMemory, Recognition, SessionStore, Settings, SignUps, SingleSignOn,
+    Account, Admin, ClientSettings, Identity, InMemory, Recognition, SessionStore, SignUps, SingleSignOn,
     Vaultwarden, VaultwardenError as Error,
 };
 use serde_json::{Value, json};
@@ -28,26 +28,26 @@ pub fn address(text: &str) -> EmailAddress {
     EmailAddress::parse(text.as_bytes()).unwrap()
 }
 
-pub fn settings(url: &str) -> Settings {
-    Settings::new(url.parse().unwrap(), "sesame".into())
+pub fn settings(url: &str) -> ClientSettings {
+    ClientSettings::new(url.parse().unwrap(), "sesame".into())
 }
 
 fn client(stand_in: &StandIn) -> Vaultwarden {
     client_of(&settings(&stand_in.url()))
 }
 
-pub fn client_of(settings: &Settings) -> Vaultwarden {
+pub fn client_of(settings: &ClientSettings) -> Vaultwarden {
     client_with(settings, Arc::new(InMemory::default()), Duration::ZERO)
 }
 
 /// A client that keeps its session in `store`, and is started so long after [`START`].
-fn client_with(settings: &Settings, store: Arc<dyn SessionStore>, after: Duration) -> Vaultwarden {
+fn client_with(settings: &ClientSettings, store: Arc<dyn SessionStore>, after: Duration) -> Vaultwarden {
     Vaultwarden::new(settings, store, Clock::following_tokio(START + after)).unwrap()
 }
 
 /// A client that does not wait for long.
 fn impatient(stand_in: &StandIn) -> Vaultwarden {
-    client_of(&Settings {
+    client_of(&ClientSettings {
         timeout: Duration::from_millis(300),
         slow_timeout: Duration::from_millis(300),
         ..settings(&stand_in.url())
@@ -188,7 +188,7 @@ async fn one_login_serves_many_callers_at_once() {
 #[tokio::test]
 async fn one_failed_login_is_the_answer_to_all_who_waited_for_it() {
     let stand_in = StandIn::start();
-    let client = client_of(&Settings {
+    let client = client_of(&ClientSettings {
         admin_token: "wrong".into(),
         ..settings(&stand_in.url())
     });
@@ -423,7 +423,7 @@ async fn a_wrong_token_is_tried_once_and_a_restart_may_try_a_better_one_at_once(
     let stand_in = StandIn::start();
     let store = Arc::new(InMemory::default());
     let ann = address("ann@example.org");
-    let wrong = Settings {
+    let wrong = ClientSettings {
         admin_token: "wrong".into(),
         ..settings(&stand_in.url())
     };
@@ -470,7 +470,7 @@ async fn without_an_admin_token_check_nobody_logs_in() {
 #[test]
 fn a_token_that_cannot_be_right_is_refused_before_anything_is_sent() {
     let problem = |token: &str| {
-        let settings = Settings {
+        let settings = ClientSettings {
             admin_token: token.into(),
             ..settings("http://127.0.0.1:1")
         };
@@ -487,7 +487,7 @@ fn a_token_that_cannot_be_right_is_refused_before_anything_is_sent() {
 #[tokio::test]
 async fn white_space_around_the_token_does_not_matter() {
     let stand_in = StandIn::start();
-    let client = client_of(&Settings {
+    let client = client_of(&ClientSettings {
         admin_token: " sesame\n".into(),
         ..settings(&stand_in.url())
     });
@@ -551,7 +551,7 @@ async fn an_old_version_that_forgot_the_session_is_recognised_by_its_404() {
 #[tokio::test]
 async fn an_old_versions_redirect_without_a_session_means_a_wrong_token() {
     let stand_in = version(1, 25);
-    let client = client_of(&Settings {
+    let client = client_of(&ClientSettings {
         admin_token: "wrong".into(),
         ..settings(&stand_in.url())
     });
@@ -1155,7 +1155,7 @@ async fn requests_go_through_the_proxy_and_carry_the_headers() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let proxy = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = proxy.local_addr().unwrap();
-    let mut settings = Settings::new("http://vault.example.org/".parse().unwrap(), "sesame".into());
+    let mut settings = ClientSettings::new("http://vault.example.org/".parse().unwrap(), "sesame".into());
     settings.proxy = Some(format!("http://ann:hidden@{address}").into());
     settings.headers = Some("X-Guard: open sesame\n".into());
     let vaultwarden = Vaultwarden::new(&settings, Arc::new(InMemory::default()), Clock::system()).unwrap();

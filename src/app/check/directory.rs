@@ -1,4 +1,4 @@
-//! The way to one server of a directory, and whom it names.
+//! Checks one server of a directory: connection, bind, rights, and the people that the filter matches.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,7 +13,7 @@ use crate::model::{Change, Entry, EntryId, Listing};
 use crate::rules::membership::Policy;
 use crate::telemetry::Progress;
 
-/// How many people without a usable address are named.
+/// The number of people without a usable address that are named.
 const EXAMPLES: usize = 5;
 
 const ENTRY_CSN: &str = "entryCSN";
@@ -49,24 +49,22 @@ pub(super) async fn check(
         .await;
     steps.ok("connection", found);
     let refused = match check_tls(&mut steps, server, &settings).await {
-        true => {
-            "see the server's log, which may name a client certificate that it wants (`client_cert_file`)"
-        }
+        true => "see the server's log; it may require a client certificate (`client_cert_file`)",
         false => "see the server's log; if this port is one for TLS, as 636 is, write ldaps://",
     };
-    let guest = steps
+    let bound = steps
         .step("bind", refused, diagnose::bind(server, &settings, credentials))
         .await;
-    let who = guest.as_ref().map(|_| format!("as {}", settings.bind.who()));
+    let who = bound.as_ref().map(|_| format!("as {}", settings.bind.who()));
     steps.ok("bind", who);
     let mut identity = String::new();
     let mut groups_have_members = false;
-    if let Some(mut guest) = guest {
+    if let Some(mut bound) = bound {
         let can = steps
             .step(
                 "capabilities",
                 "let the bind account read the root DSE",
-                guest.capabilities(&settings),
+                bound.capabilities(&settings),
             )
             .await;
         let (text, attribute) = can.unzip();
@@ -75,10 +73,10 @@ pub(super) async fn check(
         if identity == "objectGUID" {
             remark_on_active_directory(&mut steps, server, &settings);
         }
-        let base = steps.step("base", "", guest.base(&settings)).await;
+        let base = steps.step("base", "", bound.base(&settings)).await;
         steps.ok("base", base);
         let groups = steps
-            .step("groups", "", guest.groups(&settings, credentials))
+            .step("groups", "", bound.groups(&settings, credentials))
             .await;
         if let Some((text, any)) = groups.flatten() {
             groups_have_members = any;
@@ -92,16 +90,16 @@ pub(super) async fn check(
             };
             steps.say(level, "groups", text, remedy);
         }
-        // Active Directory has no such entries. That a server does not look for them is no fault.
+        // Active Directory has no alias entries. A server that cannot search for them is not a problem.
         if steps.failed.is_none()
             && identity != "objectGUID"
-            && let Ok(Some(aliases)) = guest.aliases(&settings).await
+            && let Ok(Some(aliases)) = bound.aliases(&settings).await
         {
             steps.say(
                 Level::Warn,
                 "aliases",
                 aliases,
-                "people are found where they are: write that place into `base_dn`, or make it a [[directory]] of its own",
+                "aliases are not followed: write the place where the people are into `base_dn`, or make it a [[directory]] of its own",
             );
         }
     } else {
@@ -112,19 +110,19 @@ pub(super) async fn check(
     check_people(&mut steps, config, settings, policy, &identity, members_of_groups).await;
 }
 
-/// What holds on every domain controller.
+/// Findings that apply to every domain controller.
 fn remark_on_active_directory(steps: &mut Steps<'_>, server: &Server, settings: &Settings) {
     steps.say(
         Level::Ok,
         "groups",
-        "whoever has a group as primary group (mostly Domain Users) is in nobody's memberOf and in no member of it",
+        "people whose primary group this is (usually Domain Users) are not among its `member`, and their `memberOf` does not name it",
         "",
     );
     if matches!(server, Server::Tcp { tls: false, .. }) && !settings.starttls {
         steps.say(
             Level::Warn,
             "signing",
-            "the password is sent without TLS, which a controller that demands signing refuses",
+            "the password is sent without TLS, and a controller that requires signing refuses that",
             "use ldaps://, or set `starttls = true`",
         );
     }
@@ -135,7 +133,7 @@ async fn check_tls(steps: &mut Steps<'_>, server: &Server, settings: &Settings) 
     let presented = steps
         .step(
             "TLS",
-            "check that this port speaks TLS",
+            "check that this is a port for TLS",
             diagnose::presented(server, settings),
         )
         .await;
@@ -155,7 +153,7 @@ async fn check_tls(steps: &mut Steps<'_>, server: &Server, settings: &Settings) 
     true
 }
 
-/// The stream, and everyone whom the filter finds.
+/// Checks the stream, and counts everyone whom the filter matches.
 async fn check_people(
     steps: &mut Steps<'_>,
     config: &config::Directory,
@@ -164,7 +162,7 @@ async fn check_people(
     identity: &str,
     groups_have_members: bool,
 ) {
-    // What only a right can hide is asked for as well.
+    // Every entry of OpenLDAP has an entryCSN: if it is missing, the account may not read it.
     settings.attributes.push(ENTRY_CSN.into());
     let automatic = settings.stream == StreamChoice::Auto;
     let directory = LdapDirectory::new(settings);
@@ -173,7 +171,7 @@ async fn check_people(
         report_stream(steps, opened, automatic);
     }
     let stream = opened.as_ref().map(|opened| opened.stream);
-    // What it begins with is a full listing.
+    // A stream without a cursor begins with a full listing.
     let named = async {
         let changes = opened.map_or_else(|| futures::stream::empty().boxed(), |opened| opened.changes);
         let mut ids = HashSet::new();
@@ -216,16 +214,16 @@ async fn check_people(
             Level::Fail,
             "listing",
             format!(
-                "the stream and the listing contradict each other: the sync search does not name {} of those whom the listing finds, such as {first}, and will not tell of others like them",
+                "the stream and the listing contradict each other: the sync search does not return {} of the people in the listing, such as {first}, and will not report changes of people like them",
                 unnamed.count
             ),
-            "where OpenLDAP glues databases together (`subordinate`), write `overlay glue` before `overlay syncprov` in the superior one (slapd.conf(5)), or set `stream = \"poll\"`",
+            "if OpenLDAP glues databases together (`subordinate`), write `overlay glue` before `overlay syncprov` in the superior one (slapd.conf(5)), or set `stream = \"poll\"`",
         );
     } else if complete {
         let detail = if pushed {
-            "neither the stream nor the listing in pages beside it met a size limit"
+            "neither the stream nor the listing met a size limit"
         } else {
-            "the listing in pages met no size limit"
+            "the listing met no size limit"
         };
         steps.say(Level::Ok, "listing", detail, "");
     }
@@ -238,16 +236,16 @@ async fn check_people(
     }
 }
 
-/// People whom a listing finds and a stream did not name.
+/// People in a listing whom the stream did not return.
 #[derive(Default)]
 struct Unnamed {
     count: u64,
-    /// Some of them, each with their DN.
+    /// Some of them, with their DNs.
     some: HashMap<EntryId, String>,
 }
 
 impl Unnamed {
-    /// How many are kept.
+    /// The largest size of `some`.
     const SOME: usize = 1000;
 
     fn see(&mut self, named: &HashSet<EntryId>, entry: &Entry) {
@@ -260,7 +258,7 @@ impl Unnamed {
         }
     }
 
-    /// Those whom a stream that is opened now does not name either: the others joined between the two.
+    /// Keeps those whom a new stream does not return either. The others joined between the stream and the listing.
     async fn still(mut self, config: &config::Directory, policy: &Policy, directory: &LdapDirectory) -> Self {
         let again = async {
             let changes = directory.open(None).await.ok()?.changes;
@@ -278,7 +276,7 @@ impl Unnamed {
     }
 }
 
-/// How changes are learned, and what did not work of the better ways.
+/// Reports how changes are learned, and which better ways did not work.
 fn report_stream(steps: &mut Steps<'_>, opened: &Opened, automatic: bool) {
     let Opened {
         stream, why, refused, ..
@@ -294,17 +292,17 @@ fn report_stream(steps: &mut Steps<'_>, opened: &Opened, automatic: bool) {
             Level::Warn,
             "stream",
             detail,
-            "to hear of changes at once, let the server tell of them (OpenLDAP: `overlay syncprov` on the database that holds `base_dn`); where it cannot, set `stream = \"poll\"`",
+            "to learn of changes at once, enable a stream on the server (OpenLDAP: `overlay syncprov` on the database that holds `base_dn`); if it has none, set `stream = \"poll\"`",
         ),
         [] => steps.say(Level::Ok, "stream", detail, ""),
         _ => {}
     }
 }
 
-/// Whether a stream that broke can be resumed.
+/// Reports whether the account can read what is needed to resume a stream.
 fn report_rights(steps: &mut Steps<'_>, people: &People, stream: StreamKind, identity: &str) {
     if people.entries == 0 {
-        let detail = "cannot be told, because there is nobody to be read";
+        let detail = "not known, because there are no people to read";
         steps.say(Level::Skip, "rights", detail, "");
     } else if stream != StreamKind::Syncrepl || identity != "entryUUID" {
         let detail = format!("{identity} can be read, which is all that {stream} needs here");
@@ -313,7 +311,7 @@ fn report_rights(steps: &mut Steps<'_>, people: &People, stream: StreamKind, ide
         steps.say(
             Level::Fail,
             "rights",
-            "entryCSN cannot be read: after an interruption the server would call changed people gone, and name no new ones",
+            "entryCSN cannot be read: after an interruption the server would report changed people as gone, and no new people",
             "let the bind account read entryCSN and entryUUID (OpenLDAP: `access to attrs=entryCSN,entryUUID by dn.exact=\"<bind DN>\" read by * break`)",
         );
     } else {
@@ -322,20 +320,23 @@ fn report_rights(steps: &mut Steps<'_>, people: &People, stream: StreamKind, ide
     }
 }
 
-/// Whom the filter finds.
+/// The people whom the filter matches.
 #[derive(Default)]
 struct People {
     entries: u64,
     usable: u64,
     with_csn: u64,
     disabled: u64,
-    /// Some of those who are disabled, and some without a usable address, with the reasons.
+    /// Some disabled people, with the reasons.
     disabled_examples: Vec<String>,
+    /// Some people without a usable address, with the reasons.
     examples: Vec<String>,
 }
 
-/// Everyone up to the end of the listing, or why these are not all.
-/// `each` is told of each of them.
+/// Counts everyone up to the end of the listing, and calls `each` with every entry.
+///
+/// # Errors
+/// The listing is not complete.
 async fn count(
     config: &config::Directory,
     policy: &Policy,
@@ -403,7 +404,7 @@ fn report_people(
             Level::Warn,
             "people",
             format!("nobody below {below} matches {filter}, although the groups have members"),
-            "does the server keep `memberOf` (OpenLDAP: overlay `memberof` or `dynlist`; 389-DS: the memberOf plugin), may the bind account read it (`dynlist`: `entryDN`, too), and are the members below `base_dn`? Groups that are named in `groups` need no `memberOf`",
+            "does the server maintain `memberOf` (OpenLDAP: overlay `memberof` or `dynlist`; 389-DS: the memberOf plugin), may the bind account read it (with `dynlist` also `entryDN`), and are the members below `base_dn`? Groups that are named in `groups` need no `memberOf`",
         );
     } else if *entries == 0 {
         steps.say(
@@ -418,7 +419,7 @@ fn report_people(
     }
     if *disabled > 0 {
         let detail = format!(
-            "{disabled} of {entries} count as no members (disabled_accounts): {}",
+            "{disabled} of {entries} are disabled and not members (disabled_accounts): {}",
             disabled_examples.join(", ")
         );
         steps.say(Level::Ok, "accounts", detail, "");

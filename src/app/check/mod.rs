@@ -1,4 +1,4 @@
-//! What works, what does not, and what to do about it: the way of the service, one step at a time.
+//! `check`: takes each step of the service on its own, and reports what works, what does not, and what to do about it.
 
 mod directory;
 mod state;
@@ -8,31 +8,31 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::run::{directory_settings, policy};
+use super::wiring::{directory_settings, policy};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::directory::{Settings, diagnose};
 
-/// One line of the diagnosis. It stands alone when it is pasted elsewhere, and holds no secret.
+/// The result of one check. It is complete on its own and holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// How it stands.
+    /// Whether it works.
     pub level: Level,
-    /// What was looked at.
+    /// What was checked.
     pub subject: String,
     /// What was found.
     pub detail: String,
-    /// What to do about it; empty where there is nothing to do.
+    /// What to do about it, or empty.
     pub remedy: String,
 }
 
-/// How something stands.
+/// Whether something works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// It works.
     Ok,
-    /// It works, but deserves a look.
+    /// It works, but needs attention.
     Warn,
     /// It does not work.
     Fail,
@@ -52,7 +52,7 @@ impl fmt::Display for Level {
 }
 
 impl Finding {
-    /// A finding.
+    /// Creates a finding.
     pub fn new(level: Level, subject: impl Into<String>, detail: impl Into<String>, remedy: &str) -> Self {
         Self {
             level,
@@ -62,15 +62,15 @@ impl Finding {
         }
     }
 
-    /// What an error says, whose text is "cause; remedy" wherever a remedy is known.
+    /// Creates a finding from an error "cause; remedy". `otherwise` is the remedy of an error that names none.
     pub fn of_error(level: Level, subject: impl Into<String>, error: &str, otherwise: &str) -> Self {
         let (detail, remedy) = error.split_once("; ").unwrap_or((error, otherwise));
         Self::new(level, subject, detail, remedy)
     }
 }
 
-/// Looks at everything that the service needs, and says each finding as soon as there is one. Nothing is changed but the
-/// session with Vaultwarden, which is kept, so that the service does not need another login.
+/// Checks everything that the service needs, and passes each finding to `say` at once. Changes nothing, except that it
+/// stores the session with Vaultwarden, so that the service needs no other login.
 pub async fn check(config: &Config, say: &mut dyn FnMut(Finding)) {
     let (finding, sessions, known) = state::check(config).await;
     say(finding);
@@ -110,11 +110,11 @@ pub async fn check(config: &Config, say: &mut dyn FnMut(Finding)) {
     vaultwarden::check(config, sessions, &known, say).await;
 }
 
-/// Steps of which each depends on those before it.
+/// A sequence of steps, each of which depends on those before it.
 struct Steps<'a> {
     prefix: String,
     say: &'a mut dyn FnMut(Finding),
-    /// The step that failed.
+    /// The step that failed, if any.
     failed: Option<&'static str>,
 }
 
@@ -136,7 +136,7 @@ impl<'a> Steps<'a> {
         (self.say)(Finding::new(level, subject, detail, remedy));
     }
 
-    /// Takes a step, unless one before it failed. `otherwise` is the remedy where the error names none.
+    /// Takes a step, unless an earlier one failed. `otherwise` is the remedy of an error that names none.
     async fn step<T, E: fmt::Display>(
         &mut self,
         step: &'static str,
@@ -159,7 +159,7 @@ impl<'a> Steps<'a> {
         }
     }
 
-    /// Says of a step that it was not taken, because one before it failed.
+    /// Reports that a step was not taken, because an earlier one failed.
     fn skip(&mut self, step: &str) {
         let failed = self.failed.unwrap_or("what it needs");
         self.say(

@@ -1,4 +1,4 @@
-//! The state file, which nobody but the service creates.
+//! Checks the state file. Only the service creates it.
 
 use std::sync::Arc;
 
@@ -9,7 +9,8 @@ use crate::store::{Sqlite, StoreError};
 use crate::vaultwarden::Identity;
 use crate::worker::server_identity;
 
-/// Whether it can be used, where the session with Vaultwarden is kept, and by what Vaultwarden is known.
+/// Returns whether the state file can be used, the store of the session with Vaultwarden, and the stored identity of
+/// Vaultwarden.
 pub(super) async fn check(config: &Config) -> (Finding, Sessions, Identity) {
     let (path, file) = (&config.state, config.sessions.clone());
     let finding = match Sqlite::open_shared(path).await {
@@ -20,7 +21,10 @@ pub(super) async fn check(config: &Config) -> (Finding, Sessions, Identity) {
             return (finding, Sessions::of_service(Arc::new(store), file), known);
         }
         Err(_) if !path.exists() => {
-            let detail = format!("{} is not there yet, the first start creates it", path.display());
+            let detail = format!(
+                "{} does not exist yet, the first start creates it",
+                path.display()
+            );
             Finding::new(Level::Ok, "state", detail, "")
         }
         Err(error @ StoreError::Older { .. }) => {
@@ -28,5 +32,5 @@ pub(super) async fn check(config: &Config) -> (Finding, Sessions, Identity) {
         }
         Err(error) => Finding::of_error(Level::Fail, "state", &error.to_string(), ""),
     };
-    (finding, Sessions::at_hand(None, file), Identity::default())
+    (finding, Sessions::of_command(None, file), Identity::default())
 }

@@ -1,18 +1,18 @@
-//! The way to Vaultwarden, and what its users will see of it.
+//! Checks Vaultwarden: the connection, the admin API, and what its configuration means for invited people.
 
 use std::sync::Arc;
 
 use url::{Host, Url};
 
-use super::super::run::vaultwarden_settings;
 use super::super::sessions::Sessions;
+use super::super::wiring::vaultwarden_settings;
 use super::{Finding, Level, Steps};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{Disposition, EmailAddress};
 use crate::vaultwarden::{
-    Admin, Configuration, Entrance, Identity, Portal, Recognition, Settings, SignUps, SingleSignOn,
-    Vaultwarden, VaultwardenError, presented,
+    Admin, AuthMethod, ClientSettings, Configuration, Identity, Recognition, ServerInfo, SignUps,
+    SingleSignOn, Vaultwarden, VaultwardenError, presented,
 };
 use crate::worker::server_identity;
 
@@ -36,28 +36,31 @@ pub(super) async fn check(
         Some(None) => steps.say(
             Level::Warn,
             "version",
-            "not told: older than 1.25, a build of one's own, or no Vaultwarden",
+            "not reported: older than 1.25, a custom build, or not Vaultwarden",
             "update Vaultwarden if it is old",
         ),
         Some(Some(version)) => steps.say(Level::Ok, "version", version, ""),
         None => {}
     }
-    let portal = steps.step("DOMAIN", "", vaultwarden.portal()).await.flatten();
-    if let Some(portal) = &portal {
-        report_portal(&mut steps, portal, url);
+    let info = steps
+        .step("DOMAIN", "", vaultwarden.server_info())
+        .await
+        .flatten();
+    if let Some(info) = &info {
+        report_server_info(&mut steps, info, url);
     }
     let mut configuration = None;
     match steps.step("admin", "", log_in(&vaultwarden)).await {
         Some(None) => {
-            let (level, detail, remedy) = judge_entrance(vaultwarden.entrance().await);
+            let (level, detail, remedy) = judge_auth_method(vaultwarden.auth_method().await);
             steps.say(level, "admin", detail, remedy);
-            let told = steps.step("configuration", "", vaultwarden.configuration()).await;
-            if matches!(told, Some(None)) {
-                let detail = "not told, so that whether invited people get a mail is not known";
+            let result = steps.step("configuration", "", vaultwarden.configuration()).await;
+            if matches!(result, Some(None)) {
+                let detail = "cannot be read: whether invited people get a mail is not known";
                 let remedy = "let this host pass the proxy in front of Vaultwarden, or use Vaultwarden's own port as `url`";
                 steps.say(Level::Warn, "configuration", detail, remedy);
             }
-            configuration = told.flatten();
+            configuration = result.flatten();
             check_identity(&mut steps, &vaultwarden, known).await;
         }
         Some(Some(limited)) => {
@@ -72,7 +75,7 @@ pub(super) async fn check(
         }
         None => steps.skip("configuration"),
     }
-    let is_hidden = portal.is_some_and(|portal| portal.sign_up_hidden);
+    let is_hidden = info.is_some_and(|info| info.sign_up_hidden);
     for (level, step, detail, remedy) in judge_configuration(&configuration.unwrap_or_default(), is_hidden) {
         steps.say(level, step, detail, remedy);
     }
@@ -80,8 +83,8 @@ pub(super) async fn check(
 
 const REACH: &str = "check `url`, that Vaultwarden runs, and the proxies and firewalls in between";
 
-/// Whether Vaultwarden answers, and over TLS, whether it is trusted.
-async fn check_connection(steps: &mut Steps<'_>, settings: &Settings, vaultwarden: &Vaultwarden) {
+/// Checks that Vaultwarden answers and that its certificate is trusted.
+async fn check_connection(steps: &mut Steps<'_>, settings: &ClientSettings, vaultwarden: &Vaultwarden) {
     let presented = match presented(settings).await {
         Ok(Some(certificate)) => {
             let detail = format!("the server presents {certificate}");
@@ -92,7 +95,7 @@ async fn check_connection(steps: &mut Steps<'_>, settings: &Settings, vaultwarde
             steps.say(Level::Ok, "TLS", "not used", "");
             false
         }
-        // What keeps it from being seen keeps the next call from success.
+        // The next call fails for the same reason and reports it.
         Err(_) => false,
     };
     let alive = vaultwarden.alive().await;
@@ -105,32 +108,32 @@ async fn check_connection(steps: &mut Steps<'_>, settings: &Settings, vaultwarde
     steps.ok(step, alive.map(|()| "Vaultwarden and its database answer"));
 }
 
-fn report_portal(steps: &mut Steps<'_>, portal: &Portal, url: &Url) {
-    if portal.server.as_deref() != Some("Vaultwarden") {
+fn report_server_info(steps: &mut Steps<'_>, info: &ServerInfo, url: &Url) {
+    if info.server.as_deref() != Some("Vaultwarden") {
         steps.say(
             Level::Warn,
             "server",
             format!(
                 "calls itself {}, not Vaultwarden",
-                portal.server.as_deref().unwrap_or("nothing")
+                info.server.as_deref().unwrap_or("nothing")
             ),
             "check that `url` leads to Vaultwarden and not to another server for Bitwarden's clients",
         );
     }
-    if let Some(domain) = &portal.domain {
+    if let Some(domain) = &info.domain {
         let (level, detail, remedy) = judge_domain(domain, url);
         steps.say(level, "DOMAIN", detail, remedy);
     }
 }
 
-/// Whether this is the server that the service has invited people to.
+/// Checks that this is the server to which the service has invited people.
 async fn check_identity(steps: &mut Steps<'_>, vaultwarden: &Vaultwarden, known: &Identity) {
     if known.is_empty() {
         return;
     }
     match steps.step("accounts", "", vaultwarden.recognise(known)).await {
         Some(Recognition::Other(now)) => {
-            let remedy = "correct `url`, or restore Vaultwarden; where it is meant to be new, give the service a new `state` file, or name people in `ldap-usher retry ADDRESS...`";
+            let remedy = "correct `url`, or restore Vaultwarden; if it is new on purpose, give the service a new `state` file, or name people in `ldap-usher retry ADDRESS...`";
             steps.say(
                 Level::Warn,
                 "accounts",
@@ -141,51 +144,52 @@ async fn check_identity(steps: &mut Steps<'_>, vaultwarden: &Vaultwarden, known:
         Some(_) => steps.say(
             Level::Ok,
             "accounts",
-            "this is the Vaultwarden that was there before",
+            "this is the same Vaultwarden as before",
             "",
         ),
         None => {}
     }
 }
 
-/// What is said of one step.
-type Said = (Level, &'static str, String, &'static str);
+/// Level, step, detail and remedy of a finding.
+type StepFinding = (Level, &'static str, String, &'static str);
 
-/// What follows from Vaultwarden's configuration for the people who are invited, and for this service. `is_hidden`:
-/// its login page offers no registration.
-fn judge_configuration(told: &Configuration, is_hidden: bool) -> Vec<Said> {
-    let mut said = Vec::new();
-    said.extend(judge_mail(told));
-    if told.single_sign_on != Some(SingleSignOn::Only) {
-        said.extend(judge_registration(told, is_hidden));
+/// What Vaultwarden's configuration means for invited people and for this service. `is_hidden` says whether its login
+/// page hides the registration.
+fn judge_configuration(configuration: &Configuration, is_hidden: bool) -> Vec<StepFinding> {
+    let mut findings = Vec::new();
+    findings.extend(judge_mail(configuration));
+    if configuration.single_sign_on != Some(SingleSignOn::Only) {
+        findings.extend(judge_registration(configuration, is_hidden));
     }
-    if told.invitations_allowed == Some(false) {
-        let detail = "INVITATIONS_ALLOWED is off, which keeps those who manage organizations from inviting people, and not this service";
-        said.push((Level::Ok, "invitations", detail.into(), ""));
+    if configuration.invitations_allowed == Some(false) {
+        let detail =
+            "INVITATIONS_ALLOWED is off: managers of organizations cannot invite people; this service can";
+        findings.push((Level::Ok, "invitations", detail.into(), ""));
     }
-    match told.single_sign_on {
+    match configuration.single_sign_on {
         Some(SingleSignOn::Offered) => {
-            let detail = "offered: who logs in by it for the first time gets an account, invited or not";
-            said.push((Level::Ok, "single sign-on", detail.into(), ""));
+            let detail = "offered: everyone who logs in by it gets an account, invited or not";
+            findings.push((Level::Ok, "single sign-on", detail.into(), ""));
         }
         Some(SingleSignOn::Only) => {
-            let detail = "required: nobody registers, and who logs in for the first time gets an account, invited or not; the provider has to call their address verified";
-            said.push((Level::Ok, "single sign-on", detail.into(), ""));
+            let detail = "required: nobody registers, and everyone who logs in gets an account, invited or not; the identity provider must mark their address as verified";
+            findings.push((Level::Ok, "single sign-on", detail.into(), ""));
         }
         Some(SingleSignOn::Off) | None => {}
     }
-    said.extend(judge_logins(told));
-    said
+    findings.extend(judge_logins(configuration));
+    findings
 }
 
-fn judge_mail(told: &Configuration) -> Option<Said> {
+fn judge_mail(configuration: &Configuration) -> Option<StepFinding> {
     const STEP: &str = "mail";
-    if !told.mail? {
-        let detail = "mail is off: nobody is told; invited people find out only from you, and register with their address at the URL in DOMAIN";
+    if !configuration.mail? {
+        let detail = "mail is off: nobody is told; you must tell invited people yourself, and they register with their address at the URL in DOMAIN";
         let remedy = "set SMTP_HOST at Vaultwarden, or tell people yourself";
         return Some((Level::Warn, STEP, detail.into(), remedy));
     }
-    let Some(lifetime) = told.link_lifetime else {
+    let Some(lifetime) = configuration.link_lifetime else {
         return Some((Level::Ok, STEP, "on: each invited person gets a link".into(), ""));
     };
     let hours = lifetime.as_secs() / 3600;
@@ -193,7 +197,8 @@ fn judge_mail(told: &Configuration) -> Option<Said> {
         "on: each invited person gets a link, which expires after {hours} h; a new one is sent from Vaultwarden's admin page only"
     );
     Some(if hours < 24 {
-        let remedy = "raise INVITATION_EXPIRATION_HOURS at Vaultwarden, so that people who read it a day later are let in";
+        let remedy =
+            "raise INVITATION_EXPIRATION_HOURS at Vaultwarden, so that the link still works a day later";
         (Level::Warn, STEP, detail, remedy)
     } else {
         (Level::Ok, STEP, detail, "")
@@ -201,13 +206,13 @@ fn judge_mail(told: &Configuration) -> Option<Said> {
 }
 
 /// How invited people register, and who else may.
-fn judge_registration(told: &Configuration, is_hidden: bool) -> Option<Said> {
+fn judge_registration(configuration: &Configuration, is_hidden: bool) -> Option<StepFinding> {
     const STEP: &str = "registration";
     let say = |level, detail: &str, remedy| Some((level, STEP, detail.to_owned(), remedy));
-    match (told.mail, told.sign_ups) {
+    match (configuration.mail, configuration.sign_ups) {
         (Some(false), _) if is_hidden => say(
             Level::Warn,
-            "the login page offers none, and mail is off, so that invited people find no way to register",
+            "the login page offers none, and mail is off, so invited people cannot register",
             "set INVITATIONS_ALLOWED=true or SMTP_HOST at Vaultwarden",
         ),
         (Some(true), _) if is_hidden => say(
@@ -218,27 +223,28 @@ fn judge_registration(told: &Configuration, is_hidden: bool) -> Option<Said> {
         (None, _) if is_hidden => say(
             Level::Ok,
             "the login page offers none, so invited people need the link in their mail",
-            "see that Vaultwarden can send mail (SMTP_HOST)",
+            "check that Vaultwarden can send mail (SMTP_HOST)",
         ),
         (_, Some(SignUps::Open)) => say(
             Level::Warn,
             "open to everyone, invited or not",
-            "set SIGNUPS_ALLOWED=false at Vaultwarden, if it is meant for those in the directory only",
+            "set SIGNUPS_ALLOWED=false at Vaultwarden, if only people in the directory may use it",
         ),
         (_, Some(SignUps::ForDomains)) => say(
             Level::Ok,
-            "open to whoever is invited, and to the mail domains in SIGNUPS_DOMAINS_WHITELIST",
+            "open to invited people, and to the mail domains in SIGNUPS_DOMAINS_WHITELIST",
             "",
         ),
-        (_, Some(SignUps::Closed)) => say(Level::Ok, "open to those who are invited, and to nobody else", ""),
+        (_, Some(SignUps::Closed)) => say(Level::Ok, "open to invited people only", ""),
         (_, None) => None,
     }
 }
 
-/// Whether this service can stay logged in.
-fn judge_logins(told: &Configuration) -> Option<Said> {
+/// Whether a new login is always allowed when a session ends.
+fn judge_logins(configuration: &Configuration) -> Option<StepFinding> {
     const STEP: &str = "logins";
-    let (burst, period, lifetime) = (told.login_burst?, told.login_period?, told.session_lifetime?);
+    let (burst, period) = (configuration.login_burst?, configuration.login_period?);
+    let lifetime = configuration.session_lifetime?;
     let (period, lifetime) = (period.as_secs(), lifetime.as_secs());
     let detail = format!(
         "{burst} at once and then one in {period}s are allowed, and a session lasts {}min",
@@ -253,7 +259,7 @@ fn judge_logins(told: &Configuration) -> Option<Said> {
     })
 }
 
-/// Whether people can follow the links in Vaultwarden's mails, which begin with its `DOMAIN`.
+/// Whether people can open the links in Vaultwarden's mails, which begin with its `DOMAIN`.
 fn judge_domain(domain: &str, url: &Url) -> (Level, String, &'static str) {
     const SET: &str = "set DOMAIN at Vaultwarden to the URL under which people open it";
     let Some((scheme, host)) = Url::parse(domain)
@@ -264,15 +270,15 @@ fn judge_domain(domain: &str, url: &Url) -> (Level, String, &'static str) {
     };
     let links = format!("the links in invitations begin with {domain}");
     if is_local(&host) {
-        let detail = format!("{links}, which is the reader's own machine, wherever they read it");
+        let detail = format!("{links}, which is the machine of whoever reads the mail");
         (Level::Warn, detail, SET)
     } else if scheme != "https" {
-        let detail = format!("{links}, and browsers let people use a vault by HTTPS only");
-        let remedy = "serve Vaultwarden by HTTPS, and let its DOMAIN begin with https://";
+        let detail = format!("{links}, and the web vault works over HTTPS only");
+        let remedy = "serve Vaultwarden over HTTPS, and let its DOMAIN begin with https://";
         (Level::Warn, detail, remedy)
     } else if url.host().is_some_and(|configured| configured.to_owned() != host) {
         if url.host().is_some_and(|host| is_internal(&host.to_owned())) {
-            let detail = format!("{links}; `url` is a way to it that is not for people");
+            let detail = format!("{links}; `url` is an internal address of the same server");
             (Level::Ok, detail, "")
         } else {
             let detail = format!("{links}, which is another host than that in `url`");
@@ -284,7 +290,7 @@ fn judge_domain(domain: &str, url: &Url) -> (Level, String, &'static str) {
     }
 }
 
-/// Whether everyone who reads this name reads their own machine in it.
+/// Whether this host is the local machine.
 fn is_local(host: &Host) -> bool {
     match host {
         Host::Domain(name) => name == "localhost" || name.ends_with(".localhost"),
@@ -293,13 +299,13 @@ fn is_local(host: &Host) -> bool {
     }
 }
 
-/// Whether this is an address, or a name without a domain such as that of a container.
+/// Whether this is an IP address, or a name without a domain, such as that of a container.
 fn is_internal(host: &Host) -> bool {
     !matches!(host, Host::Domain(name) if name.contains('.'))
 }
 
-/// Uses the admin API in a way that changes nothing; only where the session at hand is not accepted, it logs in. Returns
-/// what keeps it from being tried now, where that is nobody's mistake.
+/// Makes a call to the admin API that changes nothing. Logs in only if the stored session is not accepted. Returns the
+/// error if a rate limit prevents the call now, which is not a misconfiguration.
 async fn log_in(vaultwarden: &Vaultwarden) -> Result<Option<VaultwardenError>, VaultwardenError> {
     let Ok(nobody) = EmailAddress::parse(b"nobody@ldap-usher.invalid") else {
         return Ok(None);
@@ -311,19 +317,19 @@ async fn log_in(vaultwarden: &Vaultwarden) -> Result<Option<VaultwardenError>, V
     }
 }
 
-/// What it means that the admin API let us in.
-fn judge_entrance(entrance: Entrance) -> (Level, &'static str, &'static str) {
-    match entrance {
-        Entrance::Token => (Level::Ok, "the admin API answers to the admin token", ""),
-        Entrance::Session => (
+/// The finding about how the admin API authenticated us.
+fn judge_auth_method(method: AuthMethod) -> (Level, &'static str, &'static str) {
+    match method {
+        AuthMethod::Token => (Level::Ok, "the admin API answers to the admin token", ""),
+        AuthMethod::Session => (
             Level::Ok,
-            "the admin API answers to a session that this admin token has opened before",
+            "the admin API answers to a session that was opened with this admin token",
             "",
         ),
-        Entrance::Open => (
+        AuthMethod::Open => (
             Level::Warn,
-            "the admin API asks for no token, so that whoever reaches it may do everything",
-            "unset DISABLE_ADMIN_TOKEN at Vaultwarden, unless something in front of it guards /admin",
+            "the admin API asks for no token, so anyone who reaches it can do everything",
+            "unset DISABLE_ADMIN_TOKEN at Vaultwarden, unless a proxy in front of it protects /admin",
         ),
     }
 }
@@ -334,8 +340,8 @@ mod tests {
 
     use super::*;
 
-    fn said(told: &Configuration, is_hidden: bool) -> String {
-        let said = judge_configuration(told, is_hidden).into_iter();
+    fn said(configuration: &Configuration, is_hidden: bool) -> String {
+        let said = judge_configuration(configuration, is_hidden).into_iter();
         let lines =
             said.map(|(level, step, detail, remedy)| format!("{level}  {step}: {detail} -> {remedy}\n"));
         lines.collect()
@@ -365,17 +371,17 @@ mod tests {
             ..Configuration::default()
         };
         insta::assert_snapshot!(said(&without_mail, false), @r"
-            warn  mail: mail is off: nobody is told; invited people find out only from you, and register with their address at the URL in DOMAIN -> set SMTP_HOST at Vaultwarden, or tell people yourself
-            ok  registration: open to those who are invited, and to nobody else -> 
+            warn  mail: mail is off: nobody is told; you must tell invited people yourself, and they register with their address at the URL in DOMAIN -> set SMTP_HOST at Vaultwarden, or tell people yourself
+            ok  registration: open to invited people only -> 
             ");
         let without_any_way = Configuration {
             invitations_allowed: Some(false),
             ..without_mail
         };
         insta::assert_snapshot!(said(&without_any_way, true), @r"
-            warn  mail: mail is off: nobody is told; invited people find out only from you, and register with their address at the URL in DOMAIN -> set SMTP_HOST at Vaultwarden, or tell people yourself
-            warn  registration: the login page offers none, and mail is off, so that invited people find no way to register -> set INVITATIONS_ALLOWED=true or SMTP_HOST at Vaultwarden
-            ok  invitations: INVITATIONS_ALLOWED is off, which keeps those who manage organizations from inviting people, and not this service -> 
+            warn  mail: mail is off: nobody is told; you must tell invited people yourself, and they register with their address at the URL in DOMAIN -> set SMTP_HOST at Vaultwarden, or tell people yourself
+            warn  registration: the login page offers none, and mail is off, so invited people cannot register -> set INVITATIONS_ALLOWED=true or SMTP_HOST at Vaultwarden
+            ok  invitations: INVITATIONS_ALLOWED is off: managers of organizations cannot invite people; this service can -> 
             ");
         let hasty = Configuration {
             link_lifetime: Some(Duration::from_secs(3600)),
@@ -385,9 +391,9 @@ mod tests {
             ..usual
         };
         insta::assert_snapshot!(said(&hasty, false), @r"
-            warn  mail: on: each invited person gets a link, which expires after 1 h; a new one is sent from Vaultwarden's admin page only -> raise INVITATION_EXPIRATION_HOURS at Vaultwarden, so that people who read it a day later are let in
-            warn  registration: open to everyone, invited or not -> set SIGNUPS_ALLOWED=false at Vaultwarden, if it is meant for those in the directory only
-            ok  single sign-on: offered: who logs in by it for the first time gets an account, invited or not -> 
+            warn  mail: on: each invited person gets a link, which expires after 1 h; a new one is sent from Vaultwarden's admin page only -> raise INVITATION_EXPIRATION_HOURS at Vaultwarden, so that the link still works a day later
+            warn  registration: open to everyone, invited or not -> set SIGNUPS_ALLOWED=false at Vaultwarden, if only people in the directory may use it
+            ok  single sign-on: offered: everyone who logs in by it gets an account, invited or not -> 
             warn  logins: 3 at once and then one in 300s are allowed, and a session lasts 4min: invitations wait for the next login -> raise ADMIN_SESSION_LIFETIME or lower ADMIN_RATELIMIT_SECONDS at Vaultwarden
             ");
         let only = Configuration {
@@ -397,10 +403,10 @@ mod tests {
         };
         insta::assert_snapshot!(said(&only, true), @r"
             ok  mail: on: each invited person gets a link, which expires after 120 h; a new one is sent from Vaultwarden's admin page only -> 
-            ok  single sign-on: required: nobody registers, and who logs in for the first time gets an account, invited or not; the provider has to call their address verified -> 
+            ok  single sign-on: required: nobody registers, and everyone who logs in gets an account, invited or not; the identity provider must mark their address as verified -> 
             ");
-        // Older than what tells.
-        insta::assert_snapshot!(said(&Configuration::default(), true), @"ok  registration: the login page offers none, so invited people need the link in their mail -> see that Vaultwarden can send mail (SMTP_HOST)");
+        // A version that reports nothing.
+        insta::assert_snapshot!(said(&Configuration::default(), true), @"ok  registration: the login page offers none, so invited people need the link in their mail -> check that Vaultwarden can send mail (SMTP_HOST)");
         assert_eq!(said(&Configuration::default(), false), "");
     }
 

@@ -1,11 +1,11 @@
-//! The domain controllers that are trusted outside of their domain.
+//! `controllers`: domain controllers whose names are outside their domain.
 
 use super::super::problem::{KeyPath, Problems};
 use super::super::schema::DirectoryTable;
 use crate::directory::{HostPattern, Server};
 
-/// Says to each domain which controllers are trusted beside its own.
-pub(super) fn told(
+/// Adds the configured controllers to each server that is a domain.
+pub(super) fn add_to_domains(
     table: &DirectoryTable,
     mut servers: Option<Vec<Server>>,
     at: &KeyPath,
@@ -18,17 +18,17 @@ pub(super) fn told(
             Err(problem) => problems.error(at, problem),
         }
     }
-    let mut is_of_use = table.controllers.is_empty();
+    let mut is_used = table.controllers.is_empty();
     for server in servers.iter_mut().flatten() {
         if let Server::Domain { others, .. } = server {
             others.clone_from(&patterns);
-            is_of_use = true;
+            is_used = true;
         }
     }
-    if !is_of_use && servers.is_some() {
+    if !is_used && servers.is_some() {
         problems.error(
             at,
-            "is for `url = \"ad:DOMAIN\"`, whose controllers DNS names; leave it out",
+            "is for `url = \"ad:DOMAIN\"` only, where DNS names the controllers; leave it out",
         );
     }
     servers

@@ -1,4 +1,4 @@
-//! The `[[directory]]` tables.
+//! Checks the `[[directory]]` tables.
 
 use std::net::IpAddr;
 
@@ -12,7 +12,7 @@ use super::super::secret::Secrets;
 use super::{TlsKeys, controllers, tls, warn_if_public};
 use crate::directory::{Bind, Filter, Server, StreamChoice};
 
-/// Checks all directories, each by itself and beside the others.
+/// Checks every directory, and that their names are unique.
 pub(super) fn directories(
     tables: &mut [DirectoryTable],
     at: &KeyPath,
@@ -32,7 +32,7 @@ pub(super) fn directories(
             problems.error(
                 &at.index(i).key("name"),
                 format!(
-                    "\"{}\" is the name of directory[{namesake}] too; give each its own `name`",
+                    "\"{}\" is also the name of directory[{namesake}]; give each its own `name`",
                     table.name
                 ),
             );
@@ -56,9 +56,9 @@ fn directory(
     if table.name.trim().is_empty() {
         problems.error(&at.key("name"), "is empty; give the directory a name");
     }
-    table.url = table.url.iter().flat_map(|url| one_by_one(url)).collect();
+    table.url = table.url.iter().flat_map(|url| split_urls(url)).collect();
     let servers = servers(&table.url, &at.key("url"), problems);
-    let servers = controllers::told(table, servers, &at.key("controllers"), problems);
+    let servers = controllers::add_to_domains(table, servers, &at.key("controllers"), problems);
     warn_if_public(
         table.bind_password.is_some() && public,
         &at.key("bind_password"),
@@ -164,7 +164,7 @@ fn servers(urls: &[String], at: &KeyPath, problems: &mut Problems<'_>) -> Option
         .map(|(i, url)| {
             let server = server(url);
             if let Err(problem) = &server {
-                // A single string has no elements, and its own line is the right one.
+                // A single string has no elements: the line of the key itself is the right one.
                 let place = if urls.len() == 1 { at.clone() } else { at.index(i) };
                 problems.error(&place, problem);
             }
@@ -174,8 +174,8 @@ fn servers(urls: &[String], at: &KeyPath, problems: &mut Problems<'_>) -> Option
     servers.into_iter().collect()
 }
 
-/// The addresses in one text, which OpenLDAP and others separate by blanks or commas. No address has either in it.
-fn one_by_one(urls: &str) -> Vec<String> {
+/// Splits several URLs in one string, which OpenLDAP and others separate by spaces or commas. No URL contains either.
+fn split_urls(urls: &str) -> Vec<String> {
     let pieces: Vec<_> = pieces(urls).map(str::to_owned).collect();
     if pieces.len() > 1 && pieces.iter().all(|piece| has_scheme(piece)) {
         pieces
@@ -193,7 +193,8 @@ fn has_scheme(url: &str) -> bool {
     url.contains("://") || url.starts_with("ad:")
 }
 
-/// Whether a value within a DN goes on like another DN: `dc=org ou=people`. After a comma stands what it should.
+/// Whether one string seems to hold several DNs: something like the start of a DN follows a separator that is not the
+/// comma between two RDNs, as in `dc=org ou=people`.
 fn several_dns(text: &str) -> bool {
     let (mut quoted, mut escaped) = (false, false);
     let mut before = ',';
@@ -217,14 +218,14 @@ fn several_dns(text: &str) -> bool {
 }
 
 fn server(url: &str) -> Result<Server, String> {
-    // Before anything repeats the text.
+    // First, because the other errors repeat the URL.
     if url.contains('@') {
         return Err("holds a user or a password; write them as `bind_dn` and `bind_password_file`".into());
     }
     let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
     if pieces(authority.split('/').next().unwrap_or_default()).count() > 1 {
         return Err(format!(
-            "{url} has a blank or a comma in it; write several servers as a list, each with its scheme, as in [\"ldaps://a.example.org\", \"ldaps://b.example.org\"]"
+            "{url} contains a space or a comma; write several servers as a list, each with its scheme, as in [\"ldaps://a.example.org\", \"ldaps://b.example.org\"]"
         ));
     }
     let known = |scheme: &&str| {
@@ -234,7 +235,7 @@ fn server(url: &str) -> Result<Server, String> {
     if !has_scheme(url) {
         let port = url.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
         return Err(match (["ldap", "ldaps", "ldapi"].into_iter().find(known), port) {
-            (Some(scheme), _) => format!("{url} lacks the slashes after its scheme; write {scheme}://"),
+            (Some(scheme), _) => format!("{url} has no slashes after its scheme; write {scheme}://"),
             (None, Some(389_u16 | 3268)) => format!(
                 "{url} has no scheme; write ldap://{url} with `starttls = true`, or ldaps:// with the port for TLS"
             ),
@@ -244,14 +245,14 @@ fn server(url: &str) -> Result<Server, String> {
         });
     }
     match Server::parse(url)? {
-        Server::Tcp { port: 0, .. } => {
-            Err(format!("{url} has the port 0; leave it out or give the real one"))
-        }
+        Server::Tcp { port: 0, .. } => Err(format!(
+            "{url} has the port 0; leave the port out or give the real one"
+        )),
         server => Ok(server),
     }
 }
 
-/// As whom to ask; anonymous where nothing is said.
+/// How to bind; anonymously if nothing is configured.
 fn bind(
     table: &mut DirectoryTable,
     at: &KeyPath,
@@ -281,7 +282,7 @@ fn bind(
         (_, _, Some(Sasl::External)) => {
             problems.error(
                 &at.key("sasl"),
-                "\"external\" lets the operating system or a client certificate say who asks; leave out `bind_dn` and the password",
+                "\"external\" authenticates by the operating system or a client certificate; leave out `bind_dn` and the password",
             );
             None
         }
@@ -301,21 +302,21 @@ fn bind(
         (Some(_), false, None) => {
             problems.error(
                 &at.key("bind_dn"),
-                "has no password; name its file by `bind_password_file`, or leave `bind_dn` out to ask anonymously",
+                "has no password; name its file by `bind_password_file`, or leave `bind_dn` out to bind anonymously",
             );
             None
         }
         (None, true, None) => {
             problems.error(
                 &at.key(password_key),
-                "has no `bind_dn`; say whose password it is, or leave it out to ask anonymously",
+                "has no `bind_dn`; add it, or leave the password out to bind anonymously",
             );
             None
         }
     }
 }
 
-/// Whether what is asked for can be had from these servers, and safely.
+/// Checks that StartTLS and the bind work with every one of these servers, and warns about a password in clear text.
 fn fits_servers(
     table: &DirectoryTable,
     sends_password: bool,
@@ -331,21 +332,20 @@ fn fits_servers(
     {
         problems.error(
             &at.key("starttls"),
-            format!("is for ldap:// only, and {other} is something else; leave it out or write ldap://"),
+            format!("works with ldap:// only, not with {other}; leave it out or write ldap://"),
         );
     }
-    // Over TLS the client certificate says who asks.
-    let vouched = |server: &&Server| match server {
+    let supports_external = |server: &&Server| match server {
         Server::Unix { .. } => true,
         Server::Domain { .. } => table.client_cert_file.is_some(),
         Server::Tcp { tls, .. } => table.client_cert_file.is_some() && (*tls || table.starttls),
     };
     if table.sasl == Some(Sasl::External)
-        && let Some(other) = servers.iter().find(|server| !vouched(server))
+        && let Some(other) = servers.iter().find(|server| !supports_external(server))
     {
         problems.error(
             &at.key("sasl"),
-            format!("\"external\" is for ldapi://, or for TLS with a `client_cert_file`, and {other} is something else; use `bind_dn` and a password"),
+            format!("\"external\" works over ldapi://, or over TLS with a `client_cert_file`, not with {other}; use `bind_dn` and a password"),
         );
     }
     let exposed = servers
@@ -392,7 +392,7 @@ fn mail_attributes(attributes: &[String], at: &KeyPath, problems: &mut Problems<
     }
 }
 
-/// The attribute by which people are known, where it is not the server's own.
+/// The attribute that identifies people, unless it is the server's own UUID.
 fn id_attribute(table: &DirectoryTable, at: &KeyPath, problems: &mut Problems<'_>) -> Option<String> {
     if table.id_attribute == AUTO {
         return None;
@@ -409,13 +409,13 @@ fn id_attribute(table: &DirectoryTable, at: &KeyPath, problems: &mut Problems<'_
     if !matches!(table.stream, Stream::Auto | Stream::Poll) {
         problems.error(
             &at.key("stream"),
-            format!("\"{}\" tells of people by the server's own UUIDs, and not by `id_attribute`; leave out one of the two, or write \"poll\"", table.stream.as_str()),
+            format!("\"{}\" identifies people by the server's own UUIDs, not by `id_attribute`; leave out one of the two, or write \"poll\"", table.stream.as_str()),
         );
     }
     Some(table.id_attribute.clone())
 }
 
-/// Whether this is an attribute description (RFC 4512, 2.5): a name or an OID, and options.
+/// Whether this is an attribute description (RFC 4512, 2.5): a name or an OID, with or without options.
 fn is_attribute(text: &str) -> bool {
     !text.is_empty()
         && text

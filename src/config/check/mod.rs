@@ -1,5 +1,5 @@
-//! From what is written to what can be used. Each function records every problem that it finds and answers `None`
-//! where it found one.
+//! Turns the schema into a checked [`Config`]. Each function records every problem that it finds; it returns `None` if
+//! there is no usable value.
 
 mod controllers;
 mod directory;
@@ -16,7 +16,7 @@ use super::{Config, Vaultwarden};
 use crate::tls::{ClientCertificate, TlsError, TlsOptions};
 use crate::vaultwarden::check_headers;
 
-/// Checks the whole file, and resolves its secrets in place. `public` says whether everyone can read it.
+/// Checks the whole file and reads its secrets into it. `public` says whether all users of this machine can read it.
 pub(super) fn check(
     file: &mut File,
     public: bool,
@@ -41,7 +41,7 @@ pub(super) fn check(
     );
     hosts(&file.http.hosts, &root.key("http").key("hosts"), problems);
     Some(Config {
-        // The environment tells.
+        // `load` sets it from the environment.
         sessions: None,
         state: file.state.clone(),
         journal_days: file.journal_days.get(),
@@ -56,7 +56,7 @@ pub(super) fn check(
     })
 }
 
-/// Checks the state file alone.
+/// Checks the key `state` alone.
 pub(super) fn state(file: &File, problems: &mut Problems<'_>) {
     if file.state.as_os_str().is_empty() {
         problems.error(&KeyPath::root().key("state"), "names no file");
@@ -119,7 +119,7 @@ fn vaultwarden(
             "is the hash that Vaultwarden keeps as its ADMIN_TOKEN; give the secret from which it was made, in plain text",
         );
     }
-    let (proxy, headers) = way(table, at, public, secrets, problems);
+    let (proxy, headers) = proxy_and_headers(table, at, public, secrets, problems);
     let tls = tls(
         &TlsKeys {
             ca_file: &table.ca_file,
@@ -140,8 +140,8 @@ fn vaultwarden(
     })
 }
 
-/// What stands on the way to Vaultwarden: a proxy, and what another one in front of it wants to see.
-fn way(
+/// The forward proxy, and the headers that a reverse proxy in front of Vaultwarden may require.
+fn proxy_and_headers(
     table: &mut VaultwardenTable,
     at: &KeyPath,
     public: bool,
@@ -173,7 +173,7 @@ fn way(
     (proxy, headers)
 }
 
-/// The address of Vaultwarden. Its text is not repeated in a problem: some put a password into it.
+/// The URL of Vaultwarden. Problems do not repeat it, because it may hold a password.
 fn vaultwarden_url(url: Option<&str>, at: &KeyPath, problems: &mut Problems<'_>) -> Option<Url> {
     const FORM: &str = "write it as https://vault.example.org, with the sub-path if there is one";
     let Some(url) = url else {
@@ -208,7 +208,7 @@ fn vaultwarden_url(url: Option<&str>, at: &KeyPath, problems: &mut Problems<'_>)
     } else if url.query().is_some() || url.fragment().is_some() {
         problems.error(at, format!("has a query or a fragment; {FORM}"));
     } else if url.path().trim_end_matches('/').ends_with("/admin") {
-        problems.error(at, "ends in /admin; leave that out, it is added where it belongs");
+        problems.error(at, "ends in /admin; leave that out, it is added automatically");
     } else if url.scheme() == "http" && !url.host().is_some_and(|host| is_loopback(&host)) {
         problems.warning(
             at,
@@ -226,7 +226,7 @@ fn is_loopback(host: &Host<&str>) -> bool {
     }
 }
 
-/// The keys about TLS, which both sides have.
+/// The TLS keys that `[vaultwarden]` and `[[directory]]` have in common.
 struct TlsKeys<'a> {
     ca_file: &'a Option<PathBuf>,
     tls_verify: bool,
@@ -272,18 +272,18 @@ fn tls(keys: &TlsKeys<'_>, at: &KeyPath, problems: &mut Problems<'_>) -> TlsOpti
     if !keys.tls_verify {
         problems.warning(
             &at.key("tls_verify"),
-            "certificates are not checked, so anyone on the way can read and change everything; name the authority by `ca_file`",
+            "certificates are not verified, so anyone on the network path can read and change the traffic; name the authority by `ca_file`",
         );
     }
     options
 }
 
-/// A secret in a file that everyone can read is none.
+/// Warns about a secret in a configuration file that all users of this machine can read.
 fn warn_if_public(public: bool, at: &KeyPath, problems: &mut Problems<'_>) {
     if public && !problems.is_variable(at) {
         problems.warning(
             at,
-            "everyone on this machine can read this file; chmod o-r it, or use a file for the secret",
+            "everyone on this machine can read this file; chmod o-r it, or put the secret into a file of its own",
         );
     }
 }

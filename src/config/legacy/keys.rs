@@ -1,4 +1,4 @@
-//! What was written, and how it reads in the native form.
+//! Translates the keys of vaultwarden_ldap into the native format.
 
 use std::net::Ipv6Addr;
 
@@ -11,7 +11,7 @@ use super::super::problem::{KeyPath, Origin, Problems};
 use super::super::reference::nearest;
 use super::{KEYS, Legacy, Line, Written, state};
 
-/// What was written, by key.
+/// The keys of one configuration of vaultwarden_ldap, and the native lines made from them so far.
 pub(super) struct Keys<'a> {
     name: &'a str,
     table: Table,
@@ -29,7 +29,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// The native form. `check` sees what else is wrong with what was written.
+    /// Translates all keys. `check` may record further problems of the original text.
     pub(super) fn translate(
         mut self,
         environment: &Environment,
@@ -61,31 +61,30 @@ impl<'a> Keys<'a> {
 
         if environment.get("LDAP_USHER__STATE").is_none() {
             let place = state::choose(&state::places(environment));
-            self.say(
+            self.add_default(
                 "",
                 "state",
                 place.display().to_string(),
-                "The place that was chosen for it.",
+                "vaultwarden_ldap has no state file; this path was chosen for it.",
             );
         }
         self.vaultwarden(&mut problems);
         self.directory(&mut problems);
-        self.say(
+        self.add_default(
             "invite",
             "on_address_change",
             "invite",
             "vaultwarden_ldap invites every address that it does not know.",
         );
-        self.say(
-            "limits",
-            "invites_per_listing",
-            "unlimited",
-            "vaultwarden_ldap holds nobody back.",
-        );
-        for limit in ["invites_per_hour", "addresses_per_person"] {
-            self.say("limits", limit, "unlimited", "The same.");
+        for limit in ["invites_per_listing", "invites_per_hour", "addresses_per_person"] {
+            self.add_default(
+                "limits",
+                limit,
+                "unlimited",
+                "vaultwarden_ldap has no such limit.",
+            );
         }
-        self.say("http", "listen", "off", "vaultwarden_ldap opens no port.");
+        self.add_default("http", "listen", "off", "vaultwarden_ldap opens no port.");
         let (legacy, _) = problems.judge(Some(Legacy {
             name: self.name.to_owned(),
             lines: self.lines,
@@ -108,7 +107,7 @@ impl<'a> Keys<'a> {
     fn directory(&mut self, problems: &mut Problems<'_>) {
         const TABLE: &str = "directory";
         let url = self.url(problems);
-        // That program does not ask for StartTLS where there is TLS already.
+        // vaultwarden_ldap ignores `ldap_starttls` on a connection that uses TLS already.
         let starttls = self.flag("ldap_starttls", problems) == Some(true) && url.starts_with("ldap:");
         self.put(TABLE, "url", url, "ldap_host");
         if starttls {
@@ -137,7 +136,8 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// A host and what belongs to it, or a URL, which says it all but for a port that it does not name.
+    /// The URL of the server: from host, scheme and port, or from a `ldap_host` that is a URL itself, to which only a
+    /// missing port is added.
     fn url(&self, problems: &mut Problems<'_>) -> String {
         let ssl = self.flag("ldap_ssl", problems) == Some(true);
         let port = self.number("ldap_port", u16::MAX.into(), problems);
@@ -165,7 +165,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// Whether there is a value. An empty text is none.
+    /// Whether the key is set. An empty string counts as not set.
     fn is_written(&self, key: &str) -> bool {
         self.table
             .get(key)
@@ -186,13 +186,13 @@ impl<'a> Keys<'a> {
         self.typed(key, flag, "true or false", problems)
     }
 
-    fn number(&self, key: &str, most: u64, problems: &mut Problems<'_>) -> Option<u64> {
+    fn number(&self, key: &str, max: u64, problems: &mut Problems<'_>) -> Option<u64> {
         let number = match self.table.get(key)? {
             Value::String(digits) => digits.parse().ok(),
             value => value.as_integer().and_then(|number| number.try_into().ok()),
         };
-        let number = number.filter(|number| *number <= most);
-        self.typed(key, number, &format!("a whole number up to {most}"), problems)
+        let number = number.filter(|number| *number <= max);
+        self.typed(key, number, &format!("a whole number up to {max}"), problems)
     }
 
     fn typed<T>(&self, key: &str, value: Option<T>, what: &str, problems: &mut Problems<'_>) -> Option<T> {
@@ -214,7 +214,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// The secret itself counts before a file that holds it.
+    /// Copies a secret. If both are set, the secret itself is used and its file ignored, as in vaultwarden_ldap.
     fn secret(
         &mut self,
         table: &'static str,
@@ -222,8 +222,7 @@ impl<'a> Keys<'a> {
         [inline, file]: [&'static str; 2],
         problems: &mut Problems<'_>,
     ) {
-        const COMMENT: &str =
-            "Unlike with vaultwarden_ldap, white space around it counts, but for one newline at its end.";
+        const COMMENT: &str = "vaultwarden_ldap ignores all white space around the secret; ldap-usher ignores one newline at its end only.";
         if let Some(secret) = self.text(inline, problems) {
             self.line(table, key, Written::Hidden(secret.into()), Some(inline), "");
         } else if let Some(path) = self.text(file, problems) {
@@ -235,7 +234,8 @@ impl<'a> Keys<'a> {
         self.line(table, key, Written::Plain(value.into()), Some(from), "");
     }
 
-    fn say(
+    /// Adds a line for what vaultwarden_ldap does without any key.
+    fn add_default(
         &mut self,
         table: &'static str,
         key: &'static str,

@@ -1,8 +1,8 @@
-//! The configuration of [vaultwarden_ldap] 2.2, understood as that program understands it: put into the native form
-//! and loaded as such, with problems reported where they were written.
+//! The configuration of [vaultwarden_ldap] 2.2. It keeps the meaning that it has for that program: it is translated into
+//! the native format and loaded as such. Problems name the original key and line.
 //!
-//! What that program does without being told is said in the native form as well: it holds nothing back, it invites
-//! every address that it does not know, and it opens no port.
+//! The translation also sets what that program does by default: no limits, every unknown address is invited, and no
+//! port is opened.
 //!
 //! [vaultwarden_ldap]: https://github.com/ViViDboarder/vaultwarden_ldap
 
@@ -22,7 +22,7 @@ use keys::Keys;
 
 use super::problem::{KeyPath, Origin, line_of};
 
-/// Every key that there is.
+/// All keys of vaultwarden_ldap.
 const KEYS: [&str; 18] = [
     "vaultwarden_url",
     "vaultwarden_admin_token",
@@ -44,23 +44,23 @@ const KEYS: [&str; 18] = [
     "ldap_sync_loop",
 ];
 
-/// A configuration in the native form.
+/// A translated configuration.
 #[derive(Debug, Clone)]
 pub(super) struct Legacy {
-    /// The file that it was made from, or what stands for one.
+    /// The original file, or "the environment".
     name: String,
     lines: Vec<Line>,
-    /// `ldap_sync_loop = false`: one pass, not a service.
+    /// `ldap_sync_loop = false`: one pass instead of a service.
     pub(super) once: bool,
 }
 
-/// One key in the native form.
+/// One key in the native format.
 #[derive(Debug, Clone)]
 struct Line {
     table: &'static str,
     key: &'static str,
     value: Written,
-    /// The key that it was made from; what was not written has none.
+    /// The original key; `None` for a default of vaultwarden_ldap.
     from: Option<Origin>,
     comment: &'static str,
 }
@@ -71,7 +71,7 @@ enum Written {
     Hidden(SecretString),
 }
 
-/// Whether this is a file of vaultwarden_ldap: it has such keys and no table of the native form.
+/// Whether this is a file of vaultwarden_ldap: it has such keys and no table of the native format.
 pub(super) fn recognises(document: &DeTable<'_>) -> bool {
     let has = |key: &str| document.contains_key(key);
     KEYS.into_iter().any(has) && !["vaultwarden", "directory"].into_iter().any(has)
@@ -83,7 +83,7 @@ pub(super) fn is_in(environment: &Environment) -> bool {
 }
 
 impl Legacy {
-    /// What the file `name` says.
+    /// Translates the file `name`.
     ///
     /// # Errors
     /// All its problems.
@@ -106,7 +106,7 @@ impl Legacy {
         })
     }
 
-    /// What the `APP_*` variables say. Others that merely begin so are nobody's concern.
+    /// Translates the `APP_*` variables. Variables of other programs that share the prefix are ignored.
     ///
     /// # Errors
     /// All their problems.
@@ -126,7 +126,7 @@ impl Legacy {
         keys.translate(environment, |_| {})
     }
 
-    /// The native form with everything in it, to be loaded.
+    /// The native format, with secrets, to be loaded.
     pub(super) fn text(&self) -> String {
         self.render(|text, line| {
             let value = match &line.value {
@@ -137,11 +137,14 @@ impl Legacy {
         })
     }
 
-    /// The native form for a person: with comments, and without secrets.
+    /// The native format for people: with comments and without secrets.
     pub(super) fn migrated(&self) -> String {
-        let mut text = format!("# What {} says to vaultwarden_ldap, for ldap-usher.\n", self.name);
+        let mut text = format!(
+            "# Translated from the vaultwarden_ldap configuration in {}.\n",
+            self.name
+        );
         if self.once {
-            text.push_str("# As `ldap_sync_loop = false` has no native key: run `ldap-usher sync` in place of `ldap-usher run`.\n");
+            text.push_str("# `ldap_sync_loop = false` has no native key: run `ldap-usher sync` instead of `ldap-usher run`.\n");
         }
         text.push('\n');
         text + &self.render(|text, line| {
@@ -152,7 +155,7 @@ impl Legacy {
                 (Written::Plain(value), _) => writeln!(text, "{} = {value}", line.key),
                 (Written::Hidden(_), from) => writeln!(
                     text,
-                    "# The secret is not repeated here: write what {} has into a file, and name it.\n#{}_file = \"/run/secrets/{}\"",
+                    "# The secret is not repeated here: write the value of {} into a file, and name it here.\n#{}_file = \"/run/secrets/{}\"",
                     from.as_ref().map_or_else(|| self.name.clone(), |origin| shown(&self.name, origin)),
                     line.key,
                     line.key
@@ -176,7 +179,7 @@ impl Legacy {
         text
     }
 
-    /// Where what stands in [`Legacy::text`] was written.
+    /// The origin of each key of [`Legacy::text`].
     pub(super) fn origins(&self) -> impl Iterator<Item = (KeyPath, Origin)> {
         self.lines.iter().filter_map(|line| {
             let table = match line.table {
@@ -187,10 +190,10 @@ impl Legacy {
         })
     }
 
-    /// Says once that this is another program's format.
+    /// A warning that this is another program's format.
     pub(super) fn note(&self) -> String {
         format!(
-            "{}: is in the format of vaultwarden_ldap, and is used as it is; `ldap-usher config migrate` prints it in ours",
+            "{}: is in the format of vaultwarden_ldap, which works; `ldap-usher config migrate` prints it in the native format",
             self.name
         )
     }

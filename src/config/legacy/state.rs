@@ -1,12 +1,12 @@
-//! Where the state of a configuration goes that names no place for it.
+//! Chooses the state file for a configuration of vaultwarden_ldap, which names none.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use super::super::environment::Environment;
 
-/// Where the state may be: in the folder that systemd made for it and nowhere else; without one in that of the
-/// system, or in that of the user.
+/// The possible paths, in order: only `$STATE_DIRECTORY` if systemd sets it, else the folder of the system, then that of
+/// the user.
 pub(super) fn places(environment: &Environment) -> Vec<PathBuf> {
     if let Some(folder) = environment.folder("STATE_DIRECTORY") {
         return vec![folder.join("state.db")];
@@ -22,17 +22,17 @@ pub(super) fn places(environment: &Environment) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The first place that has a state, else the first that can have one. Where there is none, the first: what is wrong
-/// with it shows when it is opened.
+/// The first path that exists, else the first where a file can be created. If there is none, the first path: opening it
+/// reports what is wrong.
 pub(super) fn choose(places: &[PathBuf]) -> PathBuf {
     let exists = places.iter().find(|place| place.exists());
-    let chosen = exists.or_else(|| places.iter().find(|place| can_be_made(place)));
+    let chosen = exists.or_else(|| places.iter().find(|place| can_be_created(place)));
     chosen.or_else(|| places.first()).cloned().unwrap_or_default()
 }
 
-/// Whether the file and those of its folders that are missing can be made. That is tried in the folder that exists, and
-/// nothing of it stays: a configuration that is only looked at must leave no trace.
-fn can_be_made(file: &Path) -> bool {
+/// Whether the file and its missing folders can be created. Creates a file in the innermost folder that exists and
+/// removes it at once, so that `config show` leaves nothing behind.
+fn can_be_created(file: &Path) -> bool {
     let mut folders = file.ancestors().skip(1);
     let Some(folder) = folders.find(|folder| folder.exists()) else {
         return false;

@@ -34,6 +34,6 @@ pub fn write(dir: &Path, names: impl IntoIterator<Item = String>) {
     fs::write(dir.join("server.pem"), server_cert.pem()).unwrap();
     let key = dir.join("server.key");
     fs::write(&key, server_key.serialize_pem()).unwrap();
-    // Samba refuses to start where anyone else may read it.
+    // Samba refuses to start if others can read it.
     fs::set_permissions(key, Permissions::from_mode(0o600)).unwrap();
 }

@@ -1,5 +1,5 @@
-//! What calls itself a domain controller and does what Samba cannot be brought to: it refuses to notify, forgets to,
-//! keeps to limits, and loses its latest changes.
+//! A simulated domain controller with behaviour that Samba does not have: it refuses to notify, misses notifications,
+//! enforces limits, and loses its latest changes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
@@ -15,21 +15,21 @@ const NOTIFICATION: &str = "1.2.840.113556.1.4.528";
 const PAGING: &str = "1.2.840.113556.1.4.319";
 const BASE: &str = "OU=people,DC=lab,DC=test";
 
-/// What it does, which a test may change while it runs.
+/// Its behaviour. A test may change it while it runs.
 #[derive(Debug, Default)]
 pub struct Manners {
-    /// The result of a watch; 0 accepts it, and never notifies.
+    /// The result of a change notification request; 0 accepts it, and never notifies.
     pub watch: AtomicU8,
-    /// The result of a question for changes.
+    /// The result of a search for changes.
     pub question: AtomicU8,
     /// The number of the latest change.
     pub usn: AtomicU64,
-    /// Whether it answers with others beside those who are asked for.
+    /// Whether it also returns entries that were not requested.
     pub strangers: AtomicBool,
 }
 
-/// A running server with the people 1 to 3; it ends when it is dropped. Each question for changes names all three, on
-/// a page each.
+/// A running server with the people 1 to 3; it ends when it is dropped. Each search for changes returns all three, each on
+/// its own page.
 pub struct Controller {
     /// What it does.
     pub manners: Arc<Manners>,
@@ -38,7 +38,7 @@ pub struct Controller {
 }
 
 impl Controller {
-    /// Starts it with 100 as the number of the latest change.
+    /// Starts it; the number of the latest change is 100.
     pub async fn start(watch: u8) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ldap://{}", listener.local_addr().unwrap());
@@ -63,7 +63,7 @@ impl Controller {
         }
     }
 
-    /// Where it is.
+    /// Its address.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -113,7 +113,7 @@ impl Manners {
                 let sought: Vec<u8> = (1..=3)
                     .filter(|&n| bytes.windows(16).any(|id| id == [n; 16]))
                     .collect();
-                // A listing asks for nobody by name.
+                // A listing requests no single person.
                 let is_listing = sought.is_empty();
                 let found = if is_listing { vec![1] } else { sought };
                 let found = found.into_iter().flat_map(|n| message(*id, &person(n), &[]));
@@ -143,7 +143,7 @@ impl Manners {
         )
     }
 
-    /// One person a page.
+    /// One person per page.
     fn changes(&self, id: u8, asks: &impl Fn(&str) -> bool) -> Vec<u8> {
         let code = self.question.load(Relaxed);
         if code != 0 {
@@ -161,7 +161,7 @@ impl Manners {
     }
 }
 
-/// People from elsewhere under the identities of our own, and, where somebody is asked for, people for whom nobody asked.
+/// Other people with the identities of ours, and, for a look-up, people who were not requested.
 fn strangers(id: u8, is_listing: bool) -> Vec<u8> {
     let elsewhere = (1..=3).map(|n| person_at(n, &format!("CN=stranger{n},OU=former,DC=lab,DC=test")));
     let others = (if is_listing { 0..0 } else { 100..250 }).map(person);

@@ -1,4 +1,4 @@
-//! A server process of a test's own: it logs into a file, whose end is shown when the test fails, and is killed on drop.
+//! A server process for one test. It logs into a file, whose end is shown if the test fails, and it is killed on drop.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use super::slapd::reads_root_dse;
 /// How long a server may take to start or to stop.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A process that may run.
+/// A process that may or may not run.
 #[derive(Debug)]
 pub struct Daemon {
     name: &'static str,
@@ -19,7 +19,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// A server of this name, which writes its log to this file; it does not run yet.
+    /// Creates a server with this name and log file, and does not start it.
     pub fn new(name: &'static str, log: PathBuf) -> Self {
         Self {
             name,
@@ -31,7 +31,7 @@ impl Daemon {
     /// Runs this command in the foreground; returns once the server tells its root DSE at `url`.
     ///
     /// # Errors
-    /// The end of the log where it ended instead, or never answered.
+    /// The server exited or did not answer. The error is the end of its log.
     pub async fn launch(&mut self, command: &mut Command, url: &str) -> Result<(), String> {
         let log = File::options().create(true).append(true).open(&self.log);
         let log = log.map_err(|error| error.to_string())?;
@@ -56,7 +56,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// Whether it was started and not ended by us.
+    /// Whether it was started and not stopped.
     pub fn runs(&self) -> bool {
         self.child.is_some()
     }

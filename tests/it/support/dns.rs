@@ -1,4 +1,4 @@
-//! A DNS server that knows a few records, for whoever is told to ask it (RFC 1035, RFC 2782).
+//! A DNS server with a few records (RFC 1035, RFC 2782).
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,18 +16,18 @@ pub struct Dns {
     _serving: JoinSet<()>,
 }
 
-/// What a server knows: the data of records by name and type.
+/// The records of a server: data by name and type.
 #[derive(Debug, Clone, Default)]
 pub struct Zone(HashMap<(String, u16), Vec<Vec<u8>>>);
 
 impl Zone {
-    /// With a host.
+    /// Adds a host.
     pub fn host(mut self, name: &str, address: Ipv4Addr) -> Self {
         self.add(name, A, address.octets().into());
         self
     }
 
-    /// With a domain controller of the domain.
+    /// Adds a domain controller of the domain.
     pub fn controller(mut self, domain: &str, priority: u16, target: &str) -> Self {
         let numbers = [priority, 100, 389].map(u16::to_be_bytes).concat();
         let name = format!("_ldap._tcp.dc._msdcs.{domain}");
@@ -39,7 +39,7 @@ impl Zone {
         self.0.entry((name.into(), kind)).or_default().push(data);
     }
 
-    /// Serves it on a loopback port.
+    /// Starts the server on a loopback port.
     pub async fn serve(self) -> Dns {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
@@ -59,7 +59,7 @@ impl Zone {
     }
 
     fn answer(&self, query: &[u8]) -> Vec<u8> {
-        // After twelve bytes of header comes the name, in labels until an empty one, then type and class.
+        // A header of twelve bytes, the name as labels that end with an empty one, type and class.
         let (mut at, mut labels) = (12, Vec::new());
         while query[at] != 0 {
             let end = at + 1 + usize::from(query[at]);
@@ -88,7 +88,7 @@ impl Zone {
 }
 
 impl Dns {
-    /// Where it is.
+    /// Its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -4,11 +4,11 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
-/// A file system of its own, of so many KiB; needs the rights to mount one.
+/// A separate file system with a size in KiB; needs the right to mount.
 pub struct FileSystem(tempfile::TempDir);
 
 impl FileSystem {
-    /// A new one.
+    /// Creates and mounts one.
     pub fn mount(kib: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let status = Command::new("mount")
@@ -20,7 +20,7 @@ impl FileSystem {
         Self(folder)
     }
 
-    /// Where it is.
+    /// Its address.
     pub fn path(&self) -> &Path {
         self.0.path()
     }
@@ -31,7 +31,7 @@ impl FileSystem {
     pub fn fill(&self, ballast: &Path) {
         let mut file = std::fs::File::create(ballast).unwrap();
         while file.write_all(&[0; 4096]).is_ok() {}
-        // What was written half counts as well.
+        // A partial write counts as well.
         let _ = file.sync_all();
     }
 }

@@ -1,4 +1,4 @@
-//! A scripted directory with a journal, as a server with a session log has it, without a network.
+//! A simulated directory with a journal, like a server with a session log, without a network.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -9,12 +9,12 @@ use futures::{FutureExt, SinkExt, channel::mpsc};
 use ldap_usher::directory::{Changes, Directory, DirectoryError, Opened, StreamKind};
 use ldap_usher::model::{Attribute, Change, Cursor, Entry, EntryId, Listing};
 
-/// How a session resumes; without one of these it tells of everyone.
+/// How a session resumes; without any of these it lists everyone.
 #[derive(Debug, Clone, Copy)]
 pub enum Resume {
-    /// It tells what changed.
+    /// It sends the changes.
     Changes,
-    /// It tells what changed, and names everyone who did not.
+    /// It sends the changes, and the ids of all unchanged people.
     Present,
     /// It refuses the cursor.
     Refuse,
@@ -22,16 +22,16 @@ pub enum Resume {
     BreakAgain,
 }
 
-/// A directory that keeps a journal, as a server with a session log does.
+/// A directory with a journal.
 #[derive(Default)]
 pub struct World {
     /// Who matches, each with the number of their address, if they have one.
     pub people: BTreeMap<u8, Option<u8>>,
-    /// Who changed, in order. A cursor is a length of this.
+    /// Who changed, in order. A cursor is a length of this list.
     pub journal: Vec<u8>,
     /// How the next session resumes.
     pub resume: Option<Resume>,
-    /// Where the open session hears of changes.
+    /// Sends changes to the open session.
     pub session: Option<mpsc::Sender<Result<Change, DirectoryError>>>,
 }
 
@@ -86,7 +86,7 @@ impl World {
         }
     }
 
-    /// What a new session tells before anything happens.
+    /// What a new session sends before any change.
     fn refresh(
         &mut self,
         from: Option<usize>,
@@ -135,7 +135,7 @@ impl World {
 }
 
 impl Scripted {
-    /// Tells the open session, if there is one, of what became of a person.
+    /// Sends the change of a person to the open session, if there is one.
     pub async fn tell(&self, person: u8) {
         let told = {
             let world = self.0.lock().unwrap();

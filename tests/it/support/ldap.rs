@@ -1,4 +1,4 @@
-//! LDAP as bytes, right or wrong, for servers that are to say something particular.
+//! Encodes LDAP messages, valid or not, for simulated servers.
 
 /// A BER element; lengths above 64 KiB take four bytes, all others two.
 pub fn tlv(tag: u8, contents: &[u8]) -> Vec<u8> {
@@ -34,7 +34,7 @@ pub fn message_to(id: u32, operation: &[u8], controls: &[u8]) -> Vec<u8> {
         Ok(id @ ..=0x7f) => message(id, operation, controls),
         _ => {
             let short = message(0, operation, controls);
-            // What follows the id of one byte.
+            // The part after a message id of one byte.
             let rest = &short[short.len() - operation.len() - controls_length(controls)..];
             tlv(0x30, &[&tlv(0x02, &id.to_be_bytes()), rest].concat())
         }

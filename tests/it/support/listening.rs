@@ -1,4 +1,4 @@
-//! A session with a site, as the listener has it, in words: who is listed, who joins, who leaves.
+//! A session with a directory, as the listener has it: who is listed, who joins, who leaves.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::site::Site;
 use super::world::PATIENCE;
 
-/// Everyone in `ou=people` who matches the filter, as the reader.
+/// Settings for everyone in `ou=people` who matches the filter, with the reader's account.
 pub fn settings(site: &dyn Site, filter: &str, stream: StreamChoice) -> Settings {
     let (dn, password) = site.reader();
     Settings {
@@ -40,11 +40,11 @@ pub fn settings(site: &dyn Site, filter: &str, stream: StreamChoice) -> Settings
     }
 }
 
-/// An open stream, and what it has told.
+/// An open stream, and what it has sent.
 pub struct Listening {
     /// How it learns of changes.
     pub stream: StreamKind,
-    /// Whether everyone is to be listed beside it.
+    /// Whether the stream needs an audit beside it.
     pub reconcile: bool,
     /// The last resume point.
     pub cursor: Option<Cursor>,
@@ -73,7 +73,7 @@ impl Listening {
         })
     }
 
-    /// The next thing that it tells.
+    /// The next change.
     pub async fn next(&mut self) -> Result<Change, DirectoryError> {
         let change = timeout(2 * PATIENCE, self.changes.next())
             .await
@@ -95,7 +95,7 @@ impl Listening {
         Ok(change)
     }
 
-    /// Waits for the end of the listing; returns it, and who was named.
+    /// Waits for the end of the listing; returns it and the listed people.
     pub async fn listed(&mut self) -> (Listing, Vec<String>) {
         let mut named = Vec::new();
         loop {
@@ -113,7 +113,7 @@ impl Listening {
         }
     }
 
-    /// Waits until this person is told to match.
+    /// Waits until this person is reported to match.
     pub async fn joins(&mut self, uid: &str) -> EntryId {
         loop {
             if let Change::Upsert(entry) | Change::Together { entry, .. } = self.next().await.unwrap()
@@ -124,7 +124,7 @@ impl Listening {
         }
     }
 
-    /// Waits until this person, who was told of, is told not to match any more.
+    /// Waits until this person, who was reported, is reported to match no longer.
     pub async fn leaves(&mut self, uid: &str) {
         loop {
             if let Change::Gone(id) = self.next().await.unwrap()
@@ -135,12 +135,12 @@ impl Listening {
         }
     }
 
-    /// Whether this person was ever told to match.
+    /// Whether this person was ever reported to match.
     pub fn knows(&self, uid: &str) -> bool {
         self.names.values().any(|name| name == uid)
     }
 
-    /// Waits until the server was asked and answered.
+    /// Waits until the server has answered a probe.
     pub async fn is_alive(&mut self) {
         while self.next().await.unwrap() != Change::Alive {}
     }

@@ -1,4 +1,4 @@
-//! What the tests stand on.
+//! Support for the tests: real servers, stand-ins, a proxy, and the built program.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 pub mod apacheds;

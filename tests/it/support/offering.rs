@@ -1,4 +1,4 @@
-//! An LDAP server without entries of its own that answers by what it is: for servers that cannot run here.
+//! A simulated LDAP server for kinds of servers that cannot run here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,20 +19,20 @@ const SYNC: &str = "1.3.6.1.4.1.4203.1.9.1.1";
 /// An answer to the request with this message id.
 pub type Says = fn(u8) -> Vec<u8>;
 
-/// Answers by what it is.
+/// The behaviour of one kind of server.
 #[derive(Clone)]
 pub struct Face {
-    /// The attributes of the root DSE beside the offer of persistent search.
+    /// The attributes of the root DSE besides the announcement of persistent search.
     pub root: Vec<u8>,
     /// Whether it offers persistent search.
     pub offers: bool,
-    /// What it says to a persistent search.
+    /// Its answer to a persistent search.
     pub says: Says,
-    /// Whether it answers the request that follows first.
+    /// Whether it answers the following request first.
     pub late: bool,
-    /// Whom it finds otherwise.
+    /// The entries of other searches.
     pub finds: Says,
-    /// What it says to a content synchronisation, by how many there were before; `None` where it offers none.
+    /// Its answer to a content synchronisation, by the number of earlier ones; `None` if it does not offer it.
     pub syncs: Option<fn(u32, u8) -> Vec<u8>>,
     /// The number of the last change.
     pub last_change: Arc<AtomicU32>,
@@ -55,13 +55,13 @@ impl Default for Face {
 /// A running server; it ends when it is dropped.
 pub struct Offering {
     url: String,
-    /// How many persistent searches and content synchronisations it was sent.
+    /// The number of persistent searches and content synchronisations that it received.
     pub searches: Arc<AtomicU32>,
     _serving: JoinSet<()>,
 }
 
 impl Offering {
-    /// A server with this face.
+    /// Starts a server with this behaviour.
     pub async fn start(face: Face) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ldap://{}", listener.local_addr().unwrap());
@@ -82,12 +82,12 @@ impl Offering {
         }
     }
 
-    /// Follows it.
+    /// A client of it.
     pub fn follow(&self, stream: StreamChoice) -> LdapDirectory {
         LdapDirectory::new(self.settings(stream))
     }
 
-    /// How to follow it.
+    /// The settings of a client.
     pub fn settings(&self, stream: StreamChoice) -> Settings {
         Settings {
             name: "main".into(),

@@ -1,6 +1,6 @@
-//! People who come, change and go: writes to the test directory, made as its administrator.
+//! Writes to the test directory as its administrator: adds, changes and deletes people.
 //!
-//! Each operation opens a connection of its own, so that it works whatever happened to the server before.
+//! Each operation opens a new connection, so that it works after any failure of the server.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -52,7 +52,7 @@ impl People {
         self.add_each(prefix, count, Duration::ZERO, |_| {}).await;
     }
 
-    /// As [`People::add_many`], with a pause after each; `added` is told each uid when the server has confirmed it.
+    /// As [`People::add_many`], with a pause after each; calls `added` with each uid after the server has confirmed it.
     pub async fn add_each(&self, prefix: &str, count: usize, pause: Duration, mut added: impl FnMut(String)) {
         let mut ldap = self.connect().await;
         for n in 1..=count {
@@ -69,14 +69,14 @@ impl People {
         self.replace(uid, "mail", HashSet::from([mail])).await;
     }
 
-    /// Adds an address to those that are there.
+    /// Adds an address.
     pub async fn add_mail(&self, uid: &str, mail: &str) {
         let add = Mod::Add("mail", HashSet::from([mail]));
         let outcome = self.connect().await.modify(&self.dn(uid), vec![add]).await;
         outcome.unwrap().success().unwrap();
     }
 
-    /// Makes an address the last of those that are there.
+    /// Moves an address to the end of the values.
     pub async fn put_mail_last(&self, uid: &str, mail: &str) {
         let again = vec![
             Mod::Delete("mail", HashSet::from([mail])),

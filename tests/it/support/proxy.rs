@@ -1,6 +1,6 @@
-//! A TCP proxy that misbehaves on demand, to stand between the service and a server.
+//! A TCP proxy with faults on demand, between the service and a server.
 //!
-//! A fault lasts until the next one is set, and is for the connections that there are as well as for new ones.
+//! A fault lasts until the next one is set, and applies to open and to new connections.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,21 +18,21 @@ use super::slapd::free_port;
 /// What the proxy does to connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing: bytes pass as they come.
+    /// No fault.
     None,
-    /// Connections break, and nobody listens for new ones.
+    /// Connections break, and new ones are refused.
     Refuse,
-    /// Connections break, and new ones do as soon as they are made.
+    /// Connections break, and new ones break at once.
     Cut,
-    /// The server's side says that nothing more will come, and the client's side stays open.
+    /// The server's direction is shut down, and the client's stays open.
     HalfClose,
-    /// Nothing passes in either direction, and nobody is told.
+    /// Nothing passes in either direction, and connections stay open.
     BlackHole,
-    /// Each piece comes later by so much.
+    /// Each piece is delayed by this time.
     Delay(Duration),
-    /// What arrives together leaves in pieces of so many bytes.
+    /// Data is sent in pieces of this size in bytes.
     Split(usize),
-    /// The connection breaks after the first half of whatever the server sends next.
+    /// The connection breaks in the middle of the next data from the server.
     Truncate,
 }
 
@@ -44,7 +44,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy to this port of this machine, without a fault.
+    /// Starts a proxy to this local port, without a fault.
     pub async fn to(port: u16) -> Self {
         let address = (Ipv4Addr::LOCALHOST, free_port()).into();
         let listener = TcpListener::bind(address).await.unwrap();
@@ -58,12 +58,12 @@ impl Proxy {
         }
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// From now on it does this.
+    /// Sets the fault.
     pub fn set(&self, fault: Fault) {
         self.fault.send_replace(fault);
     }

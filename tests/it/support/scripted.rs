@@ -1,4 +1,4 @@
-//! An LDAP server that answers like any other until the sync search, and then says what the test wants.
+//! An LDAP server that behaves normally until the sync search, and then answers as the test defines.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,7 +13,7 @@ use super::ldap::{entry, message, result};
 
 /// A sync search, and the connection on which it came.
 pub struct SyncSearch {
-    /// How many there were before.
+    /// The number of earlier ones.
     pub number: u32,
     /// Its message id.
     pub id: u8,
@@ -28,7 +28,7 @@ pub struct Scripted {
 }
 
 impl Scripted {
-    /// A server that hands each sync search to `script`.
+    /// Starts a server that passes each sync search to `script`.
     pub async fn start<Script, Work>(script: Script) -> Self
     where
         Script: Fn(SyncSearch) -> Work + Send + Sync + 'static,
@@ -42,7 +42,7 @@ impl Scripted {
             let (searches, mut connections) = (Arc::new(AtomicU32::new(0)), JoinSet::new());
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                // A message waits for nothing, be it ever so small: paused time would not wait for it either.
+                // Small messages are sent at once, because paused time would not wait for them.
                 stream.set_nodelay(true).unwrap();
                 connections.spawn(answer(stream, searches.clone(), script.clone()));
             }
@@ -53,12 +53,12 @@ impl Scripted {
         }
     }
 
-    /// A server that answers each sync search with these bytes and says nothing more.
+    /// Starts a server that answers each sync search with these bytes and sends nothing more.
     pub async fn saying(payload: impl Fn(u8) -> Vec<u8> + Send + Sync + 'static) -> Self {
         Self::start(move |mut search| {
             let answer = payload(search.id);
             async move {
-                // Whoever has heard enough hangs up.
+                // Waits until the client closes the connection.
                 let _ = search.stream.write_all(&answer).await;
                 search.stay().await;
             }
@@ -66,14 +66,14 @@ impl Scripted {
         .await
     }
 
-    /// Where it is.
+    /// Its address.
     pub fn url(&self) -> &str {
         &self.url
     }
 }
 
 impl SyncSearch {
-    /// Says nothing more, until the client hangs up.
+    /// Sends nothing more, until the client closes the connection.
     pub async fn stay(mut self) {
         while let Ok(1..) = self.stream.read(&mut [0; 1024]).await {}
     }
@@ -105,19 +105,19 @@ async fn answer(mut stream: TcpStream, searches: Arc<AtomicU32>, script: Arc<Run
 
 /// One request.
 pub struct Request {
-    /// Its message id, where it is one of the first 127; 0 for later ones.
+    /// Its message id if it is at most 127; 0 for larger ones.
     pub id: u8,
     /// Its message id.
     pub number: u32,
-    /// What it wants.
+    /// Its kind.
     pub kind: Kind,
     /// The message without its tag and length.
     pub body: Vec<u8>,
 }
 
-/// What a request wants.
+/// The kind of a request.
 pub enum Kind {
-    /// To be let in.
+    /// A bind.
     Bind,
     /// The root DSE, or the base.
     BaseSearch,
@@ -125,11 +125,11 @@ pub enum Kind {
     SyncSearch,
     /// A listing or a look-up.
     OtherSearch,
-    /// To go, for example.
+    /// Anything else, such as an unbind.
     Other,
 }
 
-/// Reads a request; `None` where the client is gone.
+/// Reads a request; `None` if the client has closed the connection.
 pub async fn request(stream: &mut TcpStream) -> Option<Request> {
     let mut header = [0; 2];
     stream.read_exact(&mut header).await.ok()?;
@@ -151,7 +151,7 @@ pub async fn request(stream: &mut TcpStream) -> Option<Request> {
     let kind = match body[operation] {
         0x60 => Kind::Bind,
         0x63 if syncs => Kind::SyncSearch,
-        // A search request begins with its base, and then comes the scope.
+        // A search request begins with base and scope.
         0x63 if body.get(contents + 2 + usize::from(body[contents + 1]) + 2) == Some(&0) => Kind::BaseSearch,
         0x63 => Kind::OtherSearch,
         _ => Kind::Other,

@@ -1,4 +1,4 @@
-//! The built program, started as an administrator starts it.
+//! Runs the built program as an administrator does.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// How long a command that does not stay, or a service that was told to stop, may take.
+/// The deadline of a command that exits by itself, and of a service that was asked to stop.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running `ldap-usher run`. It is killed when this is dropped.
@@ -35,7 +35,7 @@ impl Config {
             dir: tempfile::tempdir().unwrap(),
         };
         std::fs::write(config.path(), toml).unwrap();
-        // It may hold a secret, and the program warns of those that everyone can read.
+        // It may hold a secret, and the program warns about files that everyone can read.
         std::fs::set_permissions(config.path(), PermissionsExt::from_mode(0o600)).unwrap();
         config
     }
@@ -50,7 +50,7 @@ impl Config {
         self.dir.path()
     }
 
-    /// Writes a file beside it, or the file itself, for nobody else to read.
+    /// Writes a file beside it, or the file itself, with mode 0600.
     pub fn write(&self, name: &str, text: &str) {
         let path = self.dir().join(name);
         std::fs::write(&path, text).unwrap();
@@ -68,7 +68,7 @@ impl Config {
         command
     }
 
-    /// Runs a command that does not stay, such as `["status", "--json"]`, to its end; it reads nothing from a
+    /// Runs a command that exits by itself, such as `["status", "--json"]`, to its end; it has no
     /// terminal.
     pub async fn ask(&self, args: &[&str]) -> Output {
         let output = command(&self.path()).args(args).stdin(Stdio::null()).output();
@@ -104,14 +104,14 @@ impl Service {
         Self::start_by(command, config)
     }
 
-    /// Starts another command that stays, such as `watch`.
+    /// Starts another command that runs until it is stopped, such as `watch`.
     pub fn start_command(config: Config, args: &[&str]) -> Self {
         let mut command = command(&config.path());
         command.args(args);
         Self::start_by(command, config)
     }
 
-    /// Starts a command line of this configuration that stays.
+    /// Starts a command that runs until it is stopped.
     pub fn start_by(mut command: Command, config: Config) -> Self {
         let mut child = command
             .stdin(Stdio::null())
@@ -225,7 +225,7 @@ impl Service {
     }
 }
 
-/// The program with a configuration, in an environment that says nothing of its own.
+/// The program with a configuration, without variables from the environment.
 pub fn command(config: &Path) -> Command {
     let mut command = Command::new(program());
     command

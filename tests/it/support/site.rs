@@ -1,4 +1,4 @@
-//! One face for every directory server that the behaviours are tried on, and the people and groups in it.
+//! A common interface of the directory servers on which the behaviours are tested, and of the people and groups in them.
 //!
 //! Every site has `ou=people` (where the service looks), `ou=former` (outside of it) and `ou=groups` below its suffix,
 //! an administrator who may do everything, and a reader with no more rights than the documentation asks for.
@@ -96,8 +96,8 @@ filter = "{filter}"
     }
 }
 
-/// People and groups, changed by the administrator; each change opens a connection of its own, so that it works
-/// whatever happened to the server before.
+/// People and groups, changed by the administrator. Each change opens a new connection, so that it works after any failure
+/// of the server.
 #[derive(Debug, Clone)]
 pub struct Folk {
     url: String,
@@ -192,7 +192,7 @@ impl Folk {
         .await;
     }
 
-    /// Switches the account of a person in `ou=people` off or on.
+    /// Disables or enables the account of a person in `ou=people`.
     pub async fn lock(&self, uid: &str, locked: bool) {
         let (attribute, value) = match self.dialect.lock.expect("this server locks accounts") {
             Lock::OpenLdap => ("pwdAccountLockedTime", locked.then_some("000001010000Z")),

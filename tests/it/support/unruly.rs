@@ -1,5 +1,5 @@
-//! An LDAP server that knows its manners until a script forgets them: it answers a request with whatever the script
-//! says, or with bytes that have no end.
+//! An LDAP server that behaves normally unless a script says otherwise: the script answers a request with any bytes,
+//! also without end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -11,11 +11,11 @@ use tokio::task::JoinSet;
 use super::ldap::{added, entry_with, message_to as message, refresh_done, result};
 use super::scripted::{Kind, Request, request};
 
-/// What a request is answered with.
+/// The answer to a request.
 pub enum Reply {
     /// These bytes.
     Says(Vec<u8>),
-    /// The pieces of this number and those after it, until so many bytes were sent or the client hangs up.
+    /// Pieces, starting with this number, until this many bytes were sent or the client closes the connection.
     Floods(u64, Box<dyn FnMut(u32) -> Vec<u8> + Send>),
 }
 
@@ -24,13 +24,13 @@ type Script = dyn Fn(&Request) -> Reply + Send + Sync;
 /// A running server; it ends when it is dropped.
 pub struct Unruly {
     url: String,
-    /// How many bytes it sent in floods.
+    /// The number of bytes that it sent in floods.
     pub flooded: Arc<AtomicU64>,
     _serving: JoinSet<()>,
 }
 
 impl Unruly {
-    /// A server that answers as the script says.
+    /// Starts a server that answers as the script says.
     pub async fn start(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ldap://{}", listener.local_addr().unwrap());
@@ -52,7 +52,7 @@ impl Unruly {
         }
     }
 
-    /// Where it is.
+    /// Its address.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -80,7 +80,7 @@ async fn serve(mut stream: TcpStream, script: Arc<Script>, flooded: Arc<AtomicU6
     }
 }
 
-/// Whether the request has these words in it, as a base, a filter or an attribute.
+/// Whether the request contains these words, in a base, a filter or an attribute.
 pub fn asks(request: &Request, words: &str) -> bool {
     request
         .body
@@ -88,12 +88,12 @@ pub fn asks(request: &Request, words: &str) -> bool {
         .any(|bytes| bytes == words.as_bytes())
 }
 
-/// Whether it is for the root DSE and what the server can do.
+/// Whether it reads the capabilities in the root DSE.
 pub fn asks_for_root(request: &Request) -> bool {
     asks(request, "supportedControl")
 }
 
-/// An answer as any server would give it that has Ann below `dc=example` and offers these controls.
+/// The answer of a normal server that has Ann below `dc=example` and supports these controls.
 pub fn usual(request: &Request, offers: &[&str]) -> Reply {
     let id = request.number;
     let done = message(id, &result(0x65, 0), &[]);

@@ -1,8 +1,8 @@
 //! A directory, a Vaultwarden, and the service between them.
 //!
-//! The service runs on a state of its own that outlives it, so that a test may stop it, change anything around it
-//! and start it again. Its endpoints listen on a port that the system chooses. Whatever the configuration has beside
-//! the bare necessities is text that the test gives.
+//! The state of the service outlives it, so that a test can stop the service, change anything around it and start it
+//! again. Its endpoints listen on a port that the system chooses. The configuration has the required keys only; a test
+//! gives further ones as text.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -20,15 +20,15 @@ use super::service::{Config, Service};
 use super::slapd::{Builder, Slapd};
 use super::stand_in::{Setup, StandIn};
 
-/// How long anything may take that should happen at once: the machine may be busy.
+/// The deadline of events that should happen at once, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long to watch for what must not happen: longer than the service's shortest waits.
+/// How long to wait for events that must not happen: longer than the service's shortest waits.
 pub const A_WHILE: Duration = Duration::from_millis(1500);
 
-/// What the service says when a session with the directory is open.
+/// The log message when a session with the directory is open.
 const CONNECTED: &str = "connected to the directory";
-/// What it says when a session, or an audit, has listed what there is to list.
+/// The log message when a listing has ended.
 const LISTED: &str = "listing ended";
 
 /// A directory, a Vaultwarden, and the service between them, which is killed when this is dropped.
@@ -44,7 +44,7 @@ pub struct World<D = Slapd> {
     pub directory: String,
     /// Any other tables, such as `[limits]`; `[vaultwarden]` and `[http]` are there already.
     pub tables: String,
-    /// The state file; `None` is one of the world's own.
+    /// The state file; `None` for the default one.
     pub state: Option<PathBuf>,
     dir: TempDir,
 }
@@ -69,7 +69,7 @@ impl World {
         self.server.people()
     }
 
-    /// Adds a person and waits until they are invited: by then everything that the directory told before was taken.
+    /// Adds a person and waits until they are invited: by then all earlier changes have been processed.
     pub async fn witness(&self, uid: &str) {
         self.people().add_person(uid).await;
         self.invites(uid).await;
@@ -156,7 +156,7 @@ listen = "127.0.0.1:0"
         assert!(status.success(), "{status}:\n{}", service.output());
     }
 
-    /// Waits for the end of the service, which was asked for.
+    /// Waits for the end of the service, after it was asked to stop.
     pub async fn ended(&mut self) -> ExitStatus {
         self.service.take().expect("the service runs").wait().await
     }
@@ -178,7 +178,7 @@ listen = "127.0.0.1:0"
         self.service.as_ref().expect("the service runs")
     }
 
-    // -- what the service says ----------------------------------------------------------------------------------
+    // -- the log of the service ---------------------------------------------------------------------------------
 
     /// The lines that contain all of `words`, as far as this run of the service has printed them.
     pub fn lines(&self, words: &[&str]) -> Vec<String> {
@@ -194,7 +194,7 @@ listen = "127.0.0.1:0"
         self.says_within(words, times, PATIENCE).await
     }
 
-    /// The same with a patience of one's own.
+    /// The same with another deadline.
     pub async fn says_within(&self, words: &[&str], times: usize, patience: Duration) -> String {
         let deadline = Instant::now() + patience;
         loop {
@@ -223,12 +223,12 @@ listen = "127.0.0.1:0"
     /// Waits for the end of an audit that begins after this call.
     pub async fn audited(&self) {
         let words = [LISTED, "purpose=\"audit\""];
-        // The first to end may have begun before.
+        // The first one to end may have begun earlier.
         let times = self.lines(&words).len() + 2;
         self.says(&words, times).await;
     }
 
-    /// What `status --json` says, whether or not the service runs.
+    /// The output of `status --json`, whether or not the service runs.
     pub async fn status_json(&self) -> Value {
         Config::new(&self.config()).status_json().await
     }
@@ -238,7 +238,7 @@ listen = "127.0.0.1:0"
         Config::new(&self.config()).ask(args).await
     }
 
-    /// Waits until `status --json` is as it should be, and returns it.
+    /// Waits until `status --json` meets the condition, and returns it.
     pub async fn status_until(&self, what: impl Display, is_so: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -324,15 +324,15 @@ listen = "127.0.0.1:0"
         }
     }
 
-    /// Waits until no invitation is due any more, then asserts that just these people were invited since the
-    /// beginning, whatever became of the service meanwhile, and that nobody was asked for twice.
+    /// Waits until no invitation is due, then asserts that exactly these people were invited since the beginning, also
+    /// over restarts of the service, and nobody twice.
     pub async fn invited_once(&self, uids: &[&str]) {
         self.status_until("an empty queue", |status| {
             status["tasks"]["queued"] == 0 && status["tasks"]["staged"] == 0
         })
         .await;
         let mut expected: Vec<String> = uids.iter().map(|uid| format!("{uid}@example.org")).collect();
-        // Whoever has no session yet is turned away at the door.
+        // A call without a session does not count.
         let admitted = self
             .vault
             .calls()

@@ -1,8 +1,8 @@
 //! A real ApacheDS (Debian's 2.0.0~M26) of its own for each test: temporary directory, free loopback port, killed on
 //! drop.
 //!
-//! Debian's package needs three repairs, all made here: jars that its class path lacks, packages of Java's own that
-//! its generation of a certificate wants, and addresses that are not everybody's.
+//! Debian's package needs three fixes, which are made here: jars that are missing in its class path, Java packages that it
+//! needs to generate a certificate, and a listen address that is not public.
 
 use std::collections::HashSet;
 use std::fs;
@@ -45,7 +45,7 @@ impl ApacheDs {
     /// Starts it; returns once it answers and has its units and its reader.
     ///
     /// # Panics
-    /// With the server's own words if it does not start, or with what to install.
+    /// If the server does not start or is missing, with its message or with what to install.
     pub async fn start() -> Self {
         let server = Self::try_start().await.unwrap_or_else(|error| panic!("{error}"));
         server.seed().await.unwrap();
@@ -62,7 +62,7 @@ impl ApacheDs {
                 return Err(format!("{path} is missing; run: apt-get install {package}"));
             }
         }
-        // Somebody else may take the port between our look and the server's bind.
+        // Another process may take the port before the server binds it.
         for _ in 0..20 {
             let mut server = Self::configured().map_err(|error| error.to_string())?;
             match server.launch().await {

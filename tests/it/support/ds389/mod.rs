@@ -36,7 +36,7 @@ impl Builder {
     /// Starts it; returns once it answers.
     ///
     /// # Panics
-    /// With the server's own words if it does not start, or with what to install.
+    /// If the server does not start or is missing, with its message or with what to install.
     pub async fn start(self) -> Ds389 {
         self.try_start().await.unwrap_or_else(|error| panic!("{error}"))
     }
@@ -81,7 +81,7 @@ impl Builder {
             .arg(server.file("config"))
             .arg("-i")
             .arg(server.file("seed.ldif")))?;
-        // Somebody else may take the port between our look and the server's bind.
+        // Another process may take the port before the server binds it.
         for _ in 0..20 {
             match server.launch().await {
                 Err(log) if log.contains("PR_Bind") => {
@@ -148,11 +148,11 @@ impl Ds389 {
     }
 
     async fn launch(&mut self) -> Result<(), String> {
-        // Only our own process answers on the socket in our directory; the port may be another one's.
+        // The socket in our directory belongs to our process; the port might belong to another one.
         let socket = self.file("ldapi");
         let url = format!("ldapi://{}", socket.to_str().unwrap().replace('/', "%2F"));
         let mut command = Command::new(BINARY);
-        // With -d it stays in the foreground, and so remains our child.
+        // With -d it stays in the foreground as our child process.
         command.args(["-d", "0", "-D"]).arg(self.file("config"));
         command.arg("-i").arg(self.file("run/pid"));
         self.daemon.launch(&mut command, &url).await

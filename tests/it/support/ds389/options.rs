@@ -41,13 +41,13 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Switches the memberOf plugin off.
+    /// Disables the memberOf plugin.
     pub fn no_member_of(mut self) -> Self {
         self.member_of = false;
         self
     }
 
-    /// Switches content synchronisation and the retro changelog off.
+    /// Disables content synchronisation and the retro changelog.
     pub fn no_content_sync(mut self) -> Self {
         self.content_sync = false;
         self
@@ -59,7 +59,7 @@ impl Builder {
         self
     }
 
-    /// Leaves the reader under the server's limits.
+    /// Applies the server's limits to the reader.
     pub fn reader_limits(mut self) -> Self {
         self.reader_limits = true;
         self

@@ -60,14 +60,14 @@ impl Builder {
         self
     }
 
-    /// With a process for each connection (the packages' own choice), which tells of changes within five seconds; else
-    /// one process serves all and tells at once.
+    /// With a process for each connection, as in the packages, which notifies of changes within five seconds. Otherwise
+    /// one process serves all connections and notifies at once.
     pub fn standard(mut self) -> Self {
         self.standard = true;
         self
     }
 
-    /// Refuses to hear a password over a connection without TLS, once it is restarted.
+    /// Refuses passwords over connections without TLS, after a restart.
     pub fn strong_auth(mut self) -> Self {
         self.strong_auth = true;
         self
@@ -82,7 +82,7 @@ impl Builder {
     /// Starts it; returns once it answers.
     ///
     /// # Panics
-    /// With what to install if Samba is missing, else with Samba's own words.
+    /// If Samba is missing or does not start, with what to install or with its message.
     pub async fn start(self) -> Samba {
         self.try_start().await.unwrap_or_else(|error| panic!("{error}"))
     }
@@ -91,7 +91,7 @@ impl Builder {
         if !Path::new(BINARY).exists() {
             return Err(format!("{BINARY} is missing; run: apt-get install {PACKAGES}"));
         }
-        // Some of its paths are those of sockets, which must be short.
+        // Paths of sockets must be short, and some of its paths are those of sockets.
         let dir = tempfile::Builder::new()
             .prefix("dc-")
             .tempdir_in("/tmp")
@@ -191,7 +191,7 @@ impl Samba {
         self.restart().await;
     }
 
-    /// Puts the copy in the place of the databases; Samba is stopped for it.
+    /// Restores the copy of the databases; Samba is stopped for it.
     pub async fn restore(&mut self) {
         self.stop().await;
         self.copy("backup", "private");

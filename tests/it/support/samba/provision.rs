@@ -16,7 +16,7 @@ pub(super) fn unpack(dir: &Path) -> Result<(), String> {
     run(Command::new("tar").arg("-xSf").arg(archive).arg("-C").arg(dir))
 }
 
-/// The archive; whoever comes first makes it, and the others wait.
+/// The archive; the first test creates it, and the others wait.
 fn archive() -> Result<PathBuf, String> {
     let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tmp");
     fs::create_dir_all(&cache).map_err(|error| error.to_string())?;

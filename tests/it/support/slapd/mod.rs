@@ -44,7 +44,7 @@ impl Builder {
     /// Starts it; returns once it answers.
     ///
     /// # Panics
-    /// With slapd's own words if it does not start.
+    /// If slapd does not start, with its message.
     pub async fn start(self) -> Slapd {
         self.try_start().await.unwrap_or_else(|error| panic!("{error}"))
     }
@@ -52,7 +52,7 @@ impl Builder {
     /// Starts it; returns once it answers.
     ///
     /// # Errors
-    /// What to install if slapd is missing, else slapd's own words.
+    /// slapd is missing (what to install), or does not start (its message).
     pub async fn try_start(self) -> Result<Slapd, String> {
         if !Path::new(BINARY).exists() {
             return Err(format!(
@@ -81,7 +81,7 @@ impl Builder {
         if slapd.options.glued {
             slapd.load(&[], &seed_of_branch())?;
         }
-        // Somebody else may take the port between our look and slapd's bind.
+        // Another process may take the port before slapd binds it.
         for _ in 0..20 {
             (slapd.port, slapd.tls_port) = (free_port(), free_port());
             match slapd.launch().await {
@@ -214,7 +214,7 @@ impl Slapd {
         self.restart().await;
     }
 
-    /// Puts the copy in the place of the database; slapd is stopped for it.
+    /// Restores the copy of the database; slapd is stopped for it.
     pub async fn restore(&mut self) {
         self.stop().await;
         copy(&self.file("backup"), &self.file("db"));
@@ -237,7 +237,7 @@ impl Slapd {
         }
     }
 
-    /// Begins anew with the people of the start, who are other entries then; slapd is stopped for it.
+    /// Restores the initial people as new entries; slapd is stopped for it.
     pub async fn reseed(&mut self) {
         self.stop().await;
         fs::remove_dir_all(self.file("db")).unwrap();
@@ -260,7 +260,7 @@ impl Slapd {
         self.signal("CONT");
     }
 
-    /// Writes LDIF into the database behind the back of the running slapd, which tells nobody.
+    /// Writes LDIF into the database without the running slapd, which reports no change.
     pub fn slapadd(&self, ldif: &str) {
         self.load(&[], ldif).unwrap_or_else(|error| panic!("{error}"));
     }
@@ -303,7 +303,7 @@ impl Slapd {
             .append(true)
             .open(self.file("slapd.log"))
             .map_err(|e| e.to_string())?;
-        // With -d it stays in the foreground, and so remains our child.
+        // With -d it stays in the foreground as our child process.
         let child = Command::new(BINARY)
             .args(["-d", "stats,sync", "-h", &urls, "-f"])
             .arg(self.file("slapd.conf"))
@@ -314,7 +314,7 @@ impl Slapd {
             .map_err(|e| format!("{BINARY}: {e}"))?;
         self.process = Some(child);
         let deadline = Instant::now() + PATIENCE;
-        // Only our own process answers on the socket in our directory; the port may be another one's.
+        // The socket in our directory belongs to our process; the port might belong to another one.
         while reads_root_dse(&self.ldapi_url()).await.is_err() {
             let ended = self.ended();
             if let Some(status) = ended {
@@ -455,8 +455,8 @@ pub(super) async fn reads_root_dse(url: &str) -> Result<(), LdapError> {
     answer?.success().map(drop)
 }
 
-/// A port outside of the range from which the kernel serves outgoing connections, so that nobody is likely to take
-/// it while slapd is down.
+/// A port outside the range that the kernel uses for outgoing connections, so that no other process is likely to take it
+/// while slapd is down.
 pub(super) fn free_port() -> u16 {
     loop {
         let port = 20_000 + rand::random::<u16>() % 12_000;

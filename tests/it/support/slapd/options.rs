@@ -27,7 +27,7 @@ pub struct Builder {
     pub(super) people: usize,
 }
 
-/// Who answers for `memberOf`.
+/// Which overlay provides `memberOf`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum MemberOf {
     Absent,
@@ -77,7 +77,7 @@ impl Builder {
         self
     }
 
-    /// Ends each search of anyone but the admin after so many entries (slapd's own default is 500).
+    /// Ends each search of anyone except the admin after this many entries (slapd's own default is 500).
     /// Default: the reader has no limit.
     pub fn size_limit(mut self, entries: Option<u32>) -> Self {
         self.size_limit = entries;
@@ -128,9 +128,9 @@ impl Builder {
         self
     }
 
-    /// Keeps `ou=branch` in a database of its own, which is glued to the other one (`subordinate`). slapd puts the overlay
-    /// that does so below `syncprov`, which then tells of one database only, unless `first` puts it above. Default: there
-    /// is one database.
+    /// Puts `ou=branch` into a separate database, which is glued to the other one (`subordinate`). By default slapd puts
+    /// the overlay `glue` below `syncprov`, which then reports one database only; `first` puts it above. Default: one
+    /// database.
     pub fn glued(mut self, first: bool) -> Self {
         self.glued = true;
         self.glue_first = first;

@@ -1,4 +1,4 @@
-//! What answers look like.
+//! The bodies of answers.
 
 use axum::body::Body;
 use axum::http::{Response, header};
@@ -33,7 +33,7 @@ pub(super) fn redirect(to: &str) -> Response<Body> {
     response
 }
 
-/// An error of a certain version's own.
+/// An error as a certain version sends it.
 pub(super) fn error(version: (u32, u32), status: u16, message: &str) -> Response<Body> {
     let body = if version >= (1, 31) {
         json!({
@@ -53,7 +53,7 @@ pub(super) fn error(version: (u32, u32), status: u16, message: &str) -> Response
     json_answer(status, &body)
 }
 
-/// An error of the web framework's: no such route, or a body that does not fit.
+/// An error of the web framework: unknown route, or malformed body.
 pub(super) fn rocket_error(status: u16, as_json: bool) -> Response<Body> {
     if as_json {
         json_answer(
@@ -65,7 +65,7 @@ pub(super) fn rocket_error(status: u16, as_json: bool) -> Response<Body> {
     }
 }
 
-/// The first half of an answer, and then no more.
+/// The first half of an answer.
 pub(super) async fn truncate(response: Response<Body>) -> Response<Body> {
     let (parts, body) = response.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
@@ -74,7 +74,7 @@ pub(super) async fn truncate(response: Response<Body>) -> Response<Body> {
     Response::from_parts(parts, Body::from_stream(pieces))
 }
 
-/// As every version before 1.31 spelled its keys.
+/// The spelling of keys before 1.31.
 pub(super) fn pascal_case(object: Value) -> Value {
     let Value::Object(object) = object else {
         return object;

@@ -1,4 +1,4 @@
-//! What may go wrong, and for whom.
+//! Faults of the stand-in.
 
 use std::time::Duration;
 
@@ -21,20 +21,20 @@ pub enum On {
     All,
 }
 
-/// What goes wrong. Faults at a [`Moment`] are for invitations.
+/// A fault. Faults at a [`Moment`] apply to invitations.
 #[derive(Debug, Clone)]
 pub enum Fault {
-    /// An error of Vaultwarden's own, with its JSON.
+    /// An error of Vaultwarden, with its JSON.
     Error(u16, &'static str),
     /// A page with this status, as a proxy or a foreign site would send it.
     Page(u16),
-    /// A redirect to somewhere else.
+    /// A redirect to another URL.
     Redirect(&'static str),
     /// 401, as if the session were not known.
     SessionLost,
-    /// The answer comes later.
+    /// The answer is delayed.
     Delay(Duration),
-    /// The answer begins, and breaks off in the middle.
+    /// The answer breaks off in the middle.
     Truncate,
     /// The request is held at this moment until [`super::StandIn::release`].
     Hold(Moment),
@@ -51,13 +51,13 @@ impl Fault {
     }
 }
 
-/// A point on an invitation's way through Vaultwarden.
+/// A point in the processing of an invitation by Vaultwarden.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
     /// Nothing has happened.
     Arrived,
-    /// The mail is out, and the account does not exist.
+    /// The mail was sent, and the account does not exist yet.
     Mailed,
-    /// The account exists, and nobody was told.
+    /// The account exists, and no answer was sent.
     Saved,
 }

@@ -1,8 +1,8 @@
-//! A stand-in for Vaultwarden's admin API, on a port of its own: what the real one (1.37.2, read and run) answers,
-//! with accounts, sessions, a login limiter, the differences between versions, and faults on demand.
+//! A stand-in for Vaultwarden's admin API on its own port. It answers as the real one does (1.37.2, read and run), with
+//! accounts, sessions, a login rate limit, the differences between versions, and faults on demand.
 //!
-//! It runs on a thread and a runtime of its own, so that it may be stopped dead (every connection breaks, as after
-//! `kill -9`) and started again on the same port with the same accounts. It depends on nothing else in the tests.
+//! It has its own thread and runtime, so that a test can stop it abruptly (every connection breaks, as after `kill -9`)
+//! and start it again on the same port with the same accounts. It depends on nothing else in the tests.
 
 mod answers;
 mod fault;
@@ -25,9 +25,9 @@ pub use fault::{Fault, Moment, On};
 /// How the stand-in is set up.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// The version to speak as, (major, minor).
+    /// The version to simulate, (major, minor).
     pub version: (u32, u32),
-    /// `ADMIN_TOKEN`; `None` switches the admin page off.
+    /// `ADMIN_TOKEN`; `None` disables the admin page.
     pub token: Option<String>,
     /// The path of `DOMAIN`: `""`, or for example `"/vault"`.
     pub sub_path: String,
@@ -41,7 +41,7 @@ pub struct Setup {
     pub open: bool,
     /// The group of digits in the ids of its accounts that no other server has.
     pub accounts: u16,
-    /// Whether it is told to send mail. (Whether it does makes no difference to anybody here.)
+    /// Whether its configuration says that it sends mail.
     pub mail: bool,
     /// Rounds of [`toil`] that an invitation costs, and the threads that there are for it; `None` is no work.
     pub work: Option<(u64, usize)>,
@@ -67,18 +67,18 @@ impl Default for Setup {
     }
 }
 
-/// One request that came in.
+/// One request.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// When it came in.
+    /// When it arrived.
     pub at: Instant,
     /// `POST /admin/invite`.
     pub what: String,
-    /// Whom an invitation is for.
+    /// The address of an invitation.
     pub address: Option<String>,
-    /// The session that it brought.
+    /// Its session.
     pub cookie: Option<String>,
-    /// The status that it was answered with; `None` while it is not, or where the connection broke.
+    /// The status of the answer; `None` before the answer, or if the connection broke.
     pub status: Option<u16>,
     /// When it was answered, or would have been.
     pub ended: Option<Instant>,
@@ -105,7 +105,7 @@ impl StandIn {
         Self::with(Setup::default())
     }
 
-    /// As told.
+    /// Starts with this setup.
     pub fn with(setup: Setup) -> Self {
         let mut stand_in = Self {
             shared: Arc::new(Shared {
@@ -121,7 +121,7 @@ impl StandIn {
         stand_in
     }
 
-    /// Where it is, sub-path included.
+    /// Its URL with the sub-path.
     pub fn url(&self) -> String {
         format!("http://{}{}", self.address, self.shared.setup.sub_path)
     }
@@ -139,7 +139,7 @@ impl StandIn {
                 .enable_all()
                 .build()
                 .unwrap();
-            // What is in flight dies with the runtime.
+            // Open requests are aborted with the runtime.
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
                 let app = axum::Router::new().fallback(answer).with_state(shared);
@@ -152,7 +152,7 @@ impl StandIn {
         self.thread = Some((stop, thread));
     }
 
-    /// Dies: connections break, new ones are refused.
+    /// Stops like a killed process: connections break, new ones are refused.
     pub fn down(&mut self) {
         if let Some((stop, thread)) = self.thread.take() {
             drop(stop);
@@ -241,7 +241,7 @@ impl StandIn {
         tokio::time::timeout(limit, waiting).await.is_ok()
     }
 
-    // -- what is to happen --------------------------------------------------------------------------------------
+    // -- what will happen ---------------------------------------------------------------------------------------
 
     /// Creates accounts of people who have registered.
     pub fn preload<A: AsRef<str>>(&self, addresses: impl IntoIterator<Item = A>) {
@@ -280,7 +280,7 @@ impl StandIn {
         self.shared.world().faults.clear();
     }
 
-    /// Lets go of every request that is held.
+    /// Releases every request that is held.
     pub fn release(&self) {
         self.shared.world().released += 1;
         self.shared.changed.send_replace(());

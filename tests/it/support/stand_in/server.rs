@@ -1,4 +1,4 @@
-//! How the stand-in answers.
+//! The server of the stand-in.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -15,13 +15,13 @@ use super::answers::{
 use super::world::{Account, World};
 use super::{Call, Fault, Moment, On, Setup, toil};
 
-/// The stand-in, as its connections see it.
+/// The state that all connections share.
 pub(super) struct Shared {
     pub(super) setup: Setup,
     pub(super) world: Mutex<World>,
     /// As many as may work at a time.
     pub(super) workers: Semaphore,
-    /// Rings whenever the world has changed.
+    /// Notified at each change of the world.
     pub(super) changed: watch::Sender<()>,
 }
 
@@ -41,7 +41,7 @@ pub(super) async fn answer(State(shared): State<Arc<Shared>>, request: Request) 
         body,
     };
     let number = shared.record(&request);
-    // As in Vaultwarden, what was begun is finished, whether or not the client still waits for it.
+    // As in Vaultwarden, a request is completed even if the client no longer waits for it.
     let serving = tokio::task::spawn(async move {
         let response = shared.serve(&request).await;
         {
@@ -54,7 +54,7 @@ pub(super) async fn answer(State(shared): State<Arc<Shared>>, request: Request) 
     });
     match serving.await {
         Ok(response) => response,
-        // Unwinds the connection's task without a word; the socket closes.
+        // Ends the task of the connection without a panic message; the socket closes.
         Err(broken) => std::panic::resume_unwind(broken.into_panic()),
     }
 }
@@ -117,7 +117,7 @@ impl Shared {
             (&Method::GET, other) if other.starts_with("/admin/users/") => (On::ById, None),
             _ => (On::All, None),
         };
-        // Nobody gets far enough for a fault inside Vaultwarden who is turned away at the door.
+        // Faults inside Vaultwarden need a session.
         let admitted = match on {
             On::Invite | On::List | On::ByMail | On::ById | On::Configuration => {
                 self.guard(request).is_none()
@@ -216,7 +216,7 @@ impl Shared {
         response
     }
 
-    /// What a call without a session gets.
+    /// The answer to a call without a session.
     fn guard(&self, request: &Incoming) -> Option<Response<Body>> {
         if self.setup.token.is_none() && !self.setup.open {
             return Some(rocket_error(404, request.accepts_json));
@@ -236,7 +236,8 @@ impl Shared {
         }
     }
 
-    /// As in Vaultwarden: is there an account? Mail. Save. Two at once both send their mail, and one fails to save.
+    /// As Vaultwarden does: checks for an account, sends the mail, saves the account. Two concurrent requests both send
+    /// their mail, and one fails to save.
     async fn invite(&self, request: &Incoming, fault: Option<&Fault>) -> Response<Body> {
         if self.setup.version >= (1, 33) && !request.sends_json {
             return rocket_error(404, request.accepts_json);
@@ -351,7 +352,7 @@ impl Shared {
         }
     }
 
-    /// As much of it as the version tells.
+    /// The part that this version reports.
     fn configuration(&self, request: &Incoming) -> Response<Body> {
         if self.setup.version < (1, 19) {
             return rocket_error(404, request.accepts_json);

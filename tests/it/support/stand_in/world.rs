@@ -1,4 +1,4 @@
-//! What the stand-in remembers: accounts, sessions, logins, calls, and the faults to come.
+//! The state of the stand-in: accounts, sessions, logins, calls, and pending faults.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -1,0 +1,247 @@
+//! Builds the components of the service from the configuration.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::Notify;
+
+use super::servers::Servers;
+use super::sessions::Sessions;
+use crate::clock::{Clock, Timestamp};
+use crate::config::{self, Config};
+use crate::directory::{self, LdapDirectory};
+use crate::listener::{Listener, NAMED_JOINERS};
+use crate::model::{ActionState, EmailAddress, Release};
+use crate::retry::{Retry, RetryNow};
+use crate::rules::Limits;
+use crate::rules::membership::{DISABLED_ATTRIBUTES, Policy};
+use crate::store::{Decisions, Sqlite, Store, StoreError, Which};
+use crate::telemetry::{GRACE, Observer};
+use crate::vaultwarden::{self, Admin, Vaultwarden};
+use crate::worker::{self, Worker};
+
+/// The wait before a reconnect to a directory.
+pub const RECONNECT: Retry = Retry {
+    first: Duration::from_millis(500),
+    ceiling: Duration::from_secs(60),
+    floor: Duration::from_millis(50),
+};
+
+/// All components, connected and not yet running.
+pub(super) struct Parts {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) observer: Observer,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) worker: Worker,
+    limits: Limits,
+    pub(super) servers: Servers,
+    pub(super) retry_now: RetryNow,
+}
+
+impl Parts {
+    /// Builds everything on the state file, which is locked by this process from now on.
+    pub(super) async fn assemble(config: &Config) -> anyhow::Result<Self> {
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), state = %config.state.display(), "ldap-usher starts");
+        let store = Arc::new(Sqlite::open(&config.state).await?);
+        let sessions = Sessions::of_service(store.clone(), config.sessions.clone());
+        let parts = Self::wire(config, store, sessions, |vaultwarden| vaultwarden)?;
+        parts.configure().await?;
+        Ok(parts)
+    }
+
+    /// Tells the store which directories are configured. It retires all others.
+    pub(super) async fn configure(&self) -> Result<(), StoreError> {
+        let configured = self
+            .listeners
+            .iter()
+            .map(|listener| (listener.name.clone(), listener.scope.clone()))
+            .collect();
+        let changed = self.store.configure(configured).await?;
+        for (from, to) in &changed.renamed {
+            self.observer.directory_renamed(from, to);
+        }
+        for directory in &changed.retired {
+            self.observer.directory_retired(directory);
+        }
+        self.store.retire(self.limits, self.worker.clock.now()).await?;
+        self.reclassify_quarantined().await
+    }
+
+    /// Classifies stored refusals by the rules of this version. Releases people whose refusal concerns the server.
+    async fn reclassify_quarantined(&self) -> Result<(), StoreError> {
+        let (mut released, mut accused) = (Vec::new(), Vec::new());
+        for task in self.store.in_state(ActionState::Quarantined, Which::All).await? {
+            let Ok(address) = EmailAddress::parse(task.address.as_bytes()) else {
+                continue;
+            };
+            match vaultwarden::judge_reason(&address, &task.reason) {
+                None => released.push(address),
+                Some(rejection) => accused.extend(rejection.key.map(|key| (address, key))),
+            }
+        }
+        if !released.is_empty() {
+            let now = self.worker.clock.now();
+            let which = Which::To(&released);
+            let because = Release::FaultOfServer;
+            self.store
+                .release(&[ActionState::Quarantined], which, because, now)
+                .await?;
+            self.observer.released_from_quarantine(released.len());
+        }
+        self.store.accuse(accused).await
+    }
+
+    /// Builds everything on `store`. `admin` wraps the client that the worker uses.
+    pub(super) fn wire(
+        config: &Config,
+        store: Arc<dyn Store>,
+        sessions: Sessions,
+        admin: impl FnOnce(Arc<Vaultwarden>) -> Arc<dyn Admin>,
+    ) -> anyhow::Result<Self> {
+        let clock = Clock::system();
+        let observer = Observer::new(
+            config.directories.iter().map(|directory| directory.name.clone()),
+            GRACE,
+        );
+        let (wake, retry_now) = (Arc::new(Notify::new()), RetryNow::default());
+        let limits = limits(config);
+        let mut directories = Vec::new();
+        let listeners = config
+            .directories
+            .iter()
+            .map(|directory| {
+                let settings = directory_settings(directory)?;
+                let (fingerprint, settings_scope) = (settings.fingerprint(), settings.scope());
+                let connection = Arc::new(LdapDirectory::new(settings));
+                directories.push(connection.clone());
+                Ok(Listener {
+                    name: directory.name.clone(),
+                    scope: settings_scope,
+                    fingerprint,
+                    directory: connection,
+                    store: store.clone(),
+                    observer: observer.clone(),
+                    clock: clock.clone(),
+                    wake: wake.clone(),
+                    policy: policy(config, directory, clock.now()),
+                    limits,
+                    named_joiners: NAMED_JOINERS,
+                    audit_interval: directory.audit_interval,
+                    retry: RECONNECT,
+                    retry_now: retry_now.clone(),
+                    jitter: rand::random,
+                })
+            })
+            .collect::<anyhow::Result<_>>()?;
+        let settings = vaultwarden_settings(config);
+        let vaultwarden = Arc::new(Vaultwarden::new(&settings, Arc::new(sessions), clock.clone())?);
+        let worker = Worker {
+            store: store.clone(),
+            vaultwarden: admin(vaultwarden.clone()),
+            observer: observer.clone(),
+            clock,
+            wake,
+            retry_now: retry_now.clone(),
+            settings: worker::Settings {
+                concurrency: usize::try_from(config.invite.concurrency.get()).unwrap_or(usize::MAX),
+                per_minute: config.invite.per_minute.map(Into::into),
+                limits,
+                resend_after: config.invite.resend_unknown_after,
+            },
+            jitter: rand::random,
+        };
+        Ok(Self {
+            store,
+            observer,
+            listeners,
+            worker,
+            limits,
+            servers: Servers {
+                vaultwarden,
+                directories,
+            },
+            retry_now,
+        })
+    }
+}
+
+pub(super) fn vaultwarden_settings(config: &Config) -> vaultwarden::ClientSettings {
+    let config::Vaultwarden {
+        url,
+        admin_token,
+        tls,
+        proxy,
+        headers,
+    } = config.vaultwarden.clone();
+    vaultwarden::ClientSettings {
+        tls,
+        proxy,
+        headers,
+        ..vaultwarden::ClientSettings::new(url, admin_token)
+    }
+}
+
+/// The settings of one directory.
+///
+/// # Errors
+/// Its TLS files cannot be used.
+pub fn directory_settings(directory: &config::Directory) -> anyhow::Result<directory::Settings> {
+    let tls = directory
+        .tls
+        .client_config()
+        .with_context(|| format!("directory {}", directory.name))?;
+    Ok(directory::Settings {
+        name: directory.name.clone(),
+        servers: directory.servers.clone(),
+        starttls: directory.starttls,
+        tls: Arc::new(tls),
+        bind: directory.bind.clone(),
+        base: directory.base_dn.clone(),
+        filter: directory.filter.clone(),
+        groups: directory.groups.clone(),
+        id_attribute: directory.id_attribute.clone(),
+        attributes: attributes(directory),
+        stream: directory.stream,
+        poll_interval: directory.poll_interval,
+        page_size: directory.page_size.get(),
+        max_message_size: directory.max_message_size,
+    })
+}
+
+/// The attributes to read. They are part of the fingerprint of the directory, so that a change of `disabled_accounts`
+/// makes the listener list everyone again.
+fn attributes(directory: &config::Directory) -> Vec<String> {
+    let mut attributes = directory.mail_attributes.clone();
+    if directory.disabled_accounts == config::DisabledAccounts::Auto {
+        attributes.extend(DISABLED_ATTRIBUTES.map(str::to_owned));
+    }
+    attributes
+}
+
+/// The configured limits.
+fn limits(config: &Config) -> Limits {
+    let config::Limits {
+        invites_per_listing,
+        invites_per_hour,
+        addresses_per_person,
+    } = config.limits;
+    Limits {
+        invites_per_listing,
+        invites_per_hour,
+        addresses_per_person,
+    }
+}
+
+/// The membership policy of a directory, at the time `now`.
+pub fn policy(config: &Config, directory: &config::Directory, now: Timestamp) -> Policy {
+    Policy {
+        now,
+        mail_attributes: directory.mail_attributes.clone(),
+        invite_changed_address: config.invite.on_address_change == config::OnAddressChange::Invite,
+        disabled_are_members: directory.disabled_accounts == config::DisabledAccounts::Ignore,
+    }
+}
