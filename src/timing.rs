@@ -1,8 +1,7 @@
 //! The steps on the way of one change, for `make bench ONLY=trace`.
 //!
-//! Each step is an event of the target `ldap_usher::timing` at level `trace`, which the log level
-//! `"info,ldap_usher::timing=trace"` switches on. Its time is that of the log line. Switched off, as usual, it costs one
-//! comparison.
+//! Each step is an event of the target `ldap_usher::timing` at level `trace`. Its time is that of the log line. At any
+//! other log level it costs one comparison.
 
 /// A step that a change has come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -26,7 +26,7 @@ pub async fn measure(count: usize) {
         &stand_in,
         &state.path().join("state.db"),
         "(objectClass=inetOrgPerson)",
-        "",
+        "[limits]\ninvites_per_hour = \"unlimited\"",
     );
     service
         .wait_for_line("listing ended", Duration::from_secs(20))

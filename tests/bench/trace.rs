@@ -33,7 +33,7 @@ pub async fn measure(count: usize) {
         &stand_in,
         &state.path().join("state.db"),
         "(objectClass=inetOrgPerson)",
-        "[log]\nlevel = \"info,ldap_usher::timing=trace\"",
+        "[log]\nlevel = \"trace\"\n[limits]\ninvites_per_hour = \"unlimited\"",
     );
     service
         .wait_for_line("listing ended", Duration::from_secs(20))
@@ -74,7 +74,11 @@ fn parts(service: &Service, written: &[Duration]) -> HashMap<String, Vec<Duratio
     let output = service.output();
     let steps: Vec<(Duration, &str)> = output.lines().filter_map(step).collect();
     let mut parts: HashMap<String, Vec<Duration>> = HashMap::new();
-    let ends = written.iter().skip(1).copied().chain([Duration::MAX]);
+    let ends = written
+        .iter()
+        .skip(1)
+        .map(|next| next.saturating_sub(PAUSE / 2))
+        .chain([Duration::MAX]);
     for (&began, end) in written.iter().zip(ends) {
         let mut before = began;
         for (name, _) in STEPS {
