@@ -140,21 +140,20 @@ impl Listener {
         let mut audit_at = Instant::now() + longest.saturating_sub(since_listing);
         let mut ingest = Ingest::new(self, row.id);
         let mut cursor = row.cursor;
-        let mut failures = 0;
+        let mut failures = Failures::default();
         let mut retried = self.retry_now.subscribe();
         loop {
             let began = Instant::now();
             retried.mark_unchanged();
-            let trouble = tokio::select! {
+            let (opened, trouble) = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                trouble = self.session(&mut ingest, cursor, &mut audit_at) => trouble,
+                ended = self.session(&mut ingest, cursor, &mut audit_at) => ended,
             };
             if let Trouble::Store(error) = &trouble {
                 self.observer.store_failed(error);
             }
-            failures = if began.elapsed() >= QUIET { 1 } else { failures + 1 };
-            let wait = self.wait(&trouble, failures);
+            let wait = self.wait(&trouble, failures.count(opened, began.elapsed()));
             self.observer.disconnected(&self.name, &trouble, wait);
             self.record(&ingest, false, Some(trouble.to_string())).await;
             cursor = tokio::select! {
@@ -198,16 +197,16 @@ impl Listener {
         }
     }
 
-    /// One session, until it fails.
+    /// One session, until it fails; also returns whether it was opened.
     async fn session(
         &self,
         ingest: &mut Ingest<'_>,
         cursor: Option<Cursor>,
         audit_at: &mut Instant,
-    ) -> Trouble {
+    ) -> (bool, Trouble) {
         let opened = match self.directory.open(cursor).await {
             Ok(opened) => opened,
-            Err(error) => return error.into(),
+            Err(error) => return (false, error.into()),
         };
         self.observer.connected(
             &self.name,
@@ -223,8 +222,8 @@ impl Listener {
             Err(trouble) => trouble,
         };
         match ingest.abandon(&trouble).await {
-            Ok(()) => trouble,
-            Err(error) => error.into(),
+            Ok(()) => (true, trouble),
+            Err(error) => (true, error.into()),
         }
     }
 
@@ -349,6 +348,30 @@ impl Listener {
     }
 }
 
+/// Failures in a row, by which the wait for the next attempt grows.
+#[derive(Debug, Default)]
+struct Failures {
+    /// Attempts that opened no session.
+    unopened: u32,
+    /// Sessions that were opened and broke early.
+    broken: u32,
+}
+
+impl Failures {
+    /// One more; returns how many count. A session that opens ends an outage: if it breaks, the next attempt waits for as
+    /// long as after the first failure, and longer only if that goes on.
+    fn count(&mut self, opened: bool, lasted: Duration) -> u32 {
+        if opened {
+            self.unopened = 0;
+            self.broken = if lasted >= QUIET { 1 } else { self.broken + 1 };
+            self.broken
+        } else {
+            self.unopened += 1;
+            self.unopened.max(self.broken)
+        }
+    }
+}
+
 /// A full listing beside a stream, at its time.
 enum Audit {
     Due(Instant),
@@ -382,5 +405,22 @@ impl Audit {
                 AuditStep::Judge(listing.clone())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_opens_ends_an_outage_and_sessions_that_break_again_and_again_wait_longer() {
+        let mut failures = Failures::default();
+        let (short, long) = (Duration::from_millis(90), QUIET);
+        let outage: Vec<u32> = (0..6).map(|_| failures.count(false, short)).collect();
+        assert_eq!(outage, [1, 2, 3, 4, 5, 6]);
+        let breaks: Vec<u32> = (0..3).map(|_| failures.count(true, short)).collect();
+        assert_eq!(breaks, [1, 2, 3]);
+        assert_eq!(failures.count(false, short), 3);
+        assert_eq!(failures.count(true, long), 1);
     }
 }
