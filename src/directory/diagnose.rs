@@ -7,13 +7,16 @@ use std::time::Duration;
 use ldap3::Scope;
 use tokio::net::UnixStream;
 
-use super::access::{Access, Reached};
-use super::error::words;
-use super::groups::{Groups, Identities};
-use super::root_dse::Identity;
-use super::session::{Item, Request, Session};
-use super::settings::{Server, Settings};
-use super::{DirectoryError, active_directory, connect, decode, discover, dn, lookup, malformed, root_dse};
+use crate::directory::DirectoryError;
+use crate::directory::error::words;
+use crate::directory::ldap::access::{Access, Reached};
+use crate::directory::ldap::connect;
+use crate::directory::ldap::root_dse::Identity;
+use crate::directory::ldap::session::{Item, Request, Session};
+use crate::directory::ldap::{decode, dn, dns, domain_controller, root_dse};
+use crate::directory::people::groups::{Groups, Identities};
+use crate::directory::people::lookup;
+use crate::directory::settings::{Server, Settings};
 use crate::tls::{self, TlsOptions};
 
 /// Alias entries that are looked at.
@@ -26,7 +29,7 @@ const ALIASES_PATIENCE: Duration = Duration::from_secs(15);
 /// # Errors
 /// The domain has none, or its DNS does not answer.
 pub async fn servers(server: &Server, settings: &Settings) -> Result<Vec<Server>, DirectoryError> {
-    discover::servers(server, settings.starttls).await
+    dns::servers(server, settings.starttls).await
 }
 
 /// What the name of the server stands for.
@@ -42,7 +45,7 @@ pub async fn resolve(server: &Server) -> Result<String, DirectoryError> {
             Ok(format!("{host} is an address, which needs no resolving"))
         }
         Server::Tcp { host, port, dns, .. } => {
-            let addresses = discover::addresses(&name, host, *port, *dns).await?;
+            let addresses = dns::addresses(&name, host, *port, *dns).await?;
             let addresses: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
             Ok(format!("{host} is {}", addresses.join(", ")))
         }
@@ -57,10 +60,10 @@ pub async fn reach(server: &Server) -> Result<String, DirectoryError> {
     let name = server.to_string();
     match server {
         Server::Tcp { host, port, dns, .. } => {
-            let addresses = discover::addresses(&name, host, *port, *dns).await?;
+            let addresses = dns::addresses(&name, host, *port, *dns).await?;
             drop(connect::dial(&name, addresses).await?);
         }
-        Server::Domain { .. } => drop(discover::servers(server, false).await?),
+        Server::Domain { .. } => drop(dns::servers(server, false).await?),
         Server::Unix { path } => drop(
             connect::deadline(&name, "connecting", UnixStream::connect(path))
                 .await?
@@ -106,7 +109,7 @@ async fn handshake(
     let name = server.to_string();
     match server {
         Server::Tcp { host, port, tls, dns } if *tls || settings.starttls => {
-            let addresses = discover::addresses(&name, host, *port, *dns).await?;
+            let addresses = dns::addresses(&name, host, *port, *dns).await?;
             let mut stream = connect::dial(&name, addresses).await?;
             if !tls {
                 let asked = connect::start_tls(&name, &mut stream);
@@ -122,7 +125,7 @@ async fn handshake(
 }
 
 /// A server that let us in.
-pub struct Guest {
+pub struct BoundServer {
     session: Session,
 }
 
@@ -144,17 +147,17 @@ pub async fn bind(
     server: &Server,
     settings: &Settings,
     credentials: &Credentials,
-) -> Result<Guest, DirectoryError> {
+) -> Result<BoundServer, DirectoryError> {
     let reached = Reached {
         server: server.clone(),
         peer: None,
     };
-    Ok(Guest {
+    Ok(BoundServer {
         session: connect::connect_to(&reached, settings, &credentials.0).await?,
     })
 }
 
-impl Guest {
+impl BoundServer {
     /// What the server says that it can do, for people, and the attribute by which it identifies entries.
     ///
     /// # Errors
@@ -162,7 +165,7 @@ impl Guest {
     pub async fn capabilities(&mut self, settings: &Settings) -> Result<(String, String), DirectoryError> {
         let can = root_dse::capabilities(&mut self.session, settings).await?;
         if can.identity == Identity::ObjectGuid {
-            let text = active_directory::describe(&mut self.session).await?;
+            let text = domain_controller::describe(&mut self.session).await?;
             return Ok((text, can.identity.to_string()));
         }
         let offers = |offered| if offered { "offered" } else { "not offered" };
@@ -253,8 +256,7 @@ impl Guest {
             if message.is_intermediate() {
                 continue;
             }
-            let entry =
-                decode::entry(message).map_err(|error| malformed(&self.session, "an entry", &error))?;
+            let entry = decode::entry(message).map_err(|error| self.session.malformed("an entry", &error))?;
             let target = entry.values(ALIASED).next().map(String::from_utf8_lossy);
             // Whoever is within the base is found without the alias.
             if target

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use ldap3::LdapResult;
 
-use super::password_policy::{self, Notice};
+use crate::directory::ldap::password_policy;
+use crate::directory::ldap::password_policy::Notice;
 use crate::foreign;
 use crate::model::Disposition;
 
@@ -224,7 +225,7 @@ impl DirectoryError {
     }
 
     /// The error for a search that ended with this result, where it is not a success.
-    pub(super) fn from_search_result(server: &str, doing: &'static str, result: &LdapResult) -> Self {
+    pub(crate) fn from_search_result(server: &str, doing: &'static str, result: &LdapResult) -> Self {
         let server = server.to_owned();
         let text = words(&result.text);
         let limit = |limit, remedy| Self::Limit {
@@ -261,7 +262,7 @@ impl DirectoryError {
     }
 
     /// Whether the server does not do what it was asked for, so that it is worthwhile to ask it in another way.
-    pub(super) fn is_refusal(&self) -> bool {
+    pub(crate) fn is_refusal(&self) -> bool {
         match self {
             // busy and unavailable: at another time it may do.
             Self::Refused { code, .. } => !matches!(code, 51 | 52),
@@ -271,7 +272,7 @@ impl DirectoryError {
     }
 
     /// The error for a bind that was refused, or that lets nothing be asked.
-    pub(super) fn from_bind_result(server: &str, who: &str, result: &LdapResult) -> Self {
+    pub(crate) fn from_bind_result(server: &str, who: &str, result: &LdapResult) -> Self {
         let (code, text) = (result.rc, &*words(&result.text));
         if code == 10 {
             return Self::Referral {
@@ -357,7 +358,7 @@ fn targets(urls: &[String]) -> String {
 }
 
 /// A server's text as it may stand within a message: in one line, and otherwise as [`foreign::shown`] has it.
-pub(super) fn words(text: &str) -> String {
+pub(crate) fn words(text: &str) -> String {
     let words: Vec<&str> = text
         .split(|c: char| c.is_whitespace() || c == '\0')
         .filter(|word| !word.is_empty())
@@ -366,7 +367,7 @@ pub(super) fn words(text: &str) -> String {
 }
 
 /// The words of a server after what they belong to; nothing where it has none.
-pub(super) fn colon(text: &str) -> String {
+pub(crate) fn colon(text: &str) -> String {
     match &*words(text) {
         "" => String::new(),
         text => format!(": {text}"),

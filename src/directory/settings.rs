@@ -8,7 +8,7 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 use secrecy::SecretString;
 
-use super::filter::Filter;
+use crate::directory::ldap::filter::Filter;
 
 const DNS_PORT: u16 = 53;
 
@@ -138,7 +138,7 @@ impl HostPattern {
         }
     }
 
-    pub(super) fn admits(&self, host: &str) -> bool {
+    pub(crate) fn admits(&self, host: &str) -> bool {
         if self.0.starts_with('.') {
             host.ends_with(&self.0)
         } else {
