@@ -30,7 +30,7 @@ pub use load::{load, state_file};
 pub use problem::ConfigError;
 pub use schema::{Http, Invite, Limits, Log};
 
-use crate::directory::{Bind, Filter, Server, StreamChoice};
+use crate::directory::{Bind, Filter, Server, StreamKind};
 use crate::tls::TlsOptions;
 
 /// A configuration that can be used.
@@ -143,12 +143,12 @@ pub struct Directory {
     /// The attributes that may hold the address, in the order in which they are tried; at least one.
     pub mail_attributes: Vec<String>,
     /// The attribute by which people are known; `None` is the one that the server has for that, and where there is one,
-    /// `stream` is [`StreamChoice::Auto`] or [`StreamChoice::Poll`].
+    /// `stream` is `None` or [`StreamKind::Poll`].
     pub id_attribute: Option<String>,
     /// What accounts that are disabled are.
     pub disabled_accounts: DisabledAccounts,
-    /// How changes are learned.
-    pub stream: StreamChoice,
+    /// How changes are learned; `None` is the best way that the server offers.
+    pub stream: Option<StreamKind>,
     /// The time between two listings where they are the stream.
     pub poll_interval: Duration,
     /// The time between two full listings beside every other stream; `None` is as long as the kind of stream allows.

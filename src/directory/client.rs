@@ -9,19 +9,20 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use tokio::time::Instant;
 
-use crate::directory::ldap::access::{Access, Reached};
+use crate::directory::ldap::access::Access;
 use crate::directory::ldap::credentials::PasswordSource;
-use crate::directory::ldap::root_dse::{self, Capabilities};
+use crate::directory::ldap::endpoint::Endpoint;
 use crate::directory::ldap::schema::Schema;
+use crate::directory::ldap::search::check_base;
 use crate::directory::ldap::session::Session;
 use crate::directory::ldap::{connect, replication};
 use crate::directory::people::groups::{self, Identities};
 use crate::directory::people::query::Query;
 use crate::directory::people::warnings::Warnings;
 use crate::directory::people::{listing, lookup};
-use crate::directory::settings::{Settings, StreamChoice};
+use crate::directory::settings::{Settings, StreamKind};
 use crate::directory::streams;
-use crate::directory::streams::select::{self, StreamKind};
+use crate::directory::streams::select;
 use crate::directory::{Changes, Directory, DirectoryError, Opened};
 use crate::foreign;
 use crate::model::{Cursor, Entry, EntryId};
@@ -32,7 +33,7 @@ pub struct LdapDirectory {
     settings: RwLock<Arc<Settings>>,
     access: Arc<Access>,
     /// The server of the stream that is open, as long as it is.
-    reached: Mutex<Weak<Reached>>,
+    reached: Mutex<Weak<Endpoint>>,
     /// Kinds of stream that a server offers and did not keep to, and when that was seen.
     unfit: Arc<Mutex<Unfit>>,
     /// The identities of groups as they were last found.
@@ -40,7 +41,7 @@ pub struct LdapDirectory {
     /// The groups that were said to have another name now.
     renamed: Mutex<HashMap<String, String>>,
     /// What is no failure and was said once.
-    remarks: Arc<Warnings>,
+    warnings: Arc<Warnings>,
     /// What the server's attribute types are called, as the last stream that was opened has read it.
     schema: Mutex<Option<Arc<Schema>>>,
 }
@@ -61,7 +62,7 @@ impl LdapDirectory {
             unfit: Arc::default(),
             groups: Mutex::default(),
             renamed: Mutex::default(),
-            remarks: Arc::default(),
+            warnings: Arc::default(),
             schema: Mutex::default(),
         }
     }
@@ -81,8 +82,8 @@ impl LdapDirectory {
 
     /// What the searches so far have noticed that is no failure, and yet keeps people from being found or costs more
     /// than it should. Each reads as "cause; remedy".
-    pub fn remarks(&self) -> Vec<String> {
-        self.remarks.all()
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.all()
     }
 
     fn settings(&self) -> Arc<Settings> {
@@ -104,7 +105,7 @@ impl LdapDirectory {
     async fn open_stream(&self, from: Option<Cursor>) -> Result<Opened, DirectoryError> {
         let settings = self.settings();
         if let Some(from) = &from {
-            self.access.saw(replication::Watermarks::of_cursor(from));
+            self.access.raise(replication::Watermarks::of_cursor(from));
             lock(&self.groups).extend(groups::recall(from));
         }
         let session = connect::connect(&settings, &self.access).await?;
@@ -118,15 +119,14 @@ impl LdapDirectory {
         settings: Arc<Settings>,
         from: Option<Cursor>,
     ) -> Result<Opened, DirectoryError> {
-        let can = root_dse::capabilities(&mut session, &settings).await?;
         *lock(&self.schema) = None;
-        self.learn(&mut session, &can, &settings).await?;
-        crate::directory::people::lookup::check_base(&mut session, &settings.base).await?;
-        let query = self.resolve(&mut session, &can, &settings).await?;
-        *lock(&self.reached) = Arc::downgrade(query.reached());
+        self.learn(&mut session, &settings).await?;
+        check_base(&mut session, &settings.base).await?;
+        let query = self.resolve(&mut session, &settings).await?;
+        *lock(&self.reached) = Arc::downgrade(query.endpoint());
         let server = session.server().to_owned();
-        let mut candidates = select::candidates(settings.stream, &can);
-        if settings.stream == StreamChoice::Auto {
+        let mut candidates = select::candidates(settings.stream, session.capabilities());
+        if settings.stream.is_none() {
             let mut unfit = lock(&self.unfit);
             unfit.retain(|_, since| since.elapsed() < UNFIT);
             candidates.retain(|(kind, _)| !unfit.contains_key(&(server.clone(), *kind)));
@@ -134,7 +134,7 @@ impl LdapDirectory {
         let mut candidates = candidates.into_iter().peekable();
         let mut refused = Vec::new();
         while let Some((kind, why)) = candidates.next() {
-            match streams::open((kind, why), session, &can, &query, from.clone()).await {
+            match streams::open((kind, why), session, &query, from.clone()).await {
                 Ok(opened) => {
                     return Ok(Opened {
                         refused,
@@ -158,18 +158,13 @@ impl LdapDirectory {
 
     /// Tells the session what the server's attribute types are called: read with each stream that is opened, and known
     /// from then on. Where it cannot be read, the names that the standards give them have to do.
-    async fn learn(
-        &self,
-        session: &mut Session,
-        can: &Capabilities,
-        settings: &Settings,
-    ) -> Result<(), DirectoryError> {
+    async fn learn(&self, session: &mut Session, settings: &Settings) -> Result<(), DirectoryError> {
         let known = lock(&self.schema).clone();
         if let Some(schema) = known {
-            session.learn(schema);
+            session.set_schema(schema);
             return Ok(());
         }
-        root_dse::learn_schema(session, can, settings, &self.access).await?;
+        connect::read_schema(session, settings, &self.access).await?;
         *lock(&self.schema) = Some(session.schema().clone());
         Ok(())
     }
@@ -178,11 +173,10 @@ impl LdapDirectory {
     async fn resolve(
         &self,
         session: &mut Session,
-        can: &Capabilities,
         settings: &Settings,
     ) -> Result<Arc<Query>, DirectoryError> {
         let known = lock(&self.groups).clone();
-        let query = Query::resolve(session, can, settings, &self.access, &known, &self.remarks).await?;
+        let query = Query::resolve(session, settings, &self.access, &known, &self.warnings).await?;
         if let Some(groups) = &query.groups {
             lock(&self.groups).extend(groups.identities());
             for (group, now) in groups.renamed() {
@@ -204,28 +198,26 @@ impl LdapDirectory {
     async fn list_everyone(&self) -> Result<Changes, DirectoryError> {
         let settings = self.settings();
         let mut session = self.connect(&settings).await?;
-        let can = root_dse::capabilities(&mut session, &settings).await?;
-        self.learn(&mut session, &can, &settings).await?;
-        let query = self.resolve(&mut session, &can, &settings).await?;
+        self.learn(&mut session, &settings).await?;
+        let query = self.resolve(&mut session, &settings).await?;
         {
             let mut reached = lock(&self.reached);
             if reached.strong_count() == 0 {
-                *reached = Arc::downgrade(query.reached());
+                *reached = Arc::downgrade(query.endpoint());
             }
         }
-        listing::open(query).await
+        listing::open_on(session, query).await
     }
 
     async fn ask(&self, who: &[EntryId]) -> Result<Vec<Entry>, DirectoryError> {
         let settings = self.settings();
         let mut session = self.connect(&settings).await?;
-        let can = root_dse::capabilities(&mut session, &settings).await?;
-        self.learn(&mut session, &can, &settings).await?;
-        let query = self.resolve(&mut session, &can, &settings).await?;
+        self.learn(&mut session, &settings).await?;
+        let query = self.resolve(&mut session, &settings).await?;
         if let Some(groups) = &query.groups {
-            groups.look(&mut session, &can, &settings).await?;
+            groups.look(&mut session, &settings).await?;
         }
-        lookup::Lookup::new(query).ask(who).await
+        lookup::members_among(&mut session, &query, who).await
     }
 
     /// A stream that turns out not to be what the server promised is not picked again for a while.

@@ -8,14 +8,17 @@ use ldap3::Scope;
 use tokio::net::UnixStream;
 
 use crate::directory::DirectoryError;
-use crate::directory::error::words;
-use crate::directory::ldap::access::{Access, Reached};
+use crate::directory::ldap::access::Access;
+use crate::directory::ldap::capabilities::{Capabilities, Family};
 use crate::directory::ldap::connect;
-use crate::directory::ldap::root_dse::Identity;
-use crate::directory::ldap::session::{Item, Request, Session};
+use crate::directory::ldap::deadline::deadline;
+use crate::directory::ldap::endpoint::Endpoint;
+use crate::directory::ldap::request::{Item, Request};
+use crate::directory::ldap::result::one_line;
+use crate::directory::ldap::search::check_base;
+use crate::directory::ldap::session::Session;
 use crate::directory::ldap::{decode, dn, dns, domain_controller, root_dse};
 use crate::directory::people::groups::{Groups, Identities};
-use crate::directory::people::lookup;
 use crate::directory::settings::{Server, Settings};
 use crate::tls::{self, TlsOptions};
 
@@ -65,7 +68,7 @@ pub async fn reach(server: &Server) -> Result<String, DirectoryError> {
         }
         Server::Domain { .. } => drop(dns::servers(server, false).await?),
         Server::Unix { path } => drop(
-            connect::deadline(&name, "connecting", UnixStream::connect(path))
+            deadline(&name, "connecting", UnixStream::connect(path))
                 .await?
                 .map_err(|error| DirectoryError::Connect {
                     server: name.clone(),
@@ -113,10 +116,10 @@ async fn handshake(
             let mut stream = connect::dial(&name, addresses).await?;
             if !tls {
                 let asked = connect::start_tls(&name, &mut stream);
-                connect::deadline(&name, "negotiating StartTLS", asked).await??;
+                deadline(&name, "negotiating StartTLS", asked).await??;
             }
             let wrapped = connect::wrap(&name, host, stream, config, !tls);
-            let stream = connect::deadline(&name, "negotiating TLS", wrapped).await??;
+            let stream = deadline(&name, "negotiating TLS", wrapped).await??;
             let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
             Ok(Some(tls::describe(certificates.first().map(AsRef::as_ref))))
         }
@@ -148,12 +151,12 @@ pub async fn bind(
     settings: &Settings,
     credentials: &Credentials,
 ) -> Result<BoundServer, DirectoryError> {
-    let reached = Reached {
+    let endpoint = Endpoint {
         server: server.clone(),
         peer: None,
     };
     Ok(BoundServer {
-        session: connect::connect_to(&reached, settings, &credentials.0).await?,
+        session: connect::authenticate(&endpoint, settings, &credentials.0).await?,
     })
 }
 
@@ -163,8 +166,8 @@ impl BoundServer {
     /// # Errors
     /// The root DSE cannot be read.
     pub async fn capabilities(&mut self, settings: &Settings) -> Result<(String, String), DirectoryError> {
-        let can = root_dse::capabilities(&mut self.session, settings).await?;
-        if can.identity == Identity::ObjectGuid {
+        let can = self.read_capabilities(settings).await?;
+        if can.family == Family::ActiveDirectory {
             let text = domain_controller::describe(&mut self.session).await?;
             return Ok((text, can.identity.to_string()));
         }
@@ -179,6 +182,11 @@ impl BoundServer {
         Ok((text, can.identity.to_string()))
     }
 
+    async fn read_capabilities(&mut self, settings: &Settings) -> Result<Arc<Capabilities>, DirectoryError> {
+        root_dse::read(&mut self.session, settings.id_attribute.as_deref()).await?;
+        Ok(self.session.capabilities().clone())
+    }
+
     /// The groups on which membership depends, for people; `None` where there are none. Says, too, whether they have any
     /// members.
     ///
@@ -189,13 +197,13 @@ impl BoundServer {
         settings: &Settings,
         credentials: &Credentials,
     ) -> Result<Option<(String, bool)>, DirectoryError> {
-        let can = root_dse::capabilities(&mut self.session, settings).await?;
-        root_dse::learn_schema(&mut self.session, &can, settings, &credentials.0).await?;
-        let groups = Groups::resolve(&mut self.session, &can, settings, &Identities::new()).await?;
+        self.read_capabilities(settings).await?;
+        connect::read_schema(&mut self.session, settings, &credentials.0).await?;
+        let groups = Groups::resolve(&mut self.session, settings, &Identities::new()).await?;
         let Some(groups) = groups else {
             return Ok(None);
         };
-        groups.read(&mut self.session, &can, settings).await?;
+        groups.read(&mut self.session, settings).await?;
         let (count, members, depth) = groups.summary();
         let within = match depth {
             0 => String::new(),
@@ -220,11 +228,11 @@ impl BoundServer {
     /// # Errors
     /// It is not there, or may not be seen.
     pub async fn base(&mut self, settings: &Settings) -> Result<String, DirectoryError> {
-        lookup::check_base(&mut self.session, &settings.base).await?;
+        check_base(&mut self.session, &settings.base).await?;
         if !settings.base.is_empty() {
             return Ok(format!("{} is there", settings.base));
         }
-        let can = root_dse::capabilities(&mut self.session, settings).await?;
+        let can = self.read_capabilities(settings).await?;
         Ok(match can.naming_contexts.as_slice() {
             [] => "the whole server, which does not say what it holds".into(),
             contexts => format!("the whole server, which holds {}", contexts.join(", ")),
@@ -266,9 +274,11 @@ impl BoundServer {
                 continue;
             }
             count += 1;
-            let target =
-                target.map_or_else(|| "a place that may not be read".into(), |target| words(&target));
-            first.get_or_insert_with(|| format!("{} to {target}", words(&entry.dn)));
+            let target = target.map_or_else(
+                || "a place that may not be read".into(),
+                |target| one_line(&target),
+            );
+            first.get_or_insert_with(|| format!("{} to {target}", one_line(&entry.dn)));
         }
         let number = match count {
             1 => "1 alias entry".to_owned(),

@@ -23,8 +23,7 @@ pub use client::LdapDirectory;
 pub use error::DirectoryError;
 pub use ldap::credentials::PasswordSource;
 pub use ldap::filter::{Filter, FilterError};
-pub use settings::{Bind, HostPattern, Server, Settings, StreamChoice};
-pub use streams::select::StreamKind;
+pub use settings::{Bind, HostPattern, Server, Settings, StreamKind};
 
 /// What a session says, until it ends with its first error.
 pub type Changes = BoxStream<'static, Result<Change, DirectoryError>>;

@@ -2,20 +2,11 @@
 //! connections of the directory share it.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::directory::ldap::credentials::Credentials;
 use crate::directory::ldap::replication::Watermarks;
-use crate::directory::settings::{Server, Settings};
-
-/// One server that was reached, to be found again: a name may stand for several machines.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Reached {
-    pub server: Server,
-    /// The address behind the name; `None` for a socket of this machine.
-    pub peer: Option<SocketAddr>,
-}
+use crate::directory::settings::Settings;
 
 /// What the connections of one directory share.
 #[derive(Debug)]
@@ -35,13 +26,13 @@ impl Access {
         }
     }
 
-    /// Changes up to these marks were seen.
-    pub(crate) fn saw(&self, marks: Watermarks) {
-        lock(&self.seen).rise(marks);
+    /// Changes up to these watermarks were seen.
+    pub(crate) fn raise(&self, marks: Watermarks) {
+        lock(&self.seen).raise(marks);
     }
 
-    /// Nobody has what was seen beyond these marks.
-    pub(crate) fn has_lost(&self, marks: Watermarks) {
+    /// No server has any more what was seen beyond these watermarks.
+    pub(crate) fn lower_to(&self, marks: Watermarks) {
         *lock(&self.seen) = marks;
     }
 

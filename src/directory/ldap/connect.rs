@@ -20,20 +20,19 @@ use tokio_util::io::InspectReader;
 
 use crate::ber::{self, Reader};
 use crate::directory::DirectoryError;
-use crate::directory::ldap::access::{Access, Reached};
-use crate::directory::ldap::dns;
+use crate::directory::ldap::access::Access;
+use crate::directory::ldap::deadline::{STEP, deadline};
+use crate::directory::ldap::endpoint::Endpoint;
 use crate::directory::ldap::guard;
-use crate::directory::ldap::guard::Breach;
+use crate::directory::ldap::inspect::Breach;
 use crate::directory::ldap::replication;
 use crate::directory::ldap::session::Session;
 use crate::directory::ldap::traffic::Traffic;
+use crate::directory::ldap::{dns, root_dse};
 use crate::directory::settings::{Server, Settings};
 use crate::foreign;
 use crate::panics;
 use crate::tls::{self, Progress};
-
-/// Dialling one address, and each of the steps up to the bind.
-const STEP: Duration = Duration::from_secs(10);
 
 /// Connects to the first server that lets us in and is not behind what was seen of the others, and binds.
 ///
@@ -53,13 +52,13 @@ pub(crate) async fn connect(settings: &Settings, access: &Access) -> Result<Sess
     let is_one_of_several = servers.len() > 1 || settings.servers.len() > 1;
     let mut behind = None;
     for server in servers {
-        let reached = Reached { server, peer: None };
+        let reached = Endpoint { server, peer: None };
         match connect_to(&reached, settings, access).await {
             Ok(session) if !is_one_of_several => return Ok(session),
             Ok(mut session) => match replication::read(&mut session, &settings.base).await {
                 Ok(marks) => match access.behind(&settings.name, session.server(), &marks) {
                     None => {
-                        access.saw(marks);
+                        access.raise(marks);
                         return Ok(session);
                     }
                     Some(why) => behind = behind.or(Some((session, marks, why))),
@@ -76,7 +75,7 @@ pub(crate) async fn connect(settings: &Settings, access: &Access) -> Result<Sess
                 server = session.server(),
                 "every server is behind what was seen before: what was lost is lost, and the first one is asked"
             );
-            access.has_lost(marks);
+            access.lower_to(marks);
             Ok(session)
         }
         (Some((session, _, why)), Some(error)) => Err(DirectoryError::Behind {
@@ -92,14 +91,43 @@ pub(crate) async fn connect(settings: &Settings, access: &Access) -> Result<Sess
     }
 }
 
+/// Reads what the server's attribute types are called, by its subschema; the session knows it from then on. Where that
+/// cannot be read, the names that the standards give them have to do; where it breaks the connection, another one takes
+/// its place.
+pub(crate) async fn read_schema(
+    session: &mut Session,
+    settings: &Settings,
+    access: &Access,
+) -> Result<(), DirectoryError> {
+    match root_dse::schema(session).await {
+        Ok(schema) => session.set_schema(Arc::new(schema)),
+        Err(error) => {
+            tracing::info!(directory = settings.name, %error, "the subschema cannot be read: attributes are known by their standard names only");
+            *session = connect_to(&session.endpoint().clone(), settings, access).await?;
+        }
+    }
+    Ok(())
+}
+
 fn noted(error: DirectoryError) -> DirectoryError {
     tracing::debug!(%error, "this server does not let us in");
     error
 }
 
-/// Connects to this server, at the address where it was reached before, and binds.
+/// Connects to this server, at the address where it was reached before, binds, and reads what the server can do.
 pub(crate) async fn connect_to(
-    reached: &Reached,
+    endpoint: &Endpoint,
+    settings: &Settings,
+    access: &Access,
+) -> Result<Session, DirectoryError> {
+    let mut session = authenticate(endpoint, settings, access).await?;
+    root_dse::read(&mut session, settings.id_attribute.as_deref()).await?;
+    Ok(session)
+}
+
+/// The same, up to the bind.
+pub(crate) async fn authenticate(
+    reached: &Endpoint,
     settings: &Settings,
     access: &Access,
 ) -> Result<Session, DirectoryError> {
@@ -166,7 +194,7 @@ pub(crate) async fn connect_to(
         }
     }
     .boxed();
-    let reached = Reached {
+    let reached = Endpoint {
         server: server.clone(),
         peer,
     };
@@ -181,18 +209,6 @@ where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     async move { guard::relay(server, ldap3, limit, &traffic).await }.boxed()
-}
-
-pub(crate) async fn deadline<T>(
-    server: &str,
-    doing: &'static str,
-    step: impl Future<Output = T>,
-) -> Result<T, DirectoryError> {
-    timeout(STEP, step).await.map_err(|_| DirectoryError::Silent {
-        server: server.to_owned(),
-        doing,
-        waited: STEP,
-    })
 }
 
 fn refused(server: &str, error: &io::Error) -> DirectoryError {

@@ -12,12 +12,12 @@ use hickory_resolver::proto::rr::rdata::SRV;
 use tokio::net::lookup_host;
 
 use crate::directory::DirectoryError;
-use crate::directory::ldap::connect::deadline;
+use crate::directory::ldap::deadline::deadline;
 use crate::directory::settings::Server;
 
-/// Thrown once a process, so that all its connections find the same order: the controllers tell each other of a change
+/// The random order of equal controllers: one for the whole process, so that all its connections find the same order: the controllers tell each other of a change
 /// only after a while, and whoever asks several of them hears contradictions.
-static DICE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+static ORDER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// Hosts that an error names.
 const NAMED: usize = 5;
@@ -59,7 +59,7 @@ pub(crate) async fn servers(server: &Server, starttls: bool) -> Result<Vec<Serve
         host.strip_suffix(name.as_str())
             .is_some_and(|rest| rest.ends_with('.'))
     };
-    let (trusted, foreign): (Vec<_>, Vec<_>) = ordered(records.collect(), |target| DICE.hash_one(target))
+    let (trusted, foreign): (Vec<_>, Vec<_>) = ordered(records.collect(), |target| ORDER.hash_one(target))
         .into_iter()
         .partition(|(host, _)| within(host) || others.iter().any(|other| other.admits(host)));
     if !foreign.is_empty() {

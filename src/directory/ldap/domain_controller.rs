@@ -1,12 +1,10 @@
 //! What a domain controller says of itself, and how far its changes were told.
 
-use ldap3::Scope;
-
 use crate::directory::DirectoryError;
-use crate::directory::ldap::decode;
 use crate::directory::ldap::decode::RawEntry;
 use crate::directory::ldap::dn;
-use crate::directory::ldap::session::{Request, Session};
+use crate::directory::ldap::search::{self, BaseSearch};
+use crate::directory::ldap::session::Session;
 use crate::foreign;
 use crate::model::{Cursor, EntryId};
 
@@ -85,6 +83,13 @@ pub(crate) async fn highest_usn(session: &mut Session) -> Result<u64, DirectoryE
     })
 }
 
+/// How far the controller has come, as far as the account may read it.
+pub(crate) async fn position(session: &mut Session, base: &str) -> Result<Option<Point>, DirectoryError> {
+    let usn = highest_usn(session).await?;
+    let controller = Controller::read(session, base).await?;
+    Ok(controller.invocation.map(|invocation| Point { invocation, usn }))
+}
+
 /// An update sequence number.
 pub(crate) fn usn(entry: &RawEntry, attribute: &str) -> Option<u64> {
     let value = entry.values(attribute).next()?;
@@ -105,24 +110,12 @@ async fn read(
     dn: &str,
     attributes: &[&str],
 ) -> Result<Option<RawEntry>, DirectoryError> {
-    let request = Request {
-        base: dn,
-        scope: Scope::Base,
-        filter: "(objectClass=*)",
-        attributes: attributes.iter().map(ToString::to_string).collect(),
-        controls: Vec::new(),
-    };
-    let (entries, result) = session.collect(request, "asking the domain controller").await?;
+    let request = BaseSearch::new(dn, attributes);
+    let (entry, result) = search::base(session, request, "asking the domain controller").await?;
     match result.rc {
-        0 | 32 => {}
-        _ => {
-            let server = session.server();
-            let doing = "a question about the domain controller";
-            return Err(DirectoryError::from_search_result(server, doing, &result));
-        }
+        0 | 32 => Ok(entry),
+        _ => Err(session.search_error("a question about the domain controller", &result)),
     }
-    let entry = entries.into_iter().next().map(decode::entry).transpose();
-    entry.map_err(|error| session.malformed("an entry", &error))
 }
 
 /// How far a database's changes were told: the resume point, as `ad1 INVOCATIONID USN`.

@@ -4,58 +4,13 @@
 //! `traffic`), nothing more is read.
 
 use std::convert::Infallible;
-use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::bytes::{Buf, BytesMut};
 
 use crate::ber::{self, Malformed};
-use crate::directory::ldap::inspect::{Verdict, inspect};
-use crate::directory::ldap::traffic::{TooManyStray, Traffic};
-
-/// Why the guard ended a connection; reads as the end of "the server ...".
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Breach {
-    /// The peer is gone.
-    #[error("closed the connection")]
-    Closed,
-    /// The peer is gone, in the middle of something.
-    #[error("closed the connection in the middle of a message")]
-    ClosedWithinMessage,
-    /// RFC 4511, 4.4.1.
-    #[error("announced that it closes the connection (Notice of Disconnection, result {code}{text})")]
-    Notice { code: i64, text: String },
-    /// The network failed.
-    #[error("lost the connection: {0}")]
-    Io(io::Error),
-    /// A message that is not LDAP.
-    #[error("sent a message that {0}")]
-    Malformed(#[from] Malformed),
-    /// A message larger than the limit.
-    #[error("sent a message of {length} bytes; the limit is {limit}")]
-    TooLarge { length: usize, limit: usize },
-    /// A response of the wrong kind.
-    #[error("answered a {asked} with {answered}")]
-    WrongAnswer { asked: &'static str, answered: String },
-    /// Responses without requests.
-    #[error("goes on answering what it was not asked")]
-    Stray,
-}
-
-impl From<TooManyStray> for Breach {
-    fn from(_: TooManyStray) -> Self {
-        Self::Stray
-    }
-}
-
-impl From<io::Error> for Breach {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof => Self::Closed,
-            _ => Self::Io(error),
-        }
-    }
-}
+use crate::directory::ldap::inspect::{Breach, Verdict, inspect};
+use crate::directory::ldap::traffic::Traffic;
 
 const READ_SIZE: usize = 64 * 1024;
 /// Messages beyond this do not stay in the buffer that they came in.

@@ -1,10 +1,11 @@
 //! What may pass of what a server sends: the form of each message, and whether it was asked for. Total functions over
 //! its bytes.
 
+use std::io;
+
 use crate::ber::{self, Malformed, Reader};
-use crate::directory::error::words;
-use crate::directory::ldap::guard::Breach;
-use crate::directory::ldap::traffic::{Answers, BIND_REQUEST, SEARCH_REQUEST, Traffic};
+use crate::directory::ldap::result::one_line;
+use crate::directory::ldap::traffic::{Answers, BIND_REQUEST, SEARCH_REQUEST, TooManyStray, Traffic};
 
 const BIND_RESPONSE: u8 = 0x61;
 const SEARCH_RESULT_ENTRY: u8 = 0x64;
@@ -21,6 +22,50 @@ const DEPTH: usize = 16;
 const ELEMENTS: usize = 262_144;
 /// No name of an entry has more bytes: OpenLDAP, for one, knows none that does.
 const LONGEST_NAME: usize = 8192;
+
+/// Why the guard ended a connection; reads as the end of "the server ...".
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Breach {
+    /// The peer is gone.
+    #[error("closed the connection")]
+    Closed,
+    /// The peer is gone, in the middle of something.
+    #[error("closed the connection in the middle of a message")]
+    ClosedWithinMessage,
+    /// RFC 4511, 4.4.1.
+    #[error("announced that it closes the connection (Notice of Disconnection, result {code}{text})")]
+    Notice { code: i64, text: String },
+    /// The network failed.
+    #[error("lost the connection: {0}")]
+    Io(io::Error),
+    /// A message that is not LDAP.
+    #[error("sent a message that {0}")]
+    Malformed(#[from] Malformed),
+    /// A message larger than the limit.
+    #[error("sent a message of {length} bytes; the limit is {limit}")]
+    TooLarge { length: usize, limit: usize },
+    /// A response of the wrong kind.
+    #[error("answered a {asked} with {answered}")]
+    WrongAnswer { asked: &'static str, answered: String },
+    /// Responses without requests.
+    #[error("goes on answering what it was not asked")]
+    Stray,
+}
+
+impl From<TooManyStray> for Breach {
+    fn from(_: TooManyStray) -> Self {
+        Self::Stray
+    }
+}
+
+impl From<io::Error> for Breach {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Self::Closed,
+            _ => Self::Io(error),
+        }
+    }
+}
 
 /// What becomes of a message that is no breach.
 #[derive(Debug, PartialEq, Eq)]
@@ -153,7 +198,7 @@ fn result(contents: &[u8]) -> Result<(i64, String), Malformed> {
             _ => return Err(Malformed("has a result with an unknown part")),
         }
     }
-    let text = match &*words(text) {
+    let text = match &*one_line(text) {
         "" => String::new(),
         text => format!(": {text}"),
     };

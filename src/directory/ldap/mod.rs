@@ -8,14 +8,18 @@
 //! types are called, and `requested_attributes` gives the attributes of an answer the names by which they were requested.
 
 pub(crate) mod access;
+pub(crate) mod capabilities;
 pub(crate) mod connect;
 pub(crate) mod credentials;
+pub(crate) mod deadline;
 pub(crate) mod decode;
 pub(crate) mod dn;
 pub(crate) mod dns;
 pub(crate) mod domain_controller;
+pub(crate) mod endpoint;
 pub(crate) mod filter;
 pub(crate) mod guard;
+pub(crate) mod identity;
 pub(crate) mod inspect;
 pub(crate) mod paging;
 pub(crate) mod password_policy;
@@ -24,7 +28,9 @@ pub(crate) mod references;
 pub(crate) mod replication;
 pub(crate) mod request;
 pub(crate) mod requested_attributes;
+pub(crate) mod result;
 pub(crate) mod root_dse;
 pub(crate) mod schema;
+pub(crate) mod search;
 pub(crate) mod session;
 pub(crate) mod traffic;

@@ -7,12 +7,10 @@
 use ldap3::LdapResult;
 use ldap3::controls::{PagedResults, RawControl};
 
-use crate::directory::DirectoryError;
-use crate::directory::error::words;
+use crate::ber::Malformed;
 use crate::directory::ldap::decode;
 use crate::directory::ldap::decode::PAGED_RESULTS;
-use crate::directory::ldap::root_dse::Capabilities;
-use crate::directory::ldap::session::Session;
+use crate::directory::ldap::result::one_line;
 
 /// With what servers refuse a page: protocolError, adminLimitExceeded, unavailableCriticalExtension,
 /// insufficientAccessRights, unwillingToPerform.
@@ -24,7 +22,7 @@ const STEP: u32 = 10;
 #[derive(Debug)]
 pub(crate) struct Pages {
     /// The size that was asked for first.
-    wanted: u32,
+    configured: u32,
     /// The size of a page; `None` is one piece.
     size: Option<u32>,
     cookie: Vec<u8>,
@@ -34,24 +32,24 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
-    /// Pages of this size, where the server announces any.
-    pub(crate) fn new(can: &Capabilities, size: u32) -> Self {
+    /// Pages of this size, where the server has `announced` any.
+    pub(crate) fn new(announced: bool, size: u32) -> Self {
         Self {
-            wanted: size,
-            size: can.paging.then_some(size),
+            configured: size,
+            size: announced.then_some(size),
             cookie: Vec::new(),
             first: true,
             refused: None,
         }
     }
 
-    /// The controls of the request for the next page.
-    pub(crate) fn controls(&mut self) -> Vec<RawControl> {
+    /// The control of the request for the next page; `None` where it is not asked for in pages.
+    pub(crate) fn control(&mut self) -> Option<RawControl> {
         let page = self.size.map(|size| PagedResults {
             size: i32::try_from(size).unwrap_or(i32::MAX),
             cookie: std::mem::take(&mut self.cookie),
         });
-        page.map(Into::into).into_iter().collect()
+        page.map(Into::into)
     }
 
     /// Takes the result of a page, of which no entry may have come (`empty`); says whether the next page is to be
@@ -59,12 +57,7 @@ impl Pages {
     ///
     /// # Errors
     /// The server's control cannot be read.
-    pub(crate) fn go_on(
-        &mut self,
-        session: &Session,
-        result: &LdapResult,
-        empty: bool,
-    ) -> Result<bool, DirectoryError> {
+    pub(crate) fn go_on(&mut self, result: &LdapResult, empty: bool) -> Result<bool, Malformed> {
         if result.rc != 0 {
             return Ok(self.first && empty && self.step_down(result));
         }
@@ -72,8 +65,7 @@ impl Pages {
         let Some(value) = decode::control(&result.ctrls, PAGED_RESULTS) else {
             return Ok(false);
         };
-        self.cookie =
-            decode::page_cookie(value).map_err(|error| session.malformed("a paging control", &error))?;
+        self.cookie = decode::page_cookie(value)?;
         Ok(!self.cookie.is_empty())
     }
 
@@ -83,20 +75,23 @@ impl Pages {
             return false;
         };
         self.size = Some(size / STEP).filter(|&size| size >= STEP);
-        self.refused.get_or_insert_with(|| match &*words(&result.text) {
-            "" => format!("result {}", result.rc),
-            text => format!("result {}: {text}", result.rc),
-        });
+        self.refused
+            .get_or_insert_with(|| match &*one_line(&result.text) {
+                "" => format!("result {}", result.rc),
+                text => format!("result {}: {text}", result.rc),
+            });
         true
     }
 
     /// What an administrator should know: the server refused what it announces, and something else worked.
-    pub(crate) fn remark(&self, server: &str) -> Option<String> {
-        let Self { wanted, refused, .. } = self;
+    pub(crate) fn warning(&self, server: &str) -> Option<String> {
+        let Self {
+            configured, refused, ..
+        } = self;
         let refused = refused.as_ref()?;
         Some(match self.size {
             Some(size) => format!(
-                "{server}: the server refuses pages of {wanted} entries ({refused}) and takes those of {size}; \
+                "{server}: the server refuses pages of {configured} entries ({refused}) and takes those of {size}; \
                  set `page_size` to what it takes, or raise its limit (OpenLDAP: `limits dn.exact=\"<bind DN>\" size.pr=unlimited`)"
             ),
             None => format!(
@@ -110,20 +105,9 @@ impl Pages {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::directory::ldap::root_dse::Identity;
 
-    fn pages(size: u32, paging: bool) -> Pages {
-        let can = Capabilities {
-            syncrepl: false,
-            persistent_search: false,
-            paging,
-            identity: Identity::EntryUuid,
-            controller: false,
-            extended_dn: false,
-            naming_contexts: Vec::new(),
-            subschema: None,
-        };
-        Pages::new(&can, size)
+    fn pages(size: u32, announced: bool) -> Pages {
+        Pages::new(announced, size)
     }
 
     fn refusal(rc: u32) -> LdapResult {
@@ -142,14 +126,14 @@ mod tests {
         let mut sizes = Vec::new();
         while pages.step_down(&refusal(11)) {
             sizes.push(pages.size);
-            assert_eq!(pages.controls().len(), usize::from(pages.size.is_some()));
+            assert_eq!(pages.control().is_some(), pages.size.is_some());
         }
         assert_eq!(sizes, [Some(100), Some(10), None]);
-        let remark = pages.remark("ldap://a").unwrap();
+        let warning = pages.warning("ldap://a").unwrap();
         assert!(
-            remark.contains("result 11: pagedResults control not allowed")
-                && remark.contains("size.prtotal=unlimited"),
-            "{remark}"
+            warning.contains("result 11: pagedResults control not allowed")
+                && warning.contains("size.prtotal=unlimited"),
+            "{warning}"
         );
     }
 
@@ -159,6 +143,6 @@ mod tests {
             assert!(!pages(1000, true).step_down(&refusal(rc)), "{rc}");
         }
         assert!(!pages(1000, false).step_down(&refusal(11)));
-        assert_eq!(pages(1000, true).remark("ldap://a"), None);
+        assert_eq!(pages(1000, true).warning("ldap://a"), None);
     }
 }

@@ -1,6 +1,6 @@
 //! Continuation references (RFC 4511, 4.5.3), which are counted and not followed.
 
-use crate::directory::error::words;
+use crate::directory::ldap::result::one_line;
 
 /// References that one search may meet; nobody splits a directory into as many parts.
 pub(crate) const MOST: u64 = 65_536;
@@ -28,7 +28,7 @@ impl References {
     /// Takes one; says whether there are not too many.
     pub(crate) fn meet(&mut self, url: &str) -> bool {
         self.met += 1;
-        let url = words(url);
+        let url = one_line(url);
         let folded = url.to_ascii_lowercase();
         if !WITHOUT_PEOPLE
             .iter()

@@ -14,13 +14,15 @@ use ldap3::{LdapResult, ResultEntry, Scope};
 
 use crate::ber::{self, Reader};
 use crate::directory::DirectoryError;
+use crate::directory::ldap::capabilities::Family;
 use crate::directory::ldap::decode;
 use crate::directory::ldap::decode::RawEntry;
-use crate::directory::ldap::dn;
+use crate::directory::ldap::domain_controller::{self, Point};
 use crate::directory::ldap::filter::Filter;
+use crate::directory::ldap::request::Request;
 use crate::directory::ldap::root_dse;
-use crate::directory::ldap::root_dse::{Capabilities, Identity};
-use crate::directory::ldap::session::{Request, Session};
+use crate::directory::ldap::search::{self, BaseSearch, NO_ATTRIBUTES};
+use crate::directory::ldap::session::Session;
 use crate::model::{Cursor, EntryId};
 
 /// The Sync Done Control (RFC 4533, 2.4).
@@ -83,10 +85,14 @@ pub(crate) struct Watermarks(BTreeMap<Origin, Watermark>);
 impl Watermarks {
     /// What a resume point covers.
     pub(crate) fn of_cursor(cursor: &Cursor) -> Self {
-        match crate::directory::streams::active_directory::point(cursor) {
-            Some((invocation, usn)) => Self::one(Origin::Invocation(invocation), Watermark::Number(usn)),
+        match Point::parse(cursor) {
+            Some(point) => Self::of_controller(point),
             None => Self::of_cookie(&cursor.0),
         }
+    }
+
+    fn of_controller(Point { invocation, usn }: Point) -> Self {
+        Self::one(Origin::Invocation(invocation), Watermark::Number(usn))
     }
 
     /// The marks in a cookie of slapd's: `rid=000,csn=TIME#COUNT#SID#MOD;TIME#COUNT#SID#MOD`.
@@ -123,7 +129,7 @@ impl Watermarks {
     }
 
     /// Takes whatever is later in others.
-    pub(crate) fn rise(&mut self, others: Self) {
+    pub(crate) fn raise(&mut self, others: Self) {
         for (origin, mark) in others.0 {
             let known = self.0.entry(origin).or_insert_with(|| mark.clone());
             if *known < mark {
@@ -161,16 +167,14 @@ impl Watermarks {
 /// # Errors
 /// Those of the network; what the server refuses to show is not there.
 pub(crate) async fn read(session: &mut Session, base: &str) -> Result<Watermarks, DirectoryError> {
-    let can = root_dse::read(session).await?;
-    let mut marks = match can.identity {
-        Identity::ObjectGuid => {
-            let of_database = crate::directory::streams::active_directory::position(session, base).await?;
-            return Ok(of_database.map_or_else(Watermarks::default, |(invocation, usn)| {
-                Watermarks::one(Origin::Invocation(invocation), Watermark::Number(usn))
-            }));
+    let capabilities = session.capabilities().clone();
+    let mut marks = match capabilities.family {
+        Family::ActiveDirectory => {
+            let position = domain_controller::position(session, base).await?;
+            return Ok(position.map_or_else(Watermarks::default, Watermarks::of_controller));
         }
-        Identity::NsUniqueId => vector(session, &can, base).await?,
-        _ if can.syncrepl => cookie(session, base).await?,
+        Family::Sun => vector(session, base).await?,
+        _ if capabilities.syncrepl => cookie(session, base).await?,
         _ => Watermarks::default(),
     };
     if marks == Watermarks::default()
@@ -189,14 +193,11 @@ async fn cookie(session: &mut Session, base: &str) -> Result<Watermarks, Directo
         cookie: None,
         reload_hint: false,
     };
-    let request = Request {
-        base,
-        scope: Scope::Base,
-        filter: "(objectClass=*)",
-        attributes: vec!["1.1".to_owned()],
+    let request = BaseSearch {
         controls: vec![decode::critical(sync)],
+        ..BaseSearch::new(base, &[NO_ATTRIBUTES])
     };
-    let (_, result) = session.collect(request, "asking for the latest change").await?;
+    let (_, result) = search::base(session, request, "asking for the latest change").await?;
     Ok(of_sync_done(&result).unwrap_or_default())
 }
 
@@ -208,12 +209,9 @@ fn of_sync_done(result: &LdapResult) -> Option<Watermarks> {
 }
 
 /// The marks of 389-DS: the entry that holds the update vector of a replica, where the account may read it.
-async fn vector(session: &mut Session, can: &Capabilities, base: &str) -> Result<Watermarks, DirectoryError> {
-    let contexts = can.naming_contexts.iter();
-    let Some(context) = contexts
-        .filter(|context| !context.is_empty() && dn::is_within(base, context))
-        .max_by_key(|context| context.len())
-    else {
+async fn vector(session: &mut Session, base: &str) -> Result<Watermarks, DirectoryError> {
+    let capabilities = session.capabilities().clone();
+    let Some(context) = capabilities.context_of(base) else {
         return Ok(Watermarks::default());
     };
     let filter = Filter::equal("nsUniqueId", "ffffffff-ffffffff-ffffffff-ffffffff");
@@ -285,10 +283,10 @@ mod tests {
     #[test]
     fn marks_only_rise() {
         let mut seen = slapd(SEEN);
-        seen.rise(slapd("rid=000,csn=20261123000000.000000Z#000000#001#000000"));
+        seen.raise(slapd("rid=000,csn=20261123000000.000000Z#000000#001#000000"));
         assert_eq!(seen, slapd(SEEN));
         let later = SEEN.replace("081607", "081608");
-        seen.rise(slapd(&later));
+        seen.raise(slapd(&later));
         assert_eq!(seen, slapd(&later));
     }
 

@@ -20,16 +20,17 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::ber;
 use crate::directory::DirectoryError;
-use crate::directory::error::words;
-use crate::directory::ldap::access::Reached;
+use crate::directory::ldap::capabilities::Capabilities;
 use crate::directory::ldap::decode;
+use crate::directory::ldap::endpoint::Endpoint;
 use crate::directory::ldap::password_policy;
 use crate::directory::ldap::password_policy::Notice;
 use crate::directory::ldap::progress::Progress;
 use crate::directory::ldap::references;
 use crate::directory::ldap::references::References;
-pub(crate) use crate::directory::ldap::request::{Ends, Item, Request, Search};
+use crate::directory::ldap::request::{Ends, Item, Request, Search};
 use crate::directory::ldap::requested_attributes::{RequestedAttributes, rename_as_requested};
+use crate::directory::ldap::result::{bind_error, one_line, search_error};
 use crate::directory::ldap::schema::Schema;
 use crate::directory::ldap::traffic::{Skipped, Traffic};
 use crate::foreign;
@@ -45,7 +46,7 @@ const HANDFUL_WEIGHT: usize = 8 * 1024 * 1024;
 
 /// One authenticated connection. Dropping it closes the connection.
 pub(crate) struct Session {
-    reached: Reached,
+    endpoint: Endpoint,
     server: String,
     /// The directory's name in the configuration.
     directory: String,
@@ -53,6 +54,7 @@ pub(crate) struct Session {
     link: Link,
     traffic: Arc<Traffic>,
     progress: Progress,
+    capabilities: Arc<Capabilities>,
     schema: Arc<Schema>,
 }
 
@@ -79,15 +81,15 @@ impl Link {
 impl Session {
     /// `driver` moves the bytes of `ldap` through a guard that counts them in `traffic`.
     pub(crate) fn new(
-        reached: Reached,
+        endpoint: Endpoint,
         directory: &str,
         ldap: Ldap,
         driver: BoxFuture<'static, String>,
         traffic: Arc<Traffic>,
     ) -> Self {
         Self {
-            server: reached.server.to_string(),
-            reached,
+            server: endpoint.server.to_string(),
+            endpoint,
             directory: directory.to_owned(),
             ldap,
             link: Link {
@@ -96,6 +98,7 @@ impl Session {
             },
             traffic,
             progress: Progress::default(),
+            capabilities: Arc::default(),
             schema: Arc::default(),
         }
     }
@@ -105,8 +108,18 @@ impl Session {
         &self.schema
     }
 
+    /// What the server can do: nothing, until that was read.
+    pub(crate) fn capabilities(&self) -> &Arc<Capabilities> {
+        &self.capabilities
+    }
+
+    /// Takes what the server can do.
+    pub(crate) fn set_capabilities(&mut self, capabilities: Capabilities) {
+        self.capabilities = Arc::new(capabilities);
+    }
+
     /// Understands the answers from here on by this schema.
-    pub(crate) fn learn(&mut self, schema: Arc<Schema>) {
+    pub(crate) fn set_schema(&mut self, schema: Arc<Schema>) {
         self.schema = schema;
     }
 
@@ -116,8 +129,8 @@ impl Session {
     }
 
     /// The server itself.
-    pub(crate) fn reached(&self) -> &Reached {
-        &self.reached
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// Simple bind (RFC 4513, 5.1.3).
@@ -148,7 +161,7 @@ impl Session {
             }
             _ => {}
         }
-        Err(DirectoryError::from_bind_result(&self.server, who, result))
+        Err(bind_error(&self.server, who, result))
     }
 
     /// Sends a search; its messages come by [`Session::next`].
@@ -293,7 +306,7 @@ impl Session {
             Ok(None) => {
                 search.done = true;
                 let mut result = search.stream.finish().await;
-                result.text = words(&result.text);
+                result.text = one_line(&result.text);
                 Ok(Some(Item::Done(result)))
             }
             Err(error) => Err(self.broken(&error).await),
@@ -343,6 +356,11 @@ impl Session {
             what: format!("the server sent {what}"),
             cause: error.to_string(),
         }
+    }
+
+    /// The error for a search that ended with this result, where it is not a success.
+    pub(crate) fn search_error(&self, doing: &'static str, result: &LdapResult) -> DirectoryError {
+        search_error(&self.server, doing, result)
     }
 
     /// The error for an answer that grows beyond every sensible size.

@@ -2,54 +2,60 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream;
-use ldap3::{LdapResult, Scope};
+use ldap3::LdapResult;
 
-use crate::directory::ldap::decode;
 use crate::directory::ldap::decode::RawEntry;
 use crate::directory::ldap::dn;
-use crate::directory::ldap::paging::Pages;
-use crate::directory::ldap::references::References;
-use crate::directory::ldap::root_dse;
-use crate::directory::ldap::root_dse::{Capabilities, Identity};
-use crate::directory::ldap::session::{Item, Request, Search, Session};
-use crate::directory::people::lookup;
-use crate::directory::people::lookup::{attributes, check_base, identified};
+use crate::directory::ldap::identity::Identity;
+use crate::directory::ldap::search::{Found, PagedSearch, Subtree, check_base};
+use crate::directory::ldap::session::Session;
+use crate::directory::people::lookup::{self, attributes, identified};
 use crate::directory::people::query::Query;
 use crate::directory::people::warnings::{Topic, references_warning};
 use crate::directory::{Changes, DirectoryError};
 use crate::foreign;
 use crate::model::{Change, Entry, EntryId, Listing};
 
-/// A server that says nothing for this long in the middle of a listing is given up.
-pub(crate) const PROGRESS: Duration = Duration::from_secs(120);
-
 /// The identities that are remembered to tell them apart: so many take some forty MiB.
 const MOST: usize = 1_800_000;
 
-/// Starts a listing on a connection of its own. Groups on which it depends are looked at first.
+const DOING: &str = "listing";
+
+/// Starts a listing on a connection of its own.
 pub(crate) async fn open(query: Arc<Query>) -> Result<Changes, DirectoryError> {
-    let mut session = query.connect().await?;
-    let capabilities = root_dse::capabilities(&mut session, &query).await?;
+    let session = query.connect().await?;
+    open_on(session, query).await
+}
+
+/// Starts a listing on this connection. Groups on which it depends are read first.
+///
+/// # Errors
+/// Beside those of the network: the base or a group is not there.
+pub(crate) async fn open_on(mut session: Session, query: Arc<Query>) -> Result<Changes, DirectoryError> {
     query.record_watermarks(&mut session).await;
-    check_base(&mut session, &query.base).await?;
+    check_base(&mut session, &query.settings.base).await?;
     if let Some(groups) = &query.groups {
-        groups.look(&mut session, &capabilities, &query).await?;
+        groups.look(&mut session, &query.settings).await?;
     }
+    let identity = session.capabilities().identity.clone();
+    let subtree = Subtree {
+        base: query.settings.base.clone(),
+        filter: query.settings.filter.to_string(),
+        attributes: attributes(&query, &identity),
+        controls: Vec::new(),
+    };
     let listing = ListingStream {
-        pages: Pages::new(&capabilities, query.page_size),
+        search: PagedSearch::new(&session, subtree, query.settings.page_size, DOING),
         query,
         session,
-        capabilities,
+        identity,
         state: State::Begin,
-        empty: true,
-        references: References::default(),
-        taken: HashSet::new(),
+        seen: HashSet::new(),
         unidentified: None,
-        foreign: None,
+        outside: None,
     };
     Ok(stream::try_unfold(listing, |mut listing| async {
         Ok(listing.next().await?.map(|change| (change, listing)))
@@ -60,27 +66,21 @@ pub(crate) async fn open(query: Arc<Query>) -> Result<Changes, DirectoryError> {
 struct ListingStream {
     query: Arc<Query>,
     session: Session,
-    capabilities: Capabilities,
+    identity: Identity,
     state: State,
-    pages: Pages,
-    /// The present page brought nothing yet.
-    empty: bool,
-    /// Those that the pages before met.
-    references: References,
-    /// Identities that were met, where nobody but the configuration vouches for their being different: only there does
-    /// memory grow with the directory, by some twenty bytes a person.
-    taken: HashSet<EntryId>,
+    search: PagedSearch,
+    /// The identities so far, where only the configuration says that they differ: there, and nowhere else, memory grows
+    /// with the directory, by some twenty bytes a person.
+    seen: HashSet<EntryId>,
     /// How many entries had no readable identity of their own, and the first of them.
     unidentified: Option<(u64, String)>,
     /// How many entries lay outside of the base, and the first of them.
-    foreign: Option<(u64, String)>,
+    outside: Option<(u64, String)>,
 }
 
 enum State {
     Begin,
-    /// The next page is to be asked for.
-    Page,
-    Reading(Box<Search>),
+    Reading,
     /// Those are told to be gone, and then the end.
     Gone(Vec<EntryId>, Listing),
     End,
@@ -91,44 +91,19 @@ impl ListingStream {
         loop {
             match &mut self.state {
                 State::Begin => {
-                    self.state = State::Page;
+                    self.state = State::Reading;
                     return Ok(Some(Change::ListingBegin));
                 }
-                State::Page => {
-                    self.empty = true;
-                    self.state = State::Reading(Box::new(self.request().await?));
-                }
-                State::Reading(search) => match self.session.next(search, PROGRESS, "listing").await? {
-                    Item::Message(message) if message.is_intermediate() => {}
-                    Item::Message(message) => {
-                        self.empty = false;
-                        let raw = decode::entry(message)
-                            .map_err(|error| self.session.malformed("an entry", &error))?;
-                        if !dn::is_within(&raw.dn, &self.query.base) {
-                            self.foreign.get_or_insert((0, foreign::shown(&raw.dn))).0 += 1;
-                            continue;
-                        }
-                        if self.taken.len() > MOST {
-                            let came = format!("{MOST} entries, whose `id_attribute` has to be remembered");
-                            return Err(self.session.endless("listing", came));
-                        }
-                        match self.identified(raw) {
-                            Ok(entry) if self.query.admits(&entry) => {
-                                return Ok(Some(Change::Upsert(entry)));
-                            }
-                            Ok(_) => {}
-                            Err(dn) => self.unidentified.get_or_insert((0, foreign::shown(&dn))).0 += 1,
+                State::Reading => match self.search.next(&mut self.session).await? {
+                    Found::Entry(raw) => {
+                        if let Some(entry) = self.take(raw)? {
+                            return Ok(Some(Change::Upsert(entry)));
                         }
                     }
-                    Item::Done(result) => {
-                        self.references.add(search.references());
-                        if self.pages.go_on(&self.session, &result, self.empty)? {
-                            self.state = State::Page;
-                        } else {
-                            self.remark();
-                            let gone = self.no_members_any_more().await?;
-                            self.state = State::Gone(gone, self.verdict(&result));
-                        }
+                    Found::Done(result) => {
+                        self.warn();
+                        let gone = self.no_members_any_more().await?;
+                        self.state = State::Gone(gone, self.outcome(&result));
                     }
                 },
                 State::Gone(gone, listing) => {
@@ -144,12 +119,30 @@ impl ListingStream {
         }
     }
 
+    /// The member that an entry is; `None` for any other entry.
+    fn take(&mut self, raw: RawEntry) -> Result<Option<Entry>, DirectoryError> {
+        if !dn::is_within(&raw.dn, &self.query.settings.base) {
+            self.outside.get_or_insert((0, foreign::shown(&raw.dn))).0 += 1;
+            return Ok(None);
+        }
+        if self.seen.len() > MOST {
+            let came = format!("{MOST} entries, whose `id_attribute` has to be remembered");
+            return Err(self.session.endless(DOING, came));
+        }
+        Ok(match self.identified(raw) {
+            Ok(entry) => Some(entry).filter(|entry| self.query.admits(entry)),
+            Err(dn) => {
+                self.unidentified.get_or_insert((0, foreign::shown(&dn))).0 += 1;
+                None
+            }
+        })
+    }
+
     /// The entry under an identity of its own; the DN alone where it has none.
     fn identified(&mut self, raw: RawEntry) -> Result<Entry, String> {
-        let identity = &self.capabilities.identity;
-        let entry = identified(raw, identity)?;
-        match identity {
-            Identity::Attribute(_) if !self.taken.insert(entry.id) => Err(entry.dn),
+        let entry = identified(raw, &self.identity)?;
+        match self.identity {
+            Identity::Attribute(_) if !self.seen.insert(entry.id) => Err(entry.dn),
             _ => Ok(entry),
         }
     }
@@ -159,52 +152,40 @@ impl ListingStream {
         let Some(groups) = self.query.groups.as_ref().filter(|groups| groups.restrict()) else {
             return Ok(Vec::new());
         };
-        let (session, can) = (&mut self.session, &self.capabilities);
-        let mut doubtful = groups.read_again(session, can, &self.query).await?;
-        let members = lookup::members_among(session, can, &self.query, &doubtful).await?;
+        let session = &mut self.session;
+        let mut candidates = groups.read_again(session, &self.query.settings).await?;
+        let members = lookup::members_among(session, &self.query, &candidates).await?;
         let members: HashSet<EntryId> = members.into_iter().map(|entry| entry.id).collect();
-        doubtful.retain(|id| !members.contains(id));
-        Ok(doubtful)
+        candidates.retain(|id| !members.contains(id));
+        Ok(candidates)
     }
 
-    async fn request(&mut self) -> Result<Search, DirectoryError> {
-        let filter = self.query.filter.to_string();
-        let request = Request {
-            base: &self.query.base,
-            scope: Scope::Subtree,
-            filter: &filter,
-            attributes: attributes(&self.query, &self.capabilities.identity),
-            controls: self.pages.controls(),
-        };
-        self.session.search(request).await
-    }
-
-    /// Says what was noticed beside the people.
-    fn remark(&self) {
+    /// Warns of what was noticed beside the people.
+    fn warn(&self) {
         let server = self.session.server();
-        self.query.remark(Topic::Pages, self.pages.remark(server));
-        self.query
-            .remark(Topic::References, references_warning(server, &self.references));
+        self.query.warn(Topic::Pages, self.search.warning(server));
+        let references = references_warning(server, self.search.references());
+        self.query.warn(Topic::References, references);
     }
 
     /// Only a success with every entry identified is a complete listing.
-    fn verdict(&self, result: &LdapResult) -> Listing {
+    fn outcome(&self, result: &LdapResult) -> Listing {
         if result.rc != 0 {
             let server = self.session.server();
             let error = match result.rc {
                 32 => DirectoryError::NoBase {
                     server: server.to_owned(),
-                    base: self.query.base.clone(),
+                    base: self.query.settings.base.clone(),
                 },
-                _ => DirectoryError::from_search_result(server, "the listing", result),
+                _ => self.session.search_error("the listing", result),
             };
             return Listing::Partial(error.to_string());
         }
-        if let Some((count, first)) = &self.foreign {
+        if let Some((count, first)) = &self.outside {
             return Listing::Partial(format!(
                 "{}: {count} entries came that do not lie below {}, the first of them {first}: they are passed over; correct `base_dn`",
                 self.session.server(),
-                self.query.base
+                self.query.settings.base
             ));
         }
         match &self.unidentified {
@@ -212,8 +193,8 @@ impl ListingStream {
             Some((count, first)) => Listing::Partial(format!(
                 "{}: {count} entries came without a readable {} of their own, the first of them {first}; {}",
                 self.session.server(),
-                self.capabilities.identity,
-                self.capabilities.identity.remedy()
+                self.identity,
+                self.identity.remedy()
             )),
         }
     }

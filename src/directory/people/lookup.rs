@@ -9,66 +9,58 @@ use ldap3::Scope;
 use tokio::time::Instant;
 
 use crate::directory::DirectoryError;
-use crate::directory::error::words;
-use crate::directory::ldap::decode;
-use crate::directory::ldap::decode::RawEntry;
+use crate::directory::ldap::decode::{self, RawEntry};
 use crate::directory::ldap::dn;
 use crate::directory::ldap::filter::Filter;
-use crate::directory::ldap::root_dse;
-use crate::directory::ldap::root_dse::{Capabilities, Identity};
-use crate::directory::ldap::session::{Request, Session};
+use crate::directory::ldap::identity::Identity;
+use crate::directory::ldap::request::Request;
+use crate::directory::ldap::search::CHUNK;
+use crate::directory::ldap::session::Session;
 use crate::directory::people::query::Query;
 use crate::model::{Entry, EntryId};
 
-/// People per search: the filter stays small, and the answer below every server's default size limit.
-pub(crate) const CHUNK: usize = 50;
 /// A connection that was idle for longer is not used again.
-const KEPT: Duration = Duration::from_secs(30);
+const IDLE: Duration = Duration::from_secs(30);
 
 /// A connection that is kept from one question to the next, for a while: servers close what is idle for long.
-pub(crate) struct Line {
-    settings: Arc<Query>,
-    open: Option<(Session, Capabilities)>,
+pub(crate) struct KeptConnection {
+    query: Arc<Query>,
+    open: Option<Session>,
     used: Instant,
 }
 
-impl Line {
+impl KeptConnection {
     /// Nothing is contacted before the first question.
-    pub(crate) fn new(settings: Arc<Query>) -> Self {
+    pub(crate) fn new(query: Arc<Query>) -> Self {
         Self {
-            settings,
+            query,
             open: None,
             used: Instant::now(),
         }
     }
 
-    /// The connection, and what its server can do.
-    pub(crate) async fn session(&mut self) -> Result<(&mut Session, &Capabilities), DirectoryError> {
-        let fresh = self.used.elapsed() < KEPT;
+    /// The connection; a new one where the last one was idle for long.
+    pub(crate) async fn session(&mut self) -> Result<&mut Session, DirectoryError> {
+        let is_fresh = self.used.elapsed() < IDLE;
         self.used = Instant::now();
-        let (session, can) = match self.open.take().filter(|_| fresh) {
+        Ok(match self.open.take().filter(|_| is_fresh) {
             Some(open) => self.open.insert(open),
-            None => {
-                let mut session = self.settings.connect().await?;
-                let can = root_dse::capabilities(&mut session, &self.settings).await?;
-                self.open.insert((session, can))
-            }
-        };
-        Ok((session, can))
+            None => self.open.insert(self.query.connect().await?),
+        })
     }
 }
 
-/// Reads people again.
+/// Reads people again, on a connection that is kept.
 pub(crate) struct Lookup {
     query: Arc<Query>,
-    line: Line,
+    connection: KeptConnection,
 }
 
 impl Lookup {
     /// Nothing is contacted before the first question.
     pub(crate) fn new(query: Arc<Query>) -> Self {
         Self {
-            line: Line::new(query.clone()),
+            connection: KeptConnection::new(query.clone()),
             query,
         }
     }
@@ -78,19 +70,19 @@ impl Lookup {
     /// # Errors
     /// Beside those of the network: a group on which membership depends is not there, so that nobody can be said to be
     /// no member.
-    pub(crate) async fn ask(&mut self, who: &[EntryId]) -> Result<Vec<Entry>, DirectoryError> {
-        let (session, can) = self.line.session().await?;
-        members_among(session, can, &self.query, who).await
+    pub(crate) async fn members_among(&mut self, who: &[EntryId]) -> Result<Vec<Entry>, DirectoryError> {
+        let session = self.connection.session().await?;
+        members_among(session, &self.query, who).await
     }
 
-    /// Takes note of how far the server has come, after whatever it told.
+    /// Records how far the server has come, after whatever it told.
     pub(crate) async fn record_watermarks(&mut self) -> Result<(), DirectoryError> {
-        let (session, _) = self.line.session().await?;
+        let session = self.connection.session().await?;
         self.query.record_watermarks(session).await;
         Ok(())
     }
 
-    /// Whom it asks for.
+    /// Whom it looks for.
     pub(crate) fn query(&self) -> &Query {
         &self.query
     }
@@ -99,36 +91,38 @@ impl Lookup {
 /// Those of `who` that are members right now, asked for on this connection.
 ///
 /// # Errors
-/// As [`Lookup::ask`].
+/// As [`Lookup::members_among`].
 pub(crate) async fn members_among(
     session: &mut Session,
-    can: &Capabilities,
     query: &Query,
     who: &[EntryId],
 ) -> Result<Vec<Entry>, DirectoryError> {
-    let mut found = ask(session, query, &can.identity, who).await?;
+    let mut found = matching(session, query, who).await?;
     if let Some(groups) = &query.groups {
-        found = groups.retain_members(found, session, can).await?;
+        found = groups.retain_members(found, session).await?;
         if found.len() < who.len() {
-            groups.verify(session, can).await?;
+            groups.verify(session).await?;
         }
     }
     Ok(found)
 }
 
-async fn ask(
+/// Those of `who` that match the filter, whatever the groups say.
+async fn matching(
     session: &mut Session,
     query: &Query,
-    identity: &Identity,
     who: &[EntryId],
 ) -> Result<Vec<Entry>, DirectoryError> {
+    let capabilities = session.capabilities().clone();
+    let identity = &capabilities.identity;
+    let settings = &query.settings;
     let mut found = Vec::new();
     for chunk in who.chunks(CHUNK) {
         let mut asked: HashSet<EntryId> = chunk.iter().copied().collect();
         let any = Filter::any(chunk.iter().map(|&id| identity.filter(id)));
-        let filter = query.filter.and(any).to_string();
+        let filter = settings.filter.and(any).to_string();
         let request = Request {
-            base: &query.base,
+            base: &settings.base,
             scope: Scope::Subtree,
             filter: &filter,
             attributes: attributes(query, identity),
@@ -136,11 +130,7 @@ async fn ask(
         };
         let (messages, result) = session.collect(request, "looking people up").await?;
         if result.rc != 0 {
-            return Err(DirectoryError::from_search_result(
-                session.server(),
-                "a look-up",
-                &result,
-            ));
+            return Err(session.search_error("a look-up", &result));
         }
         let mut foreign = 0_u32;
         for message in messages {
@@ -148,7 +138,8 @@ async fn ask(
             // Only who was asked for is answered for, and each once.
             match identified(raw, identity) {
                 Ok(entry)
-                    if dn::is_within_in(&entry.dn, &query.base, &query.schema) && asked.remove(&entry.id) =>
+                    if dn::is_within_in(&entry.dn, &settings.base, &query.schema)
+                        && asked.remove(&entry.id) =>
                 {
                     found.push(entry);
                 }
@@ -157,7 +148,7 @@ async fn ask(
         }
         if foreign > 0 {
             tracing::warn!(
-                directory = query.name,
+                directory = settings.name,
                 server = session.server(),
                 foreign,
                 "the server answered a look-up with entries that were not asked for, by identity or by base: they are passed over"
@@ -180,41 +171,5 @@ pub(crate) fn identified(raw: RawEntry, identity: &Identity) -> Result<Entry, St
     match identity.of(&raw) {
         Some(id) => Ok(raw.into_entry(id)),
         None => Err(raw.dn),
-    }
-}
-
-/// Makes sure that the base is there: some servers answer a search below a base that does not exist with silence
-/// (389-DS) or with an empty success. Of the empty base, which is the whole server, the search itself must tell.
-pub(crate) async fn check_base(session: &mut Session, base: &str) -> Result<(), DirectoryError> {
-    const ALIASED: &str = "aliasedObjectName";
-    let request = Request {
-        base,
-        scope: Scope::Base,
-        filter: "(objectClass=*)",
-        attributes: vec![ALIASED.to_owned()],
-        controls: Vec::new(),
-    };
-    let (entries, result) = session.collect(request, "reading the base").await?;
-    let entry = match (result.rc, entries.into_iter().next()) {
-        (0, _) if base.is_empty() => return Ok(()),
-        (0, Some(entry)) => decode::entry(entry).map_err(|error| session.malformed("an entry", &error))?,
-        (0 | 32, _) => {
-            return Err(DirectoryError::NoBase {
-                server: session.server().to_owned(),
-                base: base.to_owned(),
-            });
-        }
-        _ => {
-            let server = session.server();
-            return Err(DirectoryError::from_search_result(server, "the base", &result));
-        }
-    };
-    match entry.values(ALIASED).next() {
-        None => Ok(()),
-        Some(target) => Err(DirectoryError::AliasBase {
-            server: session.server().to_owned(),
-            base: base.to_owned(),
-            target: words(&String::from_utf8_lossy(target)),
-        }),
     }
 }

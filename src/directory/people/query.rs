@@ -1,16 +1,14 @@
-//! Whom one session looks for.
+//! Whom one session looks for, and the way to the server that it asks.
 
-use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::directory::DirectoryError;
-use crate::directory::ldap::access::{Access, Reached};
-use crate::directory::ldap::connect;
+use crate::directory::ldap::access::Access;
+use crate::directory::ldap::endpoint::Endpoint;
 use crate::directory::ldap::filter::Filter;
-use crate::directory::ldap::replication;
-use crate::directory::ldap::root_dse::Capabilities;
 use crate::directory::ldap::schema::Schema;
 use crate::directory::ldap::session::Session;
+use crate::directory::ldap::{connect, replication};
 use crate::directory::people::groups::{Groups, Identities};
 use crate::directory::people::warnings::{Topic, Warnings};
 use crate::directory::settings::{Server, Settings};
@@ -19,17 +17,17 @@ use crate::model::Entry;
 /// The settings as they read for one session: the filter with the present names of its groups, and the groups.
 #[derive(Debug, Clone)]
 pub(crate) struct Query {
-    settings: Settings,
+    pub(crate) settings: Settings,
     access: Arc<Access>,
     /// The server of the session, to which all its connections go.
-    reached: Arc<Reached>,
+    endpoint: Arc<Endpoint>,
     /// What is asked for beside what decides.
-    beside: Option<&'static str>,
+    extra_attribute: Option<&'static str>,
     /// What the server's attribute types are called.
     pub(crate) schema: Arc<Schema>,
     pub(crate) groups: Option<Arc<Groups>>,
-    /// Where to note what is noticed meanwhile; nowhere for a search that does not see everyone.
-    remarks: Option<Arc<Warnings>>,
+    /// Where to put what is noticed meanwhile; nowhere for a search that does not see everyone.
+    warnings: Option<Arc<Warnings>>,
 }
 
 impl Query {
@@ -39,13 +37,12 @@ impl Query {
     /// A group is not there.
     pub(crate) async fn resolve(
         session: &mut Session,
-        can: &Capabilities,
         settings: &Settings,
         access: &Arc<Access>,
         known: &Identities,
-        remarks: &Arc<Warnings>,
+        warnings: &Arc<Warnings>,
     ) -> Result<Arc<Self>, DirectoryError> {
-        let groups = Groups::resolve(session, can, settings, known).await?;
+        let groups = Groups::resolve(session, settings, known).await?;
         let mut settings = settings.clone();
         if let Some(groups) = &groups {
             settings.filter = groups.filter(session.schema(), &settings.filter);
@@ -53,37 +50,39 @@ impl Query {
         Ok(Arc::new(Self {
             settings,
             access: access.clone(),
-            reached: Arc::new(session.reached().clone()),
-            beside: None,
+            endpoint: Arc::new(session.endpoint().clone()),
+            extra_attribute: None,
             schema: session.schema().clone(),
             groups: groups.map(Arc::new),
-            remarks: Some(remarks.clone()),
+            warnings: Some(warnings.clone()),
         }))
     }
 
     /// One more connection to the server of the session.
     ///
     /// # Errors
-    /// It does not let us in any more; no other one is asked, since it may not have heard yet of what this one told.
+    /// The server does not accept the account any more. No other server is asked, since it may not have heard yet of what
+    /// this one told.
     pub(crate) async fn connect(&self) -> Result<Session, DirectoryError> {
-        let mut session = connect::connect_to(&self.reached, &self.settings, &self.access).await?;
-        session.learn(self.schema.clone());
+        let mut session = connect::connect_to(&self.endpoint, &self.settings, &self.access).await?;
+        session.set_schema(self.schema.clone());
         Ok(session)
     }
 
     /// The server of the session.
-    pub(crate) fn reached(&self) -> &Arc<Reached> {
-        &self.reached
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
     }
 
-    /// Takes note of how far the server has come, for the day on which another one of them is reached.
+    /// Records how far the server has come, for the day on which another one is reached. A directory of one server has
+    /// no use for it.
     pub(crate) async fn record_watermarks(&self, session: &mut Session) {
         let alone = matches!(*self.settings.servers, [Server::Tcp { .. } | Server::Unix { .. }]);
         if alone {
             return;
         }
         match replication::read(session, &self.settings.base).await {
-            Ok(marks) => self.access.saw(marks),
+            Ok(marks) => self.access.raise(marks),
             Err(error) => {
                 tracing::debug!(directory = self.settings.name, %error, "how far the server has come is not known");
             }
@@ -106,19 +105,20 @@ impl Query {
             Some(groups) if groups.restrict() => &["uid", "gidNumber"],
             _ => &[],
         };
-        let beside = known_by.iter().copied().chain(self.beside).map(str::to_owned);
-        self.settings.attributes.iter().cloned().chain(beside).collect()
+        let extra = known_by.iter().copied().chain(self.extra_attribute);
+        let attributes = self.settings.attributes.iter().cloned();
+        attributes.chain(extra.map(str::to_owned)).collect()
     }
 
     /// The same people, with one more attribute.
-    pub(crate) fn asking_for(&self, attribute: &'static str) -> Self {
+    pub(crate) fn with_attribute(&self, attribute: &'static str) -> Self {
         Self {
-            beside: Some(attribute),
+            extra_attribute: Some(attribute),
             ..self.clone()
         }
     }
 
-    /// Those of the same people who match another filter; nothing is noted of them.
+    /// Those of the same people who match another filter; no warnings come of them.
     pub(crate) fn with_filter(&self, filter: Filter) -> Self {
         let settings = Settings {
             filter,
@@ -126,33 +126,25 @@ impl Query {
         };
         Self {
             settings,
-            remarks: None,
+            warnings: None,
             ..self.clone()
         }
     }
 
-    /// Notes what an administrator should know; `None` is that there is nothing to say about it.
-    pub(crate) fn remark(&self, about: Topic, remark: Option<String>) {
-        if let Some(remarks) = &self.remarks {
-            remarks.note(&self.settings.name, about, remark);
+    /// Records what an administrator should know; `None` is that there is nothing to say about it.
+    pub(crate) fn warn(&self, topic: Topic, warning: Option<String>) {
+        if let Some(warnings) = &self.warnings {
+            warnings.set(&self.settings.name, topic, warning);
         }
     }
 
     /// Whether whoever matches the filter is a member.
-    pub(crate) fn decides(&self) -> bool {
+    pub(crate) fn filter_decides(&self) -> bool {
         self.groups.as_ref().is_none_or(|groups| !groups.restrict())
     }
 
     /// Whether someone who matches the filter was a member when the groups were read.
     pub(crate) fn admits(&self, entry: &Entry) -> bool {
         self.groups.as_ref().is_none_or(|groups| groups.admits(entry))
-    }
-}
-
-impl Deref for Query {
-    type Target = Settings;
-
-    fn deref(&self) -> &Settings {
-        &self.settings
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::directory::ldap::references::References;
 
-/// What a remark is about: there is one of each kind at a time.
+/// What a warning is about: there is one of each kind at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Topic {
     /// Pages that are refused.
@@ -16,25 +16,25 @@ pub(crate) enum Topic {
     PrimaryGroup,
 }
 
-/// The remarks of one directory. Each goes to the log once, and again when it reads otherwise.
+/// The warnings of one directory. Each goes to the log once, and again when its text changes.
 #[derive(Debug, Default)]
 pub(crate) struct Warnings(Mutex<BTreeMap<Topic, String>>);
 
 impl Warnings {
-    /// Takes a remark, whose text is "cause; remedy"; `None` is that there is nothing to remark any more.
-    pub(crate) fn note(&self, directory: &str, about: Topic, remark: Option<String>) {
+    /// Takes a warning, whose text is "cause; remedy"; `None` takes the last one back.
+    pub(crate) fn set(&self, directory: &str, topic: Topic, warning: Option<String>) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(remark) = remark else {
-            known.remove(&about);
+        let Some(warning) = warning else {
+            known.remove(&topic);
             return;
         };
-        if known.get(&about) != Some(&remark) {
-            tracing::warn!(directory, "{remark}");
-            known.insert(about, remark);
+        if known.get(&topic) != Some(&warning) {
+            tracing::warn!(directory, "{warning}");
+            known.insert(topic, warning);
         }
     }
 
-    /// What there is to remark.
+    /// All warnings that stand.
     pub(crate) fn all(&self) -> Vec<String> {
         self.0
             .lock()

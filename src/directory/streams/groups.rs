@@ -11,9 +11,10 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::directory::ldap::dn;
 use crate::directory::ldap::filter::Filter;
+use crate::directory::ldap::search::CHUNK;
 use crate::directory::people::groups::members::{Group, Member};
 use crate::directory::people::groups::{GROUPS, Groups, read, search, too_many_groups};
-use crate::directory::people::lookup::{CHUNK, Line};
+use crate::directory::people::lookup::KeptConnection;
 use crate::directory::people::query::Query;
 use crate::directory::people::warnings::Topic;
 use crate::directory::streams::refetch::{Hint, Hints};
@@ -29,7 +30,7 @@ pub(crate) async fn hints(query: &Arc<Query>, kind: StreamKind) -> Result<Option
         return Ok(None);
     };
     let mut watch = Watch {
-        line: Line::new(query.clone()),
+        connection: KeptConnection::new(query.clone()),
         query: query.clone(),
         groups,
         kind,
@@ -40,19 +41,19 @@ pub(crate) async fn hints(query: &Arc<Query>, kind: StreamKind) -> Result<Option
         is_complete: true,
         told: VecDeque::new(),
     };
-    let (session, can) = watch.line.session().await?;
-    watch.groups.read(session, can, query).await?;
+    let session = watch.connection.session().await?;
+    watch.groups.read(session, &query.settings).await?;
     watch.listen().await?;
     let (groups, members, depth) = watch.groups.summary();
     tracing::info!(
-        directory = query.name,
+        directory = query.settings.name,
         groups,
         members,
         depth,
         "the groups that decide are followed, and those within them"
     );
     let hidden = watch.groups.hidden();
-    query.remark(Topic::PrimaryGroup, hidden);
+    query.warn(Topic::PrimaryGroup, hidden);
     Ok(Some(
         stream::try_unfold(watch, |mut watch| async {
             Ok(watch.next().await?.map(|hint| (hint, watch)))
@@ -83,7 +84,7 @@ struct Watch {
     query: Arc<Query>,
     groups: Arc<Groups>,
     kind: StreamKind,
-    line: Line,
+    connection: KeptConnection,
     /// Hints for each change of a watched group.
     group_hints: Hints,
     /// The groups that are to be read again.
@@ -167,7 +168,7 @@ impl Watch {
 
     /// Hints for each change of one of these groups.
     async fn group_hints(&mut self, groups: &[(EntryId, String)]) -> Result<Hints, DirectoryError> {
-        let (_, can) = self.line.session().await?;
+        let identity = self.connection.session().await?.capabilities().identity.clone();
         let mut group_hints = Vec::new();
         match self.kind {
             // A poll looks at the groups before each listing.
@@ -179,14 +180,14 @@ impl Watch {
             StreamKind::Syncrepl | StreamKind::PersistentSearch => {
                 for base in self.groups.containers() {
                     let within = groups.iter().filter(|(_, dn)| dn::is_within(dn, base));
-                    let some: Vec<Filter> = within.map(|&(id, _)| can.identity.filter(id)).collect();
+                    let some: Vec<Filter> = within.map(|&(id, _)| identity.filter(id)).collect();
                     if some.is_empty() {
                         continue;
                     }
                     let filter = Filter::any(some).to_string();
                     group_hints.push(match self.kind {
-                        StreamKind::Syncrepl => syncrepl::hints(&self.query, can, base, &filter).await?,
-                        _ => persistent_search::hints(&self.query, can, base, &filter).await?,
+                        StreamKind::Syncrepl => syncrepl::hints(&self.query, base, &filter).await?,
+                        _ => persistent_search::hints(&self.query, base, &filter).await?,
                     });
                 }
             }
@@ -244,18 +245,18 @@ impl Watch {
     /// A watched group as it is now; one within another group that is there no more has no members.
     async fn read(&mut self, id: EntryId, dn: String) -> Result<Group, DirectoryError> {
         let mut room = self.groups.room_for(id);
-        let (session, can) = self.line.session().await?;
-        if let Some(group) = read::group(session, can, &dn, &mut room).await?
+        let session = self.connection.session().await?;
+        if let Some(group) = read::group(session, &dn, &mut room).await?
             && group.id == id
         {
             return Ok(group);
         }
         if self.groups.ids().contains(&id) {
-            self.groups.verify(session, can).await?;
+            self.groups.verify(session).await?;
         }
         let mut room = self.groups.room_for(id);
-        if let Some(dn) = search::find(session, can, id, self.groups.containers()).await?
-            && let Some(group) = read::group(session, can, &dn, &mut room).await?
+        if let Some(dn) = search::find(session, id, self.groups.containers()).await?
+            && let Some(group) = read::group(session, &dn, &mut room).await?
         {
             return Ok(group);
         }
@@ -273,12 +274,15 @@ impl Watch {
         let some = work.members.len().min(CHUNK);
         let asked: Vec<Member> = work.members.drain(..some).collect();
         let mut bases = self.groups.containers().to_vec();
-        if !bases.iter().any(|base| dn::is_within(&self.query.base, base)) {
-            bases.push(self.query.base.clone());
+        if !bases
+            .iter()
+            .any(|base| dn::is_within(&self.query.settings.base, base))
+        {
+            bases.push(self.query.settings.base.clone());
         }
-        let (session, can) = self.line.session().await?;
-        let found = search::members(session, can, &bases, &asked, &mut self.by_name).await?;
-        let mut people = search::by_values(session, can, &self.query.base, &asked).await?;
+        let session = self.connection.session().await?;
+        let found = search::members(session, &bases, &asked, &mut self.by_name).await?;
+        let mut people = search::by_values(session, &self.query.settings.base, &asked).await?;
         for found in found {
             let is_watched = self
                 .groups
@@ -311,7 +315,7 @@ impl Watch {
     /// Watches a group from here on; it is read next.
     async fn adopt(&mut self, id: EntryId, dn: String) -> Result<(), DirectoryError> {
         if self.watched() >= GROUPS {
-            let (session, _) = self.line.session().await?;
+            let session = self.connection.session().await?;
             return Err(too_many_groups(session));
         }
         let empty = Group {

@@ -15,13 +15,14 @@ use std::sync::Arc;
 use futures::stream;
 use futures::{StreamExt, TryStreamExt};
 
+use crate::directory::ldap::capabilities::Family;
 use crate::directory::ldap::replication;
-use crate::directory::ldap::root_dse::{Capabilities, Identity};
 use crate::directory::ldap::session::Session;
 use crate::directory::people::query::Query;
 use crate::directory::people::{listing, lookup};
+use crate::directory::settings::StreamKind;
 use crate::directory::streams::refetch::Hints;
-use crate::directory::streams::select::StreamKind;
+
 use crate::directory::{DirectoryError, Opened};
 use crate::model::{Change, Cursor};
 
@@ -29,29 +30,29 @@ use crate::model::{Change, Cursor};
 pub(crate) async fn open(
     (kind, why): (StreamKind, &'static str),
     session: Session,
-    can: &Capabilities,
     query: &Arc<Query>,
     from: Option<Cursor>,
 ) -> Result<Opened, DirectoryError> {
     let server = session.server().to_owned();
+    let family = session.capabilities().family;
     // What happened to groups while nobody watched shows in no resume.
     let from = from.filter(|_| query.groups.is_none());
     // Whatever hints does so before people are listed, so that nothing falls between.
     let mut hints: Vec<Hints> = groups::hints(query, kind).await?.into_iter().collect();
     let (mut resumed, mut reconcile) = (false, false);
     let changes = match kind {
-        StreamKind::Syncrepl if can.identity == Identity::EntryUuid && query.asks_for_groups() => {
-            hints.push(syncrepl::rings_for_anyone(session, can, query).await?);
+        StreamKind::Syncrepl if family == Family::Other && query.asks_for_groups() => {
+            hints.push(syncrepl::hints_for_any_group(session, query).await?);
             listing::open(query.clone()).await?
         }
         StreamKind::Syncrepl => {
             resumed = from.is_some();
             // What 389-DS tells after a cookie lacks those who left by the filter.
-            reconcile = can.identity == Identity::NsUniqueId;
-            syncrepl::open(session, can, query, from).await?
+            reconcile = family == Family::Sun;
+            syncrepl::open(session, query, from).await?
         }
         StreamKind::PersistentSearch => {
-            hints.push(persistent_search::open(session, can, query).await?);
+            hints.push(persistent_search::open(session, query).await?);
             listing::open(query.clone()).await?
         }
         StreamKind::ActiveDirectory => {
@@ -64,12 +65,12 @@ pub(crate) async fn open(
                 listing::open(query.clone()).await?
             }
         }
-        StreamKind::Poll => poll::open(query.clone()).await?,
+        StreamKind::Poll => poll::open(session, query).await?,
     };
     let seen = query.clone();
     let changes = changes.inspect_ok(move |change| {
         if let Change::Checkpoint(cursor) = change {
-            seen.access().saw(replication::Watermarks::of_cursor(cursor));
+            seen.access().raise(replication::Watermarks::of_cursor(cursor));
         }
     });
     let changes = changes.boxed();

@@ -31,14 +31,15 @@ use ldap3::{LdapResult, ResultEntry, Scope};
 use tokio::time::Instant;
 
 use crate::directory::DirectoryError;
-use crate::directory::error::words;
+use crate::directory::ldap::capabilities::PERSISTENT_SEARCH;
 use crate::directory::ldap::decode;
 use crate::directory::ldap::decode::ENTRY_CHANGE;
-use crate::directory::ldap::dn;
+use crate::directory::ldap::identity::Identity;
+use crate::directory::ldap::request::{Item, Request, Search};
+use crate::directory::ldap::result::one_line;
 use crate::directory::ldap::root_dse;
-use crate::directory::ldap::root_dse::{Capabilities, Identity, PERSISTENT_SEARCH};
-use crate::directory::ldap::session::{Item, Request, Search, Session, unless_busy};
-use crate::directory::people::lookup::check_base;
+use crate::directory::ldap::search::{ANYTHING, check_base};
+use crate::directory::ldap::session::{Session, unless_busy};
 use crate::directory::people::query::Query;
 use crate::directory::streams::refetch::{Hint, Hints};
 use crate::foreign;
@@ -46,63 +47,46 @@ use crate::foreign;
 /// While nothing changes, the connection is proved alive after this long; the answer has 15 s to come.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
-/// Whatever there is.
-const ANYTHING: &str = "(objectClass=*)";
-
 /// Opens the search for people.
-pub(crate) async fn open(
-    mut session: Session,
-    can: &Capabilities,
-    query: &Arc<Query>,
-) -> Result<Hints, DirectoryError> {
-    if !can.persistent_search {
+pub(crate) async fn open(mut session: Session, query: &Arc<Query>) -> Result<Hints, DirectoryError> {
+    if !session.capabilities().persistent_search {
         return Err(DirectoryError::Unsupported {
             server: session.server().to_owned(),
             cause: "the server does not offer persistent search; set `stream = \"auto\"`".into(),
         });
     }
-    let base = widest(&mut session, can, query).await?;
-    watch(session, can.identity.clone(), &base, ANYTHING).await
+    let base = widest(&mut session, query).await?;
+    watch(session, &base, ANYTHING).await
 }
 
 /// Hints for each change of an entry below `base` that matches `filter`, on a connection of its own.
-pub(crate) async fn hints(
-    query: &Query,
-    can: &Capabilities,
-    base: &str,
-    filter: &str,
-) -> Result<Hints, DirectoryError> {
-    watch(query.connect().await?, can.identity.clone(), base, filter).await
+pub(crate) async fn hints(query: &Query, base: &str, filter: &str) -> Result<Hints, DirectoryError> {
+    watch(query.connect().await?, base, filter).await
 }
 
 /// The naming context that holds the base, where the account may read it; else the base.
-async fn widest(session: &mut Session, can: &Capabilities, query: &Query) -> Result<String, DirectoryError> {
-    let contexts = can.naming_contexts.iter();
-    let holding = contexts.filter(|context| !context.is_empty() && dn::is_within(&query.base, context));
-    let Some(context) = holding.max_by_key(|context| context.len()) else {
-        return Ok(query.base.clone());
+async fn widest(session: &mut Session, query: &Query) -> Result<String, DirectoryError> {
+    let capabilities = session.capabilities().clone();
+    let Some(context) = capabilities.context_of(&query.settings.base) else {
+        return Ok(query.settings.base.clone());
     };
     match check_base(session, context).await {
-        Ok(()) => Ok(context.clone()),
+        Ok(()) => Ok(context.to_owned()),
         Err(DirectoryError::NoBase { .. } | DirectoryError::Refused { .. }) => {
             tracing::info!(
-                directory = query.name,
+                directory = query.settings.name,
                 context = foreign::shown(context),
                 "the account may not read the naming context: whoever is moved out of the base is found by the audit only"
             );
-            Ok(query.base.clone())
+            Ok(query.settings.base.clone())
         }
         Err(error) => Err(error),
     }
 }
 
 /// Hints for every change of an entry below `base` that matches `filter`, as the server understands that.
-async fn watch(
-    mut session: Session,
-    identity: Identity,
-    base: &str,
-    filter: &str,
-) -> Result<Hints, DirectoryError> {
+async fn watch(mut session: Session, base: &str, filter: &str) -> Result<Hints, DirectoryError> {
+    let identity = session.capabilities().identity.clone();
     let request = Request {
         base,
         scope: Scope::Subtree,
@@ -117,7 +101,7 @@ async fn watch(
         identity,
         proved: false,
     };
-    unless_busy(root_dse::read(&mut watch.session).await)?;
+    unless_busy(root_dse::probe(&mut watch.session).await)?;
     // A refusal is here by now.
     let first = match watch.hear(Duration::ZERO).await {
         Err(DirectoryError::Silent { .. }) => None,
@@ -159,7 +143,7 @@ impl Watch {
                 Ok(None) if began.elapsed() >= HEARTBEAT => return Ok(Hint::Alive),
                 Ok(None) => {}
                 Err(DirectoryError::Silent { .. }) => {
-                    unless_busy(root_dse::read(&mut self.session).await)?;
+                    unless_busy(root_dse::probe(&mut self.session).await)?;
                     self.proved = true;
                     return Ok(Hint::Alive);
                 }
@@ -209,10 +193,10 @@ impl Watch {
                     server: server.to_owned(),
                     cause: "ended the persistent search".into(),
                 },
-                _ => DirectoryError::from_search_result(server, "the persistent search", result),
+                _ => self.session.search_error("the persistent search", result),
             };
         }
-        let text = words(&result.text);
+        let text = one_line(&result.text);
         let colon = if text.is_empty() { "" } else { ": " };
         self.unsupported(&format!(
             "the server offers persistent search and ended it at once (result {}{colon}{text})",

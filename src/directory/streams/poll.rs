@@ -16,8 +16,10 @@ use futures::{StreamExt, TryStreamExt, future, stream};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::directory::ldap::filter::Filter;
+use crate::directory::ldap::search::CHUNK;
+use crate::directory::ldap::session::Session;
 use crate::directory::people::listing;
-use crate::directory::people::lookup::{CHUNK, Lookup};
+use crate::directory::people::lookup::Lookup;
 use crate::directory::people::query::Query;
 use crate::directory::{Changes, DirectoryError};
 use crate::model::{Change, EntryId, Listing};
@@ -29,15 +31,16 @@ const REST: u32 = 20;
 
 const MODIFY_TIMESTAMP: &str = "modifyTimestamp";
 
-/// Lists at once, then again `poll_interval` after the end of each listing, each time on a new connection.
-pub(crate) async fn open(query: Arc<Query>) -> Result<Changes, DirectoryError> {
+/// Lists at once on this connection, then again `poll_interval` after the end of each listing, each time on a new one.
+pub(crate) async fn open(session: Session, query: &Arc<Query>) -> Result<Changes, DirectoryError> {
     let poll = Poll {
-        query: Arc::new(query.asking_for(MODIFY_TIMESTAMP)),
+        query: Arc::new(query.with_attribute(MODIFY_TIMESTAMP)),
         newest: Arc::default(),
         before: Before::Listing,
     };
     // The first one at once, so that a refusal is known.
-    let first = poll.list().await?;
+    let first = listing::open_on(session, poll.query.clone()).await?;
+    let first = noting(first, poll.newest.clone());
     let again = stream::try_unfold(poll, |mut poll| async {
         let changes = poll.again().await?;
         Ok::<_, DirectoryError>(Some((changes, poll)))
@@ -74,7 +77,7 @@ impl Poll {
     async fn again(&mut self) -> Result<Changes, DirectoryError> {
         let now = Instant::now();
         let (pause, listing) = match self.before {
-            Before::Listing => (LOOK, now + self.query.poll_interval),
+            Before::Listing => (LOOK, now + self.query.settings.poll_interval),
             Before::Look { begun, listing } => ((begun.elapsed() * REST).max(LOOK), listing),
         };
         let newest = lock(&self.newest).clone();
@@ -98,9 +101,9 @@ impl Poll {
     /// Whoever was added or changed since the newest time stamp.
     async fn look(&self, newest: &str) -> Result<Changes, DirectoryError> {
         let new = Filter::at_least(MODIFY_TIMESTAMP, newest);
-        let filter = self.query.filter.and(new);
+        let filter = self.query.settings.filter.and(new);
         let looked = listing::open(Arc::new(self.query.with_filter(filter))).await?;
-        let name = self.query.name.clone();
+        let name = self.query.settings.name.clone();
         let newest = self.newest.clone();
         let looked = looked.try_filter(move |change| {
             if let Change::ListingEnd(Listing::Partial(reason)) = change {
@@ -109,7 +112,7 @@ impl Poll {
             }
             future::ready(matches!(change, Change::Upsert(_)))
         });
-        let looked = if self.query.decides() {
+        let looked = if self.query.filter_decides() {
             looked.boxed()
         } else {
             self.confirmed(looked.boxed())
@@ -128,7 +131,7 @@ impl Poll {
                 .map_err(|TryChunksError(_, error)| error)?;
             let Some(chunk) = chunk else { return Ok(None) };
             let ids: Vec<EntryId> = chunk.into_iter().filter_map(id_of).collect();
-            let members = lookup.ask(&ids).await?.into_iter();
+            let members = lookup.members_among(&ids).await?.into_iter();
             let members = stream::iter(members.map(|entry| Ok(Change::Upsert(entry))));
             Ok::<_, DirectoryError>(Some((members, (lookup, chunks))))
         })

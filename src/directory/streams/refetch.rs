@@ -18,7 +18,8 @@ use futures::future::{self, Either, FutureExt};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use tokio::time::{Instant, sleep_until};
 
-use crate::directory::people::lookup::{CHUNK, Lookup};
+use crate::directory::ldap::search::CHUNK;
+use crate::directory::people::lookup::Lookup;
 use crate::directory::{Changes, DirectoryError};
 use crate::model::{Change, Cursor, EntryId, Listing};
 
@@ -242,7 +243,7 @@ impl Answering {
             }
             // It may be a member who was renamed, before the group was told.
             Change::Gone(id) if by_groups => return self.ask_later(id),
-            Change::Upsert(ref entry) if !self.lookup.query().decides() => {
+            Change::Upsert(ref entry) if !self.lookup.query().filter_decides() => {
                 match (self.is_listing, self.lookup.query().admits(entry)) {
                     (true, true) => {}
                     (true, false) => return,
@@ -310,7 +311,7 @@ impl Answering {
                 self.note_together(id, among);
                 let carry = CARRY * u32::try_from(among).unwrap_or(u32::MAX);
                 // Where the groups have the last word, nothing has to be carried over.
-                let doubt = self.lookup.query().decides().then(|| Doubt {
+                let doubt = self.lookup.query().filter_decides().then(|| Doubt {
                     until: Instant::now() + MOMENT + carry,
                     pause: MOMENT,
                 });
@@ -338,7 +339,7 @@ impl Answering {
         let mut heard = Vec::new();
         let found = {
             let room = MOST.saturating_sub(self.waiting.len() + self.crowd.len());
-            let mut asking = pin!(self.lookup.ask(&asked));
+            let mut asking = pin!(self.lookup.members_among(&asked));
             loop {
                 if heard.len() >= room {
                     break asking.await?;

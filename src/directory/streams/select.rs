@@ -1,70 +1,32 @@
 //! Which kind of stream a directory is followed by, and why: pure.
 
-use std::fmt;
-
-use crate::directory::ldap::root_dse::{Capabilities, Identity};
-use crate::directory::settings::StreamChoice;
-
-/// How changes are learned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum StreamKind {
-    /// RFC 4533, refreshAndPersist: the server tells.
-    Syncrepl,
-    /// draft-ietf-ldapext-psearch-03: the server tells that an entry changed.
-    PersistentSearch,
-    /// Active Directory's change notification: the server tells that an object changed.
-    ActiveDirectory,
-    /// A full listing at an interval.
-    Poll,
-}
-
-impl StreamKind {
-    /// Whether there are changes of which servers are known not to tell.
-    pub fn misses_some(self) -> bool {
-        matches!(self, Self::PersistentSearch | Self::ActiveDirectory)
-    }
-
-    /// The word for it in the configuration, in `status` and in logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Syncrepl => "syncrepl",
-            Self::PersistentSearch => "persistent-search",
-            Self::ActiveDirectory => "active-directory",
-            Self::Poll => "poll",
-        }
-    }
-}
-
-impl fmt::Display for StreamKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+use crate::directory::ldap::capabilities::{Capabilities, Family};
+use crate::directory::ldap::identity::Identity;
+use crate::directory::settings::StreamKind;
 
 /// The kinds to try, the best first, each with the reason for the log.
 ///
 /// A server that offers persistent search beside content synchronisation is followed by the former: 389-DS's content
 /// synchronisation can fall silent unnoticed, and that of ApacheDS loses changes. Where the configuration names the
 /// attribute by which people are known, only listings tell of people by it.
-pub(crate) fn candidates(choice: StreamChoice, can: &Capabilities) -> Vec<(StreamKind, &'static str)> {
-    if let Identity::Attribute(_) = can.identity {
+pub(crate) fn candidates(
+    configured: Option<StreamKind>,
+    capabilities: &Capabilities,
+) -> Vec<(StreamKind, &'static str)> {
+    if let Identity::Attribute(_) = capabilities.identity {
         return vec![(
             StreamKind::Poll,
             "only a listing tells of people by `id_attribute`",
         )];
     }
-    let kind = match choice {
-        StreamChoice::Syncrepl => StreamKind::Syncrepl,
-        StreamChoice::PersistentSearch => StreamKind::PersistentSearch,
-        StreamChoice::ActiveDirectory => StreamKind::ActiveDirectory,
-        StreamChoice::Poll => StreamKind::Poll,
-        StreamChoice::Auto => return automatic(can),
-    };
-    vec![(kind, "the configuration asks for it")]
+    match configured {
+        Some(kind) => vec![(kind, "the configuration asks for it")],
+        None => automatic(capabilities),
+    }
 }
 
-fn automatic(can: &Capabilities) -> Vec<(StreamKind, &'static str)> {
-    let active_directory = can.identity == Identity::ObjectGuid;
+fn automatic(capabilities: &Capabilities) -> Vec<(StreamKind, &'static str)> {
+    let active_directory = capabilities.family == Family::ActiveDirectory;
     let offered = [
         (
             active_directory,
@@ -72,12 +34,12 @@ fn automatic(can: &Capabilities) -> Vec<(StreamKind, &'static str)> {
             "the server is an Active Directory domain controller",
         ),
         (
-            can.persistent_search && !active_directory,
+            capabilities.persistent_search && !active_directory,
             StreamKind::PersistentSearch,
             "the server offers persistent search",
         ),
         (
-            can.syncrepl && !active_directory,
+            capabilities.syncrepl && !active_directory,
             StreamKind::Syncrepl,
             "the server offers content synchronisation (RFC 4533)",
         ),
@@ -99,39 +61,33 @@ fn automatic(can: &Capabilities) -> Vec<(StreamKind, &'static str)> {
 mod tests {
     use super::*;
 
-    fn kinds(can: &Capabilities) -> Vec<StreamKind> {
-        let candidates = candidates(StreamChoice::Auto, can);
+    fn kinds(capabilities: &Capabilities) -> Vec<StreamKind> {
+        let candidates = candidates(None, capabilities);
         candidates.into_iter().map(|(kind, _)| kind).collect()
     }
 
     #[test]
     fn the_best_that_a_server_offers_comes_first_and_a_poll_last() {
         use StreamKind::{ActiveDirectory, PersistentSearch, Poll, Syncrepl};
-        let server = |syncrepl, persistent_search, identity| Capabilities {
+        let server = |syncrepl, persistent_search, family| Capabilities {
             syncrepl,
             persistent_search,
-            paging: true,
-            controller: identity == Identity::ObjectGuid,
-            identity,
-            extended_dn: false,
-            naming_contexts: Vec::new(),
-            subschema: None,
+            family,
+            ..Capabilities::default()
         };
+        let by_attribute = server(true, true, Family::Other).of_people_by(Some("uidNumber"));
         for (server, best) in [
-            (server(true, false, Identity::EntryUuid), vec![Syncrepl, Poll]),
-            (server(false, false, Identity::EntryUuid), vec![Poll]),
+            (server(true, false, Family::Other), vec![Syncrepl, Poll]),
+            (server(false, false, Family::Other), vec![Poll]),
             (
-                server(true, true, Identity::NsUniqueId),
+                server(true, true, Family::Sun),
                 vec![PersistentSearch, Syncrepl, Poll],
             ),
             (
-                server(false, false, Identity::ObjectGuid),
+                server(false, false, Family::ActiveDirectory),
                 vec![ActiveDirectory, Poll],
             ),
-            (
-                server(true, true, Identity::Attribute("uidNumber".into())),
-                vec![Poll],
-            ),
+            (by_attribute, vec![Poll]),
         ] {
             assert_eq!(kinds(&server), best, "{server:?}");
         }

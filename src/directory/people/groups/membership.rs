@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use crate::directory::DirectoryError;
 use crate::directory::ldap::filter::Filter;
-use crate::directory::ldap::root_dse::{Capabilities, Identity};
+use crate::directory::ldap::identity::Identity;
+use crate::directory::ldap::search::CHUNK;
 use crate::directory::ldap::session::Session;
 use crate::directory::people::groups::read::{NUMBER, POSIX, base_search};
 use crate::directory::people::groups::search::each;
-use crate::directory::people::lookup::CHUNK;
 use crate::model::{Entry, EntryId};
 
 /// Those of `people` whom one of these groups holds, by the server's own comparison and at this moment.
@@ -17,7 +17,6 @@ use crate::model::{Entry, EntryId};
 /// group holds them all, and only where it does not, for halves of them.
 pub(crate) async fn held(
     session: &mut Session,
-    can: &Capabilities,
     groups: &[(EntryId, String)],
     containers: &[String],
     people: Vec<Entry>,
@@ -28,7 +27,7 @@ pub(crate) async fn held(
         let mut asked = rest.split_off(rest.len().saturating_sub(CHUNK));
         let any = Filter::any(asked.iter().map(is_member));
         let is_alone = asked.len() == 1;
-        for group in holding(session, can, groups, containers, &any).await? {
+        for group in holding(session, groups, containers, &any).await? {
             if asked.is_empty() {
                 break;
             }
@@ -53,11 +52,11 @@ pub(crate) async fn held(
 /// The names of those of the groups that match a filter.
 async fn holding(
     session: &mut Session,
-    can: &Capabilities,
     groups: &[(EntryId, String)],
     containers: &[String],
     filter: &Filter,
 ) -> Result<Vec<String>, DirectoryError> {
+    let can = session.capabilities().clone();
     let mut names = Vec::new();
     if matches!(can.identity, Identity::Attribute(_)) {
         // Groups are known by their names.
@@ -73,7 +72,7 @@ async fn holding(
         let any = Filter::any(chunk.iter().map(|&(id, _)| can.identity.filter(id)));
         let filter = any.and(filter.clone()).to_string();
         for base in containers {
-            each(session, can, base, &filter, &mut |entry| {
+            each(session, base, &filter, &mut |entry| {
                 if can
                     .identity
                     .of_group(&entry)

@@ -28,12 +28,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{PoisonError, RwLock};
 
 use crate::directory::DirectoryError;
+use crate::directory::ldap::capabilities::Family;
 use crate::directory::ldap::dn;
 use crate::directory::ldap::filter::Filter;
-use crate::directory::ldap::root_dse::Capabilities;
 use crate::directory::ldap::schema::Schema;
+use crate::directory::ldap::search::check_base;
 use crate::directory::ldap::session::Session;
-use crate::directory::people::lookup::check_base;
 use crate::directory::settings::Settings;
 use crate::foreign;
 use crate::model::{Cursor, Entry, EntryId};
@@ -79,7 +79,6 @@ impl Groups {
     /// [`DirectoryError::NoGroup`] where one is not there.
     pub(crate) async fn resolve(
         session: &mut Session,
-        can: &Capabilities,
         settings: &Settings,
         known: &Identities,
     ) -> Result<Option<Self>, DirectoryError> {
@@ -92,17 +91,16 @@ impl Groups {
         if configured.is_empty() {
             return Ok(None);
         }
-        let containers = containers(session, can, &configured).await?;
+        let containers = containers(session, &configured).await?;
+        let is_controller = session.capabilities().family == Family::ActiveDirectory;
         let mut named = Vec::new();
         for configured in configured {
-            let (id, dn) = match read::identify(session, can, &configured).await? {
+            let (id, dn) = match read::identify(session, &configured).await? {
                 Some(id) => (id, configured.clone()),
                 None => {
                     let former = known.get(&*dn::normal(&configured)).copied();
                     let renamed = match former {
-                        Some(id) => search::find(session, can, id, &containers)
-                            .await?
-                            .map(|dn| (id, dn)),
+                        Some(id) => search::find(session, id, &containers).await?.map(|dn| (id, dn)),
                         None => None,
                     };
                     let Some((id, dn)) = renamed else {
@@ -115,8 +113,8 @@ impl Groups {
         }
         Ok(Some(Self {
             named,
-            restrict: !settings.groups.is_empty() && !can.controller,
-            in_filter: !settings.groups.is_empty() && can.controller,
+            restrict: !settings.groups.is_empty() && !is_controller,
+            in_filter: !settings.groups.is_empty() && is_controller,
             containers,
             memberships: RwLock::default(),
         }))
@@ -145,13 +143,12 @@ impl Groups {
     pub(crate) async fn look(
         &self,
         session: &mut Session,
-        can: &Capabilities,
         settings: &Settings,
     ) -> Result<(), DirectoryError> {
         if self.restrict {
-            self.read(session, can, settings).await
+            self.read(session, settings).await
         } else {
-            self.verify(session, can).await
+            self.verify(session).await
         }
     }
 
@@ -162,11 +159,10 @@ impl Groups {
     pub(crate) async fn read(
         &self,
         session: &mut Session,
-        can: &Capabilities,
         settings: &Settings,
     ) -> Result<(), DirectoryError> {
-        let memberships = self.memberships(session, can, settings).await?;
-        self.verify(session, can).await?;
+        let memberships = self.memberships(session, settings).await?;
+        self.verify(session).await?;
         tracing::debug!(
             directory = settings.name,
             groups = memberships.groups().count(),
@@ -186,20 +182,19 @@ impl Groups {
     pub(crate) async fn read_again(
         &self,
         session: &mut Session,
-        can: &Capabilities,
         settings: &Settings,
     ) -> Result<Vec<EntryId>, DirectoryError> {
-        let memberships = self.memberships(session, can, settings).await?;
-        self.verify(session, can).await?;
+        let memberships = self.memberships(session, settings).await?;
+        self.verify(session).await?;
         let gone: Vec<Member> = self.with_memberships(|known| known.without(&memberships).cloned().collect());
         self.with_memberships_mut(|known| *known = memberships);
         let mut who = Vec::new();
         let mut by_name = true;
-        for chunk in gone.chunks(crate::directory::people::lookup::CHUNK) {
+        for chunk in gone.chunks(crate::directory::ldap::search::CHUNK) {
             let bases = [settings.base.clone()];
-            let found = search::members(session, can, &bases, chunk, &mut by_name).await?;
+            let found = search::members(session, &bases, chunk, &mut by_name).await?;
             who.extend(found.into_iter().map(|found| found.id));
-            who.extend(search::by_values(session, can, &settings.base, chunk).await?);
+            who.extend(search::by_values(session, &settings.base, chunk).await?);
         }
         Ok(who)
     }
@@ -208,7 +203,6 @@ impl Groups {
     async fn memberships(
         &self,
         session: &mut Session,
-        can: &Capabilities,
         settings: &Settings,
     ) -> Result<Memberships, DirectoryError> {
         let mut all = None;
@@ -219,7 +213,7 @@ impl Groups {
         let normal = |name: &str| dn::normal_in(name, &schema).into_owned();
         let mut met: HashSet<String> = queue.iter().map(|name| normal(name)).collect();
         while let Some(name) = queue.pop() {
-            let Some(group) = read::group(session, can, &name, &mut room).await? else {
+            let Some(group) = read::group(session, &name, &mut room).await? else {
                 continue;
             };
             if group.dynamic {
@@ -239,7 +233,7 @@ impl Groups {
             if group.members.iter().any(Member::is_entry) {
                 let all = match &mut all {
                     Some(all) => all,
-                    None => all.insert(search::All::read(session, can, &self.containers).await?),
+                    None => all.insert(search::All::read(session, &self.containers).await?),
                 };
                 for name in group.members.iter().filter_map(|member| all.name(member)) {
                     if met.insert(normal(name)) {
@@ -259,25 +253,19 @@ impl Groups {
     ///
     /// # Errors
     /// [`DirectoryError::NoGroup`] where one is not there, [`DirectoryError::GroupRenamed`] where one has another name.
-    pub(crate) async fn verify(
-        &self,
-        session: &mut Session,
-        can: &Capabilities,
-    ) -> Result<(), DirectoryError> {
+    pub(crate) async fn verify(&self, session: &mut Session) -> Result<(), DirectoryError> {
         for named in &self.named {
-            if read::identify(session, can, &named.dn).await? == Some(named.id) {
+            if read::identify(session, &named.dn).await? == Some(named.id) {
                 continue;
             }
-            return Err(
-                match search::find(session, can, named.id, &self.containers).await? {
-                    Some(now) => DirectoryError::GroupRenamed {
-                        server: session.server().to_owned(),
-                        group: named.dn.clone(),
-                        now: foreign::shown(&now),
-                    },
-                    None => no_group(session, &named.configured),
+            return Err(match search::find(session, named.id, &self.containers).await? {
+                Some(now) => DirectoryError::GroupRenamed {
+                    server: session.server().to_owned(),
+                    group: named.dn.clone(),
+                    now: foreign::shown(&now),
                 },
-            );
+                None => no_group(session, &named.configured),
+            });
         }
         Ok(())
     }
@@ -303,7 +291,6 @@ impl Groups {
         &self,
         found: Vec<Entry>,
         session: &mut Session,
-        can: &Capabilities,
     ) -> Result<Vec<Entry>, DirectoryError> {
         if !self.restrict {
             return Ok(found);
@@ -312,7 +299,7 @@ impl Groups {
             let groups = memberships.groups();
             groups.map(|(id, dn)| (id, dn.to_owned())).collect()
         });
-        membership::held(session, can, &groups, &self.containers, found).await
+        membership::held(session, &groups, &self.containers, found).await
     }
 
     /// What is known of the groups' identities.
@@ -392,11 +379,8 @@ pub(crate) fn recall(cursor: &Cursor) -> Identities {
 
 /// Where groups are to be looked for: in the naming contexts that hold those known, as far as this account may read
 /// them, else in what they stand in.
-async fn containers(
-    session: &mut Session,
-    can: &Capabilities,
-    groups: &[String],
-) -> Result<Vec<String>, DirectoryError> {
+async fn containers(session: &mut Session, groups: &[String]) -> Result<Vec<String>, DirectoryError> {
+    let can = session.capabilities().clone();
     let mut containers: Vec<String> = Vec::new();
     for group in groups {
         let context = can

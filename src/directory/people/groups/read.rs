@@ -1,15 +1,15 @@
 //! Reading the entries of groups, however large, and of members, by their names. An answer counts only for the entry of
 //! that name.
 
-use ldap3::Scope;
 use ldap3::controls::RawControl;
 
 use crate::directory::DirectoryError;
-use crate::directory::ldap::decode;
+use crate::directory::ldap::capabilities::{Capabilities, EXTENDED_DN};
 use crate::directory::ldap::decode::RawEntry;
 use crate::directory::ldap::dn;
-use crate::directory::ldap::root_dse::{Capabilities, EXTENDED_DN, Identity};
-use crate::directory::ldap::session::{Request, Session};
+use crate::directory::ldap::identity::Identity;
+use crate::directory::ldap::search::{self, ANYTHING, BaseSearch};
+use crate::directory::ldap::session::Session;
 use crate::directory::people::groups::members::{Group, Member};
 use crate::model::{Attribute, EntryId};
 
@@ -56,13 +56,10 @@ pub(crate) struct Found {
 }
 
 /// Which group an entry is, or which person, where it is there and may be read.
-pub(crate) async fn identify(
-    session: &mut Session,
-    can: &Capabilities,
-    dn: &str,
-) -> Result<Option<EntryId>, DirectoryError> {
-    let entry = read_entry(session, dn, identifying(can), Vec::new()).await?;
-    Ok(entry.and_then(|entry| found(can, entry)).map(|found| found.id))
+pub(crate) async fn identify(session: &mut Session, dn: &str) -> Result<Option<EntryId>, DirectoryError> {
+    let can = session.capabilities().clone();
+    let entry = read_entry(session, dn, identifying(&can), Vec::new()).await?;
+    Ok(entry.and_then(|entry| found(&can, entry)).map(|found| found.id))
 }
 
 /// The attributes by which an entry is identified.
@@ -94,11 +91,11 @@ pub(crate) fn found(can: &Capabilities, entry: RawEntry) -> Option<Found> {
 /// `None` where the entry is not there, or may not be read.
 pub(crate) async fn group(
     session: &mut Session,
-    can: &Capabilities,
     dn: &str,
     room: &mut Room,
 ) -> Result<Option<Group>, DirectoryError> {
-    let mut wanted: Vec<String> = [can.identity.attribute(), "memberURL", "objectClass", NUMBER]
+    let can = session.capabilities().clone();
+    let mut attributes: Vec<String> = [can.identity.attribute(), "memberURL", "objectClass", NUMBER]
         .into_iter()
         .chain(MEMBERS)
         .map(str::to_owned)
@@ -106,7 +103,7 @@ pub(crate) async fn group(
     let mut group: Option<Group> = None;
     let mut count = 0;
     for _ in 0..MOST_RANGES {
-        let Some(mut entry) = read_entry(session, dn, wanted, with_identities(can)).await? else {
+        let Some(mut entry) = read_entry(session, dn, attributes, with_identities(&can)).await? else {
             return Ok(None);
         };
         let mut rest = Vec::new();
@@ -121,12 +118,12 @@ pub(crate) async fn group(
         }
         match &mut group {
             Some(group) => group.members.extend(members),
-            None => group = first_answer(can, &entry, members),
+            None => group = first_answer(&can, &entry, members),
         }
         if rest.is_empty() || group.is_none() {
             return Ok(group);
         }
-        wanted = rest;
+        attributes = rest;
     }
     let came = format!(
         "{count} members and more, which is more than can be followed; name smaller groups in `groups` or `filter`"
@@ -242,7 +239,7 @@ pub(crate) async fn read_entry(
     attributes: Vec<String>,
     controls: Vec<RawControl>,
 ) -> Result<Option<RawEntry>, DirectoryError> {
-    base_search(session, dn, "(objectClass=*)", attributes, controls).await
+    base_search(session, dn, ANYTHING, attributes, controls).await
 }
 
 /// The same, where it matches a filter as well.
@@ -253,38 +250,28 @@ pub(crate) async fn base_search(
     attributes: Vec<String>,
     controls: Vec<RawControl>,
 ) -> Result<Option<RawEntry>, DirectoryError> {
-    let request = Request {
-        base: dn,
-        scope: Scope::Base,
+    let search = BaseSearch {
+        dn,
         filter,
         attributes,
         controls,
     };
-    let (entries, result) = session.collect(request, "reading a group or a member").await?;
+    let (entries, result) = search::all_of_base(session, search, "reading a group or a member").await?;
     match result.rc {
         0 => {}
-        // noSuchObject, invalidDNSyntax, insufficientAccessRights, referral: not here, or not for us.
+        // noSuchObject, invalidDNSyntax, insufficientAccessRights, referral: not here, or not for this account.
         10 | 32 | 34 | 50 => return Ok(None),
-        _ => {
-            return Err(DirectoryError::from_search_result(
-                session.server(),
-                "a group or a member",
-                &result,
-            ));
-        }
+        _ => return Err(session.search_error("a group or a member", &result)),
     }
-    for message in entries {
-        if message.is_intermediate() {
-            continue;
-        }
-        let mut entry = decode::entry(message).map_err(|error| session.malformed("an entry", &error))?;
+    let schema = session.schema();
+    let entries = entries.into_iter().map(|mut entry| {
         entry.dn = extended(&entry.dn).1.to_owned();
-        let schema = session.schema();
-        if dn::normal_in(&entry.dn, schema) == dn::normal_in(dn, schema) {
-            return Ok(Some(entry));
-        }
-    }
-    Ok(None)
+        entry
+    });
+    let normal = dn::normal_in(dn, schema);
+    Ok(entries
+        .into_iter()
+        .find(|entry| dn::normal_in(&entry.dn, schema) == normal))
 }
 
 #[cfg(test)]

@@ -5,21 +5,19 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ldap3::Scope;
 use tokio::time::Instant;
 
 use crate::directory::DirectoryError;
-use crate::directory::ldap::decode;
+use crate::directory::ldap::capabilities::Capabilities;
 use crate::directory::ldap::decode::RawEntry;
 use crate::directory::ldap::dn;
 use crate::directory::ldap::filter::Filter;
-use crate::directory::ldap::paging::Pages;
-use crate::directory::ldap::root_dse::{Capabilities, Identity};
+use crate::directory::ldap::identity::Identity;
 use crate::directory::ldap::schema::Schema;
-use crate::directory::ldap::session::{Item, Request, Session};
+use crate::directory::ldap::search::{self, CHUNK, PagedSearch, Subtree};
+use crate::directory::ldap::session::Session;
 use crate::directory::people::groups::members::Member;
 use crate::directory::people::groups::read::{CLASSES, Found, NUMBER, found, identifying, read_entry};
-use crate::directory::people::lookup::CHUNK;
 use crate::model::EntryId;
 
 /// Entries per page when all groups are listed.
@@ -33,14 +31,14 @@ const NAME: usize = 64;
 /// The DN under which a group is found by its identity below one of `containers`.
 pub(crate) async fn find(
     session: &mut Session,
-    can: &Capabilities,
     id: EntryId,
     containers: &[String],
 ) -> Result<Option<String>, DirectoryError> {
+    let can = session.capabilities().clone();
     for base in containers {
         let mut found = None;
         let filter = can.identity.filter(id).to_string();
-        each(session, can, base, &filter, &mut |entry| {
+        each(session, base, &filter, &mut |entry| {
             if can.identity.of_group(&entry) == Some(id) {
                 found = Some(entry.dn);
             }
@@ -63,13 +61,10 @@ pub(crate) struct All {
 
 impl All {
     /// Asks for all groups below `containers`.
-    pub(crate) async fn read(
-        session: &mut Session,
-        can: &Capabilities,
-        containers: &[String],
-    ) -> Result<Self, DirectoryError> {
+    pub(crate) async fn read(session: &mut Session, containers: &[String]) -> Result<Self, DirectoryError> {
         let classes = CLASSES.iter().map(|class| Filter::equal("objectClass", class));
         let filter = Filter::any(classes).to_string();
+        let can = session.capabilities().clone();
         let schema = session.schema().clone();
         let mut all = Self {
             schema: schema.clone(),
@@ -77,7 +72,7 @@ impl All {
             ids: HashMap::new(),
         };
         for base in containers {
-            each(session, can, base, &filter, &mut |entry| {
+            each(session, base, &filter, &mut |entry| {
                 if can.extended_dn {
                     all.ids
                         .extend(can.identity.of_group(&entry).zip(Some(entry.dn.clone())));
@@ -106,12 +101,12 @@ impl All {
 /// says whether searches by name are of any use here, and is told.
 pub(crate) async fn members(
     session: &mut Session,
-    can: &Capabilities,
     bases: &[String],
     members: &[Member],
     by_name: &mut bool,
 ) -> Result<Vec<Found>, DirectoryError> {
-    let attribute = dn_attribute(can).filter(|_| *by_name);
+    let can = session.capabilities().clone();
+    let attribute = dn_attribute(&can).filter(|_| *by_name);
     let schema = session.schema().clone();
     let normal = |name: &str| dn::normal_in(name, &schema).into_owned();
     let mut names: HashMap<String, &str> = HashMap::new();
@@ -136,9 +131,9 @@ pub(crate) async fn members(
         }
         let mut answers = Vec::new();
         let filter = Filter::any(any).to_string();
-        let wanted = identifying(can);
-        each_with(session, can, base, &filter, wanted, &mut |entry| {
-            answers.extend(found(can, entry));
+        let attributes = identifying(&can);
+        each_with(session, base, &filter, attributes, &mut |entry| {
+            answers.extend(found(&can, entry));
         })
         .await?;
         for answer in answers {
@@ -150,8 +145,8 @@ pub(crate) async fn members(
     }
     let found_so_far = who.len();
     for (_, name) in names {
-        let entry = read_entry(session, name, identifying(can), Vec::new()).await?;
-        who.extend(entry.and_then(|entry| found(can, entry)));
+        let entry = read_entry(session, name, identifying(&can), Vec::new()).await?;
+        who.extend(entry.and_then(|entry| found(&can, entry)));
     }
     if attribute.is_some() && found_so_far == 0 && !who.is_empty() {
         // The account may not search by that attribute.
@@ -174,17 +169,17 @@ fn dn_attribute(can: &Capabilities) -> Option<&'static str> {
 /// The identities of the people who are members by a value of their own: by `uid` or by `gidNumber`.
 pub(crate) async fn by_values(
     session: &mut Session,
-    can: &Capabilities,
     base: &str,
     members: &[Member],
 ) -> Result<Vec<EntryId>, DirectoryError> {
+    let can = session.capabilities().clone();
     let mut found = Vec::new();
     let uids: Vec<&str> = members.iter().filter_map(Member::uid).collect();
     let numbers: Vec<&str> = members.iter().filter_map(Member::number).collect();
     for (attribute, values) in [("uid", uids), (NUMBER, numbers)] {
         for chunk in values.chunks(CHUNK) {
             let any = Filter::any(chunk.iter().map(|value| Filter::equal(attribute, value))).to_string();
-            each(session, can, base, &any, &mut |entry| {
+            each(session, base, &any, &mut |entry| {
                 found.extend(can.identity.of(&entry));
             })
             .await?;
@@ -197,73 +192,45 @@ pub(crate) async fn by_values(
 /// can. A base that is not there has none.
 pub(crate) async fn each(
     session: &mut Session,
-    can: &Capabilities,
     base: &str,
     filter: &str,
     take: &mut (dyn FnMut(RawEntry) + Send),
 ) -> Result<(), DirectoryError> {
-    let identity = vec![can.identity.attribute().to_owned()];
-    each_with(session, can, base, filter, identity, take).await
+    let identity = vec![session.capabilities().identity.attribute().to_owned()];
+    each_with(session, base, filter, identity, take).await
 }
 
 /// The same with these attributes.
 async fn each_with(
     session: &mut Session,
-    can: &Capabilities,
     base: &str,
     filter: &str,
     attributes: Vec<String>,
     take: &mut (dyn FnMut(RawEntry) + Send),
 ) -> Result<(), DirectoryError> {
-    let mut pages = Pages::new(can, PAGE);
+    const DOING: &str = "looking for groups";
+    let subtree = Subtree {
+        base: base.to_owned(),
+        filter: filter.to_owned(),
+        attributes,
+        controls: Vec::new(),
+    };
+    let mut search = PagedSearch::new(session, subtree, PAGE, DOING);
     let (began, mut count, mut held) = (Instant::now(), 0_u64, 0);
     loop {
-        let request = Request {
-            base,
-            scope: Scope::Subtree,
-            filter,
-            attributes: attributes.clone(),
-            controls: pages.controls(),
+        let entry = match search.next(session).await? {
+            search::Found::Entry(entry) => entry,
+            search::Found::Done(result) if matches!(result.rc, 0 | 32) => return Ok(()),
+            search::Found::Done(result) => return Err(session.search_error("a search for groups", &result)),
         };
-        let mut search = session.search(request).await?;
-        let mut empty = true;
-        let result = loop {
-            match session
-                .next(
-                    &mut search,
-                    crate::directory::people::listing::PROGRESS,
-                    "looking for groups",
-                )
-                .await?
-            {
-                Item::Message(message) if message.is_intermediate() => {}
-                Item::Message(message) => {
-                    empty = false;
-                    let entry =
-                        decode::entry(message).map_err(|error| session.malformed("an entry", &error))?;
-                    count += 1;
-                    held += entry.dn.len() + NAME;
-                    if dn::is_within_in(&entry.dn, base, session.schema()) {
-                        take(entry);
-                    }
-                    if held > MOST_NAMES || began.elapsed() > SEARCH {
-                        let came = format!("{count} entries in {} s", began.elapsed().as_secs());
-                        return Err(session.endless("looking for groups", came));
-                    }
-                }
-                Item::Done(result) => break result,
-            }
-        };
-        match (pages.go_on(session, &result, empty)?, result.rc) {
-            (true, _) => {}
-            (false, 0 | 32) => return Ok(()),
-            (false, _) => {
-                return Err(DirectoryError::from_search_result(
-                    session.server(),
-                    "a search for groups",
-                    &result,
-                ));
-            }
+        count += 1;
+        held += entry.dn.len() + NAME;
+        if dn::is_within_in(&entry.dn, base, session.schema()) {
+            take(entry);
+        }
+        if held > MOST_NAMES || began.elapsed() > SEARCH {
+            let came = format!("{count} entries in {} s", began.elapsed().as_secs());
+            return Err(session.endless(DOING, came));
         }
     }
 }

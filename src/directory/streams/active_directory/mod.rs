@@ -42,34 +42,19 @@ use watch::{Place, Watch};
 /// Watches that a connection may have: Microsoft allows five, and Samba ends the first of five.
 const WATCHES: usize = 4;
 
-/// How far a resume point says that changes were told: the database and the number; `None` for other resume points.
-pub(crate) fn point(cursor: &Cursor) -> Option<(EntryId, u64)> {
-    Point::parse(cursor).map(|point| (point.invocation, point.usn))
-}
-
-/// The controller's database and the number of its latest change, as far as the account may read them.
-pub(crate) async fn position(
-    session: &mut Session,
-    base: &str,
-) -> Result<Option<(EntryId, u64)>, DirectoryError> {
-    let usn = crate::directory::ldap::domain_controller::highest_usn(session).await?;
-    let controller = Controller::read(session, base).await?;
-    Ok(controller.invocation.map(|invocation| (invocation, usn)))
-}
-
 /// Follows the people, from the resume point where it is of use: says whether it is.
 pub(crate) async fn open(
     mut session: Session,
     query: &Query,
     from: Option<Cursor>,
 ) -> Result<(Hints, bool), DirectoryError> {
-    let controller = Controller::read(&mut session, &query.base).await?;
+    let controller = Controller::read(&mut session, &query.settings.base).await?;
     let place = Place {
         base: controller.partition.clone(),
         scope: Scope::Subtree,
         who: None,
     };
-    let mut watch = Watch::begin(session, &controller, query, vec![place]).await?;
+    let mut watch = Watch::begin(session, &controller, &query.settings, vec![place]).await?;
     let from = from
         .as_ref()
         .and_then(Point::parse)
@@ -89,13 +74,13 @@ pub(crate) async fn watch(query: &Query, who: &[EntryId]) -> Result<Hints, Direc
     let mut all = Vec::new();
     for some in who.chunks(WATCHES) {
         let mut session = query.connect().await?;
-        let controller = Controller::read(&mut session, &query.base).await?;
+        let controller = Controller::read(&mut session, &query.settings.base).await?;
         let places = some.iter().map(|&id| Place {
             base: format!("<GUID={id}>"),
             scope: Scope::Base,
             who: Some(id),
         });
-        let watch = Watch::begin(session, &controller, query, places.collect()).await?;
+        let watch = Watch::begin(session, &controller, &query.settings, places.collect()).await?;
         all.push(watch.hints());
     }
     Ok(futures::stream::select_all(all).boxed())

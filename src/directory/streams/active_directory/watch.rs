@@ -9,15 +9,16 @@ use ldap3::{LdapResult, ResultEntry, Scope};
 use tokio::time::Instant;
 
 use crate::directory::DirectoryError;
-use crate::directory::error::words;
 use crate::directory::ldap::decode;
 use crate::directory::ldap::decode::{PAGED_RESULTS, RawEntry};
 use crate::directory::ldap::domain_controller::{
     Controller, NOTIFICATION, Point, SHOW_DELETED, highest_usn, usn,
 };
 use crate::directory::ldap::filter::Filter;
-use crate::directory::ldap::root_dse::Identity;
-use crate::directory::ldap::session::{Ends, Item, Request, Search, Session, unless_busy};
+use crate::directory::ldap::identity::Identity;
+use crate::directory::ldap::request::{Ends, Item, Request, Search};
+use crate::directory::ldap::result::one_line;
+use crate::directory::ldap::session::{Session, unless_busy};
 use crate::directory::settings::Settings;
 use crate::directory::streams::refetch::{Hint, Hints};
 use crate::model::EntryId;
@@ -302,9 +303,9 @@ impl Watch {
     /// The cookie of the next page, where there is one.
     fn page_ended(&self, result: &LdapResult) -> Result<Option<Vec<u8>>, DirectoryError> {
         if result.rc != 0 {
-            let server = self.session.server();
-            let doing = "the question for changes by their number";
-            return Err(DirectoryError::from_search_result(server, doing, result));
+            return Err(self
+                .session
+                .search_error("the question for changes by their number", result));
         }
         let Some(value) = decode::control(&result.ctrls, PAGED_RESULTS) else {
             return Ok(None);
@@ -324,7 +325,7 @@ impl Watch {
                     directory = self.directory,
                     server,
                     code = result.rc,
-                    cause = words(&result.text),
+                    cause = one_line(&result.text),
                     every = ?self.every,
                     "the domain controller does not notify of changes: it is asked for them at intervals"
                 );
@@ -335,7 +336,7 @@ impl Watch {
             (32, Some(id)) => {
                 self.told.push_back(Hint::Changed(id));
                 let doing = "to go on watching an entry";
-                self.end = Some(DirectoryError::from_search_result(server, doing, result));
+                self.end = Some(self.session.search_error(doing, result));
             }
             (0 | 2 | 12, _) => {
                 self.end = Some(DirectoryError::Unsupported {
@@ -347,7 +348,7 @@ impl Watch {
                 });
             }
             _ => {
-                self.end = Some(DirectoryError::from_search_result(server, "the watch", result));
+                self.end = Some(self.session.search_error("the watch", result));
             }
         }
     }

@@ -21,8 +21,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::directory::DirectoryError;
+use crate::directory::ldap::request::{Item, Request};
 use crate::directory::ldap::root_dse;
-use crate::directory::ldap::session::{Item, Request, Session, unless_busy};
+use crate::directory::ldap::session::{Session, unless_busy};
 use crate::directory::streams::syncrepl::changelog::{Liveness, NO_TARGET, Point};
 use crate::directory::streams::syncrepl::{Phase, REFRESH_PROGRESS, Syncrepl};
 use crate::model::{Change, Cursor};
@@ -83,11 +84,7 @@ impl Syncrepl {
                 Item::Message(_) => {}
                 Item::Done(result) if result.rc == 0 => return Ok(()),
                 Item::Done(result) => {
-                    return Err(DirectoryError::from_search_result(
-                        self.session.server(),
-                        "the sync search",
-                        &result,
-                    ));
+                    return Err(self.session.search_error("the sync search", &result));
                 }
             }
         }
@@ -97,7 +94,7 @@ impl Syncrepl {
     pub(crate) async fn prove(&mut self) -> Result<(), DirectoryError> {
         self.told.push_back(Change::Alive);
         let Some(known) = &self.liveness else {
-            unless_busy(root_dse::read(&mut self.session).await)?;
+            unless_busy(root_dse::probe(&mut self.session).await)?;
             return Ok(());
         };
         let Some(numbers) = unless_busy(root_dse::change_numbers(&mut self.session).await)? else {
@@ -108,7 +105,7 @@ impl Syncrepl {
             return Ok(());
         }
         tracing::debug!(
-            directory = self.target.query.name,
+            directory = self.target.query.settings.name,
             last,
             "others changed and the sync search is silent: it is replaced"
         );

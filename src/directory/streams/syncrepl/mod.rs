@@ -29,12 +29,13 @@ use ldap3::controls::{RefreshMode, SyncRequest};
 use ldap3::{LdapResult, ResultEntry, Scope};
 use tokio::time::Instant;
 
-use crate::directory::error::colon;
+use crate::directory::ldap::capabilities::Family;
 use crate::directory::ldap::decode;
 use crate::directory::ldap::decode::{EntryState, SYNC_STATE, SyncInfo};
 use crate::directory::ldap::dn;
-use crate::directory::ldap::root_dse::{Capabilities, Identity};
-use crate::directory::ldap::session::{Item, Request, Search, Session};
+use crate::directory::ldap::request::{Item, Request, Search};
+use crate::directory::ldap::result::after_colon;
+use crate::directory::ldap::session::Session;
 use crate::directory::people::query::Query;
 use crate::directory::people::warnings::{Topic, references_warning};
 use crate::directory::streams::refetch::{Hint, Hints};
@@ -50,49 +51,45 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Follows the people.
 pub(crate) async fn open(
     session: Session,
-    can: &Capabilities,
     query: &Arc<Query>,
     from: Option<Cursor>,
 ) -> Result<Changes, DirectoryError> {
     let target = Target {
         query: query.clone(),
-        base: query.base.clone(),
+        base: query.settings.base.clone(),
         scope: Scope::Subtree,
-        filter: query.filter.to_string(),
+        filter: query.settings.filter.to_string(),
         attributes: query.attributes(),
     };
-    follow(session, can, target, from).await
+    follow(session, target, from).await
 }
 
 /// Hints for each change of a person, whatever groups they are in.
-pub(crate) async fn rings_for_anyone(
+pub(crate) async fn hints_for_any_group(
     session: Session,
-    can: &Capabilities,
     query: &Arc<Query>,
 ) -> Result<Hints, DirectoryError> {
-    let filter = query.filter.of_any_group(&query.schema).to_string();
-    let from = position(session, can, query).await?;
-    match rings_from(query, can, &query.base, &filter, from).await {
-        Err(DirectoryError::CursorRefused { .. }) => rings_from(query, can, &query.base, &filter, None).await,
+    let filter = query.settings.filter.of_any_group(&query.schema).to_string();
+    let from = position(session, query).await?;
+    match hints_after(query, &query.settings.base, &filter, from).await {
+        Err(DirectoryError::CursorRefused { .. }) => {
+            hints_after(query, &query.settings.base, &filter, None).await
+        }
         hints => hints,
     }
 }
 
 /// How far the database has come: the resume point of a search for the base alone. To slapd it is one for any other
 /// search as well, which begins without naming everyone.
-async fn position(
-    session: Session,
-    can: &Capabilities,
-    query: &Arc<Query>,
-) -> Result<Option<Cursor>, DirectoryError> {
+async fn position(session: Session, query: &Arc<Query>) -> Result<Option<Cursor>, DirectoryError> {
     let target = Target {
         query: query.clone(),
-        base: query.base.clone(),
+        base: query.settings.base.clone(),
         scope: Scope::Base,
         filter: "(objectClass=*)".to_owned(),
         attributes: vec!["1.1".to_owned()],
     };
-    let mut changes = follow(session, can, target, None).await?;
+    let mut changes = follow(session, target, None).await?;
     until_listed(&mut changes).await?;
     Ok(match changes.next().now_or_never() {
         Some(Some(Ok(Change::Checkpoint(cursor)))) => Some(cursor),
@@ -101,18 +98,12 @@ async fn position(
 }
 
 /// Hints for each change of an entry below `base` that matches `filter`, on a connection of its own.
-pub(crate) async fn hints(
-    query: &Arc<Query>,
-    can: &Capabilities,
-    base: &str,
-    filter: &str,
-) -> Result<Hints, DirectoryError> {
-    rings_from(query, can, base, filter, None).await
+pub(crate) async fn hints(query: &Arc<Query>, base: &str, filter: &str) -> Result<Hints, DirectoryError> {
+    hints_after(query, base, filter, None).await
 }
 
-async fn rings_from(
+async fn hints_after(
     query: &Arc<Query>,
-    can: &Capabilities,
     base: &str,
     filter: &str,
     from: Option<Cursor>,
@@ -125,7 +116,7 @@ async fn rings_from(
         attributes: vec!["1.1".to_owned()],
     };
     let session = query.connect().await?;
-    let mut changes = follow(session, can, target, from).await?;
+    let mut changes = follow(session, target, from).await?;
     // From the end of the refresh on nothing is missed.
     until_listed(&mut changes).await?;
     let hints = changes.try_filter_map(|change| {
@@ -187,19 +178,18 @@ impl Target {
 /// Starts a search and waits for its first message, so that a refusal is known at once.
 async fn follow(
     mut session: Session,
-    can: &Capabilities,
     target: Target,
     from: Option<Cursor>,
 ) -> Result<Changes, DirectoryError> {
-    if !can.syncrepl {
+    if !session.capabilities().syncrepl {
         return Err(DirectoryError::Unsupported {
             server: session.server().to_owned(),
             cause: "the server does not offer content synchronisation (RFC 4533); on OpenLDAP, load the module `syncprov` and add `overlay syncprov` to the database, or set `stream = \"auto\"`".into(),
         });
     }
     let resuming = from.is_some();
-    let liveness = match can.identity {
-        Identity::NsUniqueId => Some(ds389::liveness(&mut session, from.as_ref()).await?),
+    let liveness = match session.capabilities().family {
+        Family::Sun => Some(ds389::liveness(&mut session, from.as_ref()).await?),
         _ => None,
     };
     let search = target.sync(&mut session, from.clone()).await?;
@@ -386,10 +376,10 @@ impl Syncrepl {
         } else {
             Listing::Changes
         };
-        if self.target.filter == self.target.query.filter.to_string()
+        if self.target.filter == self.target.query.settings.filter.to_string()
             && let Some(remark) = references_warning(self.session.server(), self.search.references())
         {
-            self.target.query.remark(Topic::References, Some(remark));
+            self.target.query.warn(Topic::References, Some(remark));
         }
         self.told.push_back(Change::ListingEnd(listing));
         self.phase = Phase::Persist;
@@ -420,14 +410,14 @@ impl Syncrepl {
             Phase::Refresh { resuming: true, .. } | Phase::Renewal { .. }
         );
         match result.rc {
-            4096 => self.refused(format!("e-syncRefreshRequired{}", colon(&result.text))),
+            4096 => self.refused(format!("e-syncRefreshRequired{}", after_colon(&result.text))),
             // "consumer state is newer than provider!": the server lost its latest changes.
-            53 if resuming => self.refused(format!("unwillingToPerform{}", colon(&result.text))),
+            53 if resuming => self.refused(format!("unwillingToPerform{}", after_colon(&result.text))),
             0 => DirectoryError::Broken {
                 server: self.session.server().to_owned(),
                 cause: "ended the sync search".into(),
             },
-            _ => DirectoryError::from_search_result(self.session.server(), "the sync search", result),
+            _ => self.session.search_error("the sync search", result),
         }
     }
 
