@@ -260,7 +260,7 @@ mod tests {
     use secrecy::ExposeSecret;
 
     use super::*;
-    use crate::directory::{Bind, Server, StreamChoice};
+    use crate::directory::{Bind, Server};
 
     const SMALL: &str = r#"
 [vaultwarden]
@@ -295,7 +295,7 @@ base_dn = "dc=example,dc=org"
             }]
         );
         assert!(matches!(directory.bind, Bind::Anonymous));
-        assert_eq!(directory.stream, StreamChoice::Auto);
+        assert_eq!(directory.stream, None);
         assert_eq!(directory.audit_interval, None);
         assert_eq!(config.vaultwarden.url.path(), "/sub/");
         assert_eq!(config.vaultwarden.admin_token.expose_secret(), "token\n");

@@ -30,7 +30,7 @@ pub use load::{load, state_file};
 pub use problem::ConfigError;
 pub use schema::{Http, Invite, Limits, Log};
 
-use crate::directory::{Bind, Filter, Server, StreamChoice};
+use crate::directory::{Bind, Filter, Server, StreamKind};
 use crate::tls::TlsOptions;
 
 /// A complete, checked configuration.
@@ -144,13 +144,13 @@ pub struct Directory {
     pub groups: Vec<String>,
     /// The attributes that may hold the address, at least one, in the order in which they are tried.
     pub mail_attributes: Vec<String>,
-    /// The attribute that identifies a person. `None` is the server's own UUID; otherwise `stream` is
-    /// [`StreamChoice::Auto`] or [`StreamChoice::Poll`].
+    /// The attribute that identifies a person. `None` is the server's own UUID; otherwise `stream` is `None` or
+    /// [`StreamKind::Poll`].
     pub id_attribute: Option<String>,
     /// How disabled accounts are treated.
     pub disabled_accounts: DisabledAccounts,
-    /// How changes are learned.
-    pub stream: StreamChoice,
+    /// How changes are learned; `None` is the best way that the server offers.
+    pub stream: Option<StreamKind>,
     /// The time between two listings of the stream `poll`.
     pub poll_interval: Duration,
     /// The time between two full listings beside any other stream. `None` is the default for the kind of stream.

@@ -7,13 +7,19 @@ use std::time::Duration;
 use ldap3::Scope;
 use tokio::net::UnixStream;
 
-use super::access::{Access, Reached};
-use super::error::words;
-use super::groups::{Groups, Identities};
-use super::root_dse::Identity;
-use super::session::{Item, Request, Session};
-use super::settings::{Server, Settings};
-use super::{DirectoryError, active_directory, connect, decode, discover, dn, lookup, malformed, root_dse};
+use crate::directory::DirectoryError;
+use crate::directory::ldap::access::Access;
+use crate::directory::ldap::capabilities::{Capabilities, Family};
+use crate::directory::ldap::connect;
+use crate::directory::ldap::deadline::deadline;
+use crate::directory::ldap::endpoint::Endpoint;
+use crate::directory::ldap::request::{Item, Request};
+use crate::directory::ldap::result::one_line;
+use crate::directory::ldap::search::check_base;
+use crate::directory::ldap::session::Session;
+use crate::directory::ldap::{decode, dn, dns, domain_controller, root_dse};
+use crate::directory::people::groups::{Groups, Identities};
+use crate::directory::settings::{Server, Settings};
 use crate::tls::{self, TlsOptions};
 
 /// Alias entries that are looked at.
@@ -26,7 +32,7 @@ const ALIASES_PATIENCE: Duration = Duration::from_secs(15);
 /// # Errors
 /// The domain has none, or its DNS does not answer.
 pub async fn servers(server: &Server, settings: &Settings) -> Result<Vec<Server>, DirectoryError> {
-    discover::servers(server, settings.starttls).await
+    dns::servers(server, settings.starttls).await
 }
 
 /// What the name of the server stands for.
@@ -42,7 +48,7 @@ pub async fn resolve(server: &Server) -> Result<String, DirectoryError> {
             Ok(format!("{host} is an address, which needs no resolving"))
         }
         Server::Tcp { host, port, dns, .. } => {
-            let addresses = discover::addresses(&name, host, *port, *dns).await?;
+            let addresses = dns::addresses(&name, host, *port, *dns).await?;
             let addresses: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
             Ok(format!("{host} is {}", addresses.join(", ")))
         }
@@ -57,12 +63,12 @@ pub async fn reach(server: &Server) -> Result<String, DirectoryError> {
     let name = server.to_string();
     match server {
         Server::Tcp { host, port, dns, .. } => {
-            let addresses = discover::addresses(&name, host, *port, *dns).await?;
+            let addresses = dns::addresses(&name, host, *port, *dns).await?;
             drop(connect::dial(&name, addresses).await?);
         }
-        Server::Domain { .. } => drop(discover::servers(server, false).await?),
+        Server::Domain { .. } => drop(dns::servers(server, false).await?),
         Server::Unix { path } => drop(
-            connect::deadline(&name, "connecting", UnixStream::connect(path))
+            deadline(&name, "connecting", UnixStream::connect(path))
                 .await?
                 .map_err(|error| DirectoryError::Connect {
                     server: name.clone(),
@@ -106,14 +112,14 @@ async fn handshake(
     let name = server.to_string();
     match server {
         Server::Tcp { host, port, tls, dns } if *tls || settings.starttls => {
-            let addresses = discover::addresses(&name, host, *port, *dns).await?;
+            let addresses = dns::addresses(&name, host, *port, *dns).await?;
             let mut stream = connect::dial(&name, addresses).await?;
             if !tls {
                 let asked = connect::start_tls(&name, &mut stream);
-                connect::deadline(&name, "negotiating StartTLS", asked).await??;
+                deadline(&name, "negotiating StartTLS", asked).await??;
             }
             let wrapped = connect::wrap(&name, host, stream, config, !tls);
-            let stream = connect::deadline(&name, "negotiating TLS", wrapped).await??;
+            let stream = deadline(&name, "negotiating TLS", wrapped).await??;
             let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
             Ok(Some(tls::describe(certificates.first().map(AsRef::as_ref))))
         }
@@ -122,7 +128,7 @@ async fn handshake(
 }
 
 /// A server that let us in.
-pub struct Guest {
+pub struct BoundServer {
     session: Session,
 }
 
@@ -144,25 +150,25 @@ pub async fn bind(
     server: &Server,
     settings: &Settings,
     credentials: &Credentials,
-) -> Result<Guest, DirectoryError> {
-    let reached = Reached {
+) -> Result<BoundServer, DirectoryError> {
+    let endpoint = Endpoint {
         server: server.clone(),
         peer: None,
     };
-    Ok(Guest {
-        session: connect::connect_to(&reached, settings, &credentials.0).await?,
+    Ok(BoundServer {
+        session: connect::authenticate(&endpoint, settings, &credentials.0).await?,
     })
 }
 
-impl Guest {
+impl BoundServer {
     /// What the server says that it can do, for people, and the attribute by which it identifies entries.
     ///
     /// # Errors
     /// The root DSE cannot be read.
     pub async fn capabilities(&mut self, settings: &Settings) -> Result<(String, String), DirectoryError> {
-        let can = root_dse::capabilities(&mut self.session, settings).await?;
-        if can.identity == Identity::ObjectGuid {
-            let text = active_directory::describe(&mut self.session).await?;
+        let can = self.read_capabilities(settings).await?;
+        if can.family == Family::ActiveDirectory {
+            let text = domain_controller::describe(&mut self.session).await?;
             return Ok((text, can.identity.to_string()));
         }
         let offers = |offered| if offered { "offered" } else { "not offered" };
@@ -176,6 +182,11 @@ impl Guest {
         Ok((text, can.identity.to_string()))
     }
 
+    async fn read_capabilities(&mut self, settings: &Settings) -> Result<Arc<Capabilities>, DirectoryError> {
+        root_dse::read(&mut self.session, settings.id_attribute.as_deref()).await?;
+        Ok(self.session.capabilities().clone())
+    }
+
     /// The groups on which membership depends, for people; `None` where there are none. Says, too, whether they have any
     /// members.
     ///
@@ -186,13 +197,13 @@ impl Guest {
         settings: &Settings,
         credentials: &Credentials,
     ) -> Result<Option<(String, bool)>, DirectoryError> {
-        let can = root_dse::capabilities(&mut self.session, settings).await?;
-        root_dse::learn_schema(&mut self.session, &can, settings, &credentials.0).await?;
-        let groups = Groups::resolve(&mut self.session, &can, settings, &Identities::new()).await?;
+        self.read_capabilities(settings).await?;
+        connect::read_schema(&mut self.session, settings, &credentials.0).await?;
+        let groups = Groups::resolve(&mut self.session, settings, &Identities::new()).await?;
         let Some(groups) = groups else {
             return Ok(None);
         };
-        groups.read(&mut self.session, &can, settings).await?;
+        groups.read(&mut self.session, settings).await?;
         let (count, members, depth) = groups.summary();
         let within = match depth {
             0 => String::new(),
@@ -217,11 +228,11 @@ impl Guest {
     /// # Errors
     /// It is not there, or may not be seen.
     pub async fn base(&mut self, settings: &Settings) -> Result<String, DirectoryError> {
-        lookup::check_base(&mut self.session, &settings.base).await?;
+        check_base(&mut self.session, &settings.base).await?;
         if !settings.base.is_empty() {
             return Ok(format!("{} is there", settings.base));
         }
-        let can = root_dse::capabilities(&mut self.session, settings).await?;
+        let can = self.read_capabilities(settings).await?;
         Ok(match can.naming_contexts.as_slice() {
             [] => "the whole server, which does not say what it holds".into(),
             contexts => format!("the whole server, which holds {}", contexts.join(", ")),
@@ -253,8 +264,7 @@ impl Guest {
             if message.is_intermediate() {
                 continue;
             }
-            let entry =
-                decode::entry(message).map_err(|error| malformed(&self.session, "an entry", &error))?;
+            let entry = decode::entry(message).map_err(|error| self.session.malformed("an entry", &error))?;
             let target = entry.values(ALIASED).next().map(String::from_utf8_lossy);
             // Whoever is within the base is found without the alias.
             if target
@@ -264,9 +274,11 @@ impl Guest {
                 continue;
             }
             count += 1;
-            let target =
-                target.map_or_else(|| "a place that may not be read".into(), |target| words(&target));
-            first.get_or_insert_with(|| format!("{} to {target}", words(&entry.dn)));
+            let target = target.map_or_else(
+                || "a place that may not be read".into(),
+                |target| one_line(&target),
+            );
+            first.get_or_insert_with(|| format!("{} to {target}", one_line(&entry.dn)));
         }
         let number = match count {
             1 => "1 alias entry".to_owned(),

@@ -6,8 +6,8 @@ use ldap3::{LdapConnAsync, LdapConnSettings, ResultEntry, Scope, StdStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use super::traffic::Traffic;
-use super::{decode, guard};
+use crate::directory::ldap::traffic::Traffic;
+use crate::directory::ldap::{decode, guard};
 
 /// A server that answers a search with these bytes: whatever the guard lets pass, `ldap3` and the decoders must
 /// digest without a panic.

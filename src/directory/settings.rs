@@ -8,7 +8,7 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 use secrecy::SecretString;
 
-use super::filter::Filter;
+use crate::directory::ldap::filter::Filter;
 
 const DNS_PORT: u16 = 53;
 
@@ -36,8 +36,8 @@ pub struct Settings {
     pub id_attribute: Option<String>,
     /// The attributes that an entry is read for.
     pub attributes: Vec<String>,
-    /// How changes are learned.
-    pub stream: StreamChoice,
+    /// How changes are learned; `None` is the best way that the server offers.
+    pub stream: Option<StreamKind>,
     /// The time between two listings of the `poll` stream.
     pub poll_interval: Duration,
     /// Entries per page of a listing (RFC 2696).
@@ -47,18 +47,39 @@ pub struct Settings {
 }
 
 /// How changes are learned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StreamChoice {
-    /// The best that the server has.
-    Auto,
-    /// RFC 4533, refreshAndPersist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StreamKind {
+    /// RFC 4533, refreshAndPersist: the server tells.
     Syncrepl,
-    /// draft-ietf-ldapext-psearch-03.
+    /// draft-ietf-ldapext-psearch-03: the server tells that an entry changed.
     PersistentSearch,
-    /// Active Directory's change notification, and its update sequence numbers.
+    /// Active Directory's change notification: the server tells that an object changed.
     ActiveDirectory,
     /// A full listing at an interval.
     Poll,
+}
+
+impl StreamKind {
+    /// Whether there are changes of which servers are known not to tell.
+    pub fn misses_some(self) -> bool {
+        matches!(self, Self::PersistentSearch | Self::ActiveDirectory)
+    }
+
+    /// The word for it in the configuration, in `status` and in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Syncrepl => "syncrepl",
+            Self::PersistentSearch => "persistent-search",
+            Self::ActiveDirectory => "active-directory",
+            Self::Poll => "poll",
+        }
+    }
+}
+
+impl fmt::Display for StreamKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// Who we are to the server.
@@ -138,7 +159,7 @@ impl HostPattern {
         }
     }
 
-    pub(super) fn admits(&self, host: &str) -> bool {
+    pub(crate) fn admits(&self, host: &str) -> bool {
         if self.0.starts_with('.') {
             host.ends_with(&self.0)
         } else {

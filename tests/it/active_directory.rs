@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use ldap_usher::directory::{
-    Bind, Changes, Directory, DirectoryError, LdapDirectory, Server, Settings, StreamChoice, StreamKind,
+    Bind, Changes, Directory, DirectoryError, LdapDirectory, Server, Settings, StreamKind,
 };
 use ldap_usher::model::{Change, Disposition};
 use ldap_usher::tls::TlsOptions;
@@ -269,7 +269,7 @@ fn settings_for(url: &str, name: &str, password: &str) -> Settings {
         groups: Vec::new(),
         id_attribute: None,
         attributes: vec!["mail".into()],
-        stream: StreamChoice::Auto,
+        stream: None,
         poll_interval: Duration::from_secs(60),
         page_size: 500,
         max_message_size: 1 << 20,
@@ -357,7 +357,7 @@ async fn who_asks_without_a_bind_or_without_tls_is_told_so() {
 async fn a_stream_that_the_controller_does_not_offer_is_not_asked_for() {
     let samba = Samba::builder().start().await;
     let foreign = Settings {
-        stream: StreamChoice::Syncrepl,
+        stream: Some(StreamKind::Syncrepl),
         ..settings(&samba, "reader@lab.test", "reader-secret")
     };
     let (error, _) = opened(foreign).await.unwrap_err();

@@ -1,6 +1,6 @@
 //! ApacheDS, followed by persistent search.
 
-use ldap_usher::directory::{LdapDirectory, StreamChoice, StreamKind};
+use ldap_usher::directory::{LdapDirectory, StreamKind};
 
 use crate::persistent_search::{tells_of_every_way_to_come_and_go, tells_of_members};
 use crate::support::apacheds::ApacheDs;
@@ -12,14 +12,14 @@ use crate::support::world::World;
 async fn apacheds_which_judges_by_the_former_entry_tells_of_every_way_to_come_and_go() {
     let site = ApacheDs::start().await;
     tells_of_every_way_to_come_and_go(&site).await;
-    tells_of_members(&site, StreamChoice::Auto).await;
+    tells_of_members(&site, None).await;
 }
 
 #[tokio::test]
 async fn apacheds_is_no_active_directory_and_is_not_trusted_with_content_synchronisation() {
     let site = ApacheDs::start().await;
     let people = site.dialect().people;
-    let directory = LdapDirectory::new(settings(&site, people, StreamChoice::Auto));
+    let directory = LdapDirectory::new(settings(&site, people, None));
     let listening = Listening::open(&directory, None).await.unwrap();
     assert_eq!(listening.stream, StreamKind::PersistentSearch);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use ldap_usher::directory::{
-    Bind, Changes, Directory, DirectoryError, LdapDirectory, Server, Settings, StreamChoice, StreamKind,
+    Bind, Changes, Directory, DirectoryError, LdapDirectory, Server, Settings, StreamKind,
 };
 use ldap_usher::model::{Change, Cursor, Disposition, Entry, Listing};
 use ldap_usher::tls::TlsOptions;
@@ -28,7 +28,7 @@ fn settings(slapd: &Slapd) -> Settings {
         groups: Vec::new(),
         id_attribute: None,
         attributes: vec!["mail".into()],
-        stream: StreamChoice::Auto,
+        stream: None,
         poll_interval: Duration::from_millis(200),
         page_size: 10,
         max_message_size: 1 << 20,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use ldap_usher::directory::{DirectoryError, LdapDirectory, Settings, StreamChoice, StreamKind};
+use ldap_usher::directory::{DirectoryError, LdapDirectory, Settings, StreamKind};
 use ldap_usher::model::{Change, Cursor, Disposition, Listing};
 use ldap3::Mod;
 use tokio::time::{Instant, sleep, timeout};
@@ -24,7 +24,7 @@ fn folk(site: &Ds389) -> Folk {
     (site as &dyn Site).folk()
 }
 
-fn following(site: &Ds389, stream: StreamChoice) -> LdapDirectory {
+fn following(site: &Ds389, stream: Option<StreamKind>) -> LdapDirectory {
     LdapDirectory::new(settings(site, PEOPLE, stream))
 }
 
@@ -53,7 +53,7 @@ async fn a_change_of_a_group_or_of_a_lock_is_told_live_where_the_filter_names_it
     folk.add_group("vault", &[]).await;
     folk.add_group("inner", &[folk.dn("bob")]).await;
     let filter = format!("(&(memberOf={})(!(nsAccountLock=true)))", folk.group("vault"));
-    let directory = LdapDirectory::new(settings(&site, &filter, StreamChoice::Auto));
+    let directory = LdapDirectory::new(settings(&site, &filter, None));
     let mut stream = listening(&directory, None).await;
     folk.join("vault", &folk.dn("ann")).await;
     stream.joins("ann").await;
@@ -76,7 +76,7 @@ async fn a_change_of_a_group_or_of_a_lock_is_told_live_where_the_filter_names_it
 #[tokio::test]
 async fn without_the_memberof_plugin_groups_are_watched_by_either_kind_of_stream() {
     let site = Ds389::builder().no_member_of().start().await;
-    for stream in [StreamChoice::PersistentSearch, StreamChoice::Syncrepl] {
+    for stream in [Some(StreamKind::PersistentSearch), Some(StreamKind::Syncrepl)] {
         tells_of_members(&site, stream).await;
     }
 }
@@ -85,9 +85,7 @@ async fn without_the_memberof_plugin_groups_are_watched_by_either_kind_of_stream
 async fn an_account_that_sees_only_people_hears_of_them_all_the_same() {
     let site = Ds389::builder().rights_below_people().people(1).start().await;
     let folk = folk(&site);
-    let mut stream = Listening::open(&following(&site, StreamChoice::Auto), None)
-        .await
-        .unwrap();
+    let mut stream = Listening::open(&following(&site, None), None).await.unwrap();
     assert_eq!(stream.stream, StreamKind::PersistentSearch);
     assert_eq!(
         stream.listed().await,
@@ -103,7 +101,7 @@ async fn an_account_that_sees_only_people_hears_of_them_all_the_same() {
 async fn people_who_are_added_while_the_stream_opens_are_not_lost() {
     let site = Ds389::builder().people(300).start().await;
     let folk = folk(&site);
-    let directory = following(&site, StreamChoice::Auto);
+    let directory = following(&site, None);
     let adding = async { folk.add_many("new", 100).await };
     let hearing = async {
         let mut stream = Listening::open(&directory, None).await.unwrap();
@@ -121,7 +119,7 @@ async fn people_who_are_added_while_the_stream_opens_are_not_lost() {
 #[tokio::test]
 async fn a_base_that_does_not_exist_is_an_error_and_no_silence() {
     let site = Ds389::builder().start().await;
-    for stream in [StreamChoice::PersistentSearch, StreamChoice::Syncrepl] {
+    for stream in [Some(StreamKind::PersistentSearch), Some(StreamKind::Syncrepl)] {
         let settings = Settings {
             base: "ou=poeple,dc=example,dc=org".into(),
             ..settings(&site, PEOPLE, stream)
@@ -138,9 +136,7 @@ async fn without_the_right_to_read_identities_the_listing_says_what_is_missing()
         .people(2)
         .start()
         .await;
-    let mut stream = Listening::open(&following(&site, StreamChoice::Auto), None)
-        .await
-        .unwrap();
+    let mut stream = Listening::open(&following(&site, None), None).await.unwrap();
     let (listing, _) = stream.listed().await;
     let Listing::Partial(reason) = listing else {
         panic!("{listing:?}")
@@ -153,7 +149,7 @@ async fn a_listing_under_the_servers_limits_is_partial_and_names_the_limit() {
     let limits = |options: crate::support::ds389::Builder| options.reader_limits().people(30);
     let look_through = limits(Ds389::builder()).database("nsslapd-lookthroughlimit: 10");
     let site = look_through.start().await;
-    let (listing, _) = Listening::open(&following(&site, StreamChoice::Auto), None)
+    let (listing, _) = Listening::open(&following(&site, None), None)
         .await
         .unwrap()
         .listed()
@@ -195,7 +191,7 @@ async fn the_service_finds_what_happened_while_the_server_or_itself_was_away() {
 async fn content_synchronisation_tells_live_and_resumes_with_what_it_can_name() {
     let site = Ds389::builder().people(2).start().await;
     let folk = folk(&site);
-    let directory = following(&site, StreamChoice::Syncrepl);
+    let directory = following(&site, Some(StreamKind::Syncrepl));
     let mut stream = Listening::open(&directory, None).await.unwrap();
     assert_eq!((stream.stream, stream.reconcile), (StreamKind::Syncrepl, true));
     let (listing, named) = stream.listed().await;
@@ -259,7 +255,7 @@ async fn the_service_finds_those_who_left_by_the_filter_though_a_resumed_search_
 #[tokio::test]
 async fn cookies_without_a_change_are_refused_with_the_setting_that_the_server_lacks() {
     let site = Ds389::builder().no_target_unique_id().people(1).start().await;
-    let mut stream = listening(&following(&site, StreamChoice::Syncrepl), None).await;
+    let mut stream = listening(&following(&site, Some(StreamKind::Syncrepl)), None).await;
     folk(&site).add("ann").await;
     let error = stream.error().await;
     assert_eq!(error.disposition(), Disposition::Operator);
@@ -275,7 +271,7 @@ async fn a_cookie_older_than_the_changelog_or_from_elsewhere_asks_for_a_new_list
         .start()
         .await;
     let folk = folk(&site);
-    let directory = following(&site, StreamChoice::Syncrepl);
+    let directory = following(&site, Some(StreamKind::Syncrepl));
     let mut stream = listening(&directory, None).await;
     while stream.cursor.is_none() {
         stream.next().await.unwrap();
@@ -318,7 +314,7 @@ async fn the_silence_of_a_refresh_at_a_limit_is_told_with_the_limit_to_raise() {
 }
 
 async fn error_of_syncrepl(site: &Ds389) -> DirectoryError {
-    error_of(&following(site, StreamChoice::Syncrepl), None).await
+    error_of(&following(site, Some(StreamKind::Syncrepl)), None).await
 }
 
 /// What 389-DS says to the first content synchronisation, and to one that takes its place.
@@ -358,7 +354,7 @@ async fn a_stream_that_falls_silent_while_others_change_is_replaced_and_known_as
         ..Face::default()
     })
     .await;
-    let mut stream = listening(&server.follow(StreamChoice::Auto), None).await;
+    let mut stream = listening(&server.follow(None), None).await;
     let minutes = async |stream: &mut Listening, minutes: u32| {
         for _ in 0..6 * minutes {
             stream.is_alive().await;
@@ -394,7 +390,7 @@ async fn a_server_that_gives_up_on_a_reader_who_stalls_ends_the_session_and_keep
     let folk = folk(&site);
     let directory = LdapDirectory::new(Settings {
         attributes: vec!["mail".into(), "description".into()],
-        ..settings(&site, PEOPLE, StreamChoice::Syncrepl)
+        ..settings(&site, PEOPLE, Some(StreamKind::Syncrepl))
     });
     let mut stream = listening(&directory, None).await;
     // Nobody reads, until the server does not write any more.

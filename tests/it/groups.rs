@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use ldap_usher::directory::{Bind, Directory, LdapDirectory, Server, Settings, StreamChoice};
+use ldap_usher::directory::{Bind, Directory, LdapDirectory, Server, Settings, StreamKind};
 use ldap_usher::model::{Change, Listing};
 use ldap_usher::tls::TlsOptions;
 use ldap3::Mod;
@@ -271,7 +271,7 @@ async fn a_group_that_is_told_in_ranges_is_read_to_its_end() {
         groups: vec!["cn=vault,DC=x".into()],
         id_attribute: None,
         attributes: vec!["mail".into()],
-        stream: StreamChoice::Poll,
+        stream: Some(StreamKind::Poll),
         poll_interval: Duration::from_secs(60),
         page_size: 100,
         max_message_size: 1 << 20,
@@ -414,7 +414,7 @@ fn in_groups(slapd: &Slapd, groups: &[&str]) -> LdapDirectory {
     let folk = (slapd as &dyn Site).folk();
     LdapDirectory::new(Settings {
         groups: groups.iter().map(|group| folk.group(group)).collect(),
-        ..settings(slapd, "(objectClass=inetOrgPerson)", StreamChoice::Auto)
+        ..settings(slapd, "(objectClass=inetOrgPerson)", None)
     })
 }
 
@@ -531,7 +531,7 @@ async fn a_crowd_is_read_again_until_the_server_has_carried_over_who_is_in_the_g
     let directory = LdapDirectory::new(settings(
         &slapd,
         "(&(objectClass=inetOrgPerson)(memberOf=cn=staff,ou=groups,dc=example,dc=org))",
-        StreamChoice::Auto,
+        None,
     ));
     let mut listening = Listening::open(&directory, None).await.unwrap();
     assert_eq!(listening.listed().await.1, [""; 0]);

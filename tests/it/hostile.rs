@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
-use ldap_usher::directory::{Bind, Directory, DirectoryError, LdapDirectory, Server, Settings, StreamChoice};
+use ldap_usher::directory::{Bind, Directory, DirectoryError, LdapDirectory, Server, Settings, StreamKind};
 use ldap_usher::model::Change;
 use ldap_usher::tls::TlsOptions;
 use tokio::io::AsyncWriteExt;
@@ -37,7 +37,7 @@ fn directory(url: &str) -> LdapDirectory {
         groups: Vec::new(),
         id_attribute: None,
         attributes: vec!["mail".into()],
-        stream: StreamChoice::Syncrepl,
+        stream: Some(StreamKind::Syncrepl),
         poll_interval: Duration::from_secs(60),
         page_size: 100,
         max_message_size: 1 << 20,

@@ -1,6 +1,6 @@
 //! Servers without UUIDs: people are known by an attribute that the configuration names.
 
-use ldap_usher::directory::{Directory, LdapDirectory, Settings, StreamChoice, StreamKind};
+use ldap_usher::directory::{Directory, LdapDirectory, Settings, StreamKind};
 use ldap_usher::model::{EntryId, Listing};
 use tokio::time::sleep;
 
@@ -168,7 +168,7 @@ async fn who_was_listed_is_found_again_whatever_the_value_looks_like() {
     }
     let directory = LdapDirectory::new(Settings {
         id_attribute: Some("employeeNumber".into()),
-        ..settings(&slapd, "(mail=*)", StreamChoice::Auto)
+        ..settings(&slapd, "(mail=*)", None)
     });
     for uid in ["ann", "bob", "eve"] {
         let mut stream = Listening::open(&directory, None).await.unwrap();
@@ -211,7 +211,7 @@ async fn a_server_that_merely_announces_active_directory_is_polled() {
     let follow = |id_attribute: Option<&str>| {
         LdapDirectory::new(Settings {
             id_attribute: id_attribute.map(str::to_owned),
-            ..server.settings(StreamChoice::Auto)
+            ..server.settings(None)
         })
     };
 

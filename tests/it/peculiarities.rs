@@ -4,7 +4,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ldap_usher::directory::{DirectoryError, LdapDirectory, Settings, StreamChoice, StreamKind};
+use ldap_usher::directory::{DirectoryError, LdapDirectory, Settings, StreamKind};
 use ldap3::Mod;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
@@ -325,7 +325,7 @@ async fn a_stream_that_an_empty_base_does_not_have_is_replaced_by_a_poll_and_tha
         .await;
         let directory = LdapDirectory::new(Settings {
             base: String::new(),
-            ..server.settings(StreamChoice::Auto)
+            ..server.settings(None)
         });
         let mut stream = Listening::open(&directory, None).await.unwrap();
         assert_eq!(stream.stream, first);
@@ -336,7 +336,7 @@ async fn a_stream_that_an_empty_base_does_not_have_is_replaced_by_a_poll_and_tha
         assert_eq!(stream.stream, StreamKind::Poll);
         stream.listed().await;
 
-        let directory = server.follow(StreamChoice::Auto);
+        let directory = server.follow(None);
         for _ in 0..2 {
             let error = error_of(&directory, None).await;
             assert!(

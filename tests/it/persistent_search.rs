@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use ldap_usher::directory::{DirectoryError, LdapDirectory, Settings, StreamChoice, StreamKind};
+use ldap_usher::directory::{DirectoryError, LdapDirectory, Settings, StreamKind};
 use ldap_usher::model::{Disposition, EntryId, Listing};
 
 use crate::support::ldap::{attribute, entry, entry_change, entry_of, message, octets, result, tlv};
@@ -19,7 +19,7 @@ pub async fn tells_of_every_way_to_come_and_go(site: &dyn Site) {
         dialect.people, dialect.trait_attribute
     );
     folk.add("old").await;
-    let directory = LdapDirectory::new(settings(site, &filter, StreamChoice::Auto));
+    let directory = LdapDirectory::new(settings(site, &filter, None));
     let mut stream = Listening::open(&directory, None).await.unwrap();
     assert_eq!(
         (stream.stream, stream.reconcile),
@@ -59,7 +59,7 @@ pub async fn tells_of_every_way_to_come_and_go(site: &dyn Site) {
 }
 
 /// Someone joins and leaves a group, and a group within it, and the group is deleted.
-pub async fn tells_of_members(site: &dyn Site, stream: StreamChoice) {
+pub async fn tells_of_members(site: &dyn Site, stream: Option<StreamKind>) {
     let folk = site.folk();
     let (group, inner) = (format!("vault-{stream:?}"), format!("inner-{stream:?}"));
     let (cat, dog) = (format!("cat-{stream:?}"), format!("dog-{stream:?}"));
@@ -118,10 +118,10 @@ async fn a_server_that_offers_persistent_search_and_refuses_it_is_polled_and_the
                 ..Face::default()
             })
             .await;
-            let error = error_of(&server.follow(StreamChoice::PersistentSearch), None).await;
+            let error = error_of(&server.follow(Some(StreamKind::PersistentSearch)), None).await;
             assert_eq!(error.disposition(), Disposition::Operator);
             assert!(error.to_string().contains(words), "{error}");
-            let auto = server.follow(StreamChoice::Auto);
+            let auto = server.follow(None);
             let mut opened = Listening::open(&auto, None).await.unwrap();
             if late && opened.stream == StreamKind::PersistentSearch {
                 // It refused when the stream was open already; the next session takes the next best.
@@ -142,14 +142,12 @@ async fn a_persistent_search_that_nobody_offers_is_not_sent() {
         ..Face::default()
     })
     .await;
-    let error = error_of(&server.follow(StreamChoice::PersistentSearch), None).await;
+    let error = error_of(&server.follow(Some(StreamKind::PersistentSearch)), None).await;
     assert!(
         error.to_string().contains("does not offer persistent search"),
         "{error}"
     );
-    let polled = Listening::open(&server.follow(StreamChoice::Auto), None)
-        .await
-        .unwrap();
+    let polled = Listening::open(&server.follow(None), None).await.unwrap();
     assert_eq!(polled.stream, StreamKind::Poll);
     assert_eq!(server.searches.load(Ordering::Relaxed), 0);
 }
@@ -161,7 +159,7 @@ async fn a_server_that_is_busy_or_ends_the_search_later_is_asked_again() {
         ..Face::default()
     })
     .await;
-    let auto = busy.follow(StreamChoice::Auto);
+    let auto = busy.follow(None);
     for _ in 0..2 {
         let error = error_of(&auto, None).await;
         assert_eq!(error.disposition(), Disposition::Retry, "{error}");
@@ -172,7 +170,7 @@ async fn a_server_that_is_busy_or_ends_the_search_later_is_asked_again() {
         ..Face::default()
     })
     .await;
-    let auto = ending.follow(StreamChoice::Auto);
+    let auto = ending.follow(None);
     for _ in 0..2 {
         let error = error_of(&auto, None).await;
         assert_eq!(error.disposition(), Disposition::Outage, "{error}");
@@ -210,7 +208,7 @@ async fn a_malformed_notification_ends_the_session_with_a_clear_error() {
             ..Face::default()
         })
         .await;
-        let error = error_of(&server.follow(StreamChoice::PersistentSearch), None).await;
+        let error = error_of(&server.follow(Some(StreamKind::PersistentSearch)), None).await;
         assert!(error.to_string().contains(words), "{error}");
     }
 }
@@ -279,9 +277,7 @@ async fn the_servers_of_sun_descent_ring_each_with_its_own_identity() {
     ];
     for face in servers {
         let server = Offering::start(face).await;
-        let mut stream = Listening::open(&server.follow(StreamChoice::Auto), None)
-            .await
-            .unwrap();
+        let mut stream = Listening::open(&server.follow(None), None).await.unwrap();
         assert_eq!(stream.stream, StreamKind::PersistentSearch);
         // Once by the listing and once by the ring.
         for _ in 0..2 {

@@ -7,9 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures::StreamExt;
-use ldap_usher::directory::{
-    Bind, Directory, DirectoryError, HostPattern, LdapDirectory, Server, Settings, StreamChoice,
-};
+use ldap_usher::directory::{Bind, Directory, DirectoryError, HostPattern, LdapDirectory, Server, Settings};
 use ldap_usher::model::{Change, Cursor, Disposition, EntryId};
 use ldap_usher::tls::TlsOptions;
 use tokio::io::AsyncWriteExt;
@@ -152,7 +150,7 @@ async fn a_refused_password_is_offered_to_no_server_again_before_it_changes() {
             dn: one.reader_dn().into(),
             password: password.to_owned().into(),
         },
-        ..settings(&one, PEOPLE, StreamChoice::Auto)
+        ..settings(&one, PEOPLE, None)
     };
     let directory = LdapDirectory::new(wrong("of-yesterday"));
     for _ in 0..3 {
@@ -286,7 +284,7 @@ fn of_domain(servers: Vec<Server>) -> Settings {
         groups: Vec::new(),
         id_attribute: None,
         attributes: vec!["mail".into()],
-        stream: StreamChoice::Auto,
+        stream: None,
         poll_interval: Duration::from_secs(60),
         page_size: 500,
         max_message_size: 1 << 20,

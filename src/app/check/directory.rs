@@ -6,9 +6,7 @@ use futures::StreamExt;
 
 use super::{Finding, Level, Steps};
 use crate::config;
-use crate::directory::{
-    Changes, Directory, LdapDirectory, Opened, Server, Settings, StreamChoice, StreamKind, diagnose,
-};
+use crate::directory::{Changes, Directory, LdapDirectory, Opened, Server, Settings, StreamKind, diagnose};
 use crate::model::{Change, Entry, EntryId, Listing};
 use crate::rules::membership::Policy;
 use crate::telemetry::Progress;
@@ -164,7 +162,7 @@ async fn check_people(
 ) {
     // Every entry of OpenLDAP has an entryCSN: if it is missing, the account may not read it.
     settings.attributes.push(ENTRY_CSN.into());
-    let automatic = settings.stream == StreamChoice::Auto;
+    let automatic = settings.stream.is_none();
     let directory = LdapDirectory::new(settings);
     let opened = steps.step("stream", "", directory.open(None)).await;
     if let Some(opened) = &opened {
@@ -227,7 +225,7 @@ async fn check_people(
         };
         steps.say(Level::Ok, "listing", detail, "");
     }
-    for remark in directory.remarks() {
+    for remark in directory.warnings() {
         let subject = steps.subject("listing");
         (steps.say)(Finding::of_error(Level::Warn, subject, &remark, ""));
     }

@@ -10,7 +10,7 @@ use super::super::problem::{KeyPath, Problems};
 use super::super::schema::{AUTO, DirectoryTable};
 use super::super::secret::Secrets;
 use super::{TlsKeys, controllers, tls, warn_if_public};
-use crate::directory::{Bind, Filter, Server, StreamChoice};
+use crate::directory::{Bind, Filter, Server, StreamKind};
 
 /// Checks every directory, and that their names are unique.
 pub(super) fn directories(
@@ -137,11 +137,11 @@ fn directory(
         id_attribute,
         disabled_accounts: table.disabled_accounts,
         stream: match table.stream {
-            Stream::Auto => StreamChoice::Auto,
-            Stream::Syncrepl => StreamChoice::Syncrepl,
-            Stream::PersistentSearch => StreamChoice::PersistentSearch,
-            Stream::ActiveDirectory => StreamChoice::ActiveDirectory,
-            Stream::Poll => StreamChoice::Poll,
+            Stream::Auto => None,
+            Stream::Syncrepl => Some(StreamKind::Syncrepl),
+            Stream::PersistentSearch => Some(StreamKind::PersistentSearch),
+            Stream::ActiveDirectory => Some(StreamKind::ActiveDirectory),
+            Stream::Poll => Some(StreamKind::Poll),
         },
         poll_interval: table.poll_interval,
         audit_interval: table.audit_interval,

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use ldap_usher::directory::{
-    Bind, Changes, Directory, DirectoryError, LdapDirectory, Opened, Server, Settings, StreamChoice,
-    StreamKind,
+    Bind, Changes, Directory, DirectoryError, LdapDirectory, Opened, Server, Settings, StreamKind,
 };
 use ldap_usher::model::{Attribute, Change, Cursor, EntryId, Listing};
 use ldap_usher::tls::TlsOptions;
@@ -17,7 +16,7 @@ use super::site::Site;
 use super::world::PATIENCE;
 
 /// Settings for everyone in `ou=people` who matches the filter, with the reader's account.
-pub fn settings(site: &dyn Site, filter: &str, stream: StreamChoice) -> Settings {
+pub fn settings(site: &dyn Site, filter: &str, stream: Option<StreamKind>) -> Settings {
     let (dn, password) = site.reader();
     Settings {
         name: "main".into(),

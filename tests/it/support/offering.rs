@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use ldap_usher::directory::{Bind, LdapDirectory, Server, Settings, StreamChoice};
+use ldap_usher::directory::{Bind, LdapDirectory, Server, Settings, StreamKind};
 use ldap_usher::tls::TlsOptions;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -83,12 +83,12 @@ impl Offering {
     }
 
     /// A client of it.
-    pub fn follow(&self, stream: StreamChoice) -> LdapDirectory {
+    pub fn follow(&self, stream: Option<StreamKind>) -> LdapDirectory {
         LdapDirectory::new(self.settings(stream))
     }
 
     /// The settings of a client.
-    pub fn settings(&self, stream: StreamChoice) -> Settings {
+    pub fn settings(&self, stream: Option<StreamKind>) -> Settings {
         Settings {
             name: "main".into(),
             servers: vec![Server::parse(&self.url).unwrap()],

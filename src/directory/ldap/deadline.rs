@@ -1,0 +1,26 @@
+//! The deadline of each step on the way to a connection.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::directory::DirectoryError;
+
+/// Dialling one address, and each of the steps up to the bind.
+pub(crate) const STEP: Duration = Duration::from_secs(10);
+
+/// Waits for one step.
+///
+/// # Errors
+/// [`DirectoryError::Silent`] after [`STEP`].
+pub(crate) async fn deadline<T>(
+    server: &str,
+    doing: &'static str,
+    step: impl Future<Output = T>,
+) -> Result<T, DirectoryError> {
+    timeout(STEP, step).await.map_err(|_| DirectoryError::Silent {
+        server: server.to_owned(),
+        doing,
+        waited: STEP,
+    })
+}

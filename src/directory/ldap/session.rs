@@ -1,0 +1,469 @@
+//! One authenticated connection: operations with deadlines, and the driver that moves its bytes.
+//!
+//! The driver runs only while somebody waits for an answer here, never in a task of its own, so that what comes while
+//! the caller works stays where it is. What comes for one search while another is waited for has a bound (`traffic`).
+//!
+//! Deadlines hold however busily the server sends: they are looked at before bytes are moved, and outside of tokio's
+//! budget, which the moving of bytes uses up.
+
+use std::future::{pending, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use ldap3::{Ldap, LdapError, LdapResult, ResultEntry};
+use tokio::task::coop::unconstrained;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::ber;
+use crate::directory::DirectoryError;
+use crate::directory::ldap::capabilities::Capabilities;
+use crate::directory::ldap::decode;
+use crate::directory::ldap::endpoint::Endpoint;
+use crate::directory::ldap::password_policy;
+use crate::directory::ldap::password_policy::Notice;
+use crate::directory::ldap::progress::Progress;
+use crate::directory::ldap::references;
+use crate::directory::ldap::references::References;
+use crate::directory::ldap::request::{Ends, Item, Request, Search};
+use crate::directory::ldap::requested_attributes::{RequestedAttributes, rename_as_requested};
+use crate::directory::ldap::result::{bind_error, one_line, search_error};
+use crate::directory::ldap::schema::Schema;
+use crate::directory::ldap::traffic::{Skipped, Traffic};
+use crate::foreign;
+
+/// An operation that answers with one message.
+const ANSWER: Duration = Duration::from_secs(15);
+/// An answer of a handful of entries, from the first to the last.
+const WHOLE_ANSWER: Duration = Duration::from_secs(60);
+/// The entries that such an answer may have.
+const HANDFUL: usize = 250;
+/// The memory that they may take, where they are more than one.
+const HANDFUL_WEIGHT: usize = 8 * 1024 * 1024;
+
+/// One authenticated connection. Dropping it closes the connection.
+pub(crate) struct Session {
+    endpoint: Endpoint,
+    server: String,
+    /// The directory's name in the configuration.
+    directory: String,
+    ldap: Ldap,
+    link: Link,
+    traffic: Arc<Traffic>,
+    progress: Progress,
+    capabilities: Arc<Capabilities>,
+    schema: Arc<Schema>,
+}
+
+/// What moves the bytes, until it ends with its reason.
+struct Link {
+    driver: Option<BoxFuture<'static, String>>,
+    end: Option<String>,
+}
+
+impl Link {
+    /// Moves bytes until the connection ends; once it has ended, never comes back.
+    async fn run(&mut self) {
+        match &mut self.driver {
+            Some(driver) => {
+                let end = driver.await;
+                self.driver = None;
+                self.end = Some(end);
+            }
+            None => pending().await,
+        }
+    }
+}
+
+impl Session {
+    /// `driver` moves the bytes of `ldap` through a guard that counts them in `traffic`.
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        directory: &str,
+        ldap: Ldap,
+        driver: BoxFuture<'static, String>,
+        traffic: Arc<Traffic>,
+    ) -> Self {
+        Self {
+            server: endpoint.server.to_string(),
+            endpoint,
+            directory: directory.to_owned(),
+            ldap,
+            link: Link {
+                driver: Some(driver),
+                end: None,
+            },
+            traffic,
+            progress: Progress::default(),
+            capabilities: Arc::default(),
+            schema: Arc::default(),
+        }
+    }
+
+    /// What the server's attribute types are called, as far as that was read.
+    pub(crate) fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    /// What the server can do: nothing, until that was read.
+    pub(crate) fn capabilities(&self) -> &Arc<Capabilities> {
+        &self.capabilities
+    }
+
+    /// Takes what the server can do.
+    pub(crate) fn set_capabilities(&mut self, capabilities: Capabilities) {
+        self.capabilities = Arc::new(capabilities);
+    }
+
+    /// Understands the answers from here on by this schema.
+    pub(crate) fn set_schema(&mut self, schema: Arc<Schema>) {
+        self.schema = schema;
+    }
+
+    /// The server's URL.
+    pub(crate) fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// The server itself.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Simple bind (RFC 4513, 5.1.3).
+    pub(crate) async fn bind(&mut self, dn: &str, password: &str) -> Result<(), DirectoryError> {
+        let mut ldap = self.ldap.clone();
+        ldap.with_controls(password_policy::request());
+        let result = self.answer("binding", ldap.simple_bind(dn, password)).await?;
+        self.bound(dn, &result)
+    }
+
+    /// SASL EXTERNAL (RFC 4422, appendix A).
+    pub(crate) async fn bind_external(&mut self) -> Result<(), DirectoryError> {
+        let mut ldap = self.ldap.clone();
+        let result = self.answer("binding", ldap.sasl_external_bind()).await?;
+        self.bound("SASL EXTERNAL", &result)
+    }
+
+    fn bound(&self, who: &str, result: &LdapResult) -> Result<(), DirectoryError> {
+        let notice = password_policy::read(&result.ctrls);
+        match (result.rc, notice) {
+            // No search would be answered.
+            (0, Some(Notice::MustChange)) => {}
+            (0, notice) => {
+                if let Some(notice) = notice {
+                    tracing::warn!(server = self.server, who, "{}", notice.words());
+                }
+                return Ok(());
+            }
+            _ => {}
+        }
+        Err(bind_error(&self.server, who, result))
+    }
+
+    /// Sends a search; its messages come by [`Session::next`].
+    pub(crate) async fn search(&mut self, request: Request<'_>) -> Result<Search, DirectoryError> {
+        let mut ldap = self.ldap.clone();
+        let asked = RequestedAttributes::new(self.schema.clone(), &request.attributes);
+        if !request.controls.is_empty() {
+            ldap.with_controls(request.controls);
+        }
+        let search = ldap.streaming_search(request.base, request.scope, request.filter, request.attributes);
+        let mut stream = self.answer("sending a search", search).await?;
+        Ok(Search {
+            id: stream.ldap_handle().last_id().into(),
+            stream,
+            traffic: self.traffic.clone(),
+            weight: 0,
+            done: false,
+            references: References::default(),
+            asked,
+        })
+    }
+
+    /// The next message of a search that has an end, or an error when the server says nothing for `silence`. One that
+    /// takes long, with its next pages, is told in the log.
+    ///
+    /// # Errors
+    /// Beside those of the network: [`DirectoryError::Busy`] where the server sends more for another search than may
+    /// wait, so that nothing comes of this one before that is heard.
+    ///
+    /// # Cancellation
+    /// Safe: a message is taken from the connection only when it is returned.
+    pub(crate) async fn next(
+        &mut self,
+        search: &mut Search,
+        silence: Duration,
+        doing: &'static str,
+    ) -> Result<Item, DirectoryError> {
+        self.progress.wait(doing, Instant::now());
+        let own = [search.id];
+        let mut deadline = pin!(unconstrained(sleep(silence)));
+        loop {
+            let log_at = self.progress.log_at();
+            tokio::select! {
+                biased;
+                item = search.stream.next() => if let Some(item) = self.item(search, item).await? {
+                    return Ok(item);
+                },
+                () = &mut deadline => return Err(self.silent(doing, silence)),
+                () = unconstrained(sleep_until(log_at)) => self.log_progress(),
+                () = self.link.run() => {}
+                () = stuck(&self.traffic, &own) => return Err(self.busy(doing)),
+            }
+        }
+    }
+
+    /// The next message of a search that has no end, or an error when the server says nothing for `silence`.
+    ///
+    /// # Cancellation
+    /// Safe, as [`Session::next`] is.
+    pub(crate) async fn hear(
+        &mut self,
+        search: &mut Search,
+        silence: Duration,
+        doing: &'static str,
+    ) -> Result<Item, DirectoryError> {
+        let one = std::slice::from_mut(search);
+        let heard = self.next_of(one, silence, doing, Ends::Never).await;
+        heard.map(|(_, item)| item)
+    }
+
+    /// The next message of any of several searches, none of which is done, with the place of that search among them.
+    ///
+    /// # Cancellation
+    /// Safe, as [`Session::next`] is.
+    pub(crate) async fn next_of(
+        &mut self,
+        searches: &mut [Search],
+        silence: Duration,
+        doing: &'static str,
+        ends: Ends,
+    ) -> Result<(usize, Item), DirectoryError> {
+        let ids: Vec<i64> = searches.iter().map(|search| search.id).collect();
+        if ends == Ends::Some {
+            self.progress.wait(doing, Instant::now());
+        }
+        let mut deadline = pin!(unconstrained(sleep(silence)));
+        loop {
+            let log_at = self.progress.log_at();
+            let heard = {
+                let numbered = searches.iter_mut().enumerate();
+                let mut any: FuturesUnordered<_> = numbered
+                    .map(|(at, search)| async move { (at, search.stream.next().await) })
+                    .collect();
+                tokio::select! {
+                    biased;
+                    Some(heard) = any.next() => Some(heard),
+                    () = &mut deadline => return Err(self.silent(doing, silence)),
+                    () = unconstrained(sleep_until(log_at)), if ends == Ends::Some => {
+                        self.progress.log(&self.directory, &self.server, Instant::now());
+                        continue;
+                    }
+                    () = self.link.run() => None,
+                    () = stuck(&self.traffic, &ids) => return Err(self.busy(doing)),
+                }
+            };
+            match heard {
+                Some((at, item)) => {
+                    if let Some(item) = self.item(&mut searches[at], item).await? {
+                        return Ok((at, item));
+                    }
+                }
+                // The searches say so themselves; where there are none, nobody else would.
+                None if searches.is_empty() => return Err(self.broken(&LdapError::EndOfStream).await),
+                None => {}
+            }
+        }
+    }
+
+    /// What a message is to whoever searches; `None` for a reference, which is counted and not followed.
+    async fn item(
+        &mut self,
+        search: &mut Search,
+        item: Result<Option<ResultEntry>, LdapError>,
+    ) -> Result<Option<Item>, DirectoryError> {
+        search.weight = self.traffic.took(search.id);
+        self.tell_skipped();
+        match item {
+            Ok(Some(message)) if message.is_ref() => {
+                if search.references.meet(&decode::reference(message)) {
+                    return Ok(None);
+                }
+                Err(self.endless(
+                    "searching",
+                    format!("{} references to other servers, and more", references::MOST),
+                ))
+            }
+            Ok(Some(mut message)) => {
+                self.progress.message();
+                rename_as_requested(&mut message, &mut search.asked);
+                Ok(Some(Item::Message(message)))
+            }
+            Ok(None) => {
+                search.done = true;
+                let mut result = search.stream.finish().await;
+                result.text = one_line(&result.text);
+                Ok(Some(Item::Done(result)))
+            }
+            Err(error) => Err(self.broken(&error).await),
+        }
+    }
+
+    /// A search that is read to its end at once: for a handful of entries.
+    ///
+    /// # Errors
+    /// Beside those of [`Session::next`]: [`DirectoryError::Endless`] for more than that.
+    pub(crate) async fn collect(
+        &mut self,
+        request: Request<'_>,
+        doing: &'static str,
+    ) -> Result<(Vec<ResultEntry>, LdapResult), DirectoryError> {
+        self.progress = Progress::default();
+        let began = Instant::now();
+        let mut search = self.search(request).await?;
+        let mut entries = Vec::new();
+        let mut weight = 0_usize;
+        loop {
+            let left = WHOLE_ANSWER.saturating_sub(began.elapsed());
+            let late = || format!("{} entries in {} s", entries.len(), WHOLE_ANSWER.as_secs());
+            if left.is_zero() {
+                return Err(self.endless(doing, late()));
+            }
+            match self.next(&mut search, ANSWER.min(left), doing).await {
+                Ok(Item::Message(entry)) => entries.push(entry),
+                Ok(Item::Done(result)) => return Ok((entries, result)),
+                Err(DirectoryError::Silent { .. }) if left < ANSWER => {
+                    return Err(self.endless(doing, late()));
+                }
+                Err(error) => return Err(error),
+            }
+            weight += search.weight;
+            if entries.len() > HANDFUL || (entries.len() > 1 && weight > HANDFUL_WEIGHT) {
+                let came = format!("{} entries, and more to come", entries.len());
+                return Err(self.endless(doing, came));
+            }
+        }
+    }
+
+    /// The error for something that the server sent and that cannot be understood.
+    pub(crate) fn malformed(&self, what: &str, error: &ber::Malformed) -> DirectoryError {
+        DirectoryError::Malformed {
+            server: self.server.clone(),
+            what: format!("the server sent {what}"),
+            cause: error.to_string(),
+        }
+    }
+
+    /// The error for a search that ended with this result, where it is not a success.
+    pub(crate) fn search_error(&self, doing: &'static str, result: &LdapResult) -> DirectoryError {
+        search_error(&self.server, doing, result)
+    }
+
+    /// The error for an answer that grows beyond every sensible size.
+    pub(crate) fn endless(&self, doing: &'static str, came: String) -> DirectoryError {
+        DirectoryError::Endless {
+            server: self.server.clone(),
+            doing,
+            came,
+        }
+    }
+
+    fn log_progress(&mut self) {
+        self.progress.log(&self.directory, &self.server, Instant::now());
+    }
+
+    fn tell_skipped(&self) {
+        if let Some(Skipped { count, first }) = self.traffic.take_skipped() {
+            tracing::warn!(
+                directory = self.directory,
+                server = self.server,
+                count,
+                first,
+                "entries whose DN is longer than 8192 bytes are passed over, as if they were not there"
+            );
+        }
+    }
+
+    /// Waits for one answer while the driver runs.
+    async fn answer<T>(
+        &mut self,
+        doing: &'static str,
+        operation: impl Future<Output = Result<T, LdapError>>,
+    ) -> Result<T, DirectoryError> {
+        let mut operation = pin!(operation);
+        let mut deadline = pin!(unconstrained(sleep(ANSWER)));
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut operation => return match answer {
+                    Ok(answer) => Ok(answer),
+                    Err(LdapError::FilterParsing) => Err(DirectoryError::Settings("a search filter is not well-formed".into())),
+                    Err(error) => Err(self.broken(&error).await),
+                },
+                () = &mut deadline => return Err(self.silent(doing, ANSWER)),
+                () = self.link.run() => {}
+            }
+        }
+    }
+
+    fn silent(&self, doing: &'static str, waited: Duration) -> DirectoryError {
+        DirectoryError::Silent {
+            server: self.server.clone(),
+            doing,
+            waited,
+        }
+    }
+
+    fn busy(&self, doing: &'static str) -> DirectoryError {
+        DirectoryError::Busy {
+            server: self.server.clone(),
+            doing,
+        }
+    }
+
+    /// The connection's own reason for an operation that failed.
+    async fn broken(&mut self, error: &LdapError) -> DirectoryError {
+        if self.link.end.is_none() {
+            // The operation noticed first; the driver is about to end.
+            let _ = timeout(Duration::from_secs(1), self.link.run()).await;
+        }
+        let cause = self
+            .link
+            .end
+            .clone()
+            .unwrap_or_else(|| format!("ended the operation: {}", foreign::shown(&error.to_string())));
+        DirectoryError::Broken {
+            server: self.server.clone(),
+            cause,
+        }
+    }
+}
+
+/// Ready while none of these searches can be answered before others are heard. To be polled after the link, by whose
+/// moving alone this changes.
+async fn stuck(traffic: &Traffic, searches: &[i64]) {
+    poll_fn(|_| {
+        if traffic.is_stuck(searches) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+}
+
+/// A question whose answer proves that the server lives: one that is too busy with others lives, too.
+///
+/// # Errors
+/// Any other than [`DirectoryError::Busy`].
+pub(crate) fn unless_busy<T>(answer: Result<T, DirectoryError>) -> Result<Option<T>, DirectoryError> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(DirectoryError::Busy { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,304 @@
+//! What was asked on a connection, and what of the answers waits to be taken.
+//!
+//! `ldap3` passes the results of each search on through a channel without a bound. So the guard counts what it lets
+//! pass, the session counts what it takes, and while too much waits between them the guard reads nothing more from the
+//! server. A search whose own answer is behind that waits in vain: it learns of that here instead of by a time-out.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::ber::{self, Malformed, Reader};
+use crate::foreign;
+
+pub(crate) const BIND_REQUEST: u8 = 0x60;
+pub(crate) const SEARCH_REQUEST: u8 = 0x63;
+/// In the place of a request: its result has passed.
+const OVER: u8 = 0;
+
+/// So many bytes of memory may messages take that nobody has taken yet. One message alone may take more.
+const ROOM: usize = 8 * 1024 * 1024;
+/// What `ldap3` makes of each element, beside its bytes.
+const ELEMENT: usize = 80;
+/// A server may be late with answers to what is over; so many of them are none.
+const STRAY: u32 = 1000;
+
+/// The traffic of one connection, shared by its guard and its session.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    state: Mutex<State>,
+    /// Something was taken.
+    room: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    requests: HashMap<i64, Outstanding>,
+    /// Searches that were given up before their requests were on their way.
+    given_up: HashSet<i64>,
+    /// The memory that all waiting messages take.
+    waiting: usize,
+    /// The guard waits for room.
+    full: bool,
+    stray: u32,
+    skipped: Option<Skipped>,
+}
+
+#[derive(Debug)]
+struct Outstanding {
+    /// The tag of the request.
+    operation: u8,
+    /// The memory that each message takes that was let pass and not taken.
+    waiting: VecDeque<usize>,
+    /// Nobody waits for the answer any more.
+    given_up: bool,
+}
+
+/// What a message may be the answer to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answers {
+    /// The request with this tag.
+    Request(u8),
+    /// A search that was given up.
+    Nobody,
+}
+
+/// Entries that no one is shown, because their names are longer than any name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Skipped {
+    /// How many so far.
+    pub count: u64,
+    /// How the first name begins.
+    pub first: String,
+}
+
+impl Traffic {
+    /// The memory that a message takes, of so many bytes and elements.
+    pub(crate) fn weight(bytes: usize, elements: usize) -> usize {
+        bytes.saturating_add(elements.saturating_mul(ELEMENT))
+    }
+
+    // -- the guard's side ---------------------------------------------------------------------------------------
+
+    /// A request goes out.
+    pub(crate) fn asked(&self, request: &[u8]) -> Result<(), Malformed> {
+        let mut outer = Reader::new(request);
+        let mut parts = Reader::new(outer.expect(ber::SEQUENCE, "is not an LDAP message")?);
+        let id = ber::integer(parts.expect(ber::INTEGER, "has no message id")?)?;
+        if let Some(operation @ (BIND_REQUEST | SEARCH_REQUEST)) = parts.peek() {
+            let mut state = self.lock();
+            let given_up = state.given_up.remove(&id);
+            let asked = Outstanding {
+                operation,
+                waiting: VecDeque::new(),
+                given_up,
+            };
+            state.requests.insert(id, asked);
+        }
+        Ok(())
+    }
+
+    /// What a message with this id answers.
+    ///
+    /// # Errors
+    /// The server answers again and again what was not asked.
+    pub(crate) fn answers(&self, id: i64) -> Result<Option<Answers>, TooManyStray> {
+        let mut state = self.lock();
+        match state.requests.get(&id) {
+            Some(Outstanding { given_up: true, .. }) => return Ok(Some(Answers::Nobody)),
+            Some(asked) if asked.operation != OVER => return Ok(Some(Answers::Request(asked.operation))),
+            _ => {}
+        }
+        state.stray += 1;
+        if state.stray > STRAY {
+            Err(TooManyStray)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// The result of a search that was given up came.
+    pub(crate) fn over(&self, id: i64) {
+        self.lock().requests.remove(&id);
+    }
+
+    /// Waits until a message of this weight may pass.
+    ///
+    /// # Cancellation
+    /// Safe.
+    pub(crate) async fn room_for(&self, weight: usize) {
+        while !self.has_room_for(weight) {
+            self.room.notified().await;
+        }
+    }
+
+    /// Whether a message of this weight may pass.
+    pub(crate) fn has_room_for(&self, weight: usize) -> bool {
+        let mut state = self.lock();
+        let room = state.waiting == 0 || state.waiting.saturating_add(weight) <= ROOM;
+        state.full = !room;
+        room
+    }
+
+    /// A message passes; nothing follows the `last` one.
+    pub(crate) fn passed(&self, id: i64, weight: usize, last: bool) {
+        let mut state = self.lock();
+        let Some(asked) = state.requests.get_mut(&id) else {
+            return;
+        };
+        // The answer to a bind is taken by whoever asked, without a word.
+        let counts = asked.operation == SEARCH_REQUEST && !asked.given_up;
+        if counts {
+            asked.waiting.push_back(weight);
+        }
+        if last {
+            asked.operation = OVER;
+        }
+        if last && !counts {
+            state.requests.remove(&id);
+        } else if counts {
+            state.waiting += weight;
+        }
+    }
+
+    /// An entry does not pass, because of its name.
+    pub(crate) fn skipped(&self, name: &[u8]) {
+        let mut state = self.lock();
+        let first = || Skipped {
+            count: 0,
+            first: foreign::shown_bytes(name),
+        };
+        state.skipped.get_or_insert_with(first).count += 1;
+    }
+
+    // -- the session's side -------------------------------------------------------------------------------------
+
+    /// A message of this search was taken. Returns its weight.
+    pub(crate) fn took(&self, id: i64) -> usize {
+        let mut state = self.lock();
+        let Some(asked) = state.requests.get_mut(&id) else {
+            return 0;
+        };
+        let weight = asked.waiting.pop_front().unwrap_or_default();
+        if asked.operation == OVER && asked.waiting.is_empty() {
+            state.requests.remove(&id);
+        }
+        state.waiting = state.waiting.saturating_sub(weight);
+        self.room.notify_one();
+        weight
+    }
+
+    /// Nobody takes what answers this search any more.
+    pub(crate) fn give_up(&self, id: i64) {
+        let mut state = self.lock();
+        let freed = match state.requests.get_mut(&id) {
+            Some(asked) => {
+                asked.given_up = true;
+                std::mem::take(&mut asked.waiting).into_iter().sum()
+            }
+            None => 0,
+        };
+        match state.requests.get(&id).map(|asked| asked.operation) {
+            Some(OVER) => drop(state.requests.remove(&id)),
+            Some(_) => {}
+            None => drop(state.given_up.insert(id)),
+        }
+        state.waiting = state.waiting.saturating_sub(freed);
+        self.room.notify_one();
+    }
+
+    /// Whether none of these searches can be answered before others are heard: they fill the room.
+    pub(crate) fn is_stuck(&self, searches: &[i64]) -> bool {
+        let state = self.lock();
+        state.full
+            && searches.iter().all(|id| {
+                let asked = state.requests.get(id);
+                asked.is_none_or(|asked| asked.waiting.is_empty())
+            })
+    }
+
+    /// What was skipped since this was asked last.
+    pub(crate) fn take_skipped(&self) -> Option<Skipped> {
+        self.lock().skipped.take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// See [`Traffic::answers`].
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TooManyStray;
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    const STREAM: i64 = 2;
+    const PROBE: i64 = 3;
+
+    fn traffic() -> Traffic {
+        let traffic = Traffic::default();
+        for id in [STREAM, PROBE] {
+            let id = u8::try_from(id).unwrap();
+            traffic
+                .asked(&[0x30, 0x05, 0x02, 0x01, id, SEARCH_REQUEST, 0x00])
+                .unwrap();
+        }
+        traffic
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_one_message_alone_may_be_larger() {
+        let traffic = traffic();
+        assert!(traffic.has_room_for(2 * ROOM));
+        traffic.passed(STREAM, 2 * ROOM, false);
+        assert!(traffic.room_for(1).now_or_never().is_none());
+        assert_eq!(traffic.took(STREAM), 2 * ROOM);
+        assert!(traffic.room_for(1).now_or_never().is_some());
+    }
+
+    #[test]
+    fn who_waits_behind_a_flood_is_stuck_and_the_flood_itself_is_not() {
+        let traffic = traffic();
+        traffic.passed(STREAM, ROOM, false);
+        assert!(!traffic.is_stuck(&[PROBE]), "there is room");
+        assert!(!traffic.has_room_for(1));
+        assert!(traffic.is_stuck(&[PROBE]));
+        assert!(!traffic.is_stuck(&[STREAM]) && !traffic.is_stuck(&[PROBE, STREAM]));
+        traffic.took(STREAM);
+        assert!(traffic.has_room_for(1) && !traffic.is_stuck(&[PROBE]));
+    }
+
+    #[test]
+    fn what_is_given_up_takes_no_room_and_its_answers_are_nobodys() {
+        let traffic = traffic();
+        traffic.passed(STREAM, ROOM, false);
+        traffic.give_up(STREAM);
+        assert!(traffic.has_room_for(ROOM));
+        assert_eq!(traffic.answers(STREAM), Ok(Some(Answers::Nobody)));
+        // Given up before the request was seen.
+        traffic.give_up(4);
+        traffic
+            .asked(&[0x30, 0x05, 0x02, 0x01, 4, SEARCH_REQUEST, 0x00])
+            .unwrap();
+        assert_eq!(traffic.answers(4), Ok(Some(Answers::Nobody)));
+    }
+
+    #[test]
+    fn after_its_result_a_request_is_over_and_what_waits_is_taken_all_the_same() {
+        let traffic = traffic();
+        traffic.passed(PROBE, 7, false);
+        traffic.passed(PROBE, 8, true);
+        assert_eq!((traffic.took(PROBE), traffic.took(PROBE)), (7, 8));
+        assert_eq!(traffic.answers(PROBE), Ok(None));
+        for _ in 1..STRAY {
+            assert_eq!(traffic.answers(99), Ok(None));
+        }
+        assert_eq!(traffic.answers(99), Err(TooManyStray));
+    }
+}

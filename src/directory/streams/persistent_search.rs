@@ -1,0 +1,213 @@
+//! Persistent search (draft-ietf-ldapext-psearch-03): 389-DS, and every server that descends from Sun's or imitates it.
+//!
+//! No server announces that an entry left the filter or moved out of the base, and ApacheDS judges filter and base by
+//! what the entry was before. So the search asks for every change of every entry, at the naming context that holds the
+//! base, and wants nothing but identities; each of them hints, and whether it is a member now is read with the
+//! configured filter (see `doorbell`).
+//!
+//! # Guarantees
+//! Hints begin before this returns, and so before the listing does: a base search on the same connection stands between them, because the server
+//! works a connection in order and does not say when the persistent search is in force. While nothing hints, the same
+//! base search proves every ten seconds that the connection lives.
+//!
+//! # Assumptions
+//! The account may read the naming context's own entry, and the identity of entries outside of the base. Where it may
+//! not, whoever moves out of the base is found by the audit only.
+//!
+//! # Caveats
+//! - Every change in the naming context costs a share of a look-up: a failed bind, a counter that an application keeps,
+//!   a host that registers. Those of the same entry that arrive together count once, and fifty entries are looked up at
+//!   a time.
+//! - There is no way to resume: each session begins with a full listing.
+//! - The search ends by closing the connection; not every server heeds an abandon. It never goes together with paging or
+//!   content synchronisation: the former ends it, and the latter has brought 389-DS down.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt};
+use ldap3::controls::RawControl;
+use ldap3::{LdapResult, ResultEntry, Scope};
+use tokio::time::Instant;
+
+use crate::directory::DirectoryError;
+use crate::directory::ldap::capabilities::PERSISTENT_SEARCH;
+use crate::directory::ldap::decode;
+use crate::directory::ldap::decode::ENTRY_CHANGE;
+use crate::directory::ldap::identity::Identity;
+use crate::directory::ldap::request::{Item, Request, Search};
+use crate::directory::ldap::result::one_line;
+use crate::directory::ldap::root_dse;
+use crate::directory::ldap::search::{ANYTHING, check_base};
+use crate::directory::ldap::session::{Session, unless_busy};
+use crate::directory::people::query::Query;
+use crate::directory::streams::refetch::{Hint, Hints};
+use crate::foreign;
+
+/// While nothing changes, the connection is proved alive after this long; the answer has 15 s to come.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// Opens the search for people.
+pub(crate) async fn open(mut session: Session, query: &Arc<Query>) -> Result<Hints, DirectoryError> {
+    if !session.capabilities().persistent_search {
+        return Err(DirectoryError::Unsupported {
+            server: session.server().to_owned(),
+            cause: "the server does not offer persistent search; set `stream = \"auto\"`".into(),
+        });
+    }
+    let base = widest(&mut session, query).await?;
+    watch(session, &base, ANYTHING).await
+}
+
+/// Hints for each change of an entry below `base` that matches `filter`, on a connection of its own.
+pub(crate) async fn hints(query: &Query, base: &str, filter: &str) -> Result<Hints, DirectoryError> {
+    watch(query.connect().await?, base, filter).await
+}
+
+/// The naming context that holds the base, where the account may read it; else the base.
+async fn widest(session: &mut Session, query: &Query) -> Result<String, DirectoryError> {
+    let capabilities = session.capabilities().clone();
+    let Some(context) = capabilities.context_of(&query.settings.base) else {
+        return Ok(query.settings.base.clone());
+    };
+    match check_base(session, context).await {
+        Ok(()) => Ok(context.to_owned()),
+        Err(DirectoryError::NoBase { .. } | DirectoryError::Refused { .. }) => {
+            tracing::info!(
+                directory = query.settings.name,
+                context = foreign::shown(context),
+                "the account may not read the naming context: whoever is moved out of the base is found by the audit only"
+            );
+            Ok(query.settings.base.clone())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Hints for every change of an entry below `base` that matches `filter`, as the server understands that.
+async fn watch(mut session: Session, base: &str, filter: &str) -> Result<Hints, DirectoryError> {
+    let identity = session.capabilities().identity.clone();
+    let request = Request {
+        base,
+        scope: Scope::Subtree,
+        filter,
+        attributes: vec![identity.attribute().to_owned()],
+        controls: vec![control()],
+    };
+    let search = session.search(request).await?;
+    let mut watch = Watch {
+        session,
+        search,
+        identity,
+        proved: false,
+    };
+    unless_busy(root_dse::probe(&mut watch.session).await)?;
+    // A refusal is here by now.
+    let first = match watch.hear(Duration::ZERO).await {
+        Err(DirectoryError::Silent { .. }) => None,
+        heard => heard?,
+    };
+    let rest = stream::try_unfold(watch, |mut watch| async {
+        Ok(Some((watch.next().await?, watch)))
+    });
+    Ok(stream::iter(first.map(Ok)).chain(rest).boxed())
+}
+
+/// Every kind of change (1 + 2 + 4 + 8), changes only, each with an Entry Change Notification. Critical: a server that
+/// does not know the control would answer with an ordinary search.
+fn control() -> RawControl {
+    RawControl {
+        ctype: PERSISTENT_SEARCH.to_owned(),
+        crit: true,
+        val: Some(vec![
+            0x30, 0x09, 0x02, 0x01, 0x0f, 0x01, 0x01, 0xff, 0x01, 0x01, 0xff,
+        ]),
+    }
+}
+
+struct Watch {
+    session: Session,
+    search: Search,
+    identity: Identity,
+    /// The search has told of a change, or has stayed open for a while.
+    proved: bool,
+}
+
+impl Watch {
+    async fn next(&mut self) -> Result<Hint, DirectoryError> {
+        let began = Instant::now();
+        loop {
+            match self.hear(HEARTBEAT).await {
+                Ok(Some(hint)) => return Ok(hint),
+                // A server that talks without saying anything lives.
+                Ok(None) if began.elapsed() >= HEARTBEAT => return Ok(Hint::Alive),
+                Ok(None) => {}
+                Err(DirectoryError::Silent { .. }) => {
+                    unless_busy(root_dse::probe(&mut self.session).await)?;
+                    self.proved = true;
+                    return Ok(Hint::Alive);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// One message; `None` for one that says nothing.
+    async fn hear(&mut self, silence: Duration) -> Result<Option<Hint>, DirectoryError> {
+        match self
+            .session
+            .hear(&mut self.search, silence, "waiting for changes")
+            .await?
+        {
+            Item::Message(message) if message.is_intermediate() => Ok(None),
+            Item::Message(message) => self.hint(message),
+            Item::Done(result) => Err(self.ended(&result)),
+        }
+    }
+
+    fn hint(&mut self, message: ResultEntry) -> Result<Option<Hint>, DirectoryError> {
+        let Some(value) = decode::control(&message.1, ENTRY_CHANGE) else {
+            return Err(self.unsupported("the server answers a persistent search with plain entries"));
+        };
+        let change = decode::entry_change(value)
+            .map_err(|error| self.session.malformed("an Entry Change Notification", &error))?;
+        self.proved = true;
+        let raw = decode::entry(message).map_err(|error| self.session.malformed("an entry", &error))?;
+        let id = self.identity.of(&raw);
+        tracing::trace!(dn = raw.dn, ?change, ?id, "an entry changed");
+        if id.is_none() {
+            // Nobody whom a listing could name.
+            tracing::debug!(dn = raw.dn, identity = %self.identity, "an entry without a readable identity changed");
+        }
+        Ok(id.map(Hint::Changed))
+    }
+
+    /// A persistent search never ends by itself.
+    fn ended(&self, result: &LdapResult) -> DirectoryError {
+        /// busy and unavailable: at another time it may do.
+        const NOT_NOW: [u32; 2] = [51, 52];
+        let server = self.session.server();
+        if self.proved || NOT_NOW.contains(&result.rc) {
+            return match result.rc {
+                0 => DirectoryError::Broken {
+                    server: server.to_owned(),
+                    cause: "ended the persistent search".into(),
+                },
+                _ => self.session.search_error("the persistent search", result),
+            };
+        }
+        let text = one_line(&result.text);
+        let colon = if text.is_empty() { "" } else { ": " };
+        self.unsupported(&format!(
+            "the server offers persistent search and ended it at once (result {}{colon}{text})",
+            result.rc
+        ))
+    }
+
+    fn unsupported(&self, cause: &str) -> DirectoryError {
+        DirectoryError::Unsupported {
+            server: self.session.server().to_owned(),
+            cause: format!("{cause}; let the bind account use it, or set `stream = \"poll\"`"),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The changelog on which 389-DS's content synchronisation stands: what a cookie says about it, and when a silent
+//! stream is to be doubted. Pure.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long a stream may say nothing while others change before it is replaced, and the least time between two
+/// replacements.
+const DOUBT: Duration = Duration::from_secs(60);
+
+/// What 389-DS writes in the place of a number that its changelog does not tell it.
+const NO_NUMBER: u64 = 4_294_967_295;
+
+/// The remedy for such cookies.
+pub(crate) const NO_TARGET: &str = "the server's cookies name no change (they end in #4294967295), so that a session that resumes would miss everything: its retro changelog does not keep the identity of entries; add `nsslapd-attribute: nsuniqueid:targetUniqueId` to cn=Retro Changelog Plugin,cn=plugins,cn=config and restart the server, or set `stream = \"poll\"`";
+
+/// The change that a cookie names: `host:port#binddn:base:filter#number`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Point {
+    /// This one.
+    At(u64),
+    /// None, because the changelog lacks `targetUniqueId`.
+    Nowhere,
+    /// The cookie has another form.
+    Unknown,
+}
+
+impl Point {
+    pub(crate) fn of(cookie: &[u8]) -> Self {
+        let number = cookie.rsplit(|&byte| byte == b'#').next().unwrap_or_default();
+        match std::str::from_utf8(number).map(str::parse) {
+            Ok(Ok(NO_NUMBER)) => Self::Nowhere,
+            Ok(Ok(number)) => Self::At(number),
+            _ => Self::Unknown,
+        }
+    }
+
+    /// Whether changes after this one are no longer in a changelog that begins with `first`: the server does not say so.
+    pub(crate) fn is_trimmed(self, first: u64) -> bool {
+        matches!(self, Self::At(number) if first > number.saturating_add(1))
+    }
+}
+
+/// What speaks for a stream being alive.
+#[derive(Debug)]
+pub(crate) struct Liveness {
+    /// The last change in the changelog when the stream was known to live.
+    proved: u64,
+    /// When the stream last said something.
+    heard: Instant,
+}
+
+impl Liveness {
+    /// A stream that begins now, when this is the last change.
+    pub(crate) fn new(last: u64, now: Instant) -> Self {
+        Self {
+            proved: last,
+            heard: now,
+        }
+    }
+
+    /// The stream said something; its cookie names this change.
+    pub(crate) fn heard(&mut self, point: Point, now: Instant) {
+        if let Point::At(number) = point {
+            self.proved = self.proved.max(number);
+        }
+        self.heard = now;
+    }
+
+    /// Whether the stream may have missed something, when this is the last change.
+    pub(crate) fn is_suspect(&self, last: u64, now: Instant) -> bool {
+        last > self.proved && now.duration_since(self.heard) >= DOUBT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COOKIE: &str =
+        "localhost:389#cn=reader,dc=example,dc=org:ou=people,dc=example,dc=org:(&(mail=*)(cn=#1))#";
+
+    #[test]
+    fn a_cookie_ends_in_the_number_of_its_change() {
+        let point = |number: &str| Point::of(format!("{COOKIE}{number}").as_bytes());
+        assert_eq!(point("0"), Point::At(0));
+        assert_eq!(point("1234"), Point::At(1234));
+        assert_eq!(point("4294967295"), Point::Nowhere);
+        assert_eq!(point(""), Point::Unknown);
+        assert_eq!(
+            Point::of(b"rid=000,csn=20261123081607.335358Z#000000#000#00000x"),
+            Point::Unknown
+        );
+    }
+
+    #[test]
+    fn a_changelog_that_begins_after_the_next_change_is_trimmed() {
+        assert!(!Point::At(7).is_trimmed(8));
+        assert!(Point::At(7).is_trimmed(9));
+        assert!(!Point::At(0).is_trimmed(0));
+        assert!(!Point::Unknown.is_trimmed(9));
+    }
+
+    #[test]
+    fn a_stream_is_doubted_once_others_change_and_it_has_said_nothing_for_a_minute() {
+        let began = Instant::now();
+        let mut liveness = Liveness::new(5, began);
+        assert!(!liveness.is_suspect(5, began + DOUBT), "nothing changed");
+        assert!(!liveness.is_suspect(6, began + DOUBT / 2), "not yet");
+        assert!(liveness.is_suspect(6, began + DOUBT));
+        liveness.heard(Point::At(6), began + DOUBT);
+        assert!(!liveness.is_suspect(6, began + 3 * DOUBT), "it told of that");
+        assert!(!liveness.is_suspect(7, began + DOUBT), "it spoke just now");
+    }
+}
