@@ -267,6 +267,42 @@ fn the_reader_of_sources_sees_imports_of_every_form() {
     assert!(!source("a.rs", "use toml_edit::x; crate::toml::y").uses("toml"));
 }
 
+/// The rooms of `directory/`, from the lowest: a file imports from its own room and lower ones, and from what stands beside
+/// them.
+const ROOMS: [&str; 3] = ["ldap", "people", "streams"];
+
+#[test]
+fn in_the_directory_the_protocol_knows_no_people_and_people_know_no_streams() {
+    let all = sources();
+    let mut wrong = Vec::new();
+    for source in &all {
+        let Some(room) = source.path.strip_prefix("directory/").and_then(|path| {
+            ROOMS
+                .iter()
+                .position(|room| path.starts_with(&format!("{room}/")))
+        }) else {
+            continue;
+        };
+        let code = source.code();
+        for higher in ROOMS[room + 1..].iter().chain(&["client", "diagnose"]) {
+            for way in [
+                format!("directory::{higher}::"),
+                format!("super::super::{higher}::"),
+            ] {
+                if code.contains(&way) {
+                    wrong.push(format!("src/{} imports {higher}", source.path));
+                }
+            }
+        }
+    }
+    none(&wrong);
+    let found = |room: &str| {
+        all.iter()
+            .any(|source| source.path.starts_with(&format!("directory/{room}/")))
+    };
+    assert!(ROOMS.iter().all(|room| found(room)), "a room is empty");
+}
+
 #[test]
 fn filters_are_written_as_trees_only() {
     // Text that is put together, or a term that is escaped, outside of the one folder that prints filters.

@@ -16,6 +16,7 @@ pub(crate) mod decode;
 pub(crate) mod dn;
 pub(crate) mod dns;
 pub(crate) mod domain_controller;
+mod driver;
 pub(crate) mod endpoint;
 pub(crate) mod filter;
 pub(crate) mod guard;

@@ -6,22 +6,21 @@
 //! Deadlines hold however busily the server sends: they are looked at before bytes are moved, and outside of tokio's
 //! budget, which the moving of bytes uses up.
 
-use std::future::{pending, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use ldap3::{Ldap, LdapError, LdapResult, ResultEntry};
 use tokio::task::coop::unconstrained;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::ber;
 use crate::directory::DirectoryError;
 use crate::directory::ldap::capabilities::Capabilities;
 use crate::directory::ldap::decode;
+use crate::directory::ldap::driver::{Link, stuck};
 use crate::directory::ldap::endpoint::Endpoint;
 use crate::directory::ldap::password_policy;
 use crate::directory::ldap::password_policy::Notice;
@@ -58,26 +57,6 @@ pub(crate) struct Session {
     schema: Arc<Schema>,
 }
 
-/// What moves the bytes, until it ends with its reason.
-struct Link {
-    driver: Option<BoxFuture<'static, String>>,
-    end: Option<String>,
-}
-
-impl Link {
-    /// Moves bytes until the connection ends; once it has ended, never comes back.
-    async fn run(&mut self) {
-        match &mut self.driver {
-            Some(driver) => {
-                let end = driver.await;
-                self.driver = None;
-                self.end = Some(end);
-            }
-            None => pending().await,
-        }
-    }
-}
-
 impl Session {
     /// `driver` moves the bytes of `ldap` through a guard that counts them in `traffic`.
     pub(crate) fn new(
@@ -92,10 +71,7 @@ impl Session {
             endpoint,
             directory: directory.to_owned(),
             ldap,
-            link: Link {
-                driver: Some(driver),
-                end: None,
-            },
+            link: Link::new(driver),
             traffic,
             progress: Progress::default(),
             capabilities: Arc::default(),
@@ -427,33 +403,17 @@ impl Session {
 
     /// The connection's own reason for an operation that failed.
     async fn broken(&mut self, error: &LdapError) -> DirectoryError {
-        if self.link.end.is_none() {
-            // The operation noticed first; the driver is about to end.
-            let _ = timeout(Duration::from_secs(1), self.link.run()).await;
-        }
+        // The operation may have noticed first; the driver is about to end.
         let cause = self
             .link
-            .end
-            .clone()
+            .end()
+            .await
             .unwrap_or_else(|| format!("ended the operation: {}", foreign::shown(&error.to_string())));
         DirectoryError::Broken {
             server: self.server.clone(),
             cause,
         }
     }
-}
-
-/// Ready while none of these searches can be answered before others are heard. To be polled after the link, by whose
-/// moving alone this changes.
-async fn stuck(traffic: &Traffic, searches: &[i64]) {
-    poll_fn(|_| {
-        if traffic.is_stuck(searches) {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    })
-    .await;
 }
 
 /// A question whose answer proves that the server lives: one that is too busy with others lives, too.
