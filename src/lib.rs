@@ -8,8 +8,9 @@
 //!                                               +--> journal --> log, metrics, plan, explain
 //! ```
 //!
-//! 1. [`directory`] keeps a search open and turns what one server says into [`model::Change`]s. Where a server merely
-//!    hints (a group changed, an object changed), whoever it may concern is read again with the configured filter.
+//! 1. [`directory`] keeps a search open and turns what one server says into [`model::Change`]s. Where a server only
+//!    hints (a group changed, an object changed), the people it may concern are read again with the configured filter. Its
+//!    rooms: `ldap` is the protocol, `people` reads who is meant, `streams` are the ways to learn of changes.
 //! 2. [`listener`] glues sessions into one endless stream: resume, list again, back off. It takes changes in batches; what
 //!    each means, and who is owed an invitation because of it, [`rules`] decide on a [`rules::Book`] of all that the
 //!    store knows of these people.

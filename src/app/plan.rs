@@ -318,17 +318,17 @@ impl Invited {
 
 /// A Vaultwarden that is asked and never told: instead of inviting somebody it looks whether they have an account, among
 /// all that were listed or, where they were not, one by one.
-pub struct DryRun<A> {
-    vaultwarden: A,
+pub struct DryRun {
+    vaultwarden: Arc<dyn Admin>,
     invited: Arc<Invited>,
     is_listed: AtomicBool,
     /// Those of the list.
     accounts: Mutex<HashSet<EmailAddress>>,
 }
 
-impl<A> DryRun<A> {
+impl DryRun {
     /// Asks `vaultwarden`, and notes in `invited` who would have been invited.
-    pub fn new(vaultwarden: A, invited: Arc<Invited>) -> Self {
+    pub fn new(vaultwarden: Arc<dyn Admin>, invited: Arc<Invited>) -> Self {
         Self {
             vaultwarden,
             invited,
@@ -342,7 +342,7 @@ impl<A> DryRun<A> {
     }
 }
 
-impl<A: Admin> DryRun<A> {
+impl DryRun {
     async fn has_account(&self, address: &EmailAddress) -> Result<bool, VaultwardenError> {
         if self.is_listed.load(Ordering::Relaxed) {
             return Ok(self.listed().contains(address));
@@ -351,7 +351,7 @@ impl<A: Admin> DryRun<A> {
     }
 }
 
-impl<A: Admin> Admin for DryRun<A> {
+impl Admin for DryRun {
     fn invite<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Outcome> {
         async move {
             if self.has_account(address).await? {

@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::model::{Action, Disposition, Outcome, Settlement};
 use crate::retry::Retry;
 
-/// The wait of one task between its own failures.
+/// The wait of one action between its own failures.
 const TASK: Retry = Retry {
     first: Duration::from_secs(2),
     ceiling: Duration::from_secs(3600),
@@ -40,18 +40,18 @@ pub fn longest_wait() -> Duration {
 /// unknown is looked up for `resend_after` before anything is sent again: a mail server that takes its time may be the
 /// reason.
 pub fn next(
-    task: &Action,
+    action: &Action,
     attempt: Result<Option<Outcome>, (Disposition, String)>,
     breaker: &Breaker,
     resend_after: Duration,
     now: Timestamp,
     jitter: f64,
 ) -> Settlement {
-    let in_doubt = task.in_doubt.is_some();
+    let in_doubt = action.in_doubt.is_some();
     let (disposition, error) = match attempt {
         Ok(Some(outcome)) => return Settlement::Done(outcome),
-        Ok(None) if in_doubt && now.since(task.in_doubt.unwrap_or(now)) < resend_after => {
-            let waited = now.since(task.in_doubt.unwrap_or(now));
+        Ok(None) if in_doubt && now.since(action.in_doubt.unwrap_or(now)) < resend_after => {
+            let waited = now.since(action.in_doubt.unwrap_or(now));
             let pause = waited.clamp(LOOK_UP.0, LOOK_UP.1).min(resend_after - waited);
             return Settlement::RetryAt {
                 at: now + pause,
@@ -72,14 +72,14 @@ pub fn next(
         }
         Err(failure) => failure,
     };
-    let own_wait = now + TASK.wait(task.attempts.saturating_add(1), jitter);
+    let own_wait = now + TASK.wait(action.attempts.saturating_add(1), jitter);
     match disposition {
         Disposition::Reject(rejection) => Settlement::Quarantine {
             reason: rejection.reason,
             fault: rejection.key,
         },
-        // What looks like trouble of the whole server and follows a success may be this task's own doing: with each
-        // time that it proves to be so, the task is tried less often, and the others are left in peace.
+        // What looks like trouble of the whole server and follows a success may be this action's own doing: with each
+        // time that it proves to be so, the action is tried less often, and the others are left in peace.
         Disposition::Outage | Disposition::Operator if breaker.failures() <= 1 => Settlement::RetryAt {
             at: own_wait,
             failed: true,
@@ -210,7 +210,7 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_000_000);
     const RESEND: Duration = Duration::from_secs(180);
 
-    fn task(attempts: u32, in_doubt: bool) -> Action {
+    fn action(attempts: u32, in_doubt: bool) -> Action {
         let address = EmailAddress::parse(b"ann@example.org").unwrap();
         Action {
             id: 1,
@@ -224,9 +224,9 @@ mod tests {
         }
     }
 
-    fn after(task: &Action, disposition: Disposition, breaker: &Breaker) -> Settlement {
+    fn after(action: &Action, disposition: Disposition, breaker: &Breaker) -> Settlement {
         next(
-            task,
+            action,
             Err((disposition, "why".into())),
             breaker,
             RESEND,
@@ -239,7 +239,7 @@ mod tests {
     fn success_is_done_and_a_persons_own_fault_is_quarantined() {
         let closed = Breaker::default();
         let done = next(
-            &task(3, true),
+            &action(3, true),
             Ok(Some(Outcome::HadAccount)),
             &closed,
             RESEND,
@@ -248,7 +248,7 @@ mod tests {
         );
         assert_eq!(done, Settlement::Done(Outcome::HadAccount));
         let rejected = after(
-            &task(0, false),
+            &action(0, false),
             Disposition::Reject("no such mailbox".into()),
             &closed,
         );
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn an_unknown_outcome_is_looked_up_for_minutes_and_then_given_back_at_once() {
-        let doubt = task(2, true);
+        let doubt = action(2, true);
         let mut now = NOW;
         let mut looks = Vec::new();
         loop {
@@ -298,7 +298,7 @@ mod tests {
         let waits: Vec<i64> = [0, 1, 5, 30]
             .into_iter()
             .map(
-                |attempts| match after(&task(attempts, false), Disposition::Retry, &Breaker::default()) {
+                |attempts| match after(&action(attempts, false), Disposition::Retry, &Breaker::default()) {
                     Settlement::RetryAt { at, failed: true, .. } => (at.0 - NOW.0) / 1000,
                     other => panic!("{other:?}"),
                 },
@@ -311,17 +311,17 @@ mod tests {
     fn an_unknown_outcome_asks_for_a_look_up_and_doubt_outlives_other_failures() {
         let in_doubt = |settlement| matches!(settlement, Settlement::RetryAt { in_doubt: true, .. });
         assert!(in_doubt(after(
-            &task(0, false),
+            &action(0, false),
             Disposition::Ambiguous,
             &Breaker::default()
         )));
         assert!(in_doubt(after(
-            &task(0, true),
+            &action(0, true),
             Disposition::Retry,
             &Breaker::default()
         )));
         assert!(!in_doubt(after(
-            &task(0, false),
+            &action(0, false),
             Disposition::Retry,
             &Breaker::default()
         )));
@@ -359,7 +359,7 @@ mod tests {
                 .record(Some(&Disposition::Outage), start + OPERATOR, 0.5)
                 .is_some()
         );
-        let settlement = after(&task(4, false), Disposition::Outage, &breaker);
+        let settlement = after(&action(4, false), Disposition::Outage, &breaker);
         let expected = Settlement::RetryAt {
             at: NOW,
             failed: false,
@@ -378,7 +378,7 @@ mod tests {
             .map(|attempts| {
                 breaker.record(None, start, 0.5);
                 breaker.record(Some(&Disposition::Outage), start, 0.5);
-                match after(&task(attempts, false), Disposition::Outage, &breaker) {
+                match after(&action(attempts, false), Disposition::Outage, &breaker) {
                     Settlement::RetryAt { at, failed: true, .. } => (at.0 - NOW.0) / 1000,
                     other => panic!("{other:?}"),
                 }

@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use tokio::time::{Instant, timeout};
 use url::Url;
 
-use super::client::shown;
+use super::settings::shown;
 use super::{VaultwardenError, decode};
 use crate::foreign;
 use crate::tls::{self, Progress};

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::answer::{Answer, Exchange};
-use super::settings::read_headers;
+use super::settings::{read_headers, shown};
 use super::{ClientSettings, VaultwardenError};
 use crate::model::EmailAddress;
 use crate::tls::TlsOptions;
@@ -219,17 +219,6 @@ impl Client {
         }
         url
     }
-}
-
-/// A URL for messages: without credentials and query.
-pub(super) fn shown(url: &Url) -> String {
-    let mut url = url.clone();
-    url.set_query(None);
-    url.set_fragment(None);
-    // These fail only for URLs without a host, which have no credentials.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    String::from(url).trim_end_matches('/').into()
 }
 
 fn cookie_header(cookie: &SecretString) -> Option<HeaderValue> {

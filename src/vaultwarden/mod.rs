@@ -21,8 +21,6 @@ mod settings;
 mod smtp;
 mod store;
 
-use std::sync::Arc;
-
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::BoxStream;
 
@@ -58,28 +56,6 @@ pub trait Admin: Send + Sync {
     /// Compares the server with the stored identity `known`.
     fn recognise<'a>(&'a self, known: &'a Identity) -> Reply<'a, Recognition> {
         identity::compare(self.accounts(), known).boxed()
-    }
-}
-
-impl<T: Admin + ?Sized> Admin for Arc<T> {
-    fn invite<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Outcome> {
-        (**self).invite(address)
-    }
-
-    fn account<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Option<Account>> {
-        (**self).account(address)
-    }
-
-    fn accounts(&self) -> BoxStream<'_, Result<Account, VaultwardenError>> {
-        (**self).accounts()
-    }
-
-    fn alive(&self) -> Reply<'_, ()> {
-        (**self).alive()
-    }
-
-    fn recognise<'a>(&'a self, known: &'a Identity) -> Reply<'a, Recognition> {
-        (**self).recognise(known)
     }
 }
 

@@ -91,6 +91,17 @@ impl ClientSettings {
     }
 }
 
+/// A URL for messages: without credentials and query.
+pub(super) fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    // These fail only for URLs without a host, which have no credentials.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    String::from(url).trim_end_matches('/').into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -279,7 +279,7 @@ impl World {
     async fn plan(&self) -> Vec<Planned> {
         let copy = Arc::new(Sqlite::dry_run(&self.state).await.unwrap());
         let invited = Arc::default();
-        let dry_run = DryRun::new(self.vaultwarden(), Arc::clone(&invited));
+        let dry_run = DryRun::new(Arc::new(self.vaultwarden()), Arc::clone(&invited));
         let worker = self.worker(&copy, Arc::new(dry_run));
         let listeners = self.listeners(&copy);
         let mut plan = run_dry(&listeners, &worker, copy, invited).await.unwrap();

@@ -74,7 +74,7 @@ pub(super) fn since(
 }
 
 pub(super) fn prune(db: &Transaction<'_>, before: Timestamp, limit: u32) -> rusqlite::Result<u64> {
-    // The clock may have been set back in between: what is older than something old goes with it, in the order of rows.
+    // Rows are in the order of time, except where the clock was set: those wait until the rows before them are old, too.
     let pruned = db
         .prepare_cached(
             "delete from journal where id in
