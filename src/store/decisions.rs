@@ -131,22 +131,8 @@ pub trait Decisions: Store {
         })
     }
 
-    /// Settles claimed invitations, as [`Book::settle`] says of each; returns what happened.
-    fn settle(
-        &self,
-        settled: Vec<(i64, Settlement)>,
-        limits: Limits,
-        now: Timestamp,
-    ) -> impl Future<Output = Result<Vec<Event>, StoreError>> + Send {
-        let (scope, decision, told) = settlement(settled, limits, now);
-        let done = self.transact(scope, decision);
-        async move {
-            done.await?;
-            Ok(mem::take(&mut *lock(&told)))
-        }
-    }
-
-    /// Settles claimed invitations, and claims others, in one transaction; returns what happened, and what was claimed.
+    /// Settles claimed invitations, as [`Book::settle`] says of each, and claims others, in one transaction; returns what
+    /// happened, and what was claimed.
     fn settle_and_claim(
         &self,
         settled: Vec<(i64, Settlement)>,

@@ -9,7 +9,7 @@ mod types;
 use futures::future::BoxFuture;
 
 use crate::clock::Timestamp;
-use crate::model::{Action, ActionState, EmailAddress, EntryId, Member, Release};
+use crate::model::{ActionState, EmailAddress, EntryId, Member, Release};
 use crate::rules::{Book, Brake, Noted, Verdict};
 
 pub use decisions::{Decisions, Step, Taken};
@@ -88,13 +88,11 @@ pub trait Store: Send + Sync {
     /// Moves every stored time of what is still to come by so many milliseconds: the clock was set.
     fn rebase(&self, by: i64) -> Reply<'_, ()>;
 
-    /// Up to `max` queued invitations that are due, claimed by `owner` until they are settled or another worker takes
-    /// over. Those due first come first, so that one that keeps failing delays no other.
+    /// Decides as [`Store::transact`] does, and then claims queued invitations that are due, in one transaction. They stay
+    /// claimed until they are settled or another worker takes over. Those due first come first, so that one that keeps
+    /// failing delays no other.
     ///
     /// One in doubt is claimed even if its person has left meanwhile, because it may have been sent.
-    fn claim(&self, owner: i64, max: u32, now: Timestamp) -> Reply<'_, Vec<Action>>;
-
-    /// Decides as [`Store::transact`] does, and then claims as [`Store::claim`] does, in one transaction.
     fn exchange(&self, scope: Scope, decision: Decision, claim: Claim, now: Timestamp) -> Reply<'_, Claimed>;
 
     /// When the next queued invitation that nobody has claimed is due, if there is one.

@@ -12,6 +12,7 @@ use ldap_usher::rules::{Limits, Verdict};
 use ldap_usher::store::{Decisions, Sqlite, Store, Taken, Which};
 use serde_json::json;
 
+use crate::support::queue::Queue as _;
 use crate::support::service::Config;
 
 /// A configuration with its state file in `dir`; nobody listens where it points.

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::journal::{Resume, Scripted, address, id};
+use crate::support::queue::Queue as _;
 
 /// What happens to the directory, or to the connection.
 #[derive(Debug, Clone)]

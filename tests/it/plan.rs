@@ -19,7 +19,7 @@ use ldap_usher::model::{
 use ldap_usher::retry::{Retry, RetryNow};
 use ldap_usher::rules::Limits;
 use ldap_usher::rules::membership::Policy;
-use ldap_usher::store::{Decisions, Sqlite, Store, Story, Which, Whose};
+use ldap_usher::store::{Sqlite, Store, Story, Which, Whose};
 use ldap_usher::telemetry::Observer;
 use ldap_usher::vaultwarden::{Admin, ClientSettings, InMemory, Vaultwarden};
 use ldap_usher::worker::{self, Until, Worker};
@@ -27,6 +27,7 @@ use proptest::prelude::*;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::queue::Queue as _;
 use crate::support::stand_in::{Fault, On, Setup, StandIn};
 
 /// What happened before.

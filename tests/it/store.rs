@@ -11,6 +11,7 @@ mod retired;
 mod tasks;
 mod upgrade;
 
+use crate::support::queue::Queue as _;
 use ldap_usher::clock::Timestamp;
 use ldap_usher::model::{Action, Attribute, EmailAddress, Entry, EntryId, Listing, Member, Settlement};
 use ldap_usher::model::{Event, Hold, Source, What};

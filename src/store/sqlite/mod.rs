@@ -30,7 +30,7 @@ use super::{
     Reply, Report, Scope, Store, Story, TaskReport, Unchecked, Which, Whose,
 };
 use crate::clock::Timestamp;
-use crate::model::{Action, ActionState, EmailAddress, EntryId, Member, Release};
+use crate::model::{ActionState, EmailAddress, EntryId, Member, Release};
 use crate::rules::Noted;
 use connection::Connection;
 use lock::ServiceLock;
@@ -136,12 +136,6 @@ impl Store for Sqlite {
 
     fn rebase(&self, by: i64) -> Reply<'_, ()> {
         self.write("moving stored times", move |db| invitations::rebase(db, by))
-    }
-
-    fn claim(&self, owner: i64, max: u32, now: Timestamp) -> Reply<'_, Vec<Action>> {
-        self.write("claiming invitations", move |db| {
-            invitations::claim(db, owner, max, now)
-        })
     }
 
     fn exchange(

@@ -2,7 +2,7 @@
 
 use futures::FutureExt;
 use ldap_usher::clock::Timestamp;
-use ldap_usher::model::{Action, ActionState, Cursor, EmailAddress, EntryId, Member, Release};
+use ldap_usher::model::{ActionState, Cursor, EmailAddress, EntryId, Member, Release};
 use ldap_usher::rules::Noted;
 use ldap_usher::store::{
     Claim, Claimed, Configured, Decision, DirectoryRow, DirectoryState, JournalPage, Judge, ListingOutcome,
@@ -88,10 +88,6 @@ impl Store for Watched {
 
     fn rebase(&self, by: i64) -> Reply<'_, ()> {
         self.store.rebase(by)
-    }
-
-    fn claim(&self, owner: i64, max: u32, now: Timestamp) -> Reply<'_, Vec<Action>> {
-        self.store.claim(owner, max, now)
     }
 
     fn exchange(&self, scope: Scope, decision: Decision, claim: Claim, now: Timestamp) -> Reply<'_, Claimed> {

@@ -6,6 +6,7 @@ use ldap_usher::store::{Decisions, Sqlite, Store, StoreError};
 use super::file::sql;
 use super::{Book, at, there};
 use crate::support::file_system::FileSystem;
+use crate::support::queue::Queue as _;
 use ldap_usher::model::Source;
 
 const INVITED: Settlement = Settlement::Done(Outcome::Invited);

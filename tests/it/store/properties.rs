@@ -12,6 +12,7 @@ use ldap_usher::store::{Decisions, Sqlite, Store, Taken};
 use proptest::prelude::*;
 
 use super::{Book, OWNER, entry, gone};
+use crate::support::queue::Queue as _;
 
 const DIRECTORIES: usize = 2;
 const PEOPLE: u8 = 3;

@@ -6,6 +6,7 @@ use ldap_usher::model::{ActionState, Outcome, Settlement};
 use ldap_usher::store::{Decisions, Store, Unchecked, Which};
 
 use super::{Book, OWNER, addresses, at, dn, email, refused, retry, there};
+use crate::support::queue::Queue as _;
 
 #[tokio::test]
 async fn a_claimed_invitation_is_nobody_else_s_however_long_it_takes_until_its_worker_is_gone() {

@@ -6,6 +6,7 @@ use ldap_usher::store::{Sqlite, Store, Which};
 
 use super::file::sql;
 use super::{OWNER, at, email};
+use crate::support::queue::Queue as _;
 
 /// What version 0.1.0 leaves of a listing, some invitations, a kill, and a person who left.
 const STATE: &str = "

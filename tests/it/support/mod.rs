@@ -14,6 +14,7 @@ pub mod listening;
 pub mod offering;
 pub mod people;
 pub mod proxy;
+pub mod queue;
 pub mod samba;
 pub mod scripted;
 pub mod service;
