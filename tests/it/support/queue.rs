@@ -1,0 +1,40 @@
+//! The queue of a store, one step at a time: what the worker does in one exchange.
+
+use ldap_usher::clock::Timestamp;
+use ldap_usher::model::{Action, Event, Settlement};
+use ldap_usher::rules::Limits;
+use ldap_usher::store::{Claim, Decisions, Store, StoreError};
+
+/// Claims and settles, each alone.
+pub trait Queue: Store {
+    /// Claims up to `max` actions that are due.
+    fn claim(
+        &self,
+        owner: i64,
+        max: u32,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Vec<Action>, StoreError>> + Send {
+        let exchanged = self.settle_and_claim(Vec::new(), Limits::default(), claim(owner, max), now);
+        async move { Ok(exchanged.await?.1.actions) }
+    }
+
+    /// Settles, and claims nothing.
+    fn settle(
+        &self,
+        settled: Vec<(i64, Settlement)>,
+        limits: Limits,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Vec<Event>, StoreError>> + Send {
+        let exchanged = self.settle_and_claim(settled, limits, claim(0, 0), now);
+        async move { Ok(exchanged.await?.0) }
+    }
+}
+
+impl<S: Store + ?Sized> Queue for S {}
+
+fn claim(owner: i64, max: u32) -> Claim {
+    Claim {
+        owner,
+        max: Box::new(move |_| max),
+    }
+}
