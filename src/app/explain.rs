@@ -8,9 +8,8 @@ use super::sessions::Sessions;
 use super::wiring::{directory_settings, policy, vaultwarden_settings};
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::directory::{Directory, LdapDirectory};
-use crate::model::EmailAddress;
-use crate::model::EntryId;
+use crate::directory::{Directory, LdapDirectory, same_dn};
+use crate::model::{EmailAddress, EntryId};
 use crate::store::{Sqlite, Store, Story, Whose};
 use crate::vaultwarden::{Account, Admin, Vaultwarden};
 
@@ -63,7 +62,7 @@ pub fn whose(who: &str) -> anyhow::Result<Whose> {
         return Ok(Whose::Address(address));
     }
     if who.contains('=') {
-        return Ok(Whose::Dn(who.to_owned()));
+        return Ok(Whose::Dn(who.to_owned(), same_dn));
     }
     bail!(
         "{who:?} is neither an address (ann@example.org), nor a DN (uid=ann,ou=people,dc=example,dc=org), nor a UUID; \

@@ -25,6 +25,11 @@ pub use ldap::credentials::PasswordSource;
 pub use ldap::filter::{Filter, FilterError};
 pub use settings::{Bind, HostPattern, Server, Settings, StreamKind};
 
+/// Whether two texts are the same DN, however each is written (RFC 4514), as far as that is so in every schema.
+pub fn same_dn(one: &str, other: &str) -> bool {
+    ldap::dn::normal(one) == ldap::dn::normal(other)
+}
+
 /// What a session says, until it ends with its first error.
 pub type Changes = BoxStream<'static, Result<Change, DirectoryError>>;
 

@@ -44,12 +44,12 @@ pub struct Owed {
 }
 
 /// Whose story is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Whose {
     /// Everyone's whose present or former address, or whose invitation, is this.
     Address(EmailAddress),
-    /// The entry's with this DN, written in this way or in another case.
-    Dn(String),
+    /// The entry's with this DN; the function says whether two texts are one DN.
+    Dn(String, fn(&str, &str) -> bool),
     /// The entry's with this identity.
     Id(EntryId),
     /// Everyone's in the rows after this one, so many at a time.

@@ -68,8 +68,8 @@ async fn explain_tells_what_happened_how_it_stands_and_what_comes_next() {
     ] {
         assert!(story.contains(part), "{part:?} is missing in:\n{story}");
     }
-    // The same by DN, in another case, and by UUID; for machines.
-    let by_dn = format!("UID=ann,{}", world.server.people_base());
+    // The same by DN, written in another way, and by UUID; for machines.
+    let by_dn = format!("UID = Ann , {}", world.server.people_base().replace(',', ", "));
     let json: Value = serde_json::from_str(&said(&world, &["explain", "--json", &by_dn]).await).unwrap();
     let uuid = json[0]["entry"].as_str().unwrap();
     let again: Value = serde_json::from_str(&said(&world, &["explain", "--json", uuid]).await).unwrap();

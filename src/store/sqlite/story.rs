@@ -26,10 +26,7 @@ pub(super) fn stories(db: &Transaction<'_>, whose: &Whose, since: i64) -> rusqli
             &format!("{people} where m.entry_id = ? order by m.id limit ?"),
             &[&id.as_bytes().as_slice(), &MOST],
         )?,
-        Whose::Dn(dn) => ids(
-            &format!("{people} where lower(m.dn) = lower(?) order by m.id limit ?"),
-            &[dn, &MOST],
-        )?,
+        Whose::Dn(dn, same) => named(db, |other| same(dn, other))?,
         Whose::Address(address) => ids(
             "select id from (
                  select m.id from member m where m.address = ?1
@@ -41,6 +38,20 @@ pub(super) fn stories(db: &Transaction<'_>, whose: &Whose, since: i64) -> rusqli
         )?,
     };
     rows.into_iter().map(|row| story(db, row, since)).collect()
+}
+
+/// The rows of people whose DN is meant. It reads all of them: how a server writes a DN is its own affair.
+fn named(db: &Transaction<'_>, is_meant: impl Fn(&str) -> bool) -> rusqlite::Result<Vec<i64>> {
+    let mut query = db.prepare_cached("select id, dn from member order by id")?;
+    let mut rows = query.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        if is_meant(row.get_ref(1)?.as_str()?) {
+            found.push(row.get(0)?);
+        }
+    }
+    found.truncate(MOST as usize);
+    Ok(found)
 }
 
 /// The story of one person; of the events those after number `since`.
