@@ -1,20 +1,24 @@
 //! What a directory tells, decided on and committed.
 
+mod audit;
+
 use std::collections::HashMap;
 use std::mem;
 
 use super::batches;
 use super::{Listener, Trouble};
 use crate::directory::StreamKind;
-use crate::model::{Change, Cursor, EntryId, Event, Hold, Listing, Member, Source, What};
-use crate::rules::membership::{Decision, Sighting, decide};
+use crate::model::{Change, Cursor, Entry, EntryId, Event, Hold, Listing, Member, Source, What};
+use crate::rules::membership::{Decision, Policy, Sighting, decide};
 use crate::rules::{Brake, Noted};
-use crate::store::{Decisions, ListingOutcome, StoreError, Taken};
+use crate::store::{Decisions, Difference, ListingOutcome, StoreError, Taken};
 use crate::telemetry::{Progress, Purpose};
 use crate::timing::{self, Step};
 
-/// Unseen members that are looked up at a time, and findings of an audit that are kept for its end.
-const PAGE: u32 = 500;
+/// Differences that one transaction takes: others wait for no more than that.
+const PAGE: u32 = 2000;
+/// Differences of which the directory is asked at a time.
+const LOOK_UPS: u32 = 500;
 
 /// The way of one directory's changes into the store.
 pub(super) struct Ingest<'a> {
@@ -28,7 +32,7 @@ pub(super) struct Ingest<'a> {
     /// People of the batch at hand whom one change concerns together with others.
     together: HashMap<EntryId, usize>,
     /// The audit beside the stream.
-    audit: Option<(Run, Vec<EntryId>)>,
+    audit: Option<Run>,
 }
 
 /// A listing under way.
@@ -38,6 +42,10 @@ struct Run {
     joined: u64,
     /// How many left.
     left: u64,
+    /// The place of the last difference that was dealt with.
+    after: i64,
+    /// The resume point that the stream told meanwhile, which covers what was only named yet.
+    cursor: Option<Cursor>,
 }
 
 impl Run {
@@ -46,6 +54,8 @@ impl Run {
             progress: Progress::begin(),
             joined: 0,
             left: 0,
+            after: 0,
+            cursor: None,
         }
     }
 
@@ -76,6 +86,7 @@ impl<'a> Ingest<'a> {
     /// Takes a batch of the stream. Returns how a listing ended, if one did.
     pub(super) async fn take(&mut self, batch: batches::Batch) -> Result<Option<Listing>, Trouble> {
         timing::reached(Step::Decoded);
+        let policy = self.policy();
         let mut sightings = Vec::new();
         let mut cursor = None;
         let mut ended = None;
@@ -89,10 +100,10 @@ impl<'a> Ingest<'a> {
             };
             self.listener.observer.change(&self.listener.name, change.kind());
             match change {
-                Change::Upsert(entry) => sightings.push(Sighting::Entry(entry)),
+                Change::Upsert(entry) => sightings.push(Sighting::Entry(policy.see(&entry))),
                 Change::Together { entry, among } => {
                     self.together.insert(entry.id, among);
-                    sightings.push(Sighting::Entry(entry));
+                    sightings.push(Sighting::Entry(policy.see(&entry)));
                 }
                 Change::Present(id) => sightings.push(Sighting::Present(id)),
                 Change::Gone(id) => sightings.push(Sighting::Gone(id)),
@@ -102,12 +113,16 @@ impl<'a> Ingest<'a> {
                 Change::ListingBegin => {
                     self.write(mem::take(&mut sightings), cursor.take()).await?;
                     self.listener.store.begin_listing(self.row).await?;
+                    // A directory has one listing at a time.
+                    self.audit = None;
                     self.listing = Some(Run::begin());
                 }
                 Change::ListingEnd(listing) => {
                     self.write(mem::take(&mut sightings), cursor.take()).await?;
-                    let run = self.listing.take().unwrap_or_else(Run::begin);
-                    ended = Some(self.end(listing, run, Purpose::CatchUp).await?);
+                    if let Some(mut run) = self.listing.take() {
+                        cursor = run.cursor.take();
+                        ended = Some(self.end(listing, &mut run).await?);
+                    }
                 }
             }
         }
@@ -115,96 +130,60 @@ impl<'a> Ingest<'a> {
         Ok(ended)
     }
 
-    /// Takes a batch of an audit: whoever is as known is marked as seen, anyone else is a suspect until
-    /// [`Ingest::judge_audit`]. Returns how the listing ended, if it did.
-    pub(super) async fn take_audit(&mut self, batch: batches::Batch) -> Result<Option<Listing>, Trouble> {
-        let mut sightings = Vec::new();
-        let mut end = None;
-        for change in batch {
-            match change? {
-                Change::ListingBegin => {
-                    self.listener.store.begin_listing(self.row).await?;
-                    self.audit = Some((Run::begin(), Vec::new()));
-                }
-                Change::Upsert(entry) => sightings.push(Sighting::Entry(entry)),
-                Change::ListingEnd(listing) => end = Some(listing),
-                _ => {}
-            }
-        }
-        let count = sightings.len();
-        let taken = self.taken(sightings, Source::Audit, None);
-        let suspects = self.listener.store.compare(taken).await?;
-        if let Some((mut run, mut found)) = self.audit.take() {
-            run.progress.advance(&self.listener.name, count);
-            found.extend(suspects);
-            if found.len() >= PAGE as usize {
-                self.repair(&mem::take(&mut found), &mut run).await?;
-            }
-            self.audit = Some((run, found));
-        }
-        Ok(end)
-    }
-
-    /// Puts right what an audit found and what is still so when its suspects are looked up.
-    pub(super) async fn judge_audit(&mut self, listing: Listing) -> Result<(), Trouble> {
-        let Some((mut run, suspects)) = self.audit.take() else {
-            return Ok(());
-        };
-        if let Err(trouble) = self.repair(&suspects, &mut run).await {
-            let Trouble::Directory(error) = trouble else {
-                return Err(trouble);
-            };
-            let listing = Listing::Partial(format!("its findings could not be looked up: {error}"));
-            self.end(listing, run, Purpose::Audit).await?;
-            return Ok(());
-        }
-        self.end(listing, run, Purpose::Audit).await.map(drop)
-    }
-
-    /// An audit broke off; the next one starts anew.
-    pub(super) async fn audit_failed(&mut self, trouble: &Trouble) -> Result<(), Trouble> {
-        let run = self.audit.take().map_or_else(Run::begin, |(run, _)| run);
-        self.end(Listing::Partial(trouble.to_string()), run, Purpose::Audit)
-            .await
-            .map(drop)
-    }
-
-    /// The session is over: listings that it left open say nothing about anyone who was not named.
-    pub(super) async fn abandon(&mut self, trouble: &Trouble) -> Result<(), StoreError> {
-        if self.listing.take().is_some() | self.audit.take().is_some() {
-            let listing = Listing::Partial(trouble.to_string());
-            let outcome = self.end_in_store(&listing).await?;
-            tracing::debug!(
-                directory = self.listener.name,
-                ?outcome,
-                "a listing was left open"
-            );
-        }
-        Ok(())
-    }
-
     async fn write(&mut self, sightings: Vec<Sighting>, cursor: Option<Cursor>) -> Result<(), Trouble> {
         if sightings.is_empty() && cursor.is_none() {
             return Ok(());
         }
-        let count = sightings.len();
+        if let Some(run) = &mut self.listing {
+            run.cursor = cursor.or(run.cursor.take());
+            return self.append(sightings).await;
+        }
         let sightings = self.with_unknown_read(sightings).await?;
-        let source = if self.listing.is_some() {
-            Source::Listing
-        } else {
-            Source::Stream
-        };
-        let named = self.listing.as_ref().map_or(0, |run| run.joined);
         let taken = Taken {
             together: mem::take(&mut self.together),
-            summarised: named >= self.listener.named_joiners,
-            ..self.taken(sightings, source, cursor)
+            ..self.taken(sightings, Source::Stream, cursor)
         };
-        let events = self.commit(taken).await?;
-        if let Some(run) = &mut self.listing {
-            run.progress.advance(&self.listener.name, count);
-            run.count(&events);
+        self.commit(taken).await?;
+        Ok(())
+    }
+
+    /// Adds to the set of the listing under way.
+    async fn append(&mut self, named: Vec<Sighting>) -> Result<(), Trouble> {
+        // Whoever a listing finds is judged by its whole, not by the change that concerned several.
+        self.together.clear();
+        if named.is_empty() {
+            return Ok(());
         }
+        let count = named.len();
+        self.listener.store.append(self.row, named).await?;
+        if let Some(run) = self.listing.as_mut().or(self.audit.as_mut()) {
+            run.progress.advance(&self.listener.name, count);
+        }
+        Ok(())
+    }
+
+    /// The session is over: whoever a listing named until then may join, and it says nothing about anyone else.
+    pub(super) async fn abandon(&mut self, trouble: &Trouble) -> Result<(), StoreError> {
+        self.audit = None;
+        let Some(mut run) = self.listing.take() else {
+            return Ok(());
+        };
+        self.listener.store.compare(self.row, false).await?;
+        loop {
+            let page = self.page(&mut run).await?;
+            if page.is_empty() {
+                break;
+            }
+            let told = page.into_iter().filter_map(|found| found.told).collect();
+            // Whoever would have to be read is passed over.
+            self.commit_listed(told, &mut run).await?;
+        }
+        let outcome = self.end_in_store(&Listing::Partial(trouble.to_string())).await?;
+        tracing::debug!(
+            directory = self.listener.name,
+            ?outcome,
+            "a listing was left open"
+        );
         Ok(())
     }
 
@@ -224,7 +203,7 @@ impl<'a> Ingest<'a> {
         unknown.retain(|&id| decide(known.get(&id), &Sighting::Present(id), policy) == Decision::Fetch);
         if !unknown.is_empty() {
             let found = self.listener.directory.lookup(&unknown).await?;
-            sightings.extend(found.into_iter().map(Sighting::Entry));
+            sightings.extend(self.see(&found));
         }
         Ok(sightings)
     }
@@ -277,40 +256,83 @@ impl<'a> Ingest<'a> {
         }
     }
 
-    /// Ends a listing: whoever it did not name is looked up once more before they count as having left.
-    async fn end(&mut self, listing: Listing, mut run: Run, purpose: Purpose) -> Result<Listing, Trouble> {
-        let mut failed = None;
-        let listing = match listing {
-            Listing::Complete => match self.look_for_the_unseen(purpose, &mut run).await {
-                Ok(()) => Listing::Complete,
-                Err(Trouble::Directory(error)) => {
-                    let reason = format!("those who were not named could not be looked up: {error}");
-                    failed = Some(error);
-                    Listing::Partial(reason)
-                }
-                Err(trouble) => return Err(trouble),
-            },
-            other => other,
+    /// Ends a listing: what it named counts, and whoever it did not name is looked up once more before they count as having
+    /// left.
+    async fn end(&mut self, listing: Listing, run: &mut Run) -> Result<Listing, Trouble> {
+        let complete = listing == Listing::Complete;
+        self.listener.store.compare(self.row, complete).await?;
+        let (listing, failed) = match self.take_differences(run).await {
+            Ok(()) => (listing, None),
+            Err(Trouble::Directory(error)) => {
+                let reason = format!("those who were not named could not be looked up: {error}");
+                (Listing::Partial(reason), Some(error))
+            }
+            Err(trouble) => return Err(trouble),
         };
+        self.finish(&listing, run, Purpose::CatchUp).await?;
+        match failed {
+            // The cursor that the stream tells next covers them, too: it must not be stored without them.
+            Some(error) => Err(error.into()),
+            None => Ok(listing),
+        }
+    }
+
+    async fn finish(&self, listing: &Listing, run: &Run, purpose: Purpose) -> Result<(), StoreError> {
         let outcome = ListingOutcome {
             left: run.left,
-            ..self.end_in_store(&listing).await?
+            ..self.end_in_store(listing).await?
         };
-        self.note_listing(&run, purpose, &outcome).await?;
+        self.note_listing(run, purpose, &outcome).await?;
         let Listener { name, observer, .. } = self.listener;
-        observer.listing_ended(
-            name,
-            purpose,
-            &listing,
-            &outcome,
-            run.progress.seen(),
-            run.progress.took(),
-        );
-        match failed {
-            // The cursor that the stream tells next covers the leavers, too: it must not be stored without them.
-            Some(error) if purpose == Purpose::CatchUp => Err(error.into()),
-            _ => Ok(listing),
+        let (seen, took) = (run.progress.seen(), run.progress.took());
+        observer.listing_ended(name, purpose, listing, &outcome, seen, took);
+        Ok(())
+    }
+
+    /// Decides on everyone who differs, page by page.
+    async fn take_differences(&self, run: &mut Run) -> Result<(), Trouble> {
+        loop {
+            let page = self.page(run).await?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            let (named, unnamed): (Vec<_>, Vec<_>) = page.into_iter().partition(|found| found.told.is_some());
+            let told = named.into_iter().filter_map(|found| found.told).collect();
+            let told = self.with_unknown_read(told).await?;
+            self.commit_listed(told, run).await?;
+            for some in unnamed.chunks(LOOK_UPS as usize) {
+                let told = self.look_for(some).await?;
+                self.commit_listed(told, run).await?;
+            }
         }
+    }
+
+    /// The next differences that a listing found.
+    async fn page(&self, run: &mut Run) -> Result<Vec<Difference>, StoreError> {
+        // A page ends where those who are named in the journal do.
+        let limit = match self.listener.named_joiners.saturating_sub(run.joined) {
+            0 => PAGE,
+            named => u32::try_from(named).map_or(PAGE, |named| named.clamp(LOOK_UPS, PAGE)),
+        };
+        let page = self
+            .listener
+            .store
+            .differences(self.row, run.after, limit)
+            .await?;
+        run.after = page.last().map_or(run.after, |last| last.place);
+        Ok(page)
+    }
+
+    async fn commit_listed(&self, told: Vec<Sighting>, run: &mut Run) -> Result<(), StoreError> {
+        if told.is_empty() {
+            return Ok(());
+        }
+        let taken = Taken {
+            summarised: run.joined >= self.listener.named_joiners,
+            ..self.taken(told, Source::Listing, None)
+        };
+        run.count(&self.commit(taken).await?);
+        Ok(())
     }
 
     async fn end_in_store(&self, listing: &Listing) -> Result<ListingOutcome, StoreError> {
@@ -332,34 +354,24 @@ impl<'a> Ingest<'a> {
         Ok(outcome)
     }
 
-    /// Looks up everyone whom a complete listing did not name, and counts those who left.
-    async fn look_for_the_unseen(&self, purpose: Purpose, run: &mut Run) -> Result<(), Trouble> {
-        let Listener {
-            name,
-            store,
-            directory,
-            ..
-        } = self.listener;
-        let mut after = 0;
-        loop {
-            let unseen = store.unseen(self.row, after, PAGE).await?;
-            let Some(last) = unseen.last() else { return Ok(()) };
-            after = last.row;
-            let mut gone: Vec<EntryId> = unseen.iter().map(|member| member.id).collect();
-            let found = directory.lookup(&gone).await?;
-            if !found.is_empty() {
-                tracing::warn!(
-                    directory = name,
-                    count = found.len(),
-                    "a complete listing did not name people who are there when they are looked up: they stay members"
-                );
-            }
-            gone.retain(|id| found.iter().all(|entry| entry.id != *id));
-            let sightings = found.into_iter().map(Sighting::Entry);
-            let sightings = sightings.chain(gone.into_iter().map(Sighting::Gone)).collect();
-            let taken = self.taken(sightings, source(purpose), None);
-            run.count(&self.commit(taken).await?);
+    /// Looks up members whom a complete listing did not name: most of them are gone.
+    async fn look_for(&self, unnamed: &[Difference]) -> Result<Vec<Sighting>, Trouble> {
+        let mut gone: Vec<EntryId> = unnamed.iter().map(|member| member.id).collect();
+        if gone.is_empty() {
+            return Ok(Vec::new());
         }
+        let found = self.listener.directory.lookup(&gone).await?;
+        if !found.is_empty() {
+            tracing::warn!(
+                directory = self.listener.name,
+                count = found.len(),
+                "a complete listing did not name people who are there when they are looked up: they stay members"
+            );
+        }
+        gone.retain(|id| found.iter().all(|entry| entry.id != *id));
+        let mut told = self.see(&found);
+        told.extend(gone.into_iter().map(Sighting::Gone));
+        Ok(told)
     }
 
     /// Keeps in the journal what a listing brought about, if it did.
@@ -391,16 +403,14 @@ impl<'a> Ingest<'a> {
         self.listener.store.note(vec![Noted { directory, event }]).await
     }
 
-    /// Reads suspects again and puts right what differs from the store.
-    async fn repair(&self, suspects: &[EntryId], run: &mut Run) -> Result<(), Trouble> {
-        if suspects.is_empty() {
-            return Ok(());
-        }
-        let found = self.listener.directory.lookup(suspects).await?;
-        let sightings = found.into_iter().map(Sighting::Entry).collect();
-        let taken = self.taken(sightings, Source::Audit, None);
-        run.count(&self.commit(taken).await?);
-        Ok(())
+    fn policy(&self) -> Policy {
+        self.listener.policy.at(self.listener.clock.now())
+    }
+
+    fn see(&self, entries: &[Entry]) -> Vec<Sighting> {
+        let policy = self.policy();
+        let seen = entries.iter().map(|entry| policy.see(entry));
+        seen.map(Sighting::Entry).collect()
     }
 }
 

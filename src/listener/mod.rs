@@ -11,15 +11,15 @@
 //! A stream can be wrong without knowing it (see [`crate::directory`]): a full listing beside it, every
 //! `audit_interval`, finds what it lost.
 
+mod audit;
 mod batches;
 mod ingest;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -31,22 +31,18 @@ use crate::rules::membership::Policy;
 use crate::store::{DirectoryState, Store, StoreError};
 use crate::telemetry::Observer;
 
-use batches::{Batch, Batches};
+use audit::Audits;
+use batches::Batches;
 use ingest::Ingest;
 
 /// A session that lasted this long forgives the failures before it.
 const QUIET: Duration = Duration::from_secs(60);
 /// The shortest wait after an error that only a human can mend.
 const OPERATOR: Duration = Duration::from_secs(10);
-/// The pause between the end of an audit's listing and the judgement on its findings: what the stream has under way
-/// arrives meanwhile and is no finding.
-const GRACE: Duration = Duration::from_secs(1);
 /// The time between two audits where the stream tells of everything, as far as is known.
 const AUDIT: Duration = Duration::from_secs(6 * 60 * 60);
 /// The time between two audits where the server is known not to tell of some changes.
 const AUDIT_OF_THE_FORGETFUL: Duration = Duration::from_secs(30 * 60);
-/// When an audit that failed is tried again.
-const AUDIT_AGAIN: Duration = Duration::from_secs(600);
 
 /// Usual for [`Listener::named_joiners`]: a first listing of very many does not become as many lines.
 pub const NAMED_JOINERS: u64 = 1000;
@@ -247,48 +243,21 @@ impl Listener {
         };
         // A poll is a full listing already.
         let audited = opened.stream != StreamKind::Poll;
-        let mut audit = Audit::Due(*audit_at);
+        let mut audits = Audits::new(audit_at, interval);
         loop {
             tokio::select! {
                 batch = stream.next() => match batch {
                     // A complete listing of the stream's own does what an audit would.
                     Some(batch) => if stream.read_during(ingest.take(batch)).await? == Some(Listing::Complete) {
-                        *audit_at = Instant::now() + interval;
-                        audit = Audit::Due(*audit_at);
+                        audits.postpone();
                     },
                     None => return Ok(()),
                 },
-                step = audit.next(), if audited && !ingest.is_listing() => {
-                    audit = match step {
-                        AuditStep::Begin => Audit::Listing(self.audit()),
-                        AuditStep::Heard(batch) => match ingest.take_audit(batch).await {
-                            Ok(None) => continue,
-                            Ok(Some(listing)) => Audit::Settling(Instant::now() + GRACE, listing),
-                            Err(Trouble::Store(error)) => return Err(error.into()),
-                            Err(trouble) => {
-                                ingest.audit_failed(&trouble).await?;
-                                *audit_at = Instant::now() + AUDIT_AGAIN.min(interval);
-                                Audit::Due(*audit_at)
-                            }
-                        },
-                        AuditStep::Judge(listing) => {
-                            ingest.judge_audit(listing).await?;
-                            *audit_at = Instant::now() + interval;
-                            Audit::Due(*audit_at)
-                        }
-                    };
+                step = audits.next(), if audited && !ingest.is_listing() => {
+                    audits.advance(step, self, ingest).await?;
                 }
             }
         }
-    }
-
-    fn audit(&self) -> Batches {
-        let directory = self.directory.clone();
-        Batches::of(
-            stream::once(async move { directory.list().await })
-                .try_flatten()
-                .boxed(),
-        )
     }
 
     fn wait(&self, trouble: &Trouble, failures: u32) -> Duration {
@@ -368,42 +337,6 @@ impl Failures {
         } else {
             self.unopened += 1;
             self.unopened.max(self.broken)
-        }
-    }
-}
-
-/// A full listing beside a stream, at its time.
-enum Audit {
-    Due(Instant),
-    Listing(Batches),
-    Settling(Instant, Listing),
-}
-
-enum AuditStep {
-    Begin,
-    Heard(Batch),
-    Judge(Listing),
-}
-
-impl Audit {
-    /// Waits for the next step.
-    ///
-    /// # Cancellation
-    /// Safe: nothing is taken before it is returned.
-    async fn next(&mut self) -> AuditStep {
-        match self {
-            Self::Due(at) => {
-                sleep_until(*at).await;
-                AuditStep::Begin
-            }
-            Self::Listing(batches) => match batches.next().await {
-                Some(batch) => AuditStep::Heard(batch),
-                None => AuditStep::Judge(Listing::Partial("the listing ended without a result".into())),
-            },
-            Self::Settling(at, listing) => {
-                sleep_until(*at).await;
-                AuditStep::Judge(listing.clone())
-            }
         }
     }
 }

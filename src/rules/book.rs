@@ -1,6 +1,6 @@
 //! What one decision is about: people, the invitations to their addresses, and the directory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::brake::Brake;
 use crate::clock::Timestamp;
@@ -16,8 +16,6 @@ use crate::model::{
 pub struct Book {
     /// The directory in question, where there is one.
     pub directory: Option<Directory>,
-    /// Rows of members that a listing has just named.
-    pub seen: Vec<i64>,
     /// What the decision makes happen, in order.
     pub events: Vec<Noted>,
     people: Vec<Person>,
@@ -26,6 +24,9 @@ pub struct Book {
     by_address: HashMap<EmailAddress, Vec<usize>>,
     invitations: Vec<Invitation>,
     to: HashMap<EmailAddress, usize>,
+    by_row: HashMap<i64, usize>,
+    /// Invitations that are for a person, or were since they were loaded.
+    by_person: HashMap<usize, BTreeSet<usize>>,
 }
 
 /// A directory, as far as decisions depend on it.
@@ -61,7 +62,10 @@ pub struct Person {
     pub configured: bool,
     /// Who they are, and how they stand.
     pub member: Member,
-    before: Option<Member>,
+    /// The digest of the entry ([`super::membership::Seen::digest`]) by which they came to stand so; `None` where something
+    /// else decided.
+    pub decided_on: Option<i64>,
+    before: Option<(Member, Option<i64>)>,
 }
 
 /// An invitation to one address; at most one exists for each.
@@ -184,24 +188,34 @@ impl Book {
 
     /// The place of an invitation, by the store's number for it.
     pub fn numbered(&self, row: i64) -> Option<usize> {
-        self.invitations
-            .iter()
-            .position(|invitation| invitation.row == row)
+        self.by_row.get(&row).copied()
+    }
+
+    /// The places of the invitations that are for a person.
+    pub fn invitations_for(&self, person: usize) -> impl Iterator<Item = usize> {
+        let candidates = self.by_person.get(&person).into_iter().flatten().copied();
+        candidates.filter(move |&place| self.invitations[place].person == person)
     }
 
     // -- for the store -----------------------------------------------------------------------------------------
 
     /// Takes in a person as stored, unless they are in it already; returns their place.
-    pub fn load_person(&mut self, directory: (i64, &str), configured: bool, member: Member) -> usize {
+    pub fn load_person(
+        &mut self,
+        directory: (i64, &str),
+        configured: bool,
+        (member, decided_on): (Member, Option<i64>),
+    ) -> usize {
         if let Some(place) = self.find(directory.0, member.id) {
             return place;
         }
-        let before = Some(member.clone());
+        let before = Some((member.clone(), decided_on));
         self.add_person(Person {
             directory: directory.0,
             directory_name: directory.1.to_owned(),
             configured,
             member,
+            decided_on,
             before,
         })
     }
@@ -212,7 +226,9 @@ impl Book {
             return;
         }
         invitation.before = Some(Box::new(invitation.clone()));
-        self.add_invitation(invitation);
+        let row = invitation.row;
+        let place = self.add_invitation(invitation);
+        self.by_row.insert(row, place);
     }
 
     /// Gives each person who differs from what is stored, or is new, to `save`, which returns the number of their row.
@@ -221,7 +237,10 @@ impl Book {
     /// That of `save`.
     pub fn save_people<E>(&mut self, mut save: impl FnMut(&Person) -> Result<i64, E>) -> Result<(), E> {
         for person in &mut self.people {
-            if person.before.as_ref() != Some(&person.member) {
+            let same = |(member, decided_on): &(Member, _)| {
+                (member, *decided_on) == (&person.member, person.decided_on)
+            };
+            if !person.before.as_ref().is_some_and(same) {
                 person.member.row = save(person)?;
             }
         }
@@ -266,6 +285,7 @@ impl Book {
             directory_name: directory.name.clone(),
             configured: true,
             member,
+            decided_on: None,
             before: None,
         };
         Some(self.add_person(person))
@@ -273,9 +293,17 @@ impl Book {
 
     /// Brings a member to a state in which they are owed nothing until they are seen again.
     pub(super) fn set_aside(&mut self, place: usize, why: &str) {
-        let member = &mut self.people[place].member;
-        if member.standing == Standing::Member {
-            member.standing = Standing::WithoutAddress(why.to_owned());
+        let person = &mut self.people[place];
+        if person.member.standing == Standing::Member {
+            person.member.standing = Standing::WithoutAddress(why.to_owned());
+            person.decided_on = None;
+        }
+    }
+
+    /// Notes what decided how a person stands: an entry with this digest, or something else.
+    pub(super) fn decided_on(&mut self, directory: i64, id: EntryId, digest: Option<i64>) {
+        if let Some(place) = self.find(directory, id) {
+            self.people[place].decided_on = digest;
         }
     }
 
@@ -317,10 +345,17 @@ impl Book {
         &mut self.invitations[place]
     }
 
+    /// Passes an invitation on to somebody else.
+    pub(super) fn hand_over(&mut self, place: usize, heir: usize) {
+        self.invitations[place].person = heir;
+        self.index(place, heir);
+    }
+
     /// Adds an invitation, or puts it in the place of an earlier one to the same address, whose row it takes over.
     pub(super) fn put_invitation(&mut self, mut invitation: Invitation) -> usize {
         match self.invitation_to(&invitation.address) {
             Some(place) => {
+                self.index(place, invitation.person);
                 let former = &mut self.invitations[place];
                 invitation.row = former.row;
                 invitation.before = former.before.take();
@@ -355,7 +390,12 @@ impl Book {
     fn add_invitation(&mut self, invitation: Invitation) -> usize {
         let place = self.invitations.len();
         self.to.insert(invitation.address.clone(), place);
+        self.index(place, invitation.person);
         self.invitations.push(invitation);
         place
+    }
+
+    fn index(&mut self, invitation: usize, person: usize) {
+        self.by_person.entry(person).or_default().insert(invitation);
     }
 }

@@ -170,10 +170,9 @@ impl Book {
 
     /// Takes invitations from a person who is not owed any more.
     fn release_all(&mut self, person: usize, how: &Opening<'_>) {
-        for place in 0..self.invitations().len() {
-            if self.invitations()[place].person == person {
-                self.release(place, how);
-            }
+        let places: Vec<usize> = self.invitations_for(person).collect();
+        for place in places {
+            self.release(place, how);
         }
     }
 
@@ -194,7 +193,7 @@ impl Book {
                 // An entry that was made anew, by an import or under another identity, is the same person.
                 let same_name = !elsewhere && one.member.dn == other.member.dn;
                 let from = other.member.dn.clone();
-                self.invitation_mut(place).person = heir;
+                self.hand_over(place, heir);
                 // The listing of another directory has nothing to do with it.
                 if state == ActionState::Staged && elsewhere {
                     self.invitation_mut(place).come_to(ActionState::Queued, how.now);
@@ -263,9 +262,8 @@ impl Book {
     fn brake(&mut self, person: usize, how: &Opening<'_>) -> (ActionState, Option<(Hold, String)>) {
         let held = |by, reason| (ActionState::Held, Some((by, reason)));
         let of_them = || {
-            self.invitations()
-                .iter()
-                .filter(|invitation| invitation.person == person)
+            let places = self.invitations_for(person);
+            places.map(|place| &self.invitations()[place])
         };
         let was_held = of_them().any(|invitation| match invitation.state {
             ActionState::Held => true,
@@ -361,9 +359,8 @@ impl Book {
 
     /// Whether an invitation to this person, at whatever address, was sent or may have been.
     fn was_invited(&self, person: usize) -> bool {
-        self.invitations()
-            .iter()
-            .any(|invitation| invitation.person == person && invitation.sent())
+        let mut theirs = self.invitations_for(person);
+        theirs.any(|place| self.invitations()[place].sent())
     }
 
     /// Notes that somebody else has the person's address. Another entry of the same directory and name is nobody else, but

@@ -2,7 +2,7 @@
 
 use super::book::Book;
 use super::membership::{Decision, Policy, Reason, Sighting, decide};
-use crate::model::{EntryId, Source, What};
+use crate::model::{EmailAddress, Source, What};
 
 /// A person whose state changed, by their place in the book, and why.
 pub type Changed = (usize, Reason);
@@ -17,16 +17,15 @@ impl Book {
         };
         for sighting in sightings {
             let id = sighting.id();
+            let digest = match sighting {
+                Sighting::Entry(seen) => Some(seen.digest()),
+                Sighting::Present(_) | Sighting::Gone(_) => None,
+            };
             let known = self.find(directory, id).map(|place| &self.people()[place].member);
             match decide(known, sighting, policy) {
-                Decision::Ignore | Decision::Fetch => {}
-                // A row without a number is written by this very decision, which marks it as seen.
-                Decision::Unchanged => {
-                    let row = known.map_or(0, |member| member.row);
-                    if row != 0 {
-                        self.seen.push(row);
-                    }
-                }
+                Decision::Ignore | Decision::Fetch => continue,
+                Decision::Unchanged if digest.is_none() => continue,
+                Decision::Unchanged => {}
                 Decision::Change(member, reason) => {
                     let former_dn = known.map(|former| former.dn.clone()).unwrap_or_default();
                     if let Some(person) = self.put(member) {
@@ -37,32 +36,14 @@ impl Book {
                     }
                 }
             }
+            self.decided_on(directory, id, digest);
         }
         changed
-    }
-
-    /// Marks people who are as known as seen, and returns all others.
-    pub fn compare(&mut self, sightings: &[Sighting], policy: &Policy) -> Vec<EntryId> {
-        let directory = self.directory.as_ref().map_or(0, |directory| directory.id);
-        let mut others = Vec::new();
-        for sighting in sightings {
-            let id = sighting.id();
-            let known = self.find(directory, id).map(|place| &self.people()[place].member);
-            match decide(known, sighting, policy) {
-                Decision::Ignore | Decision::Fetch => {}
-                Decision::Unchanged => {
-                    let row = known.map_or(0, |member| member.row);
-                    self.seen.push(row);
-                }
-                Decision::Change(..) => others.push(id),
-            }
-        }
-        others
     }
 }
 
 /// A change of state as the journal tells it, and the address that it is about where that is not the person's own.
-fn told(reason: &Reason, former_dn: String) -> (Option<crate::model::EmailAddress>, What) {
+fn told(reason: &Reason, former_dn: String) -> (Option<EmailAddress>, What) {
     match reason {
         Reason::Joined(_) => (None, What::Joined),
         Reason::Rejoined(_) => (None, What::Rejoined),

@@ -124,13 +124,6 @@ pub trait Decisions: Store {
         })
     }
 
-    /// Compares what a listing named with what is known: whoever is as known is marked as seen, all others are returned.
-    fn compare(&self, taken: Taken) -> impl Future<Output = Result<Vec<EntryId>, StoreError>> + Send {
-        self.decide(taken.scope(), move |book| {
-            Step::Done(book.compare(&taken.sightings, &taken.policy))
-        })
-    }
-
     /// Settles claimed invitations, as [`Book::settle`] says of each, and claims others, in one transaction; returns what
     /// happened, and what was claimed.
     fn settle_and_claim(

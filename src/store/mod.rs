@@ -10,14 +10,15 @@ use futures::future::BoxFuture;
 
 use crate::clock::Timestamp;
 use crate::model::{ActionState, EmailAddress, EntryId, Member, Release};
+use crate::rules::membership::Sighting;
 use crate::rules::{Book, Brake, Noted, Verdict};
 
 pub use decisions::{Decisions, Step, Taken};
 pub use sqlite::Sqlite;
 pub use story::{JournalPage, Owed, Story, Whose};
 pub use types::{
-    Claim, Claimed, Configured, DirectoryReport, DirectoryRow, DirectoryState, ListingOutcome, Report, Scope,
-    StoreError, TaskReport, Unchecked, Which,
+    Claim, Claimed, Configured, Difference, DirectoryReport, DirectoryRow, DirectoryState, ListingOutcome,
+    Report, Scope, StoreError, TaskReport, Unchecked, Which,
 };
 
 /// The note of what is wrong with the Vaultwarden that is there, as [`Report`] shows it; empty while nothing is.
@@ -61,16 +62,25 @@ pub trait Store: Send + Sync {
 
     // -- listings -----------------------------------------------------------------------------------------------
 
-    /// Begins a listing: from now on every member whom a transaction saves or marks counts as seen by it. A directory
-    /// has one listing at a time; one that did not end is forgotten.
+    /// Begins a listing. A directory has one at a time; one that did not end is forgotten. What it names is kept as long
+    /// as the process lives: a listing that died with it is repeated.
     fn begin_listing(&self, directory: i64) -> Reply<'_, ()>;
 
-    /// Up to `limit` members (not those who have left) that the current listing has not seen, in the order of
-    /// their rows, after the row `after`.
-    fn unseen(&self, directory: i64, after: i64, limit: u32) -> Reply<'_, Vec<Member>>;
+    /// Appends what the listing named, in the order in which the directory told it.
+    fn append(&self, directory: i64, named: Vec<Sighting>) -> Reply<'_, ()>;
+
+    /// Compares what the listing named with the members, for [`Store::differences`]; `complete` where it named everyone.
+    /// May take seconds, in which everything but listings goes on.
+    fn compare(&self, directory: i64, complete: bool) -> Reply<'_, ()>;
+
+    /// Up to `limit` differences that [`Store::compare`] found, after the place `after`: those that were named, in the order
+    /// in which they are best written, then members (not those who have left) whom a complete listing did not name. Whoever
+    /// was named more than once comes as often, in the order in which it was told.
+    fn differences(&self, directory: i64, after: i64, limit: u32) -> Reply<'_, Vec<Difference>>;
 
     /// Ends a listing, `complete` or not. Staged invitations of this directory (those of a listing that died with an
-    /// earlier process among them) become queued or held, as `judge` says of their number.
+    /// earlier process among them) become queued or held, as `judge` says of their number, in several transactions: those
+    /// that a crash leaves staged are judged by the next end of a listing.
     fn end_listing(
         &self,
         directory: i64,

@@ -2,6 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::model::{Action, ActionState, Cursor, Disposition, EmailAddress, EntryId};
+use crate::rules::membership::Sighting;
 
 /// What a book is to hold.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +38,17 @@ pub struct Configured {
     pub renamed: Vec<(String, String)>,
     /// Directories that were configured until now.
     pub retired: Vec<String>,
+}
+
+/// Somebody whom a listing shows otherwise than they are known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Its place among all of them.
+    pub place: i64,
+    /// Who it is.
+    pub id: EntryId,
+    /// What the listing said; `None` of a member whom it did not name.
+    pub told: Option<Sighting>,
 }
 
 /// What the end of a listing brought about.

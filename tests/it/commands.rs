@@ -36,16 +36,22 @@ async fn three_held(dir: &Path) {
     let store = Sqlite::open(&dir.join("state.db")).await.unwrap();
     let now = Clock::system().now();
     let directory = store.register("main", "scope", "settings").await.unwrap().id;
+    let policy = Policy {
+        mail_attributes: vec!["mail".into()],
+        disabled_are_members: false,
+        now: Timestamp(0),
+        invite_changed_address: false,
+    };
     let sightings = ["ann", "bob", "eve"].map(|name| {
         let mail = Attribute {
             name: "mail".into(),
             values: vec![format!("{name}@example.org").into()],
         };
-        Sighting::Entry(Entry {
+        Sighting::Entry(policy.see(&Entry {
             id: EntryId::from_slice(&[name.as_bytes()[0]; 16]).unwrap(),
             dn: format!("uid={name},dc=example,dc=org"),
             attributes: vec![mail],
-        })
+        }))
     });
     let told = Taken {
         directory,
@@ -54,16 +60,10 @@ async fn three_held(dir: &Path) {
         sightings: sightings.into(),
         together: Default::default(),
         cursor: None,
-        policy: Policy {
-            mail_attributes: vec!["mail".into()],
-            disabled_are_members: false,
-            now: Timestamp(0),
-            invite_changed_address: false,
-        },
+        policy: policy.clone(),
         limits: Limits::default(),
         arrived: now,
     };
-    store.begin_listing(directory).await.unwrap();
     store.take(told).await.unwrap();
     let ended = store
         .end_listing(directory, true, Box::new(|_, _| Verdict::Hold), now)

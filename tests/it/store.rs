@@ -5,6 +5,7 @@ mod file;
 mod invitations;
 mod journal;
 mod limits;
+mod listing;
 mod members;
 mod properties;
 mod retired;
@@ -17,7 +18,7 @@ use ldap_usher::model::{Action, Attribute, EmailAddress, Entry, EntryId, Listing
 use ldap_usher::model::{Event, Hold, Source, What};
 use ldap_usher::rules::membership::{Policy, Sighting};
 use ldap_usher::rules::{Brake, Limits};
-use ldap_usher::store::{Decisions, ListingOutcome, Sqlite, Store, Taken};
+use ldap_usher::store::{Decisions, Difference, ListingOutcome, Sqlite, Store, Taken};
 
 /// The worker.
 const OWNER: i64 = 7;
@@ -51,8 +52,21 @@ fn entry(n: u8, name: Option<&str>) -> Entry {
     }
 }
 
+fn policy(invite_changed_address: bool) -> Policy {
+    Policy {
+        mail_attributes: vec!["mail".into()],
+        disabled_are_members: false,
+        now: Timestamp(0),
+        invite_changed_address,
+    }
+}
+
+fn sighting(entry: &Entry) -> Sighting {
+    Sighting::Entry(policy(false).see(entry))
+}
+
 fn there(n: u8, name: &str) -> Sighting {
-    Sighting::Entry(entry(n, Some(name)))
+    sighting(&entry(n, Some(name)))
 }
 
 fn gone(n: u8) -> Sighting {
@@ -114,12 +128,7 @@ impl Book {
             sightings,
             together: Default::default(),
             cursor: None,
-            policy: Policy {
-                mail_attributes: vec!["mail".into()],
-                disabled_are_members: false,
-                now: Timestamp(0),
-                invite_changed_address: self.invite_changed_address,
-            },
+            policy: policy(self.invite_changed_address),
             limits: self.limits,
             arrived: at(second),
         }
@@ -151,15 +160,17 @@ impl Book {
 
     /// A listing that finds just these, and ends like this at that time.
     async fn lists_at(&self, second: i64, people: &[(u8, &str)], end: &Listing) -> ListingOutcome {
-        self.store.begin_listing(self.directory).await.unwrap();
-        let found = people.iter().map(|&(n, name)| there(n, name)).collect();
-        self.takes(1, Source::Listing, found).await;
-        if *end == Listing::Complete {
-            let unseen = self.store.unseen(self.directory, 0, 1000).await.unwrap();
-            let left = unseen.into_iter().map(|member| Sighting::Gone(member.id));
-            self.takes(second, Source::Listing, left.collect()).await;
-        }
+        let named = people.iter().map(|&(n, name)| there(n, name)).collect();
+        self.names(second, named, end).await;
         self.ends(second, end).await
+    }
+
+    /// A listing that names these and finds, once it ended like this, what it brought.
+    async fn names(&self, second: i64, named: Vec<Sighting>, end: &Listing) {
+        let differences = differences(&self.store, self.directory, named, *end == Listing::Complete).await;
+        let (told, unnamed) = by_name(differences);
+        self.takes(1, Source::Listing, told).await;
+        self.takes(second, Source::Listing, unnamed).await;
     }
 
     async fn ends(&self, second: i64, end: &Listing) -> ListingOutcome {
@@ -215,6 +226,31 @@ impl Book {
             .collect::<Vec<_>>()
             .join(", ")
     }
+}
+
+/// How what a listing named differs from what is known.
+async fn differences(
+    store: &Sqlite,
+    directory: i64,
+    named: Vec<Sighting>,
+    complete: bool,
+) -> Vec<Difference> {
+    store.begin_listing(directory).await.unwrap();
+    store.append(directory, named).await.unwrap();
+    store.compare(directory, complete).await.unwrap();
+    store.differences(directory, 0, 1000).await.unwrap()
+}
+
+/// What was told of those who were named, and that the others are gone.
+fn by_name(differences: Vec<Difference>) -> (Vec<Sighting>, Vec<Sighting>) {
+    let (mut told, mut gone) = (Vec::new(), Vec::new());
+    for difference in differences {
+        match difference.told {
+            Some(sighting) => told.push(sighting),
+            None => gone.push(Sighting::Gone(difference.id)),
+        }
+    }
+    (told, gone)
 }
 
 fn addresses(tasks: &[Action]) -> Vec<&str> {

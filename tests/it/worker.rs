@@ -62,16 +62,22 @@ async fn queue(store: &dyn Store, count: u8) -> i64 {
 /// New people, told at that time.
 async fn bring(store: &dyn Store, source: Source, people: std::ops::Range<u8>, now: Timestamp) -> i64 {
     let directory = store.register("main", "scope", "settings").await.unwrap().id;
+    let policy = Policy {
+        mail_attributes: vec!["mail".into()],
+        disabled_are_members: false,
+        now: Timestamp(0),
+        invite_changed_address: false,
+    };
     let sightings = people.map(|n| {
         let mail = Attribute {
             name: "mail".into(),
             values: vec![format!("person{n}@example.org").into()],
         };
-        Sighting::Entry(Entry {
+        Sighting::Entry(policy.see(&Entry {
             id: EntryId::from_slice(&[n; 16]).unwrap(),
             dn: format!("uid=person{n}"),
             attributes: vec![mail],
-        })
+        }))
     });
     let told = Taken {
         directory,
@@ -80,12 +86,7 @@ async fn bring(store: &dyn Store, source: Source, people: std::ops::Range<u8>, n
         sightings: sightings.collect(),
         together: Default::default(),
         cursor: None,
-        policy: Policy {
-            mail_attributes: vec!["mail".into()],
-            disabled_are_members: false,
-            now: Timestamp(0),
-            invite_changed_address: false,
-        },
+        policy: policy.clone(),
         limits: Limits::default(),
         arrived: now,
     };

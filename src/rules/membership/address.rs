@@ -7,28 +7,25 @@ const PROXY_ADDRESSES: &str = "proxyaddresses";
 /// The prefix of the primary address; those of aliases are spelt `smtp:`.
 const PRIMARY: &[u8] = b"SMTP:";
 
-/// The first usable value of the first attribute, in the configured order, that has one; among the values of that
-/// attribute, which have no order (RFC 4512, 2.2), the one by which the person is `known` goes before all others.
+/// The usable values of the first attribute, in the configured order, that has any, in the entry's order and each once. The
+/// values of an attribute have no order (RFC 4512, 2.2), so that any of them may be the one that counts.
 ///
 /// # Errors
 /// Why there is none, as a person would put it: which attributes are empty, or what is wrong with the first value.
-pub(super) fn usable_address(
+pub(super) fn usable_addresses(
     entry: &Entry,
     mail_attributes: &[String],
-    known: Option<&EmailAddress>,
-) -> Result<EmailAddress, String> {
+) -> Result<Vec<EmailAddress>, String> {
     let mut first_problem = None;
     for attribute in mail_attributes {
-        let mut first = None;
+        let mut usable = Vec::new();
         for value in entry
             .values(attribute)
             .filter_map(|value| candidate(attribute, value))
         {
             match EmailAddress::parse(value) {
-                Ok(address) if Some(&address) == known => return Ok(address),
-                Ok(address) => {
-                    first.get_or_insert(address);
-                }
+                Ok(address) if usable.contains(&address) => {}
+                Ok(address) => usable.push(address),
                 Err(problem) => {
                     first_problem.get_or_insert_with(|| {
                         format!("the value {:?} of {attribute} {problem}", shown(value))
@@ -36,8 +33,8 @@ pub(super) fn usable_address(
                 }
             }
         }
-        if let Some(address) = first {
-            return Ok(address);
+        if !usable.is_empty() {
+            return Ok(usable);
         }
     }
     Err(first_problem.unwrap_or_else(|| format!("has no {}", mail_attributes.join(", "))))
@@ -85,7 +82,7 @@ mod tests {
             dn: "cn=a".into(),
             attributes,
         };
-        usable_address(&entry, &order.map(str::to_owned), None).map(|a| a.to_string())
+        usable_addresses(&entry, &order.map(str::to_owned)).map(|usable| usable[0].to_string())
     }
 
     #[test]

@@ -77,7 +77,10 @@ impl<'a> Reader<'a> {
                 let member = &self.book.people()[place].member;
                 let row = member.row;
                 addresses.extend(member.address.clone());
-                addresses.extend(self.invitations_for(row)?);
+                // Nobody new is in the table yet, and so nothing there is for them.
+                if row != 0 {
+                    addresses.extend(self.invitations_for(row)?);
+                }
             }
         }
         for row in &scope.invitations {
@@ -127,7 +130,7 @@ impl<'a> Reader<'a> {
             .prepare_cached(&format!(
                 "select {MEMBER} from member m where m.directory = ? and m.entry_id = ?"
             ))?
-            .query_row((directory, id.as_bytes().as_slice()), |row| rows::member(row, 0))
+            .query_row((directory, id.as_bytes().as_slice()), |row| rows::decided(row, 0))
             .optional()?;
         if let Some(member) = member {
             self.book.load_person((directory, &name), true, member);
@@ -186,8 +189,8 @@ impl<'a> Reader<'a> {
         let mut holders = query.query([address.as_str()])?;
         while let Some(row) = holders.next()? {
             let (directory, name): (i64, String) = (row.get(0)?, row.get(1)?);
-            let member = rows::member(row, 2)?;
-            let is_new = self.book.find(directory, member.id).is_none();
+            let member = rows::decided(row, 2)?;
+            let is_new = self.book.find(directory, member.0.id).is_none();
             self.book.load_person((directory, &name), true, member);
             if is_new {
                 break;
@@ -198,14 +201,14 @@ impl<'a> Reader<'a> {
     }
 
     fn owner(&mut self, member: i64) -> rusqlite::Result<usize> {
-        let (directory, name, retired, member): (i64, String, bool, Member) = self
+        let (directory, name, retired, member): (i64, String, bool, _) = self
             .db
             .prepare_cached(&format!(
                 "select d.id, d.name, d.retired, {MEMBER} from member m cross join directory d on d.id = m.directory
                  where m.id = ?"
             ))?
             .query_row([member], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, rows::member(row, 3)?))
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, rows::decided(row, 3)?))
             })?;
         Ok(self.book.load_person((directory, &name), !retired, member))
     }
@@ -250,16 +253,6 @@ fn save(db: &Transaction<'_>, mut book: Book) -> rusqlite::Result<()> {
     let Some(directory) = &book.directory else {
         return Ok(());
     };
-    if !book.seen.is_empty() {
-        let generation: i64 = db
-            .prepare_cached("select generation from directory where id = ?")?
-            .query_row([directory.id], |row| row.get(0))?;
-        let mut mark =
-            db.prepare_cached("update member set seen = ?2 where id = ?1 and directory = ?3 and seen <> ?2")?;
-        for row in &book.seen {
-            mark.execute((row, generation, directory.id))?;
-        }
-    }
     save_brake(db, directory.id, &directory.brake)?;
     if let Some((Cursor(cursor), now)) = &directory.cursor {
         db.prepare_cached("update directory set cursor = ?2, cursor_stored = ?3 where id = ?1")?
@@ -284,7 +277,6 @@ pub(super) fn save_brake(db: &Transaction<'_>, directory: i64, brake: &Brake) ->
     Ok(())
 }
 
-/// Whoever is saved counts as seen by the current listing.
 fn save_person(db: &Transaction<'_>, person: &Person) -> rusqlite::Result<i64> {
     let member = &person.member;
     let (standing, reason) = rows::standing(&member.standing);
@@ -292,9 +284,8 @@ fn save_person(db: &Transaction<'_>, person: &Person) -> rusqlite::Result<i64> {
     if member.row == 0 {
         return db
             .prepare_cached(
-                "insert into member (directory, entry_id, dn, address, standing, reason, had_left, seen)
-                 values (?1, ?2, ?3, ?4, ?5, ?6, ?7, (select generation from directory where id = ?1))
-                 returning id",
+                "insert into member (directory, entry_id, dn, address, standing, reason, had_left, decided_on)
+                 values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) returning id",
             )?
             .query_row(
                 (
@@ -305,13 +296,13 @@ fn save_person(db: &Transaction<'_>, person: &Person) -> rusqlite::Result<i64> {
                     standing,
                     reason,
                     member.returning,
+                    person.decided_on,
                 ),
                 |row| row.get(0),
             );
     }
     db.prepare_cached(
-        "update member set dn = ?2, address = ?3, standing = ?4, reason = ?5, had_left = ?6,
-                seen = (select generation from directory where id = ?7)
+        "update member set dn = ?2, address = ?3, standing = ?4, reason = ?5, had_left = ?6, decided_on = ?7
          where id = ?1",
     )?
     .execute((
@@ -321,7 +312,7 @@ fn save_person(db: &Transaction<'_>, person: &Person) -> rusqlite::Result<i64> {
         standing,
         reason,
         member.returning,
-        person.directory,
+        person.decided_on,
     ))?;
     Ok(member.row)
 }

@@ -45,11 +45,11 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// This connection on a thread of its own, which `opener` replaces.
-    pub(super) fn threaded(db: rusqlite::Connection, opener: Opener) -> Self {
+    /// This connection on a thread of its own, which `opener` opens where it is missing or has failed.
+    pub(super) fn threaded(db: Option<rusqlite::Connection>, opener: Opener) -> Self {
         let (jobs, queue) = mpsc::channel::<Job>();
         let mut slot = Slot {
-            db: Some(db),
+            db,
             opener: Some(opener),
         };
         let thread = thread::Builder::new().name("store".into()).spawn(move || {

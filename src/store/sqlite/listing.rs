@@ -1,90 +1,75 @@
-//! Listings: who was seen, and what was found.
+//! The end of a listing: what becomes of the invitations that it brought.
 
-use rusqlite::Transaction;
+use rusqlite::{Transaction, named_params};
 
 use super::book::{brake, save_brake};
 use super::journal;
-use super::rows::{self, MEMBER};
 use crate::clock::Timestamp;
-use crate::model::{ActionState, Hold, Member, Source, What};
+use crate::model::{ActionState, Hold, Source, What};
 use crate::rules::{Brake, Verdict};
 use crate::store::ListingOutcome;
 
-pub(super) fn begin(db: &Transaction<'_>, directory: i64) -> rusqlite::Result<()> {
-    db.prepare_cached("update directory set generation = generation + 1 where id = ?")?
-        .execute([directory])?;
-    Ok(())
-}
+/// Staged invitations that one transaction moves: others wait for no more.
+const SLICE: u32 = 5000;
 
-pub(super) fn unseen(
+/// Has the staged invitations of a directory judged by their number.
+pub(super) fn judge_staged(
     db: &Transaction<'_>,
     directory: i64,
-    after: i64,
-    limit: u32,
-) -> rusqlite::Result<Vec<Member>> {
-    // In the order of rows, so that all pages together walk the table once.
-    db.prepare_cached(&format!(
-        "select {MEMBER} from member m
-         where m.id > ?2 and +m.directory = ?1 and m.standing <> 'left'
-           and m.seen <> (select generation from directory where id = ?1)
-         order by m.id limit ?3"
-    ))?
-    .query_map((directory, after, limit), |row| rows::member(row, 0))?
-    .collect()
-}
-
-pub(super) fn end(
-    db: &Transaction<'_>,
-    directory: i64,
-    complete: bool,
     judge: &mut dyn FnMut(&mut Brake, u64) -> Verdict,
-    now: Timestamp,
 ) -> rusqlite::Result<ListingOutcome> {
-    if complete {
-        db.prepare_cached("update directory set listed = ?2 where id = ?1")?
-            .execute((directory, now.0))?;
-    }
     let staged: u64 = db
         .prepare_cached(
             "select count(*) from action a cross join member m on m.id = a.member
              where a.state = 'staged' and m.directory = ?",
         )?
         .query_row([directory], |row| row.get(0))?;
-    let verdict = judged(db, directory, staged, judge)?;
-    if staged == 0 {
-        return Ok(ListingOutcome::default());
-    }
-    let (state, outcome) = match verdict {
-        Verdict::Invite => (
-            ActionState::Queued,
-            ListingOutcome {
-                queued: staged,
-                ..ListingOutcome::default()
-            },
-        ),
-        Verdict::Hold => (
-            ActionState::Held,
-            ListingOutcome {
-                held: staged,
-                ..ListingOutcome::default()
-            },
-        ),
+    let (queued, held) = match judged(db, directory, staged, judge)? {
+        Verdict::Invite => (staged, 0),
+        Verdict::Hold => (0, staged),
     };
+    Ok(ListingOutcome {
+        queued,
+        held,
+        left: 0,
+    })
+}
+
+/// Some of the staged invitations of a directory: the same ones as long as none of them moves.
+const SOME_STAGED: &str = "a.id in (select s.id from action s cross join member o on o.id = s.member
+                                    where s.state = 'staged' and o.directory = :directory limit :slice)";
+
+/// Moves some of the staged invitations of a directory to another state; returns whether there may be more.
+pub(super) fn move_staged(
+    db: &Transaction<'_>,
+    directory: i64,
+    state: ActionState,
+    now: Timestamp,
+) -> rusqlite::Result<bool> {
     if state == ActionState::Held {
         journal::append_for(
             db,
-            "a.state = 'staged' and m.directory = :directory",
-            &[(":directory", &directory)],
+            SOME_STAGED,
+            &[(":directory", &directory), (":slice", &SLICE)],
             (now, Source::Listing),
             &What::Held { by: Hold::Listing },
         )?;
     }
-    db.prepare_cached(
-        "update action set state = ?2, since = ?3
-         where state = 'staged' and (select directory from member where id = action.member) = ?1",
-    )?
-    .execute((directory, state.as_str(), now.0))?;
-    Ok(outcome)
+    let moved = db
+        .prepare_cached(&format!(
+            "update action as a set state = :state, since = :now where {SOME_STAGED}"
+        ))?
+        .execute(named_params! {
+            ":directory": directory, ":slice": SLICE, ":state": state.as_str(), ":now": now.0,
+        })?;
+    Ok(moved > 0)
+}
+
+/// Records that a listing named everyone.
+pub(super) fn completed(db: &Transaction<'_>, directory: i64, now: Timestamp) -> rusqlite::Result<()> {
+    db.prepare_cached("update directory set listed = ?2 where id = ?1")?
+        .execute((directory, now.0))?;
+    Ok(())
 }
 
 /// Has so many new people of a directory judged by its brake.

@@ -18,6 +18,7 @@ mod open;
 mod report;
 mod rows;
 mod schema;
+mod staging;
 mod story;
 
 use std::path::PathBuf;
@@ -26,12 +27,13 @@ use futures::FutureExt;
 use rusqlite::Transaction;
 
 use super::{
-    Claim, Claimed, Configured, Decision, DirectoryRow, DirectoryState, JournalPage, Judge, ListingOutcome,
-    Reply, Report, Scope, Store, Story, TaskReport, Unchecked, Which, Whose,
+    Claim, Claimed, Configured, Decision, Difference, DirectoryRow, DirectoryState, JournalPage, Judge,
+    ListingOutcome, Reply, Report, Scope, Store, Story, TaskReport, Unchecked, Which, Whose,
 };
 use crate::clock::Timestamp;
 use crate::model::{ActionState, EmailAddress, EntryId, Member, Release};
 use crate::rules::Noted;
+use crate::rules::membership::Sighting;
 use connection::Connection;
 use lock::ServiceLock;
 
@@ -39,6 +41,8 @@ use lock::ServiceLock;
 #[derive(Debug)]
 pub struct Sqlite {
     path: PathBuf,
+    /// Where listings are kept and compared, which may take seconds; `None` where that is `db`.
+    listings: Option<Connection>,
     // Closed before the lock is given back.
     db: Connection,
     /// Held as long as the service runs; the other ways to open the file take none.
@@ -70,7 +74,26 @@ impl Sqlite {
         writes: bool,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Reply<'a, T> {
-        let answer = self.db.transact(writes, work);
+        self.on(&self.db, doing, writes, work)
+    }
+
+    /// One transaction on the listings, which only reads the state.
+    fn staged<'a, T: Send + 'static>(
+        &'a self,
+        doing: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Reply<'a, T> {
+        self.on(self.listings.as_ref().unwrap_or(&self.db), doing, false, work)
+    }
+
+    fn on<'a, T: Send + 'static>(
+        &'a self,
+        connection: &Connection,
+        doing: &'static str,
+        writes: bool,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Reply<'a, T> {
+        let answer = connection.transact(writes, work);
         async move { answer.await.map_err(|e| error::failed(&self.path, doing, &e)) }.boxed()
     }
 }
@@ -107,12 +130,24 @@ impl Store for Sqlite {
     }
 
     fn begin_listing(&self, directory: i64) -> Reply<'_, ()> {
-        self.write("beginning a listing", move |db| listing::begin(db, directory))
+        self.staged("beginning a listing", move |db| staging::begin(db, directory))
     }
 
-    fn unseen(&self, directory: i64, after: i64, limit: u32) -> Reply<'_, Vec<Member>> {
-        self.read("reading unseen members", move |db| {
-            listing::unseen(db, directory, after, limit)
+    fn append(&self, directory: i64, named: Vec<Sighting>) -> Reply<'_, ()> {
+        self.staged("keeping what a listing named", move |db| {
+            staging::append(db, directory, &named)
+        })
+    }
+
+    fn compare(&self, directory: i64, complete: bool) -> Reply<'_, ()> {
+        self.staged("comparing a listing", move |db| {
+            staging::compare(db, directory, complete)
+        })
+    }
+
+    fn differences(&self, directory: i64, after: i64, limit: u32) -> Reply<'_, Vec<Difference>> {
+        self.staged("reading what a listing found", move |db| {
+            staging::differences(db, directory, after, limit)
         })
     }
 
@@ -123,9 +158,30 @@ impl Store for Sqlite {
         mut judge: Judge,
         now: Timestamp,
     ) -> Reply<'_, ListingOutcome> {
-        self.write("ending a listing", move |db| {
-            listing::end(db, directory, complete, &mut *judge, now)
-        })
+        const DOING: &str = "ending a listing";
+        async move {
+            self.staged(DOING, move |db| staging::end(db, directory)).await?;
+            let outcome = self
+                .write(DOING, move |db| listing::judge_staged(db, directory, &mut *judge))
+                .await?;
+            let state = if outcome.held > 0 {
+                ActionState::Held
+            } else {
+                ActionState::Queued
+            };
+            if outcome.queued + outcome.held > 0 {
+                while self
+                    .write(DOING, move |db| listing::move_staged(db, directory, state, now))
+                    .await?
+                {}
+            }
+            if complete {
+                self.write(DOING, move |db| listing::completed(db, directory, now))
+                    .await?;
+            }
+            Ok(outcome)
+        }
+        .boxed()
     }
 
     fn take_over(&self, owner: i64, now: Timestamp) -> Reply<'_, ()> {

@@ -97,18 +97,14 @@ impl Sqlite {
     }
 
     fn threaded(path: PathBuf, db: Connection, access: Access, lock: Option<ServiceLock>) -> Self {
-        let file = path.clone();
-        let opener = Box::new(move || {
-            let db = open(&file, access)?;
-            // Whatever has taken the file's place is not ours to write into.
-            match schema::of(&db)? {
-                Schema::Version(schema::LATEST) => Ok(db),
-                _ => Err(rusqlite::Error::InvalidPath(file.clone())),
-            }
-        });
+        // Only the service lists.
+        let listings = lock
+            .is_some()
+            .then(|| connection::Connection::threaded(None, opener(&path, Access::Stage)));
         Self {
+            listings,
+            db: connection::Connection::threaded(Some(db), opener(&path, access)),
             path,
-            db: connection::Connection::threaded(db, opener),
             _lock: lock,
         }
     }
@@ -116,10 +112,24 @@ impl Sqlite {
     pub(super) fn inline(path: PathBuf, db: Connection) -> Self {
         Self {
             path,
+            listings: None,
             db: connection::Connection::inline(db),
             _lock: None,
         }
     }
+}
+
+/// Opens the file anew.
+fn opener(path: &Path, access: Access) -> connection::Opener {
+    let file = path.to_owned();
+    Box::new(move || {
+        let db = open(&file, access)?;
+        // Whatever has taken the file's place is not ours to write into.
+        match schema::of(&db)? {
+            Schema::Version(schema::LATEST) => Ok(db),
+            _ => Err(rusqlite::Error::InvalidPath(file.clone())),
+        }
+    })
 }
 
 /// What a connection may do.
@@ -127,6 +137,8 @@ impl Sqlite {
 pub(super) enum Access {
     /// Read.
     Read,
+    /// Read, and keep temporary tables.
+    Stage,
     /// Read and write.
     Write,
     /// Read and write what nobody needs afterwards.
@@ -141,20 +153,25 @@ pub(super) fn connect(path: &Path, access: Access) -> Result<Connection, StoreEr
 /// process after a listing; the rarer checkpoints save a fifth of the time.
 fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> {
     let mode = match access {
-        Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        Access::Read | Access::Stage => OpenFlags::SQLITE_OPEN_READ_ONLY,
         Access::Write | Access::Scratch => OpenFlags::SQLITE_OPEN_READ_WRITE,
     };
     let db = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     db.busy_timeout(BUSY)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS);
     db.pragma_update(None, "foreign_keys", true)?;
-    if access != Access::Read {
+    if matches!(access, Access::Write | Access::Scratch) {
         db.pragma_update(None, "cache_size", -8000)?;
         db.pragma_update(None, "wal_autocheckpoint", 20000)?;
         db.pragma_update(None, "journal_size_limit", 100_000_000)?;
     }
     match access {
         Access::Read => {}
+        // Sorting takes as much memory as the cache, more than once at a time.
+        Access::Stage => {
+            db.pragma_update(None, "cache_size", -2000)?;
+            db.pragma_update(Some("temp"), "cache_size", -1000)?;
+        }
         Access::Write => db.pragma_update(None, "synchronous", "normal")?,
         Access::Scratch => {
             db.pragma_update(None, "journal_mode", "memory")?;

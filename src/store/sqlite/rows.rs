@@ -10,7 +10,8 @@ use crate::model::{ActionKind, ActionState, EmailAddress, EntryId, Member, Outco
 pub(super) const INVITE: &str = ActionKind::Invite.as_str();
 
 /// The columns that [`member`] reads, of the table or alias `m`.
-pub(super) const MEMBER: &str = "m.id, m.entry_id, m.dn, m.address, m.standing, m.reason, m.had_left";
+pub(super) const MEMBER: &str =
+    "m.id, m.entry_id, m.dn, m.address, m.standing, m.reason, m.had_left, m.decided_on";
 
 /// Reads a member from the columns [`MEMBER`], of which the first is at `first`.
 pub(super) fn member(row: &Row<'_>, first: usize) -> rusqlite::Result<Member> {
@@ -28,6 +29,11 @@ pub(super) fn member(row: &Row<'_>, first: usize) -> rusqlite::Result<Member> {
         },
         returning: row.get(first + 6)?,
     })
+}
+
+/// Reads a member and the digest of the entry that was decided on from the same columns.
+pub(super) fn decided(row: &Row<'_>, first: usize) -> rusqlite::Result<(Member, Option<i64>)> {
+    Ok((member(row, first)?, row.get(first + 7)?))
 }
 
 /// Reads the identity of an entry.

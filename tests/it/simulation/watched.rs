@@ -4,9 +4,10 @@ use futures::FutureExt;
 use ldap_usher::clock::Timestamp;
 use ldap_usher::model::{ActionState, Cursor, EmailAddress, EntryId, Member, Release};
 use ldap_usher::rules::Noted;
+use ldap_usher::rules::membership::Sighting;
 use ldap_usher::store::{
-    Claim, Claimed, Configured, Decision, DirectoryRow, DirectoryState, JournalPage, Judge, ListingOutcome,
-    Reply, Report, Scope, Sqlite, Store, Story, TaskReport, Unchecked, Which, Whose,
+    Claim, Claimed, Configured, Decision, Difference, DirectoryRow, DirectoryState, JournalPage, Judge,
+    ListingOutcome, Reply, Report, Scope, Sqlite, Store, Story, TaskReport, Unchecked, Which, Whose,
 };
 
 use super::PEOPLE;
@@ -64,8 +65,16 @@ impl Store for Watched {
         self.store.begin_listing(directory)
     }
 
-    fn unseen(&self, directory: i64, after: i64, limit: u32) -> Reply<'_, Vec<Member>> {
-        self.store.unseen(directory, after, limit)
+    fn append(&self, directory: i64, named: Vec<Sighting>) -> Reply<'_, ()> {
+        self.store.append(directory, named)
+    }
+
+    fn compare(&self, directory: i64, complete: bool) -> Reply<'_, ()> {
+        self.store.compare(directory, complete)
+    }
+
+    fn differences(&self, directory: i64, after: i64, limit: u32) -> Reply<'_, Vec<Difference>> {
+        self.store.differences(directory, after, limit)
     }
 
     fn end_listing(

@@ -258,8 +258,7 @@ async fn whoever_left_came_back_without_an_address_and_then_got_one_is_owed_an_i
     book.joins(1, "ann").await;
     book.settles(2, INVITED).await;
     book.leaves(1).await;
-    book.live(vec![super::Sighting::Entry(super::entry(1, None))])
-        .await;
+    book.live(vec![super::sighting(&super::entry(1, None))]).await;
     assert_eq!(book.tasks().await, "done 1");
     assert_eq!(book.joins(1, "ann").await.queued, 1);
 }

@@ -5,8 +5,7 @@ use ldap_usher::model::Source;
 use ldap_usher::model::{ActionState, Listing, Outcome, Settlement};
 use ldap_usher::store::{Decisions, Store, Which};
 
-use super::{Book, Committed, addresses, at, dn, email, entry, there};
-use ldap_usher::rules::membership::Sighting;
+use super::{Book, Committed, addresses, at, dn, email, entry, sighting, there};
 
 fn cut() -> Listing {
     Listing::Partial("size limit".into())
@@ -43,7 +42,7 @@ async fn a_held_person_stays_held_whatever_becomes_of_their_address() {
     for (changes, expected) in [
         (vec![there(1, "bee")], "held 2, cancelled 1"),
         (
-            vec![Sighting::Entry(entry(1, None)), there(1, "bee")],
+            vec![sighting(&entry(1, None)), there(1, "bee")],
             "held 2, cancelled 1",
         ),
         (vec![super::gone(1), there(1, "ann")], "held 2"),

@@ -5,7 +5,7 @@ use ldap_usher::model::{Cursor, Listing, Standing};
 use ldap_usher::rules::membership::Sighting;
 use ldap_usher::store::{Decisions, DirectoryState, Store};
 
-use super::{Book, at, dn, email, entry, gone, id, there};
+use super::{Book, at, dn, email, entry, gone, id, sighting, there};
 
 #[tokio::test]
 async fn a_cursor_is_kept_until_the_settings_change() {
@@ -52,15 +52,12 @@ async fn a_member_is_known_as_last_seen_and_under_one_row_for_ever() {
     odd.dn = "uid=\"ann\\,\u{1f600}\",dc=example".into();
     let mut without = odd.clone();
     without.attributes.clear();
-    for (sighting, standing) in [
-        (Sighting::Entry(odd.clone()), Standing::Member),
-        (
-            Sighting::Entry(without),
-            Standing::WithoutAddress("has no mail".into()),
-        ),
+    for (told, standing) in [
+        (sighting(&odd), Standing::Member),
+        (sighting(&without), Standing::WithoutAddress("has no mail".into())),
         (gone(1), Standing::Left),
     ] {
-        book.live(vec![sighting]).await;
+        book.live(vec![told]).await;
         let member = book.known(1).await;
         assert_eq!((member.row, member.id, &member.dn), (row, id(1), &odd.dn));
         assert_eq!((member.standing, member.address), (standing, Some(email("bee"))));
@@ -78,18 +75,19 @@ async fn whoever_a_listing_has_not_seen_comes_in_pages_without_those_who_left_be
         .await;
     book.leaves(4).await;
     book.store.begin_listing(book.directory).await.unwrap();
-    let seen = vec![there(1, "p1"), Sighting::Present(id(2))];
-    book.takes(2, Source::Listing, seen).await;
+    let named = vec![there(1, "p1"), Sighting::Present(id(2))];
+    book.store.append(book.directory, named).await.unwrap();
+    book.store.compare(book.directory, true).await.unwrap();
     let (mut after, mut unseen) = (0, Vec::new());
     loop {
-        let page = book.store.unseen(book.directory, after, 40).await.unwrap();
+        let page = book.store.differences(book.directory, after, 40).await.unwrap();
         let Some(last) = page.last() else { break };
         assert!(page.len() <= 40);
-        after = last.row;
-        unseen.extend(page.into_iter().map(|member| member.dn));
+        after = last.place;
+        unseen.extend(page.into_iter().map(|member| member.id));
     }
     let expected = all.iter().filter(|n| ![1, 2, 4].contains(*n));
-    assert_eq!(unseen, expected.map(|&n| dn(n)).collect::<Vec<_>>());
+    assert_eq!(unseen, expected.map(|&n| id(n)).collect::<Vec<_>>());
 }
 
 #[tokio::test]
@@ -126,7 +124,6 @@ async fn one_directory_s_listing_says_nothing_about_another_s_members() {
     told.directory = other;
     book.store.take(told).await.unwrap();
     book.lists(&[(2, "bob")]).await;
-    assert_eq!(book.store.unseen(other, 0, 9).await.unwrap(), []);
     assert_eq!(
         book.store.known(other, &[id(1)]).await.unwrap()[0].standing,
         Standing::Member
@@ -139,7 +136,7 @@ async fn the_report_counts_members_by_standing_and_shows_each_stream() {
     book.joins(1, "ann").await;
     book.joins(2, "bob").await;
     book.leaves(2).await;
-    book.live(vec![Sighting::Entry(entry(3, None))]).await;
+    book.live(vec![sighting(&entry(3, None))]).await;
     let state = DirectoryState {
         stream: "syncrepl".into(),
         connected: true,

@@ -128,14 +128,13 @@ impl World {
 
     fn sighting(&self, directory: usize, n: u8) -> Sighting {
         match self.people.get(&(directory, n)) {
-            Some(address) => Sighting::Entry(entry(n, address.map(|address| ADDRESSES[address]))),
+            Some(address) => super::sighting(&entry(n, address.map(|address| ADDRESSES[address]))),
             None => gone(n),
         }
     }
 
     async fn list(&mut self, directory: usize, cut: Option<usize>) {
         let row = self.rows[directory];
-        self.store.begin_listing(row).await.unwrap();
         let there: Vec<(u8, Option<usize>)> = (0..PEOPLE)
             .filter_map(|n| Some((n, *self.people.get(&(directory, n))?)))
             .take(cut.unwrap_or(usize::MAX))
@@ -144,15 +143,10 @@ impl World {
             self.become_known(directory, n, address);
         }
         let named = there.iter().map(|&(n, _)| self.sighting(directory, n)).collect();
-        self.tell(directory, Source::Listing, named).await;
-        if cut.is_none() {
-            let unseen = self.store.unseen(row, 0, 1000).await.unwrap();
-            let left = unseen
-                .into_iter()
-                .map(|member| Sighting::Gone(member.id))
-                .collect();
-            self.tell(directory, Source::Listing, left).await;
-        }
+        let differences = super::differences(&self.store, row, named, cut.is_none()).await;
+        let (told, gone) = super::by_name(differences);
+        self.tell(directory, Source::Listing, told).await;
+        self.tell(directory, Source::Listing, gone).await;
         let (limits, now) = (self.limits, Timestamp(self.now));
         let judge =
             Box::new(move |brake: &mut Brake, found| brake.listing(found, cut.is_some(), &limits, now));

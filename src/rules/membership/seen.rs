@@ -1,0 +1,153 @@
+//! An entry, reduced to what decisions about its person depend on.
+
+use super::Policy;
+use super::address::usable_addresses;
+use crate::model::{EmailAddress, Entry, EntryId};
+
+/// Part of every [`Seen::digest`]: a version that decides otherwise on the same values changes it, so that everyone is
+/// decided on again.
+const VERSION: u8 = 1;
+
+/// What an entry says, as far as a decision depends on it.
+///
+/// Two entries with equal values lead to the same decision, whatever else is in them. It depends on the [`Policy`] and on
+/// its time: an account may have expired since.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Who it is.
+    pub id: EntryId,
+    /// The DN.
+    pub dn: String,
+    /// Whether the person can be invited.
+    pub account: Account,
+}
+
+/// Whether the person of an entry can be invited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Account {
+    /// At any of these addresses, the preferred one first; never empty.
+    Usable(Vec<EmailAddress>),
+    /// There is no usable address, for this reason.
+    WithoutAddress(String),
+    /// The account is disabled, as this says.
+    Disabled(String),
+}
+
+impl Policy {
+    /// What an entry says to this policy.
+    pub fn see(&self, entry: &Entry) -> Seen {
+        Seen {
+            id: entry.id,
+            dn: entry.dn.clone(),
+            account: self.account(entry),
+        }
+    }
+
+    fn account(&self, entry: &Entry) -> Account {
+        if let Some(why) = self.disabled(entry) {
+            return Account::Disabled(why);
+        }
+        match usable_addresses(entry, &self.mail_attributes) {
+            Ok(addresses) => Account::Usable(addresses),
+            Err(why) => Account::WithoutAddress(why),
+        }
+    }
+}
+
+impl Seen {
+    /// The address at which the person is to be invited: the one by which they are `known`, as long as it is there.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) fn address(&self, known: Option<&EmailAddress>) -> Result<EmailAddress, String> {
+        match &self.account {
+            Account::Usable(addresses) => known
+                .filter(|known| addresses.contains(known))
+                .or_else(|| addresses.first())
+                .cloned()
+                .ok_or_else(|| "has no address".to_owned()),
+            Account::WithoutAddress(why) | Account::Disabled(why) => Err(why.clone()),
+        }
+    }
+
+    /// A number that differs where anything in it differs, but for a chance of 2^-64. It is stored, so it is the same in
+    /// every build: 64-bit FNV-1a.
+    pub fn digest(&self) -> i64 {
+        let mut hash = Fnv::default();
+        hash.field(&[VERSION]);
+        hash.field(self.dn.as_bytes());
+        match &self.account {
+            Account::Usable(addresses) => {
+                hash.field(b"usable");
+                for address in addresses {
+                    hash.field(address.as_str().as_bytes());
+                }
+            }
+            Account::WithoutAddress(why) => {
+                hash.field(b"without");
+                hash.field(why.as_bytes());
+            }
+            Account::Disabled(why) => {
+                hash.field(b"disabled");
+                hash.field(why.as_bytes());
+            }
+        }
+        hash.0.cast_signed()
+    }
+}
+
+/// Fowler, Noll and Vo's hash (RFC 9923), variant 1a.
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Fnv {
+    /// Takes in a field and its end: no byte of UTF-8 text is 255.
+    fn field(&mut self, bytes: &[u8]) {
+        for byte in bytes.iter().chain(&[255]) {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(dn: &str, account: Account) -> Seen {
+        Seen {
+            id: EntryId::from_slice(&[1; 16]).unwrap(),
+            dn: dn.into(),
+            account,
+        }
+    }
+
+    fn usable(addresses: &[&str]) -> Account {
+        let parse = |text: &&str| EmailAddress::parse(text.as_bytes()).unwrap();
+        Account::Usable(addresses.iter().map(parse).collect())
+    }
+
+    #[test]
+    fn the_digest_is_the_same_in_every_build() {
+        let ann = seen("uid=ann", usable(&["ann@x.org"]));
+        assert_eq!(ann.digest(), -9_079_174_136_540_055_119);
+    }
+
+    #[test]
+    fn the_digest_differs_where_a_decision_may() {
+        let all = [
+            seen("uid=ann", usable(&["ann@x.org"])),
+            seen("uid=annn", usable(&["ann@x.org"])),
+            seen("uid=ann", usable(&["ann@x.org", "bob@x.org"])),
+            seen("uid=ann", usable(&["bob@x.org", "ann@x.org"])),
+            seen("uid=ann", Account::WithoutAddress("ann@x.org".into())),
+            seen("uid=ann", Account::Disabled("ann@x.org".into())),
+        ];
+        let digests: std::collections::HashSet<i64> = all.iter().map(Seen::digest).collect();
+        assert_eq!(digests.len(), all.len());
+    }
+}

@@ -1,0 +1,203 @@
+//! Listings as sets: what each named, compared with what is known.
+
+use std::path::Path;
+
+use ldap_usher::clock::Timestamp;
+use ldap_usher::model::Source;
+use ldap_usher::model::{Attribute, Listing, Standing};
+use ldap_usher::rules::membership::{Policy, Sighting};
+use ldap_usher::store::{Sqlite, Store};
+
+use super::{Book, addresses, by_name, differences, entry, gone, id, policy, sighting, there};
+
+async fn on(path: &Path) -> Book {
+    Book::on(Sqlite::open(path).await.unwrap()).await
+}
+
+async fn compared(book: &Book, named: Vec<Sighting>) -> Vec<Option<Sighting>> {
+    let found = differences(&book.store, book.directory, named, false).await;
+    found.into_iter().map(|found| found.told).collect()
+}
+
+#[tokio::test]
+async fn of_what_is_told_of_one_entry_in_a_listing_the_last_word_wins() {
+    let dir = tempfile::tempdir().unwrap();
+    let book = on(&dir.path().join("state.db")).await;
+    book.joins(3, "cat").await;
+    book.joins(4, "dan").await;
+    // In the order of addresses the last word of Eve and that of Zoe would come first.
+    let told = vec![
+        there(1, "ann"),
+        gone(1),
+        there(2, "zoe"),
+        there(2, "bob"),
+        gone(3),
+        there(3, "cat"),
+        Sighting::Present(id(4)),
+        gone(4),
+        there(5, "bee"),
+        there(5, "eve"),
+    ];
+    book.names(2, told, &Listing::Complete).await;
+    let ends = [
+        (1, Standing::Left, "ann"),
+        (2, Standing::Member, "bob"),
+        (3, Standing::Member, "cat"),
+        (4, Standing::Left, "dan"),
+        (5, Standing::Member, "eve"),
+    ];
+    for (n, standing, name) in ends {
+        let member = book.known(n).await;
+        let address = member.address.map(|address| address.to_string());
+        assert_eq!(
+            (n, member.standing, address),
+            (n, standing, Some(format!("{name}@example.org")))
+        );
+    }
+    book.ends(2, &Listing::Complete).await;
+    let mut claimed = book.claims(9).await;
+    claimed.sort_by(|one, other| one.address.cmp(&other.address));
+    assert_eq!(
+        addresses(&claimed),
+        ["bob@example.org", "cat@example.org", "eve@example.org"]
+    );
+}
+
+#[tokio::test]
+async fn whoever_is_as_decided_is_no_difference_until_something_about_them_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let book = on(&dir.path().join("state.db")).await;
+    let all = || vec![there(1, "ann"), sighting(&entry(2, None)), there(3, "cat")];
+    book.lists_at(2, &[], &Listing::Complete).await;
+    book.names(2, all(), &Listing::Complete).await;
+    book.ends(2, &Listing::Complete).await;
+    assert_eq!(compared(&book, all()).await, []);
+    assert_eq!(
+        compared(&book, (1..=3).map(|n| Sighting::Present(id(n))).collect()).await,
+        []
+    );
+
+    let mut moved = entry(1, Some("ann"));
+    moved.dn = "uid=elsewhere".into();
+    for changed in [sighting(&moved), there(2, "bob"), sighting(&entry(3, None))] {
+        assert_eq!(
+            compared(&book, vec![changed.clone()]).await,
+            [Some(changed.clone())],
+            "{changed:?}"
+        );
+    }
+    // Whoever left is decided on anew, even if the entry that comes back is the same, or merely said to be there.
+    book.leaves(3).await;
+    for back in [there(3, "cat"), Sighting::Present(id(3))] {
+        assert_eq!(compared(&book, vec![back.clone()]).await, [Some(back)]);
+    }
+}
+
+#[tokio::test]
+async fn other_settings_and_an_account_that_expires_are_decided_on_anew() {
+    let book = Book::new().await;
+    let mut ann = entry(1, Some("ann"));
+    let with = |name: &str, value: &str| Attribute {
+        name: name.into(),
+        values: vec![value.into()],
+    };
+    ann.attributes.push(with("mailPrimary", "ann@primary.org"));
+    ann.attributes.push(with("pwdEndTime", "20300101000000Z"));
+    book.live(vec![sighting(&ann)]).await;
+    let differs = async |policy: Policy| {
+        let seen = vec![Sighting::Entry(policy.see(&ann))];
+        !compared(&book, seen).await.is_empty()
+    };
+    assert!(!differs(policy(false)).await);
+    let before = Policy {
+        now: Timestamp(1_890_000_000_000),
+        ..policy(false)
+    };
+    assert!(!differs(before.clone()).await);
+    let expired = Policy {
+        now: Timestamp(1_900_000_000_000),
+        ..before
+    };
+    assert!(differs(expired.clone()).await);
+    let ignored = Policy {
+        disabled_are_members: true,
+        ..expired
+    };
+    assert!(!differs(ignored).await);
+    let primary = Policy {
+        mail_attributes: vec!["mailPrimary".into(), "mail".into()],
+        ..policy(false)
+    };
+    assert!(differs(primary).await);
+}
+
+#[tokio::test]
+async fn a_crash_amid_the_differences_of_a_listing_repeats_it_and_loses_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.db");
+    let named = || (1..=100).map(|n| there(n, &format!("p{n}"))).collect();
+    {
+        let book = on(&path).await;
+        book.joins(200, "leaver").await;
+        book.claims(1).await;
+        let found = differences(&book.store, book.directory, named(), true).await;
+        assert_eq!(found.len(), 101);
+        let (told, _) = by_name(found.into_iter().take(30).collect());
+        book.takes(2, Source::Listing, told).await;
+    }
+    let book = on(&path).await;
+    // What the dead process had named is forgotten.
+    let lost = book.store.differences(book.directory, 0, 10).await;
+    assert!(lost.is_err(), "{lost:?}");
+    let found = differences(&book.store, book.directory, named(), true).await;
+    assert_eq!(found.len(), 71);
+    let (told, unnamed) = by_name(found);
+    book.takes(3, Source::Listing, told).await;
+    book.takes(3, Source::Listing, unnamed).await;
+    let ended = book.ends(3, &Listing::Complete).await;
+    assert_eq!((ended.queued, ended.held), (100, 0));
+    assert_eq!(book.known(200).await.standing, Standing::Left);
+}
+
+#[tokio::test]
+async fn a_listing_that_was_cut_short_brings_whoever_it_named_and_makes_nobody_a_leaver() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    let cut = Listing::Partial("size limit".into());
+    let outcome = book.lists_at(2, &[(2, "bob")], &cut).await;
+    assert_eq!(outcome.queued, 1);
+    for n in [1, 2] {
+        assert_eq!(book.known(n).await.standing, Standing::Member);
+    }
+}
+
+#[tokio::test]
+async fn a_comparison_keeps_nobody_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let book = on(&dir.path().join("state.db")).await;
+    let id = |n: u32| {
+        let mut bytes = [7; 16];
+        bytes[..4].copy_from_slice(&n.wrapping_mul(2_654_435_761).to_be_bytes());
+        ldap_usher::model::EntryId::from_slice(&bytes).unwrap()
+    };
+    book.store.begin_listing(book.directory).await.unwrap();
+    for chunk in 0..100_u32 {
+        let named = (chunk * 1000..(chunk + 1) * 1000).map(|n| Sighting::Present(id(n)));
+        book.store.append(book.directory, named.collect()).await.unwrap();
+    }
+    let mut comparison = std::pin::pin!(book.store.compare(book.directory, true));
+    let mut reports = 0;
+    loop {
+        tokio::select! {
+            biased;
+            compared = &mut comparison => break compared.unwrap(),
+            report = book.store.report() => {
+                report.unwrap();
+                reports += 1;
+            }
+        }
+    }
+    assert!(reports > 5, "{reports} reports during a comparison");
+    let found = book.store.differences(book.directory, 0, 10).await.unwrap();
+    assert_eq!(found.len(), 10);
+}
