@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::directory::{Directory, LdapDirectory, same_dn};
 use crate::model::{EmailAddress, EntryId};
-use crate::store::{Sqlite, Store, Story, Whose};
+use crate::store::{self, Story, Whose};
 use crate::vaultwarden::{Account, Admin, Vaultwarden};
 
 /// One person: what the store knows, and what is asked anew.
@@ -77,7 +77,7 @@ pub fn whose(who: &str) -> anyhow::Result<Whose> {
 /// of the answer.
 pub async fn explain(config: &Config, who: &str) -> anyhow::Result<Vec<Explained>> {
     let whose = whose(who)?;
-    let store: Arc<Sqlite> = Arc::new(Sqlite::open_read_only(&config.state).await?);
+    let store = store::open_read_only(&config.state).await?;
     let stories = store.stories(whose, 0).await?;
     if stories.is_empty() {
         return Ok(Vec::new());

@@ -16,7 +16,7 @@ use super::wiring::Parts;
 use crate::config::Config;
 use crate::listener::Listener;
 use crate::model::{ActionState, EmailAddress, Event, Hold, Outcome, Standing, What};
-use crate::store::{Owed, Sqlite, Store, StoreError, Story, Whose};
+use crate::store::{self, Owed, Store, StoreError, Story, Whose};
 use crate::vaultwarden::{Account, Admin, Identity, Recognition, Reply, VaultwardenError};
 use crate::worker::{Until, Worker};
 
@@ -68,7 +68,7 @@ impl fmt::Display for Action {
 
 /// A plan that is ready to be read.
 pub struct Plan {
-    store: Arc<Sqlite>,
+    store: Arc<dyn Store>,
     invited: Arc<Invited>,
     after: i64,
     /// What went wrong and would go wrong in `sync`, too: a line for each directory that was not listed completely, and
@@ -83,7 +83,7 @@ pub struct Plan {
 /// The state cannot be read, or the configuration cannot be used. A directory or a Vaultwarden that fails is part of
 /// the plan.
 pub async fn plan(config: &Config) -> anyhow::Result<Plan> {
-    let store = Arc::new(Sqlite::dry_run(&config.state).await?);
+    let store = store::dry_run(&config.state).await?;
     let invited = Arc::<Invited>::default();
     let sessions = Sessions::of_command(Some(store.clone()), config.sessions.clone());
     let parts = Parts::wire(config, store.clone(), sessions, |vaultwarden| {
@@ -112,7 +112,7 @@ pub async fn plan(config: &Config) -> anyhow::Result<Plan> {
 pub async fn run_dry(
     listeners: &[Listener],
     worker: &Worker,
-    store: Arc<Sqlite>,
+    store: Arc<dyn Store>,
     invited: Arc<Invited>,
 ) -> Result<Plan, StoreError> {
     let mut failures = list_everything(listeners).await;
@@ -249,10 +249,6 @@ fn of_invitation(owed: &Owed, first: Option<&Event>, invited: &HashSet<EmailAddr
             (Action::Hold, format!("{why}; `ldap-usher approve` releases them"))
         }
         ActionState::Quarantined => (Action::None, format!("in quarantine: {why}")),
-        ActionState::Staged => (
-            Action::Later,
-            "was found by a listing that has not come to its end".into(),
-        ),
         ActionState::Queued if why.is_empty() || is_new(first) => {
             (Action::Later, "waits until Vaultwarden can be asked".into())
         }

@@ -140,7 +140,7 @@ mod tests {
         of_command.save(b"first".to_vec()).await;
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 
-        let store: Arc<dyn Store> = Arc::new(Sqlite::in_memory().await.unwrap());
+        let store: Arc<dyn Store> = crate::store::in_memory().await.unwrap();
         let service = Sessions::of_service(store.clone(), Some(file.clone()));
         assert_eq!(service.load().await.as_deref(), Some(&b"first"[..]));
         service.save(b"second".to_vec()).await;

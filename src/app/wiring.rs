@@ -16,7 +16,7 @@ use crate::model::{ActionState, EmailAddress, Release};
 use crate::retry::{Retry, RetryNow};
 use crate::rules::Limits;
 use crate::rules::membership::{DISABLED_ATTRIBUTES, Policy};
-use crate::store::{Decisions, Sqlite, Store, StoreError, Which};
+use crate::store::{self, Decisions, Store, StoreError, Which};
 use crate::telemetry::{GRACE, Observer};
 use crate::vaultwarden::{self, Admin, Vaultwarden};
 use crate::worker::{self, Worker};
@@ -45,8 +45,8 @@ impl Parts {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), state = %config.state.display(), "ldap-usher starts");
-        let store = Arc::new(Sqlite::open(&config.state).await?);
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), state = %config.state, "ldap-usher starts");
+        let store = store::open(&config.state).await?;
         let sessions = Sessions::of_service(store.clone(), config.sessions.clone());
         let parts = Self::wire(config, store, sessions, |vaultwarden| vaultwarden)?;
         parts.configure().await?;

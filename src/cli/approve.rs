@@ -9,10 +9,9 @@ use super::args::People;
 use super::exit::Exit;
 use super::state;
 use crate::clock::Clock;
-use crate::config;
 use crate::foreign::printable;
 use crate::model::{ActionState, EmailAddress, Release};
-use crate::store::{Store, TaskReport, Which};
+use crate::store::{TaskReport, Which};
 use crate::worker::server_identity;
 
 /// The number of people that are shown by name before the question; the others are counted.
@@ -57,7 +56,7 @@ pub(super) async fn release(
     people: &People,
     blocked: Blocked,
 ) -> anyhow::Result<Exit> {
-    let store = state::open(&config::state_file(config)?).await?;
+    let store = state::open(config).await?;
     let named = parse(&people.addresses)?;
     let which = if named.is_empty() {
         Which::All
@@ -99,7 +98,7 @@ pub(super) async fn release(
     };
     let released = store.release(states, Which::To(&addresses), because, now).await?;
     if repeats {
-        server_identity::accept(&store).await?;
+        server_identity::accept(&*store).await?;
     }
     super::print(&format!("{} released\n", released.len()))?;
     Ok(Exit::Done)

@@ -165,7 +165,6 @@ fn coming(owed: &Owed, now: Timestamp) -> Option<String> {
         .map(|reason| format!(" ({reason})"))
         .unwrap_or_default();
     let next = match owed.state {
-        ActionState::Staged => "is invited when the listing that found them has ended".to_owned(),
         ActionState::Queued if owed.in_doubt.is_some() => {
             format!("is looked up in Vaultwarden, and invited only if there is no account{why}")
         }

@@ -12,7 +12,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::foreign::printable;
 use crate::model::{Event, Source, What};
-use crate::store::{Sqlite, Store};
+use crate::store;
 
 /// Events that are read at a time.
 const PAGE: u32 = 1000;
@@ -24,7 +24,7 @@ pub(super) async fn journal(
     person: Option<&str>,
     as_json: bool,
 ) -> anyhow::Result<Exit> {
-    let store = Sqlite::open_read_only(&config::state_file(config)?).await?;
+    let store = store::open_read_only(&config::state(config)?).await?;
     let from = since.map_or(Timestamp(i64::MIN), |since| {
         let since = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
         Timestamp(Clock::system().now().0.saturating_sub(since))

@@ -10,13 +10,15 @@ use super::exit::Exit;
 use super::palette::Palette;
 use super::state;
 use crate::clock::{Clock, Timestamp};
-use crate::config;
 use crate::foreign::printable;
 use crate::store::{DirectoryReport, Report, TaskReport};
 
+/// A state of version 0.1, in which nothing is any more: scripts may ask for it.
+const FORMER_STATE: (&str, u64) = ("staged", 0);
+
 /// Prints the status, whether or not the service runs.
 pub(super) async fn status(config: Option<&Path>, as_json: bool) -> anyhow::Result<Exit> {
-    let (report, running) = state::report(&config::state_file(config)?).await?;
+    let (report, running) = state::report(config).await?;
     let now = Clock::system().now();
     if as_json {
         super::print(&format!("{:#}\n", json(&report, running, now)))?;
@@ -56,7 +58,7 @@ fn json(report: &Report, running: bool, now: Timestamp) -> Value {
         "running": running,
         "members": report.members,
         "without_address": report.without_address,
-        "tasks": report.tasks.iter().map(|(state, count)| (*state, *count)).collect::<BTreeMap<_, _>>(),
+        "tasks": report.tasks.iter().copied().chain([FORMER_STATE]).collect::<BTreeMap<_, _>>(),
         "vaultwarden_trouble": report.vaultwarden_trouble,
         "directories": report.directories.iter().map(directory).collect::<Vec<_>>(),
         "quarantined": report.quarantined.iter().map(task).collect::<Vec<_>>(),
@@ -126,7 +128,7 @@ fn text(report: &Report, running: bool, now: Timestamp, palette: Palette) -> Str
         let line = format!("  {state:<13}{count}");
         let line = match (*state, count) {
             // Usually empty, and nothing to act on.
-            ("staged" | "cancelled", 0) => continue,
+            ("cancelled", 0) => continue,
             (_, 0) => line,
             ("held", _) => palette.attention(&format!(
                 "{line}  (`ldap-usher approve --all` shows and releases them)"
@@ -249,7 +251,6 @@ mod tests {
             members: 142,
             without_address: 2,
             tasks: vec![
-                ("staged", 0),
                 ("queued", 1),
                 ("held", 600),
                 ("done", 140),

@@ -12,6 +12,7 @@ use super::problem::{KeyPath, Problems, Step, syntax_errors};
 use super::schema::File;
 use super::secret::{Secrets, readable_by_everyone};
 use super::{Config, ConfigError, Loaded, check, escapes, legacy, reference};
+use crate::store::Location;
 use crate::text;
 
 /// The default paths, in the order in which they are tried.
@@ -29,19 +30,16 @@ pub fn load(path: Option<&Path>) -> Result<Loaded, ConfigError> {
     Source::find(path, &environment)?.load(&environment)
 }
 
-/// The state file that the configuration names which [`load()`] would find. Checks no other key and reads no secret:
+/// Where the configuration which [`load()`] would find keeps the state. Checks no other key and reads no secret:
 /// the user who runs `status` may have no access to the secrets, and a service manager may provide them to the running
 /// service only.
 ///
 /// # Errors
 /// The configuration cannot be found, read or parsed.
-pub fn state_file(path: Option<&Path>) -> Result<PathBuf, ConfigError> {
+pub fn state(path: Option<&Path>) -> Result<Location, ConfigError> {
     let environment = Environment::of_process();
     let source = Source::find(path, &environment)?;
-    let state = source.examine(&environment, |file, problems| {
-        check::state(file, problems);
-        Some(std::mem::take(&mut file.state))
-    });
+    let state = source.examine(&environment, |file, problems| check::state(file, problems));
     state.map(|(state, ..)| state)
 }
 

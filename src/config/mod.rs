@@ -26,18 +26,19 @@ use url::Url;
 pub use choices::{DisabledAccounts, Format, Level, OnAddressChange};
 #[cfg(fuzzing)]
 pub use load::fuzz;
-pub use load::{load, state_file};
+pub use load::{load, state};
 pub use problem::ConfigError;
 pub use schema::{Http, Invite, Limits, Log};
 
 use crate::directory::{Bind, Filter, Server, StreamKind};
+use crate::store::Location;
 use crate::tls::TlsOptions;
 
 /// A complete, checked configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The state file.
-    pub state: PathBuf,
+    /// Where the state is kept.
+    pub state: Location,
     /// For how many days the journal is kept.
     pub journal_days: u32,
     /// The file in which `check` and `plan` may keep a session with Vaultwarden; derived from the environment alone.

@@ -24,7 +24,7 @@ pub(super) const AUTO: &str = "auto";
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, expecting = "a table")]
 pub(super) struct File {
-    pub(super) state: PathBuf,
+    pub(super) state: String,
     #[serde(deserialize_with = "count")]
     pub(super) journal_days: NonZeroU32,
     pub(super) vaultwarden: VaultwardenTable,

@@ -1,18 +1,21 @@
 //! What a directory tells, decided on and committed.
 
 mod audit;
+mod run;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::mem;
+
+use run::Run;
 
 use super::batches;
 use super::{Listener, Trouble};
 use crate::directory::StreamKind;
 use crate::model::{Change, Cursor, Entry, EntryId, Event, Hold, Listing, Member, Source, What};
+use crate::rules::Verdict;
 use crate::rules::membership::{Decision, Policy, Sighting, decide};
-use crate::rules::{Brake, Noted};
-use crate::store::{Decisions, Difference, ListingOutcome, StoreError, Taken};
-use crate::telemetry::{Progress, Purpose};
+use crate::store::{Decisions, Difference, StoreError, Taken};
+use crate::telemetry::Purpose;
 use crate::timing::{self, Step};
 
 /// Differences that one transaction takes: others wait for no more than that.
@@ -33,37 +36,6 @@ pub(super) struct Ingest<'a> {
     together: HashMap<EntryId, usize>,
     /// The audit beside the stream.
     audit: Option<Run>,
-}
-
-/// A listing under way.
-struct Run {
-    progress: Progress,
-    /// How many joined, or joined again.
-    joined: u64,
-    /// How many left.
-    left: u64,
-    /// The place of the last difference that was dealt with.
-    after: i64,
-    /// The resume point that the stream told meanwhile, which covers what was only named yet.
-    cursor: Option<Cursor>,
-}
-
-impl Run {
-    fn begin() -> Self {
-        Self {
-            progress: Progress::begin(),
-            joined: 0,
-            left: 0,
-            after: 0,
-            cursor: None,
-        }
-    }
-
-    fn count(&mut self, events: &[Event]) {
-        let of = |kind: fn(&What) -> bool| events.iter().filter(|event| kind(&event.what)).count() as u64;
-        self.joined += of(|what| matches!(what, What::Joined | What::Rejoined));
-        self.left += of(|what| matches!(what, What::Left { .. }));
-    }
 }
 
 impl<'a> Ingest<'a> {
@@ -163,12 +135,16 @@ impl<'a> Ingest<'a> {
     }
 
     /// The session is over: whoever a listing named until then may join, and it says nothing about anyone else.
-    pub(super) async fn abandon(&mut self, trouble: &Trouble) -> Result<(), StoreError> {
-        self.audit = None;
+    pub(super) async fn abandon(&mut self, trouble: &Trouble) -> Result<(), Trouble> {
+        if let Some(run) = self.audit.take() {
+            let listing = Listing::Partial(trouble.to_string());
+            self.end_in_store(&listing, &run, Purpose::Audit).await?;
+        }
         let Some(mut run) = self.listing.take() else {
             return Ok(());
         };
         self.listener.store.compare(self.row, false).await?;
+        run.verdict = Some(self.judge(true, Source::Listing).await?);
         loop {
             let page = self.page(&mut run).await?;
             if page.is_empty() {
@@ -178,10 +154,11 @@ impl<'a> Ingest<'a> {
             // Whoever would have to be read is passed over.
             self.commit_listed(told, &mut run).await?;
         }
-        let outcome = self.end_in_store(&Listing::Partial(trouble.to_string())).await?;
+        let listing = Listing::Partial(trouble.to_string());
+        self.end_in_store(&listing, &run, Purpose::CatchUp).await?;
         tracing::debug!(
             directory = self.listener.name,
-            ?outcome,
+            outcome = ?run.outcome,
             "a listing was left open"
         );
         Ok(())
@@ -252,6 +229,7 @@ impl<'a> Ingest<'a> {
             cursor,
             policy: self.listener.policy.at(arrived),
             limits: self.listener.limits,
+            listing: Verdict::Hold,
             arrived,
         }
     }
@@ -261,7 +239,7 @@ impl<'a> Ingest<'a> {
     async fn end(&mut self, listing: Listing, run: &mut Run) -> Result<Listing, Trouble> {
         let complete = listing == Listing::Complete;
         self.listener.store.compare(self.row, complete).await?;
-        let (listing, failed) = match self.take_differences(run).await {
+        let (listing, failed) = match self.take_differences(run, complete).await {
             Ok(()) => (listing, None),
             Err(Trouble::Directory(error)) => {
                 let reason = format!("those who were not named could not be looked up: {error}");
@@ -278,19 +256,44 @@ impl<'a> Ingest<'a> {
     }
 
     async fn finish(&self, listing: &Listing, run: &Run, purpose: Purpose) -> Result<(), StoreError> {
-        let outcome = ListingOutcome {
-            left: run.left,
-            ..self.end_in_store(listing).await?
-        };
-        self.note_listing(run, purpose, &outcome).await?;
+        self.end_in_store(listing, run, purpose).await?;
         let Listener { name, observer, .. } = self.listener;
         let (seen, took) = (run.progress.seen(), run.progress.took());
-        observer.listing_ended(name, purpose, listing, &outcome, seen, took);
+        observer.listing_ended(name, purpose, listing, &run.outcome, seen, took);
         Ok(())
     }
 
+    /// Judges the new people of a listing by their number: looks how many it would bring, until it is clear that they are
+    /// too many. Nothing is stored yet.
+    async fn judge(&self, cut_short: bool, source: Source) -> Result<Verdict, Trouble> {
+        let Listener {
+            store, clock, limits, ..
+        } = self.listener;
+        let (mut found, mut after) = (HashSet::new(), 0);
+        while limits.invites_per_listing.is_some() {
+            let page = store.differences(self.row, after, PAGE).await?;
+            after = page.last().map_or(after, |last| last.place);
+            let mut told: Vec<Sighting> = page.into_iter().filter_map(|found| found.told).collect();
+            if told.is_empty() {
+                // Whoever was not named comes last, and brings nobody.
+                break;
+            }
+            if !cut_short {
+                told = self.with_unknown_read(told).await?;
+            }
+            let (brake, opened) = store.preview(self.taken(told, source, None)).await?;
+            found.extend(opened);
+            let verdict = brake.listing(found.len() as u64, cut_short, limits, clock.now());
+            if verdict == Verdict::Hold {
+                return Ok(verdict);
+            }
+        }
+        Ok(Verdict::Invite)
+    }
+
     /// Decides on everyone who differs, page by page.
-    async fn take_differences(&self, run: &mut Run) -> Result<(), Trouble> {
+    async fn take_differences(&self, run: &mut Run, complete: bool) -> Result<(), Trouble> {
+        run.verdict = Some(self.judge(!complete, Source::Listing).await?);
         loop {
             let page = self.page(run).await?;
             if page.is_empty() {
@@ -310,7 +313,7 @@ impl<'a> Ingest<'a> {
     /// The next differences that a listing found.
     async fn page(&self, run: &mut Run) -> Result<Vec<Difference>, StoreError> {
         // A page ends where those who are named in the journal do.
-        let limit = match self.listener.named_joiners.saturating_sub(run.joined) {
+        let limit = match self.listener.named_joiners.saturating_sub(run.outcome.joined) {
             0 => PAGE,
             named => u32::try_from(named).map_or(PAGE, |named| named.clamp(LOOK_UPS, PAGE)),
         };
@@ -328,30 +331,31 @@ impl<'a> Ingest<'a> {
             return Ok(());
         }
         let taken = Taken {
-            summarised: run.joined >= self.listener.named_joiners,
+            summarised: run.outcome.joined >= self.listener.named_joiners,
+            listing: run.verdict.unwrap_or(Verdict::Hold),
             ..self.taken(told, Source::Listing, None)
         };
         run.count(&self.commit(taken).await?);
         Ok(())
     }
 
-    async fn end_in_store(&self, listing: &Listing) -> Result<ListingOutcome, StoreError> {
+    async fn end_in_store(&self, listing: &Listing, run: &Run, purpose: Purpose) -> Result<(), StoreError> {
         let Listener {
-            store,
-            limits,
-            clock,
-            wake,
-            ..
+            store, clock, wake, ..
         } = self.listener;
-        let (limits, now) = (*limits, clock.now());
-        let cut_short = matches!(listing, Listing::Partial(_));
-        let judge = Box::new(move |brake: &mut Brake, found| brake.listing(found, cut_short, &limits, now));
         let complete = *listing == Listing::Complete;
-        let outcome = store.end_listing(self.row, complete, judge, now).await?;
-        if outcome.queued + outcome.held > 0 {
+        store
+            .end_listing(
+                self.row,
+                complete,
+                run.noted(self.listener, self.row, purpose),
+                clock.now(),
+            )
+            .await?;
+        if run.outcome.held > 0 {
             wake.notify_one();
         }
-        Ok(outcome)
+        Ok(())
     }
 
     /// Looks up members whom a complete listing did not name: most of them are gone.
@@ -374,35 +378,6 @@ impl<'a> Ingest<'a> {
         Ok(told)
     }
 
-    /// Keeps in the journal what a listing brought about, if it did.
-    async fn note_listing(
-        &self,
-        run: &Run,
-        purpose: Purpose,
-        outcome: &ListingOutcome,
-    ) -> Result<(), StoreError> {
-        let ListingOutcome { left, queued, held } = *outcome;
-        if run.joined + left + queued + held == 0 {
-            return Ok(());
-        }
-        let event = Event {
-            at: self.listener.clock.now(),
-            directory: self.listener.name.clone(),
-            person: None,
-            dn: String::new(),
-            address: None,
-            source: source(purpose),
-            what: What::Listed {
-                joined: run.joined,
-                left,
-                queued,
-                held,
-            },
-        };
-        let directory = self.row;
-        self.listener.store.note(vec![Noted { directory, event }]).await
-    }
-
     fn policy(&self) -> Policy {
         self.listener.policy.at(self.listener.clock.now())
     }
@@ -411,12 +386,5 @@ impl<'a> Ingest<'a> {
         let policy = self.policy();
         let seen = entries.iter().map(|entry| policy.see(entry));
         seen.map(Sighting::Entry).collect()
-    }
-}
-
-fn source(purpose: Purpose) -> Source {
-    match purpose {
-        Purpose::CatchUp => Source::Listing,
-        Purpose::Audit => Source::Audit,
     }
 }

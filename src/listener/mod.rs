@@ -219,7 +219,7 @@ impl Listener {
         };
         match ingest.abandon(&trouble).await {
             Ok(()) => (true, trouble),
-            Err(error) => (true, error.into()),
+            Err(trouble) => (true, trouble),
         }
     }
 

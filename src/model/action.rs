@@ -49,8 +49,6 @@ pub struct Action {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ActionState {
-    /// Found by a listing that has not ended yet.
-    Staged,
     /// Due now or at a later time.
     Queued,
     /// Held back by one of the `limits` until an administrator approves it.
@@ -65,8 +63,7 @@ pub enum ActionState {
 
 impl ActionState {
     /// All states in display order.
-    pub const ALL: [Self; 6] = [
-        Self::Staged,
+    pub const ALL: [Self; 5] = [
         Self::Queued,
         Self::Held,
         Self::Done,
@@ -77,7 +74,6 @@ impl ActionState {
     /// The state's name.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Staged => "staged",
             Self::Queued => "queued",
             Self::Held => "held",
             Self::Done => "done",
@@ -85,6 +81,17 @@ impl ActionState {
             Self::Cancelled => "cancelled",
         }
     }
+}
+
+/// Whether an action that waits was compared with Vaultwarden's list of accounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Compared {
+    /// Not yet.
+    No,
+    /// The comparison that is under way concerns it.
+    UnderWay,
+    /// It was, or an administrator decided about it: no comparison releases it.
+    Yes,
 }
 
 /// How a finished action ended well.

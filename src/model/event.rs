@@ -33,7 +33,7 @@ pub struct Event {
 pub enum Source {
     /// A single change that the directory told as it happened.
     Stream,
-    /// A listing that brings the store up to date. What it finds waits (staged) for its end, so that
+    /// A listing that brings the store up to date. What it finds is decided on when it has ended, so that
     /// `limits.invites_per_listing` can judge it as a whole.
     Listing,
     /// A listing beside the stream, which finds what the stream did not tell. It counts like any other listing.
@@ -84,7 +84,7 @@ pub enum What {
     },
     /// An invitation to the event's address is owed to the person.
     Owed {
-        /// Its state: queued, or staged until the end of a listing.
+        /// Its state.
         state: ActionState,
         /// The state of the earlier invitation whose place it takes.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -211,11 +211,7 @@ impl What {
     pub fn is_routine(&self) -> bool {
         matches!(
             self,
-            Self::Joined
-                | Self::Owed {
-                    state: ActionState::Staged,
-                    formerly: None
-                }
+            Self::Joined | Self::Owed { formerly: None, .. } | Self::Held { by: Hold::Listing }
         )
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::brake::Brake;
 use crate::clock::Timestamp;
 use crate::model::{
-    ActionState, Cursor, EmailAddress, EntryId, Event, Member, Outcome, Source, Standing, What,
+    ActionState, Compared, Cursor, EmailAddress, EntryId, Event, Member, Outcome, Source, Standing, What,
 };
 
 /// What the store knows of the people and invitations that one decision is about.
@@ -81,12 +81,12 @@ pub struct Invitation {
     pub state: ActionState,
     /// While queued: not before this.
     pub due: Timestamp,
-    /// A worker has claimed it and has not settled it yet.
-    pub claimed: bool,
+    /// The worker that has claimed it and has not settled it yet.
+    pub owner: Option<i64>,
     /// The outcome of an earlier attempt is unknown, since then.
     pub in_doubt: Option<Timestamp>,
-    /// It was compared with Vaultwarden's accounts, or somebody decided about it: it is not released by a comparison.
-    pub compared: bool,
+    /// Whether it was compared with Vaultwarden's accounts.
+    pub compared: Compared,
     /// It was cancelled while it was held: whoever wants it again waits for an approval again.
     pub was_held: bool,
     /// Failed attempts.
@@ -128,9 +128,9 @@ impl Invitation {
             person,
             state,
             due: arrived,
-            claimed: false,
+            owner: None,
             in_doubt: None,
-            compared: false,
+            compared: Compared::No,
             was_held: false,
             attempts: 0,
             arrived,
@@ -144,7 +144,7 @@ impl Invitation {
 
     /// It was sent, or may have been.
     pub fn sent(&self) -> bool {
-        self.state == ActionState::Done || self.claimed || self.in_doubt.is_some()
+        self.state == ActionState::Done || self.owner.is_some() || self.in_doubt.is_some()
     }
 
     /// Whether all that is stored of it is the same.
@@ -160,8 +160,12 @@ impl Invitation {
     pub(super) fn come_to(&mut self, state: ActionState, now: Timestamp) {
         self.state = state;
         self.since = now;
-        self.claimed = false;
+        self.owner = None;
         self.in_doubt = None;
+        // A comparison that is under way was begun for what it was before.
+        if self.compared == Compared::UnderWay {
+            self.compared = Compared::No;
+        }
     }
 }
 
@@ -231,38 +235,40 @@ impl Book {
         self.by_row.insert(row, place);
     }
 
-    /// Gives each person who differs from what is stored, or is new, to `save`, which returns the number of their row.
+    /// Gives each person who differs from what is stored, or is new, to `save`, together with what is stored; it returns the
+    /// number of their row.
     ///
     /// # Errors
     /// That of `save`.
-    pub fn save_people<E>(&mut self, mut save: impl FnMut(&Person) -> Result<i64, E>) -> Result<(), E> {
+    pub fn save_people<E>(
+        &mut self,
+        mut save: impl FnMut(&Person, Option<&Member>) -> Result<i64, E>,
+    ) -> Result<(), E> {
         for person in &mut self.people {
             let same = |(member, decided_on): &(Member, _)| {
                 (member, *decided_on) == (&person.member, person.decided_on)
             };
-            if !person.before.as_ref().is_some_and(same) {
-                person.member.row = save(person)?;
+            let before = person.before.as_ref();
+            if !before.is_some_and(same) {
+                person.member.row = save(person, before.map(|(member, _)| member))?;
             }
         }
         Ok(())
     }
 
-    /// Gives each invitation that differs from what is stored, or is new, to `save`, with the number of the row of its
-    /// person.
+    /// Gives each invitation that differs from what is stored, or is new, to `save`, together with what is stored and the
+    /// number of the row of its person.
     ///
     /// # Errors
     /// That of `save`.
     pub fn save_invitations<E>(
         &self,
-        mut save: impl FnMut(&Invitation, i64) -> Result<(), E>,
+        mut save: impl FnMut(&Invitation, Option<&Invitation>, i64) -> Result<(), E>,
     ) -> Result<(), E> {
         for invitation in &self.invitations {
-            if !invitation
-                .before
-                .as_deref()
-                .is_some_and(|before| before.same_as(invitation))
-            {
-                save(invitation, self.people[invitation.person].member.row)?;
+            let before = invitation.before.as_deref();
+            if !before.is_some_and(|before| before.same_as(invitation)) {
+                save(invitation, before, self.people[invitation.person].member.row)?;
             }
         }
         Ok(())

@@ -32,6 +32,8 @@ pub struct Brake {
     pub changed: u32,
     /// When that hour began.
     pub changed_since: Timestamp,
+    /// A listing whose new people are held has not ended: how many of them have no account cannot be judged yet.
+    pub holding: bool,
 }
 
 /// What becomes of new people.
@@ -46,23 +48,38 @@ pub enum Verdict {
 impl Brake {
     /// Judges what a listing found: `found` new people, in a listing that named everyone or was cut short.
     ///
-    /// A listing that was cut short just at the limit would have found more.
-    pub fn listing(&mut self, found: u64, cut_short: bool, limits: &Limits, now: Timestamp) -> Verdict {
-        if found == 0 {
+    /// A listing that was cut short just at the limit would have found more. Each of them counts when it is invited
+    /// ([`Brake::listed`]).
+    pub fn listing(&self, found: u64, cut_short: bool, limits: &Limits, now: Timestamp) -> Verdict {
+        let Some(limit) = limits.invites_per_listing.filter(|_| found > 0) else {
             return Verdict::Invite;
+        };
+        let before = if now.since(self.listed_at) >= QUIET {
+            0
+        } else {
+            self.listed
+        };
+        let all = u64::from(before).saturating_add(found);
+        if all > u64::from(limit) || cut_short && all == u64::from(limit) {
+            return Verdict::Hold;
         }
+        Verdict::Invite
+    }
+
+    /// Judges one of the new people of a listing that was judged as a whole.
+    pub fn listed(&mut self, listing: Verdict, limits: &Limits, now: Timestamp) -> Verdict {
         if now.since(self.listed_at) >= QUIET {
             self.listed = 0;
         }
         self.listed_at = now;
-        let Some(limit) = limits.invites_per_listing else {
-            return Verdict::Invite;
-        };
-        let all = u64::from(self.listed).saturating_add(found);
-        if all > u64::from(limit) || cut_short && all == u64::from(limit) {
+        let is_full = limits
+            .invites_per_listing
+            .is_some_and(|limit| self.listed >= limit);
+        if listing == Verdict::Hold || is_full {
+            self.holding = true;
             return Verdict::Hold;
         }
-        self.listed = u32::try_from(all).unwrap_or(u32::MAX);
+        self.listed = self.listed.saturating_add(1);
         Verdict::Invite
     }
 
@@ -118,6 +135,15 @@ mod tests {
         addresses_per_person: None,
     };
 
+    /// A listing that finds so many new people.
+    fn list(brake: &mut Brake, found: u32, cut_short: bool, minute: i64) -> Verdict {
+        let verdict = brake.listing(found.into(), cut_short, &LIMITS, at(minute));
+        for _ in 0..found {
+            assert_eq!(brake.listed(verdict, &LIMITS, at(minute)), verdict);
+        }
+        verdict
+    }
+
     fn at(minute: i64) -> Timestamp {
         Timestamp(1_800_000_000_000 + minute * 60_000)
     }
@@ -125,7 +151,7 @@ mod tests {
     #[test]
     fn listings_that_are_cut_short_again_and_again_share_one_allowance() {
         let mut brake = Brake::default();
-        let verdicts = [0, 1, 2, 3].map(|minute| brake.listing(48, true, &LIMITS, at(minute)));
+        let verdicts = [0, 1, 2, 3].map(|minute| list(&mut brake, 48, true, minute));
         assert_eq!(
             verdicts,
             [Verdict::Invite, Verdict::Invite, Verdict::Hold, Verdict::Hold]
@@ -135,11 +161,11 @@ mod tests {
     #[test]
     fn a_quiet_hour_refills_the_allowance_and_an_hour_in_which_people_were_held_is_not_quiet() {
         let mut brake = Brake::default();
-        assert_eq!(brake.listing(100, false, &LIMITS, at(0)), Verdict::Invite);
-        assert_eq!(brake.listing(0, false, &LIMITS, at(50)), Verdict::Invite);
-        assert_eq!(brake.listing(1, false, &LIMITS, at(59)), Verdict::Hold);
-        assert_eq!(brake.listing(1, false, &LIMITS, at(61)), Verdict::Hold);
-        assert_eq!(brake.listing(100, false, &LIMITS, at(121)), Verdict::Invite);
+        assert_eq!(list(&mut brake, 100, false, 0), Verdict::Invite);
+        assert_eq!(list(&mut brake, 0, false, 50), Verdict::Invite);
+        assert_eq!(list(&mut brake, 1, false, 59), Verdict::Hold);
+        assert_eq!(list(&mut brake, 1, false, 61), Verdict::Hold);
+        assert_eq!(list(&mut brake, 100, false, 121), Verdict::Invite);
     }
 
     #[test]
@@ -154,8 +180,8 @@ mod tests {
     #[test]
     fn those_without_an_account_count_for_what_was_listed_before_as_well() {
         let mut brake = Brake::default();
-        assert_eq!(brake.listing(60, false, &LIMITS, at(0)), Verdict::Invite);
-        assert_eq!(brake.listing(500, false, &LIMITS, at(1)), Verdict::Hold);
+        assert_eq!(list(&mut brake, 60, false, 0), Verdict::Invite);
+        assert_eq!(list(&mut brake, 500, false, 1), Verdict::Hold);
         assert_eq!(brake.compared(41, &LIMITS), Verdict::Hold);
         assert_eq!(brake.compared(40, &LIMITS), Verdict::Invite);
     }
@@ -163,7 +189,7 @@ mod tests {
     #[test]
     fn single_changes_are_free_up_to_the_allowance_of_an_hour_whatever_listings_brought() {
         let mut brake = Brake::default();
-        brake.listing(100, false, &LIMITS, at(0));
+        list(&mut brake, 100, false, 0);
         let verdicts = [0, 1, 2, 59, 60].map(|minute| brake.change(&LIMITS, at(minute)));
         let [
             Verdict::Invite,
@@ -185,7 +211,7 @@ mod tests {
             assert_eq!(brake.together(50, &LIMITS, at(1)), Verdict::Invite);
         }
         assert_eq!(brake.together(50, &LIMITS, at(2)), Verdict::Hold);
-        assert_eq!(brake.listing(1, false, &LIMITS, at(3)), Verdict::Hold);
+        assert_eq!(list(&mut brake, 1, false, 3), Verdict::Hold);
         assert_eq!(brake.change(&LIMITS, at(3)), Verdict::Invite);
     }
 

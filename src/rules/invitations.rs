@@ -14,7 +14,7 @@ use super::membership::Reason;
 use super::owed::Opening;
 use super::sightings::Changed;
 use crate::clock::Timestamp;
-use crate::model::{ActionState, EmailAddress, Hold, Outcome, Settlement, Source, Standing, What};
+use crate::model::{ActionState, Compared, EmailAddress, Hold, Outcome, Settlement, Source, Standing, What};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -70,8 +70,8 @@ impl Book {
                 }
                 return;
             }
-            _ if !invitation.claimed => return,
-            Settlement::NotBegun => invitation.claimed = false,
+            _ if invitation.owner.is_none() => return,
+            Settlement::NotBegun => invitation.owner = None,
             Settlement::RetryAt {
                 at,
                 failed,
@@ -82,7 +82,7 @@ impl Book {
                 invitation.due = *at;
                 invitation.attempts += u32::from(*failed);
                 invitation.in_doubt = in_doubt.then(|| invitation.in_doubt.unwrap_or(now));
-                invitation.claimed = false;
+                invitation.owner = None;
                 invitation.reason = (!error.is_empty()).then(|| error.clone());
                 let (attempts, error) = (invitation.attempts, error.clone());
                 if unknown_is_new {
@@ -160,7 +160,7 @@ impl Book {
         };
         let invitation = self.invitation_mut(place);
         let waits =
-            matches!(invitation.state, ActionState::Queued | ActionState::Held) && !invitation.claimed;
+            matches!(invitation.state, ActionState::Queued | ActionState::Held) && invitation.owner.is_none();
         if waits {
             done(invitation, Outcome::HadAccount, now);
             self.note_of(place, (now, Source::Vaultwarden), What::HadAccount);
@@ -194,11 +194,6 @@ impl Book {
                 let same_name = !elsewhere && one.member.dn == other.member.dn;
                 let from = other.member.dn.clone();
                 self.hand_over(place, heir);
-                // The listing of another directory has nothing to do with it.
-                if state == ActionState::Staged && elsewhere {
-                    self.invitation_mut(place).come_to(ActionState::Queued, how.now);
-                }
-                let state = self.invitations()[place].state;
                 self.note_of(place, how.stamp(), What::HandedOver { from, state });
                 // A listing names whoever got an address before it finds that the person before them is gone; where both
                 // were told of as they came, they shared what was sent.
@@ -251,16 +246,20 @@ impl Book {
             None if state == ActionState::Held => What::Held { by: Hold::Before },
             None => What::Owed { state, formerly },
         };
-        invitation.reason = held.map(|(_, reason)| reason);
+        let held_by = held.as_ref().map(|(by, _)| *by);
+        invitation.reason = held.and_then(|(_, reason)| reason);
         // What is held for a reason of its own is not released by a comparison with the accounts.
-        invitation.compared = state == ActionState::Held;
+        if state == ActionState::Held && !matches!(held_by, Some(Hold::Listing)) {
+            invitation.compared = Compared::Yes;
+        }
         let place = self.put_invitation(invitation);
         self.note_of(place, how.stamp(), what);
     }
 
-    /// The state in which an invitation to a person is opened; where it is held, by which limit, and the reason for people.
-    fn brake(&mut self, person: usize, how: &Opening<'_>) -> (ActionState, Option<(Hold, String)>) {
-        let held = |by, reason| (ActionState::Held, Some((by, reason)));
+    /// The state in which an invitation to a person is opened; where it is held, by which limit, and the reason for people
+    /// where it says more than that.
+    fn brake(&mut self, person: usize, how: &Opening<'_>) -> (ActionState, Option<(Hold, Option<String>)>) {
+        let held = |by, reason| (ActionState::Held, Some((by, Some(reason))));
         let of_them = || {
             let places = self.invitations_for(person);
             places.map(|place| &self.invitations()[place])
@@ -286,7 +285,11 @@ impl Book {
             return held(Hold::Person, reason);
         }
         if how.source.is_listing() {
-            return (ActionState::Staged, None);
+            let brake = self.directory.as_mut().map(|directory| &mut directory.brake);
+            return match brake.map(|brake| brake.listed(how.listing, how.limits, how.now)) {
+                Some(Verdict::Hold) => (ActionState::Held, Some((Hold::Listing, None))),
+                _ => (ActionState::Queued, None),
+            };
         }
         let id = self.people()[person].member.id;
         let among = how.together.and_then(|together| together.get(&id));
@@ -334,7 +337,7 @@ impl Book {
                     self.invitations()[place].compared,
                 );
                 self.release(place, how);
-                let kept = matches!(state, ActionState::Held | ActionState::Staged).then_some(state);
+                let kept = (state == ActionState::Held).then_some(state);
                 self.open(person, to, false, kept, how);
                 if let Some(place) = self.invitation_of(person, to)
                     && self.invitations()[place].state == ActionState::Held

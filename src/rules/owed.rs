@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::brake::Limits;
+use super::brake::{Limits, Verdict};
 use crate::clock::Timestamp;
 use crate::model::{EntryId, Source};
 
@@ -19,6 +19,8 @@ pub struct Opening<'a> {
     pub limits: &'a Limits,
     /// People whom one change concerns together with others, and how many it concerns.
     pub together: Option<&'a HashMap<EntryId, usize>>,
+    /// What becomes of the new people of a listing, judged by their number ([`Brake::listing`](super::Brake::listing)).
+    pub listing: Verdict,
 }
 
 impl<'a> Opening<'a> {
@@ -30,6 +32,7 @@ impl<'a> Opening<'a> {
             now,
             limits,
             together: None,
+            listing: Verdict::Invite,
         }
     }
 

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Claim, Claimed, Decision, Scope, Store, StoreError};
 use crate::clock::Timestamp;
-use crate::model::{Cursor, EmailAddress, EntryId, Event, Settlement, Source};
+use crate::model::{Cursor, EmailAddress, EntryId, Event, Settlement, Source, What};
 use crate::rules::membership::{Policy, Sighting};
-use crate::rules::{Book, Changed, Limits, Opening};
+use crate::rules::{Book, Brake, Changed, Limits, Noted, Opening, Verdict};
 use crate::timing::{self, Step as Milestone};
 
 /// What a decision comes to.
@@ -39,6 +39,8 @@ pub struct Taken {
     pub policy: Policy,
     /// How many new people may be invited.
     pub limits: Limits,
+    /// What becomes of the new people of a listing.
+    pub listing: Verdict,
     /// When it arrived.
     pub arrived: Timestamp,
 }
@@ -86,41 +88,37 @@ pub trait Decisions: Store {
 
     /// Decides what was told about people, and what they are owed because of it; returns what happened.
     fn take(&self, taken: Taken) -> impl Future<Output = Result<Vec<Event>, StoreError>> + Send {
-        let mut judged: Option<Vec<Changed>> = None;
+        self.decide(taken.scope(), taking(taken))
+    }
+
+    /// What [`Decisions::take`] would do, without a limit on listings: the directory's brake, and the addresses at which
+    /// people would be invited. Nothing is saved.
+    fn preview(
+        &self,
+        taken: Taken,
+    ) -> impl Future<Output = Result<(Brake, Vec<EmailAddress>), StoreError>> + Send {
+        let mut take = taking(Taken {
+            limits: Limits {
+                invites_per_listing: None,
+                ..taken.limits
+            },
+            listing: Verdict::Invite,
+            ..taken.clone()
+        });
+        let mut brake = None;
         self.decide(taken.scope(), move |book| {
-            if let Some(changed) = judged.take() {
-                let how = Opening {
-                    source: taken.source,
-                    arrived: taken.arrived,
-                    now: taken.arrived,
-                    limits: &taken.limits,
-                    together: Some(&taken.together),
-                };
-                book.owe(&changed, &how);
-                timing::reached(Milestone::Decided);
-                let events = happened(book);
-                if taken.summarised {
-                    book.events.retain(|noted| !noted.event.what.is_routine());
+            let now = book.directory.as_ref().map(|directory| directory.brake);
+            let brake = *brake.get_or_insert(now.unwrap_or_default());
+            match take(book) {
+                Step::More(scope) => Step::More(scope),
+                Step::Done(events) => {
+                    *book = Book::default();
+                    let opened = events
+                        .into_iter()
+                        .filter(|event| matches!(event.what, What::Owed { .. }));
+                    Step::Done((brake, opened.filter_map(|event| event.address).collect()))
                 }
-                return Step::Done(events);
             }
-            let changed = book.judge(&taken.sightings, &taken.policy, taken.source);
-            if let Some(directory) = &mut book.directory {
-                directory.cursor = taken.cursor.clone().map(|cursor| (cursor, taken.arrived));
-            }
-            if changed.is_empty() {
-                return Step::Done(Vec::new());
-            }
-            let owed = changed
-                .iter()
-                .map(|(person, _)| book.people()[*person].member.id)
-                .collect();
-            judged = Some(changed);
-            Step::More(Scope {
-                directory: taken.directory,
-                owed,
-                ..Scope::default()
-            })
         })
     }
 
@@ -202,7 +200,46 @@ pub trait Decisions: Store {
     }
 }
 
-/// The decision to settle these.
+/// The decision on what was told about people: how they stand, and then, with what that takes in hand, what they are owed.
+fn taking(taken: Taken) -> impl FnMut(&mut Book) -> Step<Vec<Event>> + Send + 'static {
+    let mut judged: Option<Vec<Changed>> = None;
+    move |book| {
+        if let Some(changed) = judged.take() {
+            let how = Opening {
+                source: taken.source,
+                arrived: taken.arrived,
+                now: taken.arrived,
+                limits: &taken.limits,
+                together: Some(&taken.together),
+                listing: taken.listing,
+            };
+            book.owe(&changed, &how);
+            timing::reached(Milestone::Decided);
+            let kept = |noted: &&Noted| !(taken.summarised && noted.event.what.is_routine());
+            let noted = mem::take(&mut book.events);
+            book.events = noted.iter().filter(kept).cloned().collect();
+            return Step::Done(noted.into_iter().map(|noted| noted.event).collect());
+        }
+        let changed = book.judge(&taken.sightings, &taken.policy, taken.source);
+        if let Some(directory) = &mut book.directory {
+            directory.cursor = taken.cursor.clone().map(|cursor| (cursor, taken.arrived));
+        }
+        if changed.is_empty() {
+            return Step::Done(Vec::new());
+        }
+        let owed = changed
+            .iter()
+            .map(|(person, _)| book.people()[*person].member.id)
+            .collect();
+        judged = Some(changed);
+        Step::More(Scope {
+            directory: taken.directory,
+            owed,
+            ..Scope::default()
+        })
+    }
+}
+
 /// What is read for settlements, how they are decided, and where it is told afterwards what happened.
 fn settlement(
     settled: Vec<(i64, Settlement)>,

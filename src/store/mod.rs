@@ -2,6 +2,7 @@
 //! decide. The only folder that knows `rusqlite`.
 
 mod decisions;
+mod location;
 mod sqlite;
 mod story;
 mod types;
@@ -14,6 +15,7 @@ use crate::rules::membership::Sighting;
 use crate::rules::{Book, Brake, Noted, Verdict};
 
 pub use decisions::{Decisions, Step, Taken};
+pub use location::{Location, dry_run, in_memory, is_served, open, open_read_only, open_shared};
 pub use sqlite::Sqlite;
 pub use story::{JournalPage, Owed, Story, Whose};
 pub use types::{
@@ -78,16 +80,14 @@ pub trait Store: Send + Sync {
     /// was named more than once comes as often, in the order in which it was told.
     fn differences(&self, directory: i64, after: i64, limit: u32) -> Reply<'_, Vec<Difference>>;
 
-    /// Ends a listing, `complete` or not. Staged invitations of this directory (those of a listing that died with an
-    /// earlier process among them) become queued or held, as `judge` says of their number, in several transactions: those
-    /// that a crash leaves staged are judged by the next end of a listing.
+    /// Ends a listing, `complete` or not, and notes what it brought about.
     fn end_listing(
         &self,
         directory: i64,
         complete: bool,
-        judge: Judge,
+        noted: Option<Noted>,
         now: Timestamp,
-    ) -> Reply<'_, ListingOutcome>;
+    ) -> Reply<'_, ()>;
 
     // -- the worker ---------------------------------------------------------------------------------------------
 
@@ -113,10 +113,12 @@ pub trait Store: Send + Sync {
 
     // -- the comparison with Vaultwarden's accounts ---------------------------------------------------------------
 
-    /// How many queued or held invitations have not been compared with Vaultwarden's list of accounts.
+    /// How many queued or held invitations have not been compared with Vaultwarden's list of accounts; as if none were held
+    /// while a listing is being taken in whose people are.
     fn unchecked(&self) -> Reply<'_, Unchecked>;
 
-    /// Begins a comparison of all that are queued or held and have not been compared.
+    /// Begins a comparison of all that are queued or held and have not been compared; without those who are held while a
+    /// listing is being taken in, since they are judged by their number.
     fn begin_comparison(&self) -> Reply<'_, ()>;
 
     /// Ends the comparison that was begun last. A directory's held invitations that were compared become queued where

@@ -51,14 +51,16 @@ pub struct Difference {
     pub told: Option<Sighting>,
 }
 
-/// What the end of a listing brought about.
+/// What a listing brought about.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListingOutcome {
-    /// How many left; the listener counts them, since each leaves by a decision of its own.
+    /// How many joined, or joined again.
+    pub joined: u64,
+    /// How many left.
     pub left: u64,
-    /// How many staged invitations became due.
+    /// How many invitations are due because of it.
     pub queued: u64,
-    /// How many staged invitations are now held.
+    /// How many invitations are held back because of it.
     pub held: u64,
 }
 

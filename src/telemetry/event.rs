@@ -149,7 +149,9 @@ impl Observer {
             return;
         }
         let back = purpose == Purpose::CatchUp && self.health().caught_up(directory);
-        let ListingOutcome { left, queued, held } = outcome;
+        let ListingOutcome {
+            left, queued, held, ..
+        } = outcome;
         // A poll lists every minute: a listing without changes is logged at `debug` only.
         let news = back || purpose == Purpose::Audit || left + queued + held > 0;
         event!(

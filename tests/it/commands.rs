@@ -62,14 +62,12 @@ async fn three_held(dir: &Path) {
         cursor: None,
         policy: policy.clone(),
         limits: Limits::default(),
+        listing: Verdict::Hold,
         arrived: now,
     };
     store.take(told).await.unwrap();
-    let ended = store
-        .end_listing(directory, true, Box::new(|_, _| Verdict::Hold), now)
-        .await
-        .unwrap();
-    assert_eq!(ended.held, 3);
+    store.end_listing(directory, true, None, now).await.unwrap();
+    assert_eq!(store.report().await.unwrap().count(ActionState::Held), 3);
 }
 
 async fn tasks(config: &Config) -> (u64, u64) {

@@ -382,7 +382,7 @@ async fn plan_then_sync(history: Vec<Step>, hold_above: Option<u32>, invite_chan
         in_state(&after, ActionState::Held),
         "{plan:#?}"
     );
-    let open = &in_state(&after, ActionState::Queued) | &in_state(&after, ActionState::Staged);
+    let open = in_state(&after, ActionState::Queued);
     assert_eq!(chosen(&plan, Action::Later, email), open, "{plan:#?}");
     let left: BTreeSet<_> = &who_left(&after) - &who_left(&before);
     let said: BTreeSet<_> = chosen(&plan, Action::Left, |planned| planned.dn.clone());

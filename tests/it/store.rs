@@ -17,7 +17,7 @@ use ldap_usher::clock::Timestamp;
 use ldap_usher::model::{Action, Attribute, EmailAddress, Entry, EntryId, Listing, Member, Settlement};
 use ldap_usher::model::{Event, Hold, Source, What};
 use ldap_usher::rules::membership::{Policy, Sighting};
-use ldap_usher::rules::{Brake, Limits};
+use ldap_usher::rules::{Brake, Limits, Verdict};
 use ldap_usher::store::{Decisions, Difference, ListingOutcome, Sqlite, Store, Taken};
 
 /// The worker.
@@ -130,6 +130,7 @@ impl Book {
             cursor: None,
             policy: policy(self.invite_changed_address),
             limits: self.limits,
+            listing: Verdict::Invite,
             arrived: at(second),
         }
     }
@@ -161,26 +162,32 @@ impl Book {
     /// A listing that finds just these, and ends like this at that time.
     async fn lists_at(&self, second: i64, people: &[(u8, &str)], end: &Listing) -> ListingOutcome {
         let named = people.iter().map(|&(n, name)| there(n, name)).collect();
-        self.names(second, named, end).await;
-        self.ends(second, end).await
+        let outcome = self.names(second, named, end).await;
+        self.ends(second, end).await;
+        outcome
     }
 
-    /// A listing that names these and finds, once it ended like this, what it brought.
-    async fn names(&self, second: i64, named: Vec<Sighting>, end: &Listing) {
+    /// A listing that named these and came to this end, and takes in what it brought.
+    async fn names(&self, second: i64, named: Vec<Sighting>, end: &Listing) -> ListingOutcome {
         let differences = differences(&self.store, self.directory, named, *end == Listing::Complete).await;
         let (told, unnamed) = by_name(differences);
-        self.takes(1, Source::Listing, told).await;
-        self.takes(second, Source::Listing, unnamed).await;
+        let told = self.told(second, Source::Listing, told);
+        let mut events = takes_listed(&self.store, told, matches!(end, Listing::Partial(_))).await;
+        let told = self.told(second, Source::Listing, unnamed);
+        events.extend(self.store.take(told).await.unwrap());
+        let count = |kind: fn(&What) -> bool| events.iter().filter(|event| kind(&event.what)).count() as u64;
+        ListingOutcome {
+            joined: count(|what| matches!(what, What::Joined | What::Rejoined)),
+            left: count(|what| matches!(what, What::Left { .. })),
+            queued: count(|what| matches!(what, What::Owed { .. })),
+            held: count(|what| matches!(what, What::Held { by: Hold::Listing })),
+        }
     }
 
-    async fn ends(&self, second: i64, end: &Listing) -> ListingOutcome {
-        let (limits, cut) = (self.limits, matches!(end, Listing::Partial(_)));
-        let judge = Box::new(move |brake: &mut Brake, found| brake.listing(found, cut, &limits, at(second)));
+    async fn ends(&self, second: i64, end: &Listing) {
         let complete = *end == Listing::Complete;
-        let ended = self
-            .store
-            .end_listing(self.directory, complete, judge, at(second));
-        ended.await.unwrap()
+        let ended = self.store.end_listing(self.directory, complete, None, at(second));
+        ended.await.unwrap();
     }
 
     /// The comparison of all that waits with these accounts.
@@ -239,6 +246,13 @@ async fn differences(
     store.append(directory, named).await.unwrap();
     store.compare(directory, complete).await.unwrap();
     store.differences(directory, 0, 1000).await.unwrap()
+}
+
+/// Takes what a listing named, judged by how many it brings.
+async fn takes_listed(store: &Sqlite, told: Taken, cut_short: bool) -> Vec<Event> {
+    let (brake, opened) = store.preview(told.clone()).await.unwrap();
+    let listing = brake.listing(opened.len() as u64, cut_short, &told.limits, told.arrived);
+    store.take(Taken { listing, ..told }).await.unwrap()
 }
 
 /// What was told of those who were named, and that the others are gone.

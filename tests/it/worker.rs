@@ -88,6 +88,7 @@ async fn bring(store: &dyn Store, source: Source, people: std::ops::Range<u8>, n
         cursor: None,
         policy: policy.clone(),
         limits: Limits::default(),
+        listing: Verdict::Hold,
         arrived: now,
     };
     store.take(told).await.unwrap();
@@ -208,8 +209,7 @@ impl Stage {
     async fn hold(&self, people: std::ops::Range<u8>) {
         let now = self.clock.now();
         let directory = bring(&*self.store, Source::Listing, people, now).await;
-        let judge = Box::new(|_: &mut _, _| Verdict::Hold);
-        self.store.end_listing(directory, true, judge, now).await.unwrap();
+        self.store.end_listing(directory, true, None, now).await.unwrap();
     }
 
     /// Waits until so many are done, for no longer than this.

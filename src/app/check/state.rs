@@ -1,30 +1,25 @@
 //! Checks the state file. Only the service creates it.
 
-use std::sync::Arc;
-
 use super::super::sessions::Sessions;
 use super::{Finding, Level};
 use crate::config::Config;
-use crate::store::{Sqlite, StoreError};
+use crate::store::{self, StoreError};
 use crate::vaultwarden::Identity;
 use crate::worker::server_identity;
 
 /// Returns whether the state file can be used, the store of the session with Vaultwarden, and the stored identity of
 /// Vaultwarden.
 pub(super) async fn check(config: &Config) -> (Finding, Sessions, Identity) {
-    let (path, file) = (&config.state, config.sessions.clone());
-    let finding = match Sqlite::open_shared(path).await {
+    let (at, file) = (&config.state, config.sessions.clone());
+    let finding = match store::open_shared(at).await {
         Ok(store) => {
-            let detail = format!("{} can be used", path.display());
+            let detail = format!("{at} can be used");
             let finding = Finding::new(Level::Ok, "state", detail, "");
-            let known = server_identity::noted(&store).await.unwrap_or_default();
-            return (finding, Sessions::of_service(Arc::new(store), file), known);
+            let known = server_identity::noted(&*store).await.unwrap_or_default();
+            return (finding, Sessions::of_service(store, file), known);
         }
-        Err(_) if !path.exists() => {
-            let detail = format!(
-                "{} does not exist yet, the first start creates it",
-                path.display()
-            );
+        Err(_) if !at.exists() => {
+            let detail = format!("{at} does not exist yet, the first start creates it");
             Finding::new(Level::Ok, "state", detail, "")
         }
         Err(error @ StoreError::Older { .. }) => {

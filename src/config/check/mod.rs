@@ -13,6 +13,7 @@ use super::problem::{KeyPath, Problems};
 use super::schema::{File, VaultwardenTable};
 use super::secret::Secrets;
 use super::{Config, Vaultwarden};
+use crate::store::Location;
 use crate::tls::{ClientCertificate, TlsError, TlsOptions};
 use crate::vaultwarden::check_headers;
 
@@ -24,7 +25,7 @@ pub(super) fn check(
     problems: &mut Problems<'_>,
 ) -> Option<Config> {
     let root = KeyPath::root();
-    state(file, problems);
+    let state = state(file, problems);
     let vaultwarden = vaultwarden(
         &mut file.vaultwarden,
         &root.key("vaultwarden"),
@@ -43,7 +44,7 @@ pub(super) fn check(
     Some(Config {
         // `load` sets it from the environment.
         sessions: None,
-        state: file.state.clone(),
+        state: state?,
         journal_days: file.journal_days.get(),
         vaultwarden: vaultwarden?,
         directories: directories?,
@@ -57,9 +58,13 @@ pub(super) fn check(
 }
 
 /// Checks the key `state` alone.
-pub(super) fn state(file: &File, problems: &mut Problems<'_>) {
-    if file.state.as_os_str().is_empty() {
-        problems.error(&KeyPath::root().key("state"), "names no file");
+pub(super) fn state(file: &File, problems: &mut Problems<'_>) -> Option<Location> {
+    match file.state.parse() {
+        Ok(location) => Some(location),
+        Err(problem) => {
+            problems.error(&KeyPath::root().key("state"), problem);
+            None
+        }
     }
 }
 

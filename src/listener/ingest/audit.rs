@@ -7,7 +7,7 @@ use super::{Ingest, LOOK_UPS, Run, batches};
 use crate::listener::{Listener, Trouble};
 use crate::model::{Change, EntryId, Listing, Source};
 use crate::rules::membership::Sighting;
-use crate::store::StoreError;
+use crate::store::{StoreError, Taken};
 use crate::telemetry::Purpose;
 
 impl Ingest<'_> {
@@ -57,7 +57,7 @@ impl Ingest<'_> {
         let Some(mut run) = self.audit.take() else {
             return Err(displaced());
         };
-        let end = match self.repair_page(&mut run).await {
+        let end = match self.repair_page(&mut run, *listing == Listing::Complete).await {
             Ok(true) => {
                 self.audit = Some(run);
                 return Ok(true);
@@ -72,8 +72,13 @@ impl Ingest<'_> {
         Ok(false)
     }
 
-    async fn repair_page(&self, run: &mut Run) -> Result<bool, Trouble> {
+    async fn repair_page(&self, run: &mut Run, complete: bool) -> Result<bool, Trouble> {
         let Listener { store, .. } = self.listener;
+        let verdict = match run.verdict {
+            Some(verdict) => verdict,
+            None => self.judge(!complete, Source::Audit).await?,
+        };
+        run.verdict = Some(verdict);
         let page = store.differences(self.row, run.after, LOOK_UPS).await?;
         let Some(last) = page.last() else {
             return Ok(false);
@@ -89,7 +94,10 @@ impl Ingest<'_> {
         };
         let mut sightings = self.see(&found);
         sightings.extend(self.look_for(&unnamed).await?);
-        let taken = self.taken(sightings, Source::Audit, None);
+        let taken = Taken {
+            listing: verdict,
+            ..self.taken(sightings, Source::Audit, None)
+        };
         run.count(&self.commit(taken).await?);
         Ok(true)
     }

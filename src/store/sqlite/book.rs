@@ -2,18 +2,19 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{OptionalExtension, Row, Transaction};
+use rusqlite::{CachedStatement, OptionalExtension, Row, ToSql, Transaction, params};
 
+use super::counts::Counts;
 use super::journal;
 use super::rows::{self, INVITE, MEMBER};
 use crate::clock::Timestamp;
-use crate::model::{Cursor, EmailAddress, EntryId, Member};
+use crate::model::{Cursor, EmailAddress, EntryId, Member, Outcome};
 use crate::rules::{Book, Brake, Directory, Invitation, Person};
 use crate::store::Scope;
 
 /// The columns of [`invitation`].
 const INVITATION: &str =
-    "a.id, a.address, a.state, a.due, a.owner is not null, a.doubt_since, a.compared, a.was_held, a.attempts,
+    "a.id, a.address, a.state, a.due, a.owner, a.doubt_since, a.compared, a.was_held, a.attempts,
      a.arrived, a.since, a.reason, a.fault, a.outcome, a.member";
 
 pub(super) fn decide(
@@ -98,7 +99,8 @@ impl<'a> Reader<'a> {
         let directory = self
             .db
             .prepare_cached(
-                "select name, brake_listed, brake_listed_at, brake_changed, brake_changed_since from directory where id = ?",
+                "select name, brake_listed, brake_listed_at, brake_changed, brake_changed_since, brake_holding
+                 from directory where id = ?",
             )?
             .query_row([id], |row| {
                 Ok(Directory {
@@ -214,13 +216,14 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Reads a brake from four columns, of which the first is at `first`.
+/// Reads a brake from five columns, of which the first is at `first`.
 pub(super) fn brake(row: &Row<'_>, first: usize) -> rusqlite::Result<Brake> {
     Ok(Brake {
         listed: row.get(first)?,
         listed_at: rows::time(row, first + 1)?,
         changed: row.get(first + 2)?,
         changed_since: rows::time(row, first + 3)?,
+        holding: row.get(first + 4)?,
     })
 }
 
@@ -235,9 +238,9 @@ fn invitation(row: &Row<'_>) -> rusqlite::Result<(Invitation, i64)> {
     );
     invitation.row = row.get(0)?;
     invitation.due = rows::time(row, 3)?;
-    invitation.claimed = row.get(4)?;
+    invitation.owner = row.get(4)?;
     invitation.in_doubt = rows::optional_time(row, 5)?;
-    invitation.compared = row.get::<_, i64>(6)? == 1;
+    invitation.compared = rows::compared(row, 6)?;
     invitation.was_held = row.get(7)?;
     invitation.attempts = row.get(8)?;
     invitation.reason = row.get(11)?;
@@ -247,8 +250,19 @@ fn invitation(row: &Row<'_>) -> rusqlite::Result<(Invitation, i64)> {
 }
 
 fn save(db: &Transaction<'_>, mut book: Book) -> rusqlite::Result<()> {
-    book.save_people(|person| save_person(db, person))?;
-    book.save_invitations(|invitation, member| save_invitation(db, invitation, member))?;
+    let mut counts = Counts::default();
+    let (mut people, mut invitations) = (PersonWriter::new(db)?, InvitationWriter::new(db)?);
+    book.save_people(|person, before| {
+        let before = before.map(|member| &member.standing);
+        counts.member(person.directory, before, &person.member.standing);
+        people.save(person)
+    })?;
+    book.save_invitations(|invitation, before, member| {
+        let stands = |invitation: &Invitation| (invitation.state, invitation.compared);
+        counts.action(before.map(stands), stands(invitation));
+        invitations.save(invitation, member)
+    })?;
+    counts.save(db)?;
     journal::append(db, &book.events)?;
     let Some(directory) = &book.directory else {
         return Ok(());
@@ -264,8 +278,10 @@ fn save(db: &Transaction<'_>, mut book: Book) -> rusqlite::Result<()> {
 /// Writes a brake where it differs.
 pub(super) fn save_brake(db: &Transaction<'_>, directory: i64, brake: &Brake) -> rusqlite::Result<()> {
     db.prepare_cached(
-        "update directory set brake_listed = ?2, brake_listed_at = ?3, brake_changed = ?4, brake_changed_since = ?5
-         where id = ?1 and (brake_listed, brake_listed_at, brake_changed, brake_changed_since) <> (?2, ?3, ?4, ?5)",
+        "update directory set brake_listed = ?2, brake_listed_at = ?3, brake_changed = ?4, brake_changed_since = ?5,
+                brake_holding = ?6
+         where id = ?1 and (brake_listed, brake_listed_at, brake_changed, brake_changed_since, brake_holding)
+                           <> (?2, ?3, ?4, ?5, ?6)",
     )?
     .execute((
         directory,
@@ -273,112 +289,126 @@ pub(super) fn save_brake(db: &Transaction<'_>, directory: i64, brake: &Brake) ->
         brake.listed_at.0,
         brake.changed,
         brake.changed_since.0,
+        brake.holding,
     ))?;
     Ok(())
 }
 
-fn save_person(db: &Transaction<'_>, person: &Person) -> rusqlite::Result<i64> {
-    let member = &person.member;
-    let (standing, reason) = rows::standing(&member.standing);
-    let address = member.address.as_ref().map(EmailAddress::as_str);
-    if member.row == 0 {
-        return db
-            .prepare_cached(
-                "insert into member (directory, entry_id, dn, address, standing, reason, had_left, decided_on)
-                 values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) returning id",
-            )?
-            .query_row(
-                (
-                    person.directory,
-                    member.id.as_bytes().as_slice(),
-                    &member.dn,
-                    address,
-                    standing,
-                    reason,
-                    member.returning,
-                    person.decided_on,
-                ),
-                |row| row.get(0),
-            );
-    }
-    db.prepare_cached(
-        "update member set dn = ?2, address = ?3, standing = ?4, reason = ?5, had_left = ?6, decided_on = ?7
-         where id = ?1",
-    )?
-    .execute((
-        member.row,
-        &member.dn,
-        address,
-        standing,
-        reason,
-        member.returning,
-        person.decided_on,
-    ))?;
-    Ok(member.row)
+/// The statements that write people.
+struct PersonWriter<'a> {
+    db: &'a Transaction<'a>,
+    insert: CachedStatement<'a>,
+    update: CachedStatement<'a>,
 }
 
-fn save_invitation(db: &Transaction<'_>, invitation: &Invitation, member: i64) -> rusqlite::Result<()> {
-    let Invitation {
-        row,
-        address,
-        state,
-        due,
-        claimed,
-        in_doubt,
-        compared,
-        was_held,
-        attempts,
-        arrived,
-        since,
-        reason,
-        fault,
-        outcome,
-        ..
-    } = invitation;
-    let outcome = outcome.map(crate::model::Outcome::as_str);
-    let in_doubt = in_doubt.map(|Timestamp(since)| since);
-    if *row == 0 {
-        db.prepare_cached(
-            "insert into action (kind, address, member, state, due, compared, was_held, arrived, since, reason)
-             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-        )?
-        .execute((
-            INVITE,
-            address.as_str(),
-            member,
-            state.as_str(),
-            due.0,
+impl<'a> PersonWriter<'a> {
+    fn new(db: &'a Transaction<'a>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            db,
+            insert: db.prepare_cached(
+                "insert into member (dn, address, standing, reason, had_left, decided_on, directory, entry_id)
+                 values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?,
+            update: db.prepare_cached(
+                "update member set dn = ?1, address = ?2, standing = ?3, reason = ?4, had_left = ?5, decided_on = ?6
+                 where id = ?7",
+            )?,
+        })
+    }
+
+    /// Writes a person; returns the number of their row.
+    fn save(&mut self, person: &Person) -> rusqlite::Result<i64> {
+        let member = &person.member;
+        let (standing, reason) = rows::standing(&member.standing);
+        let address = member.address.as_ref().map(EmailAddress::as_str);
+        if member.row == 0 {
+            // Not by `returning`, for which SQLite opens a temporary table each time.
+            self.insert.execute(params![
+                member.dn,
+                address,
+                standing,
+                reason,
+                member.returning,
+                person.decided_on,
+                person.directory,
+                member.id.as_bytes().as_slice(),
+            ])?;
+            return Ok(self.db.last_insert_rowid());
+        }
+        self.update.execute(params![
+            member.dn,
+            address,
+            standing,
+            reason,
+            member.returning,
+            person.decided_on,
+            member.row,
+        ])?;
+        Ok(member.row)
+    }
+}
+
+/// The statements that write invitations.
+struct InvitationWriter<'a> {
+    insert: CachedStatement<'a>,
+    update: CachedStatement<'a>,
+}
+
+impl<'a> InvitationWriter<'a> {
+    fn new(db: &'a Transaction<'a>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            insert: db.prepare_cached(&format!(
+                "insert into action (kind, member, due, doubt_since, compared, was_held, attempts, arrived, since, reason,
+                                     fault, outcome, state, owner, address)
+                 values ('{INVITE}', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
+            ))?,
+            update: db.prepare_cached(
+                "update action set member = ?1, due = ?2, doubt_since = ?3, compared = ?4, was_held = ?5, attempts = ?6,
+                        arrived = ?7, since = ?8, reason = ?9, fault = ?10, outcome = ?11, state = ?12, owner = ?13
+                 where id = ?14",
+            )?,
+        })
+    }
+
+    /// Writes an invitation to the member of this row.
+    fn save(&mut self, invitation: &Invitation, member: i64) -> rusqlite::Result<()> {
+        let Invitation {
+            row,
+            address,
+            state,
+            due,
+            owner,
+            in_doubt,
             compared,
             was_held,
+            attempts,
+            arrived,
+            since,
+            reason,
+            fault,
+            outcome,
+            ..
+        } = invitation;
+        let (statement, which): (_, &dyn ToSql) = match row {
+            0 => (&mut self.insert, &address.as_str()),
+            row => (&mut self.update, row),
+        };
+        statement.execute(params![
+            member,
+            due.0,
+            in_doubt.map(|Timestamp(since)| since),
+            rows::compared_number(*compared),
+            was_held,
+            attempts,
             arrived.0,
             since.0,
             reason,
-        ))?;
-        return Ok(());
+            fault,
+            outcome.map(Outcome::as_str),
+            state.as_str(),
+            owner,
+            which,
+        ])?;
+        Ok(())
     }
-    // Who has claimed it is the queue's business: a decision can only end the claim. A comparison that is under way goes
-    // on with it, unless the decision made something new of it.
-    db.prepare_cached(
-        "update action set member = ?2, due = ?3, doubt_since = ?4, was_held = ?6, attempts = ?7, arrived = ?8,
-                since = ?9, reason = ?10, fault = ?11, outcome = ?12, state = ?13, owner = iif(?14, owner, null),
-                compared = iif(compared = 2 and state = ?13 and since = ?9, 2, ?5)
-         where id = ?1",
-    )?
-    .execute(rusqlite::params![
-        row,
-        member,
-        due.0,
-        in_doubt,
-        compared,
-        was_held,
-        attempts,
-        arrived.0,
-        since.0,
-        reason,
-        fault,
-        outcome,
-        state.as_str(),
-        claimed,
-    ])?;
-    Ok(())
 }

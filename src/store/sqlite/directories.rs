@@ -85,7 +85,7 @@ pub(super) fn orphans(db: &Transaction<'_>, limit: u32) -> rusqlite::Result<Vec<
          cross join member m on m.directory = d.id
          cross join action a on a.member = m.id
          where d.retired = 1 and a.kind = ?1
-           and (a.state in ('staged', 'held', 'quarantined')
+           and (a.state in ('held', 'quarantined')
                 or a.state = 'queued' and a.owner is null and a.doubt_since is null)
          order by a.id limit ?2",
     )?

@@ -1,11 +1,12 @@
 //! The queue of invitations: claimed, released, and compared with Vaultwarden's accounts.
 
-use rusqlite::{ToSql, Transaction};
+use rusqlite::{Row, ToSql, Transaction};
 
+use super::counts::Counts;
 use super::listing::judged;
 use super::{journal, rows};
 use crate::clock::Timestamp;
-use crate::model::{Action, ActionState, EmailAddress, Release, Source, What};
+use crate::model::{Action, ActionState, Compared, EmailAddress, Release, Source, What};
 use crate::rules::{Brake, Verdict, longest_wait};
 use crate::store::{Claim, Claimed, Unchecked};
 
@@ -17,7 +18,7 @@ pub(super) fn take_over(db: &Transaction<'_>, owner: i64, now: Timestamp) -> rus
     )?;
     db.execute(
         "update action set due = min(due, ?1), since = min(since, ?2), doubt_since = min(doubt_since, ?2)
-         where (state = 'staged' or state = 'queued' or state = 'held')
+         where (state = 'queued' or state = 'held')
            and (due > ?1 or since > ?2 or doubt_since > ?2)",
         ((now + longest_wait()).0, now.0),
     )?;
@@ -31,7 +32,7 @@ pub(super) fn take_over(db: &Transaction<'_>, owner: i64, now: Timestamp) -> rus
 pub(super) fn rebase(db: &Transaction<'_>, by: i64) -> rusqlite::Result<()> {
     db.execute(
         "update action set due = due + ?1, since = since + ?1, arrived = arrived + ?1, doubt_since = doubt_since + ?1
-         where state = 'staged' or state = 'queued' or state = 'held'",
+         where state = 'queued' or state = 'held'",
         [by],
     )?;
     db.execute(
@@ -107,21 +108,34 @@ pub(super) fn pardon(db: &Transaction<'_>, fault: &str, now: Timestamp) -> rusql
             because: Release::FaultOfServer,
         },
     )?;
-    db.prepare_cached(
-        "update action set state = 'queued', since = ?2, due = ?2, fault = null
-         where state = 'quarantined' and fault = ?1 returning address",
-    )?
-    .query_map((fault, now.0), |row| row.get(0))?
-    .collect()
+    let mut counts = Counts::default();
+    let pardoned = db
+        .prepare_cached(
+            "update action set state = 'queued', since = ?2, due = ?2, fault = null
+             where state = 'quarantined' and fault = ?1 returning address, compared",
+        )?
+        .query_map((fault, now.0), |row| {
+            queued_from(ActionState::Quarantined, row, &mut counts)
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    counts.save(db)?;
+    Ok(pardoned)
+}
+
+/// Reads the address of an action that came from a state to the queue, and whether it was compared; counts it.
+fn queued_from(state: ActionState, row: &Row<'_>, counts: &mut Counts) -> rusqlite::Result<String> {
+    let compared = rows::compared(row, 1)?;
+    counts.action(Some((state, compared)), (ActionState::Queued, compared));
+    row.get(0)
 }
 
 pub(super) fn unchecked(db: &Transaction<'_>) -> rusqlite::Result<Unchecked> {
-    db.prepare_cached(
+    db.prepare_cached(&format!(
         "select coalesce(sum(actions) filter (where state = 'queued' and compared <> 1), 0),
                 coalesce(sum(actions) filter (where state = 'held' and compared <> 1), 0),
                 coalesce(sum(actions) filter (where state = 'held'), 0)
-         from action_count where state in ('queued', 'held')",
-    )?
+         from action_count where state = 'queued' or state = 'held' and not exists ({HOLDING})",
+    ))?
     .query_row([], |row| {
         Ok(Unchecked {
             queued: row.get(0)?,
@@ -132,10 +146,39 @@ pub(super) fn unchecked(db: &Transaction<'_>) -> rusqlite::Result<Unchecked> {
 }
 
 pub(super) fn begin_comparison(db: &Transaction<'_>) -> rusqlite::Result<()> {
-    db.execute(
-        "update action set compared = 2 where (state = 'queued' or state = 'held') and compared = 0",
-        [],
-    )?;
+    let mut counts = Counts::default();
+    let holding: bool = db.query_row(&format!("select exists ({HOLDING})"), [], |row| row.get(0))?;
+    for state in WAITING {
+        if state == ActionState::Queued || !holding {
+            compare(db, state, (Compared::No, Compared::UnderWay), &mut counts)?;
+        }
+    }
+    counts.save(db)
+}
+
+/// Directories of which a listing is being taken in whose new people are held: they are judged when all are there.
+const HOLDING: &str = "select 1 from directory where brake_holding = 1 and retired = 0";
+
+/// Where an action waits.
+const WAITING: [ActionState; 2] = [ActionState::Queued, ActionState::Held];
+
+/// Takes the actions in a state from one stage of a comparison to the next.
+fn compare(
+    db: &Transaction<'_>,
+    state: ActionState,
+    (from, to): (Compared, Compared),
+    counts: &mut Counts,
+) -> rusqlite::Result<()> {
+    let number = rows::compared_number;
+    let compared = db
+        .prepare_cached(&format!(
+            "update action set compared = ?2 where state = '{}' and compared = ?1",
+            state.as_str()
+        ))?
+        .execute((number(from), number(to)))?;
+    let compared = i64::try_from(compared).unwrap_or(i64::MAX);
+    counts.actions((state, from), -compared);
+    counts.actions((state, to), compared);
     Ok(())
 }
 
@@ -153,6 +196,7 @@ pub(super) fn end_comparison(
         )?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<rusqlite::Result<_>>()?;
+    let mut counts = Counts::default();
     let mut held = Vec::new();
     for (directory, name, count) in compared {
         if judged(db, directory, count, judge)? == Verdict::Hold {
@@ -168,16 +212,21 @@ pub(super) fn end_comparison(
                 because: Release::Comparison,
             },
         )?;
-        db.prepare_cached(
-            "update action set state = 'queued', since = ?2, compared = 1
-             where state = 'held' and compared = 2 and (select directory from member where id = action.member) = ?1",
-        )?
-        .execute((directory, now.0))?;
+        let released = db
+            .prepare_cached(
+                "update action set state = 'queued', since = ?2, compared = 1
+                 where state = 'held' and compared = 2
+                   and (select directory from member where id = action.member) = ?1",
+            )?
+            .execute((directory, now.0))?;
+        let released = i64::try_from(released).unwrap_or(i64::MAX);
+        counts.actions((ActionState::Held, Compared::UnderWay), -released);
+        counts.actions((ActionState::Queued, Compared::Yes), released);
     }
-    db.prepare_cached(
-        "update action set compared = 1 where (state = 'queued' or state = 'held') and compared = 2",
-    )?
-    .execute([])?;
+    for state in WAITING {
+        compare(db, state, (Compared::UnderWay, Compared::Yes), &mut counts)?;
+    }
+    counts.save(db)?;
     Ok(held)
 }
 
@@ -206,29 +255,35 @@ pub(super) fn release(
     because: Release,
     now: Timestamp,
 ) -> rusqlite::Result<Vec<String>> {
+    let mut counts = Counts::default();
     let mut released = Vec::new();
     let (stamp, what) = ((now, because.source()), What::Released { because });
     for state in from {
-        let begin =
-            "update action set state = 'queued', since = ?2, due = min(due, ?2), attempts = 0, reason = null,
-                            fault = null, outcome = null
-                     where state = ?1";
+        let begin = format!(
+            "update action set state = 'queued', since = ?1, due = min(due, ?1), attempts = 0, reason = null,
+                    fault = null, outcome = null
+             where state = '{}'",
+            state.as_str()
+        );
         match to {
             None => {
-                let state: &dyn ToSql = &state.as_str();
-                journal::append_for(db, "a.state = :state", &[(":state", state)], stamp, &what)?;
-                let mut all = db.prepare_cached(&format!("{begin} returning address"))?;
-                let all = all.query_map((state, now.0), |row| row.get(0))?;
+                let name: &dyn ToSql = &state.as_str();
+                journal::append_for(db, "a.state = :state", &[(":state", name)], stamp, &what)?;
+                let mut all = db.prepare_cached(&format!("{begin} returning address, compared"))?;
+                let all = all.query_map([now.0], |row| queued_from(*state, row, &mut counts))?;
                 released.extend(all.collect::<rusqlite::Result<Vec<String>>>()?);
             }
             Some(addresses) => {
-                let mut one = db.prepare_cached(&format!("{begin} and address = ?3 returning address"))?;
+                let mut one =
+                    db.prepare_cached(&format!("{begin} and address = ?2 returning address, compared"))?;
                 for address in addresses {
                     let parameters: [(&str, &dyn ToSql); 2] =
                         [(":state", &state.as_str()), (":address", &address.as_str())];
                     let condition = "a.state = :state and a.address = :address";
                     journal::append_for(db, condition, &parameters, stamp, &what)?;
-                    let one = one.query_map((state.as_str(), now.0, address.as_str()), |row| row.get(0))?;
+                    let one = one.query_map((now.0, address.as_str()), |row| {
+                        queued_from(*state, row, &mut counts)
+                    })?;
                     released.extend(one.collect::<rusqlite::Result<Vec<String>>>()?);
                 }
             }
@@ -236,7 +291,10 @@ pub(super) fn release(
     }
     if from.contains(&ActionState::Held) && !released.is_empty() {
         // Somebody has looked at all of them and named some.
-        db.execute("update action set compared = 1 where state = 'held'", [])?;
+        for stage in [Compared::No, Compared::UnderWay] {
+            compare(db, ActionState::Held, (stage, Compared::Yes), &mut counts)?;
+        }
     }
+    counts.save(db)?;
     Ok(released)
 }

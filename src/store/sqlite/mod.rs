@@ -5,6 +5,7 @@
 
 mod book;
 mod connection;
+mod counts;
 mod directories;
 mod dry_run;
 mod error;
@@ -28,7 +29,7 @@ use rusqlite::Transaction;
 
 use super::{
     Claim, Claimed, Configured, Decision, Difference, DirectoryRow, DirectoryState, JournalPage, Judge,
-    ListingOutcome, Reply, Report, Scope, Store, Story, TaskReport, Unchecked, Which, Whose,
+    Reply, Report, Scope, Store, Story, TaskReport, Unchecked, Which, Whose,
 };
 use crate::clock::Timestamp;
 use crate::model::{ActionState, EmailAddress, EntryId, Member, Release};
@@ -155,31 +156,17 @@ impl Store for Sqlite {
         &self,
         directory: i64,
         complete: bool,
-        mut judge: Judge,
+        noted: Option<Noted>,
         now: Timestamp,
-    ) -> Reply<'_, ListingOutcome> {
+    ) -> Reply<'_, ()> {
         const DOING: &str = "ending a listing";
         async move {
             self.staged(DOING, move |db| staging::end(db, directory)).await?;
-            let outcome = self
-                .write(DOING, move |db| listing::judge_staged(db, directory, &mut *judge))
-                .await?;
-            let state = if outcome.held > 0 {
-                ActionState::Held
-            } else {
-                ActionState::Queued
-            };
-            if outcome.queued + outcome.held > 0 {
-                while self
-                    .write(DOING, move |db| listing::move_staged(db, directory, state, now))
-                    .await?
-                {}
-            }
-            if complete {
-                self.write(DOING, move |db| listing::completed(db, directory, now))
-                    .await?;
-            }
-            Ok(outcome)
+            self.write(DOING, move |db| {
+                journal::append(db, noted.as_slice())?;
+                listing::ended(db, directory, complete, now)
+            })
+            .await
         }
         .boxed()
     }

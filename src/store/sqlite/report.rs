@@ -26,16 +26,19 @@ pub(super) fn in_state(
     state: ActionState,
     to: Option<&[EmailAddress]>,
 ) -> rusqlite::Result<Vec<TaskReport>> {
+    let state = state.as_str();
     let Some(addresses) = to else {
         return db
-            .prepare_cached(&format!("{TASK} where a.state = ? order by a.arrived, a.id"))?
-            .query_map([state.as_str()], task)?
+            .prepare_cached(&format!(
+                "{TASK} where a.state = '{state}' order by a.arrived, a.id"
+            ))?
+            .query_map([], task)?
             .collect();
     };
-    let mut query = db.prepare_cached(&format!("{TASK} where a.state = ? and a.address = ?"))?;
+    let mut query = db.prepare_cached(&format!("{TASK} where a.state = '{state}' and a.address = ?"))?;
     let mut found = Vec::new();
     for address in addresses {
-        let one = query.query_map((state.as_str(), address.as_str()), task)?;
+        let one = query.query_map([address.as_str()], task)?;
         found.extend(one.collect::<rusqlite::Result<Vec<_>>>()?);
     }
     found.sort_by_key(|task| task.arrived);
@@ -89,11 +92,11 @@ fn tasks(db: &Transaction<'_>) -> rusqlite::Result<Vec<(&'static str, u64)>> {
 
 fn directories(db: &Transaction<'_>) -> rusqlite::Result<Vec<DirectoryReport>> {
     db.prepare_cached(
-        "select d.name, d.stream, d.connected, d.error, d.recorded, m.members, w.members, d.cursor_stored, d.listed,
+        "select d.name, d.stream, d.connected, d.error, d.recorded, coalesce(m.members, 0), coalesce(w.members, 0), d.cursor_stored, d.listed,
                 d.retired
          from directory d
-         join member_count m on m.directory = d.id and m.standing = 'member'
-         join member_count w on w.directory = d.id and w.standing = 'without-address'
+         left join member_count m on m.directory = d.id and m.standing = 'member'
+         left join member_count w on w.directory = d.id and w.standing = 'without-address'
          order by d.id",
     )?
     .query_map([], |row| {

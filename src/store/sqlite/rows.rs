@@ -4,7 +4,7 @@ use rusqlite::Row;
 use rusqlite::types::Type;
 
 use crate::clock::Timestamp;
-use crate::model::{ActionKind, ActionState, EmailAddress, EntryId, Member, Outcome, Standing};
+use crate::model::{ActionKind, ActionState, Compared, EmailAddress, EntryId, Member, Outcome, Standing};
 
 /// The kind of action that an invitation is.
 pub(super) const INVITE: &str = ActionKind::Invite.as_str();
@@ -67,6 +67,25 @@ pub(super) fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<ActionStat
 /// The state with this name.
 pub(super) fn state_named(word: &str) -> Option<ActionState> {
     ActionState::ALL.into_iter().find(|state| state.as_str() == word)
+}
+
+/// The column `compared`.
+pub(super) fn compared_number(compared: Compared) -> i64 {
+    match compared {
+        Compared::No => 0,
+        Compared::Yes => 1,
+        Compared::UnderWay => 2,
+    }
+}
+
+/// Reads whether an action was compared.
+pub(super) fn compared(row: &Row<'_>, column: usize) -> rusqlite::Result<Compared> {
+    match row.get(column)? {
+        0 => Ok(Compared::No),
+        1 => Ok(Compared::Yes),
+        2 => Ok(Compared::UnderWay),
+        _ => Err(broken(column, "no stage of a comparison")),
+    }
 }
 
 /// Reads how something was done.

@@ -12,8 +12,8 @@ const APPLICATION_ID: i64 = 0x7573_6872;
 const MIGRATIONS: [&str; 4] = [
     include_str!("../migrations/0001_store.sql"),
     include_str!("../migrations/0002_rules.sql"),
-    include_str!("../migrations/0003_listing.sql"),
-    include_str!("../migrations/0004_journal.sql"),
+    include_str!("../migrations/0003_journal.sql"),
+    include_str!("../migrations/0004_listing.sql"),
 ];
 
 /// The newest version.

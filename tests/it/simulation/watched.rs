@@ -7,7 +7,7 @@ use ldap_usher::rules::Noted;
 use ldap_usher::rules::membership::Sighting;
 use ldap_usher::store::{
     Claim, Claimed, Configured, Decision, Difference, DirectoryRow, DirectoryState, JournalPage, Judge,
-    ListingOutcome, Reply, Report, Scope, Sqlite, Store, Story, TaskReport, Unchecked, Which, Whose,
+    Reply, Report, Scope, Sqlite, Store, Story, TaskReport, Unchecked, Which, Whose,
 };
 
 use super::PEOPLE;
@@ -81,10 +81,10 @@ impl Store for Watched {
         &self,
         directory: i64,
         complete: bool,
-        judge: Judge,
+        noted: Option<Noted>,
         now: Timestamp,
-    ) -> Reply<'_, ListingOutcome> {
-        self.store.end_listing(directory, complete, judge, now)
+    ) -> Reply<'_, ()> {
+        self.store.end_listing(directory, complete, noted, now)
     }
 
     fn configure(&self, directories: Vec<(String, String)>) -> Reply<'_, Configured> {

@@ -154,6 +154,21 @@ async fn a_second_service_is_refused_with_the_first_ones_process_id_and_may_have
 }
 
 #[tokio::test]
+async fn counts_that_are_wrong_are_counted_anew_when_the_service_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let book = Book::on(Sqlite::open(&path).await.unwrap()).await;
+    book.joins(1, "ann").await;
+    drop(book);
+    sql(
+        &path,
+        "update member_count set members = 7; delete from action_count;",
+    );
+    let report = Sqlite::open(&path).await.unwrap().report().await.unwrap();
+    assert_eq!((report.members, report.count(ActionState::Queued)), (1, 1));
+}
+
+#[tokio::test]
 async fn people_read_and_approve_while_the_service_runs_and_while_it_does_not() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");

@@ -1,6 +1,5 @@
 //! Who is owed an invitation: each rule.
 
-use ldap_usher::model::Source;
 use ldap_usher::model::{ActionState, Listing, Outcome, Settlement};
 use ldap_usher::store::{Store, Which};
 
@@ -9,14 +8,15 @@ use super::{Book, OWNER, addresses, at, dn, email, gone, refused, retry, there};
 const INVITED: Settlement = Settlement::Done(Outcome::Invited);
 
 #[tokio::test]
-async fn a_single_change_is_queued_at_once_and_a_listing_s_find_waits_for_its_end() {
+async fn a_single_change_is_queued_at_once_and_so_is_what_a_listing_within_its_limit_brings() {
     let book = Book::limited(1).await;
     assert_eq!(book.joins(1, "ann").await.queued, 1);
-    let committed = book.takes(1, Source::Listing, vec![there(2, "bob")]).await;
-    assert_eq!(committed.queued, 0);
-    assert_eq!(addresses(&book.claims(2).await), ["ann@example.org"]);
-    assert_eq!(book.ends(2, &Listing::Changes).await.queued, 1);
-    assert_eq!(addresses(&book.claims(2).await), ["bob@example.org"]);
+    let brought = book.names(2, vec![there(2, "bob")], &Listing::Changes).await;
+    assert_eq!(brought.queued, 1);
+    assert_eq!(
+        addresses(&book.claims(2).await),
+        ["ann@example.org", "bob@example.org"]
+    );
 }
 
 #[tokio::test]
@@ -45,18 +45,17 @@ async fn who_leaves_before_being_invited_is_not_invited_until_they_come_back() {
 }
 
 #[tokio::test]
-async fn leaving_also_ends_what_is_staged_held_or_quarantined() {
+async fn leaving_also_ends_what_is_held_or_quarantined() {
     let mut book = Book::new().await;
     book.joins(1, "ann").await;
     book.settles(2, refused("refused")).await;
     book.limits.invites_per_listing = Some(0);
     book.lists(&[(1, "ann"), (2, "bob")]).await;
-    book.takes(3, Source::Listing, vec![there(3, "cat")]).await;
-    assert_eq!(book.tasks().await, "staged 1, held 1, quarantined 1");
-    for n in 1..=3 {
+    assert_eq!(book.tasks().await, "held 1, quarantined 1");
+    for n in 1..=2 {
         book.leaves(n).await;
     }
-    assert_eq!(book.tasks().await, "cancelled 3");
+    assert_eq!(book.tasks().await, "cancelled 2");
 }
 
 #[tokio::test]
@@ -261,24 +260,6 @@ async fn whoever_left_came_back_without_an_address_and_then_got_one_is_owed_an_i
     book.live(vec![super::sighting(&super::entry(1, None))]).await;
     assert_eq!(book.tasks().await, "done 1");
     assert_eq!(book.joins(1, "ann").await.queued, 1);
-}
-
-#[tokio::test]
-async fn a_staged_invitation_that_passes_to_another_directory_does_not_wait_for_its_listing() {
-    let book = Book::new().await;
-    let other = Book {
-        directory: book.store.register("other", "", "").await.unwrap().id,
-        store: Book::new().await.store,
-        ..Book::new().await
-    };
-    book.takes(1, Source::Listing, vec![there(1, "info")]).await;
-    let mut told = book.told(1, Source::Stream, vec![there(2, "info")]);
-    told.directory = other.directory;
-    ldap_usher::store::Decisions::take(&book.store, told)
-        .await
-        .unwrap();
-    book.leaves(1).await;
-    assert_eq!(addresses(&book.claims(2).await), ["info@example.org"]);
 }
 
 #[tokio::test]

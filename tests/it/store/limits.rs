@@ -3,7 +3,8 @@
 use ldap_usher::model::Release;
 use ldap_usher::model::Source;
 use ldap_usher::model::{ActionState, Listing, Outcome, Settlement};
-use ldap_usher::store::{Decisions, Store, Which};
+use ldap_usher::rules::Verdict;
+use ldap_usher::store::{Decisions, Store, Taken, Which};
 
 use super::{Book, Committed, addresses, at, dn, email, entry, sighting, there};
 
@@ -18,6 +19,43 @@ async fn a_listing_that_finds_more_new_people_than_allowed_holds_them_all_and_si
     assert_eq!((outcome.queued, outcome.held), (0, 3));
     book.joins(4, "dan").await;
     assert_eq!(addresses(&book.claims(3).await), ["dan@example.org"]);
+}
+
+#[tokio::test]
+async fn a_comparison_amid_a_listing_that_is_over_its_limit_lets_nobody_go() {
+    let book = Book::limited(3).await;
+    let part = |people: [u8; 2]| Taken {
+        listing: Verdict::Hold,
+        ..book.told(
+            2,
+            Source::Listing,
+            people.map(|n| there(n, &format!("p{n}"))).into(),
+        )
+    };
+    // So far there are no more of them than one listing may bring.
+    book.store.take(part([1, 2])).await.unwrap();
+    assert_eq!(book.store.unchecked().await.unwrap().held, 0);
+    assert_eq!(book.compares(3, &["p1"]).await, []);
+    assert_eq!(book.tasks().await, "held 1, done 1");
+
+    book.store.take(part([3, 4])).await.unwrap();
+    book.store.take(part([5, 6])).await.unwrap();
+    book.ends(4, &Listing::Complete).await;
+    assert_eq!(book.compares(5, &[]).await, [("main".into(), 5)]);
+    assert_eq!(book.tasks().await, "held 5, done 1");
+}
+
+#[tokio::test]
+async fn whom_a_listing_brought_before_a_crash_is_not_counted_twice() {
+    let book = Book::limited(10).await;
+    let people = |range: std::ops::RangeInclusive<u8>| range.map(|n| there(n, &format!("p{n}"))).collect();
+    book.takes(2, Source::Listing, people(1..=6)).await;
+    // The listing did not end; the next one names everyone.
+    let brought = book.names(3, people(1..=10), &Listing::Complete).await;
+    assert_eq!((brought.queued, brought.held), (4, 0));
+    book.ends(3, &Listing::Complete).await;
+    let brought = book.lists_at(4, &[(11, "one more")], &cut()).await;
+    assert_eq!((brought.queued, brought.held), (0, 1));
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@ use ldap_usher::model::Release;
 use ldap_usher::model::Source;
 use ldap_usher::model::{ActionState, Outcome, Settlement};
 use ldap_usher::rules::membership::Sighting;
-use ldap_usher::rules::{Brake, Limits};
-use ldap_usher::store::{Decisions, Sqlite, Store, Taken};
+use ldap_usher::rules::{Limits, Verdict};
+use ldap_usher::store::{Decisions, Sqlite, Store, Taken, Which};
 use proptest::prelude::*;
 
 use super::{Book, OWNER, entry, gone};
@@ -107,14 +107,23 @@ impl World {
         }
     }
 
-    async fn tell(&mut self, directory: usize, source: Source, sightings: Vec<Sighting>) {
-        let book = Book::new().await;
-        let told = Taken {
+    fn told(&self, directory: usize, source: Source, sightings: Vec<Sighting>) -> Taken {
+        Taken {
             directory: self.rows[directory],
+            source,
+            summarised: false,
+            sightings,
+            together: Default::default(),
+            cursor: None,
+            policy: super::policy(false),
             limits: self.limits,
+            listing: Verdict::Invite,
             arrived: Timestamp(self.now),
-            ..book.told(0, source, sightings)
-        };
+        }
+    }
+
+    async fn tell(&mut self, directory: usize, source: Source, sightings: Vec<Sighting>) {
+        let told = self.told(directory, source, sightings);
         self.store.take(told).await.unwrap();
     }
 
@@ -145,15 +154,12 @@ impl World {
         let named = there.iter().map(|&(n, _)| self.sighting(directory, n)).collect();
         let differences = super::differences(&self.store, row, named, cut.is_none()).await;
         let (told, gone) = super::by_name(differences);
-        self.tell(directory, Source::Listing, told).await;
+        let told = self.told(directory, Source::Listing, told);
+        super::takes_listed(&self.store, told, cut.is_some()).await;
         self.tell(directory, Source::Listing, gone).await;
-        let (limits, now) = (self.limits, Timestamp(self.now));
-        let judge =
-            Box::new(move |brake: &mut Brake, found| brake.listing(found, cut.is_some(), &limits, now));
-        self.store
-            .end_listing(row, cut.is_none(), judge, now)
-            .await
-            .unwrap();
+        let now = Timestamp(self.now);
+        let ended = self.store.end_listing(row, cut.is_none(), None, now);
+        ended.await.unwrap();
     }
 
     async fn attempt(&mut self, attempts: &[Attempt]) {
@@ -222,7 +228,7 @@ impl World {
                     .unwrap();
             }
             Step::Approve => {
-                let all = ldap_usher::store::Which::All;
+                let all = Which::All;
                 let now = Timestamp(self.now);
                 self.store
                     .release(&[ActionState::Held], all, Release::Approved, now)
@@ -240,7 +246,7 @@ impl World {
                 self.list(directory, None).await;
             }
             let states = [ActionState::Held, ActionState::Quarantined];
-            let all = ldap_usher::store::Which::All;
+            let all = Which::All;
             let now = Timestamp(self.now);
             self.store
                 .release(&states, all, Release::Approved, now)
@@ -268,9 +274,18 @@ async fn play(steps: Vec<Step>, limits: Limits) -> Result<(), TestCaseError> {
     }
     world.come_to_rest().await;
     let report = world.store.report().await.unwrap();
-    for state in [ActionState::Staged, ActionState::Queued, ActionState::Held] {
+    for state in [ActionState::Queued, ActionState::Held] {
         prop_assert_eq!(report.count(state), 0, "{:?}", state);
     }
+    // The counts are those of the rows.
+    for state in ActionState::ALL {
+        let rows = world.store.in_state(state, Which::All).await.unwrap();
+        prop_assert_eq!(report.count(state), rows.len() as u64, "{:?}", state);
+    }
+    let with_address = |(_, address): &(_, &Option<usize>)| address.is_some();
+    let members = world.people.iter().filter(with_address).count() as u64;
+    prop_assert_eq!(report.members, members);
+    prop_assert_eq!(report.without_address, world.people.len() as u64 - members);
     // Whoever is there with an address has an account, be it at an address of theirs from before.
     for (person, address) in &world.people {
         if address.is_none() {

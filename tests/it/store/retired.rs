@@ -51,7 +51,7 @@ async fn people_of_a_directory_that_is_not_configured_count_for_nothing() {
     assert_eq!(
         book.tasks().await,
         "done 1, cancelled 2",
-        "neither queued nor staged for ever"
+        "neither queued nor held for ever"
     );
     let report = book.store.report().await.unwrap();
     assert_eq!((report.members, report.directories[0].retired), (0, true));

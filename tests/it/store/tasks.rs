@@ -196,7 +196,7 @@ async fn approval_releases_just_the_held_tasks_asked_for() {
         held.iter().map(|task| task.dn.clone()).collect::<Vec<_>>(),
         [dn(1), dn(2), dn(3)]
     );
-    assert_eq!((held[0].directory.as_str(), held[0].arrived), ("main", at(1)));
+    assert_eq!((held[0].directory.as_str(), held[0].arrived), ("main", at(2)));
     let some = [email("bob"), email("stranger")];
     assert_eq!(approve(Which::To(&some), 3).await.unwrap(), ["bob@example.org"]);
     assert_eq!(addresses(&book.claims(4).await), ["bob@example.org"]);

@@ -1,0 +1,151 @@
+//! Where the state is kept, and how a store is opened there.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::{Sqlite, Store, StoreError};
+
+/// Where a store is: the path of an SQLite file, or its `sqlite:` URL (`sqlite:state.db`, `sqlite:///var/lib/state.db`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location(PathBuf);
+
+impl Location {
+    /// Whether there is anything yet.
+    pub fn exists(&self) -> bool {
+        self.0.exists()
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl From<PathBuf> for Location {
+    fn from(path: PathBuf) -> Self {
+        Self(path)
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.display().fmt(f)
+    }
+}
+
+impl FromStr for Location {
+    type Err = String;
+
+    /// # Errors
+    /// The text names no file, or another kind of store.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let path = match text.strip_prefix("sqlite:") {
+            Some(path) => path.strip_prefix("//").unwrap_or(path),
+            None => match text.split_once("://") {
+                Some((scheme, _)) => {
+                    return Err(format!(
+                        "is a URL of the scheme \"{scheme}\", but the state is kept in an SQLite file; write its path, as in \
+                         \"/var/lib/ldap-usher/state.db\""
+                    ));
+                }
+                None => text,
+            },
+        };
+        if path.is_empty() {
+            return Err("names no file".into());
+        }
+        if path.contains('?') && path != text {
+            return Err(
+                "has parameters, which are not supported; write the URL without \"?\" and what follows"
+                    .into(),
+            );
+        }
+        Ok(Self(path.into()))
+    }
+}
+
+/// Opens a store as its one service. It is created where it is missing, and brought up to date where it is older.
+///
+/// # Errors
+/// [`StoreError::InUse`] where another service has it open, [`StoreError::Open`] for all else.
+pub async fn open(at: &Location) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(Arc::new(Sqlite::open(&at.0).await?))
+}
+
+/// Opens a store for a few small writes, whether or not a service is running on it. Never creates it and never changes its
+/// schema.
+///
+/// # Errors
+/// [`StoreError::Open`], [`StoreError::Older`].
+pub async fn open_shared(at: &Location) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(Arc::new(Sqlite::open_shared(&at.0).await?))
+}
+
+/// Opens a store for reading, whether or not a service is running on it. Never creates or changes it; the methods that write
+/// fail.
+///
+/// # Errors
+/// [`StoreError::Open`], [`StoreError::Older`].
+pub async fn open_read_only(at: &Location) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(Arc::new(Sqlite::open_read_only(&at.0).await?))
+}
+
+/// A store for a dry run: it begins as the one at this place is now, or empty, and vanishes with this value. As after
+/// [`open()`], what was claimed is due again and in doubt.
+///
+/// # Errors
+/// [`StoreError::Open`] where the store cannot be read or there is no room for the copy.
+pub async fn dry_run(at: &Location) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(Arc::new(Sqlite::dry_run(&at.0).await?))
+}
+
+/// A store that lives as long as this value.
+///
+/// # Errors
+/// [`StoreError::Open`] where memory is short.
+pub async fn in_memory() -> Result<Arc<dyn Store>, StoreError> {
+    Ok(Arc::new(Sqlite::in_memory().await?))
+}
+
+/// Whether a service has the store open.
+///
+/// # Errors
+/// [`StoreError::Open`] where its lock cannot be read.
+pub fn is_served(at: &Location) -> Result<bool, StoreError> {
+    Sqlite::is_served(&at.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_and_its_url_name_the_same_file() {
+        for (text, path) in [
+            ("/var/lib/state.db", "/var/lib/state.db"),
+            ("sqlite:/var/lib/state.db", "/var/lib/state.db"),
+            ("sqlite:///var/lib/state.db", "/var/lib/state.db"),
+            ("sqlite:state.db", "state.db"),
+            ("sqlite://state.db", "state.db"),
+            ("odd:name?.db", "odd:name?.db"),
+        ] {
+            assert_eq!(text.parse(), Ok(Location(path.into())), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_with_the_remedy() {
+        for (text, part) in [
+            ("", "names no file"),
+            ("sqlite:", "names no file"),
+            ("sqlite://", "names no file"),
+            ("postgres://localhost/usher", "scheme \"postgres\""),
+            ("sqlite:state.db?mode=rwc", "parameters"),
+        ] {
+            let refused = text.parse::<Location>().unwrap_err();
+            assert!(refused.contains(part), "{text}: {refused}");
+        }
+    }
+}
