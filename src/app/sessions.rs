@@ -129,7 +129,6 @@ fn write(path: &Path, note: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Sqlite;
 
     #[tokio::test]
     async fn what_a_command_keeps_is_taken_over_by_a_service_that_has_nothing_yet() {

@@ -11,7 +11,7 @@ use ldap_usher::rules::{Limits, Verdict};
 use ldap_usher::store::{Decisions, Sqlite, Store, Taken, Which};
 use proptest::prelude::*;
 
-use super::{Book, OWNER, entry, gone};
+use super::{OWNER, entry, gone};
 use crate::support::queue::Queue as _;
 
 const DIRECTORIES: usize = 2;
