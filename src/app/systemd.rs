@@ -38,8 +38,8 @@ pub(super) async fn inform(
     let mut shown = String::new();
     while !stop.is_cancelled() {
         // All users of the machine can see the status line, so it names no people.
-        let nameless = |reasons: Vec<String>| reasons.iter().map(|reason| public.nameless(reason)).collect();
-        let line = status_line(&store.report().await?, observer.ready().map_err(nameless));
+        let redacted = |reasons: Vec<String>| reasons.iter().map(|reason| public.redacted(reason)).collect();
+        let line = status_line(&store.report().await?, observer.ready().map_err(redacted));
         if line != shown {
             say(&NotifyState::Status(&line))?;
             shown = line;

@@ -19,7 +19,7 @@ use crate::rules::membership::{DISABLED_ATTRIBUTES, Policy};
 use crate::store::{Decisions, Sqlite, Store, StoreError, Which};
 use crate::telemetry::{GRACE, Observer};
 use crate::vaultwarden::{self, Admin, Vaultwarden};
-use crate::worker::{self, Worker};
+use crate::worker::{Worker, WorkerSettings};
 
 /// The wait before a reconnect to a directory.
 pub const RECONNECT: Retry = Retry {
@@ -146,7 +146,7 @@ impl Parts {
             clock,
             wake,
             retry_now: retry_now.clone(),
-            settings: worker::Settings {
+            settings: WorkerSettings {
                 concurrency: usize::try_from(config.invite.concurrency.get()).unwrap_or(usize::MAX),
                 per_minute: config.invite.per_minute.map(Into::into),
                 limits,

@@ -17,7 +17,7 @@ use crate::directory::{Directory, DirectoryError, LdapDirectory};
 use crate::foreign::printable;
 use crate::model::{Change, Entry, EntryId, Listing};
 use crate::rules::membership::Policy;
-use crate::telemetry::Progress;
+use crate::telemetry::ListingProgress;
 
 /// Prints changes until Ctrl-C, or until the reader closes standard output.
 ///
@@ -168,7 +168,7 @@ struct Person {
 }
 
 struct Counters {
-    progress: Progress,
+    progress: ListingProgress,
     entries: u64,
     without_address: u64,
 }
@@ -192,7 +192,7 @@ impl Known {
             Change::ListingBegin => {
                 self.listing += 1;
                 self.counters = Some(Counters {
-                    progress: Progress::begin(),
+                    progress: ListingProgress::begin(),
                     entries: 0,
                     without_address: 0,
                 });

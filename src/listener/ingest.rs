@@ -12,7 +12,7 @@ use crate::model::{Change, Cursor, Entry, EntryId, Event, Hold, Listing, Member,
 use crate::rules::membership::{Decision, Policy, Sighting, decide};
 use crate::rules::{Brake, Noted};
 use crate::store::{Decisions, Difference, ListingOutcome, StoreError, Taken};
-use crate::telemetry::{Progress, Purpose};
+use crate::telemetry::{ListingProgress, Purpose};
 use crate::timing::{self, Step};
 
 /// Differences that one transaction takes: others wait for no more than that.
@@ -37,7 +37,7 @@ pub(super) struct Ingest<'a> {
 
 /// A listing under way.
 struct Run {
-    progress: Progress,
+    progress: ListingProgress,
     /// How many joined, or joined again.
     joined: u64,
     /// How many left.
@@ -51,7 +51,7 @@ struct Run {
 impl Run {
     fn begin() -> Self {
         Self {
-            progress: Progress::begin(),
+            progress: ListingProgress::begin(),
             joined: 0,
             left: 0,
             after: 0,
@@ -220,7 +220,7 @@ impl<'a> Ingest<'a> {
         } = self.listener;
         let events = store.take(taken).await?;
         timing::reached(Step::Committed);
-        observer.tell(&events);
+        observer.record(&events);
         let held = |by| events.iter().filter(move |event| event.what == What::Held { by });
         let together = held(Hold::Together).count() as u64;
         if together > 0 {

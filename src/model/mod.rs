@@ -10,7 +10,7 @@ mod event;
 mod member;
 mod text;
 
-pub use action::{Action, ActionKind, ActionState, Outcome, Settlement};
+pub use action::{Action, ActionKind, ActionState, Outcome, Settlement, WorkerId};
 pub use change::{Change, Cursor, Listing, Why};
 pub use disposition::{Disposition, Rejection};
 pub use email::{AddressProblem, EmailAddress};

@@ -22,7 +22,7 @@ use ldap_usher::rules::membership::Policy;
 use ldap_usher::store::{Sqlite, Store, Story, Which, Whose};
 use ldap_usher::telemetry::Observer;
 use ldap_usher::vaultwarden::{Admin, ClientSettings, InMemory, Vaultwarden};
-use ldap_usher::worker::{self, Until, Worker};
+use ldap_usher::worker::{Until, Worker, WorkerSettings};
 use proptest::prelude::*;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -193,7 +193,7 @@ impl World {
             observer: Observer::new([], Duration::ZERO),
             clock: Clock::system(),
             wake: Arc::new(Notify::new()),
-            settings: worker::Settings {
+            settings: WorkerSettings {
                 concurrency: 4,
                 per_minute: None,
                 limits: self.limits(),

@@ -110,7 +110,7 @@ async fn a_directory_that_is_renamed_in_the_configuration_is_recognised_and_one_
     );
     world.start().await;
     world
-        .says(&["WARN", "not in the configuration any more", "staff"], 1)
+        .says(&["WARN", "removed from the configuration", "staff"], 1)
         .await;
     let status = world.status_json().await;
     assert_eq!(

@@ -9,7 +9,7 @@ use crate::config;
 use crate::directory::{Changes, Directory, LdapDirectory, Opened, Server, Settings, StreamKind, diagnose};
 use crate::model::{Change, Entry, EntryId, Listing};
 use crate::rules::membership::Policy;
-use crate::telemetry::Progress;
+use crate::telemetry::ListingProgress;
 
 /// The number of people without a usable address that are named.
 const EXAMPLES: usize = 5;
@@ -341,7 +341,7 @@ async fn count(
     mut listing: Changes,
     each: &mut (dyn FnMut(&Entry) + Send),
 ) -> Result<People, String> {
-    let mut progress = Progress::begin();
+    let mut progress = ListingProgress::begin();
     let mut people = People::default();
     while let Some(change) = listing.next().await {
         match change.map_err(|error| error.to_string())? {

@@ -17,7 +17,7 @@ pub(super) async fn check(config: &Config) -> (Finding, Sessions, Identity) {
         Ok(store) => {
             let detail = format!("{} can be used", path.display());
             let finding = Finding::new(Level::Ok, "state", detail, "");
-            let known = server_identity::noted(&store).await.unwrap_or_default();
+            let known = server_identity::stored(&store).await.unwrap_or_default();
             return (finding, Sessions::of_service(Arc::new(store), file), known);
         }
         Err(_) if !path.exists() => {

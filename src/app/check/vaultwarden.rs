@@ -137,7 +137,7 @@ async fn check_identity(steps: &mut Steps<'_>, vaultwarden: &Vaultwarden, known:
             steps.say(
                 Level::Warn,
                 "accounts",
-                server_identity::trouble(known, &now),
+                server_identity::difference(known, &now),
                 remedy,
             );
         }

@@ -1,7 +1,7 @@
 //! The queue of a store, one step at a time: what the worker does in one exchange.
 
 use ldap_usher::clock::Timestamp;
-use ldap_usher::model::{Action, Event, Settlement};
+use ldap_usher::model::{Action, Event, Settlement, WorkerId};
 use ldap_usher::rules::Limits;
 use ldap_usher::store::{Claim, Decisions, Store, StoreError};
 
@@ -34,7 +34,7 @@ impl<S: Store + ?Sized> Queue for S {}
 
 fn claim(owner: i64, max: u32) -> Claim {
     Claim {
-        owner,
+        owner: WorkerId(owner),
         max: Box::new(move |_| max),
     }
 }
