@@ -1,4 +1,4 @@
-//! Builds every component and runs them.
+//! Runs the service, and a single `sync`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,9 +21,9 @@ use crate::worker::Until;
 /// How long work in progress may take after SIGTERM; less than the 90 s after which systemd sends SIGKILL.
 const STOP_GRACE: Duration = Duration::from_secs(60);
 
-const STOPPED: &str = "stopped before everything was done; the next run continues from here";
+const STOPPED: &str = "stopped before all work was done; the next run continues";
 
-/// What a `sync` did, and what is left to do.
+/// The result of a `sync`, and the work that is left.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SyncSummary {
     /// People invited by this run.
@@ -44,13 +44,13 @@ pub struct SyncSummary {
 /// returns. Also calls it when a server refuses a bind password.
 ///
 /// # Errors
-/// The service cannot start. Once it runs, no failure outside the process ends it.
+/// The service cannot start. Once it runs, failures are retried and do not end it.
 pub async fn run(
     config: Config,
     reload: impl Fn() -> anyhow::Result<Config> + Send + Sync + 'static,
 ) -> anyhow::Result<()> {
     let log = start_log(&config)?;
-    let mut signals = Signals::take().context("signals cannot be handled")?;
+    let mut signals = Signals::take().context("the signal handlers cannot be installed")?;
     let requests = Requests::default();
     let parts = Parts::assemble(&config).await?;
     let mut supervisor = Supervisor::new(RESTART, rand::random, requests.stop.clone());
@@ -63,7 +63,7 @@ pub async fn run(
         // The operating system chooses a port for port 0; a restart of this part uses the same one.
         let address = listener
             .local_addr()
-            .context("the port of [http] cannot be read")?;
+            .context("the address of [http] cannot be read")?;
         let mut taken = Some(listener);
         tracing::info!(%address, "answering /livez, /readyz and /metrics");
         let (observer, store, stop) = (parts.observer.clone(), parts.store.clone(), requests.stop.clone());
@@ -96,12 +96,12 @@ pub async fn run(
             async move { Ok(listener.run(&stop).await?) }
         });
     }
-    if systemd::listens() {
+    if systemd::is_expected() {
         let (observer, store, stop) = (parts.observer, parts.store, requests.stop.clone());
         supervisor.keep("service manager", move || {
             let (observer, store, stop) = (observer.clone(), store.clone(), stop.clone());
             let public = public.clone();
-            async move { systemd::inform(&observer, &*store, &public, &stop).await }
+            async move { systemd::notify(&observer, &*store, &public, &stop).await }
         });
     }
     let (store, clock, stop) = (
@@ -146,14 +146,14 @@ pub async fn run(
     };
     let finished = supervisor.finish(STOP_GRACE, &requests.at_once);
     tokio::pin!(finished);
-    let cut_off = tokio::select! {
-        cut_off = &mut finished => cut_off,
+    let aborted = tokio::select! {
+        aborted = &mut finished => aborted,
         () = async { tokio::join!(signals.relay(&requests), reloads); } => finished.await,
     };
-    if !cut_off.is_empty() {
+    if !aborted.is_empty() {
         tracing::warn!(
-            parts = cut_off.join(", "),
-            "stopped before these parts had finished; nothing is lost"
+            parts = aborted.join(", "),
+            "stopped before these parts had finished; no data is lost"
         );
     }
     tracing::info!("stopped");
@@ -166,7 +166,7 @@ pub async fn run(
 /// The store failed, or a signal stopped it. A directory that fails is part of the summary.
 pub async fn sync(config: Config) -> anyhow::Result<SyncSummary> {
     start_log(&config)?;
-    let mut signals = Signals::take().context("signals cannot be handled")?;
+    let mut signals = Signals::take().context("the signal handlers cannot be installed")?;
     let requests = Requests::default();
     let parts = Parts::assemble(&config).await?;
     let work = async {
@@ -201,8 +201,8 @@ pub async fn sync(config: Config) -> anyhow::Result<SyncSummary> {
 pub(super) async fn list_everything(listeners: &[Listener]) -> Vec<String> {
     let mut failures = Vec::new();
     for listener in listeners {
-        if let Err(trouble) = listener.list_once().await {
-            failures.push(format!("directory {}: {trouble}", listener.name));
+        if let Err(error) = listener.list_once().await {
+            failures.push(format!("directory {}: {error}", listener.name));
         }
     }
     failures

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// What signals request of the service.
+/// The requests that signals make to the service.
 #[derive(Debug, Clone, Default)]
 pub struct Requests {
     /// Cancelled by the first SIGTERM or SIGINT: finish the work in progress, then stop.
@@ -19,7 +19,7 @@ pub struct Requests {
     pub reload: Arc<Notify>,
 }
 
-/// The signals that this process handles instead of being ended by them.
+/// The handlers of the signals.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
@@ -32,7 +32,7 @@ impl Signals {
     /// lost.
     ///
     /// # Errors
-    /// The system refuses a handler.
+    /// A handler cannot be installed.
     pub fn take() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,

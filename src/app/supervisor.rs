@@ -79,7 +79,7 @@ impl Supervisor {
                 ended = self.loops.join_next() => match ended {
                     Some(Ok(name)) => self.names.retain(|running| *running != name),
                     // Unreachable: panics are contained, and nothing else aborts a loop.
-                    Some(Err(failed)) => error!(%failed, "a loop was lost"),
+                    Some(Err(failed)) => error!(%failed, "a part of the service ended without a result"),
                     None => break,
                 },
                 () = &mut deadline => break,
@@ -105,8 +105,8 @@ where
             Ok(Err(error)) => format!("{error:#}"),
             Err(panic) => panic.to_string(),
         };
-        let quiet = began.elapsed() >= retry.ceiling;
-        failures = if quiet { 1 } else { failures.saturating_add(1) };
+        let was_stable = began.elapsed() >= retry.ceiling;
+        failures = if was_stable { 1 } else { failures.saturating_add(1) };
         let wait = retry.wait(failures, jitter());
         let restart_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         if stop.is_cancelled() {
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_quiet_period_makes_the_waits_short_again() {
+    async fn a_stable_run_resets_the_waits() {
         let (mut supervisor, stop) = supervisor();
         let (token, mut runs) = (stop.clone(), [1, 1, 3600, 1].into_iter());
         supervisor.keep("moody", move || {
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn loops_have_the_grace_period_to_end_and_the_late_ones_are_named() {
+    async fn loops_have_the_grace_period_to_end_and_aborted_ones_are_named() {
         let (mut supervisor, stop) = supervisor();
         supervisor.keep("stubborn", std::future::pending);
         let token = stop.clone();

@@ -40,7 +40,7 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Builds everything on the state file, which is locked by this process from now on.
+    /// Opens the state file, locks it for this process, and builds all components on it.
     pub(super) async fn assemble(config: &Config) -> anyhow::Result<Self> {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
@@ -53,7 +53,7 @@ impl Parts {
         Ok(parts)
     }
 
-    /// Tells the store which directories are configured. It retires all others.
+    /// Stores which directories are configured, and retires all others.
     pub(super) async fn configure(&self) -> Result<(), StoreError> {
         let configured = self
             .listeners
@@ -71,7 +71,7 @@ impl Parts {
         self.reclassify_quarantined().await
     }
 
-    /// Classifies stored refusals by the rules of this version. Releases people whose refusal concerns the server.
+    /// Classifies stored rejections by the rules of this version. Releases people whose rejection concerns the server.
     async fn reclassify_quarantined(&self) -> Result<(), StoreError> {
         let (mut released, mut accused) = (Vec::new(), Vec::new());
         for task in self.store.in_state(ActionState::Quarantined, Which::All).await? {
@@ -95,7 +95,7 @@ impl Parts {
         self.store.accuse(accused).await
     }
 
-    /// Builds everything on `store`. `admin` wraps the client that the worker uses.
+    /// Builds all components on `store`. `admin` wraps the client that the worker uses.
     pub(super) fn wire(
         config: &Config,
         store: Arc<dyn Store>,

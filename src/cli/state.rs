@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::store::{Report, Sqlite, Store, StoreError};
 
-/// The report that `status` shows, and whether a service uses the state file.
+/// The report that `status` shows, and whether a service is using the state file.
 pub(super) async fn report(path: &Path) -> Result<(Report, bool), StoreError> {
     let store = Sqlite::open_read_only(path).await?;
     Ok((store.report().await?, Sqlite::is_served(path)?))

@@ -90,7 +90,7 @@ impl Observer {
             }
             What::HadAccount => {
                 let is_new = self.admits(directory, "had-account", Level::INFO);
-                event!(is_new, %address, dn, directory, "has an account already");
+                event!(is_new, %address, dn, directory, "already has an account");
             }
             What::Failed {
                 error,

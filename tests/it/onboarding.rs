@@ -243,7 +243,7 @@ async fn who_comes_back_is_asked_for_again_and_keeps_the_account_that_is_there()
     world.people().move_between("person1", "former", "people").await;
     world.says(&["joined again", "uid=person1,"], 1).await;
     world
-        .says(&["has an account already", "person1@example.org"], 1)
+        .says(&["already has an account", "person1@example.org"], 1)
         .await;
     world.members(1).await;
     assert_eq!(world.vault.invited(), ["person1@example.org"]);

@@ -90,7 +90,7 @@ async fn a_slapd_restored_from_a_backup_refuses_the_cookie_and_is_listed_anew() 
     world.members(2).await;
     // It was not undone that she was invited; that the other one is back means that he is asked for again.
     world
-        .says(&["has an account already", "person1@example.org"], 1)
+        .says(&["already has an account", "person1@example.org"], 1)
         .await;
     world.witness("bob").await;
     let mut invited = world.vault.invited();
@@ -137,7 +137,7 @@ async fn another_filter_means_a_new_listing_and_no_second_invitation() {
     world.start().await;
     world.members(4).await;
     world
-        .says(&["has an account already", "person1@example.org"], 1)
+        .says(&["already has an account", "person1@example.org"], 1)
         .await;
     assert_eq!(world.vault.invited().len(), 4);
 }

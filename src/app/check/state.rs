@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::sessions::Sessions;
-use super::{Finding, Level};
+use super::{Finding, Severity};
 use crate::config::Config;
 use crate::store::{Sqlite, StoreError};
 use crate::vaultwarden::Identity;
@@ -16,7 +16,7 @@ pub(super) async fn check(config: &Config) -> (Finding, Sessions, Identity) {
     let finding = match Sqlite::open_shared(path).await {
         Ok(store) => {
             let detail = format!("{} can be used", path.display());
-            let finding = Finding::new(Level::Ok, "state", detail, "");
+            let finding = Finding::new(Severity::Ok, "state", detail, "");
             let known = server_identity::stored(&store).await.unwrap_or_default();
             return (finding, Sessions::of_service(Arc::new(store), file), known);
         }
@@ -25,12 +25,12 @@ pub(super) async fn check(config: &Config) -> (Finding, Sessions, Identity) {
                 "{} does not exist yet, the first start creates it",
                 path.display()
             );
-            Finding::new(Level::Ok, "state", detail, "")
+            Finding::new(Severity::Ok, "state", detail, "")
         }
         Err(error @ StoreError::Older { .. }) => {
-            Finding::of_error(Level::Warn, "state", &error.to_string(), "")
+            Finding::of_error(Severity::Warn, "state", &error.to_string(), "")
         }
-        Err(error) => Finding::of_error(Level::Fail, "state", &error.to_string(), ""),
+        Err(error) => Finding::of_error(Severity::Fail, "state", &error.to_string(), ""),
     };
     (finding, Sessions::of_command(None, file), Identity::default())
 }
