@@ -212,8 +212,8 @@ impl Known {
                 vec![gone(&self.name, id, person)]
             }
             Change::ListingEnd(listing) => self.listed(&listing),
-            Change::Doorbell(_) => vec![Line {
-                reason: Some("a change that this search does not show".into()),
+            Change::Hint => vec![Line {
+                reason: Some("something changed that this search does not show".into()),
                 ..line(&self.name, kind)
             }],
             // These matter only to the service.

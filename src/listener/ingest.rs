@@ -109,7 +109,7 @@ impl<'a> Ingest<'a> {
                 Change::Gone(id) => sightings.push(Sighting::Gone(id)),
                 Change::Checkpoint(point) => cursor = Some(point),
                 // Groups are watched by the directory itself.
-                Change::Doorbell(_) | Change::Alive => {}
+                Change::Hint | Change::Alive => {}
                 Change::ListingBegin => {
                     self.write(mem::take(&mut sightings), cursor.take()).await?;
                     self.listener.store.begin_listing(self.row).await?;

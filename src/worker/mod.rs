@@ -1,4 +1,4 @@
-//! The worker: claims the actions that the store says are due, carries them out, and settles them.
+//! The worker: claims due actions from the store, carries them out, and settles them.
 //!
 //! `queue` is the main loop and is independent of the kinds of actions. `slots` holds the claimed actions and runs the
 //! attempts. `settling` decides how each finished attempt is settled, and settles and claims in one transaction.
