@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// The store's.
-pub(super) async fn keep_pruned(
+pub(super) async fn prune_regularly(
     store: &dyn Store,
     clock: &Clock,
     kept: Duration,

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::run::list_everything;
 use super::sessions::Sessions;
-use super::wiring::Parts;
+use super::wiring::Components;
 use crate::config::Config;
 use crate::listener::Listener;
 use crate::model::{ActionState, EmailAddress, Event, Hold, Outcome, Standing, What};
@@ -86,15 +86,15 @@ pub async fn plan(config: &Config) -> anyhow::Result<Plan> {
     let store = Arc::new(Sqlite::dry_run(&config.state).await?);
     let invited = Arc::<Invited>::default();
     let sessions = Sessions::of_command(Some(store.clone()), config.sessions.clone());
-    let parts = Parts::wire(config, store.clone(), sessions, |vaultwarden| {
+    let components = Components::build(config, store.clone(), sessions, |vaultwarden| {
         Arc::new(DryRun::new(vaultwarden, invited.clone()))
     })?;
-    parts.configure().await?;
-    let Parts {
+    components.configure().await?;
+    let Components {
         mut listeners,
         mut worker,
         ..
-    } = parts;
+    } = components;
     // The plan is made from the journal, which must name everyone here.
     for listener in &mut listeners {
         listener.named_joiners = u64::MAX;

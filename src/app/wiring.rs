@@ -29,7 +29,7 @@ pub const RECONNECT: Retry = Retry {
 };
 
 /// All components, connected and not yet running.
-pub(super) struct Parts {
+pub(super) struct Components {
     pub(super) store: Arc<dyn Store>,
     pub(super) observer: Observer,
     pub(super) listeners: Vec<Listener>,
@@ -39,18 +39,18 @@ pub(super) struct Parts {
     pub(super) retry_now: RetryNow,
 }
 
-impl Parts {
+impl Components {
     /// Opens the state file, locks it for this process, and builds all components on it.
-    pub(super) async fn assemble(config: &Config) -> anyhow::Result<Self> {
+    pub(super) async fn open(config: &Config) -> anyhow::Result<Self> {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
         tracing::info!(version = env!("CARGO_PKG_VERSION"), state = %config.state.display(), "ldap-usher starts");
         let store = Arc::new(Sqlite::open(&config.state).await?);
         let sessions = Sessions::of_service(store.clone(), config.sessions.clone());
-        let parts = Self::wire(config, store, sessions, |vaultwarden| vaultwarden)?;
-        parts.configure().await?;
-        Ok(parts)
+        let components = Self::build(config, store, sessions, |vaultwarden| vaultwarden)?;
+        components.configure().await?;
+        Ok(components)
     }
 
     /// Stores which directories are configured, and retires all others.
@@ -96,7 +96,7 @@ impl Parts {
     }
 
     /// Builds all components on `store`. `admin` wraps the client that the worker uses.
-    pub(super) fn wire(
+    pub(super) fn build(
         config: &Config,
         store: Arc<dyn Store>,
         sessions: Sessions,
