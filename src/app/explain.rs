@@ -33,7 +33,7 @@ pub enum InDirectory {
     WithoutAddress(String),
     /// The entry is gone or does not match the filter.
     Gone,
-    /// The directory did not answer, for this reason.
+    /// The directory cannot be queried, for this reason.
     Unknown(String),
 }
 
@@ -44,7 +44,7 @@ pub enum InVaultwarden {
     Account(Account),
     /// The address has no account.
     None,
-    /// Vaultwarden did not answer, for this reason.
+    /// Vaultwarden cannot be queried, for this reason.
     Unknown(String),
 }
 

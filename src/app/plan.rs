@@ -262,9 +262,10 @@ fn of_invitation(
             PlannedAction::Later,
             "was found by a listing that did not complete".into(),
         ),
-        ActionState::Queued if why.is_empty() || is_new(first) => {
-            (PlannedAction::Later, "waits until Vaultwarden answers".into())
-        }
+        ActionState::Queued if why.is_empty() || is_new(first) => (
+            PlannedAction::Later,
+            "waits until Vaultwarden is available".into(),
+        ),
         ActionState::Queued => (PlannedAction::Later, format!("not before {}: {why}", owed.due)),
         // The caller skips these.
         ActionState::Cancelled => (PlannedAction::None, "is not owed an invitation".into()),

@@ -124,7 +124,7 @@ fn in_directory(directory: &InDirectory, palette: Palette) -> String {
             printable(reason)
         )),
         InDirectory::Gone => palette.attention("is gone, or does not match the filter"),
-        InDirectory::Unknown(why) => palette.bad(&format!("does not answer: {}", printable(why))),
+        InDirectory::Unknown(why) => palette.bad(&format!("cannot be queried: {}", printable(why))),
     }
 }
 
@@ -138,7 +138,7 @@ fn in_vaultwarden(answer: &InVaultwarden, palette: Palette) -> String {
         }) => palette.attention("has an account, which is disabled"),
         InVaultwarden::Account(_) => palette.good("has an account"),
         InVaultwarden::None => "has no account".into(),
-        InVaultwarden::Unknown(why) => palette.bad(&format!("does not answer: {}", printable(why))),
+        InVaultwarden::Unknown(why) => palette.bad(&format!("cannot be queried: {}", printable(why))),
     }
 }
 

@@ -174,7 +174,7 @@ async fn a_plan_without_vaultwarden_says_who_waits_and_what_for() {
     let (code, stdout, stderr) = read(&config.ask(&["plan"]).await);
     assert_eq!(code, Some(1));
     assert!(
-        stdout.contains("  waits until Vaultwarden answers:\n    person1@example.org  "),
+        stdout.contains("  waits until Vaultwarden is available:\n    person1@example.org  "),
         "{stdout}"
     );
     assert!(

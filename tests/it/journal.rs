@@ -108,7 +108,7 @@ async fn explain_says_why_an_invitation_waits_and_that_a_server_cannot_be_asked(
     world.stop().await;
     world.server.stop().await;
     let story = said(&world, &["explain", "ann@example.org"]).await;
-    assert!(story.contains("directory    does not answer: "), "{story}");
+    assert!(story.contains("directory    cannot be queried: "), "{story}");
     world.server.restart().await;
 }
 

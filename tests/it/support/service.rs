@@ -165,7 +165,7 @@ impl Service {
         self.lines.clone()
     }
 
-    /// The most memory that it has used so far beside its code, in KiB (proc(5), `VmHWM` without `RssFile`): the code
+    /// The most memory that it has used so far besides its code, in KiB (proc(5), `VmHWM` without `RssFile`): the code
     /// of a build for tests is twice that of a release.
     pub fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
@@ -176,7 +176,7 @@ impl Service {
         kib("VmHWM:") - kib("RssFile:")
     }
 
-    /// What `status --json` prints beside it.
+    /// What `status --json` prints for its state.
     pub async fn status_json(&self) -> serde_json::Value {
         self.config.status_json().await
     }
