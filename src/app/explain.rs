@@ -1,4 +1,4 @@
-//! The story of one person, with what the directory and Vaultwarden say of them at this moment.
+//! `explain`: the history of one person, and their current state in the directory and in Vaultwarden.
 
 use std::sync::Arc;
 
@@ -13,45 +13,45 @@ use crate::model::{EmailAddress, EntryId};
 use crate::store::{self, Story, Whose};
 use crate::vaultwarden::{Account, Admin, Vaultwarden};
 
-/// One person: what the store knows, and what is asked anew.
+/// One person: the stored history, and the current answers of the servers.
 #[derive(Debug)]
 pub struct Explained {
-    /// What the store knows.
+    /// The history in the store.
     pub story: Story,
-    /// What their directory says.
+    /// The current answer of their directory.
     pub directory: InDirectory,
-    /// What Vaultwarden says of each address at which they are or were owed an invitation, the present one first.
+    /// The current answer of Vaultwarden for each of their addresses, current or former; the current one comes first.
     pub vaultwarden: Vec<(EmailAddress, InVaultwarden)>,
 }
 
-/// What a directory says of a person.
+/// A person's current state in a directory.
 #[derive(Debug, PartialEq, Eq)]
 pub enum InDirectory {
-    /// Is there, matches, and has this address.
+    /// The entry matches the filter and has this address.
     Member(EmailAddress),
-    /// Is there, matches, and cannot be a member, for this reason.
+    /// The entry matches the filter, but the person cannot be invited, for this reason.
     WithoutAddress(String),
-    /// Is gone, or does not match the filter.
+    /// The entry is gone or does not match the filter.
     Gone,
-    /// Nobody can say, for this reason.
+    /// The directory cannot be queried, for this reason.
     Unknown(String),
 }
 
-/// What Vaultwarden says of an address.
+/// The current state of an address in Vaultwarden.
 #[derive(Debug)]
 pub enum InVaultwarden {
-    /// There is this account.
+    /// The address has this account.
     Account(Account),
-    /// There is none.
+    /// The address has no account.
     None,
-    /// Nobody can say, for this reason.
+    /// Vaultwarden cannot be queried, for this reason.
     Unknown(String),
 }
 
-/// Whose story a text asks for: an address, a DN or a UUID.
+/// Parses the argument that names a person: an address, a DN or a UUID.
 ///
 /// # Errors
-/// It is none of them.
+/// It is none of these.
 pub fn whose(who: &str) -> anyhow::Result<Whose> {
     let who = who.trim();
     if let Some(id) = EntryId::parse(who.as_bytes()) {
@@ -66,15 +66,15 @@ pub fn whose(who: &str) -> anyhow::Result<Whose> {
     }
     bail!(
         "{who:?} is neither an address (ann@example.org), nor a DN (uid=ann,ou=people,dc=example,dc=org), nor a UUID; \
-         `ldap-usher journal` shows whom there is"
+         `ldap-usher journal` shows the people who are known"
     )
 }
 
 /// Finds a person and asks the directory and Vaultwarden about them. Changes nothing; asking Vaultwarden may take a login.
 ///
 /// # Errors
-/// The text names nobody who can be looked for, or the state cannot be read. A directory or a Vaultwarden that fails is part
-/// of the answer.
+/// The text is not the name of a person, or the state cannot be read. A failing directory or Vaultwarden is part of the
+/// answer.
 pub async fn explain(config: &Config, who: &str) -> anyhow::Result<Vec<Explained>> {
     let whose = whose(who)?;
     let store = store::open_read_only(&config.state).await?;
@@ -95,24 +95,24 @@ pub async fn explain(config: &Config, who: &str) -> anyhow::Result<Vec<Explained
             Some(directory) => in_directory(config, directory, &story, &clock).await,
             None => InDirectory::Unknown("the directory is not in the configuration".into()),
         };
-        let mut said = Vec::new();
+        let mut answers = Vec::new();
         for address in addresses(&story) {
             let answer = match &vaultwarden {
                 Ok(vaultwarden) => in_vaultwarden(vaultwarden, &address).await,
                 Err(error) => InVaultwarden::Unknown(error.to_string()),
             };
-            said.push((address, answer));
+            answers.push((address, answer));
         }
         explained.push(Explained {
             story,
             directory,
-            vaultwarden: said,
+            vaultwarden: answers,
         });
     }
     Ok(explained)
 }
 
-/// The present address, then all others at which something is or was owed.
+/// The current address, then all others that have or had an invitation.
 fn addresses(story: &Story) -> Vec<EmailAddress> {
     let mut addresses: Vec<EmailAddress> = story.member.address.iter().cloned().collect();
     for owed in &story.invitations {

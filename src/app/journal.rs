@@ -1,4 +1,4 @@
-//! Keeps the journal from growing for ever.
+//! Removes old events from the journal.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, Timestamp};
 use crate::store::{Store, StoreError};
 
-/// Old events are looked for this often.
+/// How often to look for old events.
 const INTERVAL: Duration = Duration::from_secs(3600);
-/// Events that one transaction removes: nobody waits for it longer than for a batch of a listing.
+/// The number of events that one transaction removes: small, so that other transactions do not wait long.
 const STEP: u32 = 1000;
 /// The pause between two such transactions.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// The store's.
-pub(super) async fn keep_pruned(
+pub(super) async fn prune_regularly(
     store: &dyn Store,
     clock: &Clock,
     kept: Duration,

@@ -12,8 +12,8 @@ pub mod supervisor;
 mod systemd;
 mod wiring;
 
-pub use check::{Finding, Level, check};
+pub use check::{Finding, Severity, check};
 pub use explain::{Explained, InDirectory, InVaultwarden, explain, whose};
-pub use plan::{Action, DryRun, Invited, Plan, Planned, plan, run_dry};
+pub use plan::{DryRun, Invited, Plan, PlanEntry, PlannedAction, plan, run_dry};
 pub use run::{SyncSummary, run, sync};
 pub use wiring::{RECONNECT, directory_settings, policy};

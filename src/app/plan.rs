@@ -1,4 +1,4 @@
-//! What `sync` would do: its own code, run on a copy of the state and with a Vaultwarden to which nothing is sent.
+//! `plan`: runs the code of `sync` on a copy of the state, with a client that sends no invitations, and reports the result.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::run::list_everything;
 use super::sessions::Sessions;
-use super::wiring::Parts;
+use super::wiring::Components;
 use crate::config::Config;
 use crate::listener::Listener;
 use crate::model::{ActionState, EmailAddress, Event, Hold, Outcome, Standing, What};
@@ -20,33 +20,33 @@ use crate::store::{self, Owed, Store, StoreError, Story, Whose};
 use crate::vaultwarden::{Account, Admin, Identity, Recognition, Reply, VaultwardenError};
 use crate::worker::{Until, Worker};
 
-/// People that are read at a time.
+/// The number of people that are read at a time.
 const PAGE: u32 = 1000;
 
 /// What would happen to one person, or to one of their invitations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Planned {
-    /// What.
-    pub action: Action,
-    /// The address, where there is one.
+pub struct PlanEntry {
+    /// The action.
+    pub action: PlannedAction,
+    /// The address, if any.
     pub email: Option<String>,
     /// The person's DN.
     pub dn: String,
     /// The name of their directory.
     pub directory: String,
-    /// Why, as a person would put it.
+    /// The reason, for people.
     pub reason: String,
 }
 
-/// What would happen. The names are those of `plan --json`.
+/// What `sync` would do. The names are those of `plan --json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Action {
+pub enum PlannedAction {
     /// An invitation would be sent.
     Invite,
     /// An invitation would be held back until it is approved.
     Hold,
-    /// An invitation is owed, and would not be sent by this run.
+    /// An invitation is owed but would not be sent by this run.
     Later,
     /// The person would be recorded as having left.
     Left,
@@ -54,7 +54,7 @@ pub enum Action {
     None,
 }
 
-impl fmt::Display for Action {
+impl fmt::Display for PlannedAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Invite => "invite",
@@ -66,18 +66,18 @@ impl fmt::Display for Action {
     }
 }
 
-/// A plan that is ready to be read.
+/// The result of a dry run, which is read page by page.
 pub struct Plan {
     store: Arc<dyn Store>,
     invited: Arc<Invited>,
     after: i64,
-    /// What went wrong and would go wrong in `sync`, too: a line for each directory that was not listed completely, and
-    /// one for a Vaultwarden that cannot be asked.
+    /// Failures that `sync` would have as well, one line each: a directory that cannot be listed completely, or a failing
+    /// Vaultwarden.
     pub failures: Vec<String>,
 }
 
-/// Finds out what `sync` would do at this moment. Nothing is changed anywhere: the state is only read, and Vaultwarden
-/// is asked who has an account, which may take a login.
+/// Finds out what `sync` would do now. Changes nothing: the state is only read, and Vaultwarden is only asked who has an
+/// account, which may take a login.
 ///
 /// # Errors
 /// The state cannot be read, or the configuration cannot be used. A directory or a Vaultwarden that fails is part of
@@ -86,26 +86,26 @@ pub async fn plan(config: &Config) -> anyhow::Result<Plan> {
     let store = store::dry_run(&config.state).await?;
     let invited = Arc::<Invited>::default();
     let sessions = Sessions::of_command(Some(store.clone()), config.sessions.clone());
-    let parts = Parts::wire(config, store.clone(), sessions, |vaultwarden| {
+    let components = Components::build(config, store.clone(), sessions, |vaultwarden| {
         Arc::new(DryRun::new(vaultwarden, invited.clone()))
     })?;
-    parts.configure().await?;
-    let Parts {
+    components.configure().await?;
+    let Components {
         mut listeners,
         mut worker,
         ..
-    } = parts;
-    // The plan is made from the journal, which names everyone for once.
+    } = components;
+    // The plan is made from the journal, which must name everyone here.
     for listener in &mut listeners {
         listener.named_joiners = u64::MAX;
     }
-    // How fast they would go out is not what is asked.
+    // The plan does not depend on the rate limit.
     worker.settings.per_minute = None;
     Ok(run_dry(&listeners, &worker, store, invited).await?)
 }
 
-/// What `sync` does, done on `store`, on which listeners and worker work; the worker's Vaultwarden is a [`DryRun`]
-/// that keeps `invited`.
+/// Does what `sync` does. `listeners` and `worker` must use `store`, and the worker's Vaultwarden must be a [`DryRun`] that
+/// fills `invited`.
 ///
 /// # Errors
 /// The store failed.
@@ -119,8 +119,8 @@ pub async fn run_dry(
     let never = CancellationToken::new();
     worker.run(Until::Drained, &never, &never).await?;
     failures.extend(store.report().await?.vaultwarden_trouble);
-    let trouble = invited.trouble().take();
-    failures.extend(trouble.map(|error| format!("vaultwarden: {error}")));
+    let failure = invited.failure().take();
+    failures.extend(failure.map(|error| format!("vaultwarden: {error}")));
     Ok(Plan {
         store,
         invited,
@@ -130,11 +130,11 @@ pub async fn run_dry(
 }
 
 impl Plan {
-    /// The next part of it; empty at its end.
+    /// The next page; empty at the end of the plan.
     ///
     /// # Errors
     /// The copy of the state cannot be read.
-    pub async fn next(&mut self) -> Result<Vec<Planned>, StoreError> {
+    pub async fn next(&mut self) -> Result<Vec<PlanEntry>, StoreError> {
         loop {
             let stories = self.store.stories(Whose::After(self.after, PAGE), 0).await?;
             let Some(last) = stories.last() else {
@@ -142,7 +142,7 @@ impl Plan {
             };
             self.after = last.member.row;
             let invited = self.invited.all();
-            let planned: Vec<Planned> = stories
+            let planned: Vec<PlanEntry> = stories
                 .iter()
                 .flat_map(|story| planned(story, &invited))
                 .collect();
@@ -153,21 +153,21 @@ impl Plan {
     }
 }
 
-/// What the dry run made of a person: an entry for each invitation that concerns them, or one if there is none. Nothing for
-/// people who left long ago.
-fn planned(story: &Story, invited: &HashSet<EmailAddress>) -> Vec<Planned> {
+/// The entries of one person: one for each invitation that concerns them, or a single one if there is none. Empty for
+/// people who had left before the dry run.
+fn planned(story: &Story, invited: &HashSet<EmailAddress>) -> Vec<PlanEntry> {
     if !story.configured {
         return Vec::new();
     }
     let (address, standing) = (&story.member.address, &story.member.standing);
-    let with = |address: Option<&EmailAddress>, (action, reason): (Action, String)| Planned {
+    let with = |address: Option<&EmailAddress>, (action, reason): (PlannedAction, String)| PlanEntry {
         action,
         email: address.map(ToString::to_string),
         dn: story.member.dn.clone(),
         directory: story.directory.clone(),
         reason,
     };
-    let concerning: Vec<Planned> = story
+    let concerning: Vec<PlanEntry> = story
         .invitations
         .iter()
         .filter_map(|owed| {
@@ -191,10 +191,10 @@ fn planned(story: &Story, invited: &HashSet<EmailAddress>) -> Vec<Planned> {
                 return Vec::new();
             }
             let cancelled = happened(|what| *what == What::Cancelled);
-            (Action::Left, left(cancelled).to_owned())
+            (PlannedAction::Left, left(cancelled).to_owned())
         }
-        Standing::WithoutAddress(why) => (Action::None, format!("cannot be invited: {why}")),
-        Standing::Member => (Action::None, not_owed(story)),
+        Standing::WithoutAddress(why) => (PlannedAction::None, format!("cannot be invited: {why}")),
+        Standing::Member => (PlannedAction::None, not_owed(story)),
     };
     vec![with(address.as_ref(), alone)]
 }
@@ -203,9 +203,9 @@ fn planned(story: &Story, invited: &HashSet<EmailAddress>) -> Vec<Planned> {
 fn not_owed(story: &Story) -> String {
     let invited = |owed: &&Owed| owed.state == ActionState::Done;
     match (&story.holder_dn, story.invitations.iter().find(invited)) {
-        (Some(holder), _) => format!("shares the address with {holder}, to whom the invitation belongs"),
+        (Some(holder), _) => format!("shares the address with {holder}, who gets the invitation"),
         (None, Some(former)) => format!(
-            "was invited as {}; `on_address_change` in [invite] says to leave it at that",
+            "was invited as {}; `on_address_change` in [invite] is set not to invite the new address",
             former.address
         ),
         (None, None) => "is not owed an invitation".into(),
@@ -226,19 +226,25 @@ fn changes(event: &Event, owed: &Owed) -> bool {
     changes && event.address.as_ref() == Some(&owed.address)
 }
 
-/// What becomes of an invitation; `first` is the first event that changed it, and `invited` would have been invited.
-fn of_invitation(owed: &Owed, first: Option<&Event>, invited: &HashSet<EmailAddress>) -> (Action, String) {
+/// The action and the reason for one invitation. `first` is the first event of the dry run that changed it; `invited` are
+/// the addresses that would be invited.
+fn of_invitation(
+    owed: &Owed,
+    first: Option<&Event>,
+    invited: &HashSet<EmailAddress>,
+) -> (PlannedAction, String) {
     let why = owed.reason.as_deref().unwrap_or_default();
     match owed.state {
         ActionState::Done => match (first, owed.outcome) {
-            (None, Some(Outcome::HadAccount)) => {
-                (Action::None, "had an account already when it was compared".into())
-            }
-            (None, _) => (Action::None, "was invited before".into()),
+            (None, Some(Outcome::HadAccount)) => (
+                PlannedAction::None,
+                "already had an account when the accounts were compared".into(),
+            ),
+            (None, _) => (PlannedAction::None, "was invited before".into()),
             (Some(first), _) if invited.contains(&owed.address) => {
-                (Action::Invite, invitation(&first.what).into())
+                (PlannedAction::Invite, invitation(&first.what).into())
             }
-            (Some(_), _) => (Action::None, "has an account".into()),
+            (Some(_), _) => (PlannedAction::None, "has an account".into()),
         },
         ActionState::Held => {
             let why = if why.is_empty() {
@@ -246,19 +252,23 @@ fn of_invitation(owed: &Owed, first: Option<&Event>, invited: &HashSet<EmailAddr
             } else {
                 why.to_owned()
             };
-            (Action::Hold, format!("{why}; `ldap-usher approve` releases them"))
+            (
+                PlannedAction::Hold,
+                format!("{why}; `ldap-usher approve` releases them"),
+            )
         }
-        ActionState::Quarantined => (Action::None, format!("in quarantine: {why}")),
-        ActionState::Queued if why.is_empty() || is_new(first) => {
-            (Action::Later, "waits until Vaultwarden can be asked".into())
-        }
-        ActionState::Queued => (Action::Later, format!("not before {}: {why}", owed.due)),
-        // Those are not asked for.
-        ActionState::Cancelled => (Action::None, "is not owed an invitation".into()),
+        ActionState::Quarantined => (PlannedAction::None, format!("in quarantine: {why}")),
+        ActionState::Queued if why.is_empty() || is_new(first) => (
+            PlannedAction::Later,
+            "waits until Vaultwarden is available".into(),
+        ),
+        ActionState::Queued => (PlannedAction::Later, format!("not before {}: {why}", owed.due)),
+        // The caller skips these.
+        ActionState::Cancelled => (PlannedAction::None, "is not owed an invitation".into()),
     }
 }
 
-/// Whether the dry run opened the invitation, and there was none to the address before.
+/// Whether the dry run created the invitation and the address had none before.
 fn is_new(first: Option<&Event>) -> bool {
     first.is_some_and(|first| matches!(first.what, What::Owed { formerly: None, .. }))
 }
@@ -273,10 +283,10 @@ fn invitation(first: &What) -> &'static str {
         What::Owed {
             formerly: Some(ActionState::Done | ActionState::Quarantined),
             ..
-        } => "left, came back, and has no account any more",
+        } => "left, came back, and no longer has an account",
         What::Owed { .. } => "matches the filter and has no account",
         What::Held { .. } | What::Released { .. } => {
-            "was held back, and without those who have an account it need not be; has no account"
+            "was held back, but the limit is not exceeded without the people who have an account; has no account"
         }
         _ => "is due already and has no account",
     }
@@ -284,18 +294,18 @@ fn invitation(first: &What) -> &'static str {
 
 fn left(cancelled: bool) -> &'static str {
     if cancelled {
-        "matches the filter no more, or is disabled; the invitation that was owed is cancelled"
+        "no longer matches the filter, or is disabled; the pending invitation is cancelled"
     } else {
-        "matches the filter no more, or is disabled; the account, if there is one, is left alone"
+        "no longer matches the filter, or is disabled; an existing account is left alone"
     }
 }
 
-/// Whom a [`DryRun`] would have invited.
+/// The people whom a [`DryRun`] would have invited.
 #[derive(Debug, Default)]
 pub struct Invited {
     people: Mutex<HashSet<EmailAddress>>,
-    /// What became of the last question to Vaultwarden, where it was not answered.
-    trouble: Mutex<Option<VaultwardenError>>,
+    /// The error of the last call to Vaultwarden, if it failed.
+    failure: Mutex<Option<VaultwardenError>>,
 }
 
 impl Invited {
@@ -303,27 +313,27 @@ impl Invited {
         self.people.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn trouble(&self) -> MutexGuard<'_, Option<VaultwardenError>> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    fn failure(&self) -> MutexGuard<'_, Option<VaultwardenError>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note<T>(&self, answer: &Result<T, VaultwardenError>) {
-        *self.trouble() = answer.as_ref().err().cloned();
+    fn record<T>(&self, answer: &Result<T, VaultwardenError>) {
+        *self.failure() = answer.as_ref().err().cloned();
     }
 }
 
-/// A Vaultwarden that is asked and never told: instead of inviting somebody it looks whether they have an account, among
-/// all that were listed or, where they were not, one by one.
+/// A client that never changes Vaultwarden: instead of inviting a person, it checks whether they have an account. It uses
+/// the list of accounts if that was read, and single look-ups otherwise.
 pub struct DryRun {
     vaultwarden: Arc<dyn Admin>,
     invited: Arc<Invited>,
     is_listed: AtomicBool,
-    /// Those of the list.
+    /// The addresses in the list of accounts.
     accounts: Mutex<HashSet<EmailAddress>>,
 }
 
 impl DryRun {
-    /// Asks `vaultwarden`, and notes in `invited` who would have been invited.
+    /// Reads from `vaultwarden`, and records in `invited` who would have been invited.
     pub fn new(vaultwarden: Arc<dyn Admin>, invited: Arc<Invited>) -> Self {
         Self {
             vaultwarden,
@@ -361,16 +371,16 @@ impl Admin for DryRun {
 
     fn account<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Option<Account>> {
         let answer = self.vaultwarden.account(address);
-        answer.inspect(|answer| self.invited.note(answer)).boxed()
+        answer.inspect(|answer| self.invited.record(answer)).boxed()
     }
 
     fn accounts(&self) -> BoxStream<'_, Result<Account, VaultwardenError>> {
-        // Nobody is invited meanwhile: whoever is not among them has none.
+        // No one is invited meanwhile, so an address that is not in the list has no account.
         self.is_listed.store(true, Ordering::Relaxed);
         let accounts = self.vaultwarden.accounts();
         accounts
             .inspect(|account| {
-                self.invited.note(account);
+                self.invited.record(account);
                 match account {
                     Ok(account) => self
                         .listed()

@@ -1,4 +1,4 @@
-//! Builds every component and runs them.
+//! Runs the service, and a single `sync`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::journal;
 use super::signals::{Requests, Signals};
 use super::supervisor::{RESTART, Supervisor};
 use super::systemd;
-use super::wiring::Parts;
+use super::wiring::Components;
 use crate::config::{self, Config};
 use crate::listener::Listener;
 use crate::model::ActionState;
@@ -21,9 +21,9 @@ use crate::worker::Until;
 /// How long work in progress may take after SIGTERM; less than the 90 s after which systemd sends SIGKILL.
 const STOP_GRACE: Duration = Duration::from_secs(60);
 
-const STOPPED: &str = "stopped before everything was done; the next run continues from here";
+const STOPPED: &str = "stopped before all work was done; the next run continues";
 
-/// What a `sync` did, and what is left to do.
+/// The result of a `sync`, and the work that is left.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SyncSummary {
     /// People invited by this run.
@@ -44,15 +44,15 @@ pub struct SyncSummary {
 /// returns. Also calls it when a server refuses a bind password.
 ///
 /// # Errors
-/// The service cannot start. Once it runs, no failure outside the process ends it.
+/// The service cannot start. Once it runs, failures are retried and do not end it.
 pub async fn run(
     config: Config,
     reload: impl Fn() -> anyhow::Result<Config> + Send + Sync + 'static,
 ) -> anyhow::Result<()> {
     let log = start_log(&config)?;
-    let mut signals = Signals::take().context("signals cannot be handled")?;
+    let mut signals = Signals::install().context("the signal handlers cannot be installed")?;
     let requests = Requests::default();
-    let parts = Parts::assemble(&config).await?;
+    let components = Components::open(&config).await?;
     let mut supervisor = Supervisor::new(RESTART, rand::random, requests.stop.clone());
     let public = http::Public {
         hosts: config.http.hosts.clone(),
@@ -63,12 +63,16 @@ pub async fn run(
         // The operating system chooses a port for port 0; a restart of this part uses the same one.
         let address = listener
             .local_addr()
-            .context("the port of [http] cannot be read")?;
+            .context("the address of [http] cannot be read")?;
         let mut taken = Some(listener);
         tracing::info!(%address, "answering /livez, /readyz and /metrics");
-        let (observer, store, stop) = (parts.observer.clone(), parts.store.clone(), requests.stop.clone());
+        let (observer, store, stop) = (
+            components.observer.clone(),
+            components.store.clone(),
+            requests.stop.clone(),
+        );
         let public = public.clone();
-        supervisor.keep("http", move || {
+        supervisor.spawn("http", move || {
             let (taken, observer, store, stop) =
                 (taken.take(), observer.clone(), store.clone(), stop.clone());
             let public = public.clone();
@@ -82,46 +86,46 @@ pub async fn run(
             }
         });
     }
-    let (servers, retry_now) = (parts.servers, parts.retry_now);
+    let (servers, retry_now) = (components.servers, components.retry_now);
     let reload = Arc::new(reload);
     servers.reread_passwords(&config, &reload);
-    for listener in parts.listeners {
+    for listener in components.listeners {
         let (name, listener, stop) = (
             format!("listener {}", listener.name),
             Arc::new(listener),
             requests.stop.clone(),
         );
-        supervisor.keep(name, move || {
+        supervisor.spawn(name, move || {
             let (listener, stop) = (listener.clone(), stop.clone());
             async move { Ok(listener.run(&stop).await?) }
         });
     }
-    if systemd::listens() {
-        let (observer, store, stop) = (parts.observer, parts.store, requests.stop.clone());
-        supervisor.keep("service manager", move || {
+    if systemd::is_expected() {
+        let (observer, store, stop) = (components.observer, components.store, requests.stop.clone());
+        supervisor.spawn("service manager", move || {
             let (observer, store, stop) = (observer.clone(), store.clone(), stop.clone());
             let public = public.clone();
-            async move { systemd::inform(&observer, &*store, &public, &stop).await }
+            async move { systemd::notify(&observer, &*store, &public, &stop).await }
         });
     }
     let (store, clock, stop) = (
-        parts.worker.store.clone(),
-        parts.worker.clock.clone(),
+        components.worker.store.clone(),
+        components.worker.clock.clone(),
         requests.stop.clone(),
     );
     let kept = Duration::from_secs(u64::from(config.journal_days) * 24 * 3600);
-    supervisor.keep("journal", move || {
+    supervisor.spawn("journal", move || {
         let (store, clock, stop) = (store.clone(), clock.clone(), stop.clone());
-        async move { Ok(journal::keep_pruned(&*store, &clock, kept, &stop).await?) }
+        async move { Ok(journal::prune_regularly(&*store, &clock, kept, &stop).await?) }
     });
-    let (worker, stop, at_once) = (
-        Arc::new(parts.worker),
+    let (worker, stop, abort) = (
+        Arc::new(components.worker),
         requests.stop.clone(),
-        requests.at_once.clone(),
+        requests.abort.clone(),
     );
-    supervisor.keep("invite worker", move || {
-        let (worker, stop, at_once) = (worker.clone(), stop.clone(), at_once.clone());
-        async move { Ok(worker.run(Until::Stopped, &stop, &at_once).await.map(drop)?) }
+    supervisor.spawn("invite worker", move || {
+        let (worker, stop, abort) = (worker.clone(), stop.clone(), abort.clone());
+        async move { Ok(worker.run(Until::Stopped, &stop, &abort).await.map(drop)?) }
     });
     let reloads = async {
         loop {
@@ -144,16 +148,16 @@ pub async fn run(
             }
         }
     };
-    let finished = supervisor.finish(STOP_GRACE, &requests.at_once);
+    let finished = supervisor.finish(STOP_GRACE, &requests.abort);
     tokio::pin!(finished);
-    let cut_off = tokio::select! {
-        cut_off = &mut finished => cut_off,
+    let aborted = tokio::select! {
+        aborted = &mut finished => aborted,
         () = async { tokio::join!(signals.relay(&requests), reloads); } => finished.await,
     };
-    if !cut_off.is_empty() {
+    if !aborted.is_empty() {
         tracing::warn!(
-            parts = cut_off.join(", "),
-            "stopped before these parts had finished; nothing is lost"
+            parts = aborted.join(", "),
+            "stopped before these parts had finished; no data is lost"
         );
     }
     tracing::info!("stopped");
@@ -166,19 +170,19 @@ pub async fn run(
 /// The store failed, or a signal stopped it. A directory that fails is part of the summary.
 pub async fn sync(config: Config) -> anyhow::Result<SyncSummary> {
     start_log(&config)?;
-    let mut signals = Signals::take().context("signals cannot be handled")?;
+    let mut signals = Signals::install().context("the signal handlers cannot be installed")?;
     let requests = Requests::default();
-    let parts = Parts::assemble(&config).await?;
+    let components = Components::open(&config).await?;
     let work = async {
         let failures = tokio::select! {
-            failures = list_everything(&parts.listeners) => failures,
+            failures = list_everything(&components.listeners) => failures,
             () = requests.stop.cancelled() => bail!("{STOPPED}"),
         };
-        let tally = parts
+        let tally = components
             .worker
-            .run(Until::Drained, &requests.stop, &requests.at_once)
+            .run(Until::Drained, &requests.stop, &requests.abort)
             .await?;
-        let report = parts.store.report().await?;
+        let report = components.store.report().await?;
         Ok(SyncSummary {
             invited: tally.invited,
             had_account: tally.had_account,
@@ -201,8 +205,8 @@ pub async fn sync(config: Config) -> anyhow::Result<SyncSummary> {
 pub(super) async fn list_everything(listeners: &[Listener]) -> Vec<String> {
     let mut failures = Vec::new();
     for listener in listeners {
-        if let Err(trouble) = listener.list_once().await {
-            failures.push(format!("directory {}: {trouble}", listener.name));
+        if let Err(error) = listener.list_once().await {
+            failures.push(format!("directory {}: {error}", listener.name));
         }
     }
     failures

@@ -15,10 +15,10 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    /// Uses the secrets of `config`, which is otherwise the configuration from which the clients were made.
+    /// Uses the secrets of `config`. Its other keys must be those from which the clients were created.
     ///
     /// # Errors
-    /// One of them cannot be used. All clients keep their old secrets.
+    /// A secret or a TLS file cannot be used. All clients keep their old secrets.
     pub(super) fn renew(&self, config: &Config) -> anyhow::Result<()> {
         let settings = config.directories.iter().map(directory_settings);
         let settings: Vec<_> = settings.collect::<anyhow::Result<_>>()?;

@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_a_command_keeps_is_taken_over_by_a_service_that_has_nothing_yet() {
+    async fn a_service_without_a_session_takes_over_the_one_that_a_command_saved() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("ldap-usher/session");
         let of_command = Sessions::of_command(None, Some(file.clone()));
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_session_that_others_can_read_or_that_is_a_link_is_not_used_and_is_replaced() {
+    async fn a_session_file_that_others_can_read_or_that_is_a_link_is_ignored_and_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("session");
         let of_command = Sessions::of_command(None, Some(file.clone()));

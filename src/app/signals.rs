@@ -8,18 +8,18 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// What signals request of the service.
+/// The requests that signals make to the service.
 #[derive(Debug, Clone, Default)]
 pub struct Requests {
     /// Cancelled by the first SIGTERM or SIGINT: finish the work in progress, then stop.
     pub stop: CancellationToken,
     /// Cancelled by the second one: stop at once.
-    pub at_once: CancellationToken,
+    pub abort: CancellationToken,
     /// Notified by each SIGHUP: read the configuration again.
     pub reload: Arc<Notify>,
 }
 
-/// The signals that this process handles instead of being ended by them.
+/// The handlers of the signals.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
@@ -32,8 +32,8 @@ impl Signals {
     /// lost.
     ///
     /// # Errors
-    /// The system refuses a handler.
-    pub fn take() -> io::Result<Self> {
+    /// A handler cannot be installed.
+    pub fn install() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -46,7 +46,7 @@ impl Signals {
     /// # Cancellation
     /// Safe: a signal that has arrived is not lost, a later call handles it.
     pub async fn relay(&mut self, requests: &Requests) {
-        while !requests.at_once.is_cancelled() {
+        while !requests.abort.is_cancelled() {
             tokio::select! {
                 _ = self.terminate.recv() => stop("SIGTERM", requests),
                 _ = self.interrupt.recv() => stop("SIGINT", requests),
@@ -62,7 +62,7 @@ impl Signals {
 fn stop(name: &str, requests: &Requests) {
     if requests.stop.is_cancelled() {
         warn!("{name} again: stopping at once");
-        requests.at_once.cancel();
+        requests.abort.cancel();
     } else {
         info!("{name}: finishing the work in progress; a second one stops at once");
         requests.stop.cancel();
@@ -88,7 +88,7 @@ mod tests {
     /// One test for all signals, because they belong to the process, which several tests may share.
     #[tokio::test]
     async fn hangup_reloads_the_first_term_stops_and_the_second_one_stops_at_once() {
-        let mut signals = Signals::take().unwrap();
+        let mut signals = Signals::install().unwrap();
         let requests = Requests::default();
         send("HUP");
         let reloaded = async {
@@ -96,11 +96,11 @@ mod tests {
             assert!(!requests.stop.is_cancelled());
             send("TERM");
             requests.stop.cancelled().await;
-            assert!(!requests.at_once.is_cancelled());
+            assert!(!requests.abort.is_cancelled());
             send("INT");
         };
         let both = async { tokio::join!(signals.relay(&requests), reloaded) };
         timeout(Duration::from_secs(10), both).await.unwrap();
-        assert!(requests.at_once.is_cancelled());
+        assert!(requests.abort.is_cancelled());
     }
 }

@@ -47,7 +47,7 @@ impl Supervisor {
 
     /// Runs a loop. `work` creates its future, once more after each failure; the future returns `Ok` when the token is
     /// cancelled.
-    pub fn keep<F, Work>(&mut self, name: impl Into<String>, work: F)
+    pub fn spawn<F, Work>(&mut self, name: impl Into<String>, work: F)
     where
         F: FnMut() -> Work + Send + 'static,
         Work: Future<Output = anyhow::Result<()>> + Send,
@@ -56,20 +56,20 @@ impl Supervisor {
         let name = name.into();
         self.names.push(name.clone());
         self.loops.spawn(async move {
-            keep(&name, work, retry, jitter, &stop).await;
+            keep_running(&name, work, retry, jitter, &stop).await;
             name
         });
     }
 
     /// Waits until every loop has ended. After the token is cancelled, the loops have the time `grace` to end, or until
-    /// `at_once` is cancelled. Returns the names of the loops that were aborted.
-    pub async fn finish(mut self, grace: Duration, at_once: &CancellationToken) -> Vec<String> {
+    /// `abort` is cancelled. Returns the names of the loops that were aborted.
+    pub async fn finish(mut self, grace: Duration, abort: &CancellationToken) -> Vec<String> {
         let stop = self.stop.clone();
         let deadline = async {
             stop.cancelled().await;
             tokio::select! {
                 () = sleep(grace) => {}
-                () = at_once.cancelled() => {}
+                () = abort.cancelled() => {}
             }
         };
         tokio::pin!(deadline);
@@ -79,7 +79,7 @@ impl Supervisor {
                 ended = self.loops.join_next() => match ended {
                     Some(Ok(name)) => self.names.retain(|running| *running != name),
                     // Unreachable: panics are contained, and nothing else aborts a loop.
-                    Some(Err(failed)) => error!(%failed, "a loop was lost"),
+                    Some(Err(failed)) => error!(%failed, "a part of the service ended without a result"),
                     None => break,
                 },
                 () = &mut deadline => break,
@@ -90,8 +90,13 @@ impl Supervisor {
     }
 }
 
-async fn keep<F, Work>(name: &str, mut work: F, retry: Retry, jitter: fn() -> f64, stop: &CancellationToken)
-where
+async fn keep_running<F, Work>(
+    name: &str,
+    mut work: F,
+    retry: Retry,
+    jitter: fn() -> f64,
+    stop: &CancellationToken,
+) where
     F: FnMut() -> Work,
     Work: Future<Output = anyhow::Result<()>>,
 {
@@ -105,8 +110,8 @@ where
             Ok(Err(error)) => format!("{error:#}"),
             Err(panic) => panic.to_string(),
         };
-        let quiet = began.elapsed() >= retry.ceiling;
-        failures = if quiet { 1 } else { failures.saturating_add(1) };
+        let was_stable = began.elapsed() >= retry.ceiling;
+        failures = if was_stable { 1 } else { failures.saturating_add(1) };
         let wait = retry.wait(failures, jitter());
         let restart_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         if stop.is_cancelled() {
@@ -141,15 +146,15 @@ mod tests {
         let (mut supervisor, stop) = supervisor();
         let starts = Arc::new(AtomicU32::new(0));
         let (count, token) = (starts.clone(), stop.clone());
-        supervisor.keep("clumsy", move || {
+        supervisor.spawn("failing", move || {
             let (start, token) = (count.fetch_add(1, Ordering::Relaxed), token.clone());
             async move {
                 match start {
-                    0 => panic!("oh no"),
-                    1 => anyhow::bail!("no luck"),
+                    0 => panic!("first"),
+                    1 => anyhow::bail!("second"),
                     2 => Ok(()),
                     _ => {
-                        // By now it runs; the test ends here.
+                        // The fourth run stops the supervisor.
                         token.cancel();
                         Ok(())
                     }
@@ -157,17 +162,17 @@ mod tests {
             }
         });
         let began = Instant::now();
-        let cut_off = supervisor.finish(Duration::ZERO, &CancellationToken::new()).await;
-        assert_eq!((cut_off.len(), starts.load(Ordering::Relaxed)), (0, 4));
+        let aborted = supervisor.finish(Duration::ZERO, &CancellationToken::new()).await;
+        assert_eq!((aborted.len(), starts.load(Ordering::Relaxed)), (0, 4));
         // Half of 1, 2 and 4 seconds, because the jitter is 0.5.
         assert_eq!(began.elapsed().as_millis(), 3500);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_quiet_period_makes_the_waits_short_again() {
+    async fn a_stable_run_resets_the_waits() {
         let (mut supervisor, stop) = supervisor();
         let (token, mut runs) = (stop.clone(), [1, 1, 3600, 1].into_iter());
-        supervisor.keep("moody", move || {
+        supervisor.spawn("flapping", move || {
             let (token, run) = (token.clone(), runs.next());
             async move {
                 let Some(seconds) = run else {
@@ -185,11 +190,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn loops_have_the_grace_period_to_end_and_the_late_ones_are_named() {
+    async fn loops_have_the_grace_period_to_end_and_aborted_ones_are_named() {
         let (mut supervisor, stop) = supervisor();
-        supervisor.keep("stubborn", std::future::pending);
+        supervisor.spawn("stubborn", std::future::pending);
         let token = stop.clone();
-        supervisor.keep("obedient", move || {
+        supervisor.spawn("obedient", move || {
             let token = token.clone();
             async move {
                 token.cancelled().await;
@@ -199,11 +204,11 @@ mod tests {
         });
         stop.cancel();
         let began = Instant::now();
-        let cut_off = supervisor
+        let aborted = supervisor
             .finish(Duration::from_secs(10), &CancellationToken::new())
             .await;
         assert_eq!(
-            (cut_off, began.elapsed().as_secs()),
+            (aborted, began.elapsed().as_secs()),
             (vec!["stubborn".to_owned()], 10)
         );
     }
@@ -211,14 +216,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_second_token_ends_the_grace_period() {
         let (mut supervisor, stop) = supervisor();
-        supervisor.keep("stubborn", std::future::pending);
-        let at_once = CancellationToken::new();
+        supervisor.spawn("stubborn", std::future::pending);
+        let abort = CancellationToken::new();
         stop.cancel();
-        at_once.cancel();
+        abort.cancel();
         let began = Instant::now();
-        let cut_off = supervisor.finish(Duration::from_secs(10), &at_once).await;
+        let aborted = supervisor.finish(Duration::from_secs(10), &abort).await;
         assert_eq!(
-            (cut_off, began.elapsed()),
+            (aborted, began.elapsed()),
             (vec!["stubborn".to_owned()], Duration::ZERO)
         );
     }

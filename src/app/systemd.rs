@@ -16,7 +16,7 @@ use crate::telemetry::http::Public;
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Whether a service manager expects notifications.
-pub(super) fn listens() -> bool {
+pub(super) fn is_expected() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some()
 }
 
@@ -24,35 +24,35 @@ pub(super) fn listens() -> bool {
 /// that the service is stopping.
 ///
 /// # Errors
-/// The service manager does not receive, or the store cannot be read.
+/// The service manager cannot be notified, or the store cannot be read.
 ///
 /// # Cancellation
 /// Safe.
-pub(super) async fn inform(
+pub(super) async fn notify(
     observer: &Observer,
     store: &dyn Store,
     public: &Public,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    say(&NotifyState::Ready)?;
-    let mut shown = String::new();
+    send(&NotifyState::Ready)?;
+    let mut sent = String::new();
     while !stop.is_cancelled() {
         // All users of the machine can see the status line, so it names no people.
-        let nameless = |reasons: Vec<String>| reasons.iter().map(|reason| public.nameless(reason)).collect();
-        let line = status_line(&store.report().await?, observer.ready().map_err(nameless));
-        if line != shown {
-            say(&NotifyState::Status(&line))?;
-            shown = line;
+        let redacted = |reasons: Vec<String>| reasons.iter().map(|reason| public.redacted(reason)).collect();
+        let line = status_line(&store.report().await?, observer.ready().map_err(redacted));
+        if line != sent {
+            send(&NotifyState::Status(&line))?;
+            sent = line;
         }
         tokio::select! {
             () = stop.cancelled() => {}
             () = sleep(INTERVAL) => {}
         }
     }
-    Ok(say(&NotifyState::Stopping)?)
+    Ok(send(&NotifyState::Stopping)?)
 }
 
-fn say(state: &NotifyState<'_>) -> io::Result<()> {
+fn send(state: &NotifyState<'_>) -> io::Result<()> {
     sd_notify::notify(std::slice::from_ref(state))
 }
 
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_is_quoted_in_the_status_line_tells_systemd_nothing_else() {
+    fn text_from_a_server_cannot_add_assignments_to_the_notification() {
         let line = status_line(&report(&[]), Err(vec!["it said: no\r\nMAINPID=1\n".into()]));
         assert_eq!(line, "1203 members; it said: no  MAINPID=1 ");
     }

@@ -19,7 +19,7 @@ use crate::rules::membership::{DISABLED_ATTRIBUTES, Policy};
 use crate::store::{self, Decisions, Store, StoreError, Which};
 use crate::telemetry::{GRACE, Observer};
 use crate::vaultwarden::{self, Admin, Vaultwarden};
-use crate::worker::{self, Worker};
+use crate::worker::{Worker, WorkerSettings};
 
 /// The wait before a reconnect to a directory.
 pub const RECONNECT: Retry = Retry {
@@ -29,7 +29,7 @@ pub const RECONNECT: Retry = Retry {
 };
 
 /// All components, connected and not yet running.
-pub(super) struct Parts {
+pub(super) struct Components {
     pub(super) store: Arc<dyn Store>,
     pub(super) observer: Observer,
     pub(super) listeners: Vec<Listener>,
@@ -39,21 +39,21 @@ pub(super) struct Parts {
     pub(super) retry_now: RetryNow,
 }
 
-impl Parts {
-    /// Builds everything on the state file, which is locked by this process from now on.
-    pub(super) async fn assemble(config: &Config) -> anyhow::Result<Self> {
+impl Components {
+    /// Opens the state file, locks it for this process, and builds all components on it.
+    pub(super) async fn open(config: &Config) -> anyhow::Result<Self> {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
         tracing::info!(version = env!("CARGO_PKG_VERSION"), state = %config.state, "ldap-usher starts");
         let store = store::open(&config.state).await?;
         let sessions = Sessions::of_service(store.clone(), config.sessions.clone());
-        let parts = Self::wire(config, store, sessions, |vaultwarden| vaultwarden)?;
-        parts.configure().await?;
-        Ok(parts)
+        let components = Self::build(config, store, sessions, |vaultwarden| vaultwarden)?;
+        components.configure().await?;
+        Ok(components)
     }
 
-    /// Tells the store which directories are configured. It retires all others.
+    /// Stores which directories are configured, and retires all others.
     pub(super) async fn configure(&self) -> Result<(), StoreError> {
         let configured = self
             .listeners
@@ -71,7 +71,7 @@ impl Parts {
         self.reclassify_quarantined().await
     }
 
-    /// Classifies stored refusals by the rules of this version. Releases people whose refusal concerns the server.
+    /// Classifies stored rejections by the rules of this version. Releases people whose rejection concerns the server.
     async fn reclassify_quarantined(&self) -> Result<(), StoreError> {
         let (mut released, mut accused) = (Vec::new(), Vec::new());
         for task in self.store.in_state(ActionState::Quarantined, Which::All).await? {
@@ -95,8 +95,8 @@ impl Parts {
         self.store.accuse(accused).await
     }
 
-    /// Builds everything on `store`. `admin` wraps the client that the worker uses.
-    pub(super) fn wire(
+    /// Builds all components on `store`. `admin` wraps the client that the worker uses.
+    pub(super) fn build(
         config: &Config,
         store: Arc<dyn Store>,
         sessions: Sessions,
@@ -146,7 +146,7 @@ impl Parts {
             clock,
             wake,
             retry_now: retry_now.clone(),
-            settings: worker::Settings {
+            settings: WorkerSettings {
                 concurrency: usize::try_from(config.invite.concurrency.get()).unwrap_or(usize::MAX),
                 per_minute: config.invite.per_minute.map(Into::into),
                 limits,

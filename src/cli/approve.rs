@@ -1,4 +1,4 @@
-//! `approve` and `retry`: an administrator releases invitations that a limit holds back, or that Vaultwarden refused.
+//! `approve` and `retry`: release invitations that a limit holds back, or that Vaultwarden rejected.
 
 use std::io::{self, BufRead, IsTerminal};
 use std::path::Path;
@@ -22,7 +22,7 @@ const NAMED: usize = 20;
 pub(super) enum Blocked {
     /// Held back by a limit: `approve`.
     Held,
-    /// Refused by Vaultwarden: `retry`.
+    /// Rejected by Vaultwarden: `retry`.
     Quarantined,
 }
 
@@ -35,7 +35,7 @@ impl Blocked {
     }
 
     /// The message about an address without such an invitation.
-    fn not(self) -> &'static str {
+    fn missing(self) -> &'static str {
         match self {
             Self::Held => "not held back",
             Self::Quarantined => "neither in quarantine nor invited before",
@@ -81,7 +81,7 @@ pub(super) async fn release(
         super::print("nobody was released\n")?;
         return Ok(Exit::Failed);
     }
-    // Releases only those who were shown: a listing may hold more people back while the question is open.
+    // Release only the people who were shown: a listing may hold back more while the question is open.
     let addresses: Vec<EmailAddress> = selected
         .iter()
         .filter_map(|task| EmailAddress::parse(task.address.as_bytes()).ok())
@@ -129,7 +129,7 @@ fn refuse_missing(selected: &[TaskReport], named: &[EmailAddress], blocked: Bloc
         return Ok(());
     }
     missing.sort_unstable();
-    let what = blocked.not();
+    let what = blocked.missing();
     bail!("{what}: {}; nobody was released", missing.join(", "))
 }
 
@@ -153,7 +153,7 @@ fn list(tasks: &[TaskReport]) -> String {
 fn confirmed() -> anyhow::Result<bool> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
-        bail!("there is no terminal to ask at; give --yes to invite them all");
+        bail!("there is no terminal to ask for confirmation; use --yes to invite them without asking");
     }
     super::print("Invite them? [y/N] ")?;
     let mut answer = String::new();
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_twenty_are_named_and_the_rest_is_counted() {
+    fn the_first_twenty_people_are_named_and_the_others_are_counted() {
         insta::assert_snapshot!(list(&held(2)), @r"
             2 to be invited:
               p0@example.org  uid=p0,dc=example,dc=org
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_read_whatever_their_case_and_each_once() {
+    fn addresses_are_parsed_case_insensitively_and_without_duplicates() {
         let parsed = parse(&["P1@Example.ORG".into(), "p1@example.org".into()]).unwrap();
         assert_eq!(
             parsed.iter().map(EmailAddress::as_str).collect::<Vec<_>>(),

@@ -49,7 +49,7 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Tell the story of one person: what happened, how it stands now, and what happens next
+    /// Show one person: what happened, the current state, and what happens next
     Explain {
         /// Their address, the DN of their entry, or its UUID
         #[arg(value_name = "ADDRESS|DN|UUID")]
@@ -60,13 +60,13 @@ pub(super) enum Command {
     },
     /// Print what happened to people, oldest first
     Journal {
-        /// Only what happened in this time, such as 24h or 7d
+        /// Only events of this long ago at most, such as 24h or 7d
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
         since: Option<Duration>,
         /// Only what concerns this person: address, DN or UUID
         #[arg(long, value_name = "ADDRESS|DN|UUID")]
         person: Option<String>,
-        /// Print one JSON object a line
+        /// Print one JSON object per line
         #[arg(long)]
         json: bool,
     },
@@ -77,7 +77,7 @@ pub(super) enum Command {
     },
     /// Show the invitations that a limit holds back, and release them
     Approve(People),
-    /// Show the invitations in quarantine, which Vaultwarden refused permanently, and try them again
+    /// Show the invitations in quarantine, which Vaultwarden rejected permanently, and retry them
     Retry(People),
 }
 
@@ -98,7 +98,7 @@ pub(super) struct People {
     /// Release the invitations to these addresses
     #[arg(value_name = "ADDRESS")]
     pub(super) addresses: Vec<String>,
-    /// Do not ask first
+    /// Do not ask for confirmation
     #[arg(long)]
     pub(super) yes: bool,
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::exit::Exit;
 use super::palette::Palette;
-use crate::app::{self, Finding, Level};
+use crate::app::{self, Finding, Severity};
 use crate::config::{self, Config, ConfigError};
 use crate::foreign::printable;
 
@@ -35,7 +35,7 @@ pub(super) async fn check(path: Option<&Path>, json: bool) -> anyhow::Result<Exi
     if json {
         super::print(&format!("{}\n", serde_json::to_string_pretty(&findings)?))?;
     }
-    let failed = findings.iter().any(|finding| finding.level == Level::Fail);
+    let failed = findings.iter().any(|finding| finding.level == Severity::Fail);
     Ok(if failed { worst } else { Exit::Done })
 }
 
@@ -46,20 +46,25 @@ fn broken(error: &ConfigError) -> Vec<Finding> {
     };
     let mut findings: Vec<Finding> = problems
         .iter()
-        .map(|problem| Finding::of_error(Level::Fail, "configuration", problem, ""))
+        .map(|problem| Finding::of_error(Severity::Fail, "configuration", problem, ""))
         .collect();
     let rest = "not tried, because the configuration cannot be used";
-    findings.push(Finding::new(Level::Skip, "directories and vaultwarden", rest, ""));
+    findings.push(Finding::new(
+        Severity::Skip,
+        "directories and vaultwarden",
+        rest,
+        "",
+    ));
     findings
 }
 
 fn configured(config: &Config) -> Vec<Finding> {
     let warnings = config.warnings.iter();
     let mut findings: Vec<Finding> = warnings
-        .map(|warning| Finding::of_error(Level::Warn, "configuration", warning, ""))
+        .map(|warning| Finding::of_error(Severity::Warn, "configuration", warning, ""))
         .collect();
     let detail = "can be used, and its secrets can be read";
-    findings.push(Finding::new(Level::Ok, "configuration", detail, ""));
+    findings.push(Finding::new(Severity::Ok, "configuration", detail, ""));
     findings
 }
 
@@ -73,10 +78,10 @@ fn line(finding: &Finding, palette: Palette) -> String {
     } = finding;
     let label = format!("{level:<4}");
     let label = match level {
-        Level::Ok => palette.good(&label),
-        Level::Warn => palette.attention(&label),
-        Level::Fail => palette.bad(&label),
-        Level::Skip => label,
+        Severity::Ok => palette.good(&label),
+        Severity::Warn => palette.attention(&label),
+        Severity::Fail => palette.bad(&label),
+        Severity::Skip => label,
     };
     let mut text = format!("{subject}: {detail}");
     if !remedy.is_empty() {
@@ -97,15 +102,15 @@ mod tests {
     fn each_line_stands_alone() {
         let subject = "directory main, ldaps://ldap.example.org:636";
         let findings = [
-            Finding::new(Level::Ok, "configuration", "can be used", ""),
+            Finding::new(Severity::Ok, "configuration", "can be used", ""),
             Finding::of_error(
-                Level::Fail,
+                Severity::Fail,
                 format!("{subject}, TLS"),
                 "invalid peer certificate: UnknownIssuer; name the CA in `ca_file`",
                 "",
             ),
             Finding::new(
-                Level::Skip,
+                Severity::Skip,
                 format!("{subject}, bind"),
                 "not tried, because TLS failed",
                 "",
@@ -124,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_that_cannot_be_used_is_one_failure_a_problem() {
+    fn each_problem_of_an_invalid_configuration_is_a_failure() {
         let problems = ["a.toml:1: x: unknown key; remove it", "a.toml:2: y: missing"];
         let error = ConfigError::Invalid {
             problems: problems.map(str::to_owned).into(),

@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cause_decides_the_code_whatever_is_said_around_it() {
+    fn the_cause_decides_the_code_regardless_of_its_context() {
         let in_use = || StoreError::InUse {
             path: "state.db".into(),
             pid: String::new(),

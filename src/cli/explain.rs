@@ -1,4 +1,4 @@
-//! `explain`: the story of one person.
+//! `explain`: prints the history and the current state of one person.
 
 use std::fmt::Write;
 use std::io;
@@ -16,7 +16,7 @@ use crate::model::{ActionState, Standing};
 use crate::store::{Owed, Story};
 use crate::vaultwarden::Account;
 
-/// Prints the story of whoever `who` names.
+/// Prints the history of the people whom `who` names.
 pub(super) async fn explain(config: Option<&Path>, who: &str, as_json: bool) -> anyhow::Result<Exit> {
     let config = super::load(config)?;
     let people = app::explain(&config, who).await?;
@@ -30,8 +30,8 @@ pub(super) async fn explain(config: Option<&Path>, who: &str, as_json: bool) -> 
         super::print_error(
             "error",
             &format!(
-                "nobody is known by {who}: no directory of the configuration has named them; `ldap-usher check` says \
-                 whether the directory can be read, `ldap-usher watch --all` prints whom it names"
+                "no one is known by {who}: no configured directory has returned this person; `ldap-usher check` shows \
+                 whether the directory can be read, `ldap-usher watch --all` prints everyone it returns"
             ),
         );
         return Ok(Exit::Failed);
@@ -65,7 +65,7 @@ fn text(person: &Explained, now: Timestamp, palette: Palette) -> String {
         );
     }
     if story.events.is_empty() {
-        let _ = writeln!(text, "{}", unnamed(story));
+        let _ = writeln!(text, "{}", without_events(story));
     }
     let _ = write!(
         text,
@@ -74,9 +74,9 @@ fn text(person: &Explained, now: Timestamp, palette: Palette) -> String {
         printable(&standing(story))
     );
     let _ = writeln!(text, "  {:<13}{}", "directory", in_directory(directory, palette));
-    for (address, said) in vaultwarden {
-        let said = in_vaultwarden(said, palette);
-        let _ = writeln!(text, "  {:<13}{address}: {said}", "vaultwarden");
+    for (address, answer) in vaultwarden {
+        let answer = in_vaultwarden(answer, palette);
+        let _ = writeln!(text, "  {:<13}{address}: {answer}", "vaultwarden");
     }
     let _ = writeln!(text, "\nnext");
     for line in next(story, now) {
@@ -85,15 +85,15 @@ fn text(person: &Explained, now: Timestamp, palette: Palette) -> String {
     text
 }
 
-/// How somebody became known of whom the journal has no line.
-fn unnamed(story: &Story) -> String {
+/// The history of a person without events in the journal.
+fn without_events(story: &Story) -> String {
     match story.invitations.first() {
         Some(owed) => format!(
             "{}  {}: found by a listing, together with many others",
             owed.arrived, owed.address
         ),
         None => {
-            "nothing is in the journal: it happened before the journal was kept, or together with many others"
+            "the journal has no events of this person: they are too old, or were only counted in a listing of many people"
                 .into()
         }
     }
@@ -106,7 +106,7 @@ fn standing(story: &Story) -> String {
         Standing::Left => "left".to_owned(),
     };
     if !story.configured {
-        standing += "; the directory is not in the configuration, so this counts for nothing";
+        standing += "; the directory is not in the configuration, so the person is ignored";
     }
     if let Some(holder) = &story.holder_dn {
         let _ = write!(standing, "; the invitation to the address belongs to {holder}");
@@ -117,18 +117,19 @@ fn standing(story: &Story) -> String {
 fn in_directory(directory: &InDirectory, palette: Palette) -> String {
     match directory {
         InDirectory::Member(address) => {
-            palette.good(&format!("is there and matches, with the address {address}"))
+            palette.good(&format!("matches the filter, with the address {address}"))
         }
-        InDirectory::WithoutAddress(reason) => {
-            palette.attention(&format!("is there and cannot be invited: {}", printable(reason)))
-        }
+        InDirectory::WithoutAddress(reason) => palette.attention(&format!(
+            "matches the filter and cannot be invited: {}",
+            printable(reason)
+        )),
         InDirectory::Gone => palette.attention("is gone, or does not match the filter"),
-        InDirectory::Unknown(why) => palette.bad(&format!("cannot be asked: {}", printable(why))),
+        InDirectory::Unknown(why) => palette.bad(&format!("cannot be queried: {}", printable(why))),
     }
 }
 
-fn in_vaultwarden(said: &InVaultwarden, palette: Palette) -> String {
-    match said {
+fn in_vaultwarden(answer: &InVaultwarden, palette: Palette) -> String {
+    match answer {
         InVaultwarden::Account(Account { invited: true, .. }) => {
             palette.attention("invited, has not registered yet")
         }
@@ -137,28 +138,28 @@ fn in_vaultwarden(said: &InVaultwarden, palette: Palette) -> String {
         }) => palette.attention("has an account, which is disabled"),
         InVaultwarden::Account(_) => palette.good("has an account"),
         InVaultwarden::None => "has no account".into(),
-        InVaultwarden::Unknown(why) => palette.bad(&format!("cannot be asked: {}", printable(why))),
+        InVaultwarden::Unknown(why) => palette.bad(&format!("cannot be queried: {}", printable(why))),
     }
 }
 
 /// What happens next, and when.
 fn next(story: &Story, now: Timestamp) -> Vec<String> {
-    let open = story.invitations.iter().filter_map(|owed| coming(owed, now));
+    let open = story.invitations.iter().filter_map(|owed| next_of(owed, now));
     let next: Vec<String> = open.collect();
     if !next.is_empty() {
         return next;
     }
     let nothing = match &story.member.standing {
-        _ if !story.configured => "nothing, until the directory is in the configuration again",
-        Standing::Member => "nothing is due; whatever changes in the directory is seen as it happens",
+        _ if !story.configured => "nothing, until the directory is added to the configuration again",
+        Standing::Member => "nothing is due; the service follows changes in the directory",
         Standing::WithoutAddress(_) => "nothing, until the entry has a usable address and is enabled",
-        Standing::Left => "nothing; the account, if there is one, is left alone",
+        Standing::Left => "nothing; an existing account is left alone",
     };
     vec![nothing.into()]
 }
 
-/// What happens to an invitation next, where anything does.
-fn coming(owed: &Owed, now: Timestamp) -> Option<String> {
+/// What happens next to an invitation, if anything.
+fn next_of(owed: &Owed, now: Timestamp) -> Option<String> {
     let Owed { address, reason, .. } = owed;
     let why = reason
         .as_deref()
@@ -179,7 +180,7 @@ fn coming(owed: &Owed, now: Timestamp) -> Option<String> {
     Some(format!("{address} {next}"))
 }
 
-/// For machines.
+/// The JSON object of one person.
 fn json(person: &Explained, now: Timestamp) -> Value {
     let Explained {
         story,
@@ -192,8 +193,8 @@ fn json(person: &Explained, now: Timestamp) -> Value {
         InDirectory::Gone => ("gone", None),
         InDirectory::Unknown(why) => ("unknown", Some(why.clone())),
     };
-    let accounts = vaultwarden.iter().map(|(address, said)| {
-        let (state, detail) = match said {
+    let accounts = vaultwarden.iter().map(|(address, answer)| {
+        let (state, detail) = match answer {
             InVaultwarden::Account(Account { invited: true, .. }) => ("invited", None),
             InVaultwarden::Account(Account {
                 enabled: Some(false), ..

@@ -1,4 +1,4 @@
-//! `journal`: what happened to people.
+//! `journal`: prints the events of the journal.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::foreign::printable;
 use crate::model::{Event, Source, What};
 use crate::store;
 
-/// Events that are read at a time.
+/// The number of events that are read at a time.
 const PAGE: u32 = 1000;
 
 /// Prints events, oldest first.
@@ -62,7 +62,7 @@ fn lines(events: &[Event], as_json: bool) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// For people: when, where, who, what.
+/// An event as text: time, directory, person, what happened.
 fn line(event: &Event) -> String {
     let mut line = format!("{}  {}", event.at, event.directory);
     if let Some(address) = &event.address {
@@ -75,7 +75,7 @@ fn line(event: &Event) -> String {
     line
 }
 
-/// An event for machines: one object, the kind under `event` with its details beside it. Times are RFC 3339 in UTC.
+/// An event as one JSON object: `event` is its kind, and its details are further keys. Times are RFC 3339 in UTC.
 #[derive(Serialize)]
 pub(super) struct Line<'a> {
     at: String,

@@ -8,10 +8,10 @@ use std::path::Path;
 use anyhow::bail;
 
 use super::exit::Exit;
-use crate::app::{self, Action, Planned};
+use crate::app::{self, PlanEntry, PlannedAction};
 use crate::foreign::printable;
 
-/// How many people of a kind are named; the rest is counted.
+/// The number of people that are named in a group; the others are counted.
 const NAMED: usize = 100;
 
 /// Prints what `sync` would do.
@@ -55,26 +55,26 @@ pub(super) async fn plan(config: Option<&Path>, as_json: bool) -> anyhow::Result
 #[derive(Default)]
 struct Summary {
     groups: [Group; GROUPS.len()],
-    /// Those of whom nothing is wanted, by the reason: how many, and the first of them.
+    /// People for whom nothing would be done: their number and the first one, by reason.
     nothing: BTreeMap<String, (u64, String)>,
 }
 
 #[derive(Default)]
 struct Group {
     count: u64,
-    named: Vec<Planned>,
+    named: Vec<PlanEntry>,
 }
 
-/// The groups, in the order in which they matter.
-const GROUPS: [(Action, &str); 4] = [
-    (Action::Invite, "to be invited"),
-    (Action::Hold, "to be held back"),
-    (Action::Later, "owed an invitation, but not by this run"),
-    (Action::Left, "to be recorded as having left"),
+/// The groups, most important first.
+const GROUPS: [(PlannedAction, &str); 4] = [
+    (PlannedAction::Invite, "to be invited"),
+    (PlannedAction::Hold, "to be held back"),
+    (PlannedAction::Later, "to be invited later"),
+    (PlannedAction::Left, "to be recorded as having left"),
 ];
 
 impl Summary {
-    fn add(&mut self, planned: Planned) {
+    fn add(&mut self, planned: PlanEntry) {
         match GROUPS.iter().position(|(action, _)| *action == planned.action) {
             Some(group) => {
                 let Group { count, named } = &mut self.groups[group];
@@ -99,7 +99,7 @@ impl fmt::Display for Summary {
             writeln!(f, "{count} {title}")?;
             for alike in named.chunk_by(|one, next| one.reason == next.reason) {
                 writeln!(f, "  {}:", printable(&alike[0].reason))?;
-                for Planned {
+                for PlanEntry {
                     email, dn, directory, ..
                 } in alike
                 {
@@ -108,11 +108,7 @@ impl fmt::Display for Summary {
                 }
             }
             if *count > NAMED as u64 {
-                writeln!(
-                    f,
-                    "  and {} more; `plan --json` names them all",
-                    count - NAMED as u64
-                )?;
+                writeln!(f, "  and {} more; `plan --json` lists all", count - NAMED as u64)?;
             }
             separator = "\n";
         }
@@ -121,7 +117,7 @@ impl fmt::Display for Summary {
             return Ok(());
         }
         f.write_str(separator)?;
-        writeln!(f, "{nothing} with whom nothing is to be done")?;
+        writeln!(f, "{nothing} with nothing to do")?;
         let mut reasons: Vec<_> = self.nothing.iter().collect();
         reasons.sort_by_key(|(_, (count, _))| Reverse(*count));
         for (reason, (count, first)) in reasons.iter().take(NAMED) {
@@ -134,7 +130,7 @@ impl fmt::Display for Summary {
         if reasons.len() > NAMED {
             writeln!(
                 f,
-                "  and {} more reasons; `plan --json` names them all",
+                "  and {} more reasons; `plan --json` lists all",
                 reasons.len() - NAMED
             )?;
         }
@@ -146,8 +142,8 @@ impl fmt::Display for Summary {
 mod tests {
     use super::*;
 
-    fn planned(action: Action, uid: &str, reason: &str) -> Planned {
-        Planned {
+    fn planned(action: PlannedAction, uid: &str, reason: &str) -> PlanEntry {
+        PlanEntry {
             action,
             email: Some(format!("{uid}@example.org")),
             dn: format!("uid={uid},dc=example,dc=org"),
@@ -157,15 +153,23 @@ mod tests {
     }
 
     #[test]
-    fn a_person_reads_who_would_be_invited_and_why_the_others_would_not() {
+    fn the_plan_shows_who_would_be_invited_and_why_others_would_not() {
         let mut summary = Summary::default();
         for person in [
-            planned(Action::None, "bob", "was invited before"),
-            planned(Action::Invite, "ann", "matches the filter and has no account"),
-            planned(Action::Invite, "kim", "matches the filter and has no account"),
-            planned(Action::None, "eve", "cannot be invited: has no mail"),
-            planned(Action::None, "dan", "was invited before"),
-            planned(Action::Left, "joe", "matches the filter no more"),
+            planned(PlannedAction::None, "bob", "was invited before"),
+            planned(
+                PlannedAction::Invite,
+                "ann",
+                "matches the filter and has no account",
+            ),
+            planned(
+                PlannedAction::Invite,
+                "kim",
+                "matches the filter and has no account",
+            ),
+            planned(PlannedAction::None, "eve", "cannot be invited: has no mail"),
+            planned(PlannedAction::None, "dan", "was invited before"),
+            planned(PlannedAction::Left, "joe", "no longer matches the filter"),
         ] {
             summary.add(person);
         }
@@ -176,10 +180,10 @@ mod tests {
                 kim@example.org  uid=kim,dc=example,dc=org  (main)
 
             1 to be recorded as having left
-              matches the filter no more:
+              no longer matches the filter:
                 joe@example.org  uid=joe,dc=example,dc=org  (main)
 
-            3 with whom nothing is to be done
+            3 with nothing to do
                     2  was invited before
                     1  cannot be invited: has no mail  (uid=eve,dc=example,dc=org)
             ");
@@ -189,12 +193,12 @@ mod tests {
     fn a_long_list_is_cut_and_says_where_the_rest_is() {
         let mut summary = Summary::default();
         for n in 0..120 {
-            summary.add(planned(Action::Hold, &format!("p{n}"), "too many"));
+            summary.add(planned(PlannedAction::Hold, &format!("p{n}"), "too many"));
         }
         let text = summary.to_string();
         assert!(text.starts_with("120 to be held back\n"), "{text}");
         assert!(
-            text.contains("  and 20 more; `plan --json` names them all\n"),
+            text.contains("  and 20 more; `plan --json` lists all\n"),
             "{text}"
         );
         assert_eq!(text.matches("too many").count(), 1);

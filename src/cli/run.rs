@@ -5,7 +5,7 @@ use std::path::Path;
 use super::exit::Exit;
 use crate::app;
 
-/// Runs the service until a signal stops it, or does one pass if the configuration says so.
+/// Runs the service until a signal stops it, or syncs once if the configuration requests it.
 pub(super) async fn run(config: Option<&Path>) -> anyhow::Result<Exit> {
     let loaded = super::load(config)?;
     if loaded.once {

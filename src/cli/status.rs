@@ -1,4 +1,4 @@
-//! `status`: shows members, invitations and directories, for people and for machines.
+//! `status`: shows members, invitations and directories, as text or as JSON.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -28,7 +28,7 @@ pub(super) async fn status(config: Option<&Path>, as_json: bool) -> anyhow::Resu
     Ok(Exit::Done)
 }
 
-/// The status for machines. Ages are whole seconds, or `null` if it never happened; times are RFC 3339 in UTC.
+/// The status as JSON. Ages are whole seconds, or `null` if it never happened; times are RFC 3339 in UTC.
 fn json(report: &Report, running: bool, now: Timestamp) -> Value {
     let age = |time: Option<Timestamp>| time.map(|time| now.since(time).as_secs());
     let directory = |directory: &DirectoryReport| {
@@ -66,7 +66,7 @@ fn json(report: &Report, running: bool, now: Timestamp) -> Value {
     })
 }
 
-/// The status for people: green works, yellow needs attention, red is broken.
+/// The status as text: green works, yellow needs attention, red is broken.
 fn text(report: &Report, running: bool, now: Timestamp, palette: Palette) -> String {
     let mut lines = vec![
         format!(
@@ -84,8 +84,8 @@ fn text(report: &Report, running: bool, now: Timestamp, palette: Palette) -> Str
         ),
     ];
 
-    if let Some(trouble) = &report.vaultwarden_trouble {
-        lines.push(format!("vaultwarden  {}", palette.bad(&printable(trouble))));
+    if let Some(problem) = &report.vaultwarden_trouble {
+        lines.push(format!("vaultwarden  {}", palette.bad(&printable(problem))));
     }
 
     for directory in &report.directories {
@@ -93,7 +93,7 @@ fn text(report: &Report, running: bool, now: Timestamp, palette: Palette) -> Str
             lines.push(String::new());
             let known = directory.members + directory.without_address;
             lines.push(palette.attention(&format!(
-                "directory    {}, not in the configuration any more ({known} people, who are not members)",
+                "directory    {}, no longer in the configuration ({known} people, who are not members)",
                 directory.name
             )));
             continue;
@@ -127,7 +127,7 @@ fn text(report: &Report, running: bool, now: Timestamp, palette: Palette) -> Str
     for (state, count) in &report.tasks {
         let line = format!("  {state:<13}{count}");
         let line = match (*state, count) {
-            // Usually empty, and nothing to act on.
+            // Usually empty, and they need no action.
             ("cancelled", 0) => continue,
             (_, 0) => line,
             ("held", _) => palette.attention(&format!(
@@ -162,7 +162,7 @@ fn without_address(count: u64) -> String {
     }
 }
 
-/// Each reason once, and below it the people whom it concerns.
+/// Each reason, followed by the people whom it concerns.
 fn people(tasks: &[TaskReport]) -> Vec<String> {
     let mut lines = Vec::new();
     for alike in tasks.chunk_by(|one, next| one.reason == next.reason) {
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_person_reads_it_at_a_glance() {
+    fn the_text_shows_directories_invitations_and_failures() {
         let mut report = report();
         let mut another = report.failing[0].clone();
         another.address = "ann@example.org".into();
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_mark_what_is_well_what_waits_and_what_is_broken() {
+    fn colours_mark_what_works_what_needs_attention_and_what_is_broken() {
         let coloured = text(&report(), true, NOW, Palette::Coloured);
         assert!(coloured.contains("\x1b[32mrunning\x1b[0m"));
         assert!(coloured.contains("\x1b[33m  held         600"));
@@ -310,10 +310,10 @@ mod tests {
     }
 
     #[test]
-    fn an_age_is_said_in_its_largest_unit() {
-        let said = |milliseconds| ago(Some(Timestamp(NOW.0 - milliseconds)), NOW);
+    fn an_age_is_shown_in_its_largest_unit() {
+        let shown = |milliseconds| ago(Some(Timestamp(NOW.0 - milliseconds)), NOW);
         assert_eq!(
-            [-1, 999, 59_999, 5_400_000].map(said),
+            [-1, 999, 59_999, 5_400_000].map(shown),
             ["just now", "just now", "59s ago", "1h ago"]
         );
         assert_eq!(ago(None, NOW), "never");
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn machines_get_every_number() {
+    fn the_json_contains_every_number() {
         insta::assert_snapshot!(format!("{:#}", json(&report(), true, NOW)), @r#"
             {
               "directories": [
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_without_anything_in_it_can_be_shown() {
+    fn an_empty_state_can_be_shown() {
         insta::assert_snapshot!(text(&Report::default(), false, NOW, Palette::Plain), @r"
             service      not running
             members      0

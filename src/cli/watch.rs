@@ -1,4 +1,4 @@
-//! `watch`: prints each change as it arrives. Acts on nothing and does not use the state file.
+//! `watch`: prints each change as it arrives. Invites no one and does not use the state file.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -17,38 +17,38 @@ use crate::directory::{Directory, DirectoryError, LdapDirectory};
 use crate::foreign::printable;
 use crate::model::{Change, Entry, EntryId, Listing};
 use crate::rules::membership::Policy;
-use crate::telemetry::Progress;
+use crate::telemetry::ListingProgress;
 
 /// Prints changes until Ctrl-C, or until the reader closes standard output.
 ///
-/// Counts the people of a listing and prints those who differ from before. For that it keeps the DN and the address of
-/// everyone in memory, about 200 bytes per person.
+/// Counts the people in a listing and prints the ones that changed since the last listing. To detect changes it keeps
+/// everyone's DN and address in memory, about 200 bytes per person.
 pub(super) async fn watch(config: Option<&Path>, json: bool, all: bool) -> anyhow::Result<Exit> {
     let config = super::load(config)?;
-    let mut observers = Vec::new();
+    let mut watchers = Vec::new();
     for directory in &config.directories {
-        let observer = Observer {
+        let watcher = Watcher {
             directory: LdapDirectory::new(directory_settings(directory)?),
             known: Known::new(directory, policy(&config, directory, Clock::system().now()), all),
             json,
         };
-        observers.push(Box::pin(observer.run()));
+        watchers.push(Box::pin(watcher.run()));
     }
     tokio::select! {
-        (ended, ..) = select_all(observers) => ended?,
+        (ended, ..) = select_all(watchers) => ended?,
         interrupted = tokio::signal::ctrl_c() => interrupted?,
     }
     Ok(Exit::Done)
 }
 
 /// Prints the changes of one directory.
-struct Observer {
+struct Watcher {
     directory: LdapDirectory,
     known: Known,
     json: bool,
 }
 
-impl Observer {
+impl Watcher {
     /// Reconnects forever. Returns when standard output is closed or cannot be written.
     async fn run(mut self) -> anyhow::Result<()> {
         let mut failures = 0;
@@ -135,18 +135,18 @@ struct Stamped<'a> {
 
 impl Line<'_> {
     fn text(&self) -> String {
-        let words = [
+        let columns = [
             Some(self.directory),
             Some(self.kind),
             self.dn.as_deref().or(self.id.as_deref()),
             self.address.as_deref(),
             self.reason.as_deref(),
         ];
-        printable(&words.into_iter().flatten().collect::<Vec<_>>().join("  "))
+        printable(&columns.into_iter().flatten().collect::<Vec<_>>().join("  "))
     }
 }
 
-/// What is known of one directory.
+/// The people in one directory.
 struct Known {
     name: String,
     policy: Policy,
@@ -161,14 +161,14 @@ struct Known {
 
 struct Person {
     dn: String,
-    /// The address, or why there is none.
+    /// The address, or the reason why there is none.
     address: Result<String, String>,
     /// The number of the last listing that found them.
     listing: u64,
 }
 
 struct Counters {
-    progress: Progress,
+    progress: ListingProgress,
     entries: u64,
     without_address: u64,
 }
@@ -192,7 +192,7 @@ impl Known {
             Change::ListingBegin => {
                 self.listing += 1;
                 self.counters = Some(Counters {
-                    progress: Progress::begin(),
+                    progress: ListingProgress::begin(),
                     entries: 0,
                     without_address: 0,
                 });
@@ -212,11 +212,11 @@ impl Known {
                 vec![gone(&self.name, id, person)]
             }
             Change::ListingEnd(listing) => self.listed(&listing),
-            Change::Doorbell(_) => vec![Line {
-                reason: Some("a change that this search does not show".into()),
+            Change::Hint => vec![Line {
+                reason: Some("something changed that this search does not show".into()),
                 ..line(&self.name, kind)
             }],
-            // Only the service uses these.
+            // These matter only to the service.
             Change::Checkpoint(_) | Change::Alive => Vec::new(),
         }
     }
@@ -231,14 +231,15 @@ impl Known {
         };
         let former = self.people.insert(entry.id, person);
         let quiet = self.counters.as_mut().is_some_and(|counters| {
-            // Printing everyone shows the progress already.
+            // With `all`, the lines themselves show the progress.
             if !self.all {
                 counters.progress.advance(&self.name, 1);
             }
             counters.entries += 1;
             counters.without_address += u64::from(address.is_err());
-            let as_before = former.is_some_and(|former| former.dn == entry.dn && former.address == address);
-            !self.all && (self.listing == 1 || as_before)
+            let is_unchanged =
+                former.is_some_and(|former| former.dn == entry.dn && former.address == address);
+            !self.all && (self.listing == 1 || is_unchanged)
         });
         (!quiet).then(|| Line {
             id: Some(entry.id.to_string()),
@@ -352,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_listing_is_counted_and_later_ones_name_what_differs() {
+    fn the_first_listing_is_counted_and_later_ones_print_changes() {
         let mut known = known(false);
         assert_eq!(
             printed(&mut known, listing(&[(1, "a@x.org"), (2, "b")])),
@@ -370,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn all_names_everyone_and_live_changes_are_named_in_any_case() {
+    fn all_prints_everyone_and_live_changes_are_always_printed() {
         assert_eq!(printed(&mut known(true), listing(&[(1, "a@x.org")])).len(), 2);
         let id = EntryId::from_slice(&[1; 16]).unwrap();
         let changes = [upsert(1, "a@x.org"), Change::Gone(id), Change::Alive];

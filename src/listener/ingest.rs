@@ -81,7 +81,7 @@ impl<'a> Ingest<'a> {
                 Change::Gone(id) => sightings.push(Sighting::Gone(id)),
                 Change::Checkpoint(point) => cursor = Some(point),
                 // Groups are watched by the directory itself.
-                Change::Doorbell(_) | Change::Alive => {}
+                Change::Hint | Change::Alive => {}
                 Change::ListingBegin => {
                     self.write(mem::take(&mut sightings), cursor.take()).await?;
                     self.listener.store.begin_listing(self.row).await?;
@@ -197,7 +197,7 @@ impl<'a> Ingest<'a> {
         } = self.listener;
         let events = store.take(taken).await?;
         timing::reached(Step::Committed);
-        observer.tell(&events);
+        observer.record(&events);
         let held = |by| events.iter().filter(move |event| event.what == What::Held { by });
         let together = held(Hold::Together).count() as u64;
         if together > 0 {

@@ -1,14 +1,14 @@
-//! An action: one thing that is owed to one address, and what becomes of it.
+//! Actions: the calls to Vaultwarden that the service owes to one address each, and how they end.
 
 use serde::{Deserialize, Serialize};
 
 use super::EmailAddress;
 use crate::clock::Timestamp;
 
-/// What is to be done. Each kind has its way of being carried out in [`crate::worker`].
+/// The kinds of actions. [`crate::worker`] has a handler for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ActionKind {
-    /// Invite the person into Vaultwarden.
+    /// Invite the person to Vaultwarden.
     Invite,
 }
 
@@ -24,10 +24,10 @@ impl ActionKind {
     }
 }
 
-/// An action that is owed, as the worker claims it. There is one of each kind for an address.
+/// An action as the worker claims it. An address has at most one of each kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Action {
-    /// The store's number of the action.
+    /// The number of the action in the store.
     pub id: i64,
     /// What is to be done.
     pub kind: ActionKind,
@@ -39,13 +39,19 @@ pub struct Action {
     pub directory: String,
     /// The number of failed attempts.
     pub attempts: u32,
-    /// An earlier attempt ended without a known outcome, at that time: look the address up before the next attempt.
+    /// Set if an earlier attempt may have taken effect, to the time when it ended: look the address up before the next
+    /// attempt.
     pub in_doubt: Option<Timestamp>,
     /// When the change that caused it arrived.
     pub arrived: Timestamp,
 }
 
-/// Where an action stands. The names are those of the store, of `status` and of the metrics.
+/// Identifies one run of the worker. Each claim in the store carries it, so that a later run recognises claims that an
+/// earlier one left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkerId(pub i64);
+
+/// The state of an action. The names are those of the store, of `status` and of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ActionState {
@@ -53,7 +59,7 @@ pub enum ActionState {
     Queued,
     /// Held back by one of the `limits` until an administrator approves it.
     Held,
-    /// Carried out, or found to be so: the person is invited, or had an account.
+    /// The person is invited or already had an account.
     Done,
     /// Refused permanently for this person; the reason is stored.
     Quarantined,
@@ -94,7 +100,7 @@ pub enum Compared {
     Yes,
 }
 
-/// How a finished action ended well.
+/// How an action succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// Vaultwarden created the invitation.
@@ -113,7 +119,7 @@ impl Outcome {
     }
 }
 
-/// What becomes of a claimed action.
+/// How a claimed action is settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
     /// It succeeded.

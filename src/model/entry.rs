@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_uuid_is_no_text() {
+    fn a_uuid_is_not_a_text() {
         for uuid in [
             "00000000-0000-0000-0000-000000000000",
             "31323334-3536-4738-b900-000000000000",

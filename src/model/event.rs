@@ -1,4 +1,4 @@
-//! What happened to people: the entries of the journal.
+//! The events of the journal: what happened to people.
 
 use std::fmt;
 
@@ -7,23 +7,23 @@ use serde::{Deserialize, Serialize};
 use super::{ActionState, EmailAddress, EntryId};
 use crate::clock::Timestamp;
 
-/// Something that happened to a person, as the journal keeps it. It is stored in the transaction that makes it true; log
-/// lines, metrics, `plan`, `explain` and `journal` are made from it.
+/// Something that happened to a person. The transaction that makes an event true also stores it in the journal. Log lines,
+/// metrics, `plan`, `explain` and `journal` are derived from events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// When.
+    /// The time of the event.
     pub at: Timestamp,
     /// The name of the person's directory.
     pub directory: String,
-    /// Who; `None` where it concerns the directory as a whole.
+    /// The person; `None` if the event concerns the whole directory.
     pub person: Option<EntryId>,
-    /// The person's DN after it, or the empty string.
+    /// The person's DN after the event, or the empty string.
     pub dn: String,
-    /// The address that it is about, where there is one.
+    /// The address that the event concerns, if any.
     pub address: Option<EmailAddress>,
     /// How this program learned of it.
     pub source: Source,
-    /// What.
+    /// What happened.
     pub what: What,
 }
 
@@ -31,16 +31,17 @@ pub struct Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
-    /// A single change that the directory told as it happened.
+    /// A live change from the directory's stream.
     Stream,
-    /// A listing that brings the store up to date. What it finds is decided on when it has ended, so that
-    /// `limits.invites_per_listing` can judge it as a whole.
+    /// A listing that brings the store up to date. Its findings are decided on when it has ended, so that
+    /// `limits.invites_per_listing` applies to the listing as a whole.
     Listing,
-    /// A listing beside the stream, which finds what the stream did not tell. It counts like any other listing.
+    /// A listing that runs beside the stream and finds changes that the stream did not report. The limits apply as to any
+    /// other listing.
     Audit,
-    /// The worker, from what Vaultwarden answered.
+    /// The worker, from an answer of Vaultwarden.
     Vaultwarden,
-    /// Somebody who ran a command or changed the configuration.
+    /// An administrator, who ran a command or changed the configuration.
     Administrator,
 }
 
@@ -61,9 +62,9 @@ pub enum What {
     LostAddress,
     /// The person has the event's address instead of another one.
     ChangedAddress {
-        /// The former one.
+        /// The former address.
         from: String,
-        /// Whether the new address is invited although the former one was.
+        /// Whether the new address is invited as well.
         invite: bool,
     },
     /// The entry was renamed or moved within the search base.
@@ -71,9 +72,9 @@ pub enum What {
         /// The former DN.
         from: String,
     },
-    /// The person is no member any more.
+    /// The person is no longer a member.
     Left {
-        /// Why, where the account was disabled; else the entry is gone or does not match any more.
+        /// The reason if the account was disabled. `None` if the entry was deleted or no longer matches the filter.
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
@@ -86,7 +87,7 @@ pub enum What {
     Owed {
         /// Its state.
         state: ActionState,
-        /// The state of the earlier invitation whose place it takes.
+        /// The state of the earlier invitation that it replaces.
         #[serde(skip_serializing_if = "Option::is_none")]
         formerly: Option<ActionState>,
     },
@@ -100,25 +101,25 @@ pub enum What {
         /// Why.
         because: Release,
     },
-    /// An invitation passed to this person from somebody with the same address.
+    /// The person takes over the invitation of another person who had the same address.
     HandedOver {
         /// The DN of the person whose invitation it was.
         from: String,
         /// Its state.
         state: ActionState,
     },
-    /// An invitation that was not sent is not owed any more.
+    /// An invitation that was not sent is no longer owed.
     Cancelled,
     /// An attempt to invite failed and will be repeated.
     Failed {
         /// What went wrong.
         error: String,
-        /// How many attempts have failed so far, this one included.
+        /// The number of failed attempts, including this one.
         attempts: u32,
-        /// When the next one begins, in milliseconds since 1970.
+        /// The time of the next attempt, in milliseconds since 1970.
         retry_at: i64,
     },
-    /// Nobody knows whether an attempt took effect: the address is looked up before it is invited again.
+    /// The outcome of an attempt is unknown: the address is looked up before it is invited again.
     OutcomeUnknown {
         /// What went wrong.
         error: String,
@@ -128,22 +129,22 @@ pub enum What {
         /// The time since the change arrived, in milliseconds.
         after_ms: u64,
     },
-    /// There was an account already.
+    /// The address already had an account.
     HadAccount,
-    /// The invitation was refused for good.
+    /// The invitation was rejected permanently.
     Quarantined {
         /// Why.
         reason: String,
     },
-    /// A listing of the whole directory ended with news.
+    /// A listing that changed something ended.
     Listed {
-        /// How many people it found who are new or came back.
+        /// The number of people who joined or rejoined.
         joined: u64,
-        /// How many left.
+        /// The number of people who left.
         left: u64,
-        /// How many invitations are due because of it.
+        /// The number of invitations that are due because of it.
         queued: u64,
-        /// How many invitations are held back because of it.
+        /// The number of invitations that are held back because of it.
         held: u64,
     },
 }
@@ -154,7 +155,7 @@ pub enum What {
 pub enum Hold {
     /// `limits.invites_per_listing`, for what one listing found.
     Listing,
-    /// `limits.invites_per_listing`, for people whom one change brought together.
+    /// `limits.invites_per_listing`, for several people who joined by one change.
     Together,
     /// `limits.invites_per_hour`.
     Hour,
@@ -168,13 +169,13 @@ pub enum Hold {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Release {
-    /// Without those who have an account, the limit is kept.
+    /// Without the people who have an account, the limit is not exceeded.
     Comparison,
     /// `ldap-usher approve`.
     Approved,
     /// `ldap-usher retry`.
     Retried,
-    /// The reason of the quarantine proved to be the server's.
+    /// The reason for the quarantine turned out to concern the server.
     FaultOfServer,
 }
 
@@ -184,7 +185,7 @@ impl Source {
         matches!(self, Self::Listing | Self::Audit)
     }
 
-    /// The word for it in the journal.
+    /// The name in the journal.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Stream => "stream",
@@ -197,7 +198,7 @@ impl Source {
 }
 
 impl Release {
-    /// Who brings it about.
+    /// The source of the event that reports it.
     pub fn source(self) -> Source {
         match self {
             Self::Comparison | Self::FaultOfServer => Source::Vaultwarden,
@@ -207,7 +208,7 @@ impl Release {
 }
 
 impl What {
-    /// The person did not become or cease to be anything: a listing of very many counts these instead of naming each.
+    /// Whether a listing with very many such events only counts them instead of storing each.
     pub fn is_routine(&self) -> bool {
         matches!(
             self,
@@ -215,7 +216,7 @@ impl What {
         )
     }
 
-    /// Whether the worker has something to do because of it.
+    /// Whether the event makes an action due for the worker.
     pub fn is_due(&self) -> bool {
         match self {
             Self::Owed { state, .. } | Self::HandedOver { state, .. } => *state == ActionState::Queued,
@@ -230,19 +231,23 @@ impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Joined => f.write_str("became a member: matches the filter and has a usable address"),
-            Self::Rejoined => f.write_str("is a member again after having left"),
+            Self::Rejoined => f.write_str("became a member again after leaving"),
             Self::WithoutAddress { reason } => {
                 write!(f, "matches the filter and cannot be invited: {reason}")
             }
-            Self::LostAddress => f.write_str("lost this address and has no other"),
+            Self::LostAddress => f.write_str("lost this address and has no other one"),
             Self::ChangedAddress { from, invite: true } => {
                 write!(f, "has this address instead of {from}, and is invited at it")
             }
             Self::ChangedAddress { from, invite: false } => write!(f, "has this address instead of {from}"),
-            Self::Moved { from } => write!(f, "was renamed or moved; was {from}"),
-            Self::Left { reason: None } => f.write_str("left: is gone or does not match the filter any more"),
+            Self::Moved { from } => write!(f, "was renamed or moved; the former DN is {from}"),
+            Self::Left { reason: None } => {
+                f.write_str("left: the entry is gone or no longer matches the filter")
+            }
             Self::Left { reason: Some(reason) } => write!(f, "left: {reason}"),
-            Self::SharesAddress { with } => write!(f, "has the same address as {with}; it is invited once"),
+            Self::SharesAddress { with } => {
+                write!(f, "has the same address as {with}; the address is invited once")
+            }
             Self::Owed { formerly: None, .. } => f.write_str("is owed an invitation"),
             Self::Owed {
                 formerly: Some(_), ..
@@ -252,7 +257,7 @@ impl fmt::Display for What {
             Self::HandedOver { from, .. } => {
                 write!(f, "takes over the invitation of {from}, who had the same address")
             }
-            Self::Cancelled => f.write_str("the invitation is cancelled before it was sent"),
+            Self::Cancelled => f.write_str("the invitation was cancelled before it was sent"),
             Self::Failed {
                 error,
                 attempts,
@@ -261,14 +266,14 @@ impl fmt::Display for What {
                 let at = Timestamp(*retry_at);
                 write!(
                     f,
-                    "attempt {attempts} to invite failed, the next is at {at}: {error}"
+                    "invitation attempt {attempts} failed, the next one is at {at}: {error}"
                 )
             }
             Self::OutcomeUnknown { error } => {
                 write!(f, "it is not known whether the invitation was sent: {error}")
             }
             Self::Invited { after_ms } => write!(f, "invited, {after_ms} ms after the change arrived"),
-            Self::HadAccount => f.write_str("has an account already"),
+            Self::HadAccount => f.write_str("already has an account"),
             Self::Quarantined { reason } => write!(f, "the invitation is in quarantine: {reason}"),
             Self::Listed {
                 joined,
@@ -287,10 +292,10 @@ impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Listing => "one listing found more new people than limits.invites_per_listing",
-            Self::Together => "one change brought more new people than limits.invites_per_listing",
+            Self::Together => "one change added more new people than limits.invites_per_listing",
             Self::Hour => "more new people in an hour than limits.invites_per_hour",
             Self::Person => "more addresses of one entry in a day than limits.addresses_per_person",
-            Self::Before => "was held before at another address, or before they left",
+            Self::Before => "the person was held back before, at another address or before leaving",
         })
     }
 }
@@ -298,10 +303,12 @@ impl fmt::Display for Hold {
 impl fmt::Display for Release {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Comparison => "without those who have an account, limits.invites_per_listing is kept",
-            Self::Approved => "somebody approved it",
-            Self::Retried => "somebody asked to try it again",
-            Self::FaultOfServer => "the reason of the quarantine was the server's",
+            Self::Comparison => {
+                "without the people who have an account, limits.invites_per_listing is not exceeded"
+            }
+            Self::Approved => "an administrator approved it",
+            Self::Retried => "an administrator asked to retry it",
+            Self::FaultOfServer => "the reason for the quarantine concerned the server, not the person",
         })
     }
 }
@@ -311,7 +318,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_read_as_it_was_written_and_its_name_is_a_word_of_the_journal() {
+    fn an_event_is_read_as_it_was_written_under_its_name_in_the_journal() {
         let all = [
             (What::Joined, r#"{"event":"joined"}"#),
             (

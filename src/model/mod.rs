@@ -10,8 +10,8 @@ mod event;
 mod member;
 mod text;
 
-pub use action::{Action, ActionKind, ActionState, Compared, Outcome, Settlement};
-pub use change::{Change, Cursor, Listing, Why};
+pub use action::{Action, ActionKind, ActionState, Compared, Outcome, Settlement, WorkerId};
+pub use change::{Change, Cursor, Listing};
 pub use disposition::{Disposition, Rejection};
 pub use email::{AddressProblem, EmailAddress};
 pub use entry::{Attribute, Entry, EntryId};

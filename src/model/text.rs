@@ -76,7 +76,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_differs_in_encoding_case_and_spaces_is_equal() {
+    fn texts_that_differ_only_in_encoding_case_or_spaces_are_equal() {
         for (one, other) in [
             ("J\u{fc}rgen", "ju\u{308}rgen"),
             ("\u{212b}ngstr\u{f6}m", "A\u{30a}NGSTRO\u{308}M"),
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_otherwise_differs() {
+    fn other_differences_are_kept() {
         for (one, other) in [
             ("jürgen", "jurgen"),
             ("weiß", "weiss"),
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn each_character_has_a_form_that_is_its_own() {
+    fn preparing_a_prepared_character_changes_nothing() {
         // There are no letters above these.
         for c in '\0'..='\u{1ffff}' {
             let once = prepared(&format!("a{c}b")).into_owned();
@@ -118,13 +118,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_has_a_form_that_is_its_own(text in any::<String>()) {
+        fn preparing_a_prepared_text_changes_nothing(text in any::<String>()) {
             let once = prepared(&text).into_owned();
             prop_assert_eq!(&*prepared(&once), &once);
         }
 
         #[test]
-        fn the_short_way_of_ascii_leads_where_the_long_one_does(text in "[ -~]{0,20}") {
+        fn the_fast_path_for_ascii_gives_the_same_result(text in "[ -~]{0,20}") {
             prop_assert_eq!(prepared(&text), of_any_script(&text));
         }
     }

@@ -10,7 +10,7 @@ mod types;
 use futures::future::BoxFuture;
 
 use crate::clock::Timestamp;
-use crate::model::{ActionState, EmailAddress, EntryId, Member, Release};
+use crate::model::{ActionState, EmailAddress, EntryId, Member, Release, WorkerId};
 use crate::rules::membership::Sighting;
 use crate::rules::{Book, Brake, Noted, Verdict};
 
@@ -93,7 +93,7 @@ pub trait Store: Send + Sync {
 
     /// Makes `owner` the only worker. What others have claimed and not settled is due at once, and in doubt; no time
     /// lies further in the future than a wait can be.
-    fn take_over(&self, owner: i64, now: Timestamp) -> Reply<'_, ()>;
+    fn take_over(&self, owner: WorkerId, now: Timestamp) -> Reply<'_, ()>;
 
     /// Moves every stored time of what is still to come by so many milliseconds: the clock was set.
     fn rebase(&self, by: i64) -> Reply<'_, ()>;

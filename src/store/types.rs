@@ -1,7 +1,7 @@
 //! What goes into the store and what comes out.
 
 use crate::clock::Timestamp;
-use crate::model::{Action, ActionState, Cursor, Disposition, EmailAddress, EntryId};
+use crate::model::{Action, ActionState, Cursor, Disposition, EmailAddress, EntryId, WorkerId};
 use crate::rules::membership::Sighting;
 
 /// What a book is to hold.
@@ -91,7 +91,7 @@ pub struct Unchecked {
 /// How a worker claims actions.
 pub struct Claim {
     /// The worker, by the number under which it took over.
-    pub owner: i64,
+    pub owner: WorkerId,
     /// How many at most, in view of what has not been compared.
     pub max: Box<dyn FnOnce(&Unchecked) -> u32 + Send>,
 }

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::health::Health;
+use super::log_limit::LogLimiter;
 use super::metrics::Metrics;
-use super::storm::Storms;
 use crate::model::Listing;
 use crate::store::{ListingOutcome, Report, StoreError};
 
@@ -39,11 +39,11 @@ impl Purpose {
 pub struct Observer {
     pub(super) metrics: Arc<Metrics>,
     health: Arc<Mutex<Health>>,
-    storms: Arc<Mutex<Storms>>,
+    log_limiter: Arc<Mutex<LogLimiter>>,
 }
 
 impl Observer {
-    /// Creates an observer without events. `grace` is usually [`GRACE`].
+    /// Creates an observer. `grace` is usually [`GRACE`].
     pub fn new(directories: impl IntoIterator<Item = String>, grace: Duration) -> Self {
         let metrics = Metrics::new();
         let directories: Vec<String> = directories.into_iter().collect();
@@ -53,15 +53,15 @@ impl Observer {
         Self {
             metrics: Arc::new(metrics),
             health: Arc::new(Mutex::new(Health::new(directories, grace))),
-            storms: Arc::default(),
+            log_limiter: Arc::default(),
         }
     }
 
-    /// Whether the service does its work.
+    /// Whether the service is ready.
     ///
     /// # Errors
-    /// One sentence for each directory that was never up to date, and for each directory and Vaultwarden that have
-    /// been failing for longer than the grace period.
+    /// One sentence for each directory that was never up to date, for each directory and Vaultwarden that have been failing
+    /// for longer than the grace period, and for a store that is failing.
     pub fn ready(&self) -> Result<(), Vec<String>> {
         self.health().ready(Instant::now())
     }
@@ -79,11 +79,11 @@ impl Observer {
 
     // -- directories --------------------------------------------------------------------------------------------
 
-    /// A session with `server` is open, on a stream of this kind, chosen for this reason; `resumed` if it goes on
-    /// from a cursor.
+    /// A session with `server` is open. It uses this kind of `stream`, for the reason `why`, and continues from a cursor if
+    /// `resumed`.
     pub fn connected(&self, directory: &str, server: &str, stream: &str, why: &str, resumed: bool) {
         self.metrics.connected(directory, true);
-        self.health().follows(directory, stream);
+        self.health().uses_stream(directory, stream);
         self.sign_of_life(directory);
         info!(
             directory,
@@ -95,9 +95,9 @@ impl Observer {
     pub fn disconnected(&self, directory: &str, error: &dyn Display, retry_in: Duration) {
         self.metrics.connected(directory, false);
         let error = error.to_string();
-        let news = self.health().trouble(directory, &error, Instant::now());
+        let is_new = self.health().failed(directory, &error, Instant::now());
         failure!(
-            news,
+            is_new,
             directory,
             error,
             retry_in_ms = ms(retry_in),
@@ -108,7 +108,7 @@ impl Observer {
     /// The directory sent a message, possibly only the answer to a probe.
     pub fn sign_of_life(&self, directory: &str) {
         self.health().sign_of_life(directory, Instant::now());
-        self.tell_storms();
+        self.log_suppressed();
     }
 
     /// The directory sent a change of this kind ([`crate::model::Change::kind`]).
@@ -136,15 +136,15 @@ impl Observer {
         self.metrics.listing(directory, purpose_name, result);
         let took_ms = ms(took);
         if let Listing::Partial(reason) = end {
-            let news = purpose == Purpose::Audit || self.health().trouble(directory, reason, Instant::now());
+            let is_new = purpose == Purpose::Audit || self.health().failed(directory, reason, Instant::now());
             failure!(
-                news,
+                is_new,
                 directory,
                 purpose = purpose_name,
                 seen,
                 took_ms,
                 reason,
-                "a listing was cut short: nobody counts as having left because of it"
+                "a listing was cut short: no one is treated as having left"
             );
             return;
         }
@@ -153,9 +153,9 @@ impl Observer {
             left, queued, held, ..
         } = outcome;
         // A poll lists every minute: a listing without changes is logged at `debug` only.
-        let news = back || purpose == Purpose::Audit || left + queued + held > 0;
+        let is_new = back || purpose == Purpose::Audit || left + queued + held > 0;
         event!(
-            news,
+            is_new,
             directory,
             purpose = purpose_name,
             result,
@@ -174,48 +174,47 @@ impl Observer {
             directory,
             count,
             limit,
-            "invitations are held back, because a listing may cause {limit} at most (limits.invites_per_listing); \
+            "invitations are held back: a listing may cause at most {limit} (limits.invites_per_listing); \
              `ldap-usher approve --all` shows them and asks whether to release them"
         );
     }
 
-    /// One change brought more new people than `limits.invites_per_listing`.
+    /// One change would have invited more new people than `limits.invites_per_listing`.
     pub fn held_together(&self, directory: &str, count: u64, limit: u32) {
         warn!(
             directory,
             count,
             limit,
-            "invitations are held back, because people whom one change brings, such as a group that is put into another, \
-             count like those of a listing, {limit} at most (limits.invites_per_listing); `ldap-usher approve --all` shows \
-             them and asks whether to release them"
+            "invitations are held back: one change, such as a group that is added to another, may cause at most {limit} \
+             (limits.invites_per_listing); `ldap-usher approve --all` shows them and asks whether to release them"
         );
     }
 
-    /// Single changes brought more new people than `limits.invites_per_hour`.
+    /// Single changes would have invited more new people than `limits.invites_per_hour`.
     pub fn held_by_hour(&self, directory: &str, count: u64, limit: u32) {
         warn!(
             directory,
             count,
             limit,
-            "invitations are held back, because changes may cause {limit} in an hour at most (limits.invites_per_hour); \
+            "invitations are held back: changes may cause at most {limit} per hour (limits.invites_per_hour); \
              `ldap-usher approve --all` shows them and asks whether to release them"
         );
     }
 
-    /// A directory has another name in the configuration than before.
+    /// A directory has a new name in the configuration.
     pub fn directory_renamed(&self, from: &str, to: &str) {
         info!(
             from,
-            to, "a directory has another name now; everything known of its people stays"
+            to, "a directory was renamed in the configuration; its people are kept"
         );
     }
 
-    /// A directory is not in the configuration any more; so many invitations that were not sent yet are cancelled.
+    /// A directory was removed from the configuration.
     pub fn directory_retired(&self, directory: &str) {
         warn!(
             directory,
-            "a directory is not in the configuration any more: nobody counts as having left, its people count for nothing \
-             else, and what was not sent to them yet is not sent; put it back to go on with them"
+            "a directory was removed from the configuration: no one is treated as having left, but its people are ignored \
+             from now on and pending invitations are not sent; add it again to continue with them"
         );
     }
 
@@ -224,15 +223,15 @@ impl Observer {
     /// A call to Vaultwarden ended with this result.
     pub fn vaultwarden_call(&self, call: &'static str, result: &'static str) {
         self.metrics.call(call, result);
-        self.tell_storms();
+        self.log_suppressed();
     }
 
     /// Vaultwarden as a whole fails. Logs a repeated error at `debug` only.
     pub fn vaultwarden_down(&self, error: &dyn Display, retry_in: Duration) {
         let error = error.to_string();
-        let news = self.health().vaultwarden_down(&error, Instant::now());
+        let is_new = self.health().vaultwarden_down(&error, Instant::now());
         failure!(
-            news,
+            is_new,
             error,
             retry_in_ms = ms(retry_in),
             "Vaultwarden fails, invitations wait"
@@ -252,45 +251,45 @@ impl Observer {
         warn!(
             %error,
             retry_in_ms = ms(retry_in),
-            "Vaultwarden's list of accounts cannot be read: who is due is invited all the same, and who is held back stays \
-             held back until it can be"
+            "Vaultwarden's list of accounts cannot be read: due invitations are sent anyway, and held ones stay held until \
+             it can be read"
         );
     }
 
-    /// A reason for refusals concerns the server, not the people: their invitations are retried.
-    pub fn pardoned(&self, count: usize, reason: &str) {
+    /// A reason for rejections turned out to concern the server, not the people: `count` invitations leave quarantine.
+    pub fn server_fault(&self, count: usize, reason: &str) {
         warn!(
             count,
             reason,
-            "one reason keeps everybody from being invited, so it is not theirs: whoever was set aside for it is tried again; \
-             see Vaultwarden's mail settings and its mail server"
+            "Vaultwarden rejects everyone for the same reason, so the fault is not theirs: their invitations leave quarantine \
+             and are retried; check Vaultwarden's mail settings and its mail server"
         );
     }
 
-    /// Invitations leave quarantine, because their reason does not concern the person.
+    /// Invitations leave quarantine, because this version attributes their rejection to the server.
     pub fn released_from_quarantine(&self, count: usize) {
         info!(
             count,
-            "invitations that were set aside for a reason of the server's are tried again"
+            "invitations leave quarantine and are retried: the server was at fault"
         );
     }
 
-    /// None of the accounts that were there before is there, as `trouble` says.
-    pub fn another_vaultwarden(&self, trouble: &str, invited: u64) {
+    /// None of the accounts that existed before exists now; `difference` describes it.
+    pub fn another_vaultwarden(&self, difference: &str, invited: u64) {
         warn!(
             invited,
-            "{trouble}; nobody who was invited before is invited again by itself: `ldap-usher retry ADDRESS...` invites those \
-             whom you name and accepts this server, a new `state` file invites everyone"
+            "{difference}; no one who was invited before is invited again automatically: `ldap-usher retry ADDRESS...` invites \
+             the people you name and accepts this server, a new `state` file invites everyone"
         );
     }
 
-    /// Many of those who were invited have no account.
+    /// Many people who were invited have no account.
     pub fn accounts_missing(&self, missing: u64, invited: u64) {
         warn!(
             missing,
             invited,
-            "many of those who were invited have no account: is this another Vaultwarden, or one that was restored from a \
-             backup? They are not invited again by themselves; `ldap-usher retry ADDRESS...` invites those whom you name"
+            "many people who were invited have no account: is this another Vaultwarden, or was it restored from a backup? \
+             They are not invited again automatically; `ldap-usher retry ADDRESS...` invites the people you name"
         );
     }
 
@@ -298,26 +297,26 @@ impl Observer {
 
     /// The wall clock was set, forwards or backwards.
     pub fn clock_was_set(&self, by_ms: i64) {
-        warn!(by_ms, "the clock was set; what is due moves with it");
+        warn!(by_ms, "the clock was set; due times move with it");
     }
 
     /// The store cannot be read or written. Logs a repeated error at `debug` only.
     pub fn store_failed(&self, error: &StoreError) {
         let error = error.to_string();
-        let news = self.health().store_failed(&error, Instant::now());
+        let is_new = self.health().store_failed(&error, Instant::now());
         failure!(
-            news,
+            is_new,
             error,
-            "the state fails: nothing is taken from directories and nobody is invited until it works again"
+            "the state fails: changes are not processed and no one is invited until it works again"
         );
     }
 
-    /// Whether the state failed when it was last written.
+    /// Whether the store is failing.
     pub fn store_fails(&self) -> bool {
         self.health().store_fails()
     }
 
-    /// The state was written.
+    /// The store was written successfully.
     pub fn store_works(&self) {
         let failed = self.health().store_works(Instant::now());
         if let Some(failed) = failed {
@@ -325,16 +324,16 @@ impl Observer {
         }
     }
 
-    /// Logs the number of suppressed lines after their minute is over.
-    pub(super) fn tell_storms(&self) {
-        let over = self.storms().over(Instant::now());
-        for rest in over {
-            rest.tell();
+    /// Logs the numbers of lines that were suppressed in a minute that is over.
+    pub(super) fn log_suppressed(&self) {
+        let suppressed = self.log_limiter().expired(Instant::now());
+        for line in suppressed {
+            line.log();
         }
     }
 
-    pub(super) fn storms(&self) -> MutexGuard<'_, Storms> {
-        self.storms.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn log_limiter(&self) -> MutexGuard<'_, LogLimiter> {
+        self.log_limiter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ignores poisoning: each change of the health state is a single assignment.

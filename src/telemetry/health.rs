@@ -10,31 +10,31 @@ use tokio::time::Instant;
 pub(super) struct Health {
     grace: Duration,
     directories: BTreeMap<String, DirectoryHealth>,
-    vaultwarden: Option<Trouble>,
-    store: Option<Trouble>,
+    vaultwarden: Option<Failure>,
+    store: Option<Failure>,
 }
 
 #[derive(Debug, Default)]
 struct DirectoryHealth {
     /// Whether a listing or a resumed session was complete at least once.
     caught_up: bool,
-    trouble: Option<Trouble>,
+    failure: Option<Failure>,
     last_sign: Option<Instant>,
     /// How changes are learned.
     stream: String,
-    /// Whether it was logged that the stream does not return everyone.
-    told_of_unnamed: bool,
+    /// Whether a warning was logged that the stream does not return everyone.
+    warned_of_missing: bool,
 }
 
 /// A failure that lasts.
 #[derive(Debug)]
-struct Trouble {
+struct Failure {
     since: Instant,
     error: String,
 }
 
 impl Health {
-    /// Nothing is ready yet. `grace` is how long something may be wrong before readiness says so.
+    /// Creates a state in which no directory is ready. `grace` is how long a failure may last before `/readyz` reports it.
     pub(super) fn new(directories: impl IntoIterator<Item = String>, grace: Duration) -> Self {
         let directories = directories
             .into_iter()
@@ -50,8 +50,8 @@ impl Health {
     /// A session of the directory is up to date. Returns whether this is new: the first time, or after a failure.
     pub(super) fn caught_up(&mut self, directory: &str) -> bool {
         let health = self.directory(directory);
-        let trouble = health.trouble.take().is_some();
-        !std::mem::replace(&mut health.caught_up, true) || trouble
+        let recovered = health.failure.take().is_some();
+        !std::mem::replace(&mut health.caught_up, true) || recovered
     }
 
     /// A session of the directory failed, could not be opened, or did not get up to date. Returns whether this is new: the
@@ -59,8 +59,8 @@ impl Health {
     ///
     /// The failure lasts until [`Health::caught_up`]. So a server that accepts each connection and closes it again stays
     /// unhealthy.
-    pub(super) fn trouble(&mut self, directory: &str, error: &str, now: Instant) -> bool {
-        Trouble::note(&mut self.directory(directory).trouble, error, now)
+    pub(super) fn failed(&mut self, directory: &str, error: &str, now: Instant) -> bool {
+        Failure::note(&mut self.directory(directory).failure, error, now)
     }
 
     /// The directory sent a message, possibly only the answer to a probe.
@@ -69,15 +69,15 @@ impl Health {
     }
 
     /// The directory uses this kind of stream from now on.
-    pub(super) fn follows(&mut self, directory: &str, stream: &str) {
+    pub(super) fn uses_stream(&mut self, directory: &str, stream: &str) {
         stream.clone_into(&mut self.directory(directory).stream);
     }
 
     /// An audit found a person whom the stream did not return. Returns whether this is the first one and the stream is
-    /// content synchronisation.
-    pub(super) fn unnamed(&mut self, directory: &str) -> bool {
+    /// `syncrepl` (RFC 4533).
+    pub(super) fn missing_from_stream(&mut self, directory: &str) -> bool {
         let health = self.directory(directory);
-        health.stream == "syncrepl" && !std::mem::replace(&mut health.told_of_unnamed, true)
+        health.stream == "syncrepl" && !std::mem::replace(&mut health.warned_of_missing, true)
     }
 
     /// Each directory that has sent a message, and the time since the last one.
@@ -87,66 +87,66 @@ impl Health {
             .filter_map(move |(name, health)| Some((name.as_str(), now.duration_since(health.last_sign?))))
     }
 
-    /// Vaultwarden as a whole failed. Returns whether this is new, as [`Health::trouble`] does.
+    /// Vaultwarden as a whole failed. Returns whether this is new, as [`Health::failed`] does.
     pub(super) fn vaultwarden_down(&mut self, error: &str, now: Instant) -> bool {
-        Trouble::note(&mut self.vaultwarden, error, now)
+        Failure::note(&mut self.vaultwarden, error, now)
     }
 
-    /// Vaultwarden answers. Returns for how long it had failed, if it had.
+    /// Vaultwarden answers. Returns how long it failed, if it did.
     pub(super) fn vaultwarden_back(&mut self, now: Instant) -> Option<Duration> {
         self.vaultwarden
             .take()
-            .map(|trouble| now.duration_since(trouble.since))
+            .map(|failure| now.duration_since(failure.since))
     }
 
-    /// The store cannot be read or written. Returns whether this is new, as [`Health::trouble`] does.
+    /// The store cannot be read or written. Returns whether this is new, as [`Health::failed`] does.
     pub(super) fn store_failed(&mut self, error: &str, now: Instant) -> bool {
-        Trouble::note(&mut self.store, error, now)
+        Failure::note(&mut self.store, error, now)
     }
 
-    /// Whether the store fails now.
+    /// Whether the store is failing.
     pub(super) fn store_fails(&self) -> bool {
         self.store.is_some()
     }
 
-    /// The store works. Returns for how long it had failed, if it had.
+    /// The store works. Returns how long it failed, if it did.
     pub(super) fn store_works(&mut self, now: Instant) -> Option<Duration> {
-        self.store.take().map(|trouble| now.duration_since(trouble.since))
+        self.store.take().map(|failure| now.duration_since(failure.since))
     }
 
     /// Whether the service is ready.
     ///
     /// # Errors
     /// One sentence for each directory that was never up to date, for each directory and Vaultwarden that have
-    /// been failing for longer than the grace period, and for a state that fails.
+    /// been failing for longer than the grace period, and for a store that is failing.
     pub(super) fn ready(&self, now: Instant) -> Result<(), Vec<String>> {
-        let long = |trouble: &&Trouble| now.duration_since(trouble.since) > self.grace;
+        let long = |failure: &&Failure| now.duration_since(failure.since) > self.grace;
         let mut reasons = Vec::new();
         for (name, health) in &self.directories {
             if !health.caught_up {
                 let error = health
-                    .trouble
+                    .failure
                     .as_ref()
-                    .map(|t| format!(": {}", t.error))
+                    .map(|failure| format!(": {}", failure.error))
                     .unwrap_or_default();
                 reasons.push(format!("directory {name} has not been listed yet{error}"));
-            } else if let Some(trouble) = health.trouble.as_ref().filter(long) {
+            } else if let Some(failure) = health.failure.as_ref().filter(long) {
                 reasons.push(format!(
                     "directory {name} has been failing for {}",
-                    trouble.describe(now)
+                    failure.describe(now)
                 ));
             }
         }
-        if let Some(trouble) = self.vaultwarden.as_ref().filter(long) {
+        if let Some(failure) = self.vaultwarden.as_ref().filter(long) {
             reasons.push(format!(
                 "Vaultwarden has been failing for {}",
-                trouble.describe(now)
+                failure.describe(now)
             ));
         }
-        if let Some(trouble) = &self.store {
+        if let Some(failure) = &self.store {
             reasons.push(format!(
                 "the state has been failing for {}",
-                trouble.describe(now)
+                failure.describe(now)
             ));
         }
         if reasons.is_empty() { Ok(()) } else { Err(reasons) }
@@ -157,16 +157,16 @@ impl Health {
     }
 }
 
-impl Trouble {
-    fn note(trouble: &mut Option<Self>, error: &str, now: Instant) -> bool {
-        match trouble {
+impl Failure {
+    fn note(failure: &mut Option<Self>, error: &str, now: Instant) -> bool {
+        match failure {
             Some(known) if known.error == error => false,
             Some(known) => {
                 error.clone_into(&mut known.error);
                 true
             }
             None => {
-                *trouble = Some(Self {
+                *failure = Some(Self {
                     since: now,
                     error: error.to_owned(),
                 });
@@ -198,7 +198,7 @@ mod tests {
             health.ready(now).unwrap_err(),
             ["directory main has not been listed yet"]
         );
-        health.trouble("main", "connection refused", now);
+        health.failed("main", "connection refused", now);
         assert_eq!(
             health.ready(now).unwrap_err(),
             ["directory main has not been listed yet: connection refused"]
@@ -208,13 +208,13 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_turns_red_after_the_grace_period_and_green_when_it_caught_up() {
+    fn a_directory_is_unready_after_the_grace_period_until_it_catches_up() {
         let (mut health, now) = one_directory();
         health.caught_up("main");
-        health.trouble("main", "connection refused", now);
+        health.failed("main", "connection refused", now);
         assert_eq!(health.ready(now + GRACE), Ok(()));
         // Other errors meanwhile do not start the period again.
-        health.trouble("main", "no route to host", now + GRACE);
+        health.failed("main", "no route to host", now + GRACE);
         assert_eq!(
             health.ready(now + GRACE + Duration::from_secs(1)).unwrap_err(),
             ["directory main has been failing for 5m 1s: no route to host"]
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn vaultwarden_turns_red_after_the_grace_period_and_green_when_it_is_back() {
+    fn vaultwarden_is_unready_after_the_grace_period_until_it_answers() {
         let (mut health, now) = one_directory();
         health.caught_up("main");
         health.vaultwarden_down("status 502", now);
@@ -238,15 +238,15 @@ mod tests {
     }
 
     #[test]
-    fn the_same_error_again_is_no_news_until_the_directory_caught_up() {
+    fn a_repeated_error_is_not_new_until_the_directory_has_caught_up() {
         let (mut health, now) = one_directory();
-        let mut news = |error| health.trouble("main", error, now);
+        let mut is_new = |error| health.failed("main", error, now);
         assert_eq!(
-            [news("refused"), news("refused"), news("timeout")],
+            [is_new("refused"), is_new("refused"), is_new("timeout")],
             [true, false, true]
         );
         health.caught_up("main");
-        assert!(health.trouble("main", "timeout", now));
+        assert!(health.failed("main", "timeout", now));
     }
 
     #[test]

@@ -28,18 +28,18 @@ use crate::store::Store;
 
 /// The largest number of open connections. One more closes the oldest, so that idle clients cannot block others, and
 /// file descriptors remain for the service.
-const CONNECTIONS: usize = 64;
+const MAX_CONNECTIONS: usize = 64;
 
-/// The deadline of a connection, which serves one request.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a connection, which serves one request, may be open.
+const CONNECTION_DEADLINE: Duration = Duration::from_secs(30);
 
-/// The deadline of open requests when the service stops.
-const STOPPING: Duration = Duration::from_secs(5);
+/// How long open requests may take after the service was asked to stop.
+const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The largest head of a request, in bytes.
-const HEAD: usize = 16 << 10;
+const MAX_HEAD: usize = 16 << 10;
 
-/// Why the endpoints cannot be offered.
+/// Why the endpoints cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// The address cannot be listened on.
@@ -47,14 +47,14 @@ pub enum HttpError {
         "cannot listen on {address}: {cause}; stop whatever uses this address, or choose another one as `listen` in [http]"
     )]
     Bind {
-        /// The address asked for.
+        /// The configured address.
         address: SocketAddr,
-        /// Why not.
+        /// The error of the system.
         cause: std::io::Error,
     },
 }
 
-/// The part of the configuration that answers may reveal.
+/// The part of the configuration that answers may contain.
 #[derive(Debug, Clone, Default)]
 pub struct Public {
     /// The full host names that a request may use.
@@ -105,7 +105,7 @@ pub async fn serve(
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .layer(middleware::from_fn_with_state(Arc::clone(&public), ask_by_name))
+        .layer(middleware::from_fn_with_state(Arc::clone(&public), check_host))
         .with_state(Endpoints {
             observer,
             store,
@@ -117,7 +117,7 @@ pub async fn serve(
             () = stop.cancelled() => break,
             Some(_) = connections.join_next() => by_age.retain(|open: &tokio::task::AbortHandle| !open.is_finished()),
             (stream, _) = Listener::accept(&mut listener) => {
-                if by_age.len() >= CONNECTIONS
+                if by_age.len() >= MAX_CONNECTIONS
                     && let Some(oldest) = by_age.pop_front()
                 {
                     oldest.abort();
@@ -128,7 +128,7 @@ pub async fn serve(
     }
     drop(listener);
     // Requests that are still open after the deadline are aborted.
-    let _ = timeout(STOPPING, async {
+    let _ = timeout(STOP_DEADLINE, async {
         while connections.join_next().await.is_some() {}
     })
     .await;
@@ -138,7 +138,7 @@ pub async fn serve(
 async fn answer(stream: TcpStream, router: Router, stop: CancellationToken) {
     let connection = http1::Builder::new()
         .keep_alive(false)
-        .max_buf_size(HEAD)
+        .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = pin!(connection);
     let served = async {
@@ -149,12 +149,12 @@ async fn answer(stream: TcpStream, router: Router, stop: CancellationToken) {
         let _ = connection.await;
     };
     // Errors of a client are not logged.
-    let _ = timeout(PATIENCE, served).await;
+    let _ = timeout(CONNECTION_DEADLINE, served).await;
 }
 
 /// Refuses a request for an unknown host name.
-async fn ask_by_name(State(public): State<Arc<Public>>, request: Request, next: Next) -> Response {
-    const REFUSED: &str = "this name is not known here; ask by an address, or add the name to `hosts` in [http] of the \
+async fn check_host(State(public): State<Arc<Public>>, request: Request, next: Next) -> Response {
+    const REFUSED: &str = "unknown host name; use an IP address, or add the name to `hosts` in [http] of the \
                            configuration of ldap-usher\n";
     let named = request.headers().get_all(header::HOST).iter();
     let mut named = named.map(|value| value.to_str().ok()?.parse::<Authority>().ok());
@@ -181,7 +181,7 @@ async fn readyz(State(endpoints): State<Endpoints>) -> impl IntoResponse {
         Err(reasons) => {
             let lines = reasons
                 .iter()
-                .map(|reason| endpoints.public.nameless(reason) + "\n");
+                .map(|reason| endpoints.public.redacted(reason) + "\n");
             (StatusCode::SERVICE_UNAVAILABLE, lines.collect())
         }
     }
@@ -190,7 +190,7 @@ async fn readyz(State(endpoints): State<Endpoints>) -> impl IntoResponse {
 impl Public {
     /// Removes the cause from a reason if it may name a person: a DN contains `=`, and an address contains `@`, possibly
     /// encoded as in a URL.
-    pub fn nameless(&self, reason: &str) -> String {
+    pub fn redacted(&self, reason: &str) -> String {
         let Some((what, cause)) = reason.split_once(": ") else {
             return reason.to_owned();
         };
@@ -226,7 +226,7 @@ async fn metrics(State(endpoints): State<Endpoints>) -> impl IntoResponse {
     let report = match endpoints.store.report().await {
         Ok(report) => Some(report),
         Err(error) => {
-            tracing::warn!(%error, "the metrics lack members and tasks");
+            tracing::warn!(%error, "the state cannot be read: the metrics of members and tasks are left out");
             None
         }
     };

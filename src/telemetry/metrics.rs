@@ -49,7 +49,7 @@ pub(super) struct ByCall {
     result: &'static str,
 }
 
-/// Label: the state of a task.
+/// Label: the state of an action.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ByState {
     state: &'static str,
@@ -72,7 +72,7 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    /// All at zero.
+    /// Creates all metrics, each at zero.
     pub(super) fn new() -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("ldap_usher"),
@@ -91,7 +91,7 @@ impl Metrics {
         metrics
     }
 
-    /// The library adds `_total` to counters, `_info` to the version, and a full stop to each text.
+    /// Registers all metrics. The library adds `_total` to counters, `_info` to the version, and a full stop to each text.
     fn register(&mut self) {
         let registry = &mut self.registry;
         registry.register(
@@ -99,8 +99,12 @@ impl Metrics {
             "The running version",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
-        registry.register("changes", "What directories said, by kind", self.changes.clone());
-        registry.register("people", "What happened to people, by kind", self.people.clone());
+        registry.register(
+            "changes",
+            "Messages from directories, by kind",
+            self.changes.clone(),
+        );
+        registry.register("people", "Events of people, by kind", self.people.clone());
         registry.register(
             "listings",
             "Listings that ended, by purpose and result",
@@ -108,7 +112,7 @@ impl Metrics {
         );
         registry.register(
             "audit_repairs",
-            "What a listing had to put right because the stream had not told it",
+            "Changes that an audit found because the stream did not report them, by kind",
             self.audit_repairs.clone(),
         );
         registry.register(
@@ -118,7 +122,7 @@ impl Metrics {
         );
         registry.register(
             "last_sign_of_life_age_seconds",
-            "How long ago the directory last said anything",
+            "Time since the last message from the directory",
             self.silence.clone(),
         );
         registry.register(
@@ -139,17 +143,17 @@ impl Metrics {
         );
     }
 
-    /// A directory said something of this kind.
+    /// A directory sent a change of this kind.
     pub(super) fn change(&self, directory: &str, kind: &'static str) {
         self.changes.get_or_create(&by_kind(directory, kind)).inc();
     }
 
-    /// Something of this kind happened to a person.
+    /// An event of this kind happened to a person.
     pub(super) fn person(&self, directory: &str, kind: &'static str) {
         self.people.get_or_create(&by_kind(directory, kind)).inc();
     }
 
-    /// An audit put something of this kind right.
+    /// An audit found a change of this kind.
     pub(super) fn audit_repair(&self, directory: &str, kind: &'static str) {
         self.audit_repairs.get_or_create(&by_kind(directory, kind)).inc();
     }
@@ -164,7 +168,7 @@ impl Metrics {
         self.listings.get_or_create(&labels).inc();
     }
 
-    /// A session is open, or is not.
+    /// Sets whether a session with a directory is open.
     pub(super) fn connected(&self, directory: &str, connected: bool) {
         self.connected
             .get_or_create(&by_directory(directory))
@@ -176,12 +180,12 @@ impl Metrics {
         self.calls.get_or_create(&ByCall { call, result }).inc();
     }
 
-    /// An invitation was accepted by Vaultwarden so long after its change arrived.
+    /// Vaultwarden accepted an invitation, this long after the change arrived.
     pub(super) fn invite_delay(&self, delay: Duration) {
         self.invite_delay.observe(delay.as_secs_f64());
     }
 
-    /// How long a directory has been silent.
+    /// Sets the time since the last message from a directory.
     pub(super) fn silence(&self, directory: &str, silence: Duration) {
         self.silence
             .get_or_create(&by_directory(directory))

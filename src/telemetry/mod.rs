@@ -1,19 +1,19 @@
 //! Log, metrics, health, and the HTTP endpoints.
 //!
-//! Other modules call methods of [`Observer`]. Only these write log lines about people and connections, update metrics,
-//! and change the health state. The only folder that knows `axum`, `prometheus_client` and `tracing_subscriber`.
+//! Other modules call methods of [`Observer`]. Only these methods write log lines about people and connections, update
+//! metrics, and change the health state. Only this module uses `axum`, `prometheus_client` and `tracing_subscriber`.
 
 /// `info!` when new, `debug!` on repeats.
 macro_rules! event {
-    ($news:expr, $($line:tt)+) => {
-        if $news { info!($($line)+) } else { debug!($($line)+) }
+    ($is_new:expr, $($line:tt)+) => {
+        if $is_new { info!($($line)+) } else { debug!($($line)+) }
     };
 }
 
 /// `warn!` when new, `debug!` on repeats.
 macro_rules! failure {
-    ($news:expr, $($line:tt)+) => {
-        if $news { warn!($($line)+) } else { debug!($($line)+) }
+    ($is_new:expr, $($line:tt)+) => {
+        if $is_new { warn!($($line)+) } else { debug!($($line)+) }
     };
 }
 
@@ -21,10 +21,10 @@ mod event;
 mod health;
 pub mod http;
 pub mod log;
+mod log_limit;
 mod metrics;
 mod people;
 mod progress;
-mod storm;
 
 pub use event::{GRACE, Observer, Purpose};
-pub use progress::Progress;
+pub use progress::ListingProgress;

@@ -1,5 +1,5 @@
-//! What happens to people, of whom thousands can come and go at once: metrics count everyone, the log names so many a
-//! minute of each kind.
+//! Events about people. Metrics count all of them. The log has a limited number of lines per minute and kind, because
+//! thousands of people can join or leave at once.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::foreign::shown;
 use crate::model::{Event, Source, What};
 
 impl Observer {
-    /// Makes log lines and metrics of events.
-    pub fn tell(&self, events: &[Event]) {
+    /// Logs events and counts them in metrics.
+    pub fn record(&self, events: &[Event]) {
         for event in events {
-            self.tell_one(event);
+            self.record_one(event);
         }
     }
 
-    fn tell_one(&self, event: &Event) {
+    fn record_one(&self, event: &Event) {
         let Event {
             directory,
             source,
@@ -37,19 +37,19 @@ impl Observer {
         }
         match what {
             What::Joined => {
-                let news = self.admits_of(*source, directory, "joined");
-                event!(news, directory, dn, %address, "joined");
+                let is_new = self.admits_of(*source, directory, "joined");
+                event!(is_new, directory, dn, %address, "joined");
             }
             What::Rejoined => {
-                let news = self.admits_of(*source, directory, "rejoined");
-                event!(news, directory, dn, %address, "joined again");
+                let is_new = self.admits_of(*source, directory, "rejoined");
+                event!(is_new, directory, dn, %address, "joined again");
             }
             What::WithoutAddress { reason } => self.without_address(directory, &dn, reason),
             What::LostAddress => self.without_address(directory, &dn, &format!("{address} was removed")),
             What::ChangedAddress { from, invite } => {
-                let news = self.admits(directory, "address-changed", Level::INFO);
+                let is_new = self.admits(directory, "address-changed", Level::INFO);
                 event!(
-                    news,
+                    is_new,
                     directory,
                     dn,
                     %from,
@@ -59,38 +59,38 @@ impl Observer {
                 );
             }
             What::Moved { from } => {
-                let news = self.admits_of(*source, directory, "moved");
-                event!(news, directory, from = shown(from), to = dn, "renamed or moved");
+                let is_new = self.admits_of(*source, directory, "moved");
+                event!(is_new, directory, from = shown(from), to = dn, "renamed or moved");
             }
-            // Worth a line even in a listing: unlike those who come, who are named again when they are invited, they are
-            // named nowhere else.
+            // Logged even in a listing: no other line names people who left. People who joined are named again when they are
+            // invited.
             What::Left { reason } => {
-                let news = self.admits(directory, "left", Level::INFO);
+                let is_new = self.admits(directory, "left", Level::INFO);
                 match reason {
-                    None => event!(news, directory, dn, "left"),
-                    Some(reason) => event!(news, directory, dn, reason = shown(reason), "left"),
+                    None => event!(is_new, directory, dn, "left"),
+                    Some(reason) => event!(is_new, directory, dn, reason = shown(reason), "left"),
                 }
             }
             What::SharesAddress { with } => {
                 let holder_dn = shown(with);
-                let news = self.admits(directory, "duplicate-address", Level::WARN);
+                let is_new = self.admits(directory, "duplicate-address", Level::WARN);
                 failure!(
-                    news,
+                    is_new,
                     directory,
                     %address,
                     dn,
                     holder_dn,
-                    "two entries have one address, which is invited once"
+                    "two entries have the same address; it is invited once"
                 );
             }
             What::Invited { after_ms } => {
                 self.metrics.invite_delay(Duration::from_millis(*after_ms));
-                let news = self.admits(directory, "invited", Level::INFO);
-                event!(news, %address, dn, directory, delay_ms = after_ms, "invited");
+                let is_new = self.admits(directory, "invited", Level::INFO);
+                event!(is_new, %address, dn, directory, delay_ms = after_ms, "invited");
             }
             What::HadAccount => {
-                let news = self.admits(directory, "had-account", Level::INFO);
-                event!(news, %address, dn, directory, "has an account already");
+                let is_new = self.admits(directory, "had-account", Level::INFO);
+                event!(is_new, %address, dn, directory, "already has an account");
             }
             What::Failed {
                 error,
@@ -98,9 +98,9 @@ impl Observer {
                 retry_at,
             } => {
                 let retry_in_ms = ms(Timestamp(*retry_at).since(event.at));
-                let news = self.admits(directory, "invite-failed", Level::WARN);
+                let is_new = self.admits(directory, "invite-failed", Level::WARN);
                 failure!(
-                    news,
+                    is_new,
                     %address,
                     dn,
                     directory,
@@ -111,9 +111,9 @@ impl Observer {
                 );
             }
             What::Quarantined { reason } => {
-                let news = self.admits(directory, "quarantined", Level::WARN);
+                let is_new = self.admits(directory, "quarantined", Level::WARN);
                 failure!(
-                    news,
+                    is_new,
                     %address,
                     dn,
                     directory,
@@ -121,7 +121,7 @@ impl Observer {
                     "cannot be invited; see `ldap-usher status`"
                 );
             }
-            // These follow from others that are told, or are told of all together.
+            // These follow from events that are logged, or are logged as a total.
             What::Owed { .. }
             | What::Held { .. }
             | What::Released { .. }
@@ -139,61 +139,61 @@ impl Observer {
         }
     }
 
-    /// Somebody matches but cannot be invited, for this reason: no usable address, or a disabled account.
+    /// A person matches the filter but cannot be invited: no usable address, or a disabled account.
     fn without_address(&self, directory: &str, dn: &str, reason: &str) {
-        let news = self.admits(directory, "without-address", Level::INFO);
-        event!(news, directory, dn, reason = shown(reason), "cannot be invited");
+        let is_new = self.admits(directory, "without-address", Level::INFO);
+        event!(is_new, directory, dn, reason = shown(reason), "cannot be invited");
     }
 
-    /// One entry had more addresses in a day than `limits.addresses_per_person`.
+    /// One entry had more addresses within a day than `limits.addresses_per_person`.
     pub fn held_by_person(&self, directory: &str, dn: &str, limit: u32) {
-        let news = self.admits(directory, "held-by-person", Level::WARN);
+        let is_new = self.admits(directory, "held-by-person", Level::WARN);
         failure!(
-            news,
+            is_new,
             directory,
             dn = shown(dn),
             limit,
-            "an invitation is held back, because one entry may cause {limit} in a day at most \
+            "an invitation is held back: one entry may cause at most {limit} per day \
              (limits.addresses_per_person); `ldap-usher approve ADDRESS` releases it"
         );
     }
 
-    /// An audit put right what the stream had not told.
+    /// An audit found a change that the stream did not report.
     fn audit_repaired(&self, directory: &str, kind: &'static str, dn: &str) {
         self.metrics.audit_repair(directory, kind);
-        let news = self.admits(directory, "audit-repaired", Level::WARN);
+        let is_new = self.admits(directory, "audit-repaired", Level::WARN);
         failure!(
-            news,
+            is_new,
             directory,
             kind,
             dn,
-            "the audit found a change that the stream had not told of"
+            "the audit found a change that the stream did not report"
         );
-        if kind == "joined" && self.health().unnamed(directory) {
+        if kind == "joined" && self.health().missing_from_stream(directory) {
             warn!(
                 directory,
-                "the sync search does not name somebody whom the listing finds: either the server lost changes when it was \
-                 killed or restored, or it glues databases together (OpenLDAP `subordinate`) and tells of one of them only; \
-                 `ldap-usher check` compares the two; in the second case write `overlay glue` before `overlay syncprov` in \
+                "the sync search does not return a person whom the listing finds: either the server lost changes when it was \
+                 killed or restored, or it glues databases together (OpenLDAP `subordinate`) and reports changes of one of \
+                 them only; `ldap-usher check` compares the two; in the second case write `overlay glue` before `overlay syncprov` in \
                  the superior database (slapd.conf(5)), or set `stream = \"poll\"`"
             );
         }
     }
 
-    /// One person's event: worth a line when it happens live, a detail when a listing finds hundreds of them, of whom
-    /// each has a line of their own when they are invited.
+    /// As [`Observer::admits`], but only for live changes: a listing may find hundreds of people, who are logged one by one
+    /// when they are invited.
     fn admits_of(&self, source: Source, directory: &str, kind: &'static str) -> bool {
         source == Source::Stream && self.admits(directory, kind, Level::INFO)
     }
 
-    /// Whether to log a line about one person, or only count it.
+    /// Whether to log a line about one person at `level`, or only at `debug`.
     fn admits(&self, directory: &str, kind: &'static str, level: Level) -> bool {
-        self.tell_storms();
-        self.storms().admits(directory, kind, level, Instant::now())
+        self.log_suppressed();
+        self.log_limiter().admits(directory, kind, level, Instant::now())
     }
 }
 
-/// The kind by which the metric of people counts an event.
+/// The label of an event in the metric of people; `None` if it is not counted.
 fn counted(what: &What) -> Option<&'static str> {
     match what {
         What::SharesAddress { .. } => Some("duplicate-address"),
@@ -201,7 +201,7 @@ fn counted(what: &What) -> Option<&'static str> {
     }
 }
 
-/// The kind by which the metric of audit repairs counts an event.
+/// The label of an event in the metric of audit repairs; `None` if it is not counted.
 fn repaired(what: &What) -> Option<&'static str> {
     match what {
         What::Joined => Some("joined"),

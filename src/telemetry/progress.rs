@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 /// The interval before the first log line. It doubles after each line.
-const LOG: Duration = Duration::from_secs(5);
+const FIRST: Duration = Duration::from_secs(5);
 /// The longest interval between two log lines.
 const LONGEST: Duration = Duration::from_secs(10 * 60);
 /// The interval between two updates on a terminal.
@@ -16,37 +16,38 @@ const TERMINAL: Duration = Duration::from_millis(200);
 
 /// The progress of one listing.
 #[derive(Debug)]
-pub struct Progress {
+pub struct ListingProgress {
     began: Instant,
-    told: Instant,
+    /// When a line was last shown.
+    shown_at: Instant,
     /// The interval before the next log line.
-    pause: Duration,
+    interval: Duration,
     seen: u64,
     terminal: bool,
-    /// Whether there is a line on the terminal to erase.
-    shown: bool,
+    /// Whether the terminal shows a line, which must be erased.
+    on_terminal: bool,
 }
 
-impl Progress {
-    /// Starts to measure a listing.
+impl ListingProgress {
+    /// Starts with a listing.
     pub fn begin() -> Self {
         let now = Instant::now();
         Self {
             began: now,
-            told: now,
-            pause: LOG,
+            shown_at: now,
+            interval: FIRST,
             seen: 0,
             terminal: io::stderr().is_terminal(),
-            shown: false,
+            on_terminal: false,
         }
     }
 
-    /// Entries seen.
+    /// The number of entries seen.
     pub fn seen(&self) -> u64 {
         self.seen
     }
 
-    /// The time since it began.
+    /// The time since the start.
     pub fn took(&self) -> Duration {
         self.began.elapsed()
     }
@@ -62,18 +63,18 @@ impl Progress {
             // The cursor returns to the start of the line, where the next log line begins.
             let line = format!("\r\x1b[Klisting {directory}: {seen} entries, {rate} a second\r");
             let _ = io::stderr().lock().write_all(line.as_bytes());
-            self.shown = true;
+            self.on_terminal = true;
         } else {
-            info!(directory, seen, rate, "listing goes on");
+            info!(directory, seen, rate, "listing continues");
         }
     }
 
     fn is_due(&mut self, now: Instant) -> bool {
-        let interval = if self.terminal { TERMINAL } else { self.pause };
-        let due = now.duration_since(self.told) >= interval;
+        let interval = if self.terminal { TERMINAL } else { self.interval };
+        let due = now.duration_since(self.shown_at) >= interval;
         if due {
-            self.told = now;
-            self.pause = (2 * self.pause).min(LONGEST);
+            self.shown_at = now;
+            self.interval = (2 * self.interval).min(LONGEST);
         }
         due
     }
@@ -85,9 +86,9 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for ListingProgress {
     fn drop(&mut self) {
-        if self.shown {
+        if self.on_terminal {
             let _ = io::stderr().lock().write_all(b"\r\x1b[K");
         }
     }
@@ -100,16 +101,16 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_log_hears_of_it_ever_more_rarely_and_of_a_short_listing_never() {
-        let mut progress = Progress {
+    async fn log_lines_become_rarer_and_a_short_listing_has_none() {
+        let mut progress = ListingProgress {
             terminal: false,
-            ..Progress::begin()
+            ..ListingProgress::begin()
         };
         let mut due = Vec::new();
         for second in 1..=40 {
             advance(Duration::from_secs(1)).await;
             progress.advance("main", 100);
-            if progress.told == Instant::now() {
+            if progress.shown_at == Instant::now() {
                 due.push(second);
             }
         }

@@ -1,11 +1,11 @@
-//! The comparison of what waits with the list of all accounts.
+//! Compares the backlog of invitations with the list of accounts in Vaultwarden.
 
 use std::time::Duration;
 
 use futures::stream::StreamExt;
 use tokio::time::Instant;
 
-use super::actions::word;
+use super::actions::result_label;
 use super::queue::{State, Worker};
 use crate::model::{ActionState, EmailAddress};
 use crate::retry::Retry;
@@ -13,37 +13,37 @@ use crate::rules::Brake;
 use crate::store::{Decisions, StoreError, Unchecked};
 use crate::vaultwarden::VaultwardenError;
 
-/// From this many unknown addresses on, one list of all accounts is cheaper than as many refusals.
-const WORTH_A_LIST: u64 = 100;
-/// The wait after a comparison that failed; invitations go on meanwhile.
-const AGAIN: Retry = Retry {
+/// From this number of unchecked invitations on, reading the list of accounts is cheaper than sending them all.
+const MIN_QUEUED: u64 = 100;
+/// The wait after a failed comparison. Invitations are sent meanwhile.
+const RETRY: Retry = Retry {
     first: Duration::from_secs(1),
     ceiling: Duration::from_secs(600),
     floor: Duration::from_millis(200),
 };
-/// The share of those invited, one in so many, whose accounts may be missing before that is worth a warning ..
+/// A warning is logged if more than one in this many invited people has no account ..
 const MISSING_SHARE: u64 = 10;
-/// .. and the number.
+/// .. and more than this many in total.
 const MISSING: u64 = 5;
-/// Addresses of accounts that are compared at a time.
+/// The number of accounts that are compared in one transaction.
 const PAGE: usize = 1000;
 
-/// Whether so many addresses are unknown that one list of all accounts is worth it, or there are more who are held than
-/// the `held` of the last comparison: who has an account does not count towards `limits.invites_per_listing`.
+/// Whether to compare: many invitations are unchecked, or more are held than the `held` of the last comparison. People
+/// who have an account do not count towards `limits.invites_per_listing`, so that a comparison may release others.
 pub(super) fn is_due(unchecked: &Unchecked, held: u64) -> bool {
-    unchecked.held > 0 || unchecked.all_held > held || unchecked.queued >= WORTH_A_LIST
+    unchecked.held > 0 || unchecked.all_held > held || unchecked.queued >= MIN_QUEUED
 }
 
 impl Worker {
-    /// Compares the backlog with the list of all accounts, once. Where that fails, what is queued goes out all the same,
-    /// since Vaultwarden answers the same question to each invitation; what is held stays held.
+    /// Compares the backlog with the list of accounts once. If that fails, queued invitations are sent anyway, because
+    /// Vaultwarden refuses each one that is not needed; held invitations stay held.
     pub(super) async fn compare(&self, state: &mut State<'_>) -> Result<(), StoreError> {
         self.store.begin_comparison().await?;
-        let known = match self.count_accounts().await? {
+        let known = match self.mark_accounts().await? {
             Ok(known) => known,
             Err(error) => {
                 state.comparison_failures += 1;
-                let wait = AGAIN.wait(state.comparison_failures, (self.jitter)());
+                let wait = RETRY.wait(state.comparison_failures, (self.jitter)());
                 state.compare_at = Instant::now() + wait;
                 self.observer.accounts_unread(&error, wait);
                 return Ok(());
@@ -51,11 +51,11 @@ impl Worker {
         };
         state.comparison_failures = 0;
         state.tally.had_account += known;
-        self.judge_server(&mut state.breaker, &Ok(()), None);
+        self.record_server(&mut state.breaker, &Ok(()), None);
         tracing::info!(known, "compared the backlog with Vaultwarden's accounts");
         let limits = self.settings.limits;
-        let judge = Box::new(move |brake: &mut Brake, count| brake.compared(count, &limits));
-        for (directory, count) in self.store.end_comparison(judge, self.clock.now()).await? {
+        let decide = Box::new(move |brake: &mut Brake, count| brake.compared(count, &limits));
+        for (directory, count) in self.store.end_comparison(decide, self.clock.now()).await? {
             self.observer
                 .held(&directory, count, limits.invites_per_listing.unwrap_or(u32::MAX));
         }
@@ -63,15 +63,15 @@ impl Worker {
         Ok(())
     }
 
-    /// Marks whoever has an account, and looks how many of those who were invited have none.
-    async fn count_accounts(&self) -> Result<Result<u64, VaultwardenError>, StoreError> {
+    /// Marks the people who have an account and returns their number. Warns if many invited people have none.
+    async fn mark_accounts(&self) -> Result<Result<u64, VaultwardenError>, StoreError> {
         let before = self.store.report().await?;
         let mut accounts = self.vaultwarden.accounts().chunks(PAGE);
         let (mut known, mut found) = (0, 0);
         while let Some(page) = accounts.next().await {
             let page: Result<Vec<_>, _> = page.into_iter().collect();
             self.observer
-                .vaultwarden_call("accounts", word(page.as_ref().map(drop)));
+                .vaultwarden_call("accounts", result_label(page.as_ref().map(drop)));
             let addresses: Vec<EmailAddress> = match page {
                 Ok(page) => page
                     .iter()

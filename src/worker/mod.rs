@@ -1,7 +1,9 @@
-//! The worker: claims the actions that the store says are due, carries them out, and settles them.
+//! The worker: claims due actions from the store, carries them out, and settles them.
 //!
-//! `queue` is the loop and knows no kind of action; `slots` hold what is claimed and under way; `settling` judges
-//! what ended and exchanges it with the store for what is due next. Each kind of action is one file in `actions`.
+//! `queue` is the main loop and is independent of the kinds of actions. `slots` holds the claimed actions and runs the
+//! attempts. `settling` decides how each finished attempt is settled, and settles and claims in one transaction.
+//! `comparison` finds people who already have an account. `server_identity` detects a replaced Vaultwarden. Each kind of
+//! action is one file in `actions`.
 
 mod actions;
 mod comparison;
@@ -11,4 +13,4 @@ pub mod server_identity;
 mod settling;
 mod slots;
 
-pub use queue::{Settings, Tally, Until, Worker};
+pub use queue::{Tally, Until, Worker, WorkerSettings};

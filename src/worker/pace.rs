@@ -1,10 +1,10 @@
-//! No more invitations a minute than the administrator allows.
+//! The configured rate limit for invitations.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Spreads starts evenly: mail servers count by the minute.
+/// Spreads invitations evenly over the minute, because mail servers limit short bursts as well.
 #[derive(Debug, Clone)]
 pub(super) struct Pace {
     interval: Duration,
@@ -12,7 +12,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// At most `per_minute` starts a minute; `None` is as fast as it goes.
+    /// Allows `per_minute` invitations per minute; `None` for no limit.
     pub(super) fn new(per_minute: Option<u32>) -> Self {
         let interval = per_minute.map_or(Duration::ZERO, |n| Duration::from_secs(60) / n.max(1));
         Self {
@@ -21,12 +21,12 @@ impl Pace {
         }
     }
 
-    /// When the next start is allowed.
+    /// When the next invitation is allowed.
     pub(super) fn next(&self) -> Instant {
         self.next
     }
 
-    /// How many starts are allowed now.
+    /// The number of invitations that are allowed now.
     pub(super) fn permits(&self) -> usize {
         if self.interval.is_zero() {
             usize::MAX
@@ -35,7 +35,7 @@ impl Pace {
         }
     }
 
-    /// A start was made.
+    /// Records that an invitation was started.
     pub(super) fn started(&mut self) {
         self.next = Instant::now() + self.interval;
     }
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn starts_are_spread_evenly_over_the_minute() {
+    async fn invitations_are_spread_evenly_over_the_minute() {
         let mut pace = Pace::new(Some(30));
         let began = Instant::now();
         for _ in 0..31 {
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_a_rate_every_start_is_allowed() {
+    async fn without_a_limit_every_invitation_is_allowed() {
         let mut pace = Pace::new(None);
         pace.started();
         assert_eq!(pace.permits(), usize::MAX);

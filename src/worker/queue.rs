@@ -1,13 +1,13 @@
-//! The loop that keeps all slots busy with actions that are due.
+//! The main loop of the worker: carries out the actions that are due, several at a time.
 //!
 //! # Guarantees
-//! - An action is attempted only while it is claimed in the store, and each attempt is settled there. A crash, or an end
-//!   of this loop, in between leaves the action in doubt, and an action in doubt is looked up before it is attempted again.
-//! - An action that fails delays no other; trouble of the whole server stops everyone at once.
-//! - Waits of this process are measured in monotonic time. Stored times move with the wall clock when that is set.
+//! - An action is attempted only while it is claimed in the store, and each attempt is settled there. If the process or
+//!   this loop ends in between, the action is in doubt, and is looked up before it is attempted again.
+//! - An action that fails does not delay others. A failure of the whole server pauses all actions.
+//! - Waits within this process use monotonic time. Stored times are moved when the wall clock is set.
 //!
 //! # Assumptions
-//! There is one worker on a store at a time.
+//! Only one worker uses a store at a time.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -17,52 +17,53 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::actions::{Context, word};
+use super::actions::{Context, result_label};
 use super::pace::Pace;
-use super::server_identity::{Timetable, identify};
+use super::server_identity::{Schedule, check};
 use super::settling::Settling;
 use super::slots::Slots;
 use crate::clock::{Clock, Jump, Timestamp};
+use crate::model::WorkerId;
 use crate::retry::RetryNow;
 use crate::rules::{Breaker, Limits, Suspicion};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Observer;
 use crate::vaultwarden::Admin;
 
-/// Another process may have released held invitations: look this often.
-const LOOK: Duration = Duration::from_secs(2);
-/// When there is nothing to do, whether Vaultwarden answers is asked this often.
+/// How often to ask the store for due actions without a notification: another process may have released some.
+const POLL: Duration = Duration::from_secs(2);
+/// How often to check whether Vaultwarden answers while nothing is due.
 pub(super) const PROBE: Duration = Duration::from_secs(60);
-/// The note that is written to see whether the store can be written.
-const WRITTEN: &str = "written";
-/// `sync` gives up on a server that was found in trouble this many times in a row ..
-const PATIENCE: u32 = 3;
-/// .. or that is to be left alone for longer than this; and it does not wait longer for what is due later.
-const HURRY: Duration = Duration::from_secs(10);
+/// The name of a note that is written only to test whether the store accepts writes.
+const WRITE_TEST: &str = "written";
+/// `sync` gives up after this many consecutive failures of Vaultwarden or of the comparison.
+const MAX_FAILURES: u32 = 3;
+/// The longest time that `sync` waits for Vaultwarden to be called again, or for the next due action.
+const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// How the worker works.
+/// Settings of the [`Worker`].
 #[derive(Debug, Clone)]
-pub struct Settings {
-    /// Invitations under way at a time.
+pub struct WorkerSettings {
+    /// The largest number of concurrent attempts.
     pub concurrency: usize,
-    /// Invitations a minute; `None` for no limit.
+    /// The largest number of invitations per minute; `None` for no limit.
     pub per_minute: Option<u32>,
-    /// For listings that are held until they are compared with the accounts.
+    /// The limits that decide whether invitations are released after the comparison with the list of accounts.
     pub limits: Limits,
-    /// How long an attempt whose outcome is unknown is looked up before anything is sent again.
+    /// How long to look up an attempt with unknown outcome before the invitation is sent again.
     pub resend_after: Duration,
 }
 
-/// When the worker's work is over.
+/// When a run of the worker ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
     /// When it is stopped.
     Stopped,
-    /// When nothing is due any more or in a few seconds, or Vaultwarden does not answer.
+    /// When no action is due within 10 seconds, or Vaultwarden keeps failing.
     Drained,
 }
 
-/// What one run achieved.
+/// The result of one run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
     /// People invited.
@@ -71,67 +72,68 @@ pub struct Tally {
     pub had_account: u64,
 }
 
-/// Brings due invitations to Vaultwarden.
+/// Carries out due actions in Vaultwarden.
 pub struct Worker {
-    /// What is due, and how it ended.
+    /// The queue of actions.
     pub store: Arc<dyn Store>,
-    /// Where invitations go.
+    /// The server that receives the invitations.
     pub vaultwarden: Arc<dyn Admin>,
-    /// Told of everything that happens.
+    /// Receives every event.
     pub observer: Observer,
     /// Wall time.
     pub clock: Clock,
-    /// Rung when something became due.
+    /// Notified when an action becomes due.
     pub wake: Arc<Notify>,
-    /// Ends the wait for a server in trouble.
+    /// Ends the wait after a failure of the server.
     pub retry_now: RetryNow,
-    /// How to work.
-    pub settings: Settings,
-    /// Throws numbers from `0.0..1.0`.
+    /// The configuration.
+    pub settings: WorkerSettings,
+    /// Returns random numbers from `0.0..1.0`.
     pub jitter: fn() -> f64,
 }
 
-/// What one run of the loop knows; all of it can be lost.
+/// The state of one run of the loop. Losing it is safe.
 pub(super) struct State<'a> {
-    /// Which worker this is, in the store.
-    pub(super) owner: i64,
+    /// Identifies the claims of this run in the store.
+    pub(super) id: WorkerId,
     pub(super) slots: Slots,
     pub(super) settling: Settling<'a>,
     pub(super) breaker: Breaker,
     pub(super) suspicion: Suspicion,
     pace: Pace,
     pub(super) probe_at: Instant,
-    /// More may be due than the store said last.
-    pub(super) hungry: bool,
-    /// When the next action is due, as the store said last.
-    pub(super) due: Option<Timestamp>,
-    /// The backlog is to be compared with the accounts before anything else is claimed.
-    pub(super) compare: bool,
-    /// When the backlog may be compared again, after comparisons that failed.
+    /// Whether to ask the store for due actions: there may be some that are not known here.
+    pub(super) may_be_due: bool,
+    /// When the next unclaimed action is due, by the latest answer of the store.
+    pub(super) next_due: Option<Timestamp>,
+    /// Whether to compare the backlog with the list of accounts before any other action is claimed.
+    pub(super) must_compare: bool,
+    /// The time of the next comparison at the earliest; later than now after a failed one.
     pub(super) compare_at: Instant,
     pub(super) comparison_failures: u32,
-    /// How many of those who are held were there when the backlog was last compared, or when the worker started.
+    /// The number of held invitations at the last comparison or at the start, minus those released since.
     pub(super) held: u64,
-    /// Nothing is claimed any more.
-    winding_up: bool,
+    /// Whether the run is ending: nothing more is claimed.
+    finishing: bool,
     pub(super) tally: Tally,
 }
 
 impl State<'_> {
-    /// Nothing is claimed, and nothing is to be settled.
+    /// Whether no action is claimed and none waits to be settled.
     fn is_idle(&self) -> bool {
         self.slots.is_empty() && self.settling.is_empty()
     }
 }
 
 impl Worker {
-    /// Works until `stop`, then finishes what is under way; `abort` ends it at once.
+    /// Carries out due actions until `stop` is cancelled or the condition of `until` is met. Then waits for the attempts in
+    /// progress, unless `abort` is cancelled.
     ///
     /// # Errors
-    /// The store failed. Whatever was under way is in doubt and will be looked up.
+    /// The store failed. The attempts in progress are in doubt; the next run looks them up.
     ///
     /// # Cancellation
-    /// Safe: the next run takes over what this one had claimed, and looks it up.
+    /// Safe: the next run takes over the claims of this one and looks them up.
     pub async fn run(
         &self,
         until: Until,
@@ -152,7 +154,7 @@ impl Worker {
         abort: &CancellationToken,
     ) -> Result<Tally, StoreError> {
         let mut state = State {
-            owner: (self.jitter)().to_bits().cast_signed(),
+            id: WorkerId((self.jitter)().to_bits().cast_signed()),
             slots: Slots::new(Context {
                 vaultwarden: self.vaultwarden.clone(),
                 observer: self.observer.clone(),
@@ -162,23 +164,23 @@ impl Worker {
             suspicion: Suspicion::default(),
             pace: Pace::new(self.settings.per_minute),
             probe_at: Instant::now() + PROBE,
-            hungry: true,
-            due: None,
-            compare: false,
+            may_be_due: true,
+            next_due: None,
+            must_compare: false,
             compare_at: Instant::now(),
             comparison_failures: 0,
             held: self.store.unchecked().await?.all_held,
-            winding_up: false,
+            finishing: false,
             tally: Tally::default(),
         };
         let mut jump = Jump::watch(&self.clock);
-        self.store.take_over(state.owner, self.clock.now()).await?;
+        self.store.take_over(state.id, self.clock.now()).await?;
         let mut retried = self.retry_now.subscribe();
-        let mut timetable = Timetable::begin(&*self.store).await?;
+        let mut schedule = Schedule::load(&*self.store).await?;
         while !stop.is_cancelled() {
             if let Some(by) = jump.seen(&self.clock) {
                 self.observer.clock_was_set(by);
-                // What waits to be settled has times of the clock as it was.
+                // Settlements that wait contain times of the old clock.
                 self.settle_all(&mut state).await?;
                 self.store.rebase(by).await?;
             }
@@ -186,86 +188,88 @@ impl Worker {
             self.exchange(&mut state, false);
             self.try_failed_store().await;
             let idle = state.is_idle();
-            if idle && state.compare {
-                state.compare = false;
+            if idle && state.must_compare {
+                state.must_compare = false;
                 self.compare(&mut state).await?;
-                state.hungry = true;
+                state.may_be_due = true;
                 continue;
             }
             if state.tally != Tally::default() {
-                timetable.somebody_is_there();
+                schedule.account_exists();
             }
-            if idle && state.breaker.open_until().is_none() && timetable.is_due() {
+            if idle && state.breaker.open_until().is_none() && schedule.is_due() {
                 let answered = tokio::select! {
                     biased;
                     () = stop.cancelled() => continue,
-                    answered = identify(&*self.store, &*self.vaultwarden, &self.observer) => answered?,
+                    answered = check(&*self.store, &*self.vaultwarden, &self.observer) => answered?,
                 };
-                timetable.looked(answered);
+                schedule.checked(answered);
             }
             if until == Until::Drained {
                 let drained = match Self::gives_up(&state) {
                     Some(gives_up) => gives_up,
-                    None => idle && !state.hungry && self.nothing_is_due(state.comparison_failures).await?,
+                    None => {
+                        idle && !state.may_be_due && self.nothing_is_due(state.comparison_failures).await?
+                    }
                 };
                 if drained {
                     break;
                 }
             }
-            let look = self.look_again(&state);
-            let stale_at = state.slots.stale_at();
+            let poll = self.poll_interval(&state);
+            let times_out_at = state.slots.times_out_at();
             let settle_at = state.settling.due();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
-                ended = state.slots.ended() => self.judge(&mut state, ended),
-                exchanged = state.settling.exchanged() => self.take_in(&mut state, exchanged?).await?,
-                () = self.wake.notified() => state.hungry = true,
+                ended = state.slots.ended() => self.record(&mut state, ended),
+                exchanged = state.settling.exchanged() => self.apply(&mut state, exchanged?).await?,
+                () = self.wake.notified() => state.may_be_due = true,
                 Ok(()) = retried.changed() => {
                     state.breaker.half_open(Instant::now().into_std());
-                    state.hungry = true;
+                    state.may_be_due = true;
                 }
-                () = sleep_until(state.pace.next()), if state.pace.permits() == 0 => state.hungry = true,
-                () = until_some(stale_at) => {}
-                () = until_some(settle_at) => {}
+                () = sleep_until(state.pace.next()), if state.pace.permits() == 0 => state.may_be_due = true,
+                () = sleep_until_some(times_out_at) => {}
+                () = sleep_until_some(settle_at) => {}
                 () = sleep_until(state.probe_at), if idle && state.breaker.open_until().is_none() => {
                     self.probe(&mut state).await;
                 }
-                () = sleep(look) => state.hungry = true,
+                () = sleep(poll) => state.may_be_due = true,
             }
         }
-        self.wind_up(&mut state, abort).await?;
+        self.finish(&mut state, abort).await?;
         Ok(state.tally)
     }
 
-    /// Begins attempts in free slots, and gives back what cannot begin.
+    /// Starts attempts in free slots, and gives back claims that cannot start soon.
     fn fill(&self, state: &mut State<'_>) {
         let permitted = self.permitted(state);
-        let back = if permitted == 0 {
+        let unstarted = if permitted == 0 {
             state.slots.take_ready()
         } else {
-            state.slots.take_stale()
+            state.slots.take_timed_out()
         };
-        state.settling.give_back(back);
-        while state.slots.begin(permitted) {
+        state.settling.give_back(unstarted);
+        while state.slots.start(permitted) {
             state.pace.started();
         }
     }
 
-    /// How many attempts may be under way now.
+    /// The number of attempts that may be in progress now.
     fn permitted(&self, state: &State<'_>) -> usize {
         state
             .breaker
             .permits(self.settings.concurrency, Instant::now().into_std())
     }
 
-    /// How many actions may be claimed now.
+    /// The number of actions that may be claimed now.
     pub(super) fn room(&self, state: &State<'_>) -> usize {
-        if state.compare || state.winding_up {
+        if state.must_compare || state.finishing {
             return 0;
         }
         let permitted = self.permitted(state);
-        // Whoever waits for an allowance or for a server in trouble may leave meanwhile, and is not claimed ahead.
+        // With a rate limit or a failing server, an action claimed ahead would wait long, and the person may leave meanwhile.
         let may_claim_ahead = self.settings.per_minute.is_none() && permitted == self.settings.concurrency;
         state
             .slots
@@ -273,13 +277,13 @@ impl Worker {
             .min(state.pace.permits())
     }
 
-    /// Writes into a store that failed, to see whether it works again: whoever only reads does not notice. Those who wait
-    /// because of it go on at once.
+    /// Tests whether a store that failed accepts writes again, because reads do not show it. Then ends the waits that the
+    /// failure caused.
     async fn try_failed_store(&self) {
         if !self.observer.store_fails() {
             return;
         }
-        match self.store.set_note(WRITTEN, b"").await {
+        match self.store.set_note(WRITE_TEST, b"").await {
             Ok(()) => {
                 self.observer.store_works();
                 self.retry_now.notify();
@@ -288,81 +292,78 @@ impl Worker {
         }
     }
 
-    /// Whether `sync` waits no longer for a Vaultwarden in trouble; `None` while it is in none.
+    /// Whether `sync` gives up on a failing Vaultwarden; `None` if calls are allowed.
     fn gives_up(state: &State<'_>) -> Option<bool> {
         let now = Instant::now().into_std();
         let until = state.breaker.open_until().filter(|&until| until > now)?;
-        Some(state.breaker.failures() >= PATIENCE || until - now > HURRY)
+        Some(state.breaker.failures() >= MAX_FAILURES || until - now > MAX_WAIT)
     }
 
-    /// Whether nothing is due soon, after so many comparisons that failed.
+    /// Whether no action is due soon and no comparison is to be repeated.
     async fn nothing_is_due(&self, comparison_failures: u32) -> Result<bool, StoreError> {
         let due = self.store.next_due().await?;
-        // Those who are held may yet prove to be few.
-        Ok(due.is_none_or(|due| due.since(self.clock.now()) > HURRY)
-            && (!(1..PATIENCE).contains(&comparison_failures) || self.store.unchecked().await?.held == 0))
+        // A repeated comparison may release held invitations.
+        Ok(due.is_none_or(|due| due.since(self.clock.now()) > MAX_WAIT)
+            && (!(1..MAX_FAILURES).contains(&comparison_failures) || self.store.unchecked().await?.held == 0))
     }
 
-    /// Asks whether Vaultwarden answers, so that `/readyz` knows before the next newcomer does.
+    /// Checks whether Vaultwarden answers, so that `/readyz` shows a failure before the next invitation is due.
     async fn probe(&self, state: &mut State<'_>) {
         state.probe_at = Instant::now() + PROBE;
         let alive = self.vaultwarden.alive().await;
         self.observer
-            .vaultwarden_call("alive", word(alive.as_ref().map(drop)));
+            .vaultwarden_call("alive", result_label(alive.as_ref().map(drop)));
         match alive {
             Ok(()) => self.observer.vaultwarden_back(),
             Err(error) => self.observer.vaultwarden_down(&error, PROBE),
         }
     }
 
-    /// How long to wait for something to happen before looking into the store again.
-    fn look_again(&self, state: &State<'_>) -> Duration {
+    /// How long to wait before asking the store for due actions again.
+    fn poll_interval(&self, state: &State<'_>) -> Duration {
         let now = Instant::now().into_std();
         let next = match state.breaker.open_until() {
             Some(until) if until > now => Some(until - now),
-            // What is due and was not begun waits for the end of an attempt or for its pace, not for the clock.
+            // Otherwise the next claim waits for a free slot or for the rate limit, not for the time of `next_due`.
             _ if state.is_idle() && state.pace.permits() > 0 => {
-                state.due.map(|due| due.since(self.clock.now()))
+                state.next_due.map(|due| due.since(self.clock.now()))
             }
             _ => None,
         };
-        next.map_or(LOOK, |next| next.clamp(Duration::from_millis(10), LOOK))
+        next.map_or(POLL, |next| next.clamp(Duration::from_millis(10), POLL))
     }
 
-    /// Finishes what is under way, and gives back the rest.
-    async fn wind_up<'a>(
+    /// Waits for the attempts in progress, and gives back all other claims.
+    async fn finish<'a>(
         &'a self,
         state: &mut State<'a>,
         abort: &CancellationToken,
     ) -> Result<(), StoreError> {
-        state.winding_up = true;
-        let back = state.slots.take_ready();
-        state.settling.give_back(back);
-        let count = state.slots.under_way();
+        state.finishing = true;
+        state.settling.give_back(state.slots.take_ready());
+        let count = state.slots.in_progress();
         if count > 0 {
-            tracing::info!(count, "finishing the invitations that are under way");
+            tracing::info!(count, "waiting for the invitations that are in progress");
         }
         while !state.slots.is_empty() {
             self.exchange(state, true);
             tokio::select! {
                 biased;
                 () = abort.cancelled() => break,
-                ended = state.slots.ended() => self.judge(state, ended),
-                exchanged = state.settling.exchanged() => self.take_in(state, exchanged?).await?,
+                ended = state.slots.ended() => self.record(state, ended),
+                exchanged = state.settling.exchanged() => self.apply(state, exchanged?).await?,
             }
-            // An exchange that had begun before may bring more.
-            let back = state.slots.take_ready();
-            state.settling.give_back(back);
+            // An exchange that started earlier may have claimed more.
+            state.settling.give_back(state.slots.take_ready());
         }
         self.settle_all(state).await?;
-        let back = state.slots.take_ready();
-        state.settling.give_back(back);
+        state.settling.give_back(state.slots.take_ready());
         self.settle_all(state).await
     }
 }
 
-/// Waits until then; for ever where there is no such time.
-async fn until_some(at: Option<Instant>) {
+/// Waits until `at`; never returns for `None`.
+async fn sleep_until_some(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
         None => pending().await,

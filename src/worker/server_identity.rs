@@ -1,5 +1,5 @@
-//! Whether Vaultwarden is the one that was there before. Another one, or one whose accounts are gone, knows nothing of the
-//! people who were invited, and nobody else would tell.
+//! Detects that Vaultwarden was replaced by another one, or lost its accounts. The people who were invited earlier are then
+//! unknown to it, and no call would fail.
 
 use std::time::Duration;
 
@@ -10,91 +10,98 @@ use crate::store::{Store, StoreError, VAULTWARDEN_TROUBLE};
 use crate::telemetry::Observer;
 use crate::vaultwarden::{Admin, Identity, Recognition};
 
-/// The note of the identity.
+/// The name of the note with the identity.
 const IDENTITY: &str = "vaultwarden-identity";
-/// How long after the first account it is noted.
-const SOON: Duration = Duration::from_secs(60);
-/// Vaultwarden is looked at this often, where something is to be done there anyway ..
-const OFTEN: Duration = Duration::from_secs(3600);
-/// .. and so long after it gave no answer.
-const AGAIN: Duration = Duration::from_secs(600);
+/// The time from the first known account to the first check.
+const FIRST: Duration = Duration::from_secs(60);
+/// The time between two checks.
+const INTERVAL: Duration = Duration::from_secs(3600);
+/// The time to the next check if Vaultwarden did not answer.
+const RETRY: Duration = Duration::from_secs(600);
 
-/// When Vaultwarden is looked at.
-pub(super) struct Timetable(Option<Instant>);
+/// When the identity is checked; never before it is known that there is an account.
+pub(super) struct Schedule(Option<Instant>);
 
-impl Timetable {
-    /// At once where accounts are noted, because those who were invited may be missing; else not before somebody has an
-    /// account, because whoever is invited first opens a session.
-    pub(super) async fn begin(store: &dyn Store) -> Result<Self, StoreError> {
-        let noted = noted(store).await?;
-        Ok(Self((!noted.is_empty()).then(Instant::now)))
+impl Schedule {
+    /// The first check is due at once if an identity is stored, because invited people may be missing. Otherwise it waits
+    /// for [`Schedule::account_exists`], so that the check does not need a login of its own.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(super) async fn load(store: &dyn Store) -> Result<Self, StoreError> {
+        let known = stored(store).await?;
+        Ok(Self((!known.is_empty()).then(Instant::now)))
     }
 
-    /// Somebody has an account.
-    pub(super) fn somebody_is_there(&mut self) {
-        self.0.get_or_insert_with(|| Instant::now() + SOON);
+    /// Records that there is an account, which makes a check possible.
+    pub(super) fn account_exists(&mut self) {
+        self.0.get_or_insert_with(|| Instant::now() + FIRST);
     }
 
+    /// Whether to check now.
     pub(super) fn is_due(&self) -> bool {
         self.0.is_some_and(|at| at <= Instant::now())
     }
 
-    /// It was looked at, and answered or did not.
-    pub(super) fn looked(&mut self, answered: bool) {
-        self.0 = Some(Instant::now() + if answered { OFTEN } else { AGAIN });
+    /// Records a check and whether Vaultwarden answered it.
+    pub(super) fn checked(&mut self, answered: bool) {
+        self.0 = Some(Instant::now() + if answered { INTERVAL } else { RETRY });
     }
 }
 
-/// The identity that is noted in a store.
+/// The identity in the store; empty if none is stored.
 ///
 /// # Errors
 /// The store's.
-pub async fn noted(store: &dyn Store) -> Result<Identity, StoreError> {
+pub async fn stored(store: &dyn Store) -> Result<Identity, StoreError> {
     let note = store.get_note(IDENTITY).await?;
     Ok(note.as_deref().map(Identity::from_note).unwrap_or_default())
 }
 
-/// Compares Vaultwarden with what is noted of it. What is new about the same server is noted; another one is told of until
-/// [`accept`] accepts it. Returns whether an answer came.
-pub(super) async fn identify(
+/// Compares Vaultwarden with the stored identity. Updates the identity of the same server; reports another server until
+/// an administrator accepts it ([`accept`]). Returns whether Vaultwarden answered.
+///
+/// # Errors
+/// The store's.
+pub(super) async fn check(
     store: &dyn Store,
     vaultwarden: &dyn Admin,
     observer: &Observer,
 ) -> Result<bool, StoreError> {
-    let known = noted(store).await?;
+    let known = stored(store).await?;
     match vaultwarden.recognise(&known).await {
         Ok(Recognition::Other(now)) => {
             let invited = store.report().await?.count(ActionState::Done);
-            let trouble = trouble(&known, &now);
-            observer.another_vaultwarden(&trouble, invited);
-            note_trouble(store, &trouble).await?;
+            let difference = difference(&known, &now);
+            observer.another_vaultwarden(&difference, invited);
+            store_difference(store, &difference).await?;
         }
         Ok(Recognition::First(now) | Recognition::Same(now)) => {
             if now != known {
                 store.set_note(IDENTITY, &now.to_note()).await?;
             }
-            note_trouble(store, "").await?;
+            store_difference(store, "").await?;
         }
-        // Whatever is wrong shows in the invitations.
+        // Invitations fail for the same reason, and those failures are logged.
         Err(error) => {
-            tracing::debug!(%error, "whether this is the Vaultwarden that was there before is not known");
+            tracing::debug!(%error, "cannot check whether Vaultwarden was replaced");
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-/// Takes the Vaultwarden that is there now for the one that is meant.
+/// Accepts the current Vaultwarden: deletes the stored identity, so that the next check stores a new one.
 ///
 /// # Errors
 /// The store's.
 pub async fn accept(store: &dyn Store) -> Result<(), StoreError> {
     store.set_note(IDENTITY, b"").await?;
-    note_trouble(store, "").await
+    store_difference(store, "").await
 }
 
-/// What is wrong with a Vaultwarden that has none of the accounts that were noted.
-pub fn trouble(known: &Identity, now: &Identity) -> String {
+/// Describes, for people, a Vaultwarden that has none of the known accounts.
+pub fn difference(known: &Identity, now: &Identity) -> String {
     match (known.domain(), now.domain()) {
         (Some(before), Some(domain)) if before != domain => format!(
             "this is another Vaultwarden ({domain}) than before ({before}): it has none of the accounts that were there"
@@ -103,10 +110,10 @@ pub fn trouble(known: &Identity, now: &Identity) -> String {
     }
 }
 
-async fn note_trouble(store: &dyn Store, trouble: &str) -> Result<(), StoreError> {
+async fn store_difference(store: &dyn Store, difference: &str) -> Result<(), StoreError> {
     let before = store.get_note(VAULTWARDEN_TROUBLE).await?.unwrap_or_default();
-    if before != trouble.as_bytes() {
-        store.set_note(VAULTWARDEN_TROUBLE, trouble.as_bytes()).await?;
+    if before != difference.as_bytes() {
+        store.set_note(VAULTWARDEN_TROUBLE, difference.as_bytes()).await?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! What ended is judged at once, and settled in the store together with others that end within a moment; the same
-//! transaction claims what is due next.
+//! Decides how each finished attempt is settled. Attempts that end within a few milliseconds are settled in one
+//! transaction, which also claims the next actions (an exchange).
 
 use std::mem;
 use std::time::Duration;
@@ -18,43 +18,43 @@ use crate::store::{Claim, Claimed, Decisions, StoreError};
 use crate::timing::{self, Step};
 use crate::vaultwarden::VaultwardenError;
 
-/// What ended waits for others so long, while more attempts are under way.
-const TOGETHER: Duration = Duration::from_millis(5);
+/// How long a settlement waits for others while more attempts are in progress.
+const BATCH_DELAY: Duration = Duration::from_millis(5);
 
-/// What is to be settled, and the exchange with the store that is under way.
+/// The settlements that wait, and the exchange with the store that is in progress.
 #[derive(Default)]
 pub(super) struct Settling<'a> {
     waiting: Vec<(Action, Settlement)>,
-    /// Reasons for refusals that prove to be the server's.
-    pardoned: Vec<String>,
-    /// When the first of `waiting` has waited for long enough.
+    /// Keys of rejections that turned out to concern the server, not the person.
+    server_faults: Vec<String>,
+    /// When the first of `waiting` has to be settled.
     due: Option<Instant>,
     exchange: Option<BoxFuture<'a, Result<Exchanged, StoreError>>>,
 }
 
-/// An exchange with the store that was committed.
+/// A committed exchange with the store.
 pub(super) struct Exchanged {
     settled: Vec<(Action, Settlement)>,
     events: Vec<Event>,
-    pardoned: Vec<String>,
+    server_faults: Vec<String>,
     now: Timestamp,
-    /// How many actions were to be claimed.
-    asked: usize,
+    /// The number of actions that were requested.
+    requested: usize,
     claimed: Claimed,
 }
 
 impl Settling<'_> {
-    /// Nothing waits, and no exchange is under way.
+    /// Whether no settlement waits and no exchange is in progress.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.exchange.is_none()
     }
 
-    /// When what waits is to be settled; `None` while nothing waits, or an exchange is under way.
+    /// When to settle; `None` while no settlement waits or an exchange is in progress.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due.filter(|_| self.exchange.is_none())
     }
 
-    /// Takes the claims of actions back that did not begin.
+    /// Gives back the claims of actions that did not start.
     pub(super) fn give_back(&mut self, actions: Vec<Action>) {
         for action in actions {
             self.push(action, Settlement::NotBegun);
@@ -62,14 +62,14 @@ impl Settling<'_> {
     }
 
     fn push(&mut self, action: Action, settlement: Settlement) {
-        self.due.get_or_insert_with(|| Instant::now() + TOGETHER);
+        self.due.get_or_insert_with(|| Instant::now() + BATCH_DELAY);
         self.waiting.push((action, settlement));
     }
 
-    /// Waits for the exchange that is under way; for ever while there is none.
+    /// Waits for the exchange in progress. Never returns while there is none.
     ///
     /// # Cancellation
-    /// Safe: the exchange goes on to be waited for.
+    /// Safe: the exchange continues, and the next call waits for it.
     pub(super) async fn exchanged(&mut self) -> Result<Exchanged, StoreError> {
         let Some(exchange) = &mut self.exchange else {
             return pending().await;
@@ -81,8 +81,8 @@ impl Settling<'_> {
 }
 
 impl Worker {
-    /// Judges attempts that ended.
-    pub(super) fn judge(&self, state: &mut State<'_>, ended: Vec<Attempt>) {
+    /// Decides how finished attempts are settled, and updates the circuit breaker.
+    pub(super) fn record(&self, state: &mut State<'_>, ended: Vec<Attempt>) {
         let now = self.clock.now();
         timing::reached(Step::Called);
         for Attempt { action, result, .. } in ended {
@@ -90,13 +90,13 @@ impl Worker {
             if let Err(Disposition::Reject(Rejection { key: Some(key), .. })) = &verdict
                 && state.suspicion.confirms(key, action.id)
             {
-                state.settling.pardoned.push(key.clone());
+                state.settling.server_faults.push(key.clone());
                 verdict = Err(Disposition::Outage);
             }
-            self.judge_server(&mut state.breaker, &verdict, result.as_ref().err());
+            self.record_server(&mut state.breaker, &verdict, result.as_ref().err());
             let attempt = match (result, verdict) {
                 (Ok(outcome), _) => Ok(outcome),
-                // It is tried again after the others: the answer may be about this person after all.
+                // The rejection is attributed to the server: retry. It may still concern this person.
                 (Err(error), Err(Disposition::Outage))
                     if matches!(error.disposition(), Disposition::Reject(_)) =>
                 {
@@ -121,7 +121,8 @@ impl Worker {
         state.probe_at = Instant::now() + PROBE;
     }
 
-    pub(super) fn judge_server(
+    /// Updates the circuit breaker with the result of a call, and reports a change of the server's health.
+    pub(super) fn record_server(
         &self,
         breaker: &mut Breaker,
         verdict: &Result<(), Disposition>,
@@ -135,27 +136,27 @@ impl Worker {
         }
     }
 
-    /// Begins an exchange with the store, if there is a reason for one: what waits is to be settled by now, or there is
-    /// room for more and something may be due. `at_once` settles what waits without waiting for others.
+    /// Starts an exchange with the store if settlements are due, or if actions may be due and slots are free. `at_once`
+    /// settles without waiting for other attempts.
     pub(super) fn exchange<'a>(&'a self, state: &mut State<'a>, at_once: bool) {
         if state.settling.exchange.is_some() {
             return;
         }
         let room = self.room(state);
-        let claims = state.hungry && room > 0;
+        let claims = state.may_be_due && room > 0;
         let settles = !state.settling.waiting.is_empty()
             && (at_once
-                || state.slots.under_way() == 0
+                || state.slots.in_progress() == 0
                 || state.settling.waiting.len() >= self.settings.concurrency
                 || state.settling.due.is_some_and(|due| due <= Instant::now()));
         if !claims && !settles {
             return;
         }
         if room > 0 {
-            state.hungry = false;
+            state.may_be_due = false;
         }
         let settled = mem::take(&mut state.settling.waiting);
-        let pardoned = mem::take(&mut state.settling.pardoned);
+        let server_faults = mem::take(&mut state.settling.server_faults);
         state.settling.due = None;
         let rows = settled
             .iter()
@@ -164,7 +165,7 @@ impl Worker {
         let max = u32::try_from(room).unwrap_or(u32::MAX);
         let (held, may_compare) = (state.held, Instant::now() >= state.compare_at);
         let claim = Claim {
-            owner: state.owner,
+            owner: state.id,
             max: Box::new(move |unchecked| {
                 if may_compare && comparison::is_due(unchecked, held) {
                     0
@@ -174,7 +175,7 @@ impl Worker {
             }),
         };
         let now = self.clock.now();
-        // The store has it from here on, whether or not anybody waits.
+        // The store processes the request even if the future is dropped.
         let reply = self
             .store
             .settle_and_claim(rows, self.settings.limits, claim, now);
@@ -184,35 +185,31 @@ impl Worker {
                 claimed,
                 events,
                 settled,
-                pardoned,
+                server_faults,
                 now,
-                asked: room,
+                requested: room,
             })
         };
         state.settling.exchange = Some(exchange.boxed());
     }
 
-    /// Takes in what an exchange brought, and reports what it settled.
-    pub(super) async fn take_in(
-        &self,
-        state: &mut State<'_>,
-        exchanged: Exchanged,
-    ) -> Result<(), StoreError> {
+    /// Applies the result of an exchange to the state, and reports its events.
+    pub(super) async fn apply(&self, state: &mut State<'_>, exchanged: Exchanged) -> Result<(), StoreError> {
         let Exchanged {
             settled,
             events,
-            pardoned,
+            server_faults,
             now,
-            asked,
+            requested,
             claimed,
         } = exchanged;
-        // Those who were approved are held no more.
+        // Invitations may have been approved since.
         state.held = state.held.min(claimed.unchecked.all_held);
-        if asked > 0 {
-            state.compare |=
+        if requested > 0 {
+            state.must_compare |=
                 Instant::now() >= state.compare_at && comparison::is_due(&claimed.unchecked, state.held);
-            state.hungry |= claimed.actions.len() >= asked;
-            state.due = claimed.next_due;
+            state.may_be_due |= claimed.actions.len() >= requested;
+            state.next_due = claimed.next_due;
         }
         if !claimed.actions.is_empty() {
             timing::reached(Step::Claimed);
@@ -220,25 +217,25 @@ impl Worker {
         if !settled.is_empty() {
             timing::reached(Step::Settled);
         }
-        state.slots.claimed(claimed.actions);
-        for fault in pardoned {
+        state.slots.add(claimed.actions);
+        for fault in server_faults {
             let released = self.store.pardon(&fault, now).await?;
-            self.observer.pardoned(released.len(), &fault);
-            state.hungry = true;
+            self.observer.server_fault(released.len(), &fault);
+            state.may_be_due = true;
         }
-        self.observer.tell(&events);
+        self.observer.record(&events);
         for (_, settlement) in &settled {
             match settlement {
                 Settlement::Done(Outcome::Invited) => state.tally.invited += 1,
                 Settlement::Done(Outcome::HadAccount) => state.tally.had_account += 1,
-                // It may be due before what is known to be due next.
-                _ => state.hungry = true,
+                // It may be due earlier than `next_due`.
+                _ => state.may_be_due = true,
             }
         }
         Ok(())
     }
 
-    /// Settles everything that ended until now.
+    /// Settles all finished attempts and waits for the store.
     pub(super) async fn settle_all<'a>(&'a self, state: &mut State<'a>) -> Result<(), StoreError> {
         loop {
             self.exchange(state, true);
@@ -246,7 +243,7 @@ impl Worker {
                 return Ok(());
             }
             let exchanged = state.settling.exchanged().await?;
-            self.take_in(state, exchanged).await?;
+            self.apply(state, exchanged).await?;
         }
     }
 }

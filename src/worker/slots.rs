@@ -1,8 +1,8 @@
-//! The attempts that are under way, and the actions that are claimed to follow them.
+//! The attempts that are in progress, and the claimed actions that wait for a free slot.
 //!
-//! An attempt that ends leaves a free slot, and the store takes a moment to say what is next. So a few actions are
-//! claimed ahead, but only as many as begin within [`AHEAD`]: a claimed action goes out even if its person leaves, and
-//! after a crash it is in doubt. Where calls take longer than that, nothing is claimed ahead.
+//! Claiming takes a transaction, and a free slot would idle meanwhile. So a few actions are claimed ahead, but only as
+//! many as are expected to start within [`CLAIM_AHEAD`]: a claimed action is carried out even if the person leaves, and it
+//! is in doubt after a crash. If calls take longer than that, nothing is claimed ahead.
 
 use std::collections::VecDeque;
 use std::future::pending;
@@ -17,136 +17,137 @@ use super::actions::{Context, carry_out};
 use crate::model::{Action, Outcome};
 use crate::vaultwarden::VaultwardenError;
 
-/// The time in which an action that is claimed ahead begins, as long as calls take as long as lately.
-const AHEAD: Duration = Duration::from_millis(20);
-/// An action that has not begun by then is given back, because its person may have left.
-const STALE: Duration = Duration::from_millis(100);
+/// Actions are claimed ahead only if they are expected to start within this time.
+const CLAIM_AHEAD: Duration = Duration::from_millis(20);
+/// A claim is given back if its action has not started within this time, because the person may have left.
+const CLAIM_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// An attempt that ended; `None` where an earlier attempt was looked up and had no effect.
+/// An attempt that ended. The result is `None` if an earlier attempt was looked up and had no effect.
 pub(super) struct Attempt {
     pub(super) action: Action,
     pub(super) result: Result<Option<Outcome>, VaultwardenError>,
-    took: Duration,
+    duration: Duration,
 }
 
 pub(super) struct Slots {
     context: Arc<Context>,
-    /// Each runs in a task of its own, so that it goes on while the loop waits for the store.
-    under_way: JoinSet<Attempt>,
-    /// Claimed and not begun, with the time of the claim.
+    /// Each attempt has its own task, so that it proceeds while the loop waits for the store.
+    in_progress: JoinSet<Attempt>,
+    /// Claimed and not started, each with the time of its claim.
     ready: VecDeque<(Action, Instant)>,
-    /// How long attempts take lately; `None` where that is not known.
-    usual: Option<Duration>,
+    /// The moving average of how long attempts take; `None` if it is not known.
+    average: Option<Duration>,
 }
 
 impl Slots {
     pub(super) fn new(context: Context) -> Self {
         Self {
             context: Arc::new(context),
-            under_way: JoinSet::new(),
+            in_progress: JoinSet::new(),
             ready: VecDeque::new(),
-            usual: None,
+            average: None,
         }
     }
 
-    /// How many attempts are under way.
-    pub(super) fn under_way(&self) -> usize {
-        self.under_way.len()
+    /// The number of attempts in progress.
+    pub(super) fn in_progress(&self) -> usize {
+        self.in_progress.len()
     }
 
-    /// Nothing is claimed.
+    /// Whether no action is claimed.
     pub(super) fn is_empty(&self) -> bool {
-        self.under_way.is_empty() && self.ready.is_empty()
+        self.in_progress.is_empty() && self.ready.is_empty()
     }
 
-    /// Takes what was claimed; it waits for its turn.
-    pub(super) fn claimed(&mut self, actions: Vec<Action>) {
+    /// Adds claimed actions; they wait for a free slot.
+    pub(super) fn add(&mut self, actions: Vec<Action>) {
         let now = Instant::now();
         self.ready.extend(actions.into_iter().map(|action| (action, now)));
     }
 
-    /// Begins the next attempt, if there is one and fewer than `permitted` are under way.
-    pub(super) fn begin(&mut self, permitted: usize) -> bool {
-        if self.under_way.len() >= permitted {
+    /// Starts the next attempt, if there is one and fewer than `permitted` are in progress. Returns whether it did.
+    pub(super) fn start(&mut self, permitted: usize) -> bool {
+        if self.in_progress.len() >= permitted {
             return false;
         }
         let Some((action, _)) = self.ready.pop_front() else {
             return false;
         };
         let context = self.context.clone();
-        self.under_way.spawn(async move {
-            let began = Instant::now();
+        self.in_progress.spawn(async move {
+            let started = Instant::now();
             let result = carry_out(&context, &action).await;
             Attempt {
                 action,
                 result,
-                took: began.elapsed(),
+                duration: started.elapsed(),
             }
         });
         true
     }
 
-    /// How many actions may be claimed now, where `permitted` attempts may be under way; none while enough are ready.
+    /// The number of actions that may be claimed now, if `permitted` attempts may be in progress. Zero while enough
+    /// actions are ready, so that one transaction claims several.
     pub(super) fn room(&self, permitted: usize, may_claim_ahead: bool) -> usize {
         let ahead = if may_claim_ahead { self.ahead(permitted) } else { 0 };
         if self.ready.len() > ahead / 2 {
             return 0;
         }
-        (permitted + ahead).saturating_sub(self.under_way.len() + self.ready.len())
+        (permitted + ahead).saturating_sub(self.in_progress.len() + self.ready.len())
     }
 
-    /// How many attempts end within [`AHEAD`], if they take as long as lately; no more than a round of all slots.
+    /// The number of attempts that are expected to end within [`CLAIM_AHEAD`], at most one per slot.
     fn ahead(&self, permitted: usize) -> usize {
-        let Some(usual) = self.usual else { return 0 };
-        let ends = AHEAD.as_micros() * permitted as u128 / usual.as_micros().max(1);
+        let Some(average) = self.average else { return 0 };
+        let ends = CLAIM_AHEAD.as_micros() * permitted as u128 / average.as_micros().max(1);
         usize::try_from(ends).map_or(permitted, |ends| ends.min(permitted))
     }
 
-    /// When actions that wait for their turn are to be given back.
-    pub(super) fn stale_at(&self) -> Option<Instant> {
-        self.ready.front().map(|(_, claimed)| *claimed + STALE)
+    /// When the oldest claim times out.
+    pub(super) fn times_out_at(&self) -> Option<Instant> {
+        self.ready.front().map(|(_, claimed)| *claimed + CLAIM_TIMEOUT)
     }
 
-    /// Takes out what has waited for too long.
-    pub(super) fn take_stale(&mut self) -> Vec<Action> {
+    /// Removes and returns the actions whose claims have timed out.
+    pub(super) fn take_timed_out(&mut self) -> Vec<Action> {
         let now = Instant::now();
-        let stale = self
+        let timed_out = self
             .ready
             .iter()
-            .take_while(|(_, claimed)| *claimed + STALE <= now)
+            .take_while(|(_, claimed)| *claimed + CLAIM_TIMEOUT <= now)
             .count();
-        if stale > 0 {
-            // Calls take longer than was expected.
-            self.usual = None;
+        if timed_out > 0 {
+            // Calls take longer than expected: claim nothing ahead until the average is known again.
+            self.average = None;
         }
-        self.ready.drain(..stale).map(|(action, _)| action).collect()
+        self.ready.drain(..timed_out).map(|(action, _)| action).collect()
     }
 
-    /// Takes out everything that has not begun.
+    /// Removes and returns all actions that have not started.
     pub(super) fn take_ready(&mut self) -> Vec<Action> {
         self.ready.drain(..).map(|(action, _)| action).collect()
     }
 
-    /// Waits for attempts to end, and returns all that have; waits for ever while none is under way.
+    /// Waits until an attempt ends, and returns all that have ended. Never returns while none is in progress.
     ///
     /// # Panics
-    /// Where an attempt did: the owner of the loop starts it again.
+    /// If an attempt panicked. The supervisor restarts the loop.
     ///
     /// # Cancellation
-    /// Safe: nothing is taken before it is returned.
+    /// Safe: an attempt that has ended is returned by the next call.
     pub(super) async fn ended(&mut self) -> Vec<Attempt> {
-        let Some(first) = self.under_way.join_next().await else {
+        let Some(first) = self.in_progress.join_next().await else {
             return pending().await;
         };
         let mut ended = Vec::with_capacity(1);
         let mut next = Some(first);
         while let Some(attempt) = next {
-            // Nobody cancels an attempt that is still waited for.
+            // No attempt is aborted, so the error is a panic.
             let attempt = attempt.unwrap_or_else(|error| resume_unwind(error.into_panic()));
-            let usual = self.usual.unwrap_or(attempt.took);
-            self.usual = Some((3 * usual + attempt.took) / 4);
+            let average = self.average.unwrap_or(attempt.duration);
+            self.average = Some((3 * average + attempt.duration) / 4);
             ended.push(attempt);
-            next = self.under_way.try_join_next();
+            next = self.in_progress.try_join_next();
         }
         ended
     }

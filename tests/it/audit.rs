@@ -8,7 +8,7 @@ use crate::support::slapd::{Builder, Slapd, person_ldif};
 use crate::support::world::World;
 
 /// What the log says of each repair.
-const REPAIRED: &str = "the audit found a change that the stream had not told of";
+const REPAIRED: &str = "the audit found a change that the stream did not report";
 
 /// A world in which an audit is due all the time.
 async fn audited_often(slapd: Builder) -> World {

@@ -699,12 +699,12 @@ async fn the_help_documents_commands_and_exit_codes() {
           watch    Print each change as it arrives, without acting, until Ctrl-C
           check    Show what works, what does not, and what to do about it
           status   Show members, invitations and directories, whether or not the service runs
-          explain  Tell the story of one person: what happened, how it stands now, and what happens next
+          explain  Show one person: what happened, the current state, and what happens next
           journal  Print what happened to people, oldest first
           config   Show or migrate the configuration
           approve  Show the invitations that a limit holds back, and release them
-          retry    Show the invitations in quarantine, which Vaultwarden refused permanently, and try them
-                   again
+          retry    Show the invitations in quarantine, which Vaultwarden rejected permanently, and retry
+                   them
 
         Options:
               --config <PATH>  The configuration file; default: $CONFIG_PATH, ./config.toml or

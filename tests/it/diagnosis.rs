@@ -125,7 +125,7 @@ async fn a_plan_beside_the_service_uses_its_session_and_writes_nothing() {
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     assert_eq!(
         stdout,
-        "1 with whom nothing is to be done\n        1  was invited before  (uid=person1,ou=people,dc=example,dc=org)\n"
+        "1 with nothing to do\n        1  was invited before  (uid=person1,ou=people,dc=example,dc=org)\n"
     );
     assert_eq!(world.stand_in.logins(), logins);
 }
@@ -174,7 +174,7 @@ async fn a_plan_without_vaultwarden_says_who_waits_and_what_for() {
     let (code, stdout, stderr) = read(&config.ask(&["plan"]).await);
     assert_eq!(code, Some(1));
     assert!(
-        stdout.contains("  waits until Vaultwarden can be asked:\n    person1@example.org  "),
+        stdout.contains("  waits until Vaultwarden is available:\n    person1@example.org  "),
         "{stdout}"
     );
     assert!(
@@ -448,7 +448,7 @@ async fn check_shows_the_certificate_of_vaultwarden_and_why_it_was_refused() {
 async fn check_says_where_the_links_in_invitations_lead() {
     let mut world = World::with(Slapd::builder().people(1)).await;
     for (domain, words) in [
-        ("http://localhost", "the machine of whoever reads the mail"),
+        ("http://localhost", "the reader's own machine"),
         ("http://vault.example.org", "over HTTPS only"),
     ] {
         world.stand_in = StandIn::with(Setup {
@@ -477,7 +477,7 @@ async fn check_says_what_vaultwardens_own_configuration_means_for_those_who_are_
     let config = world.config();
     let rows = rows(&config, "check", 0).await;
     for (step, level, words) in [
-        (", mail", "warn", "mail is off: nobody is told"),
+        (", mail", "warn", "mail is off: Vaultwarden notifies no one"),
         (", registration", "warn", "open to everyone, invited or not"),
         (", invitations", "ok", "this service can"),
         (", single sign-on", "ok", "offered"),
@@ -487,7 +487,10 @@ async fn check_says_what_vaultwardens_own_configuration_means_for_those_who_are_
         assert!(found == level && said.contains(words), "{step}: {found} {said}");
     }
     let (_, stdout, _) = read(&config.ask(&["check"]).await);
-    assert!(stdout.contains("mail: mail is off: nobody is told"), "{stdout}");
+    assert!(
+        stdout.contains("mail: mail is off: Vaultwarden notifies no one"),
+        "{stdout}"
+    );
 
     // Behind a proxy that hides it, that is said, and nothing is guessed.
     let hidden = StandIn::start();

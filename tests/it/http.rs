@@ -162,7 +162,7 @@ async fn metrics_are_openmetrics_text_and_count_what_happened() {
         source,
         what,
     };
-    observer.tell(&[
+    observer.record(&[
         happened(Source::Stream, What::Joined),
         happened(Source::Audit, What::Left { reason: None }),
         happened(Source::Vaultwarden, What::Invited { after_ms: 12 }),

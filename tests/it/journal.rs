@@ -62,7 +62,7 @@ async fn explain_tells_what_happened_how_it_stands_and_what_comes_next() {
         "became a member",
         "ms after the change arrived",
         "standing     a member",
-        "directory    is there and matches, with the address ann@example.org",
+        "directory    matches the filter, with the address ann@example.org",
         "vaultwarden  ann@example.org: invited, has not registered yet",
         "nothing is due",
     ] {
@@ -83,7 +83,7 @@ async fn explain_tells_what_happened_how_it_stands_and_what_comes_next() {
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(
-        error.contains("nobody is known by zoe@example.org") && error.contains("check"),
+        error.contains("no one is known by zoe@example.org") && error.contains("check"),
         "{error}"
     );
     let output = world.ask(&["explain", "zoe"]).await;
@@ -108,7 +108,7 @@ async fn explain_says_why_an_invitation_waits_and_that_a_server_cannot_be_asked(
     world.stop().await;
     world.server.stop().await;
     let story = said(&world, &["explain", "ann@example.org"]).await;
-    assert!(story.contains("directory    cannot be asked: "), "{story}");
+    assert!(story.contains("directory    cannot be queried: "), "{story}");
     world.server.restart().await;
 }
 

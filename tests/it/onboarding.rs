@@ -171,7 +171,7 @@ async fn two_entries_with_one_address_are_one_invitation_and_one_warning_with_bo
         .people()
         .add_person_with("double", Some("person1@example.org"))
         .await;
-    let line = world.says(&["WARN", "one address"], 1).await;
+    let line = world.says(&["WARN", "the same address"], 1).await;
     assert!(
         line.contains("uid=person1,") && line.contains("uid=double,"),
         "{line}"
@@ -223,7 +223,7 @@ async fn two_directories_feed_one_vaultwarden() {
     world.caught_up(2).await;
     world.invites("bob").await;
     world
-        .says(&["WARN", "one address", "person1@example.org"], 1)
+        .says(&["WARN", "the same address", "person1@example.org"], 1)
         .await;
     branch.people().add_person("eve").await;
     world.invites("eve").await;
@@ -243,7 +243,7 @@ async fn who_comes_back_is_asked_for_again_and_keeps_the_account_that_is_there()
     world.people().move_between("person1", "former", "people").await;
     world.says(&["joined again", "uid=person1,"], 1).await;
     world
-        .says(&["has an account already", "person1@example.org"], 1)
+        .says(&["already has an account", "person1@example.org"], 1)
         .await;
     world.members(1).await;
     assert_eq!(world.vault.invited(), ["person1@example.org"]);

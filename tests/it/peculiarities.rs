@@ -406,7 +406,7 @@ async fn a_stream_that_does_not_name_whom_the_listing_finds_is_named_by_check_an
     world.start().await;
     world.invites("ann").await;
     let words = [
-        "the sync search does not name somebody",
+        "the sync search does not return a person",
         "`overlay glue` before `overlay syncprov`",
     ];
     world.says(&words, 1).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt};
-use ldap_usher::app::{Action, DryRun, Planned, run_dry};
+use ldap_usher::app::{DryRun, PlanEntry, PlannedAction, run_dry};
 use ldap_usher::clock::{Clock, Timestamp};
 use ldap_usher::directory::{Changes, Directory, DirectoryError, Opened};
 use ldap_usher::listener::Listener;
@@ -22,7 +22,7 @@ use ldap_usher::rules::membership::Policy;
 use ldap_usher::store::{Sqlite, Store, Story, Which, Whose};
 use ldap_usher::telemetry::Observer;
 use ldap_usher::vaultwarden::{Admin, ClientSettings, InMemory, Vaultwarden};
-use ldap_usher::worker::{self, Until, Worker};
+use ldap_usher::worker::{Until, Worker, WorkerSettings};
 use proptest::prelude::*;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -193,7 +193,7 @@ impl World {
             observer: Observer::new([], Duration::ZERO),
             clock: Clock::system(),
             wake: Arc::new(Notify::new()),
-            settings: worker::Settings {
+            settings: WorkerSettings {
                 concurrency: 4,
                 per_minute: None,
                 limits: self.limits(),
@@ -277,7 +277,7 @@ impl World {
     }
 
     /// As the command does it.
-    async fn plan(&self) -> Vec<Planned> {
+    async fn plan(&self) -> Vec<PlanEntry> {
         let copy = Arc::new(Sqlite::dry_run(&self.state).await.unwrap());
         let invited = Arc::default();
         let dry_run = DryRun::new(Arc::new(self.vaultwarden()), Arc::clone(&invited));
@@ -319,7 +319,7 @@ impl World {
     }
 }
 
-fn chosen(plan: &[Planned], action: Action, of: impl Fn(&Planned) -> String) -> BTreeSet<String> {
+fn chosen(plan: &[PlanEntry], action: PlannedAction, of: impl Fn(&PlanEntry) -> String) -> BTreeSet<String> {
     let chosen: Vec<_> = plan.iter().filter(|planned| planned.action == action).collect();
     let set: BTreeSet<_> = chosen.iter().map(|planned| of(planned)).collect();
     assert_eq!(set.len(), chosen.len(), "somebody stands twice in {plan:#?}");
@@ -369,23 +369,23 @@ async fn plan_then_sync(history: Vec<Step>, hold_above: Option<u32>, invite_chan
     world.deliver(&store).await;
     drop(store);
     let after = world.standings().await;
-    let email = |planned: &Planned| planned.email.clone().unwrap();
+    let email = |planned: &PlanEntry| planned.email.clone().unwrap();
 
     let invited: Vec<_> = world.stand_in.invited().split_off(invited_before.len());
     assert_eq!(
-        chosen(&plan, Action::Invite, email),
+        chosen(&plan, PlannedAction::Invite, email),
         invited.into_iter().collect(),
         "{plan:#?}"
     );
     assert_eq!(
-        chosen(&plan, Action::Hold, email),
+        chosen(&plan, PlannedAction::Hold, email),
         in_state(&after, ActionState::Held),
         "{plan:#?}"
     );
     let open = in_state(&after, ActionState::Queued);
-    assert_eq!(chosen(&plan, Action::Later, email), open, "{plan:#?}");
+    assert_eq!(chosen(&plan, PlannedAction::Later, email), open, "{plan:#?}");
     let left: BTreeSet<_> = &who_left(&after) - &who_left(&before);
-    let said: BTreeSet<_> = chosen(&plan, Action::Left, |planned| planned.dn.clone());
+    let said: BTreeSet<_> = chosen(&plan, PlannedAction::Left, |planned| planned.dn.clone());
     // Of a leaver whose invitation was under way when the service was killed, what becomes of it is said.
     assert!(said.is_subset(&left), "{plan:#?}");
     let named: BTreeSet<_> = plan.iter().map(|planned| planned.dn.clone()).collect();

@@ -41,7 +41,7 @@ async fn somebody_who_comes_back_to_an_account_that_is_there_is_not_mailed_again
     world.says(&["left", "uid=ann"], 1).await;
     world.people().add_person("ann").await;
     world
-        .says(&["has an account already", "ann@example.org"], 1)
+        .says(&["already has an account", "ann@example.org"], 1)
         .await;
     assert_eq!(world.vault.mailed(), ["ann@example.org"]);
 }
@@ -93,7 +93,7 @@ async fn a_directory_that_is_renamed_in_the_configuration_is_recognised_and_one_
     world.directory = table(&world.server, "staff", "");
     world.start().await;
     world
-        .says(&["another name", "from=\"main\"", "to=\"staff\""], 1)
+        .says(&["directory was renamed", "from=\"main\"", "to=\"staff\""], 1)
         .await;
     let status = world.status_json().await;
     assert_eq!(status["directories"].as_array().unwrap().len(), 1, "{status}");
@@ -110,7 +110,7 @@ async fn a_directory_that_is_renamed_in_the_configuration_is_recognised_and_one_
     );
     world.start().await;
     world
-        .says(&["WARN", "not in the configuration any more", "staff"], 1)
+        .says(&["WARN", "removed from the configuration", "staff"], 1)
         .await;
     let status = world.status_json().await;
     assert_eq!(
@@ -120,7 +120,7 @@ async fn a_directory_that_is_renamed_in_the_configuration_is_recognised_and_one_
     let output = world.ask(&["status"]).await;
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(
-        text.contains("directory    staff, not in the configuration any more (3 people"),
+        text.contains("directory    staff, no longer in the configuration (3 people"),
         "{text}"
     );
     world.stop().await;

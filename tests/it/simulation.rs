@@ -23,7 +23,7 @@ use ldap_usher::retry::{Retry, RetryNow};
 use ldap_usher::rules::Limits;
 use ldap_usher::rules::membership::Policy;
 use ldap_usher::telemetry::Observer;
-use ldap_usher::worker::{self, Until, Worker};
+use ldap_usher::worker::{Until, Worker, WorkerSettings};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -111,7 +111,7 @@ impl Simulation {
             observer,
             clock: self.clock.clone(),
             wake,
-            settings: worker::Settings {
+            settings: WorkerSettings {
                 concurrency: 4,
                 per_minute: None,
                 limits: Limits::default(),

@@ -17,7 +17,7 @@ use ldap_usher::rules::{Limits, Verdict};
 use ldap_usher::store::{Decisions, DirectoryState, Sqlite, Store, Taken};
 use ldap_usher::telemetry::{GRACE, Observer};
 use ldap_usher::vaultwarden::{Account, Admin, Reply, VaultwardenError};
-use ldap_usher::worker::{Settings, Until, Worker};
+use ldap_usher::worker::{Until, Worker, WorkerSettings};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -124,7 +124,7 @@ async fn an_attempt_that_waits_for_the_store_never_blocks_the_worker_that_waits_
         observer: Observer::new(["main".to_owned()], GRACE),
         clock: Clock::system(),
         wake: Arc::new(Notify::new()),
-        settings: Settings {
+        settings: WorkerSettings {
             concurrency: 8,
             per_minute: None,
             limits: Limits::default(),
@@ -178,7 +178,7 @@ impl Stage {
             observer: Observer::new(["main".to_owned()], GRACE),
             clock: self.clock.clone(),
             wake: self.wake.clone(),
-            settings: Settings {
+            settings: WorkerSettings {
                 concurrency: 8,
                 per_minute: None,
                 limits: Limits::default(),

@@ -4,14 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use futures::StreamExt;
 
-use super::{Finding, Level, Steps};
+use super::{Finding, Severity, Steps};
 use crate::config;
 use crate::directory::{Changes, Directory, LdapDirectory, Opened, Server, Settings, StreamKind, diagnose};
 use crate::model::{Change, Entry, EntryId, Listing};
 use crate::rules::membership::Policy;
-use crate::telemetry::Progress;
+use crate::telemetry::ListingProgress;
 
-/// The number of people without a usable address that are named.
+/// The number of disabled people, and of people without a usable address, that are named.
 const EXAMPLES: usize = 5;
 
 const ENTRY_CSN: &str = "entryCSN";
@@ -79,10 +79,10 @@ pub(super) async fn check(
         if let Some((text, any)) = groups.flatten() {
             groups_have_members = any;
             let (level, remedy) = if any {
-                (Level::Ok, "")
+                (Severity::Ok, "")
             } else {
                 (
-                    Level::Warn,
+                    Severity::Warn,
                     "if they should have any, let the bind account read `member`, `uniqueMember` and `memberUid` of groups",
                 )
             };
@@ -94,10 +94,10 @@ pub(super) async fn check(
             && let Ok(Some(aliases)) = bound.aliases(&settings).await
         {
             steps.say(
-                Level::Warn,
+                Severity::Warn,
                 "aliases",
                 aliases,
-                "aliases are not followed: write the place where the people are into `base_dn`, or make it a [[directory]] of its own",
+                "aliases are not followed: set `base_dn` to the entry that holds the people, or add a [[directory]] for it",
             );
         }
     } else {
@@ -108,19 +108,19 @@ pub(super) async fn check(
     check_people(&mut steps, config, settings, policy, &identity, members_of_groups).await;
 }
 
-/// Findings that apply to every domain controller.
+/// Reports facts that apply to every domain controller of Active Directory.
 fn remark_on_active_directory(steps: &mut Steps<'_>, server: &Server, settings: &Settings) {
     steps.say(
-        Level::Ok,
+        Severity::Ok,
         "groups",
         "people whose primary group this is (usually Domain Users) are not among its `member`, and their `memberOf` does not name it",
         "",
     );
     if matches!(server, Server::Tcp { tls: false, .. }) && !settings.starttls {
         steps.say(
-            Level::Warn,
+            Severity::Warn,
             "signing",
-            "the password is sent without TLS, and a controller that requires signing refuses that",
+            "the password is sent without TLS, which a controller that requires signing refuses",
             "use ldaps://, or set `starttls = true`",
         );
     }
@@ -137,12 +137,12 @@ async fn check_tls(steps: &mut Steps<'_>, server: &Server, settings: &Settings) 
         .await;
     let Some(certificate) = presented.flatten() else {
         if steps.failed.is_none() {
-            steps.say(Level::Ok, "TLS", "not used", "");
+            steps.say(Severity::Ok, "TLS", "not used", "");
         }
         return false;
     };
     let detail = format!("the server presents {certificate}");
-    steps.say(Level::Ok, "certificate", detail, "");
+    steps.say(Severity::Ok, "certificate", detail, "");
     let trusted = steps.step("TLS", "", diagnose::trusted(server, settings)).await;
     steps.ok(
         "TLS",
@@ -209,7 +209,7 @@ async fn check_people(
     };
     if let Some(first) = unnamed.some.values().next() {
         steps.say(
-            Level::Fail,
+            Severity::Fail,
             "listing",
             format!(
                 "the stream and the listing contradict each other: the sync search does not return {} of the people in the listing, such as {first}, and will not report changes of people like them",
@@ -219,15 +219,15 @@ async fn check_people(
         );
     } else if complete {
         let detail = if pushed {
-            "neither the stream nor the listing met a size limit"
+            "neither the stream nor the listing hit a size limit"
         } else {
-            "the listing met no size limit"
+            "the listing hit no size limit"
         };
-        steps.say(Level::Ok, "listing", detail, "");
+        steps.say(Severity::Ok, "listing", detail, "");
     }
     for remark in directory.warnings() {
         let subject = steps.subject("listing");
-        (steps.say)(Finding::of_error(Level::Warn, subject, &remark, ""));
+        (steps.say)(Finding::of_error(Severity::Warn, subject, &remark, ""));
     }
     if let (Some(people), Some(stream)) = (people, stream) {
         report_rights(steps, &people, stream, identity);
@@ -256,7 +256,7 @@ impl Unnamed {
         }
     }
 
-    /// Keeps those whom a new stream does not return either. The others joined between the stream and the listing.
+    /// Keeps the people whom a new stream does not return either. The others joined between the stream and the listing.
     async fn still(mut self, config: &config::Directory, policy: &Policy, directory: &LdapDirectory) -> Self {
         let again = async {
             let changes = directory.open(None).await.ok()?.changes;
@@ -274,7 +274,7 @@ impl Unnamed {
     }
 }
 
-/// Reports how changes are learned, and which better ways did not work.
+/// Reports the kind of stream, and why better kinds could not be used.
 fn report_stream(steps: &mut Steps<'_>, opened: &Opened, automatic: bool) {
     let Opened {
         stream, why, refused, ..
@@ -282,17 +282,17 @@ fn report_stream(steps: &mut Steps<'_>, opened: &Opened, automatic: bool) {
     for error in refused {
         let subject = steps.subject("stream");
         let detail = format!("{stream}, because of {error}");
-        (steps.say)(Finding::of_error(Level::Warn, subject, &detail, ""));
+        (steps.say)(Finding::of_error(Severity::Warn, subject, &detail, ""));
     }
     let detail = format!("{stream}, because {why}");
     match refused.as_slice() {
         [] if automatic && *stream == StreamKind::Poll => steps.say(
-            Level::Warn,
+            Severity::Warn,
             "stream",
             detail,
-            "to learn of changes at once, enable a stream on the server (OpenLDAP: `overlay syncprov` on the database that holds `base_dn`); if it has none, set `stream = \"poll\"`",
+            "to get changes at once, enable a stream on the server (OpenLDAP: `overlay syncprov` on the database that holds `base_dn`); if it has none, set `stream = \"poll\"`",
         ),
-        [] => steps.say(Level::Ok, "stream", detail, ""),
+        [] => steps.say(Severity::Ok, "stream", detail, ""),
         _ => {}
     }
 }
@@ -301,20 +301,20 @@ fn report_stream(steps: &mut Steps<'_>, opened: &Opened, automatic: bool) {
 fn report_rights(steps: &mut Steps<'_>, people: &People, stream: StreamKind, identity: &str) {
     if people.entries == 0 {
         let detail = "not known, because there are no people to read";
-        steps.say(Level::Skip, "rights", detail, "");
+        steps.say(Severity::Skip, "rights", detail, "");
     } else if stream != StreamKind::Syncrepl || identity != "entryUUID" {
         let detail = format!("{identity} can be read, which is all that {stream} needs here");
-        steps.say(Level::Ok, "rights", detail, "");
+        steps.say(Severity::Ok, "rights", detail, "");
     } else if people.with_csn == 0 {
         steps.say(
-            Level::Fail,
+            Severity::Fail,
             "rights",
             "entryCSN cannot be read: after an interruption the server would report changed people as gone, and no new people",
             "let the bind account read entryCSN and entryUUID (OpenLDAP: `access to attrs=entryCSN,entryUUID by dn.exact=\"<bind DN>\" read by * break`)",
         );
     } else {
         let detail = "entryUUID and entryCSN can be read, so a stream can be resumed";
-        steps.say(Level::Ok, "rights", detail, "");
+        steps.say(Severity::Ok, "rights", detail, "");
     }
 }
 
@@ -341,7 +341,7 @@ async fn count(
     mut listing: Changes,
     each: &mut (dyn FnMut(&Entry) + Send),
 ) -> Result<People, String> {
-    let mut progress = Progress::begin();
+    let mut progress = ListingProgress::begin();
     let mut people = People::default();
     while let Some(change) = listing.next().await {
         match change.map_err(|error| error.to_string())? {
@@ -399,34 +399,38 @@ fn report_people(
     };
     if *entries == 0 && groups_have_members {
         steps.say(
-            Level::Warn,
+            Severity::Warn,
             "people",
-            format!("nobody below {below} matches {filter}, although the groups have members"),
+            format!("no one below {below} matches {filter}, although the groups have members"),
             "does the server maintain `memberOf` (OpenLDAP: overlay `memberof` or `dynlist`; 389-DS: the memberOf plugin), may the bind account read it (with `dynlist` also `entryDN`), and are the members below `base_dn`? Groups that are named in `groups` need no `memberOf`",
         );
     } else if *entries == 0 {
         steps.say(
-            Level::Warn,
+            Severity::Warn,
             "people",
-            format!("nobody below {below} matches {filter}"),
+            format!("no one below {below} matches {filter}"),
             "check `filter` and `base_dn`, and that the bind account may read the attributes in the filter",
         );
     } else {
         let detail = format!("{entries} below {below} match {filter}");
-        steps.say(Level::Ok, "people", detail, "");
+        steps.say(Severity::Ok, "people", detail, "");
     }
     if *disabled > 0 {
         let detail = format!(
             "{disabled} of {entries} are disabled and not members (disabled_accounts): {}",
             disabled_examples.join(", ")
         );
-        steps.say(Level::Ok, "accounts", detail, "");
+        steps.say(Severity::Ok, "accounts", detail, "");
     }
     let attributes = config.mail_attributes.join(", ");
     let enabled = entries - disabled;
     if *usable < enabled {
         steps.say(
-            if *usable == 0 { Level::Fail } else { Level::Warn },
+            if *usable == 0 {
+                Severity::Fail
+            } else {
+                Severity::Warn
+            },
             "addresses",
             format!(
                 "{usable} of {enabled} have a usable address; without: {}",
@@ -436,7 +440,7 @@ fn report_people(
         );
     } else if enabled > 0 {
         steps.say(
-            Level::Ok,
+            Severity::Ok,
             "addresses",
             format!("all {enabled} have a usable address in {attributes}"),
             "",

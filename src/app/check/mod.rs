@@ -1,4 +1,4 @@
-//! `check`: takes each step of the service on its own, and reports what works, what does not, and what to do about it.
+//! `check`: performs each step of the service separately, and reports what works, what does not, and what to do about it.
 
 mod directory;
 mod state;
@@ -17,7 +17,7 @@ use crate::directory::{Settings, diagnose};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// Whether it works.
-    pub level: Level,
+    pub level: Severity,
     /// What was checked.
     pub subject: String,
     /// What was found.
@@ -26,10 +26,10 @@ pub struct Finding {
     pub remedy: String,
 }
 
-/// Whether something works.
+/// How serious a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Level {
+pub enum Severity {
     /// It works.
     Ok,
     /// It works, but needs attention.
@@ -40,7 +40,7 @@ pub enum Level {
     Skip,
 }
 
-impl fmt::Display for Level {
+impl fmt::Display for Severity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Ok => "ok",
@@ -53,7 +53,7 @@ impl fmt::Display for Level {
 
 impl Finding {
     /// Creates a finding.
-    pub fn new(level: Level, subject: impl Into<String>, detail: impl Into<String>, remedy: &str) -> Self {
+    pub fn new(level: Severity, subject: impl Into<String>, detail: impl Into<String>, remedy: &str) -> Self {
         Self {
             level,
             subject: subject.into(),
@@ -63,13 +63,13 @@ impl Finding {
     }
 
     /// Creates a finding from an error "cause; remedy". `otherwise` is the remedy of an error that names none.
-    pub fn of_error(level: Level, subject: impl Into<String>, error: &str, otherwise: &str) -> Self {
+    pub fn of_error(level: Severity, subject: impl Into<String>, error: &str, otherwise: &str) -> Self {
         let (detail, remedy) = error.split_once("; ").unwrap_or((error, otherwise));
         Self::new(level, subject, detail, remedy)
     }
 }
 
-/// Checks everything that the service needs, and passes each finding to `say` at once. Changes nothing, except that it
+/// Checks everything that the service needs, and passes each finding to `say` as soon as it is made. Changes nothing, except that it
 /// stores the session with Vaultwarden, so that the service needs no other login.
 pub async fn check(config: &Config, say: &mut dyn FnMut(Finding)) {
     let (finding, sessions, known) = state::check(config).await;
@@ -77,7 +77,7 @@ pub async fn check(config: &Config, say: &mut dyn FnMut(Finding)) {
     for directory in &config.directories {
         match directory_settings(directory) {
             Err(error) => say(Finding::of_error(
-                Level::Fail,
+                Severity::Fail,
                 format!("directory {}", directory.name),
                 &format!("{error:#}"),
                 "",
@@ -88,7 +88,7 @@ pub async fn check(config: &Config, say: &mut dyn FnMut(Finding)) {
                     match diagnose::servers(server, &settings).await {
                         Ok(found) => servers.extend(found),
                         Err(error) => say(Finding::of_error(
-                            Level::Fail,
+                            Severity::Fail,
                             format!("directory {}, {server}, name", directory.name),
                             &error.to_string(),
                             "",
@@ -131,12 +131,12 @@ impl<'a> Steps<'a> {
         format!("{}, {step}", self.prefix)
     }
 
-    fn say(&mut self, level: Level, step: &str, detail: impl Into<String>, remedy: &str) {
+    fn say(&mut self, level: Severity, step: &str, detail: impl Into<String>, remedy: &str) {
         let subject = self.subject(step);
         (self.say)(Finding::new(level, subject, detail, remedy));
     }
 
-    /// Takes a step, unless an earlier one failed. `otherwise` is the remedy of an error that names none.
+    /// Performs a step, unless an earlier one failed. `otherwise` is the remedy of an error that names none.
     async fn step<T, E: fmt::Display>(
         &mut self,
         step: &'static str,
@@ -152,18 +152,18 @@ impl<'a> Steps<'a> {
             Err(error) => {
                 self.failed = Some(step);
                 let subject = self.subject(step);
-                let finding = Finding::of_error(Level::Fail, subject, &error.to_string(), otherwise);
+                let finding = Finding::of_error(Severity::Fail, subject, &error.to_string(), otherwise);
                 (self.say)(finding);
                 None
             }
         }
     }
 
-    /// Reports that a step was not taken, because an earlier one failed.
+    /// Reports that a step was skipped because an earlier one failed.
     fn skip(&mut self, step: &str) {
-        let failed = self.failed.unwrap_or("what it needs");
+        let failed = self.failed.unwrap_or("an earlier step");
         self.say(
-            Level::Skip,
+            Severity::Skip,
             step,
             format!("not tried, because {failed} failed"),
             "",
@@ -172,7 +172,7 @@ impl<'a> Steps<'a> {
 
     fn ok(&mut self, step: &str, detail: Option<impl Into<String>>) {
         if let Some(detail) = detail {
-            self.say(Level::Ok, step, detail, "");
+            self.say(Severity::Ok, step, detail, "");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Checks the state file. Only the service creates it.
 
 use super::super::sessions::Sessions;
-use super::{Finding, Level};
+use super::{Finding, Severity};
 use crate::config::Config;
 use crate::store::{self, StoreError};
 use crate::vaultwarden::Identity;
@@ -14,18 +14,18 @@ pub(super) async fn check(config: &Config) -> (Finding, Sessions, Identity) {
     let finding = match store::open_shared(at).await {
         Ok(store) => {
             let detail = format!("{at} can be used");
-            let finding = Finding::new(Level::Ok, "state", detail, "");
-            let known = server_identity::noted(&*store).await.unwrap_or_default();
+            let finding = Finding::new(Severity::Ok, "state", detail, "");
+            let known = server_identity::stored(&*store).await.unwrap_or_default();
             return (finding, Sessions::of_service(store, file), known);
         }
         Err(_) if !at.exists() => {
             let detail = format!("{at} does not exist yet, the first start creates it");
-            Finding::new(Level::Ok, "state", detail, "")
+            Finding::new(Severity::Ok, "state", detail, "")
         }
         Err(error @ StoreError::Older { .. }) => {
-            Finding::of_error(Level::Warn, "state", &error.to_string(), "")
+            Finding::of_error(Severity::Warn, "state", &error.to_string(), "")
         }
-        Err(error) => Finding::of_error(Level::Fail, "state", &error.to_string(), ""),
+        Err(error) => Finding::of_error(Severity::Fail, "state", &error.to_string(), ""),
     };
     (finding, Sessions::of_command(None, file), Identity::default())
 }

@@ -6,7 +6,7 @@ use url::{Host, Url};
 
 use super::super::sessions::Sessions;
 use super::super::wiring::vaultwarden_settings;
-use super::{Finding, Level, Steps};
+use super::{Finding, Severity, Steps};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{Disposition, EmailAddress};
@@ -34,12 +34,12 @@ pub(super) async fn check(
     let version = steps.step("version", "", vaultwarden.version()).await;
     match version {
         Some(None) => steps.say(
-            Level::Warn,
+            Severity::Warn,
             "version",
             "not reported: older than 1.25, a custom build, or not Vaultwarden",
             "update Vaultwarden if it is old",
         ),
-        Some(Some(version)) => steps.say(Level::Ok, "version", version, ""),
+        Some(Some(version)) => steps.say(Severity::Ok, "version", version, ""),
         None => {}
     }
     let info = steps
@@ -56,22 +56,22 @@ pub(super) async fn check(
             steps.say(level, "admin", detail, remedy);
             let result = steps.step("configuration", "", vaultwarden.configuration()).await;
             if matches!(result, Some(None)) {
-                let detail = "cannot be read: whether invited people get a mail is not known";
-                let remedy = "let this host pass the proxy in front of Vaultwarden, or use Vaultwarden's own port as `url`";
-                steps.say(Level::Warn, "configuration", detail, remedy);
+                let detail = "cannot be read, so it is not known whether invited people get a mail";
+                let remedy = "let this host through the proxy in front of Vaultwarden, or use Vaultwarden's own port in `url`";
+                steps.say(Severity::Warn, "configuration", detail, remedy);
             }
             configuration = result.flatten();
             check_identity(&mut steps, &vaultwarden, known).await;
         }
         Some(Some(limited)) => {
             steps.say(
-                Level::Warn,
+                Severity::Warn,
                 "admin",
                 limited.to_string(),
-                "try again then; once the service has run, its session is used and no login is needed",
+                "try again then; once the service has run, `check` uses its session and needs no login",
             );
-            let detail = "not tried, because the admin API cannot be used now";
-            steps.say(Level::Skip, "configuration", detail, "");
+            let detail = "not tried, because the admin API is rate limited now";
+            steps.say(Severity::Skip, "configuration", detail, "");
         }
         None => steps.skip("configuration"),
     }
@@ -88,11 +88,11 @@ async fn check_connection(steps: &mut Steps<'_>, settings: &ClientSettings, vaul
     let presented = match presented(settings).await {
         Ok(Some(certificate)) => {
             let detail = format!("the server presents {certificate}");
-            steps.say(Level::Ok, "certificate", detail, "");
+            steps.say(Severity::Ok, "certificate", detail, "");
             true
         }
         Ok(None) => {
-            steps.say(Level::Ok, "TLS", "not used", "");
+            steps.say(Severity::Ok, "TLS", "not used", "");
             false
         }
         // The next call fails for the same reason and reports it.
@@ -101,7 +101,12 @@ async fn check_connection(steps: &mut Steps<'_>, settings: &ClientSettings, vaul
     let alive = vaultwarden.alive().await;
     let refused = matches!(alive, Err(VaultwardenError::Untrusted { .. }));
     if presented && !refused {
-        steps.say(Level::Ok, "TLS", "the certificate is trusted as configured", "");
+        steps.say(
+            Severity::Ok,
+            "TLS",
+            "the certificate is trusted as configured",
+            "",
+        );
     }
     let step = if refused { "TLS" } else { "connection" };
     let alive = steps.step(step, REACH, async { alive }).await;
@@ -111,13 +116,13 @@ async fn check_connection(steps: &mut Steps<'_>, settings: &ClientSettings, vaul
 fn report_server_info(steps: &mut Steps<'_>, info: &ServerInfo, url: &Url) {
     if info.server.as_deref() != Some("Vaultwarden") {
         steps.say(
-            Level::Warn,
+            Severity::Warn,
             "server",
             format!(
                 "calls itself {}, not Vaultwarden",
                 info.server.as_deref().unwrap_or("nothing")
             ),
-            "check that `url` leads to Vaultwarden and not to another server for Bitwarden's clients",
+            "check that `url` leads to Vaultwarden and not to another Bitwarden server",
         );
     }
     if let Some(domain) = &info.domain {
@@ -133,16 +138,16 @@ async fn check_identity(steps: &mut Steps<'_>, vaultwarden: &Vaultwarden, known:
     }
     match steps.step("accounts", "", vaultwarden.recognise(known)).await {
         Some(Recognition::Other(now)) => {
-            let remedy = "correct `url`, or restore Vaultwarden; if it is new on purpose, give the service a new `state` file, or name people in `ldap-usher retry ADDRESS...`";
+            let remedy = "correct `url`, or restore Vaultwarden; if it was replaced on purpose, use a new `state` file, or name people in `ldap-usher retry ADDRESS...`";
             steps.say(
-                Level::Warn,
+                Severity::Warn,
                 "accounts",
-                server_identity::trouble(known, &now),
+                server_identity::difference(known, &now),
                 remedy,
             );
         }
         Some(_) => steps.say(
-            Level::Ok,
+            Severity::Ok,
             "accounts",
             "this is the same Vaultwarden as before",
             "",
@@ -151,8 +156,8 @@ async fn check_identity(steps: &mut Steps<'_>, vaultwarden: &Vaultwarden, known:
     }
 }
 
-/// Level, step, detail and remedy of a finding.
-type StepFinding = (Level, &'static str, String, &'static str);
+/// Severity, step, detail and remedy of a finding.
+type StepFinding = (Severity, &'static str, String, &'static str);
 
 /// What Vaultwarden's configuration means for invited people and for this service. `is_hidden` says whether its login
 /// page hides the registration.
@@ -165,16 +170,16 @@ fn judge_configuration(configuration: &Configuration, is_hidden: bool) -> Vec<St
     if configuration.invitations_allowed == Some(false) {
         let detail =
             "INVITATIONS_ALLOWED is off: managers of organizations cannot invite people; this service can";
-        findings.push((Level::Ok, "invitations", detail.into(), ""));
+        findings.push((Severity::Ok, "invitations", detail.into(), ""));
     }
     match configuration.single_sign_on {
         Some(SingleSignOn::Offered) => {
-            let detail = "offered: everyone who logs in by it gets an account, invited or not";
-            findings.push((Level::Ok, "single sign-on", detail.into(), ""));
+            let detail = "offered: everyone who logs in this way gets an account, invited or not";
+            findings.push((Severity::Ok, "single sign-on", detail.into(), ""));
         }
         Some(SingleSignOn::Only) => {
-            let detail = "required: nobody registers, and everyone who logs in gets an account, invited or not; the identity provider must mark their address as verified";
-            findings.push((Level::Ok, "single sign-on", detail.into(), ""));
+            let detail = "required: no one registers, and everyone who logs in gets an account, invited or not; the identity provider must mark their address as verified";
+            findings.push((Severity::Ok, "single sign-on", detail.into(), ""));
         }
         Some(SingleSignOn::Off) | None => {}
     }
@@ -185,12 +190,17 @@ fn judge_configuration(configuration: &Configuration, is_hidden: bool) -> Vec<St
 fn judge_mail(configuration: &Configuration) -> Option<StepFinding> {
     const STEP: &str = "mail";
     if !configuration.mail? {
-        let detail = "mail is off: nobody is told; you must tell invited people yourself, and they register with their address at the URL in DOMAIN";
-        let remedy = "set SMTP_HOST at Vaultwarden, or tell people yourself";
-        return Some((Level::Warn, STEP, detail.into(), remedy));
+        let detail = "mail is off: Vaultwarden notifies no one; invited people register with their address at the URL in DOMAIN";
+        let remedy = "set SMTP_HOST at Vaultwarden, or tell people yourself that they can register";
+        return Some((Severity::Warn, STEP, detail.into(), remedy));
     }
     let Some(lifetime) = configuration.link_lifetime else {
-        return Some((Level::Ok, STEP, "on: each invited person gets a link".into(), ""));
+        return Some((
+            Severity::Ok,
+            STEP,
+            "on: each invited person gets a link".into(),
+            "",
+        ));
     };
     let hours = lifetime.as_secs() / 3600;
     let detail = format!(
@@ -199,43 +209,43 @@ fn judge_mail(configuration: &Configuration) -> Option<StepFinding> {
     Some(if hours < 24 {
         let remedy =
             "raise INVITATION_EXPIRATION_HOURS at Vaultwarden, so that the link still works a day later";
-        (Level::Warn, STEP, detail, remedy)
+        (Severity::Warn, STEP, detail, remedy)
     } else {
-        (Level::Ok, STEP, detail, "")
+        (Severity::Ok, STEP, detail, "")
     })
 }
 
-/// How invited people register, and who else may.
+/// How invited people register, and who else may register.
 fn judge_registration(configuration: &Configuration, is_hidden: bool) -> Option<StepFinding> {
     const STEP: &str = "registration";
     let say = |level, detail: &str, remedy| Some((level, STEP, detail.to_owned(), remedy));
     match (configuration.mail, configuration.sign_ups) {
         (Some(false), _) if is_hidden => say(
-            Level::Warn,
+            Severity::Warn,
             "the login page offers none, and mail is off, so invited people cannot register",
             "set INVITATIONS_ALLOWED=true or SMTP_HOST at Vaultwarden",
         ),
         (Some(true), _) if is_hidden => say(
-            Level::Ok,
+            Severity::Ok,
             "the login page offers none, so invited people need the link in their mail",
             "",
         ),
         (None, _) if is_hidden => say(
-            Level::Ok,
+            Severity::Ok,
             "the login page offers none, so invited people need the link in their mail",
             "check that Vaultwarden can send mail (SMTP_HOST)",
         ),
         (_, Some(SignUps::Open)) => say(
-            Level::Warn,
+            Severity::Warn,
             "open to everyone, invited or not",
             "set SIGNUPS_ALLOWED=false at Vaultwarden, if only people in the directory may use it",
         ),
         (_, Some(SignUps::ForDomains)) => say(
-            Level::Ok,
+            Severity::Ok,
             "open to invited people, and to the mail domains in SIGNUPS_DOMAINS_WHITELIST",
             "",
         ),
-        (_, Some(SignUps::Closed)) => say(Level::Ok, "open to invited people only", ""),
+        (_, Some(SignUps::Closed)) => say(Severity::Ok, "open to invited people only", ""),
         (_, None) => None,
     }
 }
@@ -253,40 +263,40 @@ fn judge_logins(configuration: &Configuration) -> Option<StepFinding> {
     Some(if lifetime < period {
         let detail = format!("{detail}: invitations wait for the next login");
         let remedy = "raise ADMIN_SESSION_LIFETIME or lower ADMIN_RATELIMIT_SECONDS at Vaultwarden";
-        (Level::Warn, STEP, detail, remedy)
+        (Severity::Warn, STEP, detail, remedy)
     } else {
-        (Level::Ok, STEP, detail, "")
+        (Severity::Ok, STEP, detail, "")
     })
 }
 
 /// Whether people can open the links in Vaultwarden's mails, which begin with its `DOMAIN`.
-fn judge_domain(domain: &str, url: &Url) -> (Level, String, &'static str) {
+fn judge_domain(domain: &str, url: &Url) -> (Severity, String, &'static str) {
     const SET: &str = "set DOMAIN at Vaultwarden to the URL under which people open it";
     let Some((scheme, host)) = Url::parse(domain)
         .ok()
         .and_then(|url| Some((url.scheme().to_owned(), url.host()?.to_owned())))
     else {
-        return (Level::Warn, format!("{domain:?} is not a URL"), SET);
+        return (Severity::Warn, format!("{domain:?} is not a URL"), SET);
     };
     let links = format!("the links in invitations begin with {domain}");
     if is_local(&host) {
-        let detail = format!("{links}, which is the machine of whoever reads the mail");
-        (Level::Warn, detail, SET)
+        let detail = format!("{links}, which is the reader's own machine");
+        (Severity::Warn, detail, SET)
     } else if scheme != "https" {
         let detail = format!("{links}, and the web vault works over HTTPS only");
         let remedy = "serve Vaultwarden over HTTPS, and let its DOMAIN begin with https://";
-        (Level::Warn, detail, remedy)
+        (Severity::Warn, detail, remedy)
     } else if url.host().is_some_and(|configured| configured.to_owned() != host) {
         if url.host().is_some_and(|host| is_internal(&host.to_owned())) {
             let detail = format!("{links}; `url` is an internal address of the same server");
-            (Level::Ok, detail, "")
+            (Severity::Ok, detail, "")
         } else {
-            let detail = format!("{links}, which is another host than that in `url`");
-            let remedy = "check that `url` is the Vaultwarden that you mean, and that its DOMAIN is right";
-            (Level::Warn, detail, remedy)
+            let detail = format!("{links}, which is not the host in `url`");
+            let remedy = "check that `url` is the intended Vaultwarden, and that its DOMAIN is right";
+            (Severity::Warn, detail, remedy)
         }
     } else {
-        (Level::Ok, links, "")
+        (Severity::Ok, links, "")
     }
 }
 
@@ -317,18 +327,18 @@ async fn log_in(vaultwarden: &Vaultwarden) -> Result<Option<VaultwardenError>, V
     }
 }
 
-/// The finding about how the admin API authenticated us.
-fn judge_auth_method(method: AuthMethod) -> (Level, &'static str, &'static str) {
+/// The finding about how the admin API authenticated this program.
+fn judge_auth_method(method: AuthMethod) -> (Severity, &'static str, &'static str) {
     match method {
-        AuthMethod::Token => (Level::Ok, "the admin API answers to the admin token", ""),
+        AuthMethod::Token => (Severity::Ok, "the admin API answers to the admin token", ""),
         AuthMethod::Session => (
-            Level::Ok,
+            Severity::Ok,
             "the admin API answers to a session that was opened with this admin token",
             "",
         ),
         AuthMethod::Open => (
-            Level::Warn,
-            "the admin API asks for no token, so anyone who reaches it can do everything",
+            Severity::Warn,
+            "the admin API asks for no token, so anyone who can reach it has full access",
             "unset DISABLE_ADMIN_TOKEN at Vaultwarden, unless a proxy in front of it protects /admin",
         ),
     }
@@ -340,15 +350,15 @@ mod tests {
 
     use super::*;
 
-    fn said(configuration: &Configuration, is_hidden: bool) -> String {
-        let said = judge_configuration(configuration, is_hidden).into_iter();
+    fn report(configuration: &Configuration, is_hidden: bool) -> String {
+        let findings = judge_configuration(configuration, is_hidden).into_iter();
         let lines =
-            said.map(|(level, step, detail, remedy)| format!("{level}  {step}: {detail} -> {remedy}\n"));
+            findings.map(|(level, step, detail, remedy)| format!("{level}  {step}: {detail} -> {remedy}\n"));
         lines.collect()
     }
 
     #[test]
-    fn what_follows_from_vaultwardens_configuration_is_said_for_those_who_are_invited() {
+    fn the_findings_say_what_vaultwardens_configuration_means_for_invited_people() {
         let usual = Configuration {
             mail: Some(true),
             smtp_timeout: None,
@@ -360,7 +370,7 @@ mod tests {
             sign_ups: Some(SignUps::Closed),
             single_sign_on: Some(SingleSignOn::Off),
         };
-        insta::assert_snapshot!(said(&usual, true), @r"
+        insta::assert_snapshot!(report(&usual, true), @r"
             ok  mail: on: each invited person gets a link, which expires after 120 h; a new one is sent from Vaultwarden's admin page only -> 
             ok  registration: the login page offers none, so invited people need the link in their mail -> 
             ok  logins: 3 at once and then one in 300s are allowed, and a session lasts 20min -> 
@@ -370,16 +380,16 @@ mod tests {
             sign_ups: Some(SignUps::Closed),
             ..Configuration::default()
         };
-        insta::assert_snapshot!(said(&without_mail, false), @r"
-            warn  mail: mail is off: nobody is told; you must tell invited people yourself, and they register with their address at the URL in DOMAIN -> set SMTP_HOST at Vaultwarden, or tell people yourself
+        insta::assert_snapshot!(report(&without_mail, false), @r"
+            warn  mail: mail is off: Vaultwarden notifies no one; invited people register with their address at the URL in DOMAIN -> set SMTP_HOST at Vaultwarden, or tell people yourself that they can register
             ok  registration: open to invited people only -> 
             ");
         let without_any_way = Configuration {
             invitations_allowed: Some(false),
             ..without_mail
         };
-        insta::assert_snapshot!(said(&without_any_way, true), @r"
-            warn  mail: mail is off: nobody is told; you must tell invited people yourself, and they register with their address at the URL in DOMAIN -> set SMTP_HOST at Vaultwarden, or tell people yourself
+        insta::assert_snapshot!(report(&without_any_way, true), @r"
+            warn  mail: mail is off: Vaultwarden notifies no one; invited people register with their address at the URL in DOMAIN -> set SMTP_HOST at Vaultwarden, or tell people yourself that they can register
             warn  registration: the login page offers none, and mail is off, so invited people cannot register -> set INVITATIONS_ALLOWED=true or SMTP_HOST at Vaultwarden
             ok  invitations: INVITATIONS_ALLOWED is off: managers of organizations cannot invite people; this service can -> 
             ");
@@ -390,10 +400,10 @@ mod tests {
             single_sign_on: Some(SingleSignOn::Offered),
             ..usual
         };
-        insta::assert_snapshot!(said(&hasty, false), @r"
+        insta::assert_snapshot!(report(&hasty, false), @r"
             warn  mail: on: each invited person gets a link, which expires after 1 h; a new one is sent from Vaultwarden's admin page only -> raise INVITATION_EXPIRATION_HOURS at Vaultwarden, so that the link still works a day later
             warn  registration: open to everyone, invited or not -> set SIGNUPS_ALLOWED=false at Vaultwarden, if only people in the directory may use it
-            ok  single sign-on: offered: everyone who logs in by it gets an account, invited or not -> 
+            ok  single sign-on: offered: everyone who logs in this way gets an account, invited or not -> 
             warn  logins: 3 at once and then one in 300s are allowed, and a session lasts 4min: invitations wait for the next login -> raise ADMIN_SESSION_LIFETIME or lower ADMIN_RATELIMIT_SECONDS at Vaultwarden
             ");
         let only = Configuration {
@@ -401,37 +411,37 @@ mod tests {
             login_burst: None,
             ..usual
         };
-        insta::assert_snapshot!(said(&only, true), @r"
+        insta::assert_snapshot!(report(&only, true), @r"
             ok  mail: on: each invited person gets a link, which expires after 120 h; a new one is sent from Vaultwarden's admin page only -> 
-            ok  single sign-on: required: nobody registers, and everyone who logs in gets an account, invited or not; the identity provider must mark their address as verified -> 
+            ok  single sign-on: required: no one registers, and everyone who logs in gets an account, invited or not; the identity provider must mark their address as verified -> 
             ");
         // A version that reports nothing.
-        insta::assert_snapshot!(said(&Configuration::default(), true), @"ok  registration: the login page offers none, so invited people need the link in their mail -> check that Vaultwarden can send mail (SMTP_HOST)");
-        assert_eq!(said(&Configuration::default(), false), "");
+        insta::assert_snapshot!(report(&Configuration::default(), true), @"ok  registration: the login page offers none, so invited people need the link in their mail -> check that Vaultwarden can send mail (SMTP_HOST)");
+        assert_eq!(report(&Configuration::default(), false), "");
     }
 
     #[test]
-    fn links_that_nobody_can_follow_are_told_from_those_that_merely_differ_from_the_url() {
+    fn only_links_that_people_cannot_open_or_that_lead_elsewhere_are_warned_about() {
         let level = |domain, url: &str| judge_domain(domain, &url.parse().unwrap()).0;
         let vault = "https://vault.example.org";
         for (domain, url, expected) in [
-            (vault, vault, Level::Ok),
+            (vault, vault, Severity::Ok),
             (
                 "https://vault.example.org/sub",
                 "https://vault.example.org/sub/",
-                Level::Ok,
+                Severity::Ok,
             ),
-            (vault, "http://127.0.0.1:8000", Level::Ok),
-            (vault, "http://vaultwarden", Level::Ok),
-            (vault, "https://vault.example.com", Level::Warn),
-            ("http://localhost", "http://localhost", Level::Warn),
-            ("https://127.0.0.1:8000", "https://127.0.0.1:8000", Level::Warn),
+            (vault, "http://127.0.0.1:8000", Severity::Ok),
+            (vault, "http://vaultwarden", Severity::Ok),
+            (vault, "https://vault.example.com", Severity::Warn),
+            ("http://localhost", "http://localhost", Severity::Warn),
+            ("https://127.0.0.1:8000", "https://127.0.0.1:8000", Severity::Warn),
             (
                 "http://vault.example.org",
                 "http://vault.example.org",
-                Level::Warn,
+                Severity::Warn,
             ),
-            ("vault.example.org", vault, Level::Warn),
+            ("vault.example.org", vault, Severity::Warn),
         ] {
             assert_eq!(level(domain, url), expected, "{domain} at {url}");
         }

@@ -4,11 +4,11 @@ use crate::listener::Listener;
 use crate::model::{Cursor, Event, Hold, Source, What};
 use crate::rules::{Noted, Verdict};
 use crate::store::ListingOutcome;
-use crate::telemetry::{Progress, Purpose};
+use crate::telemetry::{ListingProgress, Purpose};
 
 /// A listing under way.
 pub(super) struct Run {
-    pub(super) progress: Progress,
+    pub(super) progress: ListingProgress,
     /// What it has brought so far.
     pub(super) outcome: ListingOutcome,
     /// What becomes of the new people whom it brings, once that was judged.
@@ -22,7 +22,7 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn begin() -> Self {
         Self {
-            progress: Progress::begin(),
+            progress: ListingProgress::begin(),
             outcome: ListingOutcome::default(),
             verdict: None,
             after: 0,

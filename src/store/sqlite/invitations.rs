@@ -82,7 +82,7 @@ pub(super) fn claim_some(db: &Transaction<'_>, how: Claim, now: Timestamp) -> ru
     let max = (how.max)(&unchecked);
     let actions = match max {
         0 => Vec::new(),
-        _ => claim(db, how.owner, max, now)?,
+        _ => claim(db, how.owner.0, max, now)?,
     };
     Ok(Claimed {
         actions,

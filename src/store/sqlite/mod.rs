@@ -32,7 +32,7 @@ use super::{
     Reply, Report, Scope, Store, Story, TaskReport, Unchecked, Which, Whose,
 };
 use crate::clock::Timestamp;
-use crate::model::{ActionState, EmailAddress, EntryId, Member, Release};
+use crate::model::{ActionState, EmailAddress, EntryId, Member, Release, WorkerId};
 use crate::rules::Noted;
 use crate::rules::membership::Sighting;
 use connection::Connection;
@@ -171,9 +171,9 @@ impl Store for Sqlite {
         .boxed()
     }
 
-    fn take_over(&self, owner: i64, now: Timestamp) -> Reply<'_, ()> {
+    fn take_over(&self, owner: WorkerId, now: Timestamp) -> Reply<'_, ()> {
         self.write("taking over the queue", move |db| {
-            invitations::take_over(db, owner, now)
+            invitations::take_over(db, owner.0, now)
         })
     }
 

@@ -1,39 +1,39 @@
-//! Invitations. Whoever has an account is done: Vaultwarden answers 409 and changes nothing.
+//! Invitations. Inviting a person who already has an account is harmless: Vaultwarden answers 409 and changes nothing.
 
 use futures::FutureExt;
 
-use super::{Context, Handler, Reply, word};
+use super::{CallFuture, Context, Handler, result_label};
 use crate::model::{Action, Outcome};
 use crate::vaultwarden::Account;
 
 pub(super) struct Invite;
 
 impl Handler for Invite {
-    fn attempt<'a>(&'a self, context: &'a Context, action: &'a Action) -> Reply<'a, Outcome> {
+    fn attempt<'a>(&'a self, context: &'a Context, action: &'a Action) -> CallFuture<'a, Outcome> {
         async {
             let result = context.vaultwarden.invite(&action.address).await;
-            let word = match &result {
+            let label = match &result {
                 Ok(outcome) => outcome.as_str(),
-                Err(error) => word(Err(error)),
+                Err(error) => result_label(Err(error)),
             };
-            context.observer.vaultwarden_call("invite", word);
+            context.observer.vaultwarden_call("invite", label);
             result
         }
         .boxed()
     }
 
-    fn settle_doubt<'a>(&'a self, context: &'a Context, action: &'a Action) -> Reply<'a, Option<Outcome>> {
+    fn look_up<'a>(&'a self, context: &'a Context, action: &'a Action) -> CallFuture<'a, Option<Outcome>> {
         async {
             let account = context.vaultwarden.account(&action.address).await;
-            let word = word(account.as_ref().map(drop));
-            context.observer.vaultwarden_call("account", word);
+            let label = result_label(account.as_ref().map(drop));
+            context.observer.vaultwarden_call("account", label);
             Ok(account?.as_ref().map(outcome))
         }
         .boxed()
     }
 }
 
-/// An account that was not used yet is what the earlier attempt made.
+/// The outcome of the earlier attempt: an account that is still only invited was created by it.
 fn outcome(account: &Account) -> Outcome {
     if account.invited {
         Outcome::Invited

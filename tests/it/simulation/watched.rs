@@ -2,7 +2,7 @@
 
 use futures::FutureExt;
 use ldap_usher::clock::Timestamp;
-use ldap_usher::model::{ActionState, Cursor, EmailAddress, EntryId, Member, Release};
+use ldap_usher::model::{ActionState, Cursor, EmailAddress, EntryId, Member, Release, WorkerId};
 use ldap_usher::rules::Noted;
 use ldap_usher::rules::membership::Sighting;
 use ldap_usher::store::{
@@ -91,7 +91,7 @@ impl Store for Watched {
         self.store.configure(directories)
     }
 
-    fn take_over(&self, owner: i64, now: Timestamp) -> Reply<'_, ()> {
+    fn take_over(&self, owner: WorkerId, now: Timestamp) -> Reply<'_, ()> {
         self.store.take_over(owner, now)
     }
 

@@ -1,6 +1,6 @@
 //! Storage that fails: nothing that was answered is undone, nothing stays half done, and the next call starts afresh.
 
-use ldap_usher::model::{ActionState, Outcome, Settlement};
+use ldap_usher::model::{ActionState, Outcome, Settlement, WorkerId};
 use ldap_usher::store::{Decisions, Sqlite, Store, StoreError};
 
 use super::file::sql;
@@ -50,14 +50,14 @@ async fn whichever_write_of_a_newcomer_s_way_fails_writes_resume_by_themselves_a
             );
             for owner in 0..3 {
                 // A worker whose store failed is started again.
-                let _ = book.store.take_over(owner, at(2)).await;
+                let _ = book.store.take_over(WorkerId(owner), at(2)).await;
                 let error = newcomer(&book, 2).await.expect_err(what);
                 assert!(error.to_string().contains("disk I/O error"), "{what}: {error}");
             }
             let done = book.store.report().await.unwrap().count(ActionState::Done);
             assert!(done >= 1, "{what}: what was answered is undone");
             sql(&path, "drop trigger failing");
-            book.store.take_over(9, at(2)).await.unwrap();
+            book.store.take_over(WorkerId(9), at(2)).await.unwrap();
             newcomer(&book, 2)
                 .await
                 .unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -94,7 +94,10 @@ async fn a_full_file_system_fails_with_the_remedy_and_writes_go_on_once_there_is
         assert!(newcomer(&book, n).await.is_err());
     }
     std::fs::remove_file(&ballast).unwrap();
-    book.store.take_over(super::OWNER + 1, at(2)).await.unwrap();
+    book.store
+        .take_over(WorkerId(super::OWNER + 1), at(2))
+        .await
+        .unwrap();
     newcomer(&book, n).await.unwrap();
     assert_eq!(book.tasks().await, format!("done {}", done + 1));
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ldap_usher::model::Release;
 use ldap_usher::model::Source;
-use ldap_usher::model::{ActionState, Cursor, Outcome, Settlement};
+use ldap_usher::model::{ActionState, Cursor, Outcome, Settlement, WorkerId};
 use ldap_usher::store::{Decisions, Sqlite, Store, StoreError, Which};
 
 use super::{Book, OWNER, addresses, at, email, id, there};
@@ -127,7 +127,7 @@ async fn what_a_dead_process_had_claimed_is_due_at_once_and_in_doubt() {
     drop(book);
 
     let book = Book::on(Sqlite::open(&path).await.unwrap()).await;
-    book.store.take_over(OWNER + 1, at(5)).await.unwrap();
+    book.store.take_over(WorkerId(OWNER + 1), at(5)).await.unwrap();
     assert_eq!(book.store.next_due().await.unwrap(), Some(at(1)));
     assert_eq!(book.claims(5).await[0].in_doubt, Some(at(5)));
 }

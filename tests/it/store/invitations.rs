@@ -1,6 +1,6 @@
 //! Who is owed an invitation: each rule.
 
-use ldap_usher::model::{ActionState, Listing, Outcome, Settlement};
+use ldap_usher::model::{ActionState, Listing, Outcome, Settlement, WorkerId};
 use ldap_usher::store::{Store, Which};
 
 use super::{Book, OWNER, addresses, at, dn, email, gone, refused, retry, there};
@@ -203,7 +203,7 @@ async fn what_is_claimed_or_in_doubt_is_not_cancelled() {
     book.claims(2).await;
     book.leaves(1).await;
     assert_eq!(book.tasks().await, "queued 1");
-    book.store.take_over(OWNER + 1, at(100)).await.unwrap();
+    book.store.take_over(WorkerId(OWNER + 1), at(100)).await.unwrap();
     let task = book.claims(100).await[0].clone();
     assert_eq!(task.in_doubt, Some(at(100)), "its worker is gone");
     book.joins(1, "ann").await;

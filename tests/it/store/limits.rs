@@ -169,6 +169,6 @@ async fn an_entry_that_changes_its_address_again_and_again_invites_no_strangers(
     let held = book.store.in_state(ActionState::Held, Which::All).await.unwrap();
     assert!(held.iter().all(
         |task| task.dn == dn(1) && task.reason.contains("addresses_per_person")
-            || task.reason.contains("held before")
+            || task.reason.contains("held back before")
     ));
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ldap_usher::clock::Timestamp;
 use ldap_usher::model::Release;
 use ldap_usher::model::Source;
-use ldap_usher::model::{ActionState, Outcome, Settlement};
+use ldap_usher::model::{ActionState, Outcome, Settlement, WorkerId};
 use ldap_usher::rules::membership::Sighting;
 use ldap_usher::rules::{Limits, Verdict};
 use ldap_usher::store::{Decisions, Sqlite, Store, Taken, Which};
@@ -223,7 +223,7 @@ impl World {
                     .unwrap();
                 self.owner += 1;
                 self.store
-                    .take_over(self.owner, Timestamp(self.now))
+                    .take_over(WorkerId(self.owner), Timestamp(self.now))
                     .await
                     .unwrap();
             }

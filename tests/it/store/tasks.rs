@@ -2,7 +2,7 @@
 
 use ldap_usher::model::Release;
 use ldap_usher::model::Source;
-use ldap_usher::model::{ActionState, Outcome, Settlement};
+use ldap_usher::model::{ActionState, Outcome, Settlement, WorkerId};
 use ldap_usher::store::{Decisions, Store, Unchecked, Which};
 
 use super::{Book, OWNER, addresses, at, dn, email, refused, retry, there};
@@ -19,9 +19,9 @@ async fn a_claimed_invitation_is_nobody_else_s_however_long_it_takes_until_its_w
     assert_eq!(book.store.next_due().await.unwrap(), None);
     // Nor does it matter what the clock says.
     assert_eq!(book.claims(10_000_000).await, []);
-    book.store.take_over(OWNER, at(20)).await.unwrap();
+    book.store.take_over(WorkerId(OWNER), at(20)).await.unwrap();
     assert_eq!(book.claims(20).await, [], "that is the worker itself");
-    book.store.take_over(OWNER + 1, at(30)).await.unwrap();
+    book.store.take_over(WorkerId(OWNER + 1), at(30)).await.unwrap();
     assert_eq!(book.claims(30).await[0].in_doubt, Some(at(30)));
 }
 
@@ -41,7 +41,7 @@ async fn nothing_stored_lies_further_in_the_future_than_a_wait_can_be() {
     book.joins(1, "ann").await;
     book.settles(1_000_000, retry(1_000_010, true)).await;
     // The clock was set back while no service ran.
-    book.store.take_over(OWNER, at(1000)).await.unwrap();
+    book.store.take_over(WorkerId(OWNER), at(1000)).await.unwrap();
     assert_eq!(book.store.next_due().await.unwrap(), Some(at(4600)));
     assert_eq!(book.claims(4600).await[0].in_doubt, Some(at(1000)));
 }

@@ -1,7 +1,7 @@
 //! A state file of version 0.1.0 opens and loses nothing.
 
 use ldap_usher::model::Release;
-use ldap_usher::model::{ActionState, Cursor};
+use ldap_usher::model::{ActionState, Cursor, WorkerId};
 use ldap_usher::store::{Sqlite, Store, Which};
 
 use super::file::sql;
@@ -68,7 +68,7 @@ async fn a_state_file_of_version_0_1_opens_and_loses_nothing() {
     );
 
     // What was under way when the service was killed is in doubt, and so is what was before.
-    store.take_over(OWNER, at(10)).await.unwrap();
+    store.take_over(WorkerId(OWNER), at(10)).await.unwrap();
     let mut claimed = store.claim(OWNER, 10, at(10)).await.unwrap();
     claimed.sort_by_key(|task| task.id);
     let told: Vec<_> = claimed

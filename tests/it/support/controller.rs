@@ -15,7 +15,7 @@ const NOTIFICATION: &str = "1.2.840.113556.1.4.528";
 const PAGING: &str = "1.2.840.113556.1.4.319";
 const BASE: &str = "OU=people,DC=lab,DC=test";
 
-/// Its behaviour. A test may change it while it runs.
+/// The behaviour of the controller. A test may change it while the controller runs.
 #[derive(Debug, Default)]
 pub struct Manners {
     /// The result of a change notification request; 0 accepts it, and never notifies.
@@ -31,7 +31,7 @@ pub struct Manners {
 /// A running server with the people 1 to 3; it ends when it is dropped. Each search for changes returns all three, each on
 /// its own page.
 pub struct Controller {
-    /// What it does.
+    /// Its behaviour.
     pub manners: Arc<Manners>,
     url: String,
     _serving: JoinSet<()>,
@@ -161,7 +161,7 @@ impl Manners {
     }
 }
 
-/// Other people with the identities of ours, and, for a look-up, people who were not requested.
+/// Other entries with the identities of our people, and, for a look-up, people who were not requested.
 fn strangers(id: u8, is_listing: bool) -> Vec<u8> {
     let elsewhere = (1..=3).map(|n| person_at(n, &format!("CN=stranger{n},OU=former,DC=lab,DC=test")));
     let others = (if is_listing { 0..0 } else { 100..250 }).map(person);

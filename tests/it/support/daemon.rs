@@ -1,4 +1,5 @@
-//! A server process for one test. It logs into a file, whose end is shown if the test fails, and it is killed on drop.
+//! A server process for one test. It logs to a file, and the end of that file is shown if the test fails. The process is
+//! killed on drop.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use super::slapd::reads_root_dse;
 /// How long a server may take to start or to stop.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A process that may or may not run.
+/// A server process, running or not.
 #[derive(Debug)]
 pub struct Daemon {
     name: &'static str,
@@ -19,7 +20,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Creates a server with this name and log file, and does not start it.
+    /// Creates a server with this name and log file, without starting it.
     pub fn new(name: &'static str, log: PathBuf) -> Self {
         Self {
             name,
@@ -28,7 +29,7 @@ impl Daemon {
         }
     }
 
-    /// Runs this command in the foreground; returns once the server tells its root DSE at `url`.
+    /// Runs this command in the foreground. Returns when the server returns its root DSE at `url`.
     ///
     /// # Errors
     /// The server exited or did not answer. The error is the end of its log.
@@ -56,12 +57,12 @@ impl Daemon {
         Ok(())
     }
 
-    /// Whether it was started and not stopped.
+    /// Whether it was started and has not been stopped.
     pub fn runs(&self) -> bool {
         self.child.is_some()
     }
 
-    /// Sends `TERM`, `KILL`, `STOP` or `CONT`: by the shell, which needs neither a package nor unsafe code.
+    /// Sends `TERM`, `KILL`, `STOP` or `CONT`, with the shell's `kill`: that needs neither a crate nor unsafe code.
     pub fn signal(&self, signal: &str) {
         let pid = self.child.as_ref().expect("the server runs").id();
         let command = format!("kill -{signal} {pid}");
@@ -69,7 +70,7 @@ impl Daemon {
         assert!(status.unwrap().success(), "{command} failed");
     }
 
-    /// Ends it by `TERM` or `KILL`; returns once it is gone.
+    /// Ends it with `TERM` or `KILL`. Returns when the process is gone.
     pub async fn end(&mut self, signal: &str) {
         self.signal(signal);
         let deadline = Instant::now() + PATIENCE;
@@ -85,7 +86,7 @@ impl Daemon {
         self.child = None;
     }
 
-    /// What it logged so far.
+    /// The log so far.
     pub fn log(&self) -> String {
         let log = fs::read(&self.log).unwrap_or_default();
         String::from_utf8_lossy(&log).into_owned()

@@ -1,4 +1,4 @@
-//! File systems that fill up.
+//! Small file systems, which tests fill up.
 
 use std::io::Write;
 use std::path::Path;
@@ -20,14 +20,14 @@ impl FileSystem {
         Self(folder)
     }
 
-    /// Its address.
+    /// Its mount point.
     pub fn path(&self) -> &Path {
         self.0.path()
     }
 }
 
 impl FileSystem {
-    /// Leaves no more than a few pages free, with the help of this file.
+    /// Writes to this file until only a few pages are free.
     pub fn fill(&self, ballast: &Path) {
         let mut file = std::fs::File::create(ballast).unwrap();
         while file.write_all(&[0; 4096]).is_ok() {}

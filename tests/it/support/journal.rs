@@ -1,4 +1,4 @@
-//! A simulated directory with a journal, like a server with a session log, without a network.
+//! A simulated directory with a journal of changes, like a server with a session log, without a network.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -25,9 +25,9 @@ pub enum Resume {
 /// A directory with a journal.
 #[derive(Default)]
 pub struct World {
-    /// Who matches, each with the number of their address, if they have one.
+    /// The people who match, each with the number of their address, if any.
     pub people: BTreeMap<u8, Option<u8>>,
-    /// Who changed, in order. A cursor is a length of this list.
+    /// The people who changed, in order. A cursor is a length of this list.
     pub journal: Vec<u8>,
     /// How the next session resumes.
     pub resume: Option<Resume>,
@@ -49,7 +49,7 @@ pub fn address(mail: u8) -> String {
     format!("mail{mail}@example.org")
 }
 
-/// A person with this address, or none.
+/// A person with this address, or without one.
 pub fn entry(person: u8, mail: Option<u8>) -> Entry {
     let values = mail.map(|mail| address(mail).into_bytes()).into_iter().collect();
     let attributes = vec![Attribute {

@@ -1,4 +1,4 @@
-//! A session with a directory, as the listener has it: who is listed, who joins, who leaves.
+//! A session with a directory, as the listener uses it: who is listed, who joins, who leaves.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub fn settings(site: &dyn Site, filter: &str, stream: Option<StreamKind>) -> Se
 
 /// An open stream, and what it has sent.
 pub struct Listening {
-    /// How it learns of changes.
+    /// The kind of stream.
     pub stream: StreamKind,
     /// Whether the stream needs an audit beside it.
     pub reconcile: bool,
@@ -123,7 +123,7 @@ impl Listening {
         }
     }
 
-    /// Waits until this person, who was reported, is reported to match no longer.
+    /// Waits until this person, who was reported before, is reported to no longer match.
     pub async fn leaves(&mut self, uid: &str) {
         loop {
             if let Change::Gone(id) = self.next().await.unwrap()
@@ -144,7 +144,7 @@ impl Listening {
         while self.next().await.unwrap() != Change::Alive {}
     }
 
-    /// Waits for the error with which it ends.
+    /// Waits for the error that ends the session.
     pub async fn error(&mut self) -> DirectoryError {
         loop {
             if let Err(error) = self.next().await {
@@ -158,7 +158,7 @@ impl Listening {
     }
 }
 
-/// The error with which a session ends, or fails to begin.
+/// The error that ends a session or prevents it.
 pub async fn error_of(directory: &LdapDirectory, from: Option<Cursor>) -> DirectoryError {
     match Listening::open(directory, from).await {
         Err(error) => error,

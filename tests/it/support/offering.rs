@@ -1,4 +1,4 @@
-//! A simulated LDAP server for kinds of servers that cannot run here.
+//! Simulates kinds of LDAP servers that the tests cannot run.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ldap_usher::model::EntryId;
 use ldap3::{Ldap, LdapConnAsync, Mod, Scope, SearchEntry};
 
-/// The people of one directory. Those that operations name by uid live in `ou=people`.
+/// The people of one directory. Operations that take a uid concern `ou=people`.
 #[derive(Debug, Clone)]
 pub struct People {
     url: String,

@@ -1,11 +1,11 @@
-//! The queue of a store, one step at a time: what the worker does in one exchange.
+//! Single steps of a store's queue. The worker combines them in one exchange.
 
 use ldap_usher::clock::Timestamp;
-use ldap_usher::model::{Action, Event, Settlement};
+use ldap_usher::model::{Action, Event, Settlement, WorkerId};
 use ldap_usher::rules::Limits;
 use ldap_usher::store::{Claim, Decisions, Store, StoreError};
 
-/// Claims and settles, each alone.
+/// Claims and settles in separate transactions.
 pub trait Queue: Store {
     /// Claims up to `max` actions that are due.
     fn claim(
@@ -18,7 +18,7 @@ pub trait Queue: Store {
         async move { Ok(exchanged.await?.1.actions) }
     }
 
-    /// Settles, and claims nothing.
+    /// Settles without claiming.
     fn settle(
         &self,
         settled: Vec<(i64, Settlement)>,
@@ -34,7 +34,7 @@ impl<S: Store + ?Sized> Queue for S {}
 
 fn claim(owner: i64, max: u32) -> Claim {
     Claim {
-        owner,
+        owner: WorkerId(owner),
         max: Box::new(move |_| max),
     }
 }

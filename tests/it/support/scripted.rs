@@ -73,7 +73,7 @@ impl Scripted {
 }
 
 impl SyncSearch {
-    /// Sends nothing more, until the client closes the connection.
+    /// Sends nothing more and waits until the client closes the connection.
     pub async fn stay(mut self) {
         while let Ok(1..) = self.stream.read(&mut [0; 1024]).await {}
     }

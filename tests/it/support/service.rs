@@ -23,7 +23,7 @@ pub struct Service {
     readers: JoinSet<()>,
 }
 
-/// A configuration file in a folder of its own, which lives as long as this.
+/// A configuration file in a temporary folder, which is deleted when this is dropped.
 pub struct Config {
     dir: TempDir,
 }
@@ -40,12 +40,12 @@ impl Config {
         config
     }
 
-    /// Where the file is.
+    /// The path of the file.
     pub fn path(&self) -> PathBuf {
         self.dir.path().join("config.toml")
     }
 
-    /// The folder that the file is in.
+    /// The folder of the file.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
@@ -57,8 +57,8 @@ impl Config {
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
     }
 
-    /// The program in the folder, so that problems name the file by `config.toml`; what would choose a place for the
-    /// state finds it here.
+    /// The program with the folder as its working directory, so that error messages name the file as `config.toml`. The
+    /// variables that choose the place of the state point to the folder too.
     pub fn command(&self) -> Command {
         let mut command = command(Path::new("config.toml"));
         command
@@ -165,7 +165,7 @@ impl Service {
         self.lines.clone()
     }
 
-    /// The most memory that it has used so far beside its code, in KiB (proc(5), `VmHWM` without `RssFile`): the code
+    /// The most memory that it has used so far besides its code, in KiB (proc(5), `VmHWM` without `RssFile`): the code
     /// of a build for tests is twice that of a release.
     pub fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
@@ -176,7 +176,7 @@ impl Service {
         kib("VmHWM:") - kib("RssFile:")
     }
 
-    /// What `status --json` prints beside it.
+    /// What `status --json` prints for its state.
     pub async fn status_json(&self) -> serde_json::Value {
         self.config.status_json().await
     }

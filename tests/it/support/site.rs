@@ -1,4 +1,4 @@
-//! A common interface of the directory servers on which the behaviours are tested, and of the people and groups in them.
+//! A common interface to the directory servers on which behaviour is tested, and to the people and groups in them.
 //!
 //! Every site has `ou=people` (where the service looks), `ou=former` (outside of it) and `ou=groups` below its suffix,
 //! an administrator who may do everything, and a reader with no more rights than the documentation asks for.
@@ -8,27 +8,27 @@ use std::collections::HashSet;
 use futures::future::BoxFuture;
 use ldap3::{Ldap, LdapConnAsync, Mod, Scope, SearchEntry};
 
-/// A running (or stopped) directory server of its own for one test, killed when it is dropped.
+/// A directory server for one test, running or stopped. It is killed on drop.
 pub trait Site: Send + Sync {
     /// `ldap://127.0.0.x:PORT`
     fn url(&self) -> String;
-    /// The name and the password that may do everything.
+    /// The name and the password of the administrator, who has all rights.
     fn admin(&self) -> (String, String);
     /// The name and the password that the service binds as.
     fn reader(&self) -> (String, String);
     /// The suffix, below which the units are.
     fn suffix(&self) -> String;
-    /// How this server spells people and groups.
+    /// The schema that this server uses for people and groups.
     fn dialect(&self) -> Dialect;
-    /// Ends it as an administrator does (SIGTERM); returns once it is gone.
+    /// Stops it as an administrator does (SIGTERM). Returns when the process is gone.
     fn stop(&mut self) -> BoxFuture<'_, ()>;
-    /// Ends it as a crash does (SIGKILL).
+    /// Kills it, as a crash does (SIGKILL).
     fn kill9(&mut self) -> BoxFuture<'_, ()>;
-    /// Starts it again on the same data and port after its end; returns once it answers.
+    /// Starts it again on the same data and port. Returns when it answers.
     fn start(&mut self) -> BoxFuture<'_, ()>;
 }
 
-/// How a server spells people and groups.
+/// The schema of a server for people and groups.
 #[derive(Debug, Clone, Copy)]
 pub struct Dialect {
     /// The object classes of a person.
@@ -37,21 +37,21 @@ pub struct Dialect {
     pub naming: &'static str,
     /// The filter that finds people, as the documentation of this server has it.
     pub people: &'static str,
-    /// An attribute of a person that a filter may ask for and anyone may be given: `departmentNumber`.
+    /// An attribute that every person may have and that tests use in filters: `departmentNumber`.
     pub trait_attribute: &'static str,
     /// The object classes of a group of DNs.
     pub group: &'static [&'static str],
-    /// Whether a group of DNs must have a member from the beginning (RFC 4519 `groupOfNames`).
+    /// Whether a group of DNs must have at least one member (RFC 4519 `groupOfNames`).
     pub never_empty: bool,
-    /// Whether the server keeps `memberOf`.
+    /// Whether the server maintains `memberOf`.
     pub member_of: bool,
-    /// Whether its `memberOf` names the groups that a person is in by way of another group.
+    /// Whether its `memberOf` includes the groups that a person belongs to through another group.
     pub nests: bool,
-    /// How an administrator switches an account off; `None` where the server has no such thing.
+    /// How an administrator disables an account; `None` if the server cannot disable accounts.
     pub lock: Option<Lock>,
 }
 
-/// How an administrator switches an account off.
+/// How an administrator disables an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lock {
     /// OpenLDAP's ppolicy: `pwdAccountLockedTime: 000001010000Z`
@@ -68,7 +68,7 @@ impl dyn Site + '_ {
         format!("ou=people,{}", self.suffix())
     }
 
-    /// Changes, made as the administrator.
+    /// Changes people and groups as the administrator.
     pub fn folk(&self) -> Folk {
         Folk {
             url: self.url(),
@@ -168,7 +168,7 @@ impl Folk {
             .unwrap();
     }
 
-    /// Adds a person to `ou=people` with these attributes beside the class and the name, each written as given.
+    /// Adds a person to `ou=people` with these attributes besides the class and the name, with names and values as given.
     pub async fn add_written(&self, uid: &str, attributes: &[(&str, &str)]) {
         let mut all = vec![
             ("objectClass", self.dialect.person.iter().copied().collect()),
@@ -261,13 +261,13 @@ impl Folk {
             .unwrap();
     }
 
-    /// Puts a person or a group, given by DN, into a group.
+    /// Adds a person or a group, given by DN, to a group.
     pub async fn join(&self, group: &str, dn: &str) {
         self.modify(&self.group(group), Mod::Add("member", HashSet::from([dn])))
             .await;
     }
 
-    /// Takes a person or a group, given by DN, out of a group.
+    /// Removes a person or a group, given by DN, from a group.
     pub async fn leave(&self, group: &str, dn: &str) {
         self.modify(&self.group(group), Mod::Delete("member", HashSet::from([dn])))
             .await;

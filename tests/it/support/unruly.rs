@@ -1,5 +1,5 @@
-//! An LDAP server that behaves normally unless a script says otherwise: the script answers a request with any bytes,
-//! also without end.
+//! An LDAP server that behaves normally except where a script replaces the answer to a request, with any bytes, even an
+//! endless stream.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -30,7 +30,7 @@ pub struct Unruly {
 }
 
 impl Unruly {
-    /// Starts a server that answers as the script says.
+    /// Starts a server with this script.
     pub async fn start(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ldap://{}", listener.local_addr().unwrap());

@@ -77,8 +77,7 @@ impl World {
 }
 
 impl<D> World<D> {
-    /// This directory, followed as the `[[directory]]` table says, and a Vaultwarden without accounts. The service does
-    /// not run yet.
+    /// This directory with this `[[directory]]` table, and a Vaultwarden without accounts. The service does not run yet.
     pub fn on(server: D, directory: String) -> Self {
         Self {
             directory,
@@ -92,7 +91,7 @@ impl<D> World<D> {
         }
     }
 
-    /// Another Vaultwarden than that of today with the token `sesame`.
+    /// Replaces the default Vaultwarden (the current version, with the token `sesame`).
     pub fn vault(mut self, setup: Setup) -> Self {
         self.vault = StandIn::with(setup);
         self
@@ -148,7 +147,7 @@ listen = "127.0.0.1:0"
         self.service = Some(Service::start(&self.config()));
     }
 
-    /// Ends the service as an administrator does (SIGTERM).
+    /// Stops the service as an administrator does (SIGTERM).
     pub async fn stop(&mut self) {
         let mut service = self.service.take().expect("the service runs");
         service.term().await;
@@ -156,7 +155,7 @@ listen = "127.0.0.1:0"
         assert!(status.success(), "{status}:\n{}", service.output());
     }
 
-    /// Waits for the end of the service, after it was asked to stop.
+    /// Waits until the service has ended, after it was asked to stop.
     pub async fn ended(&mut self) -> ExitStatus {
         self.service.take().expect("the service runs").wait().await
     }
@@ -167,7 +166,7 @@ listen = "127.0.0.1:0"
         service.kill9().await;
     }
 
-    /// Ends the service, starts it again on the same state, and waits until it is up to date.
+    /// Stops the service, starts it again on the same state, and waits until it is up to date.
     pub async fn restart(&mut self) {
         self.stop().await;
         self.start().await;
@@ -189,7 +188,7 @@ listen = "127.0.0.1:0"
         found.map(Into::into).collect()
     }
 
-    /// Waits until this run of the service has printed so many lines that contain all of `words`; returns the last.
+    /// Waits until this run of the service has printed `times` lines that contain all of `words`. Returns the last one.
     pub async fn says(&self, words: &[&str], times: usize) -> String {
         self.says_within(words, times, PATIENCE).await
     }
@@ -255,7 +254,7 @@ listen = "127.0.0.1:0"
         }
     }
 
-    /// Waits until there are so many members.
+    /// Waits until there are `count` members.
     pub async fn members(&self, count: u64) {
         self.status_until(format!("a membership of {count}"), |status| {
             status["members"] == count
@@ -271,7 +270,7 @@ listen = "127.0.0.1:0"
     /// The answer of one of the service's endpoints, head and body.
     pub async fn get(&self, path: &str) -> String {
         let line = self.says(&["answering /livez"], 1).await;
-        // In text and JSON alike.
+        // Found in text and in JSON.
         let port = line.split_once("127.0.0.1:").unwrap().1;
         let port = port.trim_end_matches(|c: char| !c.is_ascii_digit());
         let address = format!("127.0.0.1:{}", port.split('"').next().unwrap());
@@ -295,7 +294,7 @@ listen = "127.0.0.1:0"
         );
     }
 
-    /// Waits until so many invitations are in a state, such as `done`; returns the status.
+    /// Waits until `count` invitations are in a state, such as `done`. Returns the status.
     pub async fn tasks(&self, state: &str, count: usize) -> Value {
         self.status_until(format!("{count} {state}"), |status| {
             status["tasks"][state] == count
@@ -303,7 +302,7 @@ listen = "127.0.0.1:0"
         .await
     }
 
-    /// Waits until as many people are invited, then asserts that they are just these, each invited once.
+    /// Waits until this number of people is invited, then asserts that exactly these people are invited, each once.
     pub async fn invited<U: Display>(&self, uids: impl IntoIterator<Item = U>) {
         let mut expected: Vec<String> = uids.into_iter().map(|uid| format!("{uid}@example.org")).collect();
         expected.sort();
@@ -324,8 +323,8 @@ listen = "127.0.0.1:0"
         }
     }
 
-    /// Waits until no invitation is due, then asserts that exactly these people were invited since the beginning, also
-    /// over restarts of the service, and nobody twice.
+    /// Waits until no invitation is due, then asserts that exactly these people were invited since the beginning, across
+    /// restarts of the service, and each once.
     pub async fn invited_once(&self, uids: &[&str]) {
         self.status_until("an empty queue", |status| status["tasks"]["queued"] == 0)
             .await;

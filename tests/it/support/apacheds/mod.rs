@@ -1,5 +1,4 @@
-//! A real ApacheDS (Debian's 2.0.0~M26) of its own for each test: temporary directory, free loopback port, killed on
-//! drop.
+//! A real ApacheDS (Debian's 2.0.0~M26) for each test: temporary directory, free loopback port, killed on drop.
 //!
 //! Debian's package needs three fixes, which are made here: jars that are missing in its class path, Java packages that it
 //! needs to generate a certificate, and a listen address that is not public.
@@ -24,7 +23,7 @@ const READER: (&str, &str) = ("cn=reader,ou=readers,dc=example,dc=com", "reader-
 
 const LIBRARIES: &str = "/usr/share/apacheds/lib";
 const JARS: &str = "/usr/share/java";
-/// What Debian's class path lacks, and what to install for it.
+/// The jars that are missing in Debian's class path, and the packages that contain them.
 const MISSING: [(&str, &str); 5] = [
     ("caffeine", "libcaffeine-java"),
     ("commons-lang3", "libcommons-lang3-java"),

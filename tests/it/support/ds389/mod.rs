@@ -1,4 +1,4 @@
-//! A real 389 Directory Server of its own for each test: `ns-slapd` run directly on files made here, without
+//! A real 389 Directory Server for each test: `ns-slapd` run directly on files made here, without
 //! `dscreate` and systemd; temporary directory, free loopback port, killed on drop.
 //!
 //! The tree is `dc=example,dc=org` with `ou=people` (where the service looks), `ou=former`, `ou=groups`, and
@@ -33,7 +33,7 @@ pub struct Ds389 {
 }
 
 impl Builder {
-    /// Starts it; returns once it answers.
+    /// Starts it. Returns when it answers.
     ///
     /// # Panics
     /// If the server does not start or is missing, with its message or with what to install.
@@ -133,7 +133,7 @@ impl Ds389 {
         self.launch().await.unwrap_or_else(|error| panic!("{error}"));
     }
 
-    /// The requests that it was sent so far.
+    /// The requests that it has received.
     pub fn access_log(&self) -> String {
         fs::read_to_string(self.file("log/access")).unwrap_or_default()
     }

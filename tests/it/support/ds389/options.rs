@@ -1,4 +1,4 @@
-//! What kind of 389 Directory Server a test wants, and the files that make it so: dse.ldif and the first entries.
+//! The options of a 389 Directory Server, and the files that are generated from them: dse.ldif and the first entries.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -53,7 +53,7 @@ impl Builder {
         self
     }
 
-    /// Has the retro changelog keep no `targetUniqueId`, as it is by default in the server.
+    /// Leaves `targetUniqueId` out of the retro changelog, which is the default of the server.
     pub fn no_target_unique_id(mut self) -> Self {
         self.target_unique_id = false;
         self
@@ -71,7 +71,7 @@ impl Builder {
         self
     }
 
-    /// Has the reader see `ou=people` and what is below, and nothing else.
+    /// Lets the reader see `ou=people` and the entries below it only.
     pub fn rights_below_people(mut self) -> Self {
         self.rights_below_people = true;
         self
@@ -95,7 +95,7 @@ impl Builder {
         self
     }
 
-    /// How many people are there from the start: `person1` (`person1@example.org`) and so on. Default: none.
+    /// The number of initial people: `person1` (`person1@example.org`) and so on. Default: none.
     pub fn people(mut self, count: usize) -> Self {
         self.people = count;
         self
@@ -111,7 +111,7 @@ const CHANGELOG: &str = "cn=Retro Changelog Plugin,cn=plugins,cn=config";
 const MEMBER_OF: &str = "cn=MemberOf Plugin,cn=plugins,cn=config";
 const SYNC: &str = "cn=Content Synchronization,cn=plugins,cn=config";
 
-/// The server's configuration, from the template that the package brings.
+/// The server's configuration, from the template of the package.
 pub(super) fn dse(dir: &Path, port: u16, options: &Builder) -> Result<String, String> {
     let template = fs::read_to_string(TEMPLATE).map_err(|error| format!("{TEMPLATE}: {error}"))?;
     let dir = dir.display();
@@ -164,7 +164,7 @@ pub(super) fn dse(dir: &Path, port: u16, options: &Builder) -> Result<String, St
             CHANGELOG,
             format!("nsslapd-pluginEnabled: {}", on(options.content_sync)),
         ),
-        // Without these each instance takes a hundred megabytes and waits for the disk.
+        // Without these, each instance uses a hundred megabytes and waits for the disk.
         (DATABASES, "nsslapd-cache-autosize: 0".to_owned()),
         (DATABASES, "nsslapd-dbcachesize: 16777216".to_owned()),
         (DATABASES, "nsslapd-db-durable-transaction: off".to_owned()),
@@ -203,7 +203,7 @@ pub(super) fn dse(dir: &Path, port: u16, options: &Builder) -> Result<String, St
     Ok(records.join("\n\n") + "\n")
 }
 
-/// Puts `attribute: value` in the place of what the record has for the attribute.
+/// Replaces the values of the attribute in the record by `attribute: value`.
 fn set(record: &mut String, line: &str) {
     let attribute = line.split(':').next().unwrap();
     let keep = |old: &&str| !old.split(':').next().unwrap().eq_ignore_ascii_case(attribute);

@@ -1,4 +1,4 @@
-//! A real Active Directory domain controller of its own for each test: Samba, in a temporary directory and on a
+//! A real Active Directory domain controller for each test: Samba, in a temporary directory and on a
 //! loopback address of its own (its ports cannot be chosen), killed on drop.
 //!
 //! The domain is `lab.test`, with `ou=people` (the search base of the tests), `ou=former` (outside of it), `ou=groups`,
@@ -79,7 +79,7 @@ impl Builder {
         self
     }
 
-    /// Starts it; returns once it answers.
+    /// Starts it. Returns when it answers.
     ///
     /// # Panics
     /// If Samba is missing or does not start, with what to install or with its message.
@@ -149,7 +149,7 @@ impl Samba {
         self.file("ca.pem")
     }
 
-    /// Changes to the directory, made as the administrator.
+    /// Changes the directory as the administrator.
     pub fn folk(&self) -> Folk {
         (self as &dyn Site).folk()
     }
@@ -159,24 +159,24 @@ impl Samba {
         (self as &dyn Site).table(self.dialect().people, keys)
     }
 
-    /// What Samba logged so far.
+    /// The log of Samba so far.
     pub fn log(&self) -> String {
         fs::read(self.file("samba.log"))
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .unwrap_or_default()
     }
 
-    /// Ends it as an administrator does (SIGTERM); returns once it is gone.
+    /// Stops it as an administrator does (SIGTERM). Returns when the process is gone.
     pub async fn stop(&mut self) {
         self.end("TERM").await;
     }
 
-    /// Ends it as a crash does (SIGKILL).
+    /// Kills it, as a crash does (SIGKILL).
     pub async fn kill9(&mut self) {
         self.end("KILL").await;
     }
 
-    /// Starts it again on the same data and address, after ending it if it still runs; returns once it answers.
+    /// Starts it again on the same data and address, after ending it if it still runs. Returns when it answers.
     pub async fn restart(&mut self) {
         if self.process.is_some() {
             self.stop().await;
@@ -184,21 +184,21 @@ impl Samba {
         self.launch().await.unwrap_or_else(|error| panic!("{error}"));
     }
 
-    /// Keeps a copy of the databases, as a backup does; Samba is stopped for it.
+    /// Backs up the databases. Samba is stopped for this.
     pub async fn back_up(&mut self) {
         self.stop().await;
         self.copy("private", "backup");
         self.restart().await;
     }
 
-    /// Restores the copy of the databases; Samba is stopped for it.
+    /// Restores the backup of the databases. Samba is stopped for this.
     pub async fn restore(&mut self) {
         self.stop().await;
         self.copy("backup", "private");
         self.restart().await;
     }
 
-    /// Gives the database another identity, as a controller has that is promoted anew; Samba is stopped for it.
+    /// Gives the database a new identity, as if the controller had been promoted again. Samba is stopped for this.
     pub async fn be_another(&mut self) {
         self.stop().await;
         let script = "import sys, ldb, uuid\n\

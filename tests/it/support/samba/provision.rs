@@ -1,5 +1,5 @@
-//! A new domain, provisioned once a machine and kept as an archive: provisioning takes many seconds, unpacking half
-//! of one.
+//! A new domain. It is provisioned once per machine and kept as an archive: provisioning takes many seconds, unpacking half
+//! a second.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use super::{ADMIN, CONTROLLER, DOMAIN, REALM, Samba};
 
-/// Part of the archive's name: another way to provision needs another archive.
+/// Part of the archive's name. Change it when the way to provision changes.
 const RECIPE: u32 = 1;
 
 /// Fills a folder with the databases of a new domain, which know neither its path nor its address.
@@ -44,7 +44,7 @@ fn archive() -> Result<PathBuf, String> {
 }
 
 fn provision(dir: &Path) -> Result<(), String> {
-    // Debian's smb.conf would be copied from; an address is needed, though none is kept.
+    // Without these options Samba copies from Debian's smb.conf. It needs an address, but does not keep it.
     run(Command::new("/usr/bin/samba-tool")
         .args([
             "domain",

@@ -1,4 +1,4 @@
-//! A real slapd of its own for each test: temporary directory, free loopback port, killed on drop.
+//! A real slapd for each test: temporary directory, free loopback port, killed on drop.
 //!
 //! The tree is `dc=example,dc=org` with `ou=people` (the search base of the tests), `ou=former` (outside of it),
 //! `ou=groups`, and `ou=system` with the reader that the service binds as. The process logs into the temporary
@@ -41,7 +41,7 @@ pub struct Slapd {
 }
 
 impl Builder {
-    /// Starts it; returns once it answers.
+    /// Starts it. Returns when it answers.
     ///
     /// # Panics
     /// If slapd does not start, with its message.
@@ -49,7 +49,7 @@ impl Builder {
         self.try_start().await.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Starts it; returns once it answers.
+    /// Starts it. Returns when it answers.
     ///
     /// # Errors
     /// slapd is missing (what to install), or does not start (its message).
@@ -138,7 +138,7 @@ impl Slapd {
         [self.file("client.pem"), self.file("client.key")]
     }
 
-    /// The DN that may do everything.
+    /// The DN of the administrator, who has all rights.
     pub fn admin_dn(&self) -> &'static str {
         ADMIN.0
     }
@@ -163,36 +163,36 @@ impl Slapd {
         SUFFIX
     }
 
-    /// Where people live: the search base of the tests.
+    /// The entry above all people: the search base of the tests.
     pub fn people_base(&self) -> String {
         format!("ou=people,{SUFFIX}")
     }
 
-    /// Changes to the directory, made as the admin.
+    /// Changes the directory as the administrator.
     pub fn people(&self) -> People {
         People::new(&self.url(), SUFFIX, ADMIN.0, ADMIN.1)
     }
 
-    /// What slapd logged so far.
+    /// The log of slapd so far.
     pub fn log(&self) -> String {
         fs::read(self.file("slapd.log"))
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .unwrap_or_default()
     }
 
-    /// Ends it as an administrator does (SIGTERM); returns once it is gone.
+    /// Stops it as an administrator does (SIGTERM). Returns when the process is gone.
     pub async fn stop(&mut self) {
         self.signal("TERM");
         self.gone().await;
     }
 
-    /// Ends it as a crash does (SIGKILL).
+    /// Kills it, as a crash does (SIGKILL).
     pub async fn kill9(&mut self) {
         self.signal("KILL");
         self.gone().await;
     }
 
-    /// Starts it again on the same data and port, after ending it if it still runs; returns once it answers.
+    /// Starts it again on the same data and port, after ending it if it still runs. Returns when it answers.
     pub async fn restart(&mut self) {
         if self.process.is_some() {
             self.stop().await;
@@ -207,22 +207,22 @@ impl Slapd {
         self.restart().await;
     }
 
-    /// Keeps a copy of the database, as a backup does; slapd is stopped for it.
+    /// Backs up the database. slapd is stopped for this.
     pub async fn back_up(&mut self) {
         self.stop().await;
         copy(&self.file("db"), &self.file("backup"));
         self.restart().await;
     }
 
-    /// Restores the copy of the database; slapd is stopped for it.
+    /// Restores the backup of the database. slapd is stopped for this.
     pub async fn restore(&mut self) {
         self.stop().await;
         copy(&self.file("backup"), &self.file("db"));
         self.restart().await;
     }
 
-    /// Becomes a copy of another one, as a replica is that was set up from it, and does not run then. The other one is
-    /// started again where it ran.
+    /// Copies the data of another server, like a newly set up replica, and stays stopped. Restarts the other server if it
+    /// was running.
     pub async fn become_copy_of(&mut self, other: &mut Slapd) {
         if self.process.is_some() {
             self.stop().await;
@@ -237,7 +237,7 @@ impl Slapd {
         }
     }
 
-    /// Restores the initial people as new entries; slapd is stopped for it.
+    /// Restores the initial people as new entries. slapd is stopped for this.
     pub async fn reseed(&mut self) {
         self.stop().await;
         fs::remove_dir_all(self.file("db")).unwrap();
@@ -351,7 +351,7 @@ impl Slapd {
             })
     }
 
-    /// `kill` of the shell, which needs neither a package nor unsafe code.
+    /// The shell's `kill`, which needs neither a crate nor unsafe code.
     fn signal(&self, name: &str) {
         let pid = self.process.as_ref().expect("slapd runs").id();
         let status = Command::new("sh")

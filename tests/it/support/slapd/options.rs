@@ -1,4 +1,4 @@
-//! What kind of slapd a test wants, and the files that make it so: slapd.conf, the first entries, certificates.
+//! The options of a slapd, and the files that are generated from them: slapd.conf, the first entries, certificates.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -7,7 +7,7 @@ pub(super) const SUFFIX: &str = "dc=example,dc=org";
 pub(super) const ADMIN: (&str, &str) = ("cn=admin,dc=example,dc=org", "admin-secret");
 pub(super) const READER: (&str, &str) = ("cn=reader,ou=system,dc=example,dc=org", "reader-secret");
 
-/// What kind of slapd to start; every option has the value of a well-kept production server until it is changed.
+/// The options of a slapd. The defaults are those of a well-configured production server.
 #[derive(Debug, Clone)]
 pub struct Builder {
     syncprov: bool,
@@ -58,7 +58,7 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// The length of syncprov's session log; `None` has it resume by a present phase only. Default: 1000.
+    /// The length of syncprov's session log; with `None`, sessions resume with a present phase only. Default: 1000.
     pub fn session_log(mut self, length: Option<u32>) -> Self {
         self.session_log = length;
         self
@@ -102,7 +102,7 @@ impl Builder {
         self
     }
 
-    /// Carries the renaming and the deletion of people over to their groups, with the `refint` overlay. Default: no.
+    /// Updates groups when people are renamed or deleted, with the `refint` overlay. Default: no.
     pub fn refint(mut self) -> Self {
         self.refint = true;
         self
@@ -155,7 +155,7 @@ impl Builder {
         self
     }
 
-    /// How many people are there from the start: `person1` (`person1@example.org`) and so on. Default: none.
+    /// The number of initial people: `person1` (`person1@example.org`) and so on. Default: none.
     pub fn people(mut self, count: usize) -> Self {
         self.people = count;
         self
@@ -182,7 +182,7 @@ pub(super) fn conf(dir: &Path, options: &Builder) -> String {
     if let Some(entries) = options.size_limit {
         writeln!(conf, "sizelimit {entries}").unwrap();
     }
-    // The log goes to our file by -d, none of it to the machine's syslog.
+    // The log goes to our file (-d), not to the machine's syslog.
     write!(
         conf,
         r#"loglevel 0

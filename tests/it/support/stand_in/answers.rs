@@ -33,7 +33,7 @@ pub(super) fn redirect(to: &str) -> Response<Body> {
     response
 }
 
-/// An error as a certain version sends it.
+/// An error in the form of this version.
 pub(super) fn error(version: (u32, u32), status: u16, message: &str) -> Response<Body> {
     let body = if version >= (1, 31) {
         json!({

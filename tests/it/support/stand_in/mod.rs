@@ -39,11 +39,11 @@ pub struct Setup {
     pub session: Duration,
     /// `DISABLE_ADMIN_TOKEN`: everyone is an admin, and no login succeeds.
     pub open: bool,
-    /// The group of digits in the ids of its accounts that no other server has.
+    /// A group of digits in the ids of its accounts that differs from that of other servers.
     pub accounts: u16,
     /// Whether its configuration says that it sends mail.
     pub mail: bool,
-    /// Rounds of [`toil`] that an invitation costs, and the threads that there are for it; `None` is no work.
+    /// The rounds of [`toil`] per invitation, and the number of threads for them; `None` for no work.
     pub work: Option<(u64, usize)>,
     /// Other values in `/admin/diagnostics/config`.
     pub told: Vec<(&'static str, Value)>,
@@ -84,7 +84,7 @@ pub struct Call {
     pub ended: Option<Instant>,
 }
 
-/// Keeps a processor busy, as hashing and a database do. What it costs does not depend on who else is busy.
+/// Keeps a processor busy, as hashing and a database do. The cost is independent of the load of the machine.
 pub fn toil(rounds: u64) {
     let mut state = 1_u64;
     for _ in 0..rounds {
@@ -168,7 +168,7 @@ impl StandIn {
         self.shared.world().invited.clone()
     }
 
-    /// How many invitations were successful.
+    /// The number of successful invitations.
     pub fn invitations(&self) -> usize {
         self.shared.world().invited.len()
     }
@@ -178,7 +178,7 @@ impl StandIn {
         self.shared.world().mailed.clone()
     }
 
-    /// How many logins were tried.
+    /// The number of attempted logins.
     pub fn logins(&self) -> usize {
         self.shared.world().logins
     }
@@ -226,7 +226,7 @@ impl StandIn {
         .await
     }
 
-    /// Waits until so many requests are held; `false` if that takes too long.
+    /// Waits until this many requests are held; `false` if that takes too long.
     pub async fn wait_until_held(&self, count: usize, limit: Duration) -> bool {
         self.wait(limit, |world| world.held == count).await
     }
@@ -264,8 +264,8 @@ impl StandIn {
         self.shared.world().accounts.get_mut(address).unwrap().enabled = false;
     }
 
-    /// Lets the next `times` calls of a kind fail; with an address, only those that are about it. What happens inside
-    /// Vaultwarden happens only to calls with a session.
+    /// Lets the next `times` calls of a kind fail; with an address, only calls about it. Faults inside Vaultwarden apply
+    /// only to calls with a session.
     pub fn fail(&self, on: On, address: Option<&str>, times: usize, fault: Fault) {
         self.shared.world().faults.push(Injected {
             on,
@@ -275,7 +275,7 @@ impl StandIn {
         });
     }
 
-    /// Takes back all faults.
+    /// Removes all faults.
     pub fn heal(&self) {
         self.shared.world().faults.clear();
     }
@@ -286,7 +286,7 @@ impl StandIn {
         self.shared.changed.send_replace(());
     }
 
-    /// Forgets all sessions, as a Vaultwarden does that starts with a new key.
+    /// Forgets all sessions, like a Vaultwarden that starts with a new key.
     pub fn forget_sessions(&self) {
         self.shared.world().sessions.clear();
     }

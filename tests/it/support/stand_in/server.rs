@@ -19,7 +19,7 @@ use super::{Call, Fault, Moment, On, Setup, toil};
 pub(super) struct Shared {
     pub(super) setup: Setup,
     pub(super) world: Mutex<World>,
-    /// As many as may work at a time.
+    /// The permits for concurrent work.
     pub(super) workers: Semaphore,
     /// Notified at each change of the world.
     pub(super) changed: watch::Sender<()>,
@@ -182,7 +182,7 @@ impl Shared {
         };
         let old = self.setup.version < (1, 26);
         let admin = format!("{}/admin", self.setup.sub_path);
-        // That of DOMAIN, wherever the call came in.
+        // The path of DOMAIN, whatever path the call used.
         let admin_url = format!("{}{admin}", self.setup.domain);
         if let Some((burst, period)) = self.setup.limiter
             && !world.allows_login(burst, period)
