@@ -6,7 +6,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
-use crate::store::{Store, StoreError};
+use crate::store::{AdminStore, StoreError};
 
 /// How often to look for old events.
 const INTERVAL: Duration = Duration::from_secs(3600);
@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// # Errors
 /// The store's.
 pub(super) async fn prune_regularly(
-    store: &dyn Store,
+    store: &dyn AdminStore,
     clock: &Clock,
     kept: Duration,
     stop: &CancellationToken,

@@ -101,7 +101,11 @@ pub async fn run(
         });
     }
     if systemd::is_expected() {
-        let (observer, store, stop) = (components.observer, components.store, requests.stop.clone());
+        let (observer, store, stop) = (
+            components.observer,
+            components.store.clone(),
+            requests.stop.clone(),
+        );
         supervisor.spawn("service manager", move || {
             let (observer, store, stop) = (observer.clone(), store.clone(), stop.clone());
             let public = public.clone();
@@ -109,7 +113,7 @@ pub async fn run(
         });
     }
     let (store, clock, stop) = (
-        components.worker.store.clone(),
+        components.store,
         components.worker.clock.clone(),
         requests.stop.clone(),
     );

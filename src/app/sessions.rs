@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt};
 
-use crate::store::Store;
+use crate::store::BaseStore;
 use crate::vaultwarden::SessionStore;
 
 /// The name of the note in the store.
@@ -18,7 +18,7 @@ const NOTE: &str = "vaultwarden-session";
 
 /// Reads the session from the store, or else from the file; saves it to one of the two.
 pub(super) struct Sessions {
-    store: Option<Arc<dyn Store>>,
+    store: Option<Arc<dyn BaseStore>>,
     file: Option<PathBuf>,
     /// Whether the store is only read.
     read_only: bool,
@@ -26,7 +26,7 @@ pub(super) struct Sessions {
 
 impl Sessions {
     /// For the service: saves to the store.
-    pub(super) fn of_service(store: Arc<dyn Store>, file: Option<PathBuf>) -> Self {
+    pub(super) fn of_service(store: Arc<dyn BaseStore>, file: Option<PathBuf>) -> Self {
         Self {
             store: Some(store),
             file,
@@ -35,7 +35,7 @@ impl Sessions {
     }
 
     /// For commands that do not change the state file: saves to the file.
-    pub(super) fn of_command(store: Option<Arc<dyn Store>>, file: Option<PathBuf>) -> Self {
+    pub(super) fn of_command(store: Option<Arc<dyn BaseStore>>, file: Option<PathBuf>) -> Self {
         Self {
             store,
             file,
@@ -139,7 +139,7 @@ mod tests {
         of_command.save(b"first".to_vec()).await;
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 
-        let store: Arc<dyn Store> = crate::store::in_memory().await.unwrap();
+        let store: Arc<dyn BaseStore> = crate::store::in_memory().await.unwrap();
         let service = Sessions::of_service(store.clone(), Some(file.clone()));
         assert_eq!(service.load().await.as_deref(), Some(&b"first"[..]));
         service.save(b"second".to_vec()).await;

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::ActionState;
-use crate::store::{Report, Store};
+use crate::store::{BaseStore, Report};
 use crate::telemetry::Observer;
 use crate::telemetry::http::Public;
 
@@ -30,7 +30,7 @@ pub(super) fn is_expected() -> bool {
 /// Safe.
 pub(super) async fn notify(
     observer: &Observer,
-    store: &dyn Store,
+    store: &dyn BaseStore,
     public: &Public,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {

@@ -28,7 +28,7 @@ use crate::model::{Cursor, Disposition, Listing};
 use crate::retry::{Retry, RetryNow};
 use crate::rules::Limits;
 use crate::rules::membership::Policy;
-use crate::store::{DirectoryState, Store, StoreError};
+use crate::store::{DirectoryState, ListenerStore, StoreError};
 use crate::telemetry::Observer;
 
 use audit::Audits;
@@ -54,7 +54,7 @@ pub struct Listener {
     /// Where changes come from.
     pub directory: Arc<dyn Directory>,
     /// Where decisions go.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn ListenerStore>,
     /// Told of everything that happens.
     pub observer: Observer,
     /// Wall time.

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Claim, Claimed, Decision, Scope, Store, StoreError};
+use super::interface::{AdminStore, BaseStore, Decision, QueueStore};
+use super::{Claim, Claimed, Scope, StoreError};
 use crate::clock::Timestamp;
 use crate::model::{Cursor, EmailAddress, EntryId, Event, Settlement, Source, What};
 use crate::rules::membership::{Policy, Sighting};
@@ -59,7 +60,7 @@ impl Taken {
 const PAGE: u32 = 500;
 
 /// What can be decided on every store.
-pub trait Decisions: Store {
+pub trait Decisions: BaseStore {
     /// Decides with a book that holds what `scope` names. `decide` is called again with more of it as long as it asks for
     /// more.
     fn decide<T: Send + 'static>(
@@ -130,7 +131,10 @@ pub trait Decisions: Store {
         limits: Limits,
         claim: Claim,
         now: Timestamp,
-    ) -> impl Future<Output = Result<(Vec<Event>, Claimed), StoreError>> + Send {
+    ) -> impl Future<Output = Result<(Vec<Event>, Claimed), StoreError>> + Send
+    where
+        Self: QueueStore,
+    {
         let (scope, decision, told) = settlement(settled, limits, now);
         let done = self.exchange(scope, decision, claim, now);
         async move {
@@ -175,7 +179,10 @@ pub trait Decisions: Store {
 
     /// Takes the invitations that were not sent yet from people of directories that are not configured any more; returns
     /// how many there were.
-    fn retire(&self, limits: Limits, now: Timestamp) -> impl Future<Output = Result<u64, StoreError>> + Send {
+    fn retire(&self, limits: Limits, now: Timestamp) -> impl Future<Output = Result<u64, StoreError>> + Send
+    where
+        Self: AdminStore,
+    {
         async move {
             let mut count = 0;
             loop {
@@ -268,7 +275,7 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<L: Store + ?Sized> Decisions for L {}
+impl<S: BaseStore + ?Sized> Decisions for S {}
 
 fn happened(book: &Book) -> Vec<Event> {
     book.events.iter().map(|noted| noted.event.clone()).collect()

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::event::Observer;
 use super::metrics::CONTENT_TYPE;
-use crate::store::Store;
+use crate::store::BaseStore;
 
 /// The largest number of open connections. One more closes the oldest, so that idle clients cannot block others, and
 /// file descriptors remain for the service.
@@ -66,7 +66,7 @@ pub struct Public {
 #[derive(Clone)]
 struct Endpoints {
     observer: Observer,
-    store: Arc<dyn Store>,
+    store: Arc<dyn BaseStore>,
     public: Arc<Public>,
 }
 
@@ -96,7 +96,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, HttpError> {
 pub async fn serve(
     mut listener: TcpListener,
     observer: Observer,
-    store: Arc<dyn Store>,
+    store: Arc<dyn BaseStore>,
     public: Public,
     stop: CancellationToken,
 ) {

@@ -26,7 +26,7 @@ use crate::clock::{Clock, Jump, Timestamp};
 use crate::model::WorkerId;
 use crate::retry::RetryNow;
 use crate::rules::{Breaker, Limits, Suspicion};
-use crate::store::{Store, StoreError};
+use crate::store::{QueueStore, StoreError};
 use crate::telemetry::Observer;
 use crate::vaultwarden::Admin;
 
@@ -75,7 +75,7 @@ pub struct Tally {
 /// Carries out due actions in Vaultwarden.
 pub struct Worker {
     /// The queue of actions.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn QueueStore>,
     /// The server that receives the invitations.
     pub vaultwarden: Arc<dyn Admin>,
     /// Receives every event.

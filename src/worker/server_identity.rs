@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::model::ActionState;
-use crate::store::{Store, StoreError, VAULTWARDEN_TROUBLE};
+use crate::store::{BaseStore, StoreError, VAULTWARDEN_TROUBLE};
 use crate::telemetry::Observer;
 use crate::vaultwarden::{Admin, Identity, Recognition};
 
@@ -28,7 +28,7 @@ impl Schedule {
     ///
     /// # Errors
     /// The store's.
-    pub(super) async fn load(store: &dyn Store) -> Result<Self, StoreError> {
+    pub(super) async fn load(store: &dyn BaseStore) -> Result<Self, StoreError> {
         let known = stored(store).await?;
         Ok(Self((!known.is_empty()).then(Instant::now)))
     }
@@ -53,7 +53,7 @@ impl Schedule {
 ///
 /// # Errors
 /// The store's.
-pub async fn stored(store: &dyn Store) -> Result<Identity, StoreError> {
+pub async fn stored(store: &dyn BaseStore) -> Result<Identity, StoreError> {
     let note = store.get_note(IDENTITY).await?;
     Ok(note.as_deref().map(Identity::from_note).unwrap_or_default())
 }
@@ -64,7 +64,7 @@ pub async fn stored(store: &dyn Store) -> Result<Identity, StoreError> {
 /// # Errors
 /// The store's.
 pub(super) async fn check(
-    store: &dyn Store,
+    store: &dyn BaseStore,
     vaultwarden: &dyn Admin,
     observer: &Observer,
 ) -> Result<bool, StoreError> {
@@ -95,7 +95,7 @@ pub(super) async fn check(
 ///
 /// # Errors
 /// The store's.
-pub async fn accept(store: &dyn Store) -> Result<(), StoreError> {
+pub async fn accept(store: &dyn BaseStore) -> Result<(), StoreError> {
     store.set_note(IDENTITY, b"").await?;
     store_difference(store, "").await
 }
@@ -110,7 +110,7 @@ pub fn difference(known: &Identity, now: &Identity) -> String {
     }
 }
 
-async fn store_difference(store: &dyn Store, difference: &str) -> Result<(), StoreError> {
+async fn store_difference(store: &dyn BaseStore, difference: &str) -> Result<(), StoreError> {
     let before = store.get_note(VAULTWARDEN_TROUBLE).await?.unwrap_or_default();
     if before != difference.as_bytes() {
         store.set_note(VAULTWARDEN_TROUBLE, difference.as_bytes()).await?;

@@ -9,7 +9,8 @@ use ldap_usher::model::Source;
 use ldap_usher::model::{ActionState, Attribute, Entry, EntryId, Settlement};
 use ldap_usher::rules::membership::{Policy, Sighting};
 use ldap_usher::rules::{Limits, Verdict};
-use ldap_usher::store::{Decisions, Sqlite, Store, Taken, Which};
+use ldap_usher::store::interface::*;
+use ldap_usher::store::{Decisions, Sqlite, Taken, Which};
 use serde_json::json;
 
 use crate::support::queue::Queue as _;

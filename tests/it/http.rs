@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use ldap_usher::clock::Timestamp;
 use ldap_usher::model::{Action, ActionKind, EmailAddress, Event, Listing, Source, What};
-use ldap_usher::store::{ListingOutcome, Sqlite, Store};
+use ldap_usher::store::interface::*;
+use ldap_usher::store::{ListingOutcome, Sqlite};
 use ldap_usher::telemetry::http::{Public, bind, serve};
 use ldap_usher::telemetry::{GRACE, Observer, Purpose};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -19,7 +19,8 @@ use ldap_usher::model::{
 use ldap_usher::retry::{Retry, RetryNow};
 use ldap_usher::rules::Limits;
 use ldap_usher::rules::membership::Policy;
-use ldap_usher::store::{Sqlite, Store, Story, Which, Whose};
+use ldap_usher::store::interface::*;
+use ldap_usher::store::{Sqlite, Story, Which, Whose};
 use ldap_usher::telemetry::Observer;
 use ldap_usher::vaultwarden::{Admin, ClientSettings, InMemory, Vaultwarden};
 use ldap_usher::worker::{Until, Worker, WorkerSettings};

@@ -18,7 +18,8 @@ use ldap_usher::model::{Action, Attribute, EmailAddress, Entry, EntryId, Listing
 use ldap_usher::model::{Event, Hold, Source, What};
 use ldap_usher::rules::membership::{Policy, Sighting};
 use ldap_usher::rules::{Brake, Limits, Verdict};
-use ldap_usher::store::{Decisions, Difference, ListingOutcome, Sqlite, Store, Taken};
+use ldap_usher::store::interface::*;
+use ldap_usher::store::{Decisions, Difference, ListingOutcome, Sqlite, Taken};
 
 /// The worker.
 const OWNER: i64 = 7;

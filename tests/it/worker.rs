@@ -14,7 +14,8 @@ use ldap_usher::model::{ActionState, Attribute, EmailAddress, Entry, EntryId, Ou
 use ldap_usher::retry::RetryNow;
 use ldap_usher::rules::membership::{Policy, Sighting};
 use ldap_usher::rules::{Limits, Verdict};
-use ldap_usher::store::{Decisions, DirectoryState, Sqlite, Store, Taken};
+use ldap_usher::store::interface::*;
+use ldap_usher::store::{Decisions, DirectoryState, Sqlite, Taken};
 use ldap_usher::telemetry::{GRACE, Observer};
 use ldap_usher::vaultwarden::{Account, Admin, Reply, VaultwardenError};
 use ldap_usher::worker::{Until, Worker, WorkerSettings};

@@ -27,9 +27,10 @@ use std::path::PathBuf;
 use futures::FutureExt;
 use rusqlite::Transaction;
 
+use super::interface::{AdminStore, BaseStore, Decision, Judge, ListenerStore, QueueStore, Reply};
 use super::{
-    Claim, Claimed, Configured, Decision, Difference, DirectoryRow, DirectoryState, JournalPage, Judge,
-    Reply, Report, Scope, Store, Story, TaskReport, Unchecked, Which, Whose,
+    Claim, Claimed, Configured, Difference, DirectoryRow, DirectoryState, JournalPage, Report, Scope, Story,
+    TaskReport, Unchecked, Which, Whose,
 };
 use crate::clock::Timestamp;
 use crate::model::{ActionState, EmailAddress, EntryId, Member, Release, WorkerId};
@@ -99,19 +100,29 @@ impl Sqlite {
     }
 }
 
-impl Store for Sqlite {
+impl BaseStore for Sqlite {
     fn transact(&self, scope: Scope, mut decision: Decision) -> Reply<'_, ()> {
         self.write("saving a decision", move |db| {
             book::decide(db, scope, &mut *decision)
         })
     }
 
-    fn configure(&self, configured: Vec<(String, String)>) -> Reply<'_, Configured> {
-        self.write("registering directories", move |db| {
-            directories::configure(db, &configured)
-        })
+    fn report(&self) -> Reply<'_, Report> {
+        self.read("reading the report", report::report)
     }
 
+    fn get_note<'a>(&'a self, name: &'a str) -> Reply<'a, Option<Vec<u8>>> {
+        let name = name.to_owned();
+        self.read("reading a note", move |db| notes::get(db, &name))
+    }
+
+    fn set_note<'a>(&'a self, name: &'a str, note: &'a [u8]) -> Reply<'a, ()> {
+        let (name, note) = (name.to_owned(), note.to_owned());
+        self.write("keeping a note", move |db| notes::set(db, &name, &note))
+    }
+}
+
+impl ListenerStore for Sqlite {
     fn register<'a>(&'a self, name: &'a str, scope: &'a str, settings: &'a str) -> Reply<'a, DirectoryRow> {
         let (name, scope, settings) = (name.to_owned(), scope.to_owned(), settings.to_owned());
         self.write("registering a directory", move |db| {
@@ -119,15 +130,16 @@ impl Store for Sqlite {
         })
     }
 
-    fn orphans(&self, limit: u32) -> Reply<'_, Vec<i64>> {
-        self.read("reading invitations", move |db| directories::orphans(db, limit))
-    }
-
     fn observe<'a>(&'a self, directory: i64, state: &'a DirectoryState, now: Timestamp) -> Reply<'a, ()> {
         let state = state.clone();
         self.write("recording a directory's state", move |db| {
             directories::observe(db, directory, &state, now)
         })
+    }
+
+    fn known<'a>(&'a self, directory: i64, who: &'a [EntryId]) -> Reply<'a, Vec<Member>> {
+        let who = who.to_vec();
+        self.read("reading members", move |db| book::known(db, directory, &who))
     }
 
     fn begin_listing(&self, directory: i64) -> Reply<'_, ()> {
@@ -170,7 +182,9 @@ impl Store for Sqlite {
         }
         .boxed()
     }
+}
 
+impl QueueStore for Sqlite {
     fn take_over(&self, owner: WorkerId, now: Timestamp) -> Reply<'_, ()> {
         self.write("taking over the queue", move |db| {
             invitations::take_over(db, owner.0, now)
@@ -227,6 +241,18 @@ impl Store for Sqlite {
             invitations::invited(db, &addresses)
         })
     }
+}
+
+impl AdminStore for Sqlite {
+    fn configure(&self, configured: Vec<(String, String)>) -> Reply<'_, Configured> {
+        self.write("registering directories", move |db| {
+            directories::configure(db, &configured)
+        })
+    }
+
+    fn orphans(&self, limit: u32) -> Reply<'_, Vec<i64>> {
+        self.read("reading invitations", move |db| directories::orphans(db, limit))
+    }
 
     fn release<'a>(
         &'a self,
@@ -249,15 +275,6 @@ impl Store for Sqlite {
         })
     }
 
-    fn known<'a>(&'a self, directory: i64, who: &'a [EntryId]) -> Reply<'a, Vec<Member>> {
-        let who = who.to_vec();
-        self.read("reading members", move |db| book::known(db, directory, &who))
-    }
-
-    fn report(&self) -> Reply<'_, Report> {
-        self.read("reading the report", report::report)
-    }
-
     fn stories(&self, whose: Whose, since: i64) -> Reply<'_, Vec<Story>> {
         self.read("reading the story of a person", move |db| {
             story::stories(db, &whose, since)
@@ -270,22 +287,8 @@ impl Store for Sqlite {
         })
     }
 
-    fn note(&self, events: Vec<Noted>) -> Reply<'_, ()> {
-        self.write("writing the journal", move |db| journal::append(db, &events))
-    }
-
     fn prune(&self, before: Timestamp, limit: u32) -> Reply<'_, u64> {
         self.write("pruning the journal", move |db| journal::prune(db, before, limit))
-    }
-
-    fn get_note<'a>(&'a self, name: &'a str) -> Reply<'a, Option<Vec<u8>>> {
-        let name = name.to_owned();
-        self.read("reading a note", move |db| notes::get(db, &name))
-    }
-
-    fn set_note<'a>(&'a self, name: &'a str, note: &'a [u8]) -> Reply<'a, ()> {
-        let (name, note) = (name.to_owned(), note.to_owned());
-        self.write("keeping a note", move |db| notes::set(db, &name, &note))
     }
 }
 

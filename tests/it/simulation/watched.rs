@@ -2,12 +2,12 @@
 
 use futures::FutureExt;
 use ldap_usher::clock::Timestamp;
-use ldap_usher::model::{ActionState, Cursor, EmailAddress, EntryId, Member, Release, WorkerId};
+use ldap_usher::model::{Cursor, EmailAddress, EntryId, Member, WorkerId};
 use ldap_usher::rules::Noted;
 use ldap_usher::rules::membership::Sighting;
+use ldap_usher::store::interface::*;
 use ldap_usher::store::{
-    Claim, Claimed, Configured, Decision, Difference, DirectoryRow, DirectoryState, JournalPage, Judge,
-    Reply, Report, Scope, Sqlite, Store, Story, TaskReport, Unchecked, Which, Whose,
+    Claim, Claimed, Difference, DirectoryRow, DirectoryState, Report, Scope, Sqlite, Unchecked,
 };
 
 use super::PEOPLE;
@@ -39,7 +39,7 @@ macro_rules! pass_on {
     };
 }
 
-impl Store for Watched {
+impl BaseStore for Watched {
     fn transact(&self, scope: Scope, decision: Decision) -> Reply<'_, ()> {
         async move {
             let directory = scope.directory;
@@ -57,10 +57,17 @@ impl Store for Watched {
         .boxed()
     }
 
-    fn orphans(&self, limit: u32) -> Reply<'_, Vec<i64>> {
-        self.store.orphans(limit)
+    fn report(&self) -> Reply<'_, Report> {
+        self.store.report()
     }
 
+    pass_on! {
+        get_note(name: &'a str) -> Option<Vec<u8>>;
+        set_note(name: &'a str, note: &'a [u8]) -> ();
+    }
+}
+
+impl ListenerStore for Watched {
     fn begin_listing(&self, directory: i64) -> Reply<'_, ()> {
         self.store.begin_listing(directory)
     }
@@ -87,10 +94,14 @@ impl Store for Watched {
         self.store.end_listing(directory, complete, noted, now)
     }
 
-    fn configure(&self, directories: Vec<(String, String)>) -> Reply<'_, Configured> {
-        self.store.configure(directories)
+    pass_on! {
+        register(name: &'a str, scope: &'a str, settings: &'a str) -> DirectoryRow;
+        observe(directory: i64, state: &'a DirectoryState, now: Timestamp) -> ();
+        known(directory: i64, who: &'a [EntryId]) -> Vec<Member>;
     }
+}
 
+impl QueueStore for Watched {
     fn take_over(&self, owner: WorkerId, now: Timestamp) -> Reply<'_, ()> {
         self.store.take_over(owner, now)
     }
@@ -119,35 +130,8 @@ impl Store for Watched {
         self.store.end_comparison(judge, now)
     }
 
-    fn report(&self) -> Reply<'_, Report> {
-        self.store.report()
-    }
-
-    fn stories(&self, whose: Whose, since: i64) -> Reply<'_, Vec<Story>> {
-        self.store.stories(whose, since)
-    }
-
-    fn journal(&self, after: i64, from: Timestamp, limit: u32) -> Reply<'_, JournalPage> {
-        self.store.journal(after, from, limit)
-    }
-
-    fn note(&self, events: Vec<Noted>) -> Reply<'_, ()> {
-        self.store.note(events)
-    }
-
-    fn prune(&self, before: Timestamp, limit: u32) -> Reply<'_, u64> {
-        self.store.prune(before, limit)
-    }
-
     pass_on! {
-        register(name: &'a str, scope: &'a str, settings: &'a str) -> DirectoryRow;
-        observe(directory: i64, state: &'a DirectoryState, now: Timestamp) -> ();
         pardon(fault: &'a str, now: Timestamp) -> Vec<String>;
         invited(addresses: &'a [EmailAddress]) -> u64;
-        release(from: &'a [ActionState], which: Which<'a>, because: Release, now: Timestamp) -> Vec<String>;
-        in_state(state: ActionState, which: Which<'a>) -> Vec<TaskReport>;
-        known(directory: i64, who: &'a [EntryId]) -> Vec<Member>;
-        get_note(name: &'a str) -> Option<Vec<u8>>;
-        set_note(name: &'a str, note: &'a [u8]) -> ();
     }
 }

@@ -1,7 +1,8 @@
 //! Storage that fails: nothing that was answered is undone, nothing stays half done, and the next call starts afresh.
 
 use ldap_usher::model::{ActionState, Outcome, Settlement, WorkerId};
-use ldap_usher::store::{Decisions, Sqlite, Store, StoreError};
+use ldap_usher::store::interface::*;
+use ldap_usher::store::{Decisions, Sqlite, StoreError};
 
 use super::file::sql;
 use super::{Book, at, there};

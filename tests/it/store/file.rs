@@ -7,7 +7,8 @@ use std::path::Path;
 use ldap_usher::model::Release;
 use ldap_usher::model::Source;
 use ldap_usher::model::{ActionState, Cursor, Outcome, Settlement, WorkerId};
-use ldap_usher::store::{Decisions, Sqlite, Store, StoreError, Which};
+use ldap_usher::store::interface::*;
+use ldap_usher::store::{Decisions, Sqlite, StoreError, Which};
 
 use super::{Book, OWNER, addresses, at, email, id, there};
 

@@ -1,7 +1,8 @@
 //! Who is owed an invitation: each rule.
 
 use ldap_usher::model::{ActionState, Listing, Outcome, Settlement, WorkerId};
-use ldap_usher::store::{Store, Which};
+use ldap_usher::store::Which;
+use ldap_usher::store::interface::*;
 
 use super::{Book, OWNER, addresses, at, dn, email, gone, refused, retry, there};
 

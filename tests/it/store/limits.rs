@@ -4,7 +4,8 @@ use ldap_usher::model::Release;
 use ldap_usher::model::Source;
 use ldap_usher::model::{ActionState, Listing, Outcome, Settlement};
 use ldap_usher::rules::Verdict;
-use ldap_usher::store::{Decisions, Store, Taken, Which};
+use ldap_usher::store::interface::*;
+use ldap_usher::store::{Decisions, Taken, Which};
 
 use super::{Book, Committed, addresses, at, dn, email, entry, sighting, there};
 

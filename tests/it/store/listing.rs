@@ -6,7 +6,8 @@ use ldap_usher::clock::Timestamp;
 use ldap_usher::model::Source;
 use ldap_usher::model::{Attribute, Listing, Standing};
 use ldap_usher::rules::membership::{Policy, Sighting};
-use ldap_usher::store::{Sqlite, Store};
+use ldap_usher::store::Sqlite;
+use ldap_usher::store::interface::*;
 
 use super::{Book, addresses, by_name, differences, entry, gone, id, policy, sighting, there};
 

@@ -3,7 +3,8 @@
 use ldap_usher::model::Source;
 use ldap_usher::model::{Cursor, Listing, Standing};
 use ldap_usher::rules::membership::Sighting;
-use ldap_usher::store::{Decisions, DirectoryState, Store};
+use ldap_usher::store::interface::*;
+use ldap_usher::store::{Decisions, DirectoryState};
 
 use super::{Book, at, dn, email, entry, gone, id, sighting, there};
 

@@ -8,7 +8,8 @@ use ldap_usher::model::Source;
 use ldap_usher::model::{ActionState, Outcome, Settlement, WorkerId};
 use ldap_usher::rules::membership::Sighting;
 use ldap_usher::rules::{Limits, Verdict};
-use ldap_usher::store::{Decisions, Sqlite, Store, Taken, Which};
+use ldap_usher::store::interface::*;
+use ldap_usher::store::{Decisions, Sqlite, Taken, Which};
 use proptest::prelude::*;
 
 use super::{OWNER, entry, gone};

@@ -2,7 +2,8 @@
 
 use ldap_usher::model::Source;
 use ldap_usher::model::{Outcome, Settlement, Standing};
-use ldap_usher::store::{Configured, Decisions, Store};
+use ldap_usher::store::interface::*;
+use ldap_usher::store::{Configured, Decisions};
 
 use super::{Book, addresses, at, dn, there};
 

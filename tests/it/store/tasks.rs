@@ -3,7 +3,8 @@
 use ldap_usher::model::Release;
 use ldap_usher::model::Source;
 use ldap_usher::model::{ActionState, Outcome, Settlement, WorkerId};
-use ldap_usher::store::{Decisions, Store, Unchecked, Which};
+use ldap_usher::store::interface::*;
+use ldap_usher::store::{Decisions, Unchecked, Which};
 
 use super::{Book, OWNER, addresses, at, dn, email, refused, retry, there};
 use crate::support::queue::Queue as _;

@@ -2,7 +2,8 @@
 
 use ldap_usher::model::Release;
 use ldap_usher::model::{ActionState, Cursor, WorkerId};
-use ldap_usher::store::{Sqlite, Store, Which};
+use ldap_usher::store::interface::*;
+use ldap_usher::store::{Sqlite, Which};
 
 use super::file::sql;
 use super::{OWNER, at, email};

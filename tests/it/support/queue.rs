@@ -3,7 +3,8 @@
 use ldap_usher::clock::Timestamp;
 use ldap_usher::model::{Action, Event, Settlement, WorkerId};
 use ldap_usher::rules::Limits;
-use ldap_usher::store::{Claim, Decisions, Store, StoreError};
+use ldap_usher::store::interface::*;
+use ldap_usher::store::{Claim, Decisions, StoreError};
 
 /// Claims and settles in separate transactions.
 pub trait Queue: Store {
