@@ -188,38 +188,36 @@ pub struct TaskReport {
 pub enum StoreError {
     /// Another process has the state open as its service.
     #[error(
-        "the state file {path} is in use by another ldap-usher process{pid}; stop that one first, or give this one a `state` path of its own"
+        "the {store} is in use by another ldap-usher process{pid}; stop that one first, or give this one a `state` path of its own"
     )]
     InUse {
-        /// The state file.
-        path: String,
+        /// What it is and where, as in "state file /var/lib/ldap-usher/state.db".
+        store: String,
         /// " (process 123)" where known.
         pid: String,
     },
     /// The file cannot be opened or created.
-    #[error("the state file {path} cannot be opened: {cause}")]
+    #[error("the {store} cannot be opened: {cause}")]
     Open {
-        /// The state file.
-        path: String,
+        /// As above.
+        store: String,
         /// Cause and remedy.
         cause: String,
     },
     /// An older version wrote the file, and the service has not brought it up to date yet.
-    #[error(
-        "the state file {path} is of an older version; start the service once, which brings it up to date"
-    )]
+    #[error("the {store} is of an older version; start the service once, which brings it up to date")]
     Older {
-        /// The state file.
-        path: String,
+        /// As above.
+        store: String,
     },
     /// A decision came to nothing.
     #[error("a decision on the state came to nothing, which is a bug of this program; it is tried again")]
     Undecided,
     /// A query failed: disk full, file damaged, ...
-    #[error("the state file {path} failed while {doing}: {cause}")]
+    #[error("the {store} failed while {doing}: {cause}")]
     Failed {
-        /// The state file.
-        path: String,
+        /// As above.
+        store: String,
         /// What was being done.
         doing: &'static str,
         /// SQLite's words, with the remedy where it is known (disk full, read-only, corrupt).

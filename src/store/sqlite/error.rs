@@ -15,10 +15,15 @@ const FULL: i32 = 13;
 const CANTOPEN: i32 = 14;
 const NOTADB: i32 = 26;
 
+/// What the store is, and where.
+pub(super) fn name(path: &Path) -> String {
+    format!("state file {}", path.display())
+}
+
 /// A query on an open store failed.
 pub(super) fn failed(path: &Path, doing: &'static str, error: &rusqlite::Error) -> StoreError {
     StoreError::Failed {
-        path: path.display().to_string(),
+        store: name(path),
         doing,
         cause: cause(error),
     }
@@ -27,7 +32,7 @@ pub(super) fn failed(path: &Path, doing: &'static str, error: &rusqlite::Error) 
 /// The file cannot be opened, for a cause that is known in words.
 pub(super) fn open(path: &Path, cause: impl Into<String>) -> StoreError {
     StoreError::Open {
-        path: path.display().to_string(),
+        store: name(path),
         cause: cause.into(),
     }
 }

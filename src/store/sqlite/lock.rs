@@ -44,7 +44,7 @@ impl ServiceLock {
         let mut pid = String::new();
         let known = file.read_to_string(&mut pid).is_ok() && !pid.trim().is_empty();
         Err(StoreError::InUse {
-            path: state.display().to_string(),
+            store: error::name(state),
             pid: if known {
                 format!(" (process {})", pid.trim())
             } else {

@@ -94,7 +94,7 @@ impl Sqlite {
             return Ok(Self::threaded(path, db, access, None));
         }
         Err(StoreError::Older {
-            path: path.display().to_string(),
+            store: error::name(&path),
         })
     }
 
