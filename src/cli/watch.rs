@@ -212,10 +212,6 @@ impl Known {
                 vec![gone(&self.name, id, person)]
             }
             Change::ListingEnd(listing) => self.listed(&listing),
-            Change::Doorbell(_) => vec![Line {
-                reason: Some("a change that this search does not show".into()),
-                ..line(&self.name, kind)
-            }],
             // Only the service uses these.
             Change::Checkpoint(_) | Change::Alive => Vec::new(),
         }

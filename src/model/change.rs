@@ -27,8 +27,6 @@ pub enum Change {
     Gone(EntryId),
     /// The end of a listing.
     ListingEnd(Listing),
-    /// Something changed that this stream cannot show.
-    Doorbell(Why),
     /// A resume point, valid once everything before it is committed.
     Checkpoint(Cursor),
     /// The server answered a probe; nothing changed.
@@ -44,7 +42,6 @@ impl Change {
             Self::Present(_) => "present",
             Self::Gone(_) => "gone",
             Self::ListingEnd(_) => "listing-end",
-            Self::Doorbell(_) => "doorbell",
             Self::Checkpoint(_) => "checkpoint",
             Self::Alive => "alive",
         }
@@ -69,12 +66,4 @@ pub enum Listing {
     Changes,
     /// The listing was cut short, for the given reason: it says nothing about people who are not in it.
     Partial(String),
-}
-
-/// The reason of a [`Change::Doorbell`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
-    /// The server sent a new cookie without an entry (RFC 4533 `newcookie`). With a filter on `memberOf`, a group may
-    /// have changed.
-    ForeignChange,
 }

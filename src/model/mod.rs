@@ -11,7 +11,7 @@ mod member;
 mod text;
 
 pub use action::{Action, ActionKind, ActionState, Outcome, Settlement};
-pub use change::{Change, Cursor, Listing, Why};
+pub use change::{Change, Cursor, Listing};
 pub use disposition::{Disposition, Rejection};
 pub use email::{AddressProblem, EmailAddress};
 pub use entry::{Attribute, Entry, EntryId};

@@ -40,7 +40,7 @@ use crate::directory::people::query::Query;
 use crate::directory::people::warnings::{Topic, references_warning};
 use crate::directory::streams::refetch::{Hint, Hints};
 use crate::directory::{Changes, DirectoryError};
-use crate::model::{Change, Cursor, Entry, Listing, Why};
+use crate::model::{Change, Cursor, Entry, Listing};
 use changelog::{Liveness, Point};
 
 /// A refresh in which the server says nothing for this long is given up.
@@ -328,7 +328,6 @@ impl Syncrepl {
             }
             SyncInfo::NewCookie(cookie) => {
                 if matches!(self.phase, Phase::Persist) {
-                    self.told.push_back(Change::Doorbell(Why::ForeignChange));
                     self.checkpoint(Some(cookie))?;
                 }
             }
