@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use super::exit::Exit;
-use crate::app::{RECONNECT, directory_settings, policy};
+use crate::app::{RECONNECT, policy};
 use crate::clock::Clock;
 use crate::config;
 use crate::directory::{Directory, DirectoryError, LdapDirectory};
@@ -28,7 +28,7 @@ pub(super) async fn watch(config: Option<&Path>, json: bool, all: bool) -> anyho
     let mut observers = Vec::new();
     for directory in &config.directories {
         let observer = Observer {
-            directory: LdapDirectory::new(directory_settings(directory)?),
+            directory: LdapDirectory::new(directory.settings.clone())?,
             known: Known::new(directory, policy(&config, directory, Clock::system().now()), all),
             json,
         };
@@ -176,7 +176,7 @@ struct Counters {
 impl Known {
     fn new(directory: &config::Directory, policy: Policy, all: bool) -> Self {
         Self {
-            name: directory.name.clone(),
+            name: directory.settings.name.clone(),
             policy,
             all,
             people: HashMap::new(),

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use tokio::time::Instant;
 
-use crate::directory::ldap::access::Access;
+use crate::directory::ldap::access::{self, Access};
 use crate::directory::ldap::credentials::PasswordSource;
 use crate::directory::ldap::endpoint::Endpoint;
 use crate::directory::ldap::schema::Schema;
@@ -20,7 +20,7 @@ use crate::directory::people::groups::{self, Identities};
 use crate::directory::people::query::Query;
 use crate::directory::people::warnings::Warnings;
 use crate::directory::people::{listing, lookup};
-use crate::directory::settings::{Settings, StreamKind};
+use crate::directory::settings::{DirectorySettings, StreamKind};
 use crate::directory::streams;
 use crate::directory::streams::select;
 use crate::directory::{Changes, Directory, DirectoryError, Opened};
@@ -30,7 +30,7 @@ use crate::model::{Cursor, Entry, EntryId};
 /// A directory behind LDAP.
 #[derive(Debug)]
 pub struct LdapDirectory {
-    settings: RwLock<Arc<Settings>>,
+    settings: RwLock<Arc<DirectorySettings>>,
     access: Arc<Access>,
     /// The server of the stream that is open, as long as it is.
     reached: Mutex<Weak<Endpoint>>,
@@ -53,10 +53,19 @@ type Unfit = HashMap<(String, StreamKind), Instant>;
 const UNFIT: Duration = Duration::from_secs(60 * 60);
 
 impl LdapDirectory {
-    /// A directory with these settings; nothing is contacted yet.
-    pub fn new(settings: Settings) -> Self {
+    /// A directory with these settings. Reads the files of the TLS options; nothing is contacted yet.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Settings`] if the TLS options cannot be used.
+    pub fn new(settings: DirectorySettings) -> Result<Self, DirectoryError> {
+        let access = Arc::new(Access::new(&settings)?);
+        Ok(Self::with_access(settings, access))
+    }
+
+    /// A directory whose connections share `access` with others.
+    pub(super) fn with_access(settings: DirectorySettings, access: Arc<Access>) -> Self {
         Self {
-            access: Arc::new(Access::new(&settings)),
+            access,
             settings: RwLock::new(Arc::new(settings)),
             reached: Mutex::default(),
             unfit: Arc::default(),
@@ -72,12 +81,17 @@ impl LdapDirectory {
         self.access.credentials.come_from(source);
     }
 
-    /// Takes other settings, such as another password, for every connection from here on; what did not work with the
-    /// former ones is tried again. They must describe the same people: cursors stay what they are.
-    pub fn renew(&self, settings: Settings) {
-        self.access.credentials.renew(settings.bind.clone());
-        lock(&self.unfit).clear();
-        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    /// Checks other settings, such as another password, and reads the files of their TLS options again. Nothing changes
+    /// before [`Renewal::apply`]. They must select the same people: cursors stay valid.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Settings`] if the TLS options cannot be used.
+    pub fn renewal(&self, settings: DirectorySettings) -> Result<Renewal<'_>, DirectoryError> {
+        Ok(Renewal {
+            directory: self,
+            tls: access::client_config(&settings)?,
+            settings,
+        })
     }
 
     /// What the searches so far have noticed that is no failure, and yet keeps people from being found or costs more
@@ -86,14 +100,14 @@ impl LdapDirectory {
         self.warnings.all()
     }
 
-    fn settings(&self) -> Arc<Settings> {
+    fn settings(&self) -> Arc<DirectorySettings> {
         let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
         settings.clone()
     }
 
     /// A connection to the server of the stream that is open, where there is one, else to the first one that is not
     /// behind.
-    async fn connect(&self, settings: &Settings) -> Result<Session, DirectoryError> {
+    async fn connect(&self, settings: &DirectorySettings) -> Result<Session, DirectoryError> {
         let reached = lock(&self.reached).upgrade();
         match reached {
             Some(reached) => connect::connect_to(&reached, settings, &self.access).await,
@@ -116,7 +130,7 @@ impl LdapDirectory {
     async fn open_best(
         &self,
         mut session: Session,
-        settings: Arc<Settings>,
+        settings: Arc<DirectorySettings>,
         from: Option<Cursor>,
     ) -> Result<Opened, DirectoryError> {
         *lock(&self.schema) = None;
@@ -158,7 +172,7 @@ impl LdapDirectory {
 
     /// Tells the session what the server's attribute types are called: read with each stream that is opened, and known
     /// from then on. Where it cannot be read, the names that the standards give them have to do.
-    async fn learn(&self, session: &mut Session, settings: &Settings) -> Result<(), DirectoryError> {
+    async fn learn(&self, session: &mut Session, settings: &DirectorySettings) -> Result<(), DirectoryError> {
         let known = lock(&self.schema).clone();
         if let Some(schema) = known {
             session.set_schema(schema);
@@ -173,7 +187,7 @@ impl LdapDirectory {
     async fn resolve(
         &self,
         session: &mut Session,
-        settings: &Settings,
+        settings: &DirectorySettings,
     ) -> Result<Arc<Query>, DirectoryError> {
         let known = lock(&self.groups).clone();
         let query = Query::resolve(session, settings, &self.access, &known, &self.warnings).await?;
@@ -226,7 +240,7 @@ impl LdapDirectory {
         server: String,
         kind: StreamKind,
         changes: Changes,
-        settings: Arc<Settings>,
+        settings: Arc<DirectorySettings>,
     ) -> Changes {
         let unfit = self.unfit.clone();
         changes
@@ -239,9 +253,31 @@ impl LdapDirectory {
     }
 }
 
+/// Other settings for a directory, which were checked.
+#[must_use = "the directory keeps its settings until they are applied"]
+pub struct Renewal<'a> {
+    directory: &'a LdapDirectory,
+    settings: DirectorySettings,
+    tls: Arc<rustls::ClientConfig>,
+}
+
+impl Renewal<'_> {
+    /// Uses the settings for every connection from here on. What did not work with the former ones is tried again.
+    pub fn apply(self) {
+        let Self {
+            directory,
+            settings,
+            tls,
+        } = self;
+        directory.access.renew(settings.bind.clone(), tls);
+        lock(&directory.unfit).clear();
+        *directory.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+}
+
 /// Whether the next best kind of stream may do where this error ended the best. Few servers tell of changes below an
 /// empty base, and each of them has a result of its own for that.
-fn falls_back(error: &DirectoryError, settings: &Settings) -> bool {
+fn falls_back(error: &DirectoryError, settings: &DirectorySettings) -> bool {
     matches!(error, DirectoryError::Unsupported { .. }) || settings.base.is_empty() && error.is_refusal()
 }
 

@@ -8,6 +8,7 @@ use ldap3::Scope;
 use tokio::net::UnixStream;
 
 use crate::directory::DirectoryError;
+use crate::directory::client::LdapDirectory;
 use crate::directory::ldap::access::Access;
 use crate::directory::ldap::capabilities::{Capabilities, Family};
 use crate::directory::ldap::connect;
@@ -19,7 +20,7 @@ use crate::directory::ldap::search::check_base;
 use crate::directory::ldap::session::Session;
 use crate::directory::ldap::{decode, dn, dns, domain_controller, root_dse};
 use crate::directory::people::groups::{Groups, Identities};
-use crate::directory::settings::{Server, Settings};
+use crate::directory::settings::{DirectorySettings, Server};
 use crate::tls::{self, TlsOptions};
 
 /// Alias entries that are looked at.
@@ -31,7 +32,7 @@ const ALIASES_PATIENCE: Duration = Duration::from_secs(15);
 ///
 /// # Errors
 /// The domain has none, or its DNS does not answer.
-pub async fn servers(server: &Server, settings: &Settings) -> Result<Vec<Server>, DirectoryError> {
+pub async fn servers(server: &Server, settings: &DirectorySettings) -> Result<Vec<Server>, DirectoryError> {
     dns::servers(server, settings.starttls).await
 }
 
@@ -83,7 +84,10 @@ pub async fn reach(server: &Server) -> Result<String, DirectoryError> {
 ///
 /// # Errors
 /// The server does not speak TLS, or refuses to.
-pub async fn presented(server: &Server, settings: &Settings) -> Result<Option<String>, DirectoryError> {
+pub async fn presented(
+    server: &Server,
+    settings: &DirectorySettings,
+) -> Result<Option<String>, DirectoryError> {
     let anyone = TlsOptions {
         verify: false,
         ..TlsOptions::default()
@@ -99,14 +103,18 @@ pub async fn presented(server: &Server, settings: &Settings) -> Result<Option<St
 ///
 /// # Errors
 /// Why it is not.
-pub async fn trusted(server: &Server, settings: &Settings) -> Result<(), DirectoryError> {
-    handshake(server, settings, &settings.tls).await.map(drop)
+pub async fn trusted(
+    server: &Server,
+    settings: &DirectorySettings,
+    access: &SharedAccess,
+) -> Result<(), DirectoryError> {
+    handshake(server, settings, &access.0.tls()).await.map(drop)
 }
 
 /// The certificate that the server presents; `None` where there is to be no TLS.
 async fn handshake(
     server: &Server,
-    settings: &Settings,
+    settings: &DirectorySettings,
     config: &Arc<rustls::ClientConfig>,
 ) -> Result<Option<String>, DirectoryError> {
     let name = server.to_string();
@@ -132,13 +140,22 @@ pub struct BoundServer {
     session: Session,
 }
 
-/// What the servers of one directory made of who we are: a password that one of them refused is not offered to another.
-pub struct Credentials(Access);
+/// What the checks of one directory share: its TLS configuration, and its credentials. A password that one server refused
+/// is not offered to another one.
+pub struct SharedAccess(Arc<Access>);
 
-impl Credentials {
-    /// Nobody was asked yet.
-    pub fn new(settings: &Settings) -> Self {
-        Self(Access::new(settings))
+impl SharedAccess {
+    /// Reads the files of the TLS options; nothing is contacted yet.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Settings`] if the TLS options cannot be used.
+    pub fn new(settings: &DirectorySettings) -> Result<Self, DirectoryError> {
+        Access::new(settings).map(|access| Self(Arc::new(access)))
+    }
+
+    /// A directory with these settings, which differ in nothing that is shared.
+    pub fn directory(&self, settings: DirectorySettings) -> LdapDirectory {
+        LdapDirectory::with_access(settings, self.0.clone())
     }
 }
 
@@ -148,15 +165,15 @@ impl Credentials {
 /// The server does not let us in.
 pub async fn bind(
     server: &Server,
-    settings: &Settings,
-    credentials: &Credentials,
+    settings: &DirectorySettings,
+    access: &SharedAccess,
 ) -> Result<BoundServer, DirectoryError> {
     let endpoint = Endpoint {
         server: server.clone(),
         peer: None,
     };
     Ok(BoundServer {
-        session: connect::authenticate(&endpoint, settings, &credentials.0).await?,
+        session: connect::authenticate(&endpoint, settings, &access.0).await?,
     })
 }
 
@@ -165,7 +182,10 @@ impl BoundServer {
     ///
     /// # Errors
     /// The root DSE cannot be read.
-    pub async fn capabilities(&mut self, settings: &Settings) -> Result<(String, String), DirectoryError> {
+    pub async fn capabilities(
+        &mut self,
+        settings: &DirectorySettings,
+    ) -> Result<(String, String), DirectoryError> {
         let can = self.read_capabilities(settings).await?;
         if can.family == Family::ActiveDirectory {
             let text = domain_controller::describe(&mut self.session).await?;
@@ -182,7 +202,10 @@ impl BoundServer {
         Ok((text, can.identity.to_string()))
     }
 
-    async fn read_capabilities(&mut self, settings: &Settings) -> Result<Arc<Capabilities>, DirectoryError> {
+    async fn read_capabilities(
+        &mut self,
+        settings: &DirectorySettings,
+    ) -> Result<Arc<Capabilities>, DirectoryError> {
         root_dse::read(&mut self.session, settings.id_attribute.as_deref()).await?;
         Ok(self.session.capabilities().clone())
     }
@@ -194,11 +217,11 @@ impl BoundServer {
     /// One is not there, or may not be seen.
     pub async fn groups(
         &mut self,
-        settings: &Settings,
-        credentials: &Credentials,
+        settings: &DirectorySettings,
+        access: &SharedAccess,
     ) -> Result<Option<(String, bool)>, DirectoryError> {
         self.read_capabilities(settings).await?;
-        connect::read_schema(&mut self.session, settings, &credentials.0).await?;
+        connect::read_schema(&mut self.session, settings, &access.0).await?;
         let groups = Groups::resolve(&mut self.session, settings, &Identities::new()).await?;
         let Some(groups) = groups else {
             return Ok(None);
@@ -227,7 +250,7 @@ impl BoundServer {
     ///
     /// # Errors
     /// It is not there, or may not be seen.
-    pub async fn base(&mut self, settings: &Settings) -> Result<String, DirectoryError> {
+    pub async fn base(&mut self, settings: &DirectorySettings) -> Result<String, DirectoryError> {
         check_base(&mut self.session, &settings.base).await?;
         if !settings.base.is_empty() {
             return Ok(format!("{} is there", settings.base));
@@ -244,7 +267,7 @@ impl BoundServer {
     ///
     /// # Errors
     /// The server does not answer.
-    pub async fn aliases(mut self, settings: &Settings) -> Result<Option<String>, DirectoryError> {
+    pub async fn aliases(mut self, settings: &DirectorySettings) -> Result<Option<String>, DirectoryError> {
         const ALIASED: &str = "aliasedObjectName";
         let request = Request {
             base: &settings.base,

@@ -2,7 +2,7 @@
 //!
 //! This file is the face: the trait [`Directory`] and its types. Behind it, each room uses only those after it:
 //! `client` ([`LdapDirectory`]) and [`diagnose`], `streams` (how changes are learned), `people` (who is meant), `ldap`
-//! (the protocol). All of them know the [`Settings`] and [`DirectoryError`].
+//! (the protocol). All of them know the [`DirectorySettings`] and [`DirectoryError`].
 
 mod client;
 pub mod diagnose;
@@ -19,11 +19,11 @@ use futures::stream::BoxStream;
 
 use crate::model::{Change, Cursor, Entry, EntryId};
 
-pub use client::LdapDirectory;
+pub use client::{LdapDirectory, Renewal};
 pub use error::DirectoryError;
 pub use ldap::credentials::PasswordSource;
 pub use ldap::filter::{Filter, FilterError};
-pub use settings::{Bind, HostPattern, Server, Settings, StreamKind};
+pub use settings::{Bind, DirectorySettings, HostPattern, Server, StreamKind};
 
 /// Whether two texts are the same DN, however each is written (RFC 4514), as far as that is so in every schema.
 pub fn same_dn(one: &str, other: &str) -> bool {

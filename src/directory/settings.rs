@@ -1,48 +1,50 @@
-//! What a directory needs to know about its server, as the configuration says it.
+//! [`DirectorySettings`]: how to reach and read one directory.
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use secrecy::SecretString;
 
 use crate::directory::ldap::filter::Filter;
+use crate::tls::TlsOptions;
 
 const DNS_PORT: u16 = 53;
 
 /// How to reach and read one directory.
 #[derive(Debug, Clone)]
-pub struct Settings {
-    /// The name of the directory in the configuration.
+pub struct DirectorySettings {
+    /// The name of the directory; unique among all directories.
     pub name: String,
-    /// The servers, tried in order.
+    /// The servers, at least one, in the order in which they are tried.
     pub servers: Vec<Server>,
-    /// StartTLS on ldap:// (RFC 4511, 4.14).
+    /// Whether each connection is upgraded by StartTLS (RFC 4511, 4.14) before the bind. Only if every server is
+    /// `ldap://`, or a domain.
     pub starttls: bool,
-    /// How TLS is checked.
-    pub tls: Arc<rustls::ClientConfig>,
-    /// Who we are.
+    /// Which certificates are trusted and presented. The files are read once, when the directory is made or renewed.
+    pub tls: TlsOptions,
+    /// The bind. EXTERNAL requires `ldapi://` or a client certificate over TLS.
     pub bind: Bind,
-    /// Where the search starts; always the whole subtree.
+    /// The base of every search for people (scope subtree).
     pub base: String,
-    /// Who is a member.
+    /// Selects the members.
     pub filter: Filter,
-    /// The groups to which members belong, by DN, where the filter does not ask for them by `memberOf`; in none, the
-    /// filter alone decides.
+    /// The DNs of the groups of which a member must be in one. If empty, the filter alone decides.
     pub groups: Vec<String>,
-    /// The attribute by which people are known; `None` is the one that the server has for that.
+    /// The attribute that identifies a person. `None` is the server's own UUID; otherwise `stream` is `None` or
+    /// [`StreamKind::Poll`].
     pub id_attribute: Option<String>,
-    /// The attributes that an entry is read for.
+    /// The attributes that are read of each entry.
     pub attributes: Vec<String>,
     /// How changes are learned; `None` is the best way that the server offers.
     pub stream: Option<StreamKind>,
-    /// The time between two listings of the `poll` stream.
+    /// The time between two listings of the stream `poll`.
     pub poll_interval: Duration,
     /// Entries per page of a listing (RFC 2696).
-    pub page_size: u32,
-    /// Bytes that one message of the server may have.
+    pub page_size: NonZeroU32,
+    /// The largest message that the server may send, in bytes.
     pub max_message_size: usize,
 }
 
@@ -277,7 +279,7 @@ impl fmt::Display for Server {
     }
 }
 
-impl Settings {
+impl DirectorySettings {
     /// Base and filter: by these a directory is known that has another name in the configuration than before.
     pub fn scope(&self) -> String {
         format!("{}\n{}", self.base, self.filter)

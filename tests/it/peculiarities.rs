@@ -4,7 +4,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ldap_usher::directory::{DirectoryError, LdapDirectory, Settings, StreamKind};
+use ldap_usher::directory::{DirectoryError, DirectorySettings, LdapDirectory, StreamKind};
 use ldap3::Mod;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
@@ -323,10 +323,11 @@ async fn a_stream_that_an_empty_base_does_not_have_is_replaced_by_a_poll_and_tha
             ..Face::default()
         })
         .await;
-        let directory = LdapDirectory::new(Settings {
+        let directory = LdapDirectory::new(DirectorySettings {
             base: String::new(),
             ..server.settings(None)
-        });
+        })
+        .unwrap();
         let mut stream = Listening::open(&directory, None).await.unwrap();
         assert_eq!(stream.stream, first);
         if first != StreamKind::Poll {

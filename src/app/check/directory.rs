@@ -6,7 +6,9 @@ use futures::StreamExt;
 
 use super::{Finding, Level, Steps};
 use crate::config;
-use crate::directory::{Changes, Directory, LdapDirectory, Opened, Server, Settings, StreamKind, diagnose};
+use crate::directory::{
+    Changes, Directory, DirectorySettings, LdapDirectory, Opened, Server, StreamKind, diagnose,
+};
 use crate::model::{Change, Entry, EntryId, Listing};
 use crate::rules::membership::Policy;
 use crate::telemetry::Progress;
@@ -19,12 +21,15 @@ const ENTRY_CSN: &str = "entryCSN";
 pub(super) async fn check(
     config: &config::Directory,
     server: &Server,
-    settings: Settings,
-    credentials: &diagnose::Credentials,
+    access: &diagnose::SharedAccess,
     policy: &Policy,
     say: &mut dyn FnMut(Finding),
 ) {
-    let mut steps = Steps::new(format!("directory {}, {server}", config.name), say);
+    let mut settings = DirectorySettings {
+        servers: vec![server.clone()],
+        ..config.settings.clone()
+    };
+    let mut steps = Steps::new(format!("directory {}, {server}", settings.name), say);
     let found = steps
         .step(
             "name",
@@ -46,12 +51,12 @@ pub(super) async fn check(
         )
         .await;
     steps.ok("connection", found);
-    let refused = match check_tls(&mut steps, server, &settings).await {
+    let refused = match check_tls(&mut steps, server, &settings, access).await {
         true => "see the server's log; it may require a client certificate (`client_cert_file`)",
         false => "see the server's log; if this port is one for TLS, as 636 is, write ldaps://",
     };
     let bound = steps
-        .step("bind", refused, diagnose::bind(server, &settings, credentials))
+        .step("bind", refused, diagnose::bind(server, &settings, access))
         .await;
     let who = bound.as_ref().map(|_| format!("as {}", settings.bind.who()));
     steps.ok("bind", who);
@@ -73,9 +78,7 @@ pub(super) async fn check(
         }
         let base = steps.step("base", "", bound.base(&settings)).await;
         steps.ok("base", base);
-        let groups = steps
-            .step("groups", "", bound.groups(&settings, credentials))
-            .await;
+        let groups = steps.step("groups", "", bound.groups(&settings, access)).await;
         if let Some((text, any)) = groups.flatten() {
             groups_have_members = any;
             let (level, remedy) = if any {
@@ -104,12 +107,23 @@ pub(super) async fn check(
         steps.skip("capabilities");
         steps.skip("base");
     }
-    let members_of_groups = groups_have_members && config.groups.is_empty();
-    check_people(&mut steps, config, settings, policy, &identity, members_of_groups).await;
+    let members_of_groups = groups_have_members && config.settings.groups.is_empty();
+    // Every entry of OpenLDAP has an entryCSN: if it is missing, the account may not read it.
+    settings.attributes.push(ENTRY_CSN.into());
+    let directory = access.directory(settings);
+    check_people(
+        &mut steps,
+        config,
+        &directory,
+        policy,
+        &identity,
+        members_of_groups,
+    )
+    .await;
 }
 
 /// Findings that apply to every domain controller.
-fn remark_on_active_directory(steps: &mut Steps<'_>, server: &Server, settings: &Settings) {
+fn remark_on_active_directory(steps: &mut Steps<'_>, server: &Server, settings: &DirectorySettings) {
     steps.say(
         Level::Ok,
         "groups",
@@ -127,7 +141,12 @@ fn remark_on_active_directory(steps: &mut Steps<'_>, server: &Server, settings: 
 }
 
 /// Whether TLS is used.
-async fn check_tls(steps: &mut Steps<'_>, server: &Server, settings: &Settings) -> bool {
+async fn check_tls(
+    steps: &mut Steps<'_>,
+    server: &Server,
+    settings: &DirectorySettings,
+    access: &diagnose::SharedAccess,
+) -> bool {
     let presented = steps
         .step(
             "TLS",
@@ -143,7 +162,9 @@ async fn check_tls(steps: &mut Steps<'_>, server: &Server, settings: &Settings) 
     };
     let detail = format!("the server presents {certificate}");
     steps.say(Level::Ok, "certificate", detail, "");
-    let trusted = steps.step("TLS", "", diagnose::trusted(server, settings)).await;
+    let trusted = steps
+        .step("TLS", "", diagnose::trusted(server, settings, access))
+        .await;
     steps.ok(
         "TLS",
         trusted.map(|()| "the certificate is trusted as configured"),
@@ -155,18 +176,14 @@ async fn check_tls(steps: &mut Steps<'_>, server: &Server, settings: &Settings) 
 async fn check_people(
     steps: &mut Steps<'_>,
     config: &config::Directory,
-    mut settings: Settings,
+    directory: &LdapDirectory,
     policy: &Policy,
     identity: &str,
     groups_have_members: bool,
 ) {
-    // Every entry of OpenLDAP has an entryCSN: if it is missing, the account may not read it.
-    settings.attributes.push(ENTRY_CSN.into());
-    let automatic = settings.stream.is_none();
-    let directory = LdapDirectory::new(settings);
     let opened = steps.step("stream", "", directory.open(None)).await;
     if let Some(opened) = &opened {
-        report_stream(steps, opened, automatic);
+        report_stream(steps, opened, config.settings.stream.is_none());
     }
     let stream = opened.as_ref().map(|opened| opened.stream);
     // A stream without a cursor begins with a full listing.
@@ -203,7 +220,7 @@ async fn check_people(
     }
     let unnamed = unnamed.unwrap_or_default();
     let unnamed = if unnamed.count > 0 && stream == Some(StreamKind::Syncrepl) {
-        unnamed.still(config, policy, &directory).await
+        unnamed.still(config, policy, directory).await
     } else {
         Unnamed::default()
     };
@@ -346,7 +363,7 @@ async fn count(
     while let Some(change) = listing.next().await {
         match change.map_err(|error| error.to_string())? {
             Change::Upsert(entry) => {
-                progress.advance(&config.name, 1);
+                progress.advance(&config.settings.name, 1);
                 each(&entry);
                 people.entries += 1;
                 people.with_csn += u64::from(entry.values(ENTRY_CSN).next().is_some());
@@ -389,13 +406,13 @@ fn report_people(
         disabled_examples,
         ..
     } = people;
-    let below = match config.base_dn.as_str() {
+    let below = match config.settings.base.as_str() {
         "" => "the empty base",
         base => base,
     };
-    let filter = match config.groups.as_slice() {
-        [] => config.filter.to_string(),
-        _ => format!("{} and are in `groups`", config.filter),
+    let filter = match config.settings.groups.as_slice() {
+        [] => config.settings.filter.to_string(),
+        _ => format!("{} and are in `groups`", config.settings.filter),
     };
     if *entries == 0 && groups_have_members {
         steps.say(

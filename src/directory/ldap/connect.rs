@@ -29,7 +29,7 @@ use crate::directory::ldap::replication;
 use crate::directory::ldap::session::Session;
 use crate::directory::ldap::traffic::Traffic;
 use crate::directory::ldap::{dns, root_dse};
-use crate::directory::settings::{Server, Settings};
+use crate::directory::settings::{DirectorySettings, Server};
 use crate::foreign;
 use crate::panics;
 use crate::tls::{self, Progress};
@@ -39,7 +39,10 @@ use crate::tls::{self, Progress};
 /// # Errors
 /// That of the last server, where several were tried; [`DirectoryError::Behind`] where those that are not behind do not
 /// let us in.
-pub(crate) async fn connect(settings: &Settings, access: &Access) -> Result<Session, DirectoryError> {
+pub(crate) async fn connect(
+    settings: &DirectorySettings,
+    access: &Access,
+) -> Result<Session, DirectoryError> {
     access.credentials.check()?;
     let mut last = None;
     let mut servers = Vec::new();
@@ -96,7 +99,7 @@ pub(crate) async fn connect(settings: &Settings, access: &Access) -> Result<Sess
 /// its place.
 pub(crate) async fn read_schema(
     session: &mut Session,
-    settings: &Settings,
+    settings: &DirectorySettings,
     access: &Access,
 ) -> Result<(), DirectoryError> {
     match root_dse::schema(session).await {
@@ -117,7 +120,7 @@ fn noted(error: DirectoryError) -> DirectoryError {
 /// Connects to this server, at the address where it was reached before, binds, and reads what the server can do.
 pub(crate) async fn connect_to(
     endpoint: &Endpoint,
-    settings: &Settings,
+    settings: &DirectorySettings,
     access: &Access,
 ) -> Result<Session, DirectoryError> {
     let mut session = authenticate(endpoint, settings, access).await?;
@@ -128,7 +131,7 @@ pub(crate) async fn connect_to(
 /// The same, up to the bind.
 pub(crate) async fn authenticate(
     reached: &Endpoint,
-    settings: &Settings,
+    settings: &DirectorySettings,
     access: &Access,
 ) -> Result<Session, DirectoryError> {
     access.credentials.check()?;
@@ -167,7 +170,7 @@ pub(crate) async fn authenticate(
                 let stream = deadline(
                     &name,
                     "negotiating TLS",
-                    wrap(&name, host, stream, &settings.tls, !tls),
+                    wrap(&name, host, stream, &access.tls(), !tls),
                 )
                 .await??;
                 relayed(stream, ours, limit, traffic.clone())

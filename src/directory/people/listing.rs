@@ -48,7 +48,7 @@ pub(crate) async fn open_on(mut session: Session, query: Arc<Query>) -> Result<C
         controls: Vec::new(),
     };
     let listing = ListingStream {
-        search: PagedSearch::new(&session, subtree, query.settings.page_size, DOING),
+        search: PagedSearch::new(&session, subtree, query.settings.page_size.get(), DOING),
         query,
         session,
         identity,

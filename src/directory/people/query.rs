@@ -11,13 +11,13 @@ use crate::directory::ldap::session::Session;
 use crate::directory::ldap::{connect, replication};
 use crate::directory::people::groups::{Groups, Identities};
 use crate::directory::people::warnings::{Topic, Warnings};
-use crate::directory::settings::{Server, Settings};
+use crate::directory::settings::{DirectorySettings, Server};
 use crate::model::Entry;
 
 /// The settings as they read for one session: the filter with the present names of its groups, and the groups.
 #[derive(Debug, Clone)]
 pub(crate) struct Query {
-    pub(crate) settings: Settings,
+    pub(crate) settings: DirectorySettings,
     access: Arc<Access>,
     /// The server of the session, to which all its connections go.
     endpoint: Arc<Endpoint>,
@@ -37,7 +37,7 @@ impl Query {
     /// A group is not there.
     pub(crate) async fn resolve(
         session: &mut Session,
-        settings: &Settings,
+        settings: &DirectorySettings,
         access: &Arc<Access>,
         known: &Identities,
         warnings: &Arc<Warnings>,
@@ -120,7 +120,7 @@ impl Query {
 
     /// Those of the same people who match another filter; no warnings come of them.
     pub(crate) fn with_filter(&self, filter: Filter) -> Self {
-        let settings = Settings {
+        let settings = DirectorySettings {
             filter,
             ..self.settings.clone()
         };

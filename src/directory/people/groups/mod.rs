@@ -34,7 +34,7 @@ use crate::directory::ldap::filter::Filter;
 use crate::directory::ldap::schema::Schema;
 use crate::directory::ldap::search::check_base;
 use crate::directory::ldap::session::Session;
-use crate::directory::settings::Settings;
+use crate::directory::settings::DirectorySettings;
 use crate::foreign;
 use crate::model::{Cursor, Entry, EntryId};
 use members::{Member, Memberships};
@@ -79,7 +79,7 @@ impl Groups {
     /// [`DirectoryError::NoGroup`] where one is not there.
     pub(crate) async fn resolve(
         session: &mut Session,
-        settings: &Settings,
+        settings: &DirectorySettings,
         known: &Identities,
     ) -> Result<Option<Self>, DirectoryError> {
         let configured: Vec<String> = settings
@@ -143,7 +143,7 @@ impl Groups {
     pub(crate) async fn look(
         &self,
         session: &mut Session,
-        settings: &Settings,
+        settings: &DirectorySettings,
     ) -> Result<(), DirectoryError> {
         if self.restrict {
             self.read(session, settings).await
@@ -159,7 +159,7 @@ impl Groups {
     pub(crate) async fn read(
         &self,
         session: &mut Session,
-        settings: &Settings,
+        settings: &DirectorySettings,
     ) -> Result<(), DirectoryError> {
         let memberships = self.memberships(session, settings).await?;
         self.verify(session).await?;
@@ -182,7 +182,7 @@ impl Groups {
     pub(crate) async fn read_again(
         &self,
         session: &mut Session,
-        settings: &Settings,
+        settings: &DirectorySettings,
     ) -> Result<Vec<EntryId>, DirectoryError> {
         let memberships = self.memberships(session, settings).await?;
         self.verify(session).await?;
@@ -203,7 +203,7 @@ impl Groups {
     async fn memberships(
         &self,
         session: &mut Session,
-        settings: &Settings,
+        settings: &DirectorySettings,
     ) -> Result<Memberships, DirectoryError> {
         let mut all = None;
         let schema = session.schema().clone();

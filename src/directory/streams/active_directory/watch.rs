@@ -19,7 +19,7 @@ use crate::directory::ldap::identity::Identity;
 use crate::directory::ldap::request::{Ends, Item, Request, Search};
 use crate::directory::ldap::result::one_line;
 use crate::directory::ldap::session::{Session, unless_busy};
-use crate::directory::settings::Settings;
+use crate::directory::settings::DirectorySettings;
 use crate::directory::streams::refetch::{Hint, Hints};
 use crate::model::EntryId;
 
@@ -71,7 +71,7 @@ impl Watch {
     pub(crate) async fn begin(
         mut session: Session,
         controller: &Controller,
-        settings: &Settings,
+        settings: &DirectorySettings,
         places: Vec<Place>,
     ) -> Result<Self, DirectoryError> {
         let mut searches = Vec::new();
@@ -101,7 +101,7 @@ impl Watch {
             searches,
             partition: controller.partition.clone(),
             show_deleted: controller.show_deleted,
-            page_size: settings.page_size,
+            page_size: settings.page_size.get(),
             every,
             sweep_at: Instant::now() + every,
             usn,
