@@ -1,6 +1,7 @@
 //! `check`: takes each step of the service on its own, and reports what works, what does not, and what to do about it.
 
 mod directory;
+mod people;
 mod state;
 mod vaultwarden;
 
