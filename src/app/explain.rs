@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use anyhow::bail;
 
+use super::servers::vaultwarden_settings;
 use super::sessions::Sessions;
-use super::wiring::{policy, vaultwarden_settings};
+use super::wiring::policy;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::directory::{Directory, LdapDirectory, same_dn};

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use super::wiring::vaultwarden_settings;
-use crate::config::{Config, Directory};
+use crate::config::{self, Config, Directory};
 use crate::directory::{Bind, LdapDirectory};
-use crate::vaultwarden::Vaultwarden;
+use crate::vaultwarden::{self, Vaultwarden};
 
 /// The clients of all servers.
 pub(super) struct Servers {
@@ -46,5 +45,22 @@ impl Servers {
                 }
             }));
         }
+    }
+}
+
+/// The settings of the client of Vaultwarden.
+pub(super) fn vaultwarden_settings(config: &Config) -> vaultwarden::ClientSettings {
+    let config::Vaultwarden {
+        url,
+        admin_token,
+        tls,
+        proxy,
+        headers,
+    } = config.vaultwarden.clone();
+    vaultwarden::ClientSettings {
+        tls,
+        proxy,
+        headers,
+        ..vaultwarden::ClientSettings::new(url, admin_token)
     }
 }

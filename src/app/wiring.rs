@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::servers::Servers;
+use super::servers::{Servers, vaultwarden_settings};
 use super::sessions::Sessions;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Config};
@@ -167,22 +167,6 @@ impl Parts {
             },
             retry_now,
         })
-    }
-}
-
-pub(super) fn vaultwarden_settings(config: &Config) -> vaultwarden::ClientSettings {
-    let config::Vaultwarden {
-        url,
-        admin_token,
-        tls,
-        proxy,
-        headers,
-    } = config.vaultwarden.clone();
-    vaultwarden::ClientSettings {
-        tls,
-        proxy,
-        headers,
-        ..vaultwarden::ClientSettings::new(url, admin_token)
     }
 }
 

@@ -372,10 +372,7 @@ async fn a_stream_that_falls_silent_while_others_change_is_replaced_and_known_as
     stream.joins("ann").await;
     let error = stream.error().await;
     assert_eq!(error.disposition(), Disposition::Outage);
-    assert!(
-        error.to_string().contains("stopped telling of changes"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("stopped reporting changes"), "{error}");
     let cursor = String::from_utf8(stream.cursor.unwrap().0).unwrap();
     assert!(cursor.ends_with("#9"), "{cursor}");
 }

@@ -1,18 +1,18 @@
-//! The changelog on which 389-DS's content synchronisation stands: what a cookie says about it, and when a silent
-//! stream is to be doubted. Pure.
+//! The changelog behind 389-DS's content synchronisation: which change a cookie names, and when a silent stream may be
+//! dead. Pure.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long a stream may say nothing while others change before it is replaced, and the least time between two
+/// How long a stream may be silent while other entries change before it is replaced, and the shortest time between two
 /// replacements.
-const DOUBT: Duration = Duration::from_secs(60);
+const SUSPECT_AFTER: Duration = Duration::from_secs(60);
 
-/// What 389-DS writes in the place of a number that its changelog does not tell it.
+/// What 389-DS writes in place of the number if its changelog has none.
 const NO_NUMBER: u64 = 4_294_967_295;
 
-/// The remedy for such cookies.
+/// What is wrong with such cookies, and the remedy.
 pub(crate) const NO_TARGET: &str = "the server's cookies name no change (they end in #4294967295), so that a session that resumes would miss everything: its retro changelog does not keep the identity of entries; add `nsslapd-attribute: nsuniqueid:targetUniqueId` to cn=Retro Changelog Plugin,cn=plugins,cn=config and restart the server, or set `stream = \"poll\"`";
 
 /// The change that a cookie names: `host:port#binddn:base:filter#number`.
@@ -36,23 +36,23 @@ impl Point {
         }
     }
 
-    /// Whether changes after this one are no longer in a changelog that begins with `first`: the server does not say so.
+    /// Whether changes after this one are no longer in a changelog that begins with `first`. The server does not report it.
     pub(crate) fn is_trimmed(self, first: u64) -> bool {
         matches!(self, Self::At(number) if first > number.saturating_add(1))
     }
 }
 
-/// What speaks for a stream being alive.
+/// Whether a stream is alive.
 #[derive(Debug)]
 pub(crate) struct Liveness {
-    /// The last change in the changelog when the stream was known to live.
+    /// The last change in the changelog when the stream was last known to be alive.
     proved: u64,
-    /// When the stream last said something.
+    /// When the stream last sent something.
     heard: Instant,
 }
 
 impl Liveness {
-    /// A stream that begins now, when this is the last change.
+    /// A stream that begins at `now`, when `last` is the last change.
     pub(crate) fn new(last: u64, now: Instant) -> Self {
         Self {
             proved: last,
@@ -60,7 +60,7 @@ impl Liveness {
         }
     }
 
-    /// The stream said something; its cookie names this change.
+    /// Records that the stream sent a cookie that names `point`.
     pub(crate) fn heard(&mut self, point: Point, now: Instant) {
         if let Point::At(number) = point {
             self.proved = self.proved.max(number);
@@ -68,9 +68,9 @@ impl Liveness {
         self.heard = now;
     }
 
-    /// Whether the stream may have missed something, when this is the last change.
+    /// Whether the stream may have missed something, when `last` is the last change.
     pub(crate) fn is_suspect(&self, last: u64, now: Instant) -> bool {
-        last > self.proved && now.duration_since(self.heard) >= DOUBT
+        last > self.proved && now.duration_since(self.heard) >= SUSPECT_AFTER
     }
 }
 
@@ -103,14 +103,20 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_doubted_once_others_change_and_it_has_said_nothing_for_a_minute() {
+    fn a_stream_is_suspect_if_other_entries_change_and_it_is_silent_for_a_minute() {
         let began = Instant::now();
         let mut liveness = Liveness::new(5, began);
-        assert!(!liveness.is_suspect(5, began + DOUBT), "nothing changed");
-        assert!(!liveness.is_suspect(6, began + DOUBT / 2), "not yet");
-        assert!(liveness.is_suspect(6, began + DOUBT));
-        liveness.heard(Point::At(6), began + DOUBT);
-        assert!(!liveness.is_suspect(6, began + 3 * DOUBT), "it told of that");
-        assert!(!liveness.is_suspect(7, began + DOUBT), "it spoke just now");
+        assert!(!liveness.is_suspect(5, began + SUSPECT_AFTER), "nothing changed");
+        assert!(!liveness.is_suspect(6, began + SUSPECT_AFTER / 2), "not yet");
+        assert!(liveness.is_suspect(6, began + SUSPECT_AFTER));
+        liveness.heard(Point::At(6), began + SUSPECT_AFTER);
+        assert!(
+            !liveness.is_suspect(6, began + 3 * SUSPECT_AFTER),
+            "it sent that change"
+        );
+        assert!(
+            !liveness.is_suspect(7, began + SUSPECT_AFTER),
+            "it sent something just now"
+        );
     }
 }
