@@ -121,12 +121,12 @@ fn expanded(text: &str) -> Vec<Path> {
     };
     let rest: Vec<Path> = match rest.strip_prefix('{') {
         None => expanded(rest),
-        Some(group) => items(group).into_iter().flat_map(|item| expanded(item)).collect(),
+        Some(group) => items(group).into_iter().flat_map(expanded).collect(),
     };
     rest.into_iter()
         .map(|rest| match rest.as_slice() {
             [own] if own == "self" || own.is_empty() => vec![name.clone()],
-            rest => [&[name.clone()], rest].concat(),
+            rest => [std::slice::from_ref(&name), rest].concat(),
         })
         .collect()
 }
