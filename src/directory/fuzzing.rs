@@ -21,7 +21,7 @@ pub async fn conversation(bytes: &[u8]) -> io::Result<()> {
     let settings = LdapConnSettings::new().set_std_stream(StdStream::Unix(ldap3s.into_std()?));
     let connected = LdapConnAsync::with_settings(settings, "ldapi://guard").await;
     let (driver, mut ldap) = connected.map_err(io::Error::other)?;
-    let link = async { tokio::join!(guard::relay(servers, ours, 1 << 16, &traffic), driver.drive()) };
+    let link = async { tokio::join!(relay::relay(servers, ours, 1 << 16, &traffic), driver.drive()) };
     let talk = async {
         let search = ldap.streaming_search("", Scope::Subtree, "(mail=*)", ["mail"]);
         let Ok(mut search) = search.await else { return };

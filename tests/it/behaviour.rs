@@ -251,7 +251,7 @@ async fn a_group_that_is_renamed_is_still_meant_and_one_that_is_deleted_makes_no
         .says(
             &[
                 "does not exist or may not be read",
-                "nobody is taken to have left",
+                "no one is treated as having left",
             ],
             1,
         )

@@ -90,7 +90,7 @@ async fn pages_that_are_refused_for_their_size_become_smaller() {
     world.members(45).await;
     let words = [
         "refuses pages of 200 entries (result 11",
-        "takes those of 20",
+        "accepts pages of 20",
         "`page_size`",
     ];
     world.says(&words, 1).await;

@@ -69,7 +69,7 @@ async fn a_server_that_comes_back_behind_the_one_that_is_followed_is_asked_for_n
 
         // Between two sessions the first one is looked at, and is not the one to be asked.
         world.server.stop().await;
-        let line = world.says(&["a server is behind what others told"], 1).await;
+        let line = world.says(&["a server is behind others"], 1).await;
         assert!(line.contains(&first.url()), "{line}");
         world
             .says(&["is behind the others", "take them out of `url`"], 1)
@@ -272,7 +272,7 @@ async fn a_password_that_is_rotated_costs_one_refusal_and_its_file_is_read_again
     assert!(ready.contains("is not tried again until"), "{ready}");
 
     fs::write(&file, world.server.reader_pw()).unwrap();
-    world.says(&["its file has another one"], 1).await;
+    world.says(&["its file has changed"], 1).await;
     world.invited(["person1"]).await;
     assert_eq!(refused(&world.server), 1);
 

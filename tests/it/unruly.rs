@@ -604,7 +604,7 @@ async fn a_flood_of_answers_to_nothing_ends_the_session() {
     let visit = Visit::to(server, "bind_dn = \"cn=reader\"\nbind_password = \"secret\"");
     let line = visit.says("no session with the directory").await;
     assert!(
-        line.contains("the server goes on answering what it was not asked"),
+        line.contains("the server keeps sending responses without a request"),
         "{line}"
     );
     visit.stays_small();

@@ -15,8 +15,8 @@ pub(crate) struct Access {
     pub credentials: Credentials,
     tls: Mutex<Arc<rustls::ClientConfig>>,
     seen: Mutex<Watermarks>,
-    /// The servers that were said to be behind.
-    told: Mutex<HashSet<String>>,
+    /// The servers that were reported as behind.
+    reported_behind: Mutex<HashSet<String>>,
 }
 
 impl Access {
@@ -29,7 +29,7 @@ impl Access {
             credentials: Credentials::new(settings.bind.clone()),
             tls: Mutex::new(client_config(settings)?),
             seen: Mutex::default(),
-            told: Mutex::default(),
+            reported_behind: Mutex::default(),
         })
     }
 
@@ -44,32 +44,32 @@ impl Access {
         *lock(&self.tls) = tls;
     }
 
-    /// Changes up to these watermarks were seen.
+    /// Records that changes up to these watermarks were seen.
     pub(crate) fn raise(&self, marks: Watermarks) {
         lock(&self.seen).raise(marks);
     }
 
-    /// No server has any more what was seen beyond these watermarks.
+    /// Forgets what was seen beyond these watermarks, which no server has any more.
     pub(crate) fn lower_to(&self, marks: Watermarks) {
         *lock(&self.seen) = marks;
     }
 
-    /// Why a server at these marks is not to be asked, where it is not. Says so once.
+    /// Why a server with these watermarks is behind; `None` if it is not. Logs it once.
     pub(crate) fn behind(&self, directory: &str, server: &str, marks: &Watermarks) -> Option<String> {
         let why = marks.behind(&lock(&self.seen));
         match &why {
             Some(why) => {
-                if lock(&self.told).insert(server.to_owned()) {
+                if lock(&self.reported_behind).insert(server.to_owned()) {
                     tracing::warn!(
                         directory,
                         server,
                         why,
-                        "a server is behind what others told: it is not asked until it has caught up"
+                        "a server is behind others: not using it until it has caught up"
                     );
                 }
             }
             None => {
-                if lock(&self.told).remove(server) {
+                if lock(&self.reported_behind).remove(server) {
                     tracing::info!(directory, server, "a server that was behind has caught up");
                 }
             }

@@ -154,7 +154,7 @@ impl Watch {
     async fn receive(&mut self, silence: Duration) -> Result<Option<Hint>, DirectoryError> {
         match self
             .session
-            .hear(&mut self.search, silence, "waiting for changes")
+            .next_change(&mut self.search, silence, "waiting for changes")
             .await?
         {
             Item::Message(message) if message.is_intermediate() => Ok(None),

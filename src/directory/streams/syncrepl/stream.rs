@@ -124,7 +124,7 @@ impl Syncrepl {
             Phase::Refresh { .. } | Phase::Replacement { .. } => self.receive_refresh().await?,
             Phase::Persist => match self
                 .session
-                .hear(&mut self.search, PROBE_INTERVAL, "waiting for changes")
+                .next_change(&mut self.search, PROBE_INTERVAL, "waiting for changes")
                 .await
             {
                 Err(DirectoryError::Silent { .. }) => return self.probe().await,
