@@ -1,4 +1,4 @@
-//! The way to a server, one step at a time, for `check`.
+//! The steps of a session, one at a time, for `check`.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,23 +23,23 @@ use crate::directory::people::groups::{Groups, Identities};
 use crate::directory::settings::{DirectorySettings, Server};
 use crate::tls::{self, TlsOptions};
 
-/// Alias entries that are looked at.
+/// The largest number of alias entries that are read.
 const ALIASES: u32 = 100;
-/// How long a server without an index may look for one.
+/// How long a server without an index may search for one.
 const ALIASES_PATIENCE: Duration = Duration::from_secs(15);
 
-/// The servers behind an address in `url`: the controllers of a domain, or the server itself.
+/// The servers of an address in `url`: the controllers of a domain, or the server itself.
 ///
 /// # Errors
-/// The domain has none, or its DNS does not answer.
+/// The domain has no controller, or DNS does not answer.
 pub async fn servers(server: &Server, settings: &DirectorySettings) -> Result<Vec<Server>, DirectoryError> {
     dns::servers(server, settings.starttls).await
 }
 
-/// What the name of the server stands for.
+/// Resolves the name of the server, and describes the result.
 ///
 /// # Errors
-/// It stands for nothing.
+/// The name cannot be resolved.
 pub async fn resolve(server: &Server) -> Result<String, DirectoryError> {
     let name = server.to_string();
     match server {
@@ -56,10 +56,10 @@ pub async fn resolve(server: &Server) -> Result<String, DirectoryError> {
     }
 }
 
-/// Whether anyone listens there.
+/// Connects to the server, and describes the result.
 ///
 /// # Errors
-/// Nobody does.
+/// The connection fails.
 pub async fn reach(server: &Server) -> Result<String, DirectoryError> {
     let name = server.to_string();
     match server {
@@ -80,10 +80,10 @@ pub async fn reach(server: &Server) -> Result<String, DirectoryError> {
     Ok(format!("{name} accepts connections"))
 }
 
-/// The certificate that the server presents, whoever signed it; `None` where there is to be no TLS.
+/// Describes the certificate that the server presents, trusted or not; `None` if TLS is not used.
 ///
 /// # Errors
-/// The server does not speak TLS, or refuses to.
+/// The TLS handshake fails.
 pub async fn presented(
     server: &Server,
     settings: &DirectorySettings,
@@ -99,10 +99,10 @@ pub async fn presented(
     handshake(server, settings, &Arc::new(anyone)).await
 }
 
-/// Whether the server is trusted, as configured.
+/// Checks that the certificate is trusted, as configured.
 ///
 /// # Errors
-/// Why it is not.
+/// It is not trusted.
 pub async fn trusted(
     server: &Server,
     settings: &DirectorySettings,
@@ -111,7 +111,7 @@ pub async fn trusted(
     handshake(server, settings, &access.0.tls()).await.map(drop)
 }
 
-/// The certificate that the server presents; `None` where there is to be no TLS.
+/// Makes the handshake, and describes the certificate; `None` if TLS is not used.
 async fn handshake(
     server: &Server,
     settings: &DirectorySettings,
@@ -135,13 +135,13 @@ async fn handshake(
     }
 }
 
-/// A server that let us in.
+/// A connection after the bind.
 pub struct BoundServer {
     session: Session,
 }
 
 /// What the checks of one directory share: its TLS configuration, and its credentials. A password that one server refused
-/// is not offered to another one.
+/// is not sent to another one.
 pub struct SharedAccess(Arc<Access>);
 
 impl SharedAccess {
@@ -162,7 +162,7 @@ impl SharedAccess {
 /// Binds, as the service does.
 ///
 /// # Errors
-/// The server does not let us in.
+/// The connection or the bind fails.
 pub async fn bind(
     server: &Server,
     settings: &DirectorySettings,
@@ -178,7 +178,7 @@ pub async fn bind(
 }
 
 impl BoundServer {
-    /// What the server says that it can do, for people, and the attribute by which it identifies entries.
+    /// Describes the capabilities of the server, and returns the attribute that identifies entries.
     ///
     /// # Errors
     /// The root DSE cannot be read.
@@ -210,11 +210,10 @@ impl BoundServer {
         Ok(self.session.capabilities().clone())
     }
 
-    /// The groups on which membership depends, for people; `None` where there are none. Says, too, whether they have any
-    /// members.
+    /// Describes the groups on which membership depends, and returns whether they have members; `None` if there are none.
     ///
     /// # Errors
-    /// One is not there, or may not be seen.
+    /// A group does not exist, or the account may not read it.
     pub async fn groups(
         &mut self,
         settings: &DirectorySettings,
@@ -246,10 +245,10 @@ impl BoundServer {
         Ok(Some((text, members > 0 || !primary.is_empty())))
     }
 
-    /// The base, for people.
+    /// Describes the base.
     ///
     /// # Errors
-    /// It is not there, or may not be seen.
+    /// The base does not exist, or the account may not read it.
     pub async fn base(&mut self, settings: &DirectorySettings) -> Result<String, DirectoryError> {
         check_base(&mut self.session, &settings.base).await?;
         if !settings.base.is_empty() {
@@ -262,8 +261,8 @@ impl BoundServer {
         })
     }
 
-    /// Whether alias entries below the base (RFC 4512, 2.6) lead out of it, for people; `None` where none was found.
-    /// Not more than a few are looked at. The connection is of no further use.
+    /// Describes alias entries below the base (RFC 4512, 2.6) that point out of it; `None` if none was found. Reads only the
+    /// first few.
     ///
     /// # Errors
     /// The server does not answer.
@@ -289,7 +288,7 @@ impl BoundServer {
             }
             let entry = decode::entry(message).map_err(|error| self.session.malformed("an entry", &error))?;
             let target = entry.values(ALIASED).next().map(String::from_utf8_lossy);
-            // Whoever is within the base is found without the alias.
+            // An entry below the base is found without the alias.
             if target
                 .as_ref()
                 .is_some_and(|target| dn::is_within(target, &settings.base))
@@ -298,7 +297,7 @@ impl BoundServer {
             }
             count += 1;
             let target = target.map_or_else(
-                || "a place that may not be read".into(),
+                || "an entry that may not be read".into(),
                 |target| one_line(&target),
             );
             first.get_or_insert_with(|| format!("{} to {target}", one_line(&entry.dn)));
@@ -308,7 +307,6 @@ impl BoundServer {
             ALIASES => format!("{ALIASES} alias entries or more"),
             count => format!("{count} alias entries"),
         };
-        Ok(first
-            .map(|first| format!("{number} below the base, which no search here follows, such as {first}")))
+        Ok(first.map(|first| format!("{number} below the base, which are not followed, such as {first}")))
     }
 }

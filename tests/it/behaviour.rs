@@ -211,7 +211,10 @@ async fn who_is_in_a_group_within_the_group_is_a_member_as_long_as_both_hold(set
     stage.start().await;
     stage.invited(["direct", "inside"]).await;
     stage
-        .says(&["groups that decide", "groups=2 members=3 depth=1"], 1)
+        .says(
+            &["following the configured groups", "groups=2 members=3 depth=1"],
+            1,
+        )
         .await;
 
     folk.join("inner", &folk.dn("later")).await;

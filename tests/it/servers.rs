@@ -400,10 +400,7 @@ async fn an_answer_counts_only_for_those_who_were_asked_for_and_below_the_base()
             Change::Upsert(entry) | Change::Together { entry, .. } => told.push(entry.dn),
             // Of the listing nobody is sure, since it held people from elsewhere.
             Change::ListingEnd(end) => {
-                assert!(
-                    format!("{end:?}").contains("do not lie below OU=people"),
-                    "{end:?}"
-                );
+                assert!(format!("{end:?}").contains("are not below OU=people"), "{end:?}");
                 controller.manners.usn.store(101, Relaxed);
             }
             Change::Checkpoint(_) if told.len() > 1 => break,

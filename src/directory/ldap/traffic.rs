@@ -247,7 +247,7 @@ mod tests {
         for id in [STREAM, PROBE] {
             let id = u8::try_from(id).unwrap();
             traffic
-                .asked(&[0x30, 0x05, 0x02, 0x01, id, SEARCH_REQUEST, 0x00])
+                .sent(&[0x30, 0x05, 0x02, 0x01, id, SEARCH_REQUEST, 0x00])
                 .unwrap();
         }
         traffic
@@ -285,7 +285,7 @@ mod tests {
         // Given up before the request was seen.
         traffic.give_up(4);
         traffic
-            .asked(&[0x30, 0x05, 0x02, 0x01, 4, SEARCH_REQUEST, 0x00])
+            .sent(&[0x30, 0x05, 0x02, 0x01, 4, SEARCH_REQUEST, 0x00])
             .unwrap();
         assert_eq!(traffic.answers(4), Ok(Some(Answers::Abandoned)));
     }
@@ -297,7 +297,7 @@ mod tests {
         traffic.passed(PROBE, 8, true);
         assert_eq!((traffic.taken(PROBE), traffic.taken(PROBE)), (7, 8));
         assert_eq!(traffic.answers(PROBE), Ok(None));
-        for _ in 1..STRAY {
+        for _ in 1..MAX_STRAY {
             assert_eq!(traffic.answers(99), Ok(None));
         }
         assert_eq!(traffic.answers(99), Err(TooManyStray));
