@@ -231,7 +231,7 @@ impl DirectoryError {
 
 fn no_base(base: &str) -> String {
     if base.is_empty() {
-        "this server does not search below an empty base; write the base of the people into `base_dn`, and give each further base \
+        "this server does not search below the empty base; write the base of the people into `base_dn`, and give each further base \
          a [[directory]] of its own (the suffixes of the server are the `namingContexts` of its root DSE; in Active \
          Directory the Global Catalog, port 3269 or 3268, answers to an empty base)"
             .into()

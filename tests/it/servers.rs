@@ -72,7 +72,7 @@ async fn a_server_that_comes_back_behind_the_one_that_is_followed_is_asked_for_n
         let line = world.says(&["a server is behind others"], 1).await;
         assert!(line.contains(&first.url()), "{line}");
         world
-            .says(&["is behind the others", "take them out of `url`"], 1)
+            .says(&["is behind the others", "remove them from `url`"], 1)
             .await;
         let status = world.status_json().await;
         assert!(
