@@ -235,7 +235,7 @@ impl BoundServer {
         let noun = |count, one, many| if count == 1 { one } else { many };
         let primary = match groups.primary() {
             0 => "",
-            _ => ", and whoever has its gidNumber as primary group",
+            _ => ", and everyone who has its gidNumber as primary group",
         };
         let text = format!(
             "{count} {}{within}, {members} {}{primary}",

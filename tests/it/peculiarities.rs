@@ -462,7 +462,7 @@ async fn whoever_has_a_posix_group_as_primary_group_is_in_it_and_each_change_of_
         set_number(&folk, "person3", "5001").await;
         has(
             &checked(&world, "groups").await,
-            &["1 group, 1 member, and whoever has its gidNumber as primary group"],
+            &["1 group, 1 member, and everyone who has its gidNumber as primary group"],
         );
         world.start().await;
         world.invited(["person1", "person2"]).await;

@@ -84,10 +84,12 @@ pub(crate) async fn highest_usn(session: &mut Session) -> Result<u64, DirectoryE
 }
 
 /// The controller's position; `None` if the account may not read it.
-pub(crate) async fn position(session: &mut Session, base: &str) -> Result<Option<Point>, DirectoryError> {
+pub(crate) async fn position(session: &mut Session, base: &str) -> Result<Option<Position>, DirectoryError> {
     let usn = highest_usn(session).await?;
     let controller = Controller::read(session, base).await?;
-    Ok(controller.invocation.map(|invocation| Point { invocation, usn }))
+    Ok(controller
+        .invocation
+        .map(|invocation| Position { invocation, usn }))
 }
 
 /// An update sequence number.
@@ -121,12 +123,12 @@ async fn read(
 
 /// A position in the changes of a database, stored as the resume point `ad1 INVOCATIONID USN`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Point {
+pub(crate) struct Position {
     pub invocation: EntryId,
     pub usn: u64,
 }
 
-impl Point {
+impl Position {
     /// `None` for a resume point of another version or another kind of stream.
     pub(crate) fn parse(cursor: &Cursor) -> Option<Self> {
         let mut words = std::str::from_utf8(&cursor.0).ok()?.split(' ');
@@ -156,25 +158,25 @@ mod tests {
 
     #[test]
     fn a_point_is_read_as_it_was_written_and_nothing_else_is_one() {
-        let point = Point {
+        let point = Position {
             invocation: EntryId::from_slice(&[7; 16]).unwrap(),
             usn: 4711,
         };
-        assert_eq!(Point::parse(&point.cursor()), Some(point));
+        assert_eq!(Position::parse(&point.cursor()), Some(point));
         for foreign in [
             "rid=000,csn=2026#0#0",
             "ad2 07070707-0707-0707-0707-070707070707 1",
             "",
             "ad1 x 1",
         ] {
-            assert_eq!(Point::parse(&Cursor(foreign.into())), None, "{foreign}");
+            assert_eq!(Position::parse(&Cursor(foreign.into())), None, "{foreign}");
         }
     }
 
     #[test]
     fn a_point_is_of_use_to_the_same_database_as_long_as_its_numbers_go_on() {
         let [one, other] = [1, 2].map(|n| EntryId::from_slice(&[n; 16]).unwrap());
-        let point = Point {
+        let point = Position {
             invocation: one,
             usn: 10,
         };

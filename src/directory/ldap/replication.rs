@@ -17,7 +17,7 @@ use crate::directory::DirectoryError;
 use crate::directory::ldap::capabilities::Family;
 use crate::directory::ldap::decode;
 use crate::directory::ldap::decode::RawEntry;
-use crate::directory::ldap::domain_controller::{self, Point};
+use crate::directory::ldap::domain_controller::{self, Position};
 use crate::directory::ldap::filter::Filter;
 use crate::directory::ldap::request::Request;
 use crate::directory::ldap::root_dse;
@@ -85,13 +85,13 @@ pub(crate) struct Watermarks(BTreeMap<Origin, Watermark>);
 impl Watermarks {
     /// The watermarks that a resume point covers.
     pub(crate) fn of_cursor(cursor: &Cursor) -> Self {
-        match Point::parse(cursor) {
+        match Position::parse(cursor) {
             Some(point) => Self::of_controller(point),
             None => Self::of_cookie(&cursor.0),
         }
     }
 
-    fn of_controller(Point { invocation, usn }: Point) -> Self {
+    fn of_controller(Position { invocation, usn }: Position) -> Self {
         Self::one(Origin::Invocation(invocation), Watermark::Number(usn))
     }
 

@@ -24,7 +24,7 @@ pub(crate) struct RequestedAttributes {
     everything: bool,
     requested: Vec<Requested>,
     /// The meaning of descriptions in answers; servers repeat the same few in each entry.
-    met: Vec<(Vec<u8>, Vec<Named>)>,
+    remembered: Vec<(Vec<u8>, Vec<Named>)>,
 }
 
 /// A requested attribute.
@@ -67,18 +67,18 @@ impl RequestedAttributes {
             everything: attributes.is_empty() || attributes.iter().any(all),
             schema,
             requested,
-            met: Vec::new(),
+            remembered: Vec::new(),
         }
     }
 
     /// The meanings of a description in an answer; none if it was not requested.
     pub(crate) fn meaning(&mut self, answered: &[u8]) -> Cow<'_, [Named]> {
-        match self.met.iter().position(|(met, _)| met == answered) {
-            Some(at) => Cow::Borrowed(&self.met[at].1),
+        match self.remembered.iter().position(|(known, _)| known == answered) {
+            Some(at) => Cow::Borrowed(&self.remembered[at].1),
             None => {
                 let meaning = self.look_up(answered);
-                if self.met.len() < MAX_REMEMBERED {
-                    self.met.push((answered.to_vec(), meaning.clone()));
+                if self.remembered.len() < MAX_REMEMBERED {
+                    self.remembered.push((answered.to_vec(), meaning.clone()));
                 }
                 Cow::Owned(meaning)
             }
@@ -261,7 +261,7 @@ mod tests {
         for n in 0..10_000 {
             assert_eq!(asked.meaning(format!("mail;x-{n}").as_bytes()).len(), 1);
         }
-        assert_eq!(asked.met.len(), MAX_REMEMBERED);
+        assert_eq!(asked.remembered.len(), MAX_REMEMBERED);
     }
 
     fn tag(payload: PL) -> StructureTag {

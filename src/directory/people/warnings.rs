@@ -53,7 +53,7 @@ pub(crate) fn references_warning(server: &str, references: &References) -> Optio
         count => (format!("{count} references"), "were"),
     };
     Some(format!(
-        "{server}: {count} to other servers {noun} not followed, the first to {first}, and whoever is there is not found; \
+        "{server}: {count} to other servers {noun} not followed, the first to {first}, and people there are not found; \
          make each of those servers a [[directory]] of its own, with the base that stands in the reference"
     ))
 }

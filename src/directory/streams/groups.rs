@@ -28,7 +28,7 @@ pub(crate) async fn hints(query: &Arc<Query>, kind: StreamKind) -> Result<Option
     let Some(groups) = query.groups.clone() else {
         return Ok(None);
     };
-    let mut watch = Watch {
+    let mut watch = GroupWatch {
         connection: KeptConnection::new(query.clone()),
         query: query.clone(),
         groups,
@@ -79,7 +79,7 @@ pub(crate) fn with_identities(changes: Changes, identities: Cursor) -> Changes {
         .boxed()
 }
 
-struct Watch {
+struct GroupWatch {
     query: Arc<Query>,
     groups: Arc<Groups>,
     kind: StreamKind,
@@ -113,7 +113,7 @@ impl Work {
     }
 }
 
-impl Watch {
+impl GroupWatch {
     async fn next(&mut self) -> Result<Option<Hint>, DirectoryError> {
         loop {
             if let Some(hint) = self.hints.pop_front() {

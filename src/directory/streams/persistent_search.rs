@@ -93,7 +93,7 @@ async fn watch(mut session: Session, base: &str, filter: &str) -> Result<Hints, 
         controls: vec![control()],
     };
     let search = session.search(request).await?;
-    let mut watch = Watch {
+    let mut watch = PersistentSearch {
         session,
         search,
         identity,
@@ -123,7 +123,7 @@ fn control() -> RawControl {
     }
 }
 
-struct Watch {
+struct PersistentSearch {
     session: Session,
     search: Search,
     identity: Identity,
@@ -131,7 +131,7 @@ struct Watch {
     confirmed: bool,
 }
 
-impl Watch {
+impl PersistentSearch {
     async fn next(&mut self) -> Result<Hint, DirectoryError> {
         let began = Instant::now();
         loop {

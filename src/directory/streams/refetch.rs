@@ -384,7 +384,7 @@ impl Refetch {
         }
     }
 
-    /// Sends the resume points and the ends of listings before which nobody waits any more.
+    /// Sends the resume points and the ends of listings whose people have all been read.
     fn release_markers(&mut self) {
         while let Some(marker) = self
             .markers

@@ -341,7 +341,7 @@ impl Groups {
         let first =
             self.with_memberships(|memberships| memberships.without_number().next().map(str::to_owned))?;
         Some(format!(
-            "the gidNumber of the group {first} cannot be read, so that whoever has it as primary group is not found; \
+            "the gidNumber of the group {first} cannot be read, so that people who have it as primary group are not found; \
              let the bind account read gidNumber of groups and of people"
         ))
     }

@@ -30,7 +30,7 @@ use futures::StreamExt;
 use ldap3::Scope;
 
 use crate::directory::DirectoryError;
-use crate::directory::ldap::domain_controller::{Controller, Point};
+use crate::directory::ldap::domain_controller::{Controller, Position};
 use crate::directory::ldap::session::Session;
 use crate::directory::people::query::Query;
 use crate::directory::streams::refetch::Hints;
@@ -55,7 +55,7 @@ pub(crate) async fn open(
     let mut watch = Watch::begin(session, &controller, &query.settings, vec![place]).await?;
     let from = from
         .as_ref()
-        .and_then(Point::parse)
+        .and_then(Position::parse)
         .filter(|point| point.is_covered_by(controller.invocation, watch.usn()));
     if let Some(point) = from {
         watch.catch_up(point.usn);

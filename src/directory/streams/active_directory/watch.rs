@@ -12,7 +12,7 @@ use crate::directory::DirectoryError;
 use crate::directory::ldap::decode;
 use crate::directory::ldap::decode::{PAGED_RESULTS, RawEntry};
 use crate::directory::ldap::domain_controller::{
-    Controller, NOTIFICATION, Point, SHOW_DELETED, highest_usn, usn,
+    Controller, NOTIFICATION, Position, SHOW_DELETED, highest_usn, usn,
 };
 use crate::directory::ldap::filter::Filter;
 use crate::directory::ldap::identity::Identity;
@@ -356,7 +356,7 @@ impl Watch {
 
     fn send_point(&mut self) {
         let usn = self.usn;
-        let point = self.invocation.map(|invocation| Point { invocation, usn });
+        let point = self.invocation.map(|invocation| Position { invocation, usn });
         self.hints
             .push_back(point.map_or(Hint::Alive, |point| Hint::Checkpoint(point.cursor())));
     }

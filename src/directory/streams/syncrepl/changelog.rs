@@ -17,7 +17,7 @@ pub(crate) const NO_TARGET: &str = "the server's cookies name no change (they en
 
 /// The change that a cookie names: `host:port#binddn:base:filter#number`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Point {
+pub(crate) enum NamedChange {
     /// This one.
     At(u64),
     /// None, because the changelog lacks `targetUniqueId`.
@@ -26,7 +26,7 @@ pub(crate) enum Point {
     Unknown,
 }
 
-impl Point {
+impl NamedChange {
     pub(crate) fn of(cookie: &[u8]) -> Self {
         let number = cookie.rsplit(|&byte| byte == b'#').next().unwrap_or_default();
         match std::str::from_utf8(number).map(str::parse) {
@@ -48,7 +48,7 @@ pub(crate) struct Liveness {
     /// The last change in the changelog when the stream was last known to be alive.
     proved: u64,
     /// When the stream last sent something.
-    heard: Instant,
+    last_sent: Instant,
 }
 
 impl Liveness {
@@ -56,21 +56,21 @@ impl Liveness {
     pub(crate) fn new(last: u64, now: Instant) -> Self {
         Self {
             proved: last,
-            heard: now,
+            last_sent: now,
         }
     }
 
-    /// Records that the stream sent a cookie that names `point`.
-    pub(crate) fn heard(&mut self, point: Point, now: Instant) {
-        if let Point::At(number) = point {
+    /// Records that the stream sent a cookie that names `change`.
+    pub(crate) fn received(&mut self, change: NamedChange, now: Instant) {
+        if let NamedChange::At(number) = change {
             self.proved = self.proved.max(number);
         }
-        self.heard = now;
+        self.last_sent = now;
     }
 
     /// Whether the stream may have missed something, when `last` is the last change.
     pub(crate) fn is_suspect(&self, last: u64, now: Instant) -> bool {
-        last > self.proved && now.duration_since(self.heard) >= SUSPECT_AFTER
+        last > self.proved && now.duration_since(self.last_sent) >= SUSPECT_AFTER
     }
 }
 
@@ -83,23 +83,23 @@ mod tests {
 
     #[test]
     fn a_cookie_ends_in_the_number_of_its_change() {
-        let point = |number: &str| Point::of(format!("{COOKIE}{number}").as_bytes());
-        assert_eq!(point("0"), Point::At(0));
-        assert_eq!(point("1234"), Point::At(1234));
-        assert_eq!(point("4294967295"), Point::Nowhere);
-        assert_eq!(point(""), Point::Unknown);
+        let point = |number: &str| NamedChange::of(format!("{COOKIE}{number}").as_bytes());
+        assert_eq!(point("0"), NamedChange::At(0));
+        assert_eq!(point("1234"), NamedChange::At(1234));
+        assert_eq!(point("4294967295"), NamedChange::Nowhere);
+        assert_eq!(point(""), NamedChange::Unknown);
         assert_eq!(
-            Point::of(b"rid=000,csn=20261123081607.335358Z#000000#000#00000x"),
-            Point::Unknown
+            NamedChange::of(b"rid=000,csn=20261123081607.335358Z#000000#000#00000x"),
+            NamedChange::Unknown
         );
     }
 
     #[test]
     fn a_changelog_that_begins_after_the_next_change_is_trimmed() {
-        assert!(!Point::At(7).is_trimmed(8));
-        assert!(Point::At(7).is_trimmed(9));
-        assert!(!Point::At(0).is_trimmed(0));
-        assert!(!Point::Unknown.is_trimmed(9));
+        assert!(!NamedChange::At(7).is_trimmed(8));
+        assert!(NamedChange::At(7).is_trimmed(9));
+        assert!(!NamedChange::At(0).is_trimmed(0));
+        assert!(!NamedChange::Unknown.is_trimmed(9));
     }
 
     #[test]
@@ -109,7 +109,7 @@ mod tests {
         assert!(!liveness.is_suspect(5, began + SUSPECT_AFTER), "nothing changed");
         assert!(!liveness.is_suspect(6, began + SUSPECT_AFTER / 2), "not yet");
         assert!(liveness.is_suspect(6, began + SUSPECT_AFTER));
-        liveness.heard(Point::At(6), began + SUSPECT_AFTER);
+        liveness.received(NamedChange::At(6), began + SUSPECT_AFTER);
         assert!(
             !liveness.is_suspect(6, began + 3 * SUSPECT_AFTER),
             "it sent that change"

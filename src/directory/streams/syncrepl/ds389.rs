@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::changelog::{Liveness, NO_TARGET, Point};
+use super::changelog::{Liveness, NO_TARGET, NamedChange};
 use super::target::{REFRESH_SILENCE, Target};
 use crate::directory::DirectoryError;
 use crate::directory::ldap::request::{Item, Request, Search};
@@ -37,7 +37,7 @@ pub(super) async fn liveness(
     from: Option<&Cursor>,
 ) -> Result<Liveness, DirectoryError> {
     let (first, last) = root_dse::change_numbers(session).await?.unwrap_or_default();
-    if from.is_some_and(|Cursor(cookie)| Point::of(cookie).is_trimmed(first)) {
+    if from.is_some_and(|Cursor(cookie)| NamedChange::of(cookie).is_trimmed(first)) {
         return Err(DirectoryError::CursorRefused {
             server: session.server().to_owned(),
             cause: format!("the changelog was trimmed and begins with change {first}"),

@@ -9,7 +9,7 @@ use futures::stream;
 use ldap3::{LdapResult, ResultEntry};
 use tokio::time::Instant;
 
-use super::changelog::{Liveness, Point};
+use super::changelog::{Liveness, NamedChange};
 use super::ds389::{self, Replacement};
 use super::target::{REFRESH_SILENCE, Target};
 use crate::directory::ldap::capabilities::Family;
@@ -251,7 +251,7 @@ impl Syncrepl {
             return Ok(());
         }
         if resuming && cookie.as_deref() == Some(b"") {
-            // slapd answers so to a cookie that it could not read: it sent everyone, and named nobody who left.
+            // slapd answers so to a cookie that it could not read: it sent everyone who is there, but not who left.
             return Err(self.refused("the server could not read the cookie".into()));
         }
         let listing = if present_phase_ended || !resuming {
@@ -289,11 +289,11 @@ impl Syncrepl {
             return Ok(());
         };
         if let Some(liveness) = &mut self.liveness {
-            let point = Point::of(&cookie);
-            if point == Point::Nowhere {
+            let named = NamedChange::of(&cookie);
+            if named == NamedChange::Nowhere {
                 return Err(ds389::no_target(&self.session));
             }
-            liveness.heard(point, Instant::now());
+            liveness.received(named, Instant::now());
         }
         let cursor = Cursor(cookie);
         self.cursor = Some(cursor.clone());
