@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use anyhow::bail;
 
+use super::servers::vaultwarden_settings;
 use super::sessions::Sessions;
-use super::wiring::{directory_settings, policy, vaultwarden_settings};
+use super::wiring::policy;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::directory::{Directory, LdapDirectory, same_dn};
@@ -87,11 +88,7 @@ pub async fn explain(config: &Config, who: &str) -> anyhow::Result<Vec<Explained
     let vaultwarden = Vaultwarden::new(&vaultwarden_settings(config), Arc::new(sessions), clock.clone());
     let mut explained = Vec::new();
     for story in stories {
-        let configured = config
-            .directories
-            .iter()
-            .find(|directory| directory.name == story.directory);
-        let directory = match configured {
+        let directory = match config.directory(&story.directory) {
             Some(directory) => in_directory(config, directory, &story, &clock).await,
             None => InDirectory::Unknown("the directory is not in the configuration".into()),
         };
@@ -129,11 +126,11 @@ async fn in_directory(
     story: &Story,
     clock: &Clock,
 ) -> InDirectory {
-    let settings = match directory_settings(directory) {
-        Ok(settings) => settings,
-        Err(error) => return InDirectory::Unknown(format!("{error:#}")),
+    let found = match LdapDirectory::new(directory.settings.clone()) {
+        Ok(ldap) => ldap.lookup(&[story.member.id]).await,
+        Err(error) => Err(error),
     };
-    let found = match LdapDirectory::new(settings).lookup(&[story.member.id]).await {
+    let found = match found {
         Ok(found) => found,
         Err(error) => return InDirectory::Unknown(error.to_string()),
     };

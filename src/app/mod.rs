@@ -16,4 +16,4 @@ pub use check::{Finding, Severity, check};
 pub use explain::{Explained, InDirectory, InVaultwarden, explain, whose};
 pub use plan::{DryRun, Invited, Plan, PlanEntry, PlannedAction, plan, run_dry};
 pub use run::{SyncSummary, run, sync};
-pub use wiring::{RECONNECT, directory_settings, policy};
+pub use wiring::{RECONNECT, policy};

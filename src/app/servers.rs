@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use super::wiring::{directory_settings, vaultwarden_settings};
-use crate::config::{Config, Directory};
+use crate::config::{self, Config, Directory};
 use crate::directory::{Bind, LdapDirectory};
-use crate::vaultwarden::Vaultwarden;
+use crate::vaultwarden::{self, Vaultwarden};
 
 /// The clients of all servers.
 pub(super) struct Servers {
@@ -20,11 +19,12 @@ impl Servers {
     /// # Errors
     /// A secret or a TLS file cannot be used. All clients keep their old secrets.
     pub(super) fn renew(&self, config: &Config) -> anyhow::Result<()> {
-        let settings = config.directories.iter().map(directory_settings);
-        let settings: Vec<_> = settings.collect::<anyhow::Result<_>>()?;
+        let directories = self.directories.iter().zip(&config.directories);
+        let renewals = directories.map(|(directory, of)| directory.renewal(of.settings.clone()));
+        let renewals: Vec<_> = renewals.collect::<Result<_, _>>()?;
         self.vaultwarden.renew(&vaultwarden_settings(config))?;
-        for (directory, settings) in self.directories.iter().zip(settings) {
-            directory.renew(settings);
+        for renewal in renewals {
+            renewal.apply();
         }
         Ok(())
     }
@@ -35,16 +35,32 @@ impl Servers {
         config: &Config,
         reload: &Arc<impl Fn() -> anyhow::Result<Config> + Send + Sync + 'static>,
     ) {
-        for (directory, Directory { name, .. }) in self.directories.iter().zip(&config.directories) {
-            let (reload, name) = (reload.clone(), name.clone());
+        for (directory, Directory { settings, .. }) in self.directories.iter().zip(&config.directories) {
+            let (reload, name) = (reload.clone(), settings.name.clone());
             directory.reread_password_from(Arc::new(move || {
                 let config = reload().ok()?;
-                let directory = config.directories.into_iter().find(|other| other.name == name)?;
-                match directory.bind {
-                    Bind::Simple { password, .. } => Some(password),
+                match &config.directory(&name)?.settings.bind {
+                    Bind::Simple { password, .. } => Some(password.clone()),
                     _ => None,
                 }
             }));
         }
+    }
+}
+
+/// The settings of the client of Vaultwarden.
+pub(super) fn vaultwarden_settings(config: &Config) -> vaultwarden::ClientSettings {
+    let config::Vaultwarden {
+        url,
+        admin_token,
+        tls,
+        proxy,
+        headers,
+    } = config.vaultwarden.clone();
+    vaultwarden::ClientSettings {
+        tls,
+        proxy,
+        headers,
+        ..vaultwarden::ClientSettings::new(url, admin_token)
     }
 }

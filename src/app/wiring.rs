@@ -3,19 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use tokio::sync::Notify;
 
-use super::servers::Servers;
+use super::servers::{Servers, vaultwarden_settings};
 use super::sessions::Sessions;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Config};
-use crate::directory::{self, LdapDirectory};
+use crate::directory::LdapDirectory;
 use crate::listener::{Listener, NAMED_JOINERS};
 use crate::model::{ActionState, EmailAddress, Release};
 use crate::retry::{Retry, RetryNow};
 use crate::rules::Limits;
-use crate::rules::membership::{DISABLED_ATTRIBUTES, Policy};
+use crate::rules::membership::Policy;
 use crate::store::{self, Decisions, Store, StoreError, Which};
 use crate::telemetry::{GRACE, Observer};
 use crate::vaultwarden::{self, Admin, Vaultwarden};
@@ -104,7 +103,10 @@ impl Components {
     ) -> anyhow::Result<Self> {
         let clock = Clock::system();
         let observer = Observer::new(
-            config.directories.iter().map(|directory| directory.name.clone()),
+            config
+                .directories
+                .iter()
+                .map(|directory| directory.settings.name.clone()),
             GRACE,
         );
         let (wake, retry_now) = (Arc::new(Notify::new()), RetryNow::default());
@@ -114,14 +116,13 @@ impl Components {
             .directories
             .iter()
             .map(|directory| {
-                let settings = directory_settings(directory)?;
-                let (fingerprint, settings_scope) = (settings.fingerprint(), settings.scope());
-                let connection = Arc::new(LdapDirectory::new(settings));
+                let settings = &directory.settings;
+                let connection = Arc::new(LdapDirectory::new(settings.clone())?);
                 directories.push(connection.clone());
                 Ok(Listener {
-                    name: directory.name.clone(),
-                    scope: settings_scope,
-                    fingerprint,
+                    name: settings.name.clone(),
+                    scope: settings.scope(),
+                    fingerprint: settings.fingerprint(),
                     directory: connection,
                     store: store.clone(),
                     observer: observer.clone(),
@@ -167,59 +168,6 @@ impl Components {
             retry_now,
         })
     }
-}
-
-pub(super) fn vaultwarden_settings(config: &Config) -> vaultwarden::ClientSettings {
-    let config::Vaultwarden {
-        url,
-        admin_token,
-        tls,
-        proxy,
-        headers,
-    } = config.vaultwarden.clone();
-    vaultwarden::ClientSettings {
-        tls,
-        proxy,
-        headers,
-        ..vaultwarden::ClientSettings::new(url, admin_token)
-    }
-}
-
-/// The settings of one directory.
-///
-/// # Errors
-/// Its TLS files cannot be used.
-pub fn directory_settings(directory: &config::Directory) -> anyhow::Result<directory::Settings> {
-    let tls = directory
-        .tls
-        .client_config()
-        .with_context(|| format!("directory {}", directory.name))?;
-    Ok(directory::Settings {
-        name: directory.name.clone(),
-        servers: directory.servers.clone(),
-        starttls: directory.starttls,
-        tls: Arc::new(tls),
-        bind: directory.bind.clone(),
-        base: directory.base_dn.clone(),
-        filter: directory.filter.clone(),
-        groups: directory.groups.clone(),
-        id_attribute: directory.id_attribute.clone(),
-        attributes: attributes(directory),
-        stream: directory.stream,
-        poll_interval: directory.poll_interval,
-        page_size: directory.page_size.get(),
-        max_message_size: directory.max_message_size,
-    })
-}
-
-/// The attributes to read. They are part of the fingerprint of the directory, so that a change of `disabled_accounts`
-/// makes the listener list everyone again.
-fn attributes(directory: &config::Directory) -> Vec<String> {
-    let mut attributes = directory.mail_attributes.clone();
-    if directory.disabled_accounts == config::DisabledAccounts::Auto {
-        attributes.extend(DISABLED_ATTRIBUTES.map(str::to_owned));
-    }
-    attributes
 }
 
 /// The configured limits.

@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn the_cause_decides_the_code_regardless_of_its_context() {
         let in_use = || StoreError::InUse {
-            path: "state.db".into(),
+            store: "state file state.db".into(),
             pid: String::new(),
         };
         let config: Result<(), _> = Err(ConfigError::NotFound).context("outer");

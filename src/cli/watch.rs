@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use super::exit::Exit;
-use crate::app::{RECONNECT, directory_settings, policy};
+use crate::app::{RECONNECT, policy};
 use crate::clock::Clock;
 use crate::config;
 use crate::directory::{Directory, DirectoryError, LdapDirectory};
@@ -28,7 +28,7 @@ pub(super) async fn watch(config: Option<&Path>, json: bool, all: bool) -> anyho
     let mut watchers = Vec::new();
     for directory in &config.directories {
         let watcher = Watcher {
-            directory: LdapDirectory::new(directory_settings(directory)?),
+            directory: LdapDirectory::new(directory.settings.clone())?,
             known: Known::new(directory, policy(&config, directory, Clock::system().now()), all),
             json,
         };
@@ -176,7 +176,7 @@ struct Counters {
 impl Known {
     fn new(directory: &config::Directory, policy: Policy, all: bool) -> Self {
         Self {
-            name: directory.name.clone(),
+            name: directory.settings.name.clone(),
             policy,
             all,
             people: HashMap::new(),
@@ -212,11 +212,7 @@ impl Known {
                 vec![gone(&self.name, id, person)]
             }
             Change::ListingEnd(listing) => self.listed(&listing),
-            Change::Hint => vec![Line {
-                reason: Some("something changed that this search does not show".into()),
-                ..line(&self.name, kind)
-            }],
-            // These matter only to the service.
+            // Only the service uses these.
             Change::Checkpoint(_) | Change::Alive => Vec::new(),
         }
     }

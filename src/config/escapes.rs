@@ -4,11 +4,7 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{KeyPath, Problems};
-
-/// The remedy for both.
-pub(super) const REMEDY: &str =
-    "in double quotes a backslash begins an escape; write the text in single quotes, as in 'EXAMPLE\\reader'";
+use super::problem::{ESCAPE_REMEDY, KeyPath, Problems};
 
 /// Records each string in which an escape makes a control character. That is an error, but in a secret only a warning,
 /// because it may be intended. Headers are separated by line ends and are not checked.
@@ -21,9 +17,15 @@ pub(super) fn check(
     table(text, document, &KeyPath::root(), &mut |path, control| {
         let control = control.escape_default();
         if !is_secret(path) {
-            problems.error(path, format!("holds the control character {control}: {REMEDY}"));
+            problems.error(
+                path,
+                format!("holds the control character {control}: {ESCAPE_REMEDY}"),
+            );
         } else if !path.to_string().ends_with("headers") {
-            problems.warning(path, format!("holds the control character {control}: {REMEDY}"));
+            problems.warning(
+                path,
+                format!("holds the control character {control}: {ESCAPE_REMEDY}"),
+            );
         }
     });
 }

@@ -284,7 +284,7 @@ base_dn = "dc=example,dc=org"
             panic!("{config:?}")
         };
         assert_eq!(
-            directory.servers,
+            directory.settings.servers,
             [Server::Tcp {
                 host: "::1".into(),
                 port: 389,
@@ -292,8 +292,8 @@ base_dn = "dc=example,dc=org"
                 dns: None
             }]
         );
-        assert!(matches!(directory.bind, Bind::Anonymous));
-        assert_eq!(directory.stream, None);
+        assert!(matches!(directory.settings.bind, Bind::Anonymous));
+        assert_eq!(directory.settings.stream, None);
         assert_eq!(directory.audit_interval, None);
         assert_eq!(config.vaultwarden.url.path(), "/sub/");
         assert_eq!(config.vaultwarden.admin_token.expose_secret(), "token\n");

@@ -16,7 +16,6 @@ mod schema;
 mod secret;
 mod value;
 
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,7 +29,7 @@ pub use load::{load, state};
 pub use problem::ConfigError;
 pub use schema::{Http, Invite, Limits, Log};
 
-use crate::directory::{Bind, Filter, Server, StreamKind};
+use crate::directory::{self, Bind};
 use crate::store::Location;
 use crate::tls::TlsOptions;
 
@@ -62,17 +61,24 @@ pub struct Config {
 }
 
 impl Config {
+    /// The directory of this name.
+    pub fn directory(&self, name: &str) -> Option<&Directory> {
+        self.directories
+            .iter()
+            .find(|directory| directory.settings.name == name)
+    }
+
     /// The DNs that the configuration names: bind DNs, bases and groups; longest first.
     pub fn dns(&self) -> Vec<String> {
         let mut dns = Vec::new();
-        for directory in &self.directories {
-            if let Bind::Simple { dn, .. } = &directory.bind {
+        for Directory { settings, .. } in &self.directories {
+            if let Bind::Simple { dn, .. } = &settings.bind {
                 dns.push(dn.clone());
             }
-            dns.push(directory.base_dn.clone());
-            dns.extend(directory.groups.iter().cloned());
+            dns.push(settings.base.clone());
+            dns.extend(settings.groups.iter().cloned());
             // Values in the filter, such as those of memberOf.
-            let filter = directory.filter.to_string();
+            let filter = settings.filter.to_string();
             let terms = filter.split(['(', ')']);
             let values = terms.filter_map(|term| Some(term.split_once('=')?.1));
             dns.extend(values.filter(|value| value.contains('=')).map(str::to_owned));
@@ -91,15 +97,12 @@ impl Config {
         renewed.vaultwarden.admin_token = other.vaultwarden.admin_token.clone();
         renewed.vaultwarden.proxy = other.vaultwarden.proxy.clone();
         renewed.vaultwarden.headers = other.vaultwarden.headers.clone();
-        for directory in &mut renewed.directories {
-            let namesake = other
-                .directories
-                .iter()
-                .find(|other| other.name == directory.name);
-            if let Bind::Simple { password, .. } = &mut directory.bind
+        for Directory { settings, .. } in &mut renewed.directories {
+            let namesake = other.directory(&settings.name);
+            if let Bind::Simple { password, .. } = &mut settings.bind
                 && let Some(Bind::Simple {
                     password: renewed, ..
-                }) = namesake.map(|other| &other.bind)
+                }) = namesake.map(|other| &other.settings.bind)
             {
                 *password = renewed.clone();
             }
@@ -126,40 +129,14 @@ pub struct Vaultwarden {
 /// One directory.
 #[derive(Debug, Clone)]
 pub struct Directory {
-    /// The name; unique among all directories.
-    pub name: String,
-    /// The servers, at least one, in the order in which they are tried.
-    pub servers: Vec<Server>,
-    /// Whether each connection is upgraded by StartTLS (RFC 4511, 4.14) before the bind. Only if every server is
-    /// `ldap://`.
-    pub starttls: bool,
-    /// TLS: which certificates are trusted.
-    pub tls: TlsOptions,
-    /// The bind. DN and password are not empty; EXTERNAL implies `ldapi://` or a client certificate over TLS.
-    pub bind: Bind,
-    /// The base of every search for people (scope subtree).
-    pub base_dn: String,
-    /// Selects the members.
-    pub filter: Filter,
-    /// The DNs of the groups of which a member must be in one. If empty, the filter alone decides.
-    pub groups: Vec<String>,
+    /// How to reach and read it. Its attributes are those that the other fields require.
+    pub settings: directory::DirectorySettings,
     /// The attributes that may hold the address, at least one, in the order in which they are tried.
     pub mail_attributes: Vec<String>,
-    /// The attribute that identifies a person. `None` is the server's own UUID; otherwise `stream` is `None` or
-    /// [`StreamKind::Poll`].
-    pub id_attribute: Option<String>,
     /// How disabled accounts are treated.
     pub disabled_accounts: DisabledAccounts,
-    /// How changes are learned; `None` is the best way that the server offers.
-    pub stream: Option<StreamKind>,
-    /// The time between two listings of the stream `poll`.
-    pub poll_interval: Duration,
-    /// The time between two full listings beside any other stream. `None` is the default for the kind of stream.
+    /// The time between two full listings beside any stream but `poll`. `None` is the default for the kind of stream.
     pub audit_interval: Option<Duration>,
-    /// Entries per page (RFC 2696).
-    pub page_size: NonZeroU32,
-    /// The largest message that the server may send, in bytes.
-    pub max_message_size: usize,
 }
 
 /// A configuration, and its TOML form with all defaults.

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::escapes;
+/// The remedy for a backslash that TOML reads as an escape.
+pub(super) const ESCAPE_REMEDY: &str =
+    "in double quotes a backslash begins an escape; write the text in single quotes, as in 'EXAMPLE\\reader'";
 
 /// Why there is no usable configuration.
 #[derive(Debug, thiserror::Error)]
@@ -233,7 +235,7 @@ pub(super) fn syntax_errors(file: &str, text: &str, errors: &[toml::de::Error]) 
         .map(|error| {
             let start = error.span().unwrap_or_default().start;
             let message = if begins_escape(text, start) {
-                escapes::REMEDY.to_owned()
+                ESCAPE_REMEDY.to_owned()
             } else {
                 error.message().replace('\n', ", ")
             };

@@ -1,5 +1,5 @@
-//! [`LdapDirectory`]: a directory behind LDAP. Each call makes a connection, resolves whom the settings mean, and lists,
-//! looks up or opens the best stream that the server offers.
+//! [`LdapDirectory`]: a directory that is reached by LDAP. Each call opens a connection, resolves the settings, and lists
+//! everyone, looks people up, or opens the best stream that the server offers.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use tokio::time::Instant;
 
-use crate::directory::ldap::access::Access;
+use crate::directory::ldap::access::{self, Access};
 use crate::directory::ldap::credentials::PasswordSource;
 use crate::directory::ldap::endpoint::Endpoint;
 use crate::directory::ldap::schema::Schema;
@@ -20,43 +20,51 @@ use crate::directory::people::groups::{self, Identities};
 use crate::directory::people::query::Query;
 use crate::directory::people::warnings::Warnings;
 use crate::directory::people::{listing, lookup};
-use crate::directory::settings::{Settings, StreamKind};
+use crate::directory::settings::{DirectorySettings, StreamKind};
 use crate::directory::streams;
 use crate::directory::streams::select;
 use crate::directory::{Changes, Directory, DirectoryError, Opened};
 use crate::foreign;
 use crate::model::{Cursor, Entry, EntryId};
 
-/// A directory behind LDAP.
+/// A directory that is reached by LDAP.
 #[derive(Debug)]
 pub struct LdapDirectory {
-    settings: RwLock<Arc<Settings>>,
+    settings: RwLock<Arc<DirectorySettings>>,
     access: Arc<Access>,
-    /// The server of the stream that is open, as long as it is.
+    /// The server of the open stream, while it is open.
     reached: Mutex<Weak<Endpoint>>,
-    /// Kinds of stream that a server offers and did not keep to, and when that was seen.
+    /// Kinds of stream that a server offers and that did not work, and when they failed.
     unfit: Arc<Mutex<Unfit>>,
-    /// The identities of groups as they were last found.
+    /// The last known identities of groups.
     groups: Mutex<Identities>,
-    /// The groups that were said to have another name now.
+    /// The present DNs of renamed groups that were logged.
     renamed: Mutex<HashMap<String, String>>,
-    /// What is no failure and was said once.
     warnings: Arc<Warnings>,
-    /// What the server's attribute types are called, as the last stream that was opened has read it.
+    /// The server's schema; read again for each stream that is opened.
     schema: Mutex<Option<Arc<Schema>>>,
 }
 
-/// Each with the server's URL.
+/// The key has the URL of the server.
 type Unfit = HashMap<(String, StreamKind), Instant>;
 
-/// How long a kind of stream that did not work is passed over on that server.
+/// How long a kind of stream that did not work is not tried again on that server.
 const UNFIT: Duration = Duration::from_secs(60 * 60);
 
 impl LdapDirectory {
-    /// A directory with these settings; nothing is contacted yet.
-    pub fn new(settings: Settings) -> Self {
+    /// A directory with these settings. Reads the files of the TLS options; nothing is contacted yet.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Settings`] if the TLS options cannot be used.
+    pub fn new(settings: DirectorySettings) -> Result<Self, DirectoryError> {
+        let access = Arc::new(Access::new(&settings)?);
+        Ok(Self::with_access(settings, access))
+    }
+
+    /// A directory whose connections share `access` with others.
+    pub(super) fn with_access(settings: DirectorySettings, access: Arc<Access>) -> Self {
         Self {
-            access: Arc::new(Access::new(&settings)),
+            access,
             settings: RwLock::new(Arc::new(settings)),
             reached: Mutex::default(),
             unfit: Arc::default(),
@@ -67,33 +75,36 @@ impl LdapDirectory {
         }
     }
 
-    /// Says where the bind password is read again when a server refuses it.
+    /// Sets the source from which the bind password is read again when a server refuses it.
     pub fn reread_password_from(&self, source: PasswordSource) {
         self.access.credentials.come_from(source);
     }
 
-    /// Takes other settings, such as another password, for every connection from here on; what did not work with the
-    /// former ones is tried again. They must describe the same people: cursors stay what they are.
-    pub fn renew(&self, settings: Settings) {
-        self.access.credentials.renew(settings.bind.clone());
-        lock(&self.unfit).clear();
-        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    /// Checks other settings, such as another password, and reads the files of their TLS options again. Nothing changes
+    /// before [`Renewal::apply`]. They must select the same people: cursors stay valid.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Settings`] if the TLS options cannot be used.
+    pub fn renewal(&self, settings: DirectorySettings) -> Result<Renewal<'_>, DirectoryError> {
+        Ok(Renewal {
+            directory: self,
+            tls: access::client_config(&settings)?,
+            settings,
+        })
     }
 
-    /// What the searches so far have noticed that is no failure, and yet keeps people from being found or costs more
-    /// than it should. Each reads as "cause; remedy".
+    /// The current warnings, each as "cause; remedy": some people are not found, or a search is slower than necessary.
     pub fn warnings(&self) -> Vec<String> {
         self.warnings.all()
     }
 
-    fn settings(&self) -> Arc<Settings> {
+    fn settings(&self) -> Arc<DirectorySettings> {
         let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
         settings.clone()
     }
 
-    /// A connection to the server of the stream that is open, where there is one, else to the first one that is not
-    /// behind.
-    async fn connect(&self, settings: &Settings) -> Result<Session, DirectoryError> {
+    /// Connects to the server of the open stream, or else to the first server that is not behind.
+    async fn connect(&self, settings: &DirectorySettings) -> Result<Session, DirectoryError> {
         let reached = lock(&self.reached).upgrade();
         match reached {
             Some(reached) => connect::connect_to(&reached, settings, &self.access).await,
@@ -101,7 +112,7 @@ impl LdapDirectory {
         }
     }
 
-    /// Opens a stream on the first server that is not behind, also of what the resume point covers.
+    /// Opens a stream on the first server that is not behind the resume point or other servers.
     async fn open_stream(&self, from: Option<Cursor>) -> Result<Opened, DirectoryError> {
         let settings = self.settings();
         if let Some(from) = &from {
@@ -116,11 +127,11 @@ impl LdapDirectory {
     async fn open_best(
         &self,
         mut session: Session,
-        settings: Arc<Settings>,
+        settings: Arc<DirectorySettings>,
         from: Option<Cursor>,
     ) -> Result<Opened, DirectoryError> {
         *lock(&self.schema) = None;
-        self.learn(&mut session, &settings).await?;
+        self.load_schema(&mut session, &settings).await?;
         check_base(&mut session, &settings.base).await?;
         let query = self.resolve(&mut session, &settings).await?;
         *lock(&self.reached) = Arc::downgrade(query.endpoint());
@@ -138,12 +149,12 @@ impl LdapDirectory {
                 Ok(opened) => {
                     return Ok(Opened {
                         refused,
-                        changes: self.noting_what_is_unfit(server, kind, opened.changes, settings),
+                        changes: self.noting_unfit(server, kind, opened.changes, settings),
                         ..opened
                     });
                 }
                 Err(error) if candidates.peek().is_some() && falls_back(&error, &settings) => {
-                    tracing::warn!(directory = settings.name, stream = kind.as_str(), %error, "the best stream does not work; the next best is tried");
+                    tracing::warn!(directory = settings.name, stream = kind.as_str(), %error, "the best stream does not work: trying the next one");
                     refused.push(error.to_string());
                 }
                 Err(error) => return Err(error),
@@ -156,9 +167,13 @@ impl LdapDirectory {
         )))
     }
 
-    /// Tells the session what the server's attribute types are called: read with each stream that is opened, and known
-    /// from then on. Where it cannot be read, the names that the standards give them have to do.
-    async fn learn(&self, session: &mut Session, settings: &Settings) -> Result<(), DirectoryError> {
+    /// Gives the session the server's schema, which is read for each stream that is opened. If it cannot be read, the standard
+    /// names are used.
+    async fn load_schema(
+        &self,
+        session: &mut Session,
+        settings: &DirectorySettings,
+    ) -> Result<(), DirectoryError> {
         let known = lock(&self.schema).clone();
         if let Some(schema) = known {
             session.set_schema(schema);
@@ -169,24 +184,24 @@ impl LdapDirectory {
         Ok(())
     }
 
-    /// Whom the settings mean right now.
+    /// Resolves the settings: finds the groups that they name.
     async fn resolve(
         &self,
         session: &mut Session,
-        settings: &Settings,
+        settings: &DirectorySettings,
     ) -> Result<Arc<Query>, DirectoryError> {
         let known = lock(&self.groups).clone();
         let query = Query::resolve(session, settings, &self.access, &known, &self.warnings).await?;
         if let Some(groups) = &query.groups {
             lock(&self.groups).extend(groups.identities());
             for (group, now) in groups.renamed() {
-                let told = lock(&self.renamed).insert(group.to_owned(), now.to_owned());
-                if told.as_deref() != Some(now) {
+                let logged = lock(&self.renamed).insert(group.to_owned(), now.to_owned());
+                if logged.as_deref() != Some(now) {
                     tracing::warn!(
                         directory = settings.name,
                         group,
                         now = foreign::shown(now),
-                        "a group was renamed: it is still meant, but write its new name into the configuration"
+                        "a group was renamed: it is still followed, but write its new name into the configuration"
                     );
                 }
             }
@@ -194,11 +209,11 @@ impl LdapDirectory {
         Ok(query)
     }
 
-    /// A listing beside the stream that is open, or by itself.
+    /// Lists everyone, beside the open stream if there is one.
     async fn list_everyone(&self) -> Result<Changes, DirectoryError> {
         let settings = self.settings();
         let mut session = self.connect(&settings).await?;
-        self.learn(&mut session, &settings).await?;
+        self.load_schema(&mut session, &settings).await?;
         let query = self.resolve(&mut session, &settings).await?;
         {
             let mut reached = lock(&self.reached);
@@ -209,10 +224,10 @@ impl LdapDirectory {
         listing::open_on(session, query).await
     }
 
-    async fn ask(&self, who: &[EntryId]) -> Result<Vec<Entry>, DirectoryError> {
+    async fn look_up(&self, who: &[EntryId]) -> Result<Vec<Entry>, DirectoryError> {
         let settings = self.settings();
         let mut session = self.connect(&settings).await?;
-        self.learn(&mut session, &settings).await?;
+        self.load_schema(&mut session, &settings).await?;
         let query = self.resolve(&mut session, &settings).await?;
         if let Some(groups) = &query.groups {
             groups.look(&mut session, &settings).await?;
@@ -220,13 +235,13 @@ impl LdapDirectory {
         lookup::members_among(&mut session, &query, who).await
     }
 
-    /// A stream that turns out not to be what the server promised is not picked again for a while.
-    fn noting_what_is_unfit(
+    /// Records a failure that shows that this kind of stream does not work, so that it is not tried again for a while.
+    fn noting_unfit(
         &self,
         server: String,
         kind: StreamKind,
         changes: Changes,
-        settings: Arc<Settings>,
+        settings: Arc<DirectorySettings>,
     ) -> Changes {
         let unfit = self.unfit.clone();
         changes
@@ -239,9 +254,31 @@ impl LdapDirectory {
     }
 }
 
-/// Whether the next best kind of stream may do where this error ended the best. Few servers tell of changes below an
-/// empty base, and each of them has a result of its own for that.
-fn falls_back(error: &DirectoryError, settings: &Settings) -> bool {
+/// Checked settings that can replace those of a directory.
+#[must_use = "the directory keeps its settings until they are applied"]
+pub struct Renewal<'a> {
+    directory: &'a LdapDirectory,
+    settings: DirectorySettings,
+    tls: Arc<rustls::ClientConfig>,
+}
+
+impl Renewal<'_> {
+    /// Uses the settings for every connection from here on. Tries again what failed with the former ones.
+    pub fn apply(self) {
+        let Self {
+            directory,
+            settings,
+            tls,
+        } = self;
+        directory.access.renew(settings.bind.clone(), tls);
+        lock(&directory.unfit).clear();
+        *directory.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+}
+
+/// Whether to try the next kind of stream after this error. Few servers report changes below an empty base, and the others
+/// refuse it with different results.
+fn falls_back(error: &DirectoryError, settings: &DirectorySettings) -> bool {
     matches!(error, DirectoryError::Unsupported { .. }) || settings.base.is_empty() && error.is_refusal()
 }
 
@@ -255,7 +292,7 @@ impl Directory for LdapDirectory {
     }
 
     fn lookup<'a>(&'a self, who: &'a [EntryId]) -> BoxFuture<'a, Result<Vec<Entry>, DirectoryError>> {
-        async move { self.ask(who).await }.boxed()
+        async move { self.look_up(who).await }.boxed()
     }
 }
 

@@ -1,4 +1,4 @@
-//! The way to a server, one step at a time, for `check`.
+//! The steps of a session, one at a time, for `check`.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use ldap3::Scope;
 use tokio::net::UnixStream;
 
 use crate::directory::DirectoryError;
+use crate::directory::client::LdapDirectory;
 use crate::directory::ldap::access::Access;
 use crate::directory::ldap::capabilities::{Capabilities, Family};
 use crate::directory::ldap::connect;
@@ -19,26 +20,26 @@ use crate::directory::ldap::search::check_base;
 use crate::directory::ldap::session::Session;
 use crate::directory::ldap::{decode, dn, dns, domain_controller, root_dse};
 use crate::directory::people::groups::{Groups, Identities};
-use crate::directory::settings::{Server, Settings};
+use crate::directory::settings::{DirectorySettings, Server};
 use crate::tls::{self, TlsOptions};
 
-/// Alias entries that are looked at.
+/// The largest number of alias entries that are read.
 const ALIASES: u32 = 100;
-/// How long a server without an index may look for one.
+/// How long a server without an index may search for one.
 const ALIASES_PATIENCE: Duration = Duration::from_secs(15);
 
-/// The servers behind an address in `url`: the controllers of a domain, or the server itself.
+/// The servers of an address in `url`: the controllers of a domain, or the server itself.
 ///
 /// # Errors
-/// The domain has none, or its DNS does not answer.
-pub async fn servers(server: &Server, settings: &Settings) -> Result<Vec<Server>, DirectoryError> {
+/// The domain has no controller, or DNS does not answer.
+pub async fn servers(server: &Server, settings: &DirectorySettings) -> Result<Vec<Server>, DirectoryError> {
     dns::servers(server, settings.starttls).await
 }
 
-/// What the name of the server stands for.
+/// Resolves the name of the server, and describes the result.
 ///
 /// # Errors
-/// It stands for nothing.
+/// The name cannot be resolved.
 pub async fn resolve(server: &Server) -> Result<String, DirectoryError> {
     let name = server.to_string();
     match server {
@@ -55,10 +56,10 @@ pub async fn resolve(server: &Server) -> Result<String, DirectoryError> {
     }
 }
 
-/// Whether anyone listens there.
+/// Connects to the server, and describes the result.
 ///
 /// # Errors
-/// Nobody does.
+/// The connection fails.
 pub async fn reach(server: &Server) -> Result<String, DirectoryError> {
     let name = server.to_string();
     match server {
@@ -79,11 +80,14 @@ pub async fn reach(server: &Server) -> Result<String, DirectoryError> {
     Ok(format!("{name} accepts connections"))
 }
 
-/// The certificate that the server presents, whoever signed it; `None` where there is to be no TLS.
+/// Describes the certificate that the server presents, trusted or not; `None` if TLS is not used.
 ///
 /// # Errors
-/// The server does not speak TLS, or refuses to.
-pub async fn presented(server: &Server, settings: &Settings) -> Result<Option<String>, DirectoryError> {
+/// The TLS handshake fails.
+pub async fn presented(
+    server: &Server,
+    settings: &DirectorySettings,
+) -> Result<Option<String>, DirectoryError> {
     let anyone = TlsOptions {
         verify: false,
         ..TlsOptions::default()
@@ -95,18 +99,22 @@ pub async fn presented(server: &Server, settings: &Settings) -> Result<Option<St
     handshake(server, settings, &Arc::new(anyone)).await
 }
 
-/// Whether the server is trusted, as configured.
+/// Checks that the certificate is trusted, as configured.
 ///
 /// # Errors
-/// Why it is not.
-pub async fn trusted(server: &Server, settings: &Settings) -> Result<(), DirectoryError> {
-    handshake(server, settings, &settings.tls).await.map(drop)
+/// It is not trusted.
+pub async fn trusted(
+    server: &Server,
+    settings: &DirectorySettings,
+    access: &SharedAccess,
+) -> Result<(), DirectoryError> {
+    handshake(server, settings, &access.0.tls()).await.map(drop)
 }
 
-/// The certificate that the server presents; `None` where there is to be no TLS.
+/// Makes the handshake, and describes the certificate; `None` if TLS is not used.
 async fn handshake(
     server: &Server,
-    settings: &Settings,
+    settings: &DirectorySettings,
     config: &Arc<rustls::ClientConfig>,
 ) -> Result<Option<String>, DirectoryError> {
     let name = server.to_string();
@@ -127,45 +135,57 @@ async fn handshake(
     }
 }
 
-/// A server that let us in.
+/// A connection after the bind.
 pub struct BoundServer {
     session: Session,
 }
 
-/// What the servers of one directory made of who we are: a password that one of them refused is not offered to another.
-pub struct Credentials(Access);
+/// What the checks of one directory share: its TLS configuration, and its credentials. A password that one server refused
+/// is not sent to another one.
+pub struct SharedAccess(Arc<Access>);
 
-impl Credentials {
-    /// Nobody was asked yet.
-    pub fn new(settings: &Settings) -> Self {
-        Self(Access::new(settings))
+impl SharedAccess {
+    /// Reads the files of the TLS options; nothing is contacted yet.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Settings`] if the TLS options cannot be used.
+    pub fn new(settings: &DirectorySettings) -> Result<Self, DirectoryError> {
+        Access::new(settings).map(|access| Self(Arc::new(access)))
+    }
+
+    /// A directory with these settings, which differ in nothing that is shared.
+    pub fn directory(&self, settings: DirectorySettings) -> LdapDirectory {
+        LdapDirectory::with_access(settings, self.0.clone())
     }
 }
 
 /// Binds, as the service does.
 ///
 /// # Errors
-/// The server does not let us in.
+/// The connection or the bind fails.
 pub async fn bind(
     server: &Server,
-    settings: &Settings,
-    credentials: &Credentials,
+    settings: &DirectorySettings,
+    access: &SharedAccess,
 ) -> Result<BoundServer, DirectoryError> {
     let endpoint = Endpoint {
         server: server.clone(),
         peer: None,
     };
     Ok(BoundServer {
-        session: connect::authenticate(&endpoint, settings, &credentials.0).await?,
+        session: connect::authenticate(&endpoint, settings, &access.0).await?,
     })
 }
 
 impl BoundServer {
-    /// What the server says that it can do, for people, and the attribute by which it identifies entries.
+    /// Describes the capabilities of the server, and returns the attribute that identifies entries.
     ///
     /// # Errors
     /// The root DSE cannot be read.
-    pub async fn capabilities(&mut self, settings: &Settings) -> Result<(String, String), DirectoryError> {
+    pub async fn capabilities(
+        &mut self,
+        settings: &DirectorySettings,
+    ) -> Result<(String, String), DirectoryError> {
         let can = self.read_capabilities(settings).await?;
         if can.family == Family::ActiveDirectory {
             let text = domain_controller::describe(&mut self.session).await?;
@@ -182,23 +202,25 @@ impl BoundServer {
         Ok((text, can.identity.to_string()))
     }
 
-    async fn read_capabilities(&mut self, settings: &Settings) -> Result<Arc<Capabilities>, DirectoryError> {
+    async fn read_capabilities(
+        &mut self,
+        settings: &DirectorySettings,
+    ) -> Result<Arc<Capabilities>, DirectoryError> {
         root_dse::read(&mut self.session, settings.id_attribute.as_deref()).await?;
         Ok(self.session.capabilities().clone())
     }
 
-    /// The groups on which membership depends, for people; `None` where there are none. Says, too, whether they have any
-    /// members.
+    /// Describes the groups on which membership depends, and returns whether they have members; `None` if there are none.
     ///
     /// # Errors
-    /// One is not there, or may not be seen.
+    /// A group does not exist, or the account may not read it.
     pub async fn groups(
         &mut self,
-        settings: &Settings,
-        credentials: &Credentials,
+        settings: &DirectorySettings,
+        access: &SharedAccess,
     ) -> Result<Option<(String, bool)>, DirectoryError> {
         self.read_capabilities(settings).await?;
-        connect::read_schema(&mut self.session, settings, &credentials.0).await?;
+        connect::read_schema(&mut self.session, settings, &access.0).await?;
         let groups = Groups::resolve(&mut self.session, settings, &Identities::new()).await?;
         let Some(groups) = groups else {
             return Ok(None);
@@ -213,7 +235,7 @@ impl BoundServer {
         let noun = |count, one, many| if count == 1 { one } else { many };
         let primary = match groups.primary() {
             0 => "",
-            _ => ", and whoever has its gidNumber as primary group",
+            _ => ", and everyone who has its gidNumber as primary group",
         };
         let text = format!(
             "{count} {}{within}, {members} {}{primary}",
@@ -223,11 +245,11 @@ impl BoundServer {
         Ok(Some((text, members > 0 || !primary.is_empty())))
     }
 
-    /// The base, for people.
+    /// Describes the base.
     ///
     /// # Errors
-    /// It is not there, or may not be seen.
-    pub async fn base(&mut self, settings: &Settings) -> Result<String, DirectoryError> {
+    /// The base does not exist, or the account may not read it.
+    pub async fn base(&mut self, settings: &DirectorySettings) -> Result<String, DirectoryError> {
         check_base(&mut self.session, &settings.base).await?;
         if !settings.base.is_empty() {
             return Ok(format!("{} is there", settings.base));
@@ -239,12 +261,12 @@ impl BoundServer {
         })
     }
 
-    /// Whether alias entries below the base (RFC 4512, 2.6) lead out of it, for people; `None` where none was found.
-    /// Not more than a few are looked at. The connection is of no further use.
+    /// Describes alias entries below the base (RFC 4512, 2.6) that point out of it; `None` if none was found. Reads only the
+    /// first few.
     ///
     /// # Errors
     /// The server does not answer.
-    pub async fn aliases(mut self, settings: &Settings) -> Result<Option<String>, DirectoryError> {
+    pub async fn aliases(mut self, settings: &DirectorySettings) -> Result<Option<String>, DirectoryError> {
         const ALIASED: &str = "aliasedObjectName";
         let request = Request {
             base: &settings.base,
@@ -266,7 +288,7 @@ impl BoundServer {
             }
             let entry = decode::entry(message).map_err(|error| self.session.malformed("an entry", &error))?;
             let target = entry.values(ALIASED).next().map(String::from_utf8_lossy);
-            // Whoever is within the base is found without the alias.
+            // An entry below the base is found without the alias.
             if target
                 .as_ref()
                 .is_some_and(|target| dn::is_within(target, &settings.base))
@@ -275,7 +297,7 @@ impl BoundServer {
             }
             count += 1;
             let target = target.map_or_else(
-                || "a place that may not be read".into(),
+                || "an entry that may not be read".into(),
                 |target| one_line(&target),
             );
             first.get_or_insert_with(|| format!("{} to {target}", one_line(&entry.dn)));
@@ -285,7 +307,6 @@ impl BoundServer {
             ALIASES => format!("{ALIASES} alias entries or more"),
             count => format!("{count} alias entries"),
         };
-        Ok(first
-            .map(|first| format!("{number} below the base, which no search here follows, such as {first}")))
+        Ok(first.map(|first| format!("{number} below the base, which are not followed, such as {first}")))
     }
 }

@@ -1,13 +1,13 @@
-//! What can go wrong with a directory, and what to do about it.
+//! Errors of a session with a directory, and what to do about them.
 
 use std::time::Duration;
 
 use crate::model::Disposition;
 
-/// Why a session with a directory failed. The text names the server, the cause and, where it is known, the remedy.
+/// Why a session with a directory failed. The text names the server, the cause and, if known, the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
-    /// No connection came about: name resolution, refused, unreachable.
+    /// There is no connection: the name is not resolved, or the server refuses it or is unreachable.
     #[error("{server}: no connection: {cause}")]
     Connect {
         /// The server's URL.
@@ -15,7 +15,7 @@ pub enum DirectoryError {
         /// The cause.
         cause: String,
     },
-    /// TLS was not agreed on.
+    /// StartTLS or the TLS handshake failed.
     #[error("{server}: TLS failed: {cause}")]
     Tls {
         /// The server's URL.
@@ -23,7 +23,7 @@ pub enum DirectoryError {
         /// The cause and the remedy.
         cause: String,
     },
-    /// The server did not accept who we are.
+    /// The server refused the bind.
     #[error("{server}: the bind as {who} was refused: {cause}")]
     Bind {
         /// The server's URL.
@@ -32,22 +32,22 @@ pub enum DirectoryError {
         who: String,
         /// The result and the remedy.
         cause: String,
-        /// It may be the password, so that the same one is not to be offered again.
+        /// Whether the password may be wrong, so that it must not be sent again.
         wrong_password: bool,
     },
-    /// This server lacks changes that another one had told, and no other one lets us in.
+    /// This server lacks changes that another one reported, and no other one accepts a connection.
     #[error(
-        "{server}: the server is behind the others ({why}) and is not asked; of those, the last one: {others}. If they are gone for good, take them out of `url`"
+        "{server}: the server is behind the others ({why}) and is not used; the error of the last of those: {others}. If they are gone for good, remove them from `url`"
     )]
     Behind {
         /// The server's URL.
         server: String,
-        /// In what it is behind.
+        /// What it lacks.
         why: String,
-        /// Why another one is not asked.
+        /// The error of another one.
         others: String,
     },
-    /// The connection ended, or what came over it was not LDAP.
+    /// The connection ended, or the server sent something other than LDAP.
     #[error("{server}: the server {cause}")]
     Broken {
         /// The server's URL.
@@ -55,7 +55,7 @@ pub enum DirectoryError {
         /// What the server did.
         cause: String,
     },
-    /// The server says nothing any more.
+    /// The server did not answer in time.
     #[error("{server}: no answer for {} s while {doing}", .waited.as_secs())]
     Silent {
         /// The server's URL.
@@ -65,25 +65,27 @@ pub enum DirectoryError {
         /// How long.
         waited: Duration,
     },
-    /// An answer is larger than anything that was asked for, or has no end.
-    #[error("{server}: the answer has no end while {doing}: {came}")]
+    /// An answer is larger than any sensible one, or does not end.
+    #[error("{server}: the answer has no end while {doing}: {received}")]
     Endless {
         /// The server's URL.
         server: String,
         /// What was being done.
         doing: &'static str,
-        /// How much came, and in what time.
-        came: String,
+        /// How much was received, and in what time.
+        received: String,
     },
-    /// So much comes for another search that the answer to this one is behind it.
-    #[error("{server}: no answer while {doing}, because the server sends more changes than can be taken")]
+    /// The server sends so much for another search that the answer to this one has to wait.
+    #[error(
+        "{server}: no answer while {doing}, because the server sends changes faster than they are processed"
+    )]
     Busy {
         /// The server's URL.
         server: String,
         /// What was being done.
         doing: &'static str,
     },
-    /// The search base is not there, or may not be seen.
+    /// The search base does not exist, or the account may not read it.
     #[error("{server}: {}", no_base(.base))]
     NoBase {
         /// The server's URL.
@@ -91,21 +93,21 @@ pub enum DirectoryError {
         /// The base DN.
         base: String,
     },
-    /// The search base is an alias entry (RFC 4512, 2.6), below which no search finds anybody.
+    /// The search base is an alias entry (RFC 4512, 2.6), below which no search finds anyone.
     #[error(
-        "{server}: the base {base} is an alias, which no search here follows; write `base_dn = \"{target}\"`"
+        "{server}: the base {base} is an alias, and aliases are not followed; write `base_dn = \"{target}\"`"
     )]
     AliasBase {
         /// The server's URL.
         server: String,
         /// The base DN.
         base: String,
-        /// The DN that it stands for.
+        /// The DN to which it points.
         target: String,
     },
-    /// The server says that another one is to be asked (RFC 4511, 4.1.10).
+    /// The server refers to another one (RFC 4511, 4.1.10).
     #[error(
-        "{server}: the answer to {doing} is a referral (result 10) to {to}: what is asked for is not on this server; write the server that holds it into `url`, or correct `base_dn`{}",
+        "{server}: the answer to {doing} is a referral (result 10) to {to}: this server does not hold the entries; name the server that holds them in `url`, or correct `base_dn`{}",
         if .text.is_empty() { String::new() } else { format!(" (the server's words: {text})") }
     )]
     Referral {
@@ -113,14 +115,14 @@ pub enum DirectoryError {
         server: String,
         /// What was being done.
         doing: &'static str,
-        /// The URLs of the answer, for people.
+        /// The URLs in the answer.
         to: String,
         /// The diagnostic message.
         text: String,
     },
-    /// A group on which membership depends is not there, or may not be seen.
+    /// A configured group does not exist, or the account may not read it.
     #[error(
-        "{server}: the group {group} does not exist or may not be read by this account; correct `filter` or `groups`, or the server's access rules. Until then nobody is taken to have left"
+        "{server}: the group {group} does not exist or may not be read by this account; correct `filter` or `groups`, or the server's access rules. Until then no one is treated as having left"
     )]
     NoGroup {
         /// The server's URL.
@@ -128,8 +130,8 @@ pub enum DirectoryError {
         /// The group's DN in the configuration.
         group: String,
     },
-    /// A group has another name since the session began.
-    #[error("{server}: the group {group} was renamed to {now}; it is looked for under that name")]
+    /// A group was renamed since the session began.
+    #[error("{server}: the group {group} was renamed to {now}; the next session uses that name")]
     GroupRenamed {
         /// The server's URL.
         server: String,
@@ -138,25 +140,25 @@ pub enum DirectoryError {
         /// The DN now.
         now: String,
     },
-    /// A limit of the server cut a search short.
+    /// A limit of the server ended a search early.
     #[error("{server}: {limit}, so the answer is not complete; {remedy}")]
     Limit {
         /// The server's URL.
         server: String,
-        /// Which limit it was.
+        /// The limit.
         limit: &'static str,
         /// What to raise, where.
         remedy: &'static str,
     },
-    /// The cursor was refused: everything has to be listed again.
+    /// The resume point was refused: everyone has to be listed again.
     #[error("{server}: the resume point was refused ({cause})")]
     CursorRefused {
         /// The server's URL.
         server: String,
-        /// The server's words.
+        /// The reason.
         cause: String,
     },
-    /// The server cannot do what this stream needs.
+    /// The server lacks what this kind of stream needs.
     #[error("{server}: {cause}")]
     Unsupported {
         /// The server's URL.
@@ -164,7 +166,7 @@ pub enum DirectoryError {
         /// What, and the remedy.
         cause: String,
     },
-    /// Any other result that is no success.
+    /// Any other result than success.
     #[error("{server}: the server refused {doing}: result {code}{}{text}", if .text.is_empty() { "" } else { ": " })]
     Refused {
         /// The server's URL.
@@ -176,7 +178,7 @@ pub enum DirectoryError {
         /// The diagnostic message.
         text: String,
     },
-    /// An entry or a control that cannot be understood.
+    /// The server sent a malformed entry or control.
     #[error("{server}: {what} that {cause}")]
     Malformed {
         /// The server's URL.
@@ -186,7 +188,7 @@ pub enum DirectoryError {
         /// What is wrong with it.
         cause: String,
     },
-    /// The configuration cannot work.
+    /// The settings cannot be used.
     #[error("{0}")]
     Settings(String),
 }
@@ -216,10 +218,10 @@ impl DirectoryError {
         }
     }
 
-    /// Whether the server does not do what it was asked for, so that it is worthwhile to ask it in another way.
+    /// Whether the server refused the request for good, so that another kind of request may work.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
-            // busy and unavailable: at another time it may do.
+            // busy and unavailable: it may work at another time.
             Self::Refused { code, .. } => !matches!(code, 51 | 52),
             Self::NoBase { .. } | Self::Referral { .. } | Self::Unsupported { .. } => true,
             _ => false,
@@ -229,8 +231,8 @@ impl DirectoryError {
 
 fn no_base(base: &str) -> String {
     if base.is_empty() {
-        "nobody can be looked for below the empty base of this server; write into `base_dn` where people are, each place \
-         as a [[directory]] of its own (the suffixes of the server are the `namingContexts` of its root DSE; in Active \
+        "this server does not search below the empty base; write the base of the people into `base_dn`, and give each further base \
+         a [[directory]] of its own (the suffixes of the server are the `namingContexts` of its root DSE; in Active \
          Directory the Global Catalog, port 3269 or 3268, answers to an empty base)"
             .into()
     } else {

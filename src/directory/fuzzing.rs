@@ -1,4 +1,4 @@
-//! What reads a server's bytes, for the fuzz targets in `tests/fuzz`; compiled with `cfg(fuzzing)` only.
+//! Entry points of the fuzz targets in `tests/fuzz`. Compiled with `cfg(fuzzing)` only.
 
 use std::io;
 
@@ -7,21 +7,20 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use crate::directory::ldap::traffic::Traffic;
-use crate::directory::ldap::{decode, guard};
+use crate::directory::ldap::{decode, relay};
 
-/// A server that answers a search with these bytes: whatever the guard lets pass, `ldap3` and the decoders must
-/// digest without a panic.
+/// Answers a search with these bytes: `ldap3` and the decoders must process without a panic what the relay lets through.
 ///
 /// # Errors
-/// The sockets cannot be made.
+/// The sockets cannot be created.
 pub async fn conversation(bytes: &[u8]) -> io::Result<()> {
     let (ours, ldap3s) = UnixStream::pair()?;
     let (mut server, servers) = tokio::io::duplex(1 << 20);
     let traffic = Traffic::default();
     let settings = LdapConnSettings::new().set_std_stream(StdStream::Unix(ldap3s.into_std()?));
-    let connected = LdapConnAsync::with_settings(settings, "ldapi://guard").await;
+    let connected = LdapConnAsync::with_settings(settings, "ldapi://relay").await;
     let (driver, mut ldap) = connected.map_err(io::Error::other)?;
-    let link = async { tokio::join!(guard::relay(servers, ours, 1 << 16, &traffic), driver.drive()) };
+    let link = async { tokio::join!(relay::relay(servers, ours, 1 << 16, &traffic), driver.drive()) };
     let talk = async {
         let search = ldap.streaming_search("", Scope::Subtree, "(mail=*)", ["mail"]);
         let Ok(mut search) = search.await else { return };
@@ -50,7 +49,7 @@ fn digest(message: ResultEntry) {
     }
 }
 
-/// The values of controls and messages, read by themselves.
+/// Decodes the bytes as each kind of control and message.
 pub fn values(bytes: &[u8]) {
     let _ = decode::sync_state(bytes);
     let _ = decode::sync_info_value(bytes);

@@ -1,71 +1,74 @@
-//! What a directory needs to know about its server, as the configuration says it.
+//! [`DirectorySettings`]: how to reach and read one directory.
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use secrecy::SecretString;
 
 use crate::directory::ldap::filter::Filter;
+use crate::tls::TlsOptions;
 
 const DNS_PORT: u16 = 53;
 
 /// How to reach and read one directory.
 #[derive(Debug, Clone)]
-pub struct Settings {
-    /// The name of the directory in the configuration.
+pub struct DirectorySettings {
+    /// The name of the directory; unique among all directories.
     pub name: String,
-    /// The servers, tried in order.
+    /// The servers, at least one, in the order in which they are tried.
     pub servers: Vec<Server>,
-    /// StartTLS on ldap:// (RFC 4511, 4.14).
+    /// Whether each connection is upgraded by StartTLS (RFC 4511, 4.14) before the bind. Only if every server is
+    /// `ldap://`, or a domain.
     pub starttls: bool,
-    /// How TLS is checked.
-    pub tls: Arc<rustls::ClientConfig>,
-    /// Who we are.
+    /// Which certificates are trusted and presented. The files are read when the client of the directory is created
+    /// and when it is renewed.
+    pub tls: TlsOptions,
+    /// The bind. EXTERNAL requires `ldapi://` or a client certificate over TLS.
     pub bind: Bind,
-    /// Where the search starts; always the whole subtree.
+    /// The base of every search for people (scope subtree).
     pub base: String,
-    /// Who is a member.
+    /// Selects the members.
     pub filter: Filter,
-    /// The groups to which members belong, by DN, where the filter does not ask for them by `memberOf`; in none, the
-    /// filter alone decides.
+    /// The DNs of the groups of which a member must be in one. If empty, the filter alone decides.
     pub groups: Vec<String>,
-    /// The attribute by which people are known; `None` is the one that the server has for that.
+    /// The attribute that identifies a person. `None` is the server's own UUID; otherwise `stream` is `None` or
+    /// [`StreamKind::Poll`].
     pub id_attribute: Option<String>,
-    /// The attributes that an entry is read for.
+    /// The attributes that are read of each entry.
     pub attributes: Vec<String>,
     /// How changes are learned; `None` is the best way that the server offers.
     pub stream: Option<StreamKind>,
-    /// The time between two listings of the `poll` stream.
+    /// The time between two listings of the stream `poll`.
     pub poll_interval: Duration,
     /// Entries per page of a listing (RFC 2696).
-    pub page_size: u32,
-    /// Bytes that one message of the server may have.
+    pub page_size: NonZeroU32,
+    /// The largest message that the server may send, in bytes.
     pub max_message_size: usize,
 }
 
 /// How changes are learned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StreamKind {
-    /// RFC 4533, refreshAndPersist: the server tells.
+    /// Content synchronisation (RFC 4533, refreshAndPersist): the server sends each changed entry.
     Syncrepl,
-    /// draft-ietf-ldapext-psearch-03: the server tells that an entry changed.
+    /// Persistent search (draft-ietf-ldapext-psearch-03): the server reports which entry changed.
     PersistentSearch,
-    /// Active Directory's change notification: the server tells that an object changed.
+    /// Active Directory's change notification: the server reports which object changed.
     ActiveDirectory,
     /// A full listing at an interval.
     Poll,
 }
 
 impl StreamKind {
-    /// Whether there are changes of which servers are known not to tell.
+    /// Whether servers are known not to report some changes.
     pub fn misses_some(self) -> bool {
         matches!(self, Self::PersistentSearch | Self::ActiveDirectory)
     }
 
-    /// The word for it in the configuration, in `status` and in logs.
+    /// The name in the configuration, in `status` and in logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Syncrepl => "syncrepl",
@@ -82,10 +85,10 @@ impl fmt::Display for StreamKind {
     }
 }
 
-/// Who we are to the server.
+/// How to authenticate to the server.
 #[derive(Debug, Clone)]
 pub enum Bind {
-    /// Nobody.
+    /// No bind.
     Anonymous,
     /// A DN and its password.
     Simple {
@@ -94,12 +97,12 @@ pub enum Bind {
         /// The password.
         password: SecretString,
     },
-    /// Whoever the connection says we are (RFC 4422, appendix A): the Unix user on ldapi://.
+    /// SASL EXTERNAL (RFC 4422, appendix A): as the Unix user on ldapi://, or as the client certificate over TLS.
     External,
 }
 
 impl Bind {
-    /// For messages and logs.
+    /// The account, for messages and logs.
     pub fn who(&self) -> &str {
         match self {
             Self::Anonymous => "anonymous",
@@ -118,7 +121,7 @@ pub enum Server {
         host: String,
         /// The port.
         port: u16,
-        /// TLS from the first byte.
+        /// Whether TLS is used from the first byte.
         tls: bool,
         /// The DNS server to ask for the host's address; `None` for those of the system.
         dns: Option<SocketAddr>,
@@ -129,7 +132,7 @@ pub enum Server {
         name: String,
         /// The DNS server to ask; `None` for those of the system.
         dns: Option<SocketAddr>,
-        /// Controllers outside the domain that are trusted all the same.
+        /// Controllers outside the domain that are also trusted.
         others: Vec<HostPattern>,
     },
     /// ldapi://
@@ -139,7 +142,7 @@ pub enum Server {
     },
 }
 
-/// Which hosts are meant: one by its name, or all in a domain.
+/// A pattern for host names: one host, or all hosts in a domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostPattern(String);
 
@@ -168,7 +171,7 @@ impl HostPattern {
     }
 }
 
-/// Whether this is a name of labels (RFC 952, and the underscore that Windows allows).
+/// Whether this is a host name (RFC 952, and the underscore that Windows allows).
 fn is_host_name(name: &str) -> bool {
     name.split('.').all(|label| {
         !label.is_empty()
@@ -233,7 +236,7 @@ impl Server {
     }
 }
 
-/// No host stands in such a URL, because DNS names the hosts; where there would be one, there is a DNS server.
+/// Reads the URL of a domain. In place of a host it may have a DNS server.
 fn domain(url: &url::Url) -> Result<Server, String> {
     let expected = "write ad:example.org with the domain's DNS name, or ad://10.0.0.53/example.org to ask that DNS server";
     let name = url.path().trim_matches('/').to_ascii_lowercase();
@@ -277,13 +280,13 @@ impl fmt::Display for Server {
     }
 }
 
-impl Settings {
-    /// Base and filter: by these a directory is known that has another name in the configuration than before.
+impl DirectorySettings {
+    /// Base and filter, which identify a directory that was renamed in the configuration.
     pub fn scope(&self) -> String {
         format!("{}\n{}", self.base, self.filter)
     }
 
-    /// The text of everything on which a cursor depends: a cursor that was stored with another text is not used.
+    /// A text with everything on which a cursor depends. A cursor that was stored with another text is not used.
     pub fn fingerprint(&self) -> String {
         let servers: Vec<String> = self.servers.iter().map(ToString::to_string).collect();
         [

@@ -80,8 +80,7 @@ impl<'a> Ingest<'a> {
                 Change::Present(id) => sightings.push(Sighting::Present(id)),
                 Change::Gone(id) => sightings.push(Sighting::Gone(id)),
                 Change::Checkpoint(point) => cursor = Some(point),
-                // Groups are watched by the directory itself.
-                Change::Hint | Change::Alive => {}
+                Change::Alive => {}
                 Change::ListingBegin => {
                     self.write(mem::take(&mut sightings), cursor.take()).await?;
                     self.listener.store.begin_listing(self.row).await?;

@@ -27,9 +27,6 @@ pub enum Change {
     Gone(EntryId),
     /// The end of a listing.
     ListingEnd(Listing),
-    /// Something changed that this stream does not show: the server sent a new cookie without an entry (RFC 4533
-    /// `newcookie`). With a filter on `memberOf`, a group may have changed.
-    Hint,
     /// A resume point, valid once everything before it is committed.
     Checkpoint(Cursor),
     /// The server answered a probe; nothing changed.
@@ -45,7 +42,6 @@ impl Change {
             Self::Present(_) => "present",
             Self::Gone(_) => "gone",
             Self::ListingEnd(_) => "listing-end",
-            Self::Hint => "doorbell",
             Self::Checkpoint(_) => "checkpoint",
             Self::Alive => "alive",
         }

@@ -3,9 +3,12 @@
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::explain::TOO_OLD;
 use crate::ber::{self, Malformed, OCTET_STRING, Reader, SEQUENCE, SET};
 use crate::foreign;
+
+/// The minimum that a server must support.
+pub(super) const TOO_OLD: &str =
+    "too old: the minimum is TLS 1.2 with ECDHE and a certificate of version 3 with 2048 bits";
 
 const BIT_STRING: u8 = 0x03;
 /// rsaEncryption (RFC 8017, appendix C).

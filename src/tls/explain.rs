@@ -8,12 +8,9 @@ use rustls::{
     PeerMisbehaved,
 };
 
+use super::certificate::TOO_OLD;
 use super::verifier::Refused;
 use crate::foreign;
-
-/// The minimum that a server must support.
-pub(super) const TOO_OLD: &str =
-    "too old: the minimum is TLS 1.2 with ECDHE and a certificate of version 3 with 2048 bits";
 
 /// Why a handshake failed and, after a semicolon, the remedy for common failures. Names in parentheses are those of
 /// rustls or of the alert (RFC 8446, 6.2), for searching.

@@ -1,7 +1,6 @@
 //! The session with the admin API. A login happens only when an answer requires it, once for all concurrent callers, and
 //! never more often than Vaultwarden's rate limit allows.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -373,12 +372,14 @@ impl AdminSession {
     }
 }
 
-/// A 16-bit hash of the token: enough to detect another token, too little to guess it.
+/// A 16-bit hash of the token: enough to detect another token, too little to guess it. It is stored, so it must be the same
+/// in every version of this program: FNV-1a of 32 bits, XOR-folded.
 fn check_value(token: &SecretString) -> u16 {
-    let mut hasher = DefaultHasher::new();
-    token.expose_secret().hash(&mut hasher);
-    let [one, other, ..] = hasher.finish().to_le_bytes();
-    u16::from_le_bytes([one, other])
+    let hash = token.expose_secret().bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
+    let [a, b, c, d] = hash.to_be_bytes();
+    u16::from_be_bytes([a ^ c, b ^ d])
 }
 
 /// Whether this is a 404 for a path that must exist. The look-up by address does not exist before 1.28, and the
@@ -409,5 +410,17 @@ impl Note {
 
     fn limits(&self) -> LoginLimits {
         LoginLimits::new(self.server_limits.login_burst, self.server_limits.login_period)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_check_value_of_a_token_is_the_published_one_of_fnv_1a() {
+        // 0x811c9dc5 and 0xbf9cf968 by the test vectors of FNV-1a.
+        assert_eq!(check_value(&"".into()), 0x811c ^ 0x9dc5);
+        assert_eq!(check_value(&"foobar".into()), 0xbf9c ^ 0xf968);
     }
 }

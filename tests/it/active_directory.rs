@@ -1,12 +1,12 @@
 //! Active Directory, as Samba's domain controller has it.
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use futures::StreamExt;
 use ldap_usher::directory::{
-    Bind, Changes, Directory, DirectoryError, LdapDirectory, Server, Settings, StreamKind,
+    Bind, Changes, Directory, DirectoryError, DirectorySettings, LdapDirectory, Server, StreamKind,
 };
 use ldap_usher::model::{Change, Disposition};
 use ldap_usher::tls::TlsOptions;
@@ -250,16 +250,16 @@ async fn a_restored_backup_and_another_database_lead_to_a_listing_of_everyone() 
 }
 
 /// As whom and how to ask; the rest is as it should be.
-fn settings(samba: &Samba, name: &str, password: &str) -> Settings {
+fn settings(samba: &Samba, name: &str, password: &str) -> DirectorySettings {
     settings_for(&samba.url(), name, password)
 }
 
-fn settings_for(url: &str, name: &str, password: &str) -> Settings {
-    Settings {
+fn settings_for(url: &str, name: &str, password: &str) -> DirectorySettings {
+    DirectorySettings {
         name: "main".into(),
         servers: vec![Server::parse(url).unwrap()],
         starttls: false,
-        tls: Arc::new(TlsOptions::default().client_config().unwrap()),
+        tls: TlsOptions::default(),
         bind: Bind::Simple {
             dn: name.into(),
             password: password.to_owned().into(),
@@ -271,14 +271,14 @@ fn settings_for(url: &str, name: &str, password: &str) -> Settings {
         attributes: vec!["mail".into()],
         stream: None,
         poll_interval: Duration::from_secs(60),
-        page_size: 500,
+        page_size: NonZeroU32::new(500).unwrap(),
         max_message_size: 1 << 20,
     }
 }
 
 /// Opens the stream; the error as a person reads it, and what is done about it.
-async fn opened(settings: Settings) -> Result<(), (String, Disposition)> {
-    let opened = LdapDirectory::new(settings).open(None).await;
+async fn opened(settings: DirectorySettings) -> Result<(), (String, Disposition)> {
+    let opened = LdapDirectory::new(settings).unwrap().open(None).await;
     opened
         .map(drop)
         .map_err(|error| (error.to_string(), error.disposition()))
@@ -341,7 +341,7 @@ async fn who_asks_without_a_bind_or_without_tls_is_told_so() {
         .await
         .unwrap_err();
     assert!(error.contains("use ldaps:// or `starttls = true`"), "{error}");
-    let nobody = Settings {
+    let nobody = DirectorySettings {
         bind: Bind::Anonymous,
         ..settings(&samba, "", "")
     };
@@ -356,7 +356,7 @@ async fn who_asks_without_a_bind_or_without_tls_is_told_so() {
 #[tokio::test]
 async fn a_stream_that_the_controller_does_not_offer_is_not_asked_for() {
     let samba = Samba::builder().start().await;
-    let foreign = Settings {
+    let foreign = DirectorySettings {
         stream: Some(StreamKind::Syncrepl),
         ..settings(&samba, "reader@lab.test", "reader-secret")
     };
@@ -420,11 +420,11 @@ async fn a_domain_is_found_by_dns_and_its_controllers_are_tried_in_order() {
 
 /// Follows a scripted controller, which is asked for changes every 100 ms.
 async fn followed(controller: &Controller) -> Changes {
-    let settings = Settings {
+    let settings = DirectorySettings {
         poll_interval: Duration::from_millis(100),
         ..settings_for(controller.url(), "reader@lab.test", "secret")
     };
-    let opened = LdapDirectory::new(settings).open(None).await.unwrap();
+    let opened = LdapDirectory::new(settings).unwrap().open(None).await.unwrap();
     assert_eq!(opened.stream, StreamKind::ActiveDirectory);
     let mut changes = opened.changes;
     until(&mut changes, |change| matches!(change, Change::Checkpoint(_)))
@@ -479,7 +479,7 @@ async fn a_limit_a_lost_change_and_a_lie_each_end_the_session_with_its_reason() 
 
     let liar = Controller::start(12).await;
     let settings = settings_for(liar.url(), "reader@lab.test", "secret");
-    let mut opened = LdapDirectory::new(settings).open(None).await.unwrap();
+    let mut opened = LdapDirectory::new(settings).unwrap().open(None).await.unwrap();
     let error = until(&mut opened.changes, |_| false).await.unwrap_err();
     assert!(matches!(error, DirectoryError::Unsupported { .. }), "{error}");
 }

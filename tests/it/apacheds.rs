@@ -19,7 +19,7 @@ async fn apacheds_which_judges_by_the_former_entry_tells_of_every_way_to_come_an
 async fn apacheds_is_no_active_directory_and_is_not_trusted_with_content_synchronisation() {
     let site = ApacheDs::start().await;
     let people = site.dialect().people;
-    let directory = LdapDirectory::new(settings(&site, people, None));
+    let directory = LdapDirectory::new(settings(&site, people, None)).unwrap();
     let listening = Listening::open(&directory, None).await.unwrap();
     assert_eq!(listening.stream, StreamKind::PersistentSearch);
 }

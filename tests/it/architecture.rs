@@ -1,5 +1,7 @@
 //! The rules of `src/lib.rs` about who may import whom, held by reading the sources.
 
+mod circles;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

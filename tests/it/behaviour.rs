@@ -211,7 +211,10 @@ async fn who_is_in_a_group_within_the_group_is_a_member_as_long_as_both_hold(set
     stage.start().await;
     stage.invited(["direct", "inside"]).await;
     stage
-        .says(&["groups that decide", "groups=2 members=3 depth=1"], 1)
+        .says(
+            &["following the configured groups", "groups=2 members=3 depth=1"],
+            1,
+        )
         .await;
 
     folk.join("inner", &folk.dn("later")).await;
@@ -251,7 +254,7 @@ async fn a_group_that_is_renamed_is_still_meant_and_one_that_is_deleted_makes_no
         .says(
             &[
                 "does not exist or may not be read",
-                "nobody is taken to have left",
+                "no one is treated as having left",
             ],
             1,
         )

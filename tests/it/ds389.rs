@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use ldap_usher::directory::{DirectoryError, LdapDirectory, Settings, StreamKind};
+use ldap_usher::directory::{DirectoryError, DirectorySettings, LdapDirectory, StreamKind};
 use ldap_usher::model::{Change, Cursor, Disposition, Listing};
 use ldap3::Mod;
 use tokio::time::{Instant, sleep, timeout};
@@ -25,7 +25,7 @@ fn folk(site: &Ds389) -> Folk {
 }
 
 fn following(site: &Ds389, stream: Option<StreamKind>) -> LdapDirectory {
-    LdapDirectory::new(settings(site, PEOPLE, stream))
+    LdapDirectory::new(settings(site, PEOPLE, stream)).unwrap()
 }
 
 /// An open stream that has listed.
@@ -53,7 +53,7 @@ async fn a_change_of_a_group_or_of_a_lock_is_told_live_where_the_filter_names_it
     folk.add_group("vault", &[]).await;
     folk.add_group("inner", &[folk.dn("bob")]).await;
     let filter = format!("(&(memberOf={})(!(nsAccountLock=true)))", folk.group("vault"));
-    let directory = LdapDirectory::new(settings(&site, &filter, None));
+    let directory = LdapDirectory::new(settings(&site, &filter, None)).unwrap();
     let mut stream = listening(&directory, None).await;
     folk.join("vault", &folk.dn("ann")).await;
     stream.joins("ann").await;
@@ -120,11 +120,11 @@ async fn people_who_are_added_while_the_stream_opens_are_not_lost() {
 async fn a_base_that_does_not_exist_is_an_error_and_no_silence() {
     let site = Ds389::builder().start().await;
     for stream in [Some(StreamKind::PersistentSearch), Some(StreamKind::Syncrepl)] {
-        let settings = Settings {
+        let settings = DirectorySettings {
             base: "ou=poeple,dc=example,dc=org".into(),
             ..settings(&site, PEOPLE, stream)
         };
-        let error = error_of(&LdapDirectory::new(settings), None).await;
+        let error = error_of(&LdapDirectory::new(settings).unwrap(), None).await;
         assert!(matches!(error, DirectoryError::NoBase { .. }), "{error}");
     }
 }
@@ -372,10 +372,7 @@ async fn a_stream_that_falls_silent_while_others_change_is_replaced_and_known_as
     stream.joins("ann").await;
     let error = stream.error().await;
     assert_eq!(error.disposition(), Disposition::Outage);
-    assert!(
-        error.to_string().contains("stopped telling of changes"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("stopped reporting changes"), "{error}");
     let cursor = String::from_utf8(stream.cursor.unwrap().0).unwrap();
     assert!(cursor.ends_with("#9"), "{cursor}");
 }
@@ -388,10 +385,11 @@ async fn a_server_that_gives_up_on_a_reader_who_stalls_ends_the_session_and_keep
         .start()
         .await;
     let folk = folk(&site);
-    let directory = LdapDirectory::new(Settings {
+    let directory = LdapDirectory::new(DirectorySettings {
         attributes: vec!["mail".into(), "description".into()],
         ..settings(&site, PEOPLE, Some(StreamKind::Syncrepl))
-    });
+    })
+    .unwrap();
     let mut stream = listening(&directory, None).await;
     // Nobody reads, until the server does not write any more.
     let many: Vec<String> = (0..900).map(|n| format!("{n}-{}", "x".repeat(1000))).collect();

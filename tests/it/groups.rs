@@ -1,11 +1,11 @@
 //! Groups of every kind, and what becomes of people when one is not what it was.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use futures::StreamExt;
-use ldap_usher::directory::{Bind, Directory, LdapDirectory, Server, Settings, StreamKind};
+use ldap_usher::directory::{Bind, Directory, DirectorySettings, LdapDirectory, Server, StreamKind};
 use ldap_usher::model::{Change, Listing};
 use ldap_usher::tls::TlsOptions;
 use ldap3::Mod;
@@ -260,11 +260,11 @@ fn with_ranges(id: u8, kind: &Kind, body: &[u8]) -> Vec<u8> {
 #[tokio::test]
 async fn a_group_that_is_told_in_ranges_is_read_to_its_end() {
     let (url, _serving) = server_with_ranges().await;
-    let directory = LdapDirectory::new(Settings {
+    let directory = LdapDirectory::new(DirectorySettings {
         name: "main".into(),
         servers: vec![Server::parse(&url).unwrap()],
         starttls: false,
-        tls: Arc::new(TlsOptions::default().client_config().unwrap()),
+        tls: TlsOptions::default(),
         bind: Bind::Anonymous,
         base: "OU=People,DC=x".into(),
         filter: "(objectClass=user)".parse().unwrap(),
@@ -273,9 +273,10 @@ async fn a_group_that_is_told_in_ranges_is_read_to_its_end() {
         attributes: vec!["mail".into()],
         stream: Some(StreamKind::Poll),
         poll_interval: Duration::from_secs(60),
-        page_size: 100,
+        page_size: NonZeroU32::new(100).unwrap(),
         max_message_size: 1 << 20,
-    });
+    })
+    .unwrap();
     let listing: Vec<Change> = directory
         .list()
         .await
@@ -412,10 +413,11 @@ async fn the_rights_in_the_documentation_suffice_for_whatever_makes_a_person_lea
 /// Whoever is in one of these groups below `ou=groups`.
 fn in_groups(slapd: &Slapd, groups: &[&str]) -> LdapDirectory {
     let folk = (slapd as &dyn Site).folk();
-    LdapDirectory::new(Settings {
+    LdapDirectory::new(DirectorySettings {
         groups: groups.iter().map(|group| folk.group(group)).collect(),
         ..settings(slapd, "(objectClass=inetOrgPerson)", None)
     })
+    .unwrap()
 }
 
 /// An LDIF record of a group with these members, by DN.
@@ -532,7 +534,8 @@ async fn a_crowd_is_read_again_until_the_server_has_carried_over_who_is_in_the_g
         &slapd,
         "(&(objectClass=inetOrgPerson)(memberOf=cn=staff,ou=groups,dc=example,dc=org))",
         None,
-    ));
+    ))
+    .unwrap();
     let mut listening = Listening::open(&directory, None).await.unwrap();
     assert_eq!(listening.listed().await.1, [""; 0]);
     let crowd: Vec<String> = (1..=CROWD).map(|n| folk.dn(&format!("person{n}"))).collect();

@@ -1,11 +1,14 @@
 //! Servers that break the protocol: each time one clear error that names the server, no panic, no memory.
 
 use std::io;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
-use ldap_usher::directory::{Bind, Directory, DirectoryError, LdapDirectory, Server, Settings, StreamKind};
+use ldap_usher::directory::{
+    Bind, Directory, DirectoryError, DirectorySettings, LdapDirectory, Server, StreamKind,
+};
 use ldap_usher::model::Change;
 use ldap_usher::tls::TlsOptions;
 use tokio::io::AsyncWriteExt;
@@ -16,18 +19,14 @@ use crate::support::ldap::{added, entry, message, octets, refresh_done, result, 
 use crate::support::scripted::{Scripted, request};
 
 fn directory(url: &str) -> LdapDirectory {
-    LdapDirectory::new(Settings {
+    LdapDirectory::new(DirectorySettings {
         name: "hostile".into(),
         servers: vec![Server::parse(url).unwrap()],
         starttls: false,
-        tls: Arc::new(
-            TlsOptions {
-                verify: false,
-                ..TlsOptions::default()
-            }
-            .client_config()
-            .unwrap(),
-        ),
+        tls: TlsOptions {
+            verify: false,
+            ..TlsOptions::default()
+        },
         bind: Bind::Simple {
             dn: "cn=reader".into(),
             password: "secret".to_owned().into(),
@@ -39,9 +38,10 @@ fn directory(url: &str) -> LdapDirectory {
         attributes: vec!["mail".into()],
         stream: Some(StreamKind::Syncrepl),
         poll_interval: Duration::from_secs(60),
-        page_size: 100,
+        page_size: NonZeroU32::new(100).unwrap(),
         max_message_size: 1 << 20,
     })
+    .unwrap()
 }
 
 /// The error with which a session with this server ends.

@@ -1,6 +1,6 @@
 //! Servers without UUIDs: people are known by an attribute that the configuration names.
 
-use ldap_usher::directory::{Directory, LdapDirectory, Settings, StreamKind};
+use ldap_usher::directory::{Directory, DirectorySettings, LdapDirectory, StreamKind};
 use ldap_usher::model::{EntryId, Listing};
 use tokio::time::sleep;
 
@@ -166,10 +166,11 @@ async fn who_was_listed_is_found_again_whatever_the_value_looks_like() {
             person_ldif(uid).trim_end()
         ));
     }
-    let directory = LdapDirectory::new(Settings {
+    let directory = LdapDirectory::new(DirectorySettings {
         id_attribute: Some("employeeNumber".into()),
         ..settings(&slapd, "(mail=*)", None)
-    });
+    })
+    .unwrap();
     for uid in ["ann", "bob", "eve"] {
         let mut stream = Listening::open(&directory, None).await.unwrap();
         let id = stream.joins(uid).await;
@@ -209,10 +210,11 @@ async fn a_server_that_merely_announces_active_directory_is_polled() {
     })
     .await;
     let follow = |id_attribute: Option<&str>| {
-        LdapDirectory::new(Settings {
+        LdapDirectory::new(DirectorySettings {
             id_attribute: id_attribute.map(str::to_owned),
             ..server.settings(None)
         })
+        .unwrap()
     };
 
     let mut stream = Listening::open(&follow(None), None).await.unwrap();

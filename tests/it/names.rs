@@ -1,6 +1,6 @@
 //! One thing under several names: attribute types, filters and DNs in every form that servers and people give them.
 
-use ldap_usher::directory::{Filter, LdapDirectory, Settings, StreamKind};
+use ldap_usher::directory::{DirectorySettings, Filter, LdapDirectory, StreamKind};
 use ldap_usher::model::{Change, Listing};
 use tokio::time::sleep;
 
@@ -88,10 +88,11 @@ async fn the_server_says_what_its_own_attributes_are_called() {
 
     // By polls and look-ups as well.
     for stream in [Some(StreamKind::Poll), Some(StreamKind::Syncrepl)] {
-        let directory = LdapDirectory::new(Settings {
+        let directory = LdapDirectory::new(DirectorySettings {
             attributes: vec!["1.3.6.1.4.1.99999.1.2".into()],
             ..settings(&world.server, "(objectClass=inetOrgPerson)", stream)
-        });
+        })
+        .unwrap();
         let mut stream = Listening::open(&directory, None).await.unwrap();
         stream.joins("ann").await;
         assert!(
@@ -160,10 +161,11 @@ async fn a_lock_an_identity_and_a_member_are_known_by_their_oids_and_with_option
         ..Face::default()
     })
     .await;
-    let directory = LdapDirectory::new(Settings {
+    let directory = LdapDirectory::new(DirectorySettings {
         attributes: vec!["mail".into(), "nsAccountLock".into()],
         ..server.settings(Some(StreamKind::Poll))
-    });
+    })
+    .unwrap();
     let mut stream = Listening::open(&directory, None).await.unwrap();
     let mut seen = Vec::new();
     loop {
@@ -280,7 +282,7 @@ async fn a_filter_over_several_lines_works_on_389_ds_as_does_one_without_parenth
         "(&\n  (objectClass=inetOrgPerson)\n\t(mail=*)\n)\n",
     ] {
         let site = Ds389::builder().people(1).start().await;
-        let directory = LdapDirectory::new(settings(&site, filter, None));
+        let directory = LdapDirectory::new(settings(&site, filter, None)).unwrap();
         let mut stream = Listening::open(&directory, None).await.unwrap();
         assert_eq!(stream.stream, StreamKind::PersistentSearch);
         let (listing, named) = stream.listed().await;
@@ -310,7 +312,7 @@ async fn a_filter_finds_the_same_people_in_each_form_in_which_ldapsearch_takes_i
         ("(cn=\\(x\\))", 0),
         ("(uid=p*son*)", 3),
     ] {
-        let directory = LdapDirectory::new(settings(&slapd, filter, Some(StreamKind::Poll)));
+        let directory = LdapDirectory::new(settings(&slapd, filter, Some(StreamKind::Poll))).unwrap();
         let mut stream = Listening::open(&directory, None).await.unwrap();
         let (listing, named) = stream.listed().await;
         assert_eq!((listing, named.len()), (Listing::Complete, expected), "{filter}");
@@ -383,7 +385,7 @@ async fn a_root_dse_without_a_subschema_leaves_the_standard_names() {
         ..Face::default()
     })
     .await;
-    let directory = LdapDirectory::new(server.settings(Some(StreamKind::Poll)));
+    let directory = LdapDirectory::new(server.settings(Some(StreamKind::Poll))).unwrap();
     let mut stream = Listening::open(&directory, None).await.unwrap();
     stream.joins("ann").await;
     assert!(stream.attributes.contains("mail"), "{:?}", stream.attributes);

@@ -4,7 +4,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ldap_usher::directory::{DirectoryError, LdapDirectory, Settings, StreamKind};
+use ldap_usher::directory::{DirectoryError, DirectorySettings, LdapDirectory, StreamKind};
 use ldap3::Mod;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
@@ -90,7 +90,7 @@ async fn pages_that_are_refused_for_their_size_become_smaller() {
     world.members(45).await;
     let words = [
         "refuses pages of 200 entries (result 11",
-        "takes those of 20",
+        "accepts pages of 20",
         "`page_size`",
     ];
     world.says(&words, 1).await;
@@ -323,10 +323,11 @@ async fn a_stream_that_an_empty_base_does_not_have_is_replaced_by_a_poll_and_tha
             ..Face::default()
         })
         .await;
-        let directory = LdapDirectory::new(Settings {
+        let directory = LdapDirectory::new(DirectorySettings {
             base: String::new(),
             ..server.settings(None)
-        });
+        })
+        .unwrap();
         let mut stream = Listening::open(&directory, None).await.unwrap();
         assert_eq!(stream.stream, first);
         if first != StreamKind::Poll {
@@ -461,7 +462,7 @@ async fn whoever_has_a_posix_group_as_primary_group_is_in_it_and_each_change_of_
         set_number(&folk, "person3", "5001").await;
         has(
             &checked(&world, "groups").await,
-            &["1 group, 1 member, and whoever has its gidNumber as primary group"],
+            &["1 group, 1 member, and everyone who has its gidNumber as primary group"],
         );
         world.start().await;
         world.invited(["person1", "person2"]).await;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use ldap_usher::directory::{DirectoryError, LdapDirectory, Settings, StreamKind};
+use ldap_usher::directory::{DirectoryError, DirectorySettings, LdapDirectory, StreamKind};
 use ldap_usher::model::{Disposition, EntryId, Listing};
 
 use crate::support::ldap::{attribute, entry, entry_change, entry_of, message, octets, result, tlv};
@@ -19,7 +19,7 @@ pub async fn tells_of_every_way_to_come_and_go(site: &dyn Site) {
         dialect.people, dialect.trait_attribute
     );
     folk.add("old").await;
-    let directory = LdapDirectory::new(settings(site, &filter, None));
+    let directory = LdapDirectory::new(settings(site, &filter, None)).unwrap();
     let mut stream = Listening::open(&directory, None).await.unwrap();
     assert_eq!(
         (stream.stream, stream.reconcile),
@@ -67,10 +67,11 @@ pub async fn tells_of_members(site: &dyn Site, stream: Option<StreamKind>) {
     folk.add(&dog).await;
     folk.add_group(&group, &[]).await;
     folk.add_group(&inner, &[folk.dn(&dog), site.admin().0]).await;
-    let directory = LdapDirectory::new(Settings {
+    let directory = LdapDirectory::new(DirectorySettings {
         groups: vec![folk.group(&group)],
         ..settings(site, site.dialect().people, stream)
-    });
+    })
+    .unwrap();
     let mut stream = Listening::open(&directory, None).await.unwrap();
     assert_eq!(stream.listed().await, (Listing::Complete, Vec::new()));
     folk.join(&group, &folk.dn(&cat)).await;

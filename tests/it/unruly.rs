@@ -263,7 +263,7 @@ async fn a_group_whose_ranges_never_end_is_given_up() {
 async fn the_largest_group_that_is_taken_is_held_and_read_again() {
     let server = Unruly::start(|request| with_members(request, 330_000)).await;
     let visit = Visit::to(server, GROUPS);
-    visit.says("the groups that decide are followed").await;
+    visit.says("following the configured groups").await;
     visit.says("listing ended").await;
     visit.stays_small();
 }
@@ -604,7 +604,7 @@ async fn a_flood_of_answers_to_nothing_ends_the_session() {
     let visit = Visit::to(server, "bind_dn = \"cn=reader\"\nbind_password = \"secret\"");
     let line = visit.says("no session with the directory").await;
     assert!(
-        line.contains("the server goes on answering what it was not asked"),
+        line.contains("the server keeps sending responses without a request"),
         "{line}"
     );
     visit.stays_small();

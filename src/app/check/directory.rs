@@ -4,27 +4,25 @@ use std::collections::{HashMap, HashSet};
 
 use futures::StreamExt;
 
+use super::people::{self, ENTRY_CSN, People, count};
 use super::{Finding, Severity, Steps};
 use crate::config;
-use crate::directory::{Changes, Directory, LdapDirectory, Opened, Server, Settings, StreamKind, diagnose};
-use crate::model::{Change, Entry, EntryId, Listing};
+use crate::directory::{Directory, DirectorySettings, LdapDirectory, Opened, Server, StreamKind, diagnose};
+use crate::model::{Entry, EntryId};
 use crate::rules::membership::Policy;
-use crate::telemetry::ListingProgress;
-
-/// The number of disabled people, and of people without a usable address, that are named.
-const EXAMPLES: usize = 5;
-
-const ENTRY_CSN: &str = "entryCSN";
 
 pub(super) async fn check(
     config: &config::Directory,
     server: &Server,
-    settings: Settings,
-    credentials: &diagnose::Credentials,
+    access: &diagnose::SharedAccess,
     policy: &Policy,
     say: &mut dyn FnMut(Finding),
 ) {
-    let mut steps = Steps::new(format!("directory {}, {server}", config.name), say);
+    let mut settings = DirectorySettings {
+        servers: vec![server.clone()],
+        ..config.settings.clone()
+    };
+    let mut steps = Steps::new(format!("directory {}, {server}", settings.name), say);
     let found = steps
         .step(
             "name",
@@ -46,12 +44,12 @@ pub(super) async fn check(
         )
         .await;
     steps.ok("connection", found);
-    let refused = match check_tls(&mut steps, server, &settings).await {
+    let refused = match check_tls(&mut steps, server, &settings, access).await {
         true => "see the server's log; it may require a client certificate (`client_cert_file`)",
         false => "see the server's log; if this port is one for TLS, as 636 is, write ldaps://",
     };
     let bound = steps
-        .step("bind", refused, diagnose::bind(server, &settings, credentials))
+        .step("bind", refused, diagnose::bind(server, &settings, access))
         .await;
     let who = bound.as_ref().map(|_| format!("as {}", settings.bind.who()));
     steps.ok("bind", who);
@@ -73,9 +71,7 @@ pub(super) async fn check(
         }
         let base = steps.step("base", "", bound.base(&settings)).await;
         steps.ok("base", base);
-        let groups = steps
-            .step("groups", "", bound.groups(&settings, credentials))
-            .await;
+        let groups = steps.step("groups", "", bound.groups(&settings, access)).await;
         if let Some((text, any)) = groups.flatten() {
             groups_have_members = any;
             let (level, remedy) = if any {
@@ -104,12 +100,23 @@ pub(super) async fn check(
         steps.skip("capabilities");
         steps.skip("base");
     }
-    let members_of_groups = groups_have_members && config.groups.is_empty();
-    check_people(&mut steps, config, settings, policy, &identity, members_of_groups).await;
+    let members_of_groups = groups_have_members && config.settings.groups.is_empty();
+    // Every entry of OpenLDAP has an entryCSN: if it is missing, the account may not read it.
+    settings.attributes.push(ENTRY_CSN.into());
+    let directory = access.directory(settings);
+    check_people(
+        &mut steps,
+        config,
+        &directory,
+        policy,
+        &identity,
+        members_of_groups,
+    )
+    .await;
 }
 
-/// Reports facts that apply to every domain controller of Active Directory.
-fn remark_on_active_directory(steps: &mut Steps<'_>, server: &Server, settings: &Settings) {
+/// Findings that apply to every domain controller.
+fn remark_on_active_directory(steps: &mut Steps<'_>, server: &Server, settings: &DirectorySettings) {
     steps.say(
         Severity::Ok,
         "groups",
@@ -127,7 +134,12 @@ fn remark_on_active_directory(steps: &mut Steps<'_>, server: &Server, settings: 
 }
 
 /// Whether TLS is used.
-async fn check_tls(steps: &mut Steps<'_>, server: &Server, settings: &Settings) -> bool {
+async fn check_tls(
+    steps: &mut Steps<'_>,
+    server: &Server,
+    settings: &DirectorySettings,
+    access: &diagnose::SharedAccess,
+) -> bool {
     let presented = steps
         .step(
             "TLS",
@@ -143,7 +155,9 @@ async fn check_tls(steps: &mut Steps<'_>, server: &Server, settings: &Settings) 
     };
     let detail = format!("the server presents {certificate}");
     steps.say(Severity::Ok, "certificate", detail, "");
-    let trusted = steps.step("TLS", "", diagnose::trusted(server, settings)).await;
+    let trusted = steps
+        .step("TLS", "", diagnose::trusted(server, settings, access))
+        .await;
     steps.ok(
         "TLS",
         trusted.map(|()| "the certificate is trusted as configured"),
@@ -155,18 +169,14 @@ async fn check_tls(steps: &mut Steps<'_>, server: &Server, settings: &Settings) 
 async fn check_people(
     steps: &mut Steps<'_>,
     config: &config::Directory,
-    mut settings: Settings,
+    directory: &LdapDirectory,
     policy: &Policy,
     identity: &str,
     groups_have_members: bool,
 ) {
-    // Every entry of OpenLDAP has an entryCSN: if it is missing, the account may not read it.
-    settings.attributes.push(ENTRY_CSN.into());
-    let automatic = settings.stream.is_none();
-    let directory = LdapDirectory::new(settings);
     let opened = steps.step("stream", "", directory.open(None)).await;
     if let Some(opened) = &opened {
-        report_stream(steps, opened, automatic);
+        report_stream(steps, opened, config.settings.stream.is_none());
     }
     let stream = opened.as_ref().map(|opened| opened.stream);
     // A stream without a cursor begins with a full listing.
@@ -199,11 +209,11 @@ async fn check_people(
         (named, _) => named,
     };
     if let Some(people) = &people {
-        report_people(steps, config, people, groups_have_members);
+        people::report(steps, config, people, groups_have_members);
     }
     let unnamed = unnamed.unwrap_or_default();
     let unnamed = if unnamed.count > 0 && stream == Some(StreamKind::Syncrepl) {
-        unnamed.still(config, policy, &directory).await
+        unnamed.still(config, policy, directory).await
     } else {
         Unnamed::default()
     };
@@ -315,135 +325,5 @@ fn report_rights(steps: &mut Steps<'_>, people: &People, stream: StreamKind, ide
     } else {
         let detail = "entryUUID and entryCSN can be read, so a stream can be resumed";
         steps.say(Severity::Ok, "rights", detail, "");
-    }
-}
-
-/// The people whom the filter matches.
-#[derive(Default)]
-struct People {
-    entries: u64,
-    usable: u64,
-    with_csn: u64,
-    disabled: u64,
-    /// Some disabled people, with the reasons.
-    disabled_examples: Vec<String>,
-    /// Some people without a usable address, with the reasons.
-    examples: Vec<String>,
-}
-
-/// Counts everyone up to the end of the listing, and calls `each` with every entry.
-///
-/// # Errors
-/// The listing is not complete.
-async fn count(
-    config: &config::Directory,
-    policy: &Policy,
-    mut listing: Changes,
-    each: &mut (dyn FnMut(&Entry) + Send),
-) -> Result<People, String> {
-    let mut progress = ListingProgress::begin();
-    let mut people = People::default();
-    while let Some(change) = listing.next().await {
-        match change.map_err(|error| error.to_string())? {
-            Change::Upsert(entry) => {
-                progress.advance(&config.name, 1);
-                each(&entry);
-                people.entries += 1;
-                people.with_csn += u64::from(entry.values(ENTRY_CSN).next().is_some());
-                let (why, examples) = match (policy.disabled(&entry), policy.address(&entry, None)) {
-                    (Some(why), _) => {
-                        people.disabled += 1;
-                        (why, &mut people.disabled_examples)
-                    }
-                    (None, Err(why)) => (why, &mut people.examples),
-                    (None, Ok(_)) => {
-                        people.usable += 1;
-                        continue;
-                    }
-                };
-                if examples.len() < EXAMPLES {
-                    examples.push(format!("{} ({why})", entry.dn));
-                }
-            }
-            Change::ListingEnd(Listing::Complete) => return Ok(people),
-            Change::ListingEnd(Listing::Partial(why)) => {
-                return Err(format!("after {} entries: {why}", people.entries));
-            }
-            _ => {}
-        }
-    }
-    Err("the listing ended without a result".into())
-}
-
-fn report_people(
-    steps: &mut Steps<'_>,
-    config: &config::Directory,
-    people: &People,
-    groups_have_members: bool,
-) {
-    let People {
-        entries,
-        usable,
-        examples,
-        disabled,
-        disabled_examples,
-        ..
-    } = people;
-    let below = match config.base_dn.as_str() {
-        "" => "the empty base",
-        base => base,
-    };
-    let filter = match config.groups.as_slice() {
-        [] => config.filter.to_string(),
-        _ => format!("{} and are in `groups`", config.filter),
-    };
-    if *entries == 0 && groups_have_members {
-        steps.say(
-            Severity::Warn,
-            "people",
-            format!("no one below {below} matches {filter}, although the groups have members"),
-            "does the server maintain `memberOf` (OpenLDAP: overlay `memberof` or `dynlist`; 389-DS: the memberOf plugin), may the bind account read it (with `dynlist` also `entryDN`), and are the members below `base_dn`? Groups that are named in `groups` need no `memberOf`",
-        );
-    } else if *entries == 0 {
-        steps.say(
-            Severity::Warn,
-            "people",
-            format!("no one below {below} matches {filter}"),
-            "check `filter` and `base_dn`, and that the bind account may read the attributes in the filter",
-        );
-    } else {
-        let detail = format!("{entries} below {below} match {filter}");
-        steps.say(Severity::Ok, "people", detail, "");
-    }
-    if *disabled > 0 {
-        let detail = format!(
-            "{disabled} of {entries} are disabled and not members (disabled_accounts): {}",
-            disabled_examples.join(", ")
-        );
-        steps.say(Severity::Ok, "accounts", detail, "");
-    }
-    let attributes = config.mail_attributes.join(", ");
-    let enabled = entries - disabled;
-    if *usable < enabled {
-        steps.say(
-            if *usable == 0 {
-                Severity::Fail
-            } else {
-                Severity::Warn
-            },
-            "addresses",
-            format!(
-                "{usable} of {enabled} have a usable address; without: {}",
-                examples.join(", ")
-            ),
-            &format!("check `mail_attributes` ({attributes}), and that the bind account may read them"),
-        );
-    } else if enabled > 0 {
-        steps.say(
-            Severity::Ok,
-            "addresses",
-            format!("all {enabled} have a usable address in {attributes}"),
-            "",
-        );
     }
 }

@@ -1,6 +1,7 @@
 //! `check`: performs each step of the service separately, and reports what works, what does not, and what to do about it.
 
 mod directory;
+mod people;
 mod state;
 mod vaultwarden;
 
@@ -8,10 +9,10 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::wiring::{directory_settings, policy};
+use super::wiring::policy;
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::directory::{Settings, diagnose};
+use crate::config::{self, Config};
+use crate::directory::diagnose;
 
 /// The result of one check. It is complete on its own and holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -75,39 +76,38 @@ pub async fn check(config: &Config, say: &mut dyn FnMut(Finding)) {
     let (finding, sessions, known) = state::check(config).await;
     say(finding);
     for directory in &config.directories {
-        match directory_settings(directory) {
-            Err(error) => say(Finding::of_error(
-                Severity::Fail,
-                format!("directory {}", directory.name),
-                &format!("{error:#}"),
-                "",
-            )),
-            Ok(settings) => {
-                let mut servers = Vec::new();
-                for server in &settings.servers {
-                    match diagnose::servers(server, &settings).await {
-                        Ok(found) => servers.extend(found),
-                        Err(error) => say(Finding::of_error(
-                            Severity::Fail,
-                            format!("directory {}, {server}, name", directory.name),
-                            &error.to_string(),
-                            "",
-                        )),
-                    }
-                }
-                let policy = policy(config, directory, Clock::system().now());
-                let credentials = diagnose::Credentials::new(&settings);
-                for server in &servers {
-                    let only = Settings {
-                        servers: vec![server.clone()],
-                        ..settings.clone()
-                    };
-                    directory::check(directory, server, only, &credentials, &policy, say).await;
-                }
-            }
-        }
+        check_directory(config, directory, say).await;
     }
     vaultwarden::check(config, sessions, &known, say).await;
+}
+
+/// Checks each server of a directory.
+async fn check_directory(config: &Config, directory: &config::Directory, say: &mut dyn FnMut(Finding)) {
+    let settings = &directory.settings;
+    let access = match diagnose::SharedAccess::new(settings) {
+        Ok(access) => access,
+        Err(error) => {
+            let subject = format!("directory {}", settings.name);
+            say(Finding::of_error(Severity::Fail, subject, &error.to_string(), ""));
+            return;
+        }
+    };
+    let mut servers = Vec::new();
+    for server in &settings.servers {
+        match diagnose::servers(server, settings).await {
+            Ok(found) => servers.extend(found),
+            Err(error) => say(Finding::of_error(
+                Severity::Fail,
+                format!("directory {}, {server}, name", settings.name),
+                &error.to_string(),
+                "",
+            )),
+        }
+    }
+    let policy = policy(config, directory, Clock::system().now());
+    for server in &servers {
+        directory::check(directory, server, &access, &policy, say).await;
+    }
 }
 
 /// A sequence of steps, each of which depends on those before it.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use url::{Host, Url};
 
+use super::super::servers::vaultwarden_settings;
 use super::super::sessions::Sessions;
-use super::super::wiring::vaultwarden_settings;
 use super::{Finding, Severity, Steps};
 use crate::clock::Clock;
 use crate::config::Config;

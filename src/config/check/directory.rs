@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use secrecy::SecretString;
 
 use super::super::Directory;
-use super::super::choices::{Sasl, Stream};
+use super::super::choices::{DisabledAccounts, Sasl, Stream};
 use super::super::problem::{KeyPath, Problems};
 use super::super::schema::{AUTO, DirectoryTable};
 use super::super::secret::Secrets;
 use super::{TlsKeys, controllers, tls, warn_if_public};
-use crate::directory::{Bind, Filter, Server, StreamKind};
+use crate::directory::{Bind, DirectorySettings, Filter, Server, StreamKind};
+use crate::rules::membership::DISABLED_ATTRIBUTES;
 
 /// Checks every directory, and that their names are unique.
 pub(super) fn directories(
@@ -125,29 +126,42 @@ fn directory(
         problems,
     );
     Some(Directory {
-        name: table.name.clone(),
-        servers: servers?,
-        starttls: table.starttls,
-        tls,
-        bind: bind?,
-        base_dn: table.base_dn.clone()?,
-        filter: filter.ok()?,
-        groups: table.groups.clone(),
-        mail_attributes: table.mail_attributes.clone(),
-        id_attribute,
-        disabled_accounts: table.disabled_accounts,
-        stream: match table.stream {
-            Stream::Auto => None,
-            Stream::Syncrepl => Some(StreamKind::Syncrepl),
-            Stream::PersistentSearch => Some(StreamKind::PersistentSearch),
-            Stream::ActiveDirectory => Some(StreamKind::ActiveDirectory),
-            Stream::Poll => Some(StreamKind::Poll),
+        settings: DirectorySettings {
+            name: table.name.clone(),
+            servers: servers?,
+            starttls: table.starttls,
+            tls,
+            bind: bind?,
+            base: table.base_dn.clone()?,
+            filter: filter.ok()?,
+            groups: table.groups.clone(),
+            id_attribute,
+            attributes: attributes(table),
+            stream: match table.stream {
+                Stream::Auto => None,
+                Stream::Syncrepl => Some(StreamKind::Syncrepl),
+                Stream::PersistentSearch => Some(StreamKind::PersistentSearch),
+                Stream::ActiveDirectory => Some(StreamKind::ActiveDirectory),
+                Stream::Poll => Some(StreamKind::Poll),
+            },
+            poll_interval: table.poll_interval,
+            page_size: table.page_size,
+            max_message_size: table.max_message_size,
         },
-        poll_interval: table.poll_interval,
+        mail_attributes: table.mail_attributes.clone(),
+        disabled_accounts: table.disabled_accounts,
         audit_interval: table.audit_interval,
-        page_size: table.page_size,
-        max_message_size: table.max_message_size,
     })
+}
+
+/// The attributes to read. They are part of the fingerprint of the directory, so that a change of `disabled_accounts`
+/// makes the listener list everyone again.
+fn attributes(table: &DirectoryTable) -> Vec<String> {
+    let mut attributes = table.mail_attributes.clone();
+    if table.disabled_accounts == DisabledAccounts::Auto {
+        attributes.extend(DISABLED_ATTRIBUTES.map(str::to_owned));
+    }
+    attributes
 }
 
 fn servers(urls: &[String], at: &KeyPath, problems: &mut Problems<'_>) -> Option<Vec<Server>> {

@@ -1,63 +1,94 @@
-//! The way to the servers of one directory: its credentials, and what is known of how far its servers have come. All
-//! connections of the directory share it.
+//! What all connections of one directory share: its credentials, its TLS configuration, and how far its servers were
+//! seen to be.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::directory::DirectoryError;
 use crate::directory::ldap::credentials::Credentials;
 use crate::directory::ldap::replication::Watermarks;
-use crate::directory::settings::Settings;
+use crate::directory::settings::{Bind, DirectorySettings};
 
 /// What the connections of one directory share.
 #[derive(Debug)]
 pub(crate) struct Access {
     pub credentials: Credentials,
+    tls: Mutex<Arc<rustls::ClientConfig>>,
     seen: Mutex<Watermarks>,
-    /// The servers that were said to be behind.
-    told: Mutex<HashSet<String>>,
+    /// The servers that were reported as behind.
+    reported_behind: Mutex<HashSet<String>>,
 }
 
 impl Access {
-    pub(crate) fn new(settings: &Settings) -> Self {
-        Self {
+    /// Reads the files of the TLS options.
+    ///
+    /// # Errors
+    /// As [`client_config`].
+    pub(crate) fn new(settings: &DirectorySettings) -> Result<Self, DirectoryError> {
+        Ok(Self {
             credentials: Credentials::new(settings.bind.clone()),
+            tls: Mutex::new(client_config(settings)?),
             seen: Mutex::default(),
-            told: Mutex::default(),
-        }
+            reported_behind: Mutex::default(),
+        })
     }
 
-    /// Changes up to these watermarks were seen.
+    /// The TLS configuration for the next connection.
+    pub(crate) fn tls(&self) -> Arc<rustls::ClientConfig> {
+        lock(&self.tls).clone()
+    }
+
+    /// Uses these for every connection from here on. A password that was refused is tried again.
+    pub(crate) fn renew(&self, bind: Bind, tls: Arc<rustls::ClientConfig>) {
+        self.credentials.renew(bind);
+        *lock(&self.tls) = tls;
+    }
+
+    /// Records that changes up to these watermarks were seen.
     pub(crate) fn raise(&self, marks: Watermarks) {
         lock(&self.seen).raise(marks);
     }
 
-    /// No server has any more what was seen beyond these watermarks.
+    /// Forgets what was seen beyond these watermarks, which no server has any more.
     pub(crate) fn lower_to(&self, marks: Watermarks) {
         *lock(&self.seen) = marks;
     }
 
-    /// Why a server at these marks is not to be asked, where it is not. Says so once.
+    /// Why a server with these watermarks is behind; `None` if it is not. Logs it once.
     pub(crate) fn behind(&self, directory: &str, server: &str, marks: &Watermarks) -> Option<String> {
         let why = marks.behind(&lock(&self.seen));
         match &why {
             Some(why) => {
-                if lock(&self.told).insert(server.to_owned()) {
+                if lock(&self.reported_behind).insert(server.to_owned()) {
                     tracing::warn!(
                         directory,
                         server,
                         why,
-                        "a server is behind what others told: it is not asked until it has caught up"
+                        "a server is behind others: not using it until it has caught up"
                     );
                 }
             }
             None => {
-                if lock(&self.told).remove(server) {
+                if lock(&self.reported_behind).remove(server) {
                     tracing::info!(directory, server, "a server that was behind has caught up");
                 }
             }
         }
         why
     }
+}
+
+/// Reads the files of the TLS options.
+///
+/// # Errors
+/// [`DirectoryError::Settings`] if a file or a name cannot be used, or there are no trusted certificates.
+pub(crate) fn client_config(
+    settings: &DirectorySettings,
+) -> Result<Arc<rustls::ClientConfig>, DirectoryError> {
+    let config = settings.tls.client_config();
+    let config =
+        config.map_err(|error| DirectoryError::Settings(format!("directory {}: {error}", settings.name)))?;
+    Ok(Arc::new(config))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

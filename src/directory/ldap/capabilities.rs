@@ -1,4 +1,4 @@
-//! What a server can do, by what its root DSE says (RFC 4512, 5.1).
+//! The capabilities of a server, by its root DSE (RFC 4512, 5.1).
 
 use crate::directory::ldap::decode::{PAGED_RESULTS, RawEntry};
 use crate::directory::ldap::dn;
@@ -8,12 +8,13 @@ const SYNC_REQUEST: &str = "1.3.6.1.4.1.4203.1.9.1.1";
 pub(crate) const PERSISTENT_SEARCH: &str = "2.16.840.1.113730.3.4.3";
 pub(crate) const EXTENDED_DN: &str = "1.2.840.113556.1.4.529";
 const ACTIVE_DIRECTORY: &str = "1.2.840.113556.1.4.800";
-/// What only a domain controller has in its root DSE (MS-ADTS 3.1.1.3.2): other servers announce the capability, too.
+/// Attributes of the root DSE that only a domain controller has (MS-ADTS 3.1.1.3.2): other servers announce its capability
+/// too.
 const OF_CONTROLLERS: [&str; 2] = ["dsServiceName", "highestCommittedUSN"];
 
 const SUBSCHEMA: &str = "subschemaSubentry";
 
-/// The attributes of the root DSE that tell it.
+/// The attributes of the root DSE that show the capabilities.
 pub(crate) const ATTRIBUTES: [&str; 8] = [
     "supportedControl",
     "supportedCapabilities",
@@ -25,7 +26,7 @@ pub(crate) const ATTRIBUTES: [&str; 8] = [
     OF_CONTROLLERS[1],
 ];
 
-/// What a server can do, as far as it matters here. By default it announces nothing, as one that hides its root DSE.
+/// The capabilities of a server that matter here. The default is none, as of a server that hides its root DSE.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Capabilities {
     /// Content synchronisation (RFC 4533).
@@ -34,19 +35,19 @@ pub(crate) struct Capabilities {
     pub persistent_search: bool,
     /// Paged results (RFC 2696).
     pub paging: bool,
-    /// Where a person's identity is found; see [`Capabilities::of_people_by`].
+    /// The attribute that identifies people; see [`Capabilities::of_people_by`].
     pub identity: Identity,
-    /// The product, where its own ways matter.
+    /// The family of the product, if its peculiarities matter.
     pub family: Family,
-    /// DNs in answers can have the identities of their entries beside them (MS-ADTS 3.1.1.3.4.1.5).
+    /// Whether DNs in answers can include the identities of their entries (MS-ADTS 3.1.1.3.4.1.5).
     pub extended_dn: bool,
     /// The roots of the trees that the server holds.
     pub naming_contexts: Vec<String>,
-    /// The entry in which the server publishes its schema, where it names one (RFC 4512, 4.2).
+    /// The entry in which the server publishes its schema, if it names one (RFC 4512, 4.2).
     pub subschema: Option<String>,
 }
 
-/// A family of servers that have ways of their own.
+/// A family of servers with common peculiarities.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Family {
     /// Domain controllers of an Active Directory.
@@ -103,7 +104,7 @@ impl Capabilities {
         }
     }
 
-    /// The naming context that holds a DN: the longest that is no empty one.
+    /// The naming context that holds a DN: the longest one that is not empty.
     pub(crate) fn context_of(&self, dn: &str) -> Option<&str> {
         let contexts = self.naming_contexts.iter().map(String::as_str);
         contexts

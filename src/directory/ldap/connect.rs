@@ -1,4 +1,4 @@
-//! From an address to an authenticated connection: dial, keep-alive, TLS, the guard, bind.
+//! Opens an authenticated connection: TCP, keep-alive, TLS, the relay, bind.
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,23 +23,25 @@ use crate::directory::DirectoryError;
 use crate::directory::ldap::access::Access;
 use crate::directory::ldap::deadline::{STEP, deadline};
 use crate::directory::ldap::endpoint::Endpoint;
-use crate::directory::ldap::guard;
-use crate::directory::ldap::inspect::Breach;
+use crate::directory::ldap::inspect::Disconnect;
+use crate::directory::ldap::relay;
 use crate::directory::ldap::replication;
 use crate::directory::ldap::session::Session;
 use crate::directory::ldap::traffic::Traffic;
 use crate::directory::ldap::{dns, root_dse};
-use crate::directory::settings::{Server, Settings};
+use crate::directory::settings::{DirectorySettings, Server};
 use crate::foreign;
 use crate::panics;
 use crate::tls::{self, Progress};
 
-/// Connects to the first server that lets us in and is not behind what was seen of the others, and binds.
+/// Connects to the first server that accepts the bind and is not behind the others.
 ///
 /// # Errors
-/// That of the last server, where several were tried; [`DirectoryError::Behind`] where those that are not behind do not
-/// let us in.
-pub(crate) async fn connect(settings: &Settings, access: &Access) -> Result<Session, DirectoryError> {
+/// That of the last server if several were tried; [`DirectoryError::Behind`] if only servers that are behind accept the bind.
+pub(crate) async fn connect(
+    settings: &DirectorySettings,
+    access: &Access,
+) -> Result<Session, DirectoryError> {
     access.credentials.check()?;
     let mut last = None;
     let mut servers = Vec::new();
@@ -63,9 +65,9 @@ pub(crate) async fn connect(settings: &Settings, access: &Access) -> Result<Sess
                     }
                     Some(why) => behind = behind.or(Some((session, marks, why))),
                 },
-                Err(error) => last = Some(noted(error)),
+                Err(error) => last = Some(logged(error)),
             },
-            Err(error) => last = Some(noted(error)),
+            Err(error) => last = Some(logged(error)),
         }
     }
     match (behind, last) {
@@ -73,7 +75,7 @@ pub(crate) async fn connect(settings: &Settings, access: &Access) -> Result<Sess
             tracing::warn!(
                 directory = settings.name,
                 server = session.server(),
-                "every server is behind what was seen before: what was lost is lost, and the first one is asked"
+                "every server is behind what was seen before: using the first one, although changes are lost"
             );
             access.lower_to(marks);
             Ok(session)
@@ -91,33 +93,32 @@ pub(crate) async fn connect(settings: &Settings, access: &Access) -> Result<Sess
     }
 }
 
-/// Reads what the server's attribute types are called, by its subschema; the session knows it from then on. Where that
-/// cannot be read, the names that the standards give them have to do; where it breaks the connection, another one takes
-/// its place.
+/// Reads the server's schema into the session. If it cannot be read, the standard names are used, and the connection is
+/// replaced, because it may be broken.
 pub(crate) async fn read_schema(
     session: &mut Session,
-    settings: &Settings,
+    settings: &DirectorySettings,
     access: &Access,
 ) -> Result<(), DirectoryError> {
     match root_dse::schema(session).await {
         Ok(schema) => session.set_schema(Arc::new(schema)),
         Err(error) => {
-            tracing::info!(directory = settings.name, %error, "the subschema cannot be read: attributes are known by their standard names only");
+            tracing::info!(directory = settings.name, %error, "the subschema cannot be read: attributes are recognised by their standard names only");
             *session = connect_to(&session.endpoint().clone(), settings, access).await?;
         }
     }
     Ok(())
 }
 
-fn noted(error: DirectoryError) -> DirectoryError {
-    tracing::debug!(%error, "this server does not let us in");
+fn logged(error: DirectoryError) -> DirectoryError {
+    tracing::debug!(%error, "the connection to this server failed");
     error
 }
 
-/// Connects to this server, at the address where it was reached before, binds, and reads what the server can do.
+/// Connects to this server, at its former address if it was reached before, binds, and reads its capabilities.
 pub(crate) async fn connect_to(
     endpoint: &Endpoint,
-    settings: &Settings,
+    settings: &DirectorySettings,
     access: &Access,
 ) -> Result<Session, DirectoryError> {
     let mut session = authenticate(endpoint, settings, access).await?;
@@ -125,10 +126,10 @@ pub(crate) async fn connect_to(
     Ok(session)
 }
 
-/// The same, up to the bind.
+/// As [`connect_to`], but only up to the bind.
 pub(crate) async fn authenticate(
     reached: &Endpoint,
-    settings: &Settings,
+    settings: &DirectorySettings,
     access: &Access,
 ) -> Result<Session, DirectoryError> {
     access.credentials.check()?;
@@ -138,7 +139,7 @@ pub(crate) async fn authenticate(
     let traffic = Arc::new(Traffic::default());
     let (ours, ldap3s) = UnixStream::pair().map_err(|error| refused(&name, &error))?;
     let mut peer = None;
-    let relay: BoxFuture<'static, Breach> = match server {
+    let relay: BoxFuture<'static, Disconnect> = match server {
         Server::Unix { path } => {
             let stream = deadline(&name, "connecting", UnixStream::connect(path))
                 .await?
@@ -150,7 +151,7 @@ pub(crate) async fn authenticate(
         }
         Server::Domain { .. } => {
             return Err(DirectoryError::Settings(format!(
-                "{name} is no server but a domain"
+                "{name} is a domain, not a server"
             )));
         }
         Server::Tcp { host, port, tls, dns } => {
@@ -167,7 +168,7 @@ pub(crate) async fn authenticate(
                 let stream = deadline(
                     &name,
                     "negotiating TLS",
-                    wrap(&name, host, stream, &settings.tls, !tls),
+                    wrap(&name, host, stream, &access.tls(), !tls),
                 )
                 .await??;
                 relayed(stream, ours, limit, traffic.clone())
@@ -178,18 +179,20 @@ pub(crate) async fn authenticate(
     };
     let ldap3s = ldap3s.into_std().map_err(|error| refused(&name, &error))?;
     let stream = LdapConnSettings::new().set_std_stream(StdStream::Unix(ldap3s));
-    let (driver, ldap) = LdapConnAsync::with_settings(stream, "ldapi://guard")
+    let (driver, ldap) = LdapConnAsync::with_settings(stream, "ldapi://relay")
         .await
         .map_err(|error| DirectoryError::Connect {
             server: name.clone(),
             cause: error.to_string(),
         })?;
-    // The guard keeps from ldap3 what it would panic on; should something slip through, it ends this session only.
+    // The relay holds back messages on which ldap3 would panic. If one gets through, the panic ends only this session.
     let driver = panics::contain(driver.drive());
     let link = async move {
         match tokio::join!(relay, driver) {
-            (_, Err(panic)) => format!("sent something that the LDAP library could not digest ({panic})"),
-            (Breach::Closed, Ok(Err(LdapError::Io { source }))) => format!("lost the connection: {source}"),
+            (_, Err(panic)) => format!("sent something that the LDAP library could not process ({panic})"),
+            (Disconnect::Closed, Ok(Err(LdapError::Io { source }))) => {
+                format!("lost the connection: {source}")
+            }
             (breach, _) => breach.to_string(),
         }
     }
@@ -203,12 +206,17 @@ pub(crate) async fn authenticate(
     Ok(session)
 }
 
-/// The guard between a server and `ldap3`.
-fn relayed<S>(server: S, ldap3: UnixStream, limit: usize, traffic: Arc<Traffic>) -> BoxFuture<'static, Breach>
+/// The relay between a server and `ldap3`.
+fn relayed<S>(
+    server: S,
+    ldap3: UnixStream,
+    limit: usize,
+    traffic: Arc<Traffic>,
+) -> BoxFuture<'static, Disconnect>
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
-    async move { guard::relay(server, ldap3, limit, &traffic).await }.boxed()
+    async move { relay::relay(server, ldap3, limit, &traffic).await }.boxed()
 }
 
 fn refused(server: &str, error: &io::Error) -> DirectoryError {
@@ -218,7 +226,7 @@ fn refused(server: &str, error: &io::Error) -> DirectoryError {
     }
 }
 
-/// Tries each address of a host. A peer that vanishes is noticed within 25 s even if nothing is sent.
+/// Tries each address of a host. A peer that vanishes is detected within 25 s even if nothing is sent.
 pub(crate) async fn dial(server: &str, addresses: Vec<SocketAddr>) -> Result<TcpStream, DirectoryError> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {
@@ -247,7 +255,7 @@ fn keep_alive(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Asks for TLS on a plain connection (RFC 4511, 4.14). Nothing that arrives before the handshake is kept.
+/// Requests TLS on a plain connection (RFC 4511, 4.14). Nothing that arrives before the handshake is kept.
 pub(crate) async fn start_tls<S: AsyncRead + AsyncWrite + Unpin>(
     server: &str,
     stream: &mut S,
@@ -261,7 +269,7 @@ pub(crate) async fn start_tls<S: AsyncRead + AsyncWrite + Unpin>(
     stream.write_all(REQUEST).await.map_err(lost)?;
     let mut answer = Vec::new();
     let message = loop {
-        match guard::next_message(&answer, 64 * 1024) {
+        match relay::next_message(&answer, 64 * 1024) {
             Ok(Some(message)) => break message,
             Ok(None) => {}
             Err(breach) => return Err(failed(format!("the server {breach}"))),
@@ -298,7 +306,7 @@ fn start_tls_result(message: &[u8]) -> Result<(i64, String), ber::Malformed> {
     Ok((code, foreign::shown_bytes(text)))
 }
 
-/// The TLS handshake; `agreed` says that the server consented to it by StartTLS.
+/// Makes the TLS handshake; `agreed` says that the server accepted StartTLS.
 pub(crate) async fn wrap(
     server: &str,
     host: &str,

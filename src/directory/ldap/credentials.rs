@@ -1,9 +1,9 @@
-//! Who we are to the servers of one directory, and whether they refuse us.
+//! The account with which all connections of one directory bind, and whether a server has refused it.
 //!
 //! # Guarantees
-//! A password that one server refused (RFC 4511, `invalidCredentials`) is offered to none of them again until it changes
-//! or [`REST`] has passed: servers lock accounts after a few such attempts. All connections of a directory share this.
-//! The file of the password, where it has one, is read again before a refusal is final.
+//! A password that one server refused (RFC 4511, `invalidCredentials`) is sent to no server again until it changes or
+//! [`PAUSE`] has passed, because servers lock accounts after a few such attempts. If the password comes from a file, the file
+//! is read again before a refusal is final.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -16,20 +16,20 @@ use crate::directory::DirectoryError;
 use crate::directory::ldap::session::Session;
 use crate::directory::settings::Bind;
 
-/// How long a refused password is not offered again.
-const REST: Duration = Duration::from_secs(15 * 60);
+/// How long a refused password is not sent again.
+const PAUSE: Duration = Duration::from_secs(15 * 60);
 
-/// What is added to the error meanwhile.
-const UNTIL: &str = "; the password is not tried again until it changes, SIGHUP comes, or 15 minutes have passed, so that the account is not locked";
+/// What is appended to the error meanwhile.
+const PAUSE_REMARK: &str = "; the password is not tried again until it changes, SIGHUP comes, or 15 minutes have passed, so that the account is not locked";
 
-/// Reads the password where it is kept; `None` where it cannot be read.
+/// Reads the password from its source; `None` if it cannot be read.
 pub type PasswordSource = Arc<dyn Fn() -> Option<SecretString> + Send + Sync>;
 
-/// As whom the connections of one directory bind.
+/// The account of one directory.
 pub(crate) struct Credentials {
     source: OnceLock<PasswordSource>,
     state: Mutex<State>,
-    /// One bind at a time: whoever comes second knows how the first one ended.
+    /// Allows one bind at a time, so that the second one knows the outcome of the first.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -38,7 +38,7 @@ struct State {
     refused: Option<Refused>,
 }
 
-/// A refusal of the present password.
+/// A refusal of the current password.
 struct Refused {
     at: Instant,
     server: String,
@@ -55,21 +55,21 @@ impl Credentials {
         }
     }
 
-    /// Says where the password is read again when it is refused.
+    /// Sets the source from which a refused password is read again.
     pub(crate) fn come_from(&self, source: PasswordSource) {
-        // Whoever asked first is asked on.
+        // The first source stays.
         let _ = self.source.set(source);
     }
 
-    /// Takes others, or the same ones, which are offered once more.
+    /// Replaces the account. A refused password is tried again, even if it is the same.
     pub(crate) fn renew(&self, bind: Bind) {
         *self.state() = State { bind, refused: None };
     }
 
-    /// Whether there is any use in a connection.
+    /// Checks that a bind may be tried.
     ///
     /// # Errors
-    /// The refusal of the password, where it was refused and is the same.
+    /// The password was refused and has not changed.
     pub(crate) fn check(&self) -> Result<(), DirectoryError> {
         let refusal = self.refusal();
         match refusal {
@@ -82,14 +82,14 @@ impl Credentials {
     /// Binds.
     ///
     /// # Errors
-    /// The server does not accept who we are, or did not accept it a while ago.
+    /// The server refuses the account, or a server refused it a while ago.
     pub(crate) async fn bind(&self, session: &mut Session) -> Result<(), DirectoryError> {
         let _turn = self.turn.lock().await;
         self.check()?;
-        match self.offer(session).await {
+        match self.try_bind(session).await {
             Err(error) if self.refused(&error) => {
                 if self.reread() {
-                    let again = self.offer(session).await;
+                    let again = self.try_bind(session).await;
                     let Err(error) = again else { return again };
                     if !self.refused(&error) {
                         return Err(error);
@@ -101,7 +101,7 @@ impl Credentials {
         }
     }
 
-    async fn offer(&self, session: &mut Session) -> Result<(), DirectoryError> {
+    async fn try_bind(&self, session: &mut Session) -> Result<(), DirectoryError> {
         let bind = self.state().bind.clone();
         match bind {
             Bind::Anonymous => Ok(()),
@@ -110,7 +110,7 @@ impl Credentials {
         }
     }
 
-    /// Takes note of an error that is the refusal of a password.
+    /// Records the error if it is the refusal of a password. Returns whether it is.
     fn refused(&self, error: &DirectoryError) -> bool {
         let mut state = self.state();
         let DirectoryError::Bind {
@@ -134,19 +134,19 @@ impl Credentials {
         true
     }
 
-    /// The error of a refusal that still holds.
+    /// The error while a refusal is in force.
     fn refusal(&self) -> Option<DirectoryError> {
         let state = self.state();
         let refused = state.refused.as_ref()?;
-        (refused.at.elapsed() < REST).then(|| DirectoryError::Bind {
+        (refused.at.elapsed() < PAUSE).then(|| DirectoryError::Bind {
             server: refused.server.clone(),
             who: refused.who.clone(),
-            cause: format!("{}{UNTIL}", refused.cause),
+            cause: format!("{}{PAUSE_REMARK}", refused.cause),
             wrong_password: true,
         })
     }
 
-    /// Takes the password that is kept now, where it is another one than the one that was refused.
+    /// Reads the password again. Returns whether it has changed.
     fn reread(&self) -> bool {
         let Some(new) = self.source.get().and_then(|source| source()) else {
             return false;
@@ -164,7 +164,7 @@ impl Credentials {
         }
         tracing::info!(
             bind_dn = dn,
-            "the bind password was refused, and its file has another one: it is tried"
+            "the bind password was refused, and its file has changed: trying the new one"
         );
         *password = new;
         *refused = None;

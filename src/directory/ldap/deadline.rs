@@ -1,4 +1,4 @@
-//! The deadline of each step on the way to a connection.
+//! The deadline of each step of connecting.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use tokio::time::timeout;
 
 use crate::directory::DirectoryError;
 
-/// Dialling one address, and each of the steps up to the bind.
+/// The longest time for the TCP connection to one address, and for each later step up to the bind.
 pub(crate) const STEP: Duration = Duration::from_secs(10);
 
-/// Waits for one step.
+/// Runs one step.
 ///
 /// # Errors
 /// [`DirectoryError::Silent`] after [`STEP`].

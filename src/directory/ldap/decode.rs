@@ -1,4 +1,4 @@
-//! From foreign bytes to our own types: total functions, whatever the bytes are.
+//! Decodes bytes of the server. Never panics, whatever the bytes are.
 
 use ldap3::ResultEntry;
 use ldap3::asn1::{PL, StructureTag};
@@ -25,7 +25,7 @@ impl RawEntry {
         Attribute::values_of(&self.attributes, name)
     }
 
-    /// The person that the entry is, with as many values as a person has.
+    /// Converts the entry to a person. Drops values beyond the largest size of a person.
     pub(crate) fn into_entry(self, id: EntryId) -> Entry {
         let mut attributes = self.attributes;
         let mut left = LARGEST_PERSON;
@@ -49,14 +49,14 @@ impl RawEntry {
     }
 }
 
-/// The bytes of the longest value that is looked at: no address and no name is longer.
+/// The largest size of a value in bytes: no address and no name is longer.
 const LONGEST_VALUE: usize = 8192;
-/// What is left of a longer one, so that people recognise it.
+/// The number of bytes that are kept of a longer value, so that people recognise it.
 const BEGINNING: usize = 200;
-/// The memory that the attributes of a person may take; values beyond it are dropped.
+/// The largest memory of the attributes of a person, in bytes. Values beyond it are dropped.
 const LARGEST_PERSON: usize = 256 * 1024;
 
-/// Reads an entry.
+/// Decodes an entry.
 pub(crate) fn entry(message: ResultEntry) -> Result<RawEntry, Malformed> {
     const SHAPE: &str = "is no search result entry";
     let mut parts = constructed(message.0, SHAPE)?.into_iter();
@@ -80,7 +80,7 @@ pub(crate) fn entry(message: ResultEntry) -> Result<RawEntry, Malformed> {
     Ok(RawEntry { dn, attributes })
 }
 
-/// The first URL of a search result reference (RFC 4511, 4.5.3); what cannot be read is no place.
+/// The first URL of a search result reference (RFC 4511, 4.5.3).
 pub(crate) fn reference(message: ResultEntry) -> String {
     let urls = match message.0.payload {
         PL::C(urls) => urls,
@@ -103,7 +103,7 @@ fn primitive(tag: StructureTag, or: &'static str) -> Result<Vec<u8>, Malformed> 
     }
 }
 
-/// A value, or the beginning of one that is too long, which then ends in words that no address and no name ends in.
+/// Cuts a value that is too long, and appends a remark that no address and no name ends with.
 fn no_longer(mut value: Vec<u8>) -> Vec<u8> {
     if value.len() > LONGEST_VALUE {
         let words = format!("... (cut, {} bytes)", value.len());
@@ -119,7 +119,7 @@ fn text(tag: Option<StructureTag>, or: &'static str) -> Result<String, Malformed
     String::from_utf8(bytes).map_err(|_| Malformed(or))
 }
 
-/// The value of a control, where it is among `controls`.
+/// The value of a control, if it is among `controls`.
 pub(crate) fn control<'a>(controls: &'a [Control], oid: &str) -> Option<&'a [u8]> {
     controls
         .iter()
@@ -128,7 +128,7 @@ pub(crate) fn control<'a>(controls: &'a [Control], oid: &str) -> Option<&'a [u8]
         .map(|raw| raw.val.as_deref().unwrap_or_default())
 }
 
-/// How an entry stands in a content synchronisation (RFC 4533, 2.2).
+/// The state of an entry in a content synchronisation (RFC 4533, 2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EntryState {
     Present,
@@ -172,7 +172,7 @@ pub(crate) enum SyncInfo {
     IdSet { deletes: bool, ids: Vec<EntryId> },
 }
 
-/// Reads an intermediate response; `None` for one that is no Sync Info Message.
+/// Decodes an intermediate response; `None` if it is not a Sync Info Message.
 pub(crate) fn sync_info(message: ResultEntry) -> Result<Option<SyncInfo>, Malformed> {
     let mut name = None;
     let mut value = Vec::new();
@@ -208,7 +208,7 @@ pub(crate) fn sync_info_value(value: &[u8]) -> Result<SyncInfo, Malformed> {
             })
         }
         0xa3 => {
-            // The cookie of a set is not a resume point: it names changes that are still to come.
+            // The cookie of a set is not a resume point: it covers changes that are sent later.
             parts.optional(ber::OCTET_STRING)?;
             let deletes = parts
                 .optional(ber::BOOLEAN)?
@@ -242,8 +242,8 @@ pub(crate) enum EntryChange {
     Renamed,
 }
 
-/// The Entry Change Notification control; the former DN and the change number, which not every server sends, are
-/// checked for their form only.
+/// Decodes the Entry Change Notification control. The former DN and the change number, which are optional, are only checked
+/// for their form.
 pub(crate) fn entry_change(value: &[u8]) -> Result<EntryChange, Malformed> {
     let mut parts = Reader::new(Reader::new(value).expect(ber::SEQUENCE, "is no sequence")?);
     let change = match ber::integer(parts.expect(ber::ENUMERATED, "has no change type")?)? {
@@ -258,7 +258,7 @@ pub(crate) fn entry_change(value: &[u8]) -> Result<EntryChange, Malformed> {
     Ok(change)
 }
 
-/// A request control without a type of its own in `ldap3`, or one made critical.
+/// Makes a request control critical.
 pub(crate) fn critical(control: impl Into<RawControl>) -> RawControl {
     RawControl {
         crit: true,

@@ -1,8 +1,7 @@
 //! Distinguished names compared as servers compare them (RFC 4514 for the text, RFC 4517 `distinguishedNameMatch`).
 //!
-//! Values are taken to be case-insensitive and their spaces insignificant, and are compared as RFC 4518 prepares them,
-//! which holds for every attribute that directories name people and groups by. Types are compared by what they are, not
-//! by what they are called: `userid=` is `uid=`.
+//! Values are compared as RFC 4518 prepares them, without regard to case and insignificant spaces. This is right for every
+//! attribute by which directories name people and groups. All names of an attribute type are equal: `userid=` is `uid=`.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -11,16 +10,16 @@ use crate::ber::{self, Reader};
 use crate::directory::ldap::schema::Schema;
 use crate::model::prepared;
 
-/// What types are called by the standards.
+/// The attribute types of the standards.
 static STANDARD: LazyLock<Schema> = LazyLock::new(Schema::default);
 
-/// The form in which two texts of one DN are equal; the text itself where it has that form, as most have that servers
-/// send. What is no DN comes back in lower case.
+/// The normal form of a DN, which is the same for all its texts. Borrows a text in normal form, as most servers send it. A
+/// text that is no DN is returned in lower case.
 pub(crate) fn normal(dn: &str) -> Cow<'_, str> {
     normal_in(dn, &STANDARD)
 }
 
-/// The same, with types called as the server says.
+/// As [`normal`], with the names of types in the schema of the server.
 pub(crate) fn normal_in<'a>(dn: &'a str, schema: &Schema) -> Cow<'a, str> {
     if !is_plain(dn, schema) {
         Cow::Owned(normalised(dn, schema))
@@ -31,8 +30,8 @@ pub(crate) fn normal_in<'a>(dn: &'a str, schema: &Schema) -> Cow<'a, str> {
     }
 }
 
-/// Whether the normal form differs in its case only: printable ASCII in which nothing is escaped, quoted or to be
-/// escaped, no space is more than one between two words, and each type is called by its key.
+/// Whether the normal form differs at most in case: printable ASCII without escapes, quotes or characters to escape, with
+/// single spaces between words only, and each type named by its key.
 fn is_plain(dn: &str, schema: &Schema) -> bool {
     let mut before = b',';
     let mut in_value = false;
@@ -55,9 +54,9 @@ fn is_plain(dn: &str, schema: &Schema) -> bool {
     plain && before != b' '
 }
 
-/// Whether a name of a type is its key.
+/// Whether this name of a type is its key.
 fn is_key(name: &str, schema: &Schema) -> bool {
-    /// The keys that DNs mostly consist of.
+    /// The most common keys.
     const USUAL: [&str; 7] = ["dc", "ou", "uid", "cn", "o", "c", "l"];
     USUAL.iter().any(|usual| usual.eq_ignore_ascii_case(name))
         || !name.contains('.') && schema.key(name).eq_ignore_ascii_case(name)
@@ -77,7 +76,7 @@ fn normalised(dn: &str, schema: &Schema) -> String {
     rdns.join(",")
 }
 
-/// The DN without its first RDN; `None` where there is only one.
+/// The DN without its first RDN; `None` if there is only one.
 pub(crate) fn parent(dn: &str) -> Option<&str> {
     let first = split(dn, &[',', ';'])[0];
     dn.get(first.len() + 1..)
@@ -90,7 +89,7 @@ pub(crate) fn is_within(dn: &str, ancestor: &str) -> bool {
     is_within_in(dn, ancestor, &STANDARD)
 }
 
-/// The same, with types called as the server says.
+/// As [`is_within`], with the names of types in the schema of the server.
 pub(crate) fn is_within_in(dn: &str, ancestor: &str, schema: &Schema) -> bool {
     let (dn, ancestor) = (normal_in(dn, schema), normal_in(ancestor, schema));
     ancestor.is_empty()
@@ -99,7 +98,7 @@ pub(crate) fn is_within_in(dn: &str, ancestor: &str, schema: &Schema) -> bool {
             .is_some_and(|rest| rest.is_empty() || rest.ends_with(','))
 }
 
-/// Splits at separators that are neither escaped nor quoted; quotes begin where a value does (RFC 2253, 4).
+/// Splits at separators that are neither escaped nor quoted. Quotes begin at the beginning of a value (RFC 2253, 4).
 fn split<'a>(text: &'a str, separators: &[char]) -> Vec<&'a str> {
     let (mut parts, mut start, mut escaped, mut quoted) = (Vec::new(), 0, false, false);
     let mut before = None;
@@ -146,7 +145,7 @@ fn plain(value: &str) -> String {
     text
 }
 
-/// The text in a value that is written as the hexadecimal digits of its encoding (RFC 4514, 2.4), as after an OID.
+/// The text of a value that is written as the hexadecimal digits of its BER encoding (RFC 4514, 2.4), as after an OID.
 fn encoded(value: &str) -> Option<String> {
     const TEXTS: [u8; 4] = [
         ber::OCTET_STRING,

@@ -1,4 +1,4 @@
-//! The domain controllers of an Active Directory domain, found by DNS (MS-ADTS 6.3.2.3, RFC 2782).
+//! Finds the domain controllers of an Active Directory domain by DNS (MS-ADTS 6.3.2.3, RFC 2782).
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
@@ -15,22 +15,21 @@ use crate::directory::DirectoryError;
 use crate::directory::ldap::deadline::deadline;
 use crate::directory::settings::Server;
 
-/// The random order of equal controllers: one for the whole process, so that all its connections find the same order: the controllers tell each other of a change
-/// only after a while, and whoever asks several of them hears contradictions.
+/// The seed of the random order of equal controllers. All connections of the process use the same order, because controllers
+/// replicate changes with a delay, and answers of several controllers may contradict each other.
 static ORDER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
-/// Hosts that an error names.
+/// The number of hosts that an error names.
 const NAMED: usize = 5;
 
-/// The servers behind an address: the controllers of a domain in the order in which they are to be tried, or the server
-/// itself. Without StartTLS they are reached by ldaps://, and so always by TLS.
+/// The servers of an address: the controllers of a domain in the order in which they are tried, or the server itself. Without
+/// StartTLS, controllers are reached by ldaps://, so that TLS is always used.
 ///
-/// DNS is not to be trusted: whoever forges its answers names a host of their own, for which they have a valid
-/// certificate. So a controller is within the domain, or one that the configuration names, and its certificate is
-/// checked for that name.
+/// DNS is not trusted: an attacker who forges its answers names a host of their own with a valid certificate. So a controller
+/// must be in the domain or be named by the configuration, and its certificate is checked for that name.
 ///
 /// # Errors
-/// The domain has none, DNS names only others, or does not answer.
+/// The domain has no controller, DNS names only hosts that are not trusted, or DNS does not answer.
 pub(crate) async fn servers(server: &Server, starttls: bool) -> Result<Vec<Server>, DirectoryError> {
     let Server::Domain { name, dns, others } = server else {
         return Ok(vec![server.clone()]);
@@ -77,14 +76,14 @@ pub(crate) async fn servers(server: &Server, starttls: bool) -> Result<Vec<Serve
         tracing::debug!(
             domain = name,
             foreign,
-            "DNS names domain controllers outside the domain: they are not asked"
+            "DNS names domain controllers outside the domain: they are not used"
         );
     }
     let servers: Vec<Server> = trusted
         .into_iter()
         .map(|(host, port)| Server::Tcp {
             host,
-            // The records tell the port of ldap:// only.
+            // The records have the port of ldap:// only.
             port: if starttls { port } else { 636 },
             tls: !starttls,
             dns: *dns,
@@ -100,11 +99,11 @@ pub(crate) async fn servers(server: &Server, starttls: bool) -> Result<Vec<Serve
 fn ordered(records: Vec<SRV>, jitter: impl Fn(&str) -> u64) -> Vec<(String, u16)> {
     let mut hosts: Vec<(u16, f64, String, u16)> = records
         .into_iter()
-        // A target of "." says that there is no such service.
+        // The target "." means that there is no such service.
         .filter(|record| !record.target.is_root())
         .map(|record| {
             let host = record.target.to_ascii().trim_end_matches('.').to_lowercase();
-            // The shortest of exponentially distributed times falls to each with a chance proportional to its rate.
+            // The chance that an exponentially distributed time is the shortest is proportional to its rate.
             let uniform = ((jitter(&host) >> 11) as f64 + 1.0) / (1_u64 << 53) as f64;
             let time = -uniform.ln() / (f64::from(record.weight) + 0.001);
             (record.priority, time, host, record.port)
@@ -114,7 +113,7 @@ fn ordered(records: Vec<SRV>, jitter: impl Fn(&str) -> u64) -> Vec<(String, u16)
     hosts.into_iter().map(|(.., host, port)| (host, port)).collect()
 }
 
-/// The addresses that a name stands for.
+/// The addresses of a host name.
 pub(crate) async fn addresses(
     server: &str,
     host: &str,
@@ -147,7 +146,7 @@ pub(crate) async fn addresses(
     }
 }
 
-/// Asks this DNS server, or those of the system.
+/// A resolver for this DNS server, or for those of the system.
 fn resolver(dns: Option<SocketAddr>) -> Result<TokioResolver, String> {
     let builder = match dns {
         None => TokioResolver::builder_tokio().map_err(|error| error.to_string())?,

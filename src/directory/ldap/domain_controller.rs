@@ -1,4 +1,4 @@
-//! What a domain controller says of itself, and how far its changes were told.
+//! Reads the properties of a domain controller, and its position in its changes.
 
 use crate::directory::DirectoryError;
 use crate::directory::ldap::decode::RawEntry;
@@ -10,10 +10,10 @@ use crate::model::{Cursor, EntryId};
 
 /// Change notification (MS-ADTS 3.1.1.3.4.1.9).
 pub(crate) const NOTIFICATION: &str = "1.2.840.113556.1.4.528";
-/// Deleted objects are found, too, as far as the account may read them (MS-ADTS 3.1.1.3.4.1.14).
+/// The control to include deleted objects that the account may read (MS-ADTS 3.1.1.3.4.1.14).
 pub(crate) const SHOW_DELETED: &str = "1.2.840.113556.1.4.417";
 
-/// A domain controller, as far as it matters here.
+/// The properties of a domain controller that matter here.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Controller {
     /// The partition of the directory that holds the people.
@@ -22,12 +22,12 @@ pub(crate) struct Controller {
     pub notification: bool,
     /// Whether it offers to show deleted objects.
     pub show_deleted: bool,
-    /// The identity of its database, which counts changes by itself; `None` where the account may not read it.
+    /// The identity of its database, which numbers its own changes; `None` if the account may not read it.
     pub invocation: Option<EntryId>,
 }
 
 impl Controller {
-    /// Asks it.
+    /// Reads them.
     pub(crate) async fn read(session: &mut Session, base: &str) -> Result<Self, DirectoryError> {
         let attributes = ["namingContexts", "supportedControl", "dsServiceName"];
         let root = required(session, "", &attributes).await?;
@@ -35,7 +35,7 @@ impl Controller {
             root.values("supportedControl")
                 .any(|value| value == oid.as_bytes())
         };
-        // As the server spells it, which may differ from the configuration in blanks and escapes.
+        // In the spelling of the server, which may differ from the configuration in spaces and escapes.
         let base = required(session, base, &["1.1"]).await?.dn;
         let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
         let partition = root
@@ -60,7 +60,7 @@ impl Controller {
     }
 }
 
-/// What a person should know of it.
+/// Describes the controller for people.
 pub(crate) async fn describe(session: &mut Session) -> Result<String, DirectoryError> {
     let root = required(session, "", &["dnsHostName", "supportedControl"]).await?;
     let name = root.values("dnsHostName").next().unwrap_or(b"without a name");
@@ -74,7 +74,7 @@ pub(crate) async fn describe(session: &mut Session) -> Result<String, DirectoryE
     ))
 }
 
-/// The number of its latest change. The same request, made while nothing rings, proves that the connection lives.
+/// The number of the latest change. The same request also serves as a probe while there are no notifications.
 pub(crate) async fn highest_usn(session: &mut Session) -> Result<u64, DirectoryError> {
     let root = required(session, "", &["highestCommittedUSN"]).await?;
     usn(&root, "highestCommittedUSN").ok_or_else(|| DirectoryError::Unsupported {
@@ -83,11 +83,13 @@ pub(crate) async fn highest_usn(session: &mut Session) -> Result<u64, DirectoryE
     })
 }
 
-/// How far the controller has come, as far as the account may read it.
-pub(crate) async fn position(session: &mut Session, base: &str) -> Result<Option<Point>, DirectoryError> {
+/// The controller's position; `None` if the account may not read it.
+pub(crate) async fn position(session: &mut Session, base: &str) -> Result<Option<Position>, DirectoryError> {
     let usn = highest_usn(session).await?;
     let controller = Controller::read(session, base).await?;
-    Ok(controller.invocation.map(|invocation| Point { invocation, usn }))
+    Ok(controller
+        .invocation
+        .map(|invocation| Position { invocation, usn }))
 }
 
 /// An update sequence number.
@@ -104,29 +106,30 @@ async fn required(session: &mut Session, dn: &str, attributes: &[&str]) -> Resul
     })
 }
 
-/// One entry; `None` where it is not there or may not be seen.
+/// One entry; `None` if it does not exist or the account may not read it.
 async fn read(
     session: &mut Session,
     dn: &str,
     attributes: &[&str],
 ) -> Result<Option<RawEntry>, DirectoryError> {
     let request = BaseSearch::new(dn, attributes);
-    let (entry, result) = search::base(session, request, "asking the domain controller").await?;
+    let (entry, result) =
+        search::base(session, request, "reading the domain controller's properties").await?;
     match result.rc {
         0 | 32 => Ok(entry),
-        _ => Err(session.search_error("a question about the domain controller", &result)),
+        _ => Err(session.search_error("the domain controller's properties", &result)),
     }
 }
 
-/// How far a database's changes were told: the resume point, as `ad1 INVOCATIONID USN`.
+/// A position in the changes of a database, stored as the resume point `ad1 INVOCATIONID USN`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Point {
+pub(crate) struct Position {
     pub invocation: EntryId,
     pub usn: u64,
 }
 
-impl Point {
-    /// `None` for what another version or another kind of stream wrote.
+impl Position {
+    /// `None` for a resume point of another version or another kind of stream.
     pub(crate) fn parse(cursor: &Cursor) -> Option<Self> {
         let mut words = std::str::from_utf8(&cursor.0).ok()?.split(' ');
         let ("ad1", invocation, usn, None) = (words.next()?, words.next()?, words.next()?, words.next())
@@ -143,7 +146,7 @@ impl Point {
         Cursor(format!("ad1 {} {}", self.invocation, self.usn).into_bytes())
     }
 
-    /// Whether a database that is at `usn` still holds everything that this point covers.
+    /// Whether this is a position of the database `invocation`, whose latest change is `usn`.
     pub(crate) fn is_covered_by(self, invocation: Option<EntryId>, usn: u64) -> bool {
         invocation == Some(self.invocation) && self.usn <= usn
     }
@@ -155,25 +158,25 @@ mod tests {
 
     #[test]
     fn a_point_is_read_as_it_was_written_and_nothing_else_is_one() {
-        let point = Point {
+        let point = Position {
             invocation: EntryId::from_slice(&[7; 16]).unwrap(),
             usn: 4711,
         };
-        assert_eq!(Point::parse(&point.cursor()), Some(point));
+        assert_eq!(Position::parse(&point.cursor()), Some(point));
         for foreign in [
             "rid=000,csn=2026#0#0",
             "ad2 07070707-0707-0707-0707-070707070707 1",
             "",
             "ad1 x 1",
         ] {
-            assert_eq!(Point::parse(&Cursor(foreign.into())), None, "{foreign}");
+            assert_eq!(Position::parse(&Cursor(foreign.into())), None, "{foreign}");
         }
     }
 
     #[test]
     fn a_point_is_of_use_to_the_same_database_as_long_as_its_numbers_go_on() {
         let [one, other] = [1, 2].map(|n| EntryId::from_slice(&[n; 16]).unwrap());
-        let point = Point {
+        let point = Position {
             invocation: one,
             usn: 10,
         };

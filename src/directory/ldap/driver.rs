@@ -1,4 +1,4 @@
-//! What moves the bytes of a connection, while somebody waits for an answer on it.
+//! The driver of a connection: it transfers bytes only while an operation waits for an answer.
 
 use std::future::{pending, poll_fn};
 use std::task::Poll;
@@ -9,10 +9,10 @@ use tokio::time::timeout;
 
 use crate::directory::ldap::traffic::Traffic;
 
-/// The time that a driver has to end after an operation noticed that the connection is broken.
+/// How long the driver may take to end after an operation found the connection broken.
 const ENDING: Duration = Duration::from_secs(1);
 
-/// What moves the bytes, until it ends with its reason.
+/// The driver, until it ends with the reason.
 pub(super) struct Link {
     driver: Option<BoxFuture<'static, String>>,
     end: Option<String>,
@@ -26,7 +26,7 @@ impl Link {
         }
     }
 
-    /// Moves bytes until the connection ends; once it has ended, never comes back.
+    /// Transfers bytes until the connection ends. If it has ended already, waits forever.
     pub(super) async fn run(&mut self) {
         match &mut self.driver {
             Some(driver) => {
@@ -38,7 +38,7 @@ impl Link {
         }
     }
 
-    /// Why the connection ended, if the driver says so within a second.
+    /// Why the connection ended, if the driver ends within a second.
     pub(super) async fn end(&mut self) -> Option<String> {
         if self.end.is_none() {
             let _ = timeout(ENDING, self.run()).await;
@@ -47,8 +47,7 @@ impl Link {
     }
 }
 
-/// Ready while none of these searches can be answered before others are heard. To be polled after the link, by whose
-/// moving alone this changes.
+/// Waits until these searches are stuck ([`Traffic::is_stuck`]). Must be polled after [`Link::run`], which alone changes it.
 pub(super) async fn stuck(traffic: &Traffic, searches: &[i64]) {
     poll_fn(|_| {
         if traffic.is_stuck(searches) {

@@ -1,4 +1,4 @@
-//! The attribute by which entries are identified: reading an identity, and finding an entry by it.
+//! The attribute that identifies entries: reads an identity, and finds an entry by it.
 
 use std::fmt;
 
@@ -7,19 +7,19 @@ use crate::directory::ldap::dn;
 use crate::directory::ldap::filter::Filter;
 use crate::model::EntryId;
 
-/// The attribute that identifies an entry for ever.
+/// The attribute whose value identifies an entry permanently.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum Identity {
     /// RFC 4530.
     #[default]
     EntryUuid,
-    /// 389-DS and the Sun and Oracle servers that it descends from.
+    /// 389-DS and its ancestors of Sun and Oracle.
     NsUniqueId,
     /// Active Directory, as 16 bytes, the first three fields in little-endian order.
     ObjectGuid,
     /// eDirectory, as 16 bytes.
     Guid,
-    /// The one that the configuration names: a UUID, or a short text. Groups have none, and are known by their names.
+    /// The attribute that the configuration names: a UUID or a short text. Groups lack it and are identified by their DNs.
     Attribute(String),
 }
 
@@ -35,14 +35,14 @@ impl Identity {
         }
     }
 
-    /// Who an entry is; `None` where that cannot be read.
+    /// The identity of a person's entry; `None` if it cannot be read.
     pub(crate) fn of(&self, entry: &RawEntry) -> Option<EntryId> {
         entry.values(self.attribute()).find_map(|value| self.read(value))
     }
 
-    /// Which group an entry is; `None` where that cannot be read.
+    /// The identity of a group's entry; `None` if it cannot be read.
     ///
-    /// One that is known by its name is found by no [`filter`](Self::filter), under another name or at all.
+    /// No [`filter`](Self::filter) finds a group that is identified by its DN.
     pub(crate) fn of_group(&self, entry: &RawEntry) -> Option<EntryId> {
         match self {
             Self::Attribute(_) => of_name(&entry.dn),
@@ -75,7 +75,7 @@ impl Identity {
             Self::Guid => equal(id.as_bytes()),
             Self::Attribute(_) => match id.text() {
                 Some(text) => equal(text.as_bytes()),
-                // How the server writes a UUID is not known, nor whether it heeds case.
+                // It is not known how the server writes a UUID, nor whether it compares case.
                 None => {
                     let plain = dashed.replace('-', "");
                     let forms = [dashed.to_uppercase(), plain.to_uppercase(), dashed, plain];
@@ -85,19 +85,19 @@ impl Identity {
         }
     }
 
-    /// What to do where it cannot be read.
+    /// The remedy if the identity cannot be read.
     pub(crate) fn remedy(&self) -> &'static str {
         match self {
             Self::Attribute(_) => {
-                "`id_attribute` must name an attribute that the bind account may read, and of which each of them has another value, a UUID or at most 15 characters of ASCII"
+                "`id_attribute` must name an attribute that the bind account may read, and that has a different value in each entry: a UUID, or at most 15 characters of ASCII"
             }
             _ => "let the bind account read that attribute",
         }
     }
 }
 
-/// An identity made of a name, in its normal form. It is stored, so the hash is one that stays the same in every version
-/// of this program and of the compiler: FNV-1a with 64 bits.
+/// An identity that is derived from a DN in normal form. It is stored, so the hash must be the same in every version of this
+/// program and of the compiler: FNV-1a with 64 bits.
 fn of_name(dn: &str) -> Option<EntryId> {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;
@@ -107,7 +107,7 @@ fn of_name(dn: &str) -> Option<EntryId> {
     EntryId::from_slice(&u128::from(hash).to_be_bytes())
 }
 
-/// Between Active Directory's byte order and that of the text form.
+/// Converts between Active Directory's byte order and that of the text form.
 fn swap(mut bytes: [u8; 16]) -> Option<EntryId> {
     bytes[0..4].reverse();
     bytes[4..6].reverse();

@@ -1,5 +1,4 @@
-//! What may pass of what a server sends: the form of each message, and whether it was asked for. Total functions over
-//! its bytes.
+//! Checks the messages of a server: their form, and whether they answer a request. Never panics.
 
 use std::io;
 
@@ -17,22 +16,22 @@ const CONTROLS: u8 = 0xa0;
 
 /// No LDAP response nests deeper than this (an entry reaches 6).
 const DEPTH: usize = 16;
-/// No entry has this many values of the few attributes that are asked for: a group of so many members would be larger
-/// than any message may be. `ldap3` makes some fifty bytes of each element, and two bytes are enough for one.
+/// The largest number of elements in a message. No entry has as many values: a group with so many members would be larger
+/// than the largest message. `ldap3` needs about fifty bytes for each element, which may have only two bytes.
 const ELEMENTS: usize = 262_144;
-/// No name of an entry has more bytes: OpenLDAP, for one, knows none that does.
+/// The largest size of a DN in bytes, which is also OpenLDAP's limit.
 const LONGEST_NAME: usize = 8192;
 
-/// Why the guard ended a connection; reads as the end of "the server ...".
+/// Why the relay ended a connection. The text completes the sentence "the server ...".
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Breach {
-    /// The peer is gone.
+pub(crate) enum Disconnect {
+    /// The server closed the connection.
     #[error("closed the connection")]
     Closed,
-    /// The peer is gone, in the middle of something.
+    /// The server closed the connection in the middle of a message.
     #[error("closed the connection in the middle of a message")]
     ClosedWithinMessage,
-    /// RFC 4511, 4.4.1.
+    /// The server sent a Notice of Disconnection (RFC 4511, 4.4.1).
     #[error("announced that it closes the connection (Notice of Disconnection, result {code}{text})")]
     Notice { code: i64, text: String },
     /// The network failed.
@@ -48,17 +47,17 @@ pub(crate) enum Breach {
     #[error("answered a {asked} with {answered}")]
     WrongAnswer { asked: &'static str, answered: String },
     /// Responses without requests.
-    #[error("goes on answering what it was not asked")]
+    #[error("keeps sending responses without a request")]
     Stray,
 }
 
-impl From<TooManyStray> for Breach {
+impl From<TooManyStray> for Disconnect {
     fn from(_: TooManyStray) -> Self {
         Self::Stray
     }
 }
 
-impl From<io::Error> for Breach {
+impl From<io::Error> for Disconnect {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::UnexpectedEof => Self::Closed,
@@ -67,24 +66,27 @@ impl From<io::Error> for Breach {
     }
 }
 
-/// What becomes of a message that is no breach.
+/// What to do with a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// `ldap3` may see it.
+    /// Relay it to `ldap3`.
     Pass {
-        /// Whose answer it is.
+        /// The id of the request that it answers.
         id: i64,
-        /// The memory that it takes.
+        /// The memory that it needs, in bytes.
         weight: usize,
-        /// Nothing follows it.
+        /// Whether it is the last answer.
         last: bool,
     },
-    /// It is harmless, and of no use.
+    /// Ignore it.
     Drop,
 }
 
-/// Whether `ldap3` may see a message.
-pub(crate) fn inspect(message: &[u8], traffic: &Traffic) -> Result<Verdict, Breach> {
+/// Checks a message.
+///
+/// # Errors
+/// The connection is to end.
+pub(crate) fn inspect(message: &[u8], traffic: &Traffic) -> Result<Verdict, Disconnect> {
     let elements = ber::check_elements(message, DEPTH, ELEMENTS)?;
     let (id, operation, contents, controls) = envelope(message)?;
     if id == 0 {
@@ -92,18 +94,18 @@ pub(crate) fn inspect(message: &[u8], traffic: &Traffic) -> Result<Verdict, Brea
     }
     let request = match traffic.answers(id)? {
         Some(Answers::Request(request)) => request,
-        Some(Answers::Nobody) => {
+        Some(Answers::Abandoned) => {
             if operation == SEARCH_RESULT_DONE {
-                traffic.over(id);
+                traffic.finished(id);
             }
             return Ok(Verdict::Drop);
         }
-        // It is late.
+        // The request has ended already.
         None => return Ok(Verdict::Drop),
     };
     let wrong = |answered: String| {
         let asked = if request == BIND_REQUEST { "bind" } else { "search" };
-        Err(Breach::WrongAnswer { asked, answered })
+        Err(Disconnect::WrongAnswer { asked, answered })
     };
     match (request, operation) {
         (BIND_REQUEST, BIND_RESPONSE) | (SEARCH_REQUEST, SEARCH_RESULT_DONE) => drop(result(contents)?),
@@ -130,7 +132,7 @@ pub(crate) fn inspect(message: &[u8], traffic: &Traffic) -> Result<Verdict, Brea
     })
 }
 
-/// The name of an entry, where it is longer than any name: such an entry is none.
+/// The DN of an entry if it is too long.
 fn overlong_name(entry: &[u8]) -> Result<Option<&[u8]>, Malformed> {
     let name = Reader::new(entry).next()?;
     Ok(name.and_then(|(_, name)| (name.len() > LONGEST_NAME).then_some(name)))
@@ -162,13 +164,13 @@ fn envelope(message: &[u8]) -> Result<Envelope<'_>, Malformed> {
     Ok((id, operation, contents, controls))
 }
 
-/// Unsolicited notifications (RFC 4511, 4.4): the Notice of Disconnection is the one that means something.
-fn unsolicited(operation: u8, contents: &[u8]) -> Result<Verdict, Breach> {
+/// Checks an unsolicited notification (RFC 4511, 4.4). Only the Notice of Disconnection has a meaning.
+fn unsolicited(operation: u8, contents: &[u8]) -> Result<Verdict, Disconnect> {
     if operation != EXTENDED_RESPONSE {
         return Err(Malformed("has message id 0 and is not a notification").into());
     }
     let (code, text) = result(contents)?;
-    Err(Breach::Notice { code, text })
+    Err(Disconnect::Notice { code, text })
 }
 
 /// `LDAPResult` (RFC 4511, 4.1.9), checked as far as `ldap3` reads it: code and ": text".
@@ -233,7 +235,7 @@ mod tests {
         let traffic = Traffic::default();
         for (id, operation) in [(1, BIND_REQUEST), (2, SEARCH_REQUEST)] {
             let request = [0x30, 0x05, 0x02, 0x01, id, operation, 0x00];
-            traffic.asked(&request).unwrap();
+            traffic.sent(&request).unwrap();
         }
         traffic
     }

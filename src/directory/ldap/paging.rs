@@ -1,8 +1,8 @@
-//! One search in pages (RFC 2696), as far as the server keeps to what it announces.
+//! The state of one search in pages (RFC 2696).
 //!
-//! Some servers announce pages and refuse them to this account, or refuse pages of this size (OpenLDAP `size.prtotal`
-//! and `size.pr`, the directory of Tivoli). The first page is asked for in smaller and smaller pages then, and at last
-//! in one piece. Nothing of that is remembered: the next search begins with the size of the configuration.
+//! Some servers announce pages and refuse them to this account, or refuse pages of this size (OpenLDAP `size.prtotal` and
+//! `size.pr`, Tivoli's directory). If the first page is refused, smaller and smaller pages are requested, and finally no
+//! pages. This is not remembered: the next search begins with the configured size.
 
 use ldap3::LdapResult;
 use ldap3::controls::{PagedResults, RawControl};
@@ -12,27 +12,27 @@ use crate::directory::ldap::decode;
 use crate::directory::ldap::decode::PAGED_RESULTS;
 use crate::directory::ldap::result::one_line;
 
-/// With what servers refuse a page: protocolError, adminLimitExceeded, unavailableCriticalExtension,
+/// The results by which servers refuse a page: protocolError, adminLimitExceeded, unavailableCriticalExtension,
 /// insufficientAccessRights, unwillingToPerform.
 const REFUSALS: [u32; 5] = [2, 11, 12, 50, 53];
-/// How many times smaller the next size is that is tried, and below which size none is.
+/// The factor by which the next size is smaller, and the smallest size.
 const STEP: u32 = 10;
 
-/// Where a search in pages stands.
+/// The state of a search in pages.
 #[derive(Debug)]
 pub(crate) struct Pages {
-    /// The size that was asked for first.
+    /// The configured size.
     configured: u32,
-    /// The size of a page; `None` is one piece.
+    /// The size of a page; `None` is no pages.
     size: Option<u32>,
     cookie: Vec<u8>,
     first: bool,
-    /// The server's words, where it refused the first size.
+    /// The server's answer if it refused the configured size.
     refused: Option<String>,
 }
 
 impl Pages {
-    /// Pages of this size, where the server has `announced` any.
+    /// Pages of this size if the server has `announced` pages.
     pub(crate) fn new(announced: bool, size: u32) -> Self {
         Self {
             configured: size,
@@ -43,7 +43,7 @@ impl Pages {
         }
     }
 
-    /// The control of the request for the next page; `None` where it is not asked for in pages.
+    /// The control of the request for the next page; `None` without pages.
     pub(crate) fn control(&mut self) -> Option<RawControl> {
         let page = self.size.map(|size| PagedResults {
             size: i32::try_from(size).unwrap_or(i32::MAX),
@@ -52,12 +52,12 @@ impl Pages {
         page.map(Into::into)
     }
 
-    /// Takes the result of a page, of which no entry may have come (`empty`); says whether the next page is to be
-    /// asked for. A server that ignored the control has told everything.
+    /// Handles the result of a page; `empty` says that the page had no entry. Returns whether the next page is to be
+    /// requested. A server that ignored the control has sent everything.
     ///
     /// # Errors
-    /// The server's control cannot be read.
-    pub(crate) fn go_on(&mut self, result: &LdapResult, empty: bool) -> Result<bool, Malformed> {
+    /// The server's control is malformed.
+    pub(crate) fn page_ended(&mut self, result: &LdapResult, empty: bool) -> Result<bool, Malformed> {
         if result.rc != 0 {
             return Ok(self.first && empty && self.step_down(result));
         }
@@ -69,7 +69,7 @@ impl Pages {
         Ok(!self.cookie.is_empty())
     }
 
-    /// The next way to ask, where this one was refused and there is another.
+    /// Chooses a smaller size if this one was refused. Returns whether there is one.
     fn step_down(&mut self, result: &LdapResult) -> bool {
         let (Some(size), true) = (self.size, REFUSALS.contains(&result.rc)) else {
             return false;
@@ -83,7 +83,7 @@ impl Pages {
         true
     }
 
-    /// What an administrator should know: the server refused what it announces, and something else worked.
+    /// A warning for the administrator if the server refused the configured size.
     pub(crate) fn warning(&self, server: &str) -> Option<String> {
         let Self {
             configured, refused, ..
@@ -91,12 +91,12 @@ impl Pages {
         let refused = refused.as_ref()?;
         Some(match self.size {
             Some(size) => format!(
-                "{server}: the server refuses pages of {configured} entries ({refused}) and takes those of {size}; \
-                 set `page_size` to what it takes, or raise its limit (OpenLDAP: `limits dn.exact=\"<bind DN>\" size.pr=unlimited`)"
+                "{server}: the server refuses pages of {configured} entries ({refused}) and accepts pages of {size}; \
+                 set `page_size` to a size that it accepts, or raise its limit (OpenLDAP: `limits dn.exact=\"<bind DN>\" size.pr=unlimited`)"
             ),
             None => format!(
-                "{server}: the server announces pages and refuses them to this account ({refused}), so that everyone is asked \
-                 for in one piece; let the bind account use pages (OpenLDAP: `limits dn.exact=\"<bind DN>\" size.prtotal=unlimited`)"
+                "{server}: the server announces pages and refuses them to this account ({refused}), so that everyone is \
+                 requested at once; let the bind account use pages (OpenLDAP: `limits dn.exact=\"<bind DN>\" size.prtotal=unlimited`)"
             ),
         })
     }

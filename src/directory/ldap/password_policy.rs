@@ -1,6 +1,6 @@
-//! What a server says beside the result of a bind about the password: asked for by the control of
-//! draft-behera-ldap-password-policy-10 (OpenLDAP, 389-DS, ApacheDS and others), or unasked by those of
-//! draft-vchu-ldap-pwd-policy-00 (389-DS, Oracle). Active Directory has it in the text of the result.
+//! What a server reports about the password besides the result of a bind: on request by the control of
+//! draft-behera-ldap-password-policy-10 (OpenLDAP, 389-DS, ApacheDS and others), or without a request by those of
+//! draft-vchu-ldap-pwd-policy-00 (389-DS, Oracle). Active Directory reports it in the text of the result.
 
 use std::time::Duration;
 
@@ -12,37 +12,36 @@ const POLICY: &str = "1.3.6.1.4.1.42.2.27.8.5.1";
 const EXPIRED: &str = "2.16.840.1.113730.3.4.4";
 const EXPIRING: &str = "2.16.840.1.113730.3.4.5";
 
-/// What is noteworthy about the password.
+/// The state of the password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Notice {
     /// It has expired.
     Expired,
-    /// Nothing else is answered until it is changed.
+    /// It must be changed before the server answers any other request.
     MustChange,
     /// The account is locked.
     Locked,
-    /// It has expired, and so many more binds are let through.
+    /// It has expired, and so many more binds are allowed.
     Grace(i64),
-    /// It expires in so long.
+    /// It expires in this time.
     Expires(Duration),
-    /// It has expired, or must be changed: which of the two is not said.
+    /// It has expired or must be changed; the server does not report which.
     ExpiredOrMustChange,
 }
 
 impl Notice {
     /// The cause and, after a semicolon, the remedy.
     pub(crate) fn words(self) -> String {
-        const RENEW: &str =
-            "set a new one, best one that does not expire, and write it where `bind_password` comes from";
+        const RENEW: &str = "set a new one, preferably one that does not expire, and write it where `bind_password` comes from";
         match self {
             Self::Expired => format!("the account's password has expired; {RENEW}"),
             Self::MustChange => {
-                "the account must change its password first; change it in the account's own name, or lift that demand"
+                "the account must change its password first; log in as that account and change it, or remove this requirement"
                     .into()
             }
             Self::Locked => "the account is locked; unlock it".into(),
             Self::Grace(left) => {
-                format!("the account's password has expired, and {left} more binds are let through; {RENEW}")
+                format!("the account's password has expired, and {left} more binds are allowed; {RENEW}")
             }
             Self::Expires(time) => {
                 let time = humantime::format_duration(Duration::from_secs(time.as_secs() / 60 * 60));
@@ -55,7 +54,7 @@ impl Notice {
     }
 }
 
-/// Asks for what a server knows. Not critical: a server without such policies binds as ever.
+/// Requests the state of the password. Not critical: a server without password policies ignores it.
 pub(crate) fn request() -> RawControl {
     RawControl {
         ctype: POLICY.into(),
@@ -64,7 +63,7 @@ pub(crate) fn request() -> RawControl {
     }
 }
 
-/// What a server said. Controls that are malformed say nothing: the result itself stands.
+/// The state that a server reported. Malformed controls are ignored, because the result itself is valid.
 pub(crate) fn read(controls: &[Control]) -> Option<Notice> {
     let value = |kind: &str| {
         let control = controls.iter().find(|Control(_, raw)| raw.ctype == kind);
@@ -92,7 +91,7 @@ fn policy(value: &[u8]) -> Option<Notice> {
             0 => Some(Notice::Expired),
             1 => Some(Notice::Locked),
             2 => Some(Notice::MustChange),
-            // The others are about changing it.
+            // The others concern changes of the password.
             _ => None,
         };
     }

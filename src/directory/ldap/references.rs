@@ -1,22 +1,22 @@
-//! Continuation references (RFC 4511, 4.5.3), which are counted and not followed.
+//! Counts continuation references (RFC 4511, 4.5.3), which are not followed.
 
 use crate::directory::ldap::result::one_line;
 
-/// References that one search may meet; nobody splits a directory into as many parts.
-pub(crate) const MOST: u64 = 65_536;
+/// The largest number of references in one search, far more than there are parts of a directory.
+pub(crate) const MAX_REFERENCES: u64 = 65_536;
 
-/// Continuation references (RFC 4511, 4.5.3) to where people may be.
+/// The references of a search that may lead to people.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct References {
-    /// How many.
+    /// The number of them.
     pub count: u64,
-    /// Where the first of them leads, for people.
+    /// The URL of the first one.
     pub first: Option<String>,
-    /// How many there were, those to where nobody is included.
-    met: u64,
+    /// The number of all references, including those that lead to no people.
+    total: u64,
 }
 
-/// The partitions to which each domain of an Active Directory refers, and in which nobody is.
+/// The partitions without people to which each domain of an Active Directory refers.
 const WITHOUT_PEOPLE: [&str; 4] = [
     "/CN=Configuration,",
     "/CN=Schema,",
@@ -25,9 +25,9 @@ const WITHOUT_PEOPLE: [&str; 4] = [
 ];
 
 impl References {
-    /// Takes one; says whether there are not too many.
-    pub(crate) fn meet(&mut self, url: &str) -> bool {
-        self.met += 1;
+    /// Records a reference. Returns false if there are too many.
+    pub(crate) fn record(&mut self, url: &str) -> bool {
+        self.total += 1;
         let url = one_line(url);
         let folded = url.to_ascii_lowercase();
         if !WITHOUT_PEOPLE
@@ -37,13 +37,13 @@ impl References {
             self.count += 1;
             self.first.get_or_insert(url);
         }
-        self.met <= MOST
+        self.total <= MAX_REFERENCES
     }
 
-    /// Takes others.
+    /// Adds the references of another search.
     pub(crate) fn add(&mut self, others: &Self) {
         self.count += others.count;
-        self.met += others.met;
+        self.total += others.total;
         self.first = self.first.take().or_else(|| others.first.clone());
     }
 }
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn references_are_counted_but_for_those_to_where_nobody_is() {
+    fn references_are_counted_except_those_to_partitions_without_people() {
         let mut references = References::default();
         for url in [
             "ldap://lab.test/CN=Configuration,DC=lab,DC=test",
@@ -61,12 +61,12 @@ mod tests {
             "ldap://child.lab.test/DC=child,DC=lab,DC=test",
             "ldap://other\x1b[31m",
         ] {
-            assert!(references.meet(url));
+            assert!(references.record(url));
         }
         let first = references.first.as_deref();
         assert_eq!(first, Some("ldap://child.lab.test/DC=child,DC=lab,DC=test"));
         assert_eq!(references.count, 2);
-        references.met = MOST;
-        assert!(!references.meet("ldap://one-too-many"));
+        references.total = MAX_REFERENCES;
+        assert!(!references.record("ldap://one-too-many"));
     }
 }

@@ -1,10 +1,10 @@
-//! How far a server's data has come, compared with what this service has seen: a server that comes back behind the
-//! others would make people who joined since look as if they had left.
+//! How far a server has replicated, compared with what this service has seen: on a server that is behind the others, people
+//! who joined since would look as if they had left.
 //!
-//! Servers say so in different ways, each of which is a set of marks that only ever rise: the latest change by each
-//! provider (OpenLDAP's contextCSN, as the cookie of a sync search tells it; the RUV of a 389-DS replica), or the latest
-//! change of one database (Active Directory's highestCommittedUSN, the lastChangeNumber of a changelog). Watermarks are
-//! compared with those of the same provider or database only. A server that shows none is never known to be behind.
+//! Each kind of server shows watermarks that only rise: the latest change of each provider (OpenLDAP's contextCSN, as in the
+//! cookie of a sync search; the RUV of a 389-DS replica), or the latest change of one database (Active Directory's
+//! highestCommittedUSN, the lastChangeNumber of a changelog). Watermarks are compared only with those of the same provider
+//! or database. A server without watermarks never counts as behind.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::directory::DirectoryError;
 use crate::directory::ldap::capabilities::Family;
 use crate::directory::ldap::decode;
 use crate::directory::ldap::decode::RawEntry;
-use crate::directory::ldap::domain_controller::{self, Point};
+use crate::directory::ldap::domain_controller::{self, Position};
 use crate::directory::ldap::filter::Filter;
 use crate::directory::ldap::request::Request;
 use crate::directory::ldap::root_dse;
@@ -27,10 +27,10 @@ use crate::model::{Cursor, EntryId};
 
 /// The Sync Done Control (RFC 4533, 2.4).
 const SYNC_DONE: &str = "1.3.6.1.4.1.4203.1.9.1.3";
-/// Providers that are heeded of one server: no real one has as many.
+/// The largest number of providers of one server, far more than real ones have.
 const PROVIDERS: usize = 1000;
 
-/// Whose changes a mark counts.
+/// The origin of the changes that a watermark counts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Origin {
     /// An OpenLDAP provider, by its server id.
@@ -44,7 +44,7 @@ enum Origin {
 }
 
 impl Origin {
-    /// Whether a server that knows of others of this kind, and not of this one, lacks all its changes.
+    /// Whether a server that has watermarks of this kind, but not of this origin, lacks all its changes.
     fn is_known_to_all(&self) -> bool {
         matches!(self, Self::Sid(_) | Self::Replica(_))
     }
@@ -61,7 +61,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// The latest change that counts.
+/// The latest change.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Watermark {
     Number(u64),
@@ -78,24 +78,24 @@ impl fmt::Display for Watermark {
     }
 }
 
-/// How far a server's data has come.
+/// How far a server has replicated.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Watermarks(BTreeMap<Origin, Watermark>);
 
 impl Watermarks {
-    /// What a resume point covers.
+    /// The watermarks that a resume point covers.
     pub(crate) fn of_cursor(cursor: &Cursor) -> Self {
-        match Point::parse(cursor) {
+        match Position::parse(cursor) {
             Some(point) => Self::of_controller(point),
             None => Self::of_cookie(&cursor.0),
         }
     }
 
-    fn of_controller(Point { invocation, usn }: Point) -> Self {
+    fn of_controller(Position { invocation, usn }: Position) -> Self {
         Self::one(Origin::Invocation(invocation), Watermark::Number(usn))
     }
 
-    /// The marks in a cookie of slapd's: `rid=000,csn=TIME#COUNT#SID#MOD;TIME#COUNT#SID#MOD`.
+    /// The watermarks in a cookie of slapd: `rid=000,csn=TIME#COUNT#SID#MOD;TIME#COUNT#SID#MOD`.
     fn of_cookie(cookie: &[u8]) -> Self {
         let text = str::from_utf8(cookie).unwrap_or_default();
         let list = text.split(',').find_map(|part| part.strip_prefix("csn="));
@@ -107,7 +107,7 @@ impl Watermarks {
         Self(marks.take(PROVIDERS).collect())
     }
 
-    /// The marks in a replica update vector of 389-DS's: `{replica 1 ldap://host:389} MIN MAX`.
+    /// The watermarks in a replica update vector of 389-DS: `{replica 1 ldap://host:389} MIN MAX`.
     fn of_vector<'a>(values: impl Iterator<Item = &'a [u8]>) -> Self {
         let marks = values.filter_map(|value| {
             let (replica, csns) = str::from_utf8(value)
@@ -128,7 +128,7 @@ impl Watermarks {
         Self(BTreeMap::from([(origin, mark)]))
     }
 
-    /// Takes whatever is later in others.
+    /// Raises each watermark to that of `others` if it is later.
     pub(crate) fn raise(&mut self, others: Self) {
         for (origin, mark) in others.0 {
             let known = self.0.entry(origin).or_insert_with(|| mark.clone());
@@ -141,7 +141,7 @@ impl Watermarks {
         }
     }
 
-    /// In what a server at these marks is behind what was seen, in words; `None` where it is not, as far as is known.
+    /// Describes how a server with these watermarks is behind what was seen; `None` if it is not known to be behind.
     pub(crate) fn behind(&self, seen: &Self) -> Option<String> {
         seen.0
             .iter()
@@ -162,10 +162,10 @@ impl Watermarks {
     }
 }
 
-/// How far the server has come with the tree that holds `base`.
+/// Reads how far the server has replicated the tree that holds `base`.
 ///
 /// # Errors
-/// Those of the network; what the server refuses to show is not there.
+/// Those of the network. If the server refuses to show a watermark, it is left out.
 pub(crate) async fn read(session: &mut Session, base: &str) -> Result<Watermarks, DirectoryError> {
     let capabilities = session.capabilities().clone();
     let mut marks = match capabilities.family {
@@ -186,7 +186,7 @@ pub(crate) async fn read(session: &mut Session, base: &str) -> Result<Watermarks
     Ok(marks)
 }
 
-/// The marks of slapd: what a sync search for the base alone ends with. This needs no right to read contextCSN.
+/// The watermarks of slapd, from the end of a sync search for the base alone. This needs no right to read contextCSN.
 async fn cookie(session: &mut Session, base: &str) -> Result<Watermarks, DirectoryError> {
     let sync = SyncRequest {
         mode: RefreshMode::RefreshOnly,
@@ -197,7 +197,7 @@ async fn cookie(session: &mut Session, base: &str) -> Result<Watermarks, Directo
         controls: vec![decode::critical(sync)],
         ..BaseSearch::new(base, &[NO_ATTRIBUTES])
     };
-    let (_, result) = search::base(session, request, "asking for the latest change").await?;
+    let (_, result) = search::base(session, request, "reading the latest change").await?;
     Ok(of_sync_done(&result).unwrap_or_default())
 }
 
@@ -208,7 +208,7 @@ fn of_sync_done(result: &LdapResult) -> Option<Watermarks> {
     Some(Watermarks::of_cookie(cookie))
 }
 
-/// The marks of 389-DS: the entry that holds the update vector of a replica, where the account may read it.
+/// The watermarks of 389-DS, from the entry with the update vector of a replica, if the account may read it.
 async fn vector(session: &mut Session, base: &str) -> Result<Watermarks, DirectoryError> {
     let capabilities = session.capabilities().clone();
     let Some(context) = capabilities.context_of(base) else {
@@ -225,7 +225,7 @@ async fn vector(session: &mut Session, base: &str) -> Result<Watermarks, Directo
         attributes: vec!["nsds50ruv".to_owned()],
         controls: Vec::new(),
     };
-    let (entries, _) = session.collect(request, "asking for the latest change").await?;
+    let (entries, _) = session.collect(request, "reading the latest change").await?;
     let entry = entries.into_iter().find_map(entry).unwrap_or_default();
     Ok(Watermarks::of_vector(entry.values("nsds50ruv")))
 }

@@ -1,4 +1,4 @@
-//! Searches: what is asked for, what is under way, and what comes of it.
+//! Searches: the request, the search under way, and its messages.
 
 use std::sync::Arc;
 
@@ -18,13 +18,13 @@ pub(crate) struct Request<'a> {
     pub controls: Vec<RawControl>,
 }
 
-/// A search under way. Dropping it gives it up: what the server still sends for it takes no memory.
+/// A search under way. Dropping it gives it up: later answers need no memory.
 pub(crate) struct Search {
     pub(crate) stream: SearchStream<'static, String, Vec<String>>,
     /// Its message id.
     pub(crate) id: i64,
     pub(crate) traffic: Arc<Traffic>,
-    /// The memory that the last message took.
+    /// The memory of the last message, in bytes.
     pub(crate) weight: usize,
     pub(crate) done: bool,
     pub(crate) references: References,
@@ -32,7 +32,7 @@ pub(crate) struct Search {
 }
 
 impl Search {
-    /// The references that it met so far, none of which is followed.
+    /// The references so far. None is followed.
     pub(crate) fn references(&self) -> &References {
         &self.references
     }
@@ -46,12 +46,12 @@ impl Drop for Search {
     }
 }
 
-/// Whether searches come to an end by themselves.
+/// Whether searches end by themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ends {
-    /// They tell of changes for as long as they may.
+    /// They report changes until the connection ends.
     Never,
-    /// One of them does; if that takes long, it is told in the log.
+    /// One of them does. The log shows if it takes long.
     Some,
 }
 

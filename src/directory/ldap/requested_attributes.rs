@@ -1,8 +1,8 @@
-//! What a search asks for, and what its answers call it: servers answer with the name that they prefer, or with the one
-//! that the entry was written with, and add options (RFC 4512, 2.5).
+//! Maps the attributes in an answer to those in the request: servers answer with their preferred name, or with the name in
+//! the stored entry, and may add options (RFC 4512, 2.5).
 //!
-//! Each attribute of an answer is given the description by which it was asked for, as soon as the answer arrives, so that
-//! whoever reads entries compares with that and knows of no other names.
+//! Each attribute of an answer gets the description in the request as soon as the answer arrives, so that readers of entries
+//! need no other names.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,21 +13,21 @@ use ldap3::asn1::PL;
 use crate::directory::ldap::schema::Schema;
 use crate::model::description;
 
-/// Different descriptions in answers to one search that are remembered; beyond, each is looked up again.
-const MOST_MET: usize = 64;
+/// The largest number of descriptions in the answers to one search that are remembered. Others are looked up each time.
+const MAX_REMEMBERED: usize = 64;
 
-/// What one search asks for.
+/// The attributes of one search.
 #[derive(Debug)]
 pub(crate) struct RequestedAttributes {
     schema: Arc<Schema>,
-    /// Whatever there is.
+    /// Whether all attributes are requested.
     everything: bool,
     requested: Vec<Requested>,
-    /// What descriptions in answers stand for; servers repeat the same few with each entry.
-    met: Vec<(Vec<u8>, Vec<Named>)>,
+    /// The meaning of descriptions in answers; servers repeat the same few in each entry.
+    remembered: Vec<(Vec<u8>, Vec<Named>)>,
 }
 
-/// An attribute that is asked for.
+/// A requested attribute.
 #[derive(Debug)]
 struct Requested {
     description: String,
@@ -35,12 +35,12 @@ struct Requested {
     options: Vec<String>,
 }
 
-/// What an attribute of an answer is to one of the attributes that were asked for.
+/// The requested attribute to which an attribute of an answer belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Named {
-    /// The description by which it was asked for.
+    /// The description in the request.
     pub(crate) description: String,
-    /// Whether it has options beyond those that were asked for: values without them come first.
+    /// Whether it has more options than requested: values without them come first.
     pub(crate) is_variant: bool,
 }
 
@@ -67,18 +67,18 @@ impl RequestedAttributes {
             everything: attributes.is_empty() || attributes.iter().any(all),
             schema,
             requested,
-            met: Vec::new(),
+            remembered: Vec::new(),
         }
     }
 
-    /// What a description in an answer stands for; nothing where it was not asked for.
+    /// The meanings of a description in an answer; none if it was not requested.
     pub(crate) fn meaning(&mut self, answered: &[u8]) -> Cow<'_, [Named]> {
-        match self.met.iter().position(|(met, _)| met == answered) {
-            Some(at) => Cow::Borrowed(&self.met[at].1),
+        match self.remembered.iter().position(|(known, _)| known == answered) {
+            Some(at) => Cow::Borrowed(&self.remembered[at].1),
             None => {
                 let meaning = self.look_up(answered);
-                if self.met.len() < MOST_MET {
-                    self.met.push((answered.to_vec(), meaning.clone()));
+                if self.remembered.len() < MAX_REMEMBERED {
+                    self.remembered.push((answered.to_vec(), meaning.clone()));
                 }
                 Cow::Owned(meaning)
             }
@@ -91,7 +91,7 @@ impl RequestedAttributes {
         };
         let (name, options) = description::split(answered);
         let (key, options) = (self.schema.key(name), listed(options));
-        // A range (MS-ADTS 3.1.1.3.1.3.3) says which of the values these are and is no option: it stays.
+        // A range (MS-ADTS 3.1.1.3.1.3.3) shows which part of the values this is, so it stays in the description.
         let range = description::range(answered);
         let matching = self.requested.iter().filter(|wish| {
             let fits = |wished: &String| options.iter().any(|option| is_within(option, wished));
@@ -116,7 +116,7 @@ impl RequestedAttributes {
     }
 }
 
-/// Options, but for ranges and `binary`, which say how values are sent and not what they are.
+/// The options, except ranges and `binary`, which concern only the transfer of values.
 fn listed(options: &str) -> Vec<String> {
     let options = options.split(';').map(str::to_ascii_lowercase);
     options
@@ -124,7 +124,7 @@ fn listed(options: &str) -> Vec<String> {
         .collect()
 }
 
-/// Whether an option is the one that was asked for, or within a range of languages (RFC 3866, 3: `lang-en-`).
+/// Whether an option is the requested one, or within a requested range of languages (RFC 3866, 3: `lang-en-`).
 fn is_within(option: &str, wished: &str) -> bool {
     option == wished
         || wished
@@ -132,9 +132,8 @@ fn is_within(option: &str, wished: &str) -> bool {
             .is_some_and(|language| option == language || option.starts_with(wished))
 }
 
-/// Gives each attribute of an entry the description by which it was asked for, once for each where there are several,
-/// and drops whatever was not. Values with options that nobody asked for follow those without. What is no entry stays as
-/// it is.
+/// Gives each attribute of an entry the description in the request, once for each if there are several, and drops attributes
+/// that were not requested. Values with additional options follow those without. Other messages stay unchanged.
 pub(crate) fn rename_as_requested(message: &mut ResultEntry, asked: &mut RequestedAttributes) {
     let PL::C(parts) = &mut message.0.payload else {
         return;
@@ -151,7 +150,7 @@ pub(crate) fn rename_as_requested(message: &mut ResultEntry, asked: &mut Request
         let Some(PL::P(name)) = parts.first_mut().map(|name| &mut name.payload) else {
             return true;
         };
-        // What is no text is no name either, and said so by whoever reads the entry.
+        // `decode::entry` reports a description that is not UTF-8.
         if std::str::from_utf8(name).is_err() {
             return true;
         }
@@ -262,7 +261,7 @@ mod tests {
         for n in 0..10_000 {
             assert_eq!(asked.meaning(format!("mail;x-{n}").as_bytes()).len(), 1);
         }
-        assert_eq!(asked.met.len(), MOST_MET);
+        assert_eq!(asked.remembered.len(), MAX_REMEMBERED);
     }
 
     fn tag(payload: PL) -> StructureTag {

@@ -1,4 +1,4 @@
-//! From the result of an operation (RFC 4511, 4.1.9) to an error with a remedy.
+//! Converts the result of an operation (RFC 4511, 4.1.9) to an error with a remedy.
 
 use ldap3::LdapResult;
 
@@ -6,10 +6,10 @@ use crate::directory::DirectoryError;
 use crate::directory::ldap::password_policy::{self, Notice};
 use crate::foreign;
 
-/// Servers of a referral that a message names.
+/// The number of servers of a referral that a message names.
 const REFERRED_TO: usize = 3;
 
-/// The error for a search that ended with this result, where it is not a success.
+/// The error for a search that ended with this result, which is not success.
 pub(crate) fn search_error(server: &str, doing: &'static str, result: &LdapResult) -> DirectoryError {
     let server = server.to_owned();
     let text = one_line(&result.text);
@@ -46,7 +46,7 @@ pub(crate) fn search_error(server: &str, doing: &'static str, result: &LdapResul
     }
 }
 
-/// The error for a bind that was refused, or that lets nothing be asked.
+/// The error for a bind that was refused, or after which every request would be refused.
 pub(crate) fn bind_error(server: &str, who: &str, result: &LdapResult) -> DirectoryError {
     let (code, text) = (result.rc, &*one_line(&result.text));
     if code == 10 {
@@ -57,7 +57,7 @@ pub(crate) fn bind_error(server: &str, who: &str, result: &LdapResult) -> Direct
             text: text.to_owned(),
         };
     }
-    // What lies ahead is no cause.
+    // An expiry in the future is not the cause.
     let notice = password_policy::read(&result.ctrls)
         .filter(|notice| !matches!(notice, Notice::Grace(_) | Notice::Expires(_)));
     let is_noticed = notice.is_some();
@@ -68,7 +68,7 @@ pub(crate) fn bind_error(server: &str, who: &str, result: &LdapResult) -> Direct
         (49, None, Some("775")) => Notice::Locked.words(),
         (code, None, data) => match (code, data) {
             (7, _) => "the mechanism is not offered here",
-            (8 | 13, _) => "the server wants an encrypted connection; use ldaps:// or `starttls = true`",
+            (8 | 13, _) => "the server requires an encrypted connection; use ldaps:// or `starttls = true`",
             (19, _) => "the account is refused for now, as 389-DS does after too many wrong passwords; unlock it",
             (48, _) => "this way to bind is switched off for the account or for anonymous users",
             (49, Some("52e" | "525")) => {
@@ -83,12 +83,12 @@ pub(crate) fn bind_error(server: &str, who: &str, result: &LdapResult) -> Direct
                 "wrong bind DN or wrong password; check `bind_dn` and its password, and on OpenLDAP that `userPassword` is open `by anonymous auth`"
             }
             (49, Some(_)) => "the server does not accept the account; see its log",
-            (53, _) => "the server is unwilling; is the account locked, or is a password missing?",
-            _ => "the server gives no cause that is known; see its log",
+            (53, _) => "the server is unwilling; check whether the account is locked, or the password is missing",
+            _ => "the server reports no known cause; see its log",
         }
         .to_owned(),
     };
-    // Some servers tell an account that cannot be used from a wrong password (525 is a name that is not there).
+    // Some servers distinguish an unusable account from a wrong password (525: there is no such user).
     let may_be_wrong = matches!(data_code(text), None | Some("52e" | "525"));
     let wrong_password = code == 49 && !is_noticed && may_be_wrong;
     let text = if text.is_empty() {
@@ -96,7 +96,7 @@ pub(crate) fn bind_error(server: &str, who: &str, result: &LdapResult) -> Direct
     } else {
         format!(", {}", text.replace("; ", ", "))
     };
-    // The result stands between cause and remedy.
+    // The result is inserted between cause and remedy.
     let cause = match said.split_once("; ") {
         Some((what, remedy)) => format!("{what} (result {code}{text}); {remedy}"),
         None => format!("{said} (result {code}{text})"),
@@ -109,7 +109,7 @@ pub(crate) fn bind_error(server: &str, who: &str, result: &LdapResult) -> Direct
     }
 }
 
-/// Where a referral leads, for people.
+/// The targets of a referral, for people.
 fn targets(urls: &[String]) -> String {
     if urls.is_empty() {
         return "a server that it does not name".into();
@@ -118,7 +118,7 @@ fn targets(urls: &[String]) -> String {
     named.join(", ")
 }
 
-/// A server's text as it may stand within a message: in one line, and otherwise as [`foreign::shown`] has it.
+/// A server's text in one line, and otherwise as [`foreign::shown`].
 pub(crate) fn one_line(text: &str) -> String {
     let words: Vec<&str> = text
         .split(|c: char| c.is_whitespace() || c == '\0')
@@ -127,7 +127,7 @@ pub(crate) fn one_line(text: &str) -> String {
     foreign::shown(&words.join(" "))
 }
 
-/// The words of a server after what they belong to; nothing where it has none.
+/// A server's text to append to a message, after a colon; empty if there is none.
 pub(crate) fn after_colon(text: &str) -> String {
     match &*one_line(text) {
         "" => String::new(),
@@ -135,7 +135,7 @@ pub(crate) fn after_colon(text: &str) -> String {
     }
 }
 
-/// Active Directory tells the cause of `invalidCredentials` as `data 52e` within its text.
+/// The cause of `invalidCredentials` that Active Directory reports as `data 52e` in its text.
 fn data_code(text: &str) -> Option<&str> {
     let rest = text.split("data ").nth(1)?;
     let code = rest.split(|c: char| !c.is_ascii_hexdigit()).next();

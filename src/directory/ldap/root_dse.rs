@@ -1,4 +1,4 @@
-//! What the server says of itself: its root DSE (RFC 4512, 5.1) and its subschema (4.2).
+//! Reads the root DSE of a server (RFC 4512, 5.1) and its subschema (4.2).
 
 use crate::directory::DirectoryError;
 use crate::directory::ldap::capabilities::{self, Capabilities};
@@ -7,10 +7,9 @@ use crate::directory::ldap::schema::Schema;
 use crate::directory::ldap::search::{self, BaseSearch};
 use crate::directory::ldap::session::Session;
 
-/// Reads what the server can do; the session carries it from then on. People are identified by `id_attribute`, where
-/// there is one.
+/// Reads the server's capabilities into the session. People are identified by `id_attribute` if there is one.
 pub(crate) async fn read(session: &mut Session, id_attribute: Option<&str>) -> Result<(), DirectoryError> {
-    // Some servers hide it; then nothing can be assumed.
+    // Some servers hide the root DSE; then no capability is assumed.
     let root = fetch(session, &capabilities::ATTRIBUTES)
         .await?
         .unwrap_or_default();
@@ -18,13 +17,12 @@ pub(crate) async fn read(session: &mut Session, id_attribute: Option<&str>) -> R
     Ok(())
 }
 
-/// Proves that the connection lives: asks for the root DSE once more.
+/// Checks that the connection is alive: reads the root DSE again.
 pub(crate) async fn probe(session: &mut Session) -> Result<(), DirectoryError> {
     fetch(session, &capabilities::ATTRIBUTES).await.map(drop)
 }
 
-/// What the server's subschema says: one entry, as large as a message may be. Nothing where there is none, or none for this
-/// account.
+/// The server's schema, from one entry that may be as large as a message. Empty if the account cannot read any.
 pub(crate) async fn schema(session: &mut Session) -> Result<Schema, DirectoryError> {
     let capabilities = session.capabilities().clone();
     let Some(subschema) = &capabilities.subschema else {
@@ -40,12 +38,12 @@ pub(crate) async fn schema(session: &mut Session) -> Result<Schema, DirectoryErr
         subschema,
         code = result.rc,
         names,
-        "the subschema was read"
+        "read the subschema"
     );
     Ok(schema)
 }
 
-/// The numbers of the first and of the last change in the changelog, where the server has one and shows it
+/// The numbers of the first and of the last change in the changelog, if the server has one and shows it
 /// (draft-good-ldap-changelog-04).
 pub(crate) async fn change_numbers(session: &mut Session) -> Result<Option<(u64, u64)>, DirectoryError> {
     let root = fetch(session, &["firstChangeNumber", "lastChangeNumber"]).await?;

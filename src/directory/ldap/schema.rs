@@ -1,23 +1,23 @@
-//! What a server's attribute types are called: by the subschema that it publishes (RFC 4512, 4.2), and by the table in
-//! [`description`] where it publishes none. Pure.
+//! The names of a server's attribute types: from its subschema (RFC 4512, 4.2), or from the table in [`description`] if it
+//! publishes none. Pure.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::model::description;
 
-/// Attribute types that are read from a subschema; Active Directory has about 1,500.
+/// The largest number of attribute types that are read from a subschema; Active Directory has about 1,500.
 const MOST_TYPES: usize = 20_000;
 
 /// The names of attribute types.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Schema {
-    /// The keys of the names and OIDs that the server knows, in lower case.
+    /// The key of each name and OID that the server publishes, in lower case.
     keys: HashMap<Box<str>, Box<str>>,
 }
 
 impl Schema {
-    /// From the values of `attributeTypes`; those that cannot be read are left out.
+    /// Reads the values of `attributeTypes`. Malformed ones are left out.
     pub(crate) fn read<'a>(definitions: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let definitions = definitions.into_iter().take(MOST_TYPES);
         let (standard, others): (Vec<_>, Vec<_>) = definitions
@@ -32,7 +32,7 @@ impl Schema {
             }
         }
         for attribute in &others {
-            // A type of the table under an OID of the server's own, unless the server has the one of the table as well.
+            // The server defines a type of the table under another OID, unless it also has the one of the table.
             let known = attribute
                 .names
                 .iter()
@@ -49,12 +49,12 @@ impl Schema {
         Self { keys }
     }
 
-    /// How many names and OIDs the server publishes.
+    /// The number of names and OIDs that the server publishes.
     pub(crate) fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// The key of a type: equal for all its names and its OID, in any case.
+    /// The key of a type: the same for all its names and its OID, in any case.
     pub(crate) fn key<'a>(&'a self, name: &'a str) -> Cow<'a, str> {
         if self.keys.is_empty() {
             return description::key(name);
@@ -79,7 +79,7 @@ struct Type {
 }
 
 impl Type {
-    /// Reads an AttributeTypeDescription (RFC 4512, 4.1.2), as far as it names the type; in lower case.
+    /// Reads the OID and the names in an AttributeTypeDescription (RFC 4512, 4.1.2), in lower case.
     fn read(text: &str) -> Option<Self> {
         let mut tokens = Tokens(text.trim_start().strip_prefix('(')?);
         let oid = tokens.next().filter(|oid| !oid.starts_with(['(', ')', '\'']))?;

@@ -1,4 +1,4 @@
-//! Searches as they are made again and again: for one entry by its name, and for everything that matches, in pages.
+//! The common searches: for one entry by its DN, and for all entries of a subtree, in pages.
 
 use std::time::Duration;
 
@@ -13,26 +13,26 @@ use crate::directory::ldap::request::{Item, Request, Search};
 use crate::directory::ldap::result::one_line;
 use crate::directory::ldap::session::Session;
 
-/// Values that one filter asks for: it stays small, and the answer below every server's default size limit.
+/// The largest number of values in one filter: it stays small, and the answer below the default size limit of every server.
 pub(crate) const CHUNK: usize = 50;
-/// A server that says nothing for this long in the middle of a search is given up.
-pub(crate) const PROGRESS: Duration = Duration::from_secs(120);
+/// How long the server may be silent in the middle of a search.
+pub(crate) const SILENCE: Duration = Duration::from_secs(120);
 /// The filter that every entry matches.
 pub(crate) const ANYTHING: &str = "(objectClass=*)";
-/// In the place of attributes: none of them (RFC 4511, 4.5.1.8).
+/// Requests no attributes (RFC 4511, 4.5.1.8).
 pub(crate) const NO_ATTRIBUTES: &str = "1.1";
 
-/// A search for one entry by its name (RFC 4511, 4.5.1.2: baseObject).
+/// A search for one entry by its DN (RFC 4511, 4.5.1.2: baseObject).
 pub(crate) struct BaseSearch<'a> {
     pub dn: &'a str,
-    /// The entry is only there where it matches.
+    /// The entry is returned only if it matches.
     pub filter: &'a str,
     pub attributes: Vec<String>,
     pub controls: Vec<RawControl>,
 }
 
 impl<'a> BaseSearch<'a> {
-    /// A search for the entry, whatever it is.
+    /// A search for the entry without a condition.
     pub(crate) fn new(dn: &'a str, attributes: &[&str]) -> Self {
         Self {
             dn,
@@ -43,10 +43,10 @@ impl<'a> BaseSearch<'a> {
     }
 }
 
-/// Makes a base search. Returns the first entry of the answer, and the result, which is left to the caller.
+/// Makes a base search. Returns the first entry of the answer, and the result, which may be a failure.
 ///
 /// # Errors
-/// Those of the network, and an entry that cannot be read.
+/// Those of the network, and a malformed entry.
 pub(crate) async fn base(
     session: &mut Session,
     search: BaseSearch<'_>,
@@ -56,7 +56,7 @@ pub(crate) async fn base(
     Ok((entries.into_iter().next(), result))
 }
 
-/// The same, with every entry that a server answers with: whoever does not trust it picks the one that was asked for.
+/// As [`base`], but returns all entries of the answer, for callers that check which one the server was asked for.
 pub(crate) async fn all_of_base(
     session: &mut Session,
     search: BaseSearch<'_>,
@@ -79,11 +79,11 @@ pub(crate) async fn all_of_base(
     Ok((entries, result))
 }
 
-/// Checks that the base is there: some servers answer a search below a base that does not exist with silence (389-DS) or
-/// with an empty success. Of the empty base, which is the whole server, the search itself must tell.
+/// Checks that the base exists: some servers do not answer a search below a base that does not exist (389-DS), or answer it
+/// with success and no entries. The empty base, which is the whole server, always passes.
 ///
 /// # Errors
-/// [`DirectoryError::NoBase`], or [`DirectoryError::AliasBase`] where the base is an alias.
+/// [`DirectoryError::NoBase`], or [`DirectoryError::AliasBase`] if the base is an alias.
 pub(crate) async fn check_base(session: &mut Session, dn: &str) -> Result<(), DirectoryError> {
     const ALIASED: &str = "aliasedObjectName";
     let request = BaseSearch::new(dn, &[ALIASED]);
@@ -109,28 +109,28 @@ pub(crate) async fn check_base(session: &mut Session, dn: &str) -> Result<(), Di
     }
 }
 
-/// A search of a whole subtree in pages (RFC 2696), as far as the server takes them.
+/// A search of a subtree in pages (RFC 2696), if the server accepts them.
 pub(crate) struct PagedSearch {
     request: Subtree,
     doing: &'static str,
     pages: Pages,
-    /// The page that is being read.
+    /// The current page.
     page: Option<Box<Search>>,
-    /// The present page has brought nothing yet.
+    /// Whether the current page has had no entry yet.
     is_empty: bool,
     references: References,
 }
 
-/// What a search of a subtree asks for.
+/// The request of a search of a subtree.
 pub(crate) struct Subtree {
     pub base: String,
     pub filter: String,
     pub attributes: Vec<String>,
-    /// Those beside the one for pages.
+    /// The controls besides the one for pages.
     pub controls: Vec<RawControl>,
 }
 
-/// What a search in pages brings.
+/// One item of a search in pages.
 pub(crate) enum Found {
     Entry(RawEntry),
     /// The result of the last page; nothing follows.
@@ -138,7 +138,7 @@ pub(crate) enum Found {
 }
 
 impl PagedSearch {
-    /// Asks for nothing yet. `page_size` is in entries.
+    /// Prepares a search; nothing is sent yet. `page_size` is in entries.
     pub(crate) fn new(session: &Session, request: Subtree, page_size: u32, doing: &'static str) -> Self {
         Self {
             request,
@@ -150,10 +150,10 @@ impl PagedSearch {
         }
     }
 
-    /// The next entry, or the result where there is none.
+    /// The next entry, or the result after the last one.
     ///
     /// # Cancellation
-    /// Not safe: a page that was just asked for may be lost.
+    /// Not safe: a page that was just requested may be lost.
     pub(crate) async fn next(&mut self, session: &mut Session) -> Result<Found, DirectoryError> {
         loop {
             let page = match &mut self.page {
@@ -163,7 +163,7 @@ impl PagedSearch {
                     self.page.insert(Box::new(page))
                 }
             };
-            match session.next(page, PROGRESS, self.doing).await? {
+            match session.next(page, SILENCE, self.doing).await? {
                 Item::Message(message) if message.is_intermediate() => {}
                 Item::Message(message) => {
                     let entry =
@@ -184,7 +184,7 @@ impl PagedSearch {
         }
     }
 
-    /// Asks for the next page, for callers that read it beside other searches.
+    /// Requests the next page, for callers that read it beside other searches.
     pub(crate) async fn next_page(&mut self, session: &mut Session) -> Result<Search, DirectoryError> {
         let mut controls: Vec<RawControl> = self.pages.control().into_iter().collect();
         controls.extend(self.request.controls.iter().cloned());
@@ -198,10 +198,10 @@ impl PagedSearch {
         session.search(request).await
     }
 
-    /// Takes the result of a page, of which no entry may have come; says whether another page follows.
+    /// Handles the result of a page; `is_empty` says that the page had no entry. Returns whether another page follows.
     ///
     /// # Errors
-    /// The server's control cannot be read.
+    /// The server's control is malformed.
     pub(crate) fn page_ended(
         &mut self,
         session: &Session,
@@ -209,16 +209,16 @@ impl PagedSearch {
         is_empty: bool,
     ) -> Result<bool, DirectoryError> {
         self.pages
-            .go_on(result, is_empty)
+            .page_ended(result, is_empty)
             .map_err(|error| session.malformed("a paging control", &error))
     }
 
-    /// What an administrator should know of how the server treats pages.
+    /// A warning for the administrator if the server refused pages.
     pub(crate) fn warning(&self, server: &str) -> Option<String> {
         self.pages.warning(server)
     }
 
-    /// The references that all pages so far met.
+    /// The references of all pages so far.
     pub(crate) fn references(&self) -> &References {
         &self.references
     }

@@ -1,10 +1,10 @@
-//! One authenticated connection: operations with deadlines, and the driver that moves its bytes.
+//! One authenticated connection: operations with deadlines, and the driver that transfers its bytes.
 //!
-//! The driver runs only while somebody waits for an answer here, never in a task of its own, so that what comes while
-//! the caller works stays where it is. What comes for one search while another is waited for has a bound (`traffic`).
+//! The driver has no task of its own. It runs only while an operation waits for an answer, so that nothing is read from the
+//! network while the caller works. The messages of one search that arrive while another one waits are bounded (`traffic`).
 //!
-//! Deadlines hold however busily the server sends: they are looked at before bytes are moved, and outside of tokio's
-//! budget, which the moving of bytes uses up.
+//! Deadlines hold even if the server never stops sending: they are checked before bytes are transferred, and outside tokio's
+//! cooperative budget, which the transfer uses up.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -24,41 +24,41 @@ use crate::directory::ldap::driver::{Link, stuck};
 use crate::directory::ldap::endpoint::Endpoint;
 use crate::directory::ldap::password_policy;
 use crate::directory::ldap::password_policy::Notice;
-use crate::directory::ldap::progress::Progress;
 use crate::directory::ldap::references;
 use crate::directory::ldap::references::References;
 use crate::directory::ldap::request::{Ends, Item, Request, Search};
 use crate::directory::ldap::requested_attributes::{RequestedAttributes, rename_as_requested};
 use crate::directory::ldap::result::{bind_error, one_line, search_error};
 use crate::directory::ldap::schema::Schema;
+use crate::directory::ldap::search_progress::SearchProgress;
 use crate::directory::ldap::traffic::{Skipped, Traffic};
 use crate::foreign;
 
-/// An operation that answers with one message.
+/// The longest wait for an answer of one message.
 const ANSWER: Duration = Duration::from_secs(15);
-/// An answer of a handful of entries, from the first to the last.
+/// The longest time for a small answer, from the first to the last entry.
 const WHOLE_ANSWER: Duration = Duration::from_secs(60);
-/// The entries that such an answer may have.
-const HANDFUL: usize = 250;
-/// The memory that they may take, where they are more than one.
-const HANDFUL_WEIGHT: usize = 8 * 1024 * 1024;
+/// The largest number of entries in a small answer.
+const SMALL_ANSWER: usize = 250;
+/// The largest memory of a small answer in bytes. A single entry may need more.
+const SMALL_ANSWER_WEIGHT: usize = 8 * 1024 * 1024;
 
 /// One authenticated connection. Dropping it closes the connection.
 pub(crate) struct Session {
     endpoint: Endpoint,
     server: String,
-    /// The directory's name in the configuration.
+    /// The name of the directory, for the log.
     directory: String,
     ldap: Ldap,
     link: Link,
     traffic: Arc<Traffic>,
-    progress: Progress,
+    progress: SearchProgress,
     capabilities: Arc<Capabilities>,
     schema: Arc<Schema>,
 }
 
 impl Session {
-    /// `driver` moves the bytes of `ldap` through a guard that counts them in `traffic`.
+    /// A connection whose `driver` transfers the bytes of `ldap` through a relay that counts messages in `traffic`.
     pub(crate) fn new(
         endpoint: Endpoint,
         directory: &str,
@@ -73,28 +73,28 @@ impl Session {
             ldap,
             link: Link::new(driver),
             traffic,
-            progress: Progress::default(),
+            progress: SearchProgress::default(),
             capabilities: Arc::default(),
             schema: Arc::default(),
         }
     }
 
-    /// What the server's attribute types are called, as far as that was read.
+    /// The server's schema; the standard names only before it was read.
     pub(crate) fn schema(&self) -> &Arc<Schema> {
         &self.schema
     }
 
-    /// What the server can do: nothing, until that was read.
+    /// The server's capabilities; none before they were read.
     pub(crate) fn capabilities(&self) -> &Arc<Capabilities> {
         &self.capabilities
     }
 
-    /// Takes what the server can do.
+    /// Sets the server's capabilities.
     pub(crate) fn set_capabilities(&mut self, capabilities: Capabilities) {
         self.capabilities = Arc::new(capabilities);
     }
 
-    /// Understands the answers from here on by this schema.
+    /// Sets the schema by which the names in later answers are compared.
     pub(crate) fn set_schema(&mut self, schema: Arc<Schema>) {
         self.schema = schema;
     }
@@ -127,7 +127,7 @@ impl Session {
     fn bound(&self, who: &str, result: &LdapResult) -> Result<(), DirectoryError> {
         let notice = password_policy::read(&result.ctrls);
         match (result.rc, notice) {
-            // No search would be answered.
+            // The server would refuse every search.
             (0, Some(Notice::MustChange)) => {}
             (0, notice) => {
                 if let Some(notice) = notice {
@@ -140,7 +140,7 @@ impl Session {
         Err(bind_error(&self.server, who, result))
     }
 
-    /// Sends a search; its messages come by [`Session::next`].
+    /// Sends a search. [`Session::next`] returns its messages.
     pub(crate) async fn search(&mut self, request: Request<'_>) -> Result<Search, DirectoryError> {
         let mut ldap = self.ldap.clone();
         let asked = RequestedAttributes::new(self.schema.clone(), &request.attributes);
@@ -160,15 +160,15 @@ impl Session {
         })
     }
 
-    /// The next message of a search that has an end, or an error when the server says nothing for `silence`. One that
-    /// takes long, with its next pages, is told in the log.
+    /// The next message of a search that ends by itself. The log shows the progress if the search, with its next pages, takes
+    /// long.
     ///
     /// # Errors
-    /// Beside those of the network: [`DirectoryError::Busy`] where the server sends more for another search than may
-    /// wait, so that nothing comes of this one before that is heard.
+    /// Those of the network; [`DirectoryError::Silent`] if the server sends nothing for `silence`; [`DirectoryError::Busy`] if
+    /// the server sends so much for another search that its messages have to be taken first.
     ///
     /// # Cancellation
-    /// Safe: a message is taken from the connection only when it is returned.
+    /// Safe: no message is lost.
     pub(crate) async fn next(
         &mut self,
         search: &mut Search,
@@ -193,25 +193,31 @@ impl Session {
         }
     }
 
-    /// The next message of a search that has no end, or an error when the server says nothing for `silence`.
+    /// The next message of a search that never ends by itself.
+    ///
+    /// # Errors
+    /// As [`Session::next`].
     ///
     /// # Cancellation
-    /// Safe, as [`Session::next`] is.
-    pub(crate) async fn hear(
+    /// Safe: no message is lost.
+    pub(crate) async fn next_change(
         &mut self,
         search: &mut Search,
         silence: Duration,
         doing: &'static str,
     ) -> Result<Item, DirectoryError> {
         let one = std::slice::from_mut(search);
-        let heard = self.next_of(one, silence, doing, Ends::Never).await;
-        heard.map(|(_, item)| item)
+        let received = self.next_of(one, silence, doing, Ends::Never).await;
+        received.map(|(_, item)| item)
     }
 
-    /// The next message of any of several searches, none of which is done, with the place of that search among them.
+    /// The next message of any of several searches, and the index of its search. None of them may have ended.
+    ///
+    /// # Errors
+    /// As [`Session::next`].
     ///
     /// # Cancellation
-    /// Safe, as [`Session::next`] is.
+    /// Safe: no message is lost.
     pub(crate) async fn next_of(
         &mut self,
         searches: &mut [Search],
@@ -226,14 +232,14 @@ impl Session {
         let mut deadline = pin!(unconstrained(sleep(silence)));
         loop {
             let log_at = self.progress.log_at();
-            let heard = {
+            let received = {
                 let numbered = searches.iter_mut().enumerate();
                 let mut any: FuturesUnordered<_> = numbered
                     .map(|(at, search)| async move { (at, search.stream.next().await) })
                     .collect();
                 tokio::select! {
                     biased;
-                    Some(heard) = any.next() => Some(heard),
+                    Some(received) = any.next() => Some(received),
                     () = &mut deadline => return Err(self.silent(doing, silence)),
                     () = unconstrained(sleep_until(log_at)), if ends == Ends::Some => {
                         self.progress.log(&self.directory, &self.server, Instant::now());
@@ -243,35 +249,38 @@ impl Session {
                     () = stuck(&self.traffic, &ids) => return Err(self.busy(doing)),
                 }
             };
-            match heard {
+            match received {
                 Some((at, item)) => {
                     if let Some(item) = self.item(&mut searches[at], item).await? {
                         return Ok((at, item));
                     }
                 }
-                // The searches say so themselves; where there are none, nobody else would.
+                // Searches report the end of the connection themselves, but there may be none.
                 None if searches.is_empty() => return Err(self.broken(&LdapError::EndOfStream).await),
                 None => {}
             }
         }
     }
 
-    /// What a message is to whoever searches; `None` for a reference, which is counted and not followed.
+    /// Prepares a message for the caller. A reference is counted and not returned.
     async fn item(
         &mut self,
         search: &mut Search,
         item: Result<Option<ResultEntry>, LdapError>,
     ) -> Result<Option<Item>, DirectoryError> {
-        search.weight = self.traffic.took(search.id);
-        self.tell_skipped();
+        search.weight = self.traffic.taken(search.id);
+        self.log_skipped();
         match item {
             Ok(Some(message)) if message.is_ref() => {
-                if search.references.meet(&decode::reference(message)) {
+                if search.references.record(&decode::reference(message)) {
                     return Ok(None);
                 }
                 Err(self.endless(
                     "searching",
-                    format!("{} references to other servers, and more", references::MOST),
+                    format!(
+                        "{} references to other servers, and more",
+                        references::MAX_REFERENCES
+                    ),
                 ))
             }
             Ok(Some(mut message)) => {
@@ -289,16 +298,16 @@ impl Session {
         }
     }
 
-    /// A search that is read to its end at once: for a handful of entries.
+    /// Makes a search with a small answer, and reads it to its end.
     ///
     /// # Errors
-    /// Beside those of [`Session::next`]: [`DirectoryError::Endless`] for more than that.
+    /// Those of [`Session::next`]; [`DirectoryError::Endless`] if the answer is not small.
     pub(crate) async fn collect(
         &mut self,
         request: Request<'_>,
         doing: &'static str,
     ) -> Result<(Vec<ResultEntry>, LdapResult), DirectoryError> {
-        self.progress = Progress::default();
+        self.progress = SearchProgress::default();
         let began = Instant::now();
         let mut search = self.search(request).await?;
         let mut entries = Vec::new();
@@ -318,14 +327,14 @@ impl Session {
                 Err(error) => return Err(error),
             }
             weight += search.weight;
-            if entries.len() > HANDFUL || (entries.len() > 1 && weight > HANDFUL_WEIGHT) {
-                let came = format!("{} entries, and more to come", entries.len());
-                return Err(self.endless(doing, came));
+            if entries.len() > SMALL_ANSWER || (entries.len() > 1 && weight > SMALL_ANSWER_WEIGHT) {
+                let received = format!("{} entries, and more to come", entries.len());
+                return Err(self.endless(doing, received));
             }
         }
     }
 
-    /// The error for something that the server sent and that cannot be understood.
+    /// The error for malformed data of the server.
     pub(crate) fn malformed(&self, what: &str, error: &ber::Malformed) -> DirectoryError {
         DirectoryError::Malformed {
             server: self.server.clone(),
@@ -334,17 +343,17 @@ impl Session {
         }
     }
 
-    /// The error for a search that ended with this result, where it is not a success.
+    /// The error for a search that ended with this result, which is not success.
     pub(crate) fn search_error(&self, doing: &'static str, result: &LdapResult) -> DirectoryError {
         search_error(&self.server, doing, result)
     }
 
-    /// The error for an answer that grows beyond every sensible size.
-    pub(crate) fn endless(&self, doing: &'static str, came: String) -> DirectoryError {
+    /// The error for an answer that is larger than any sensible one.
+    pub(crate) fn endless(&self, doing: &'static str, received: String) -> DirectoryError {
         DirectoryError::Endless {
             server: self.server.clone(),
             doing,
-            came,
+            received,
         }
     }
 
@@ -352,19 +361,19 @@ impl Session {
         self.progress.log(&self.directory, &self.server, Instant::now());
     }
 
-    fn tell_skipped(&self) {
+    fn log_skipped(&self) {
         if let Some(Skipped { count, first }) = self.traffic.take_skipped() {
             tracing::warn!(
                 directory = self.directory,
                 server = self.server,
                 count,
                 first,
-                "entries whose DN is longer than 8192 bytes are passed over, as if they were not there"
+                "ignored entries whose DN is longer than 8192 bytes"
             );
         }
     }
 
-    /// Waits for one answer while the driver runs.
+    /// Waits for one answer, and drives the connection meanwhile.
     async fn answer<T>(
         &mut self,
         doing: &'static str,
@@ -401,9 +410,9 @@ impl Session {
         }
     }
 
-    /// The connection's own reason for an operation that failed.
+    /// The error for an operation that failed because the connection ended.
     async fn broken(&mut self, error: &LdapError) -> DirectoryError {
-        // The operation may have noticed first; the driver is about to end.
+        // The driver knows the reason, and ends a moment after the operation.
         let cause = self
             .link
             .end()
@@ -416,10 +425,10 @@ impl Session {
     }
 }
 
-/// A question whose answer proves that the server lives: one that is too busy with others lives, too.
+/// The answer to a probe; `None` if the server is busy sending other messages, which shows as well that it is alive.
 ///
 /// # Errors
-/// Any other than [`DirectoryError::Busy`].
+/// All except [`DirectoryError::Busy`].
 pub(crate) fn unless_busy<T>(answer: Result<T, DirectoryError>) -> Result<Option<T>, DirectoryError> {
     match answer {
         Ok(answer) => Ok(Some(answer)),

@@ -1,8 +1,8 @@
-//! What was asked on a connection, and what of the answers waits to be taken.
+//! Flow control of one connection: the requests under way, and the answers that wait in `ldap3`.
 //!
-//! `ldap3` passes the results of each search on through a channel without a bound. So the guard counts what it lets
-//! pass, the session counts what it takes, and while too much waits between them the guard reads nothing more from the
-//! server. A search whose own answer is behind that waits in vain: it learns of that here instead of by a time-out.
+//! `ldap3` forwards the results of each search through an unbounded channel. So the relay counts what it forwards, the
+//! session counts what it takes, and while too much waits in between the relay reads nothing more from the server. The answer
+//! of another search may be behind what waits: [`Traffic::is_stuck`] tells that search so, instead of a time-out.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,32 +14,32 @@ use crate::foreign;
 
 pub(crate) const BIND_REQUEST: u8 = 0x60;
 pub(crate) const SEARCH_REQUEST: u8 = 0x63;
-/// In the place of a request: its result has passed.
-const OVER: u8 = 0;
+/// In place of the tag of a request: its result was relayed.
+const FINISHED: u8 = 0;
 
-/// So many bytes of memory may messages take that nobody has taken yet. One message alone may take more.
+/// The largest memory of all waiting messages, in bytes. A single message may need more.
 const ROOM: usize = 8 * 1024 * 1024;
-/// What `ldap3` makes of each element, beside its bytes.
+/// The memory that `ldap3` needs for each element besides its bytes.
 const ELEMENT: usize = 80;
-/// A server may be late with answers to what is over; so many of them are none.
-const STRAY: u32 = 1000;
+/// The largest number of answers without a request. A few are normal: they answer requests that have ended.
+const MAX_STRAY: u32 = 1000;
 
-/// The traffic of one connection, shared by its guard and its session.
+/// The flow control of one connection, shared by its relay and its session.
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
     state: Mutex<State>,
-    /// Something was taken.
+    /// Notified when messages were taken.
     room: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     requests: HashMap<i64, Outstanding>,
-    /// Searches that were given up before their requests were on their way.
+    /// Searches that were given up before their requests were sent.
     given_up: HashSet<i64>,
-    /// The memory that all waiting messages take.
+    /// The memory of all waiting messages, in bytes.
     waiting: usize,
-    /// The guard waits for room.
+    /// Whether the relay waits for room.
     full: bool,
     stray: u32,
     skipped: Option<Skipped>,
@@ -49,40 +49,40 @@ struct State {
 struct Outstanding {
     /// The tag of the request.
     operation: u8,
-    /// The memory that each message takes that was let pass and not taken.
+    /// The memory of each message that was relayed and not taken yet.
     waiting: VecDeque<usize>,
-    /// Nobody waits for the answer any more.
+    /// Whether the search was given up.
     given_up: bool,
 }
 
-/// What a message may be the answer to.
+/// The request that a message answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answers {
     /// The request with this tag.
     Request(u8),
     /// A search that was given up.
-    Nobody,
+    Abandoned,
 }
 
-/// Entries that no one is shown, because their names are longer than any name.
+/// Entries that were ignored because their DN is too long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Skipped {
-    /// How many so far.
+    /// The number of them.
     pub count: u64,
-    /// How the first name begins.
+    /// The beginning of the first DN.
     pub first: String,
 }
 
 impl Traffic {
-    /// The memory that a message takes, of so many bytes and elements.
+    /// The memory that a message needs, in bytes.
     pub(crate) fn weight(bytes: usize, elements: usize) -> usize {
         bytes.saturating_add(elements.saturating_mul(ELEMENT))
     }
 
-    // -- the guard's side ---------------------------------------------------------------------------------------
+    // -- used by the relay --------------------------------------------------------------------------------------
 
-    /// A request goes out.
-    pub(crate) fn asked(&self, request: &[u8]) -> Result<(), Malformed> {
+    /// Records a request that is sent.
+    pub(crate) fn sent(&self, request: &[u8]) -> Result<(), Malformed> {
         let mut outer = Reader::new(request);
         let mut parts = Reader::new(outer.expect(ber::SEQUENCE, "is not an LDAP message")?);
         let id = ber::integer(parts.expect(ber::INTEGER, "has no message id")?)?;
@@ -99,31 +99,31 @@ impl Traffic {
         Ok(())
     }
 
-    /// What a message with this id answers.
+    /// The request that a message with this id answers; `None` if there is none.
     ///
     /// # Errors
-    /// The server answers again and again what was not asked.
+    /// There were too many answers without a request.
     pub(crate) fn answers(&self, id: i64) -> Result<Option<Answers>, TooManyStray> {
         let mut state = self.lock();
         match state.requests.get(&id) {
-            Some(Outstanding { given_up: true, .. }) => return Ok(Some(Answers::Nobody)),
-            Some(asked) if asked.operation != OVER => return Ok(Some(Answers::Request(asked.operation))),
+            Some(Outstanding { given_up: true, .. }) => return Ok(Some(Answers::Abandoned)),
+            Some(asked) if asked.operation != FINISHED => return Ok(Some(Answers::Request(asked.operation))),
             _ => {}
         }
         state.stray += 1;
-        if state.stray > STRAY {
+        if state.stray > MAX_STRAY {
             Err(TooManyStray)
         } else {
             Ok(None)
         }
     }
 
-    /// The result of a search that was given up came.
-    pub(crate) fn over(&self, id: i64) {
+    /// Forgets a search that was given up, when its result arrives.
+    pub(crate) fn finished(&self, id: i64) {
         self.lock().requests.remove(&id);
     }
 
-    /// Waits until a message of this weight may pass.
+    /// Waits until a message of this weight may be relayed.
     ///
     /// # Cancellation
     /// Safe.
@@ -133,7 +133,7 @@ impl Traffic {
         }
     }
 
-    /// Whether a message of this weight may pass.
+    /// Whether a message of this weight may be relayed.
     pub(crate) fn has_room_for(&self, weight: usize) -> bool {
         let mut state = self.lock();
         let room = state.waiting == 0 || state.waiting.saturating_add(weight) <= ROOM;
@@ -141,19 +141,19 @@ impl Traffic {
         room
     }
 
-    /// A message passes; nothing follows the `last` one.
+    /// Records a message that is relayed; `last` is the last one of its request.
     pub(crate) fn passed(&self, id: i64, weight: usize, last: bool) {
         let mut state = self.lock();
         let Some(asked) = state.requests.get_mut(&id) else {
             return;
         };
-        // The answer to a bind is taken by whoever asked, without a word.
+        // The answer to a bind is taken without a call of `taken`.
         let counts = asked.operation == SEARCH_REQUEST && !asked.given_up;
         if counts {
             asked.waiting.push_back(weight);
         }
         if last {
-            asked.operation = OVER;
+            asked.operation = FINISHED;
         }
         if last && !counts {
             state.requests.remove(&id);
@@ -162,7 +162,7 @@ impl Traffic {
         }
     }
 
-    /// An entry does not pass, because of its name.
+    /// Records an entry that is ignored because of its DN.
     pub(crate) fn skipped(&self, name: &[u8]) {
         let mut state = self.lock();
         let first = || Skipped {
@@ -172,16 +172,16 @@ impl Traffic {
         state.skipped.get_or_insert_with(first).count += 1;
     }
 
-    // -- the session's side -------------------------------------------------------------------------------------
+    // -- used by the session ------------------------------------------------------------------------------------
 
-    /// A message of this search was taken. Returns its weight.
-    pub(crate) fn took(&self, id: i64) -> usize {
+    /// Records that a message of this search was taken. Returns its weight.
+    pub(crate) fn taken(&self, id: i64) -> usize {
         let mut state = self.lock();
         let Some(asked) = state.requests.get_mut(&id) else {
             return 0;
         };
         let weight = asked.waiting.pop_front().unwrap_or_default();
-        if asked.operation == OVER && asked.waiting.is_empty() {
+        if asked.operation == FINISHED && asked.waiting.is_empty() {
             state.requests.remove(&id);
         }
         state.waiting = state.waiting.saturating_sub(weight);
@@ -189,7 +189,7 @@ impl Traffic {
         weight
     }
 
-    /// Nobody takes what answers this search any more.
+    /// Gives up a search: its answers are ignored from now on.
     pub(crate) fn give_up(&self, id: i64) {
         let mut state = self.lock();
         let freed = match state.requests.get_mut(&id) {
@@ -200,7 +200,7 @@ impl Traffic {
             None => 0,
         };
         match state.requests.get(&id).map(|asked| asked.operation) {
-            Some(OVER) => drop(state.requests.remove(&id)),
+            Some(FINISHED) => drop(state.requests.remove(&id)),
             Some(_) => {}
             None => drop(state.given_up.insert(id)),
         }
@@ -208,7 +208,8 @@ impl Traffic {
         self.room.notify_one();
     }
 
-    /// Whether none of these searches can be answered before others are heard: they fill the room.
+    /// Whether the relay waits for room and no message of these searches waits: their answers can come only after messages of
+    /// other searches were taken.
     pub(crate) fn is_stuck(&self, searches: &[i64]) -> bool {
         let state = self.lock();
         state.full
@@ -218,7 +219,7 @@ impl Traffic {
             })
     }
 
-    /// What was skipped since this was asked last.
+    /// The entries that were ignored since the last call.
     pub(crate) fn take_skipped(&self) -> Option<Skipped> {
         self.lock().skipped.take()
     }
@@ -246,7 +247,7 @@ mod tests {
         for id in [STREAM, PROBE] {
             let id = u8::try_from(id).unwrap();
             traffic
-                .asked(&[0x30, 0x05, 0x02, 0x01, id, SEARCH_REQUEST, 0x00])
+                .sent(&[0x30, 0x05, 0x02, 0x01, id, SEARCH_REQUEST, 0x00])
                 .unwrap();
         }
         traffic
@@ -258,7 +259,7 @@ mod tests {
         assert!(traffic.has_room_for(2 * ROOM));
         traffic.passed(STREAM, 2 * ROOM, false);
         assert!(traffic.room_for(1).now_or_never().is_none());
-        assert_eq!(traffic.took(STREAM), 2 * ROOM);
+        assert_eq!(traffic.taken(STREAM), 2 * ROOM);
         assert!(traffic.room_for(1).now_or_never().is_some());
     }
 
@@ -270,23 +271,23 @@ mod tests {
         assert!(!traffic.has_room_for(1));
         assert!(traffic.is_stuck(&[PROBE]));
         assert!(!traffic.is_stuck(&[STREAM]) && !traffic.is_stuck(&[PROBE, STREAM]));
-        traffic.took(STREAM);
+        traffic.taken(STREAM);
         assert!(traffic.has_room_for(1) && !traffic.is_stuck(&[PROBE]));
     }
 
     #[test]
-    fn what_is_given_up_takes_no_room_and_its_answers_are_nobodys() {
+    fn a_search_that_is_given_up_takes_no_room_and_its_answers_are_ignored() {
         let traffic = traffic();
         traffic.passed(STREAM, ROOM, false);
         traffic.give_up(STREAM);
         assert!(traffic.has_room_for(ROOM));
-        assert_eq!(traffic.answers(STREAM), Ok(Some(Answers::Nobody)));
+        assert_eq!(traffic.answers(STREAM), Ok(Some(Answers::Abandoned)));
         // Given up before the request was seen.
         traffic.give_up(4);
         traffic
-            .asked(&[0x30, 0x05, 0x02, 0x01, 4, SEARCH_REQUEST, 0x00])
+            .sent(&[0x30, 0x05, 0x02, 0x01, 4, SEARCH_REQUEST, 0x00])
             .unwrap();
-        assert_eq!(traffic.answers(4), Ok(Some(Answers::Nobody)));
+        assert_eq!(traffic.answers(4), Ok(Some(Answers::Abandoned)));
     }
 
     #[test]
@@ -294,9 +295,9 @@ mod tests {
         let traffic = traffic();
         traffic.passed(PROBE, 7, false);
         traffic.passed(PROBE, 8, true);
-        assert_eq!((traffic.took(PROBE), traffic.took(PROBE)), (7, 8));
+        assert_eq!((traffic.taken(PROBE), traffic.taken(PROBE)), (7, 8));
         assert_eq!(traffic.answers(PROBE), Ok(None));
-        for _ in 1..STRAY {
+        for _ in 1..MAX_STRAY {
             assert_eq!(traffic.answers(99), Ok(None));
         }
         assert_eq!(traffic.answers(99), Err(TooManyStray));

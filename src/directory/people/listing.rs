@@ -1,4 +1,4 @@
-//! A full listing, in pages where the server can (RFC 2696): baseline and fallback on every server.
+//! A full listing, in pages if the server supports them (RFC 2696). It works on every server.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ use crate::directory::{Changes, DirectoryError};
 use crate::foreign;
 use crate::model::{Change, Entry, EntryId, Listing};
 
-/// The identities that are remembered to tell them apart: so many take some forty MiB.
-const MOST: usize = 1_800_000;
+/// The largest number of identities that are remembered, which need about 40 MiB.
+const MAX_IDENTITIES: usize = 1_800_000;
 
 const DOING: &str = "listing";
 
@@ -30,10 +30,10 @@ pub(crate) async fn open(query: Arc<Query>) -> Result<Changes, DirectoryError> {
     open_on(session, query).await
 }
 
-/// Starts a listing on this connection. Groups on which it depends are read first.
+/// Starts a listing on this connection. Reads the groups on which it depends first.
 ///
 /// # Errors
-/// Beside those of the network: the base or a group is not there.
+/// Those of the network; the base or a group is missing.
 pub(crate) async fn open_on(mut session: Session, query: Arc<Query>) -> Result<Changes, DirectoryError> {
     query.record_watermarks(&mut session).await;
     check_base(&mut session, &query.settings.base).await?;
@@ -48,7 +48,7 @@ pub(crate) async fn open_on(mut session: Session, query: Arc<Query>) -> Result<C
         controls: Vec::new(),
     };
     let listing = ListingStream {
-        search: PagedSearch::new(&session, subtree, query.settings.page_size, DOING),
+        search: PagedSearch::new(&session, subtree, query.settings.page_size.get(), DOING),
         query,
         session,
         identity,
@@ -69,19 +69,19 @@ struct ListingStream {
     identity: Identity,
     state: State,
     search: PagedSearch,
-    /// The identities so far, where only the configuration says that they differ: there, and nowhere else, memory grows
-    /// with the directory, by some twenty bytes a person.
+    /// The identities so far, if the configuration names the attribute, because then nothing else ensures that they differ.
+    /// Only in this case memory grows with the directory, by about twenty bytes per person.
     seen: HashSet<EntryId>,
-    /// How many entries had no readable identity of their own, and the first of them.
+    /// The number of entries without a readable identity of their own, and the DN of the first.
     unidentified: Option<(u64, String)>,
-    /// How many entries lay outside of the base, and the first of them.
+    /// The number of entries outside the base, and the DN of the first.
     outside: Option<(u64, String)>,
 }
 
 enum State {
     Begin,
     Reading,
-    /// Those are told to be gone, and then the end.
+    /// These people are reported as gone, and then the listing ends.
     Gone(Vec<EntryId>, Listing),
     End,
 }
@@ -102,7 +102,7 @@ impl ListingStream {
                     }
                     Found::Done(result) => {
                         self.warn();
-                        let gone = self.no_members_any_more().await?;
+                        let gone = self.former_members().await?;
                         self.state = State::Gone(gone, self.outcome(&result));
                     }
                 },
@@ -119,15 +119,15 @@ impl ListingStream {
         }
     }
 
-    /// The member that an entry is; `None` for any other entry.
+    /// Converts an entry to a member; `None` if it is none.
     fn take(&mut self, raw: RawEntry) -> Result<Option<Entry>, DirectoryError> {
         if !dn::is_within(&raw.dn, &self.query.settings.base) {
             self.outside.get_or_insert((0, foreign::shown(&raw.dn))).0 += 1;
             return Ok(None);
         }
-        if self.seen.len() > MOST {
-            let came = format!("{MOST} entries, whose `id_attribute` has to be remembered");
-            return Err(self.session.endless(DOING, came));
+        if self.seen.len() > MAX_IDENTITIES {
+            let received = format!("{MAX_IDENTITIES} entries, whose `id_attribute` has to be remembered");
+            return Err(self.session.endless(DOING, received));
         }
         Ok(match self.identified(raw) {
             Ok(entry) => Some(entry).filter(|entry| self.query.admits(entry)),
@@ -138,7 +138,7 @@ impl ListingStream {
         })
     }
 
-    /// The entry under an identity of its own; the DN alone where it has none.
+    /// The entry with an identity of its own. The error is the DN of an entry without one.
     fn identified(&mut self, raw: RawEntry) -> Result<Entry, String> {
         let entry = identified(raw, &self.identity)?;
         match self.identity {
@@ -147,8 +147,8 @@ impl ListingStream {
         }
     }
 
-    /// Who may have been listed by what was known of the groups before, and is no member by what they are now.
-    async fn no_members_any_more(&mut self) -> Result<Vec<EntryId>, DirectoryError> {
+    /// People who may have been listed by the former state of the groups and are no longer members.
+    async fn former_members(&mut self) -> Result<Vec<EntryId>, DirectoryError> {
         let Some(groups) = self.query.groups.as_ref().filter(|groups| groups.restrict()) else {
             return Ok(Vec::new());
         };
@@ -160,7 +160,7 @@ impl ListingStream {
         Ok(candidates)
     }
 
-    /// Warns of what was noticed beside the people.
+    /// Records the warnings of this listing.
     fn warn(&self) {
         let server = self.session.server();
         self.query.warn(Topic::Pages, self.search.warning(server));
@@ -168,7 +168,7 @@ impl ListingStream {
         self.query.warn(Topic::References, references);
     }
 
-    /// Only a success with every entry identified is a complete listing.
+    /// The end of the listing. It is complete only after success, and if all entries had an identity.
     fn outcome(&self, result: &LdapResult) -> Listing {
         if result.rc != 0 {
             let server = self.session.server();
@@ -183,7 +183,7 @@ impl ListingStream {
         }
         if let Some((count, first)) = &self.outside {
             return Listing::Partial(format!(
-                "{}: {count} entries came that do not lie below {}, the first of them {first}: they are passed over; correct `base_dn`",
+                "{}: {count} entries came that are not below {}, such as {first}: they are ignored; correct `base_dn`",
                 self.session.server(),
                 self.query.settings.base
             ));

@@ -1,5 +1,5 @@
-//! Reading single people again, by identity, with the configured filter: the server's own word on whether they are
-//! members right now.
+//! Reads people again by identity, with the configured filter, so that the server itself decides whether they are members
+//! right now.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::directory::ldap::session::Session;
 use crate::directory::people::query::Query;
 use crate::model::{Entry, EntryId};
 
-/// A connection that was idle for longer is not used again.
+/// A connection that was idle for longer is not reused: servers close idle connections.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// A connection that is kept from one question to the next, for a while: servers close what is idle for long.
+/// A connection that is kept for the next search for a while.
 pub(crate) struct KeptConnection {
     query: Arc<Query>,
     open: Option<Session>,
@@ -30,7 +30,7 @@ pub(crate) struct KeptConnection {
 }
 
 impl KeptConnection {
-    /// Nothing is contacted before the first question.
+    /// Nothing is contacted before the first search.
     pub(crate) fn new(query: Arc<Query>) -> Self {
         Self {
             query,
@@ -39,7 +39,7 @@ impl KeptConnection {
         }
     }
 
-    /// The connection; a new one where the last one was idle for long.
+    /// The connection, or a new one if it was idle for long.
     pub(crate) async fn session(&mut self) -> Result<&mut Session, DirectoryError> {
         let is_fresh = self.used.elapsed() < IDLE;
         self.used = Instant::now();
@@ -57,7 +57,7 @@ pub(crate) struct Lookup {
 }
 
 impl Lookup {
-    /// Nothing is contacted before the first question.
+    /// Nothing is contacted before the first search.
     pub(crate) fn new(query: Arc<Query>) -> Self {
         Self {
             connection: KeptConnection::new(query.clone()),
@@ -68,27 +68,26 @@ impl Lookup {
     /// Those of `who` that are members right now.
     ///
     /// # Errors
-    /// Beside those of the network: a group on which membership depends is not there, so that nobody can be said to be
-    /// no member.
+    /// Those of the network; a group is missing, so that no one can be reported as not being a member.
     pub(crate) async fn members_among(&mut self, who: &[EntryId]) -> Result<Vec<Entry>, DirectoryError> {
         let session = self.connection.session().await?;
         members_among(session, &self.query, who).await
     }
 
-    /// Records how far the server has come, after whatever it told.
+    /// Records how far the server has replicated.
     pub(crate) async fn record_watermarks(&mut self) -> Result<(), DirectoryError> {
         let session = self.connection.session().await?;
         self.query.record_watermarks(session).await;
         Ok(())
     }
 
-    /// Whom it looks for.
+    /// The people that it looks for.
     pub(crate) fn query(&self) -> &Query {
         &self.query
     }
 }
 
-/// Those of `who` that are members right now, asked for on this connection.
+/// Those of `who` that are members right now, by searches on this connection.
 ///
 /// # Errors
 /// As [`Lookup::members_among`].
@@ -107,7 +106,7 @@ pub(crate) async fn members_among(
     Ok(found)
 }
 
-/// Those of `who` that match the filter, whatever the groups say.
+/// Those of `who` that match the filter, regardless of the groups.
 async fn matching(
     session: &mut Session,
     query: &Query,
@@ -135,7 +134,7 @@ async fn matching(
         let mut foreign = 0_u32;
         for message in messages {
             let raw = decode::entry(message).map_err(|error| session.malformed("an entry", &error))?;
-            // Only who was asked for is answered for, and each once.
+            // Ignores entries that were not requested, and repeated ones.
             match identified(raw, identity) {
                 Ok(entry)
                     if dn::is_within_in(&entry.dn, &settings.base, &query.schema)
@@ -151,14 +150,14 @@ async fn matching(
                 directory = settings.name,
                 server = session.server(),
                 foreign,
-                "the server answered a look-up with entries that were not asked for, by identity or by base: they are passed over"
+                "the server answered a look-up with entries of another identity or outside the base: they are ignored"
             );
         }
     }
     Ok(found)
 }
 
-/// What a search asks for: the identity and what decides about membership, nothing else.
+/// The attributes to request: the identity and those that decide about membership.
 pub(crate) fn attributes(query: &Query, identity: &Identity) -> Vec<String> {
     [identity.attribute().to_owned()]
         .into_iter()
@@ -166,7 +165,7 @@ pub(crate) fn attributes(query: &Query, identity: &Identity) -> Vec<String> {
         .collect()
 }
 
-/// The entry under its identity; the DN alone where the identity cannot be read.
+/// The entry with its identity. The error is the DN of an entry whose identity cannot be read.
 pub(crate) fn identified(raw: RawEntry, identity: &Identity) -> Result<Entry, String> {
     match identity.of(&raw) {
         Some(id) => Ok(raw.into_entry(id)),

@@ -1,6 +1,6 @@
-//! Who is meant: the people whom the configuration selects, all of them (`listing`) or some by identity (`lookup`), and
-//! the groups that decide about them. `query` is what is asked, as it reads for one server; `warnings` holds what
-//! searches notice that is no failure.
+//! The people whom the configuration selects: all of them (`listing`) or some by identity (`lookup`), and the groups that
+//! decide about them. `query` holds the settings as resolved for one session; `warnings` holds what searches report to the
+//! administrator besides failures.
 
 pub(crate) mod groups;
 pub(crate) mod listing;

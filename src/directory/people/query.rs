@@ -1,4 +1,4 @@
-//! Whom one session looks for, and the way to the server that it asks.
+//! Which people one session looks for, and on which server.
 
 use std::sync::Arc;
 
@@ -11,33 +11,33 @@ use crate::directory::ldap::session::Session;
 use crate::directory::ldap::{connect, replication};
 use crate::directory::people::groups::{Groups, Identities};
 use crate::directory::people::warnings::{Topic, Warnings};
-use crate::directory::settings::{Server, Settings};
+use crate::directory::settings::{DirectorySettings, Server};
 use crate::model::Entry;
 
-/// The settings as they read for one session: the filter with the present names of its groups, and the groups.
+/// The settings as resolved for one session: the filter with the present DNs of its groups, and the groups.
 #[derive(Debug, Clone)]
 pub(crate) struct Query {
-    pub(crate) settings: Settings,
+    pub(crate) settings: DirectorySettings,
     access: Arc<Access>,
-    /// The server of the session, to which all its connections go.
+    /// The server of the session, which all its connections use.
     endpoint: Arc<Endpoint>,
-    /// What is asked for beside what decides.
+    /// One more attribute to read.
     extra_attribute: Option<&'static str>,
-    /// What the server's attribute types are called.
+    /// The server's schema.
     pub(crate) schema: Arc<Schema>,
     pub(crate) groups: Option<Arc<Groups>>,
-    /// Where to put what is noticed meanwhile; nowhere for a search that does not see everyone.
+    /// Where warnings are recorded; `None` for a search that does not return everyone.
     warnings: Option<Arc<Warnings>>,
 }
 
 impl Query {
-    /// Finds the groups on which the settings depend; `known` are the identities that they had before.
+    /// Finds the groups that the settings name; `known` are their identities.
     ///
     /// # Errors
-    /// A group is not there.
+    /// A group is missing.
     pub(crate) async fn resolve(
         session: &mut Session,
-        settings: &Settings,
+        settings: &DirectorySettings,
         access: &Arc<Access>,
         known: &Identities,
         warnings: &Arc<Warnings>,
@@ -58,11 +58,10 @@ impl Query {
         }))
     }
 
-    /// One more connection to the server of the session.
+    /// Opens another connection to the server of the session.
     ///
     /// # Errors
-    /// The server does not accept the account any more. No other server is asked, since it may not have heard yet of what
-    /// this one told.
+    /// The connection or the bind fails. No other server is tried, because it may not have the changes that this one sent.
     pub(crate) async fn connect(&self) -> Result<Session, DirectoryError> {
         let mut session = connect::connect_to(&self.endpoint, &self.settings, &self.access).await?;
         session.set_schema(self.schema.clone());
@@ -74,8 +73,7 @@ impl Query {
         &self.endpoint
     }
 
-    /// Records how far the server has come, for the day on which another one is reached. A directory of one server has
-    /// no use for it.
+    /// Records how far the server has replicated, to compare other servers with it. Does nothing if there is only one server.
     pub(crate) async fn record_watermarks(&self, session: &mut Session) {
         let alone = matches!(*self.settings.servers, [Server::Tcp { .. } | Server::Unix { .. }]);
         if alone {
@@ -84,12 +82,12 @@ impl Query {
         match replication::read(session, &self.settings.base).await {
             Ok(marks) => self.access.raise(marks),
             Err(error) => {
-                tracing::debug!(directory = self.settings.name, %error, "how far the server has come is not known");
+                tracing::debug!(directory = self.settings.name, %error, "it is not known how far the server has replicated");
             }
         }
     }
 
-    /// What the connections of the directory share.
+    /// What all connections of the directory share.
     pub(crate) fn access(&self) -> &Access {
         &self.access
     }
@@ -99,7 +97,7 @@ impl Query {
         self.groups.as_ref().is_some_and(|groups| !groups.restrict())
     }
 
-    /// What a search asks for beside the identity: what decides about membership, and what groups know people by.
+    /// The attributes to read besides the identity: those of the settings, and those by which groups name people.
     pub(crate) fn attributes(&self) -> Vec<String> {
         let known_by: &[&str] = match &self.groups {
             Some(groups) if groups.restrict() => &["uid", "gidNumber"],
@@ -118,9 +116,9 @@ impl Query {
         }
     }
 
-    /// Those of the same people who match another filter; no warnings come of them.
+    /// The same query with another filter. It records no warnings.
     pub(crate) fn with_filter(&self, filter: Filter) -> Self {
-        let settings = Settings {
+        let settings = DirectorySettings {
             filter,
             ..self.settings.clone()
         };
@@ -131,19 +129,19 @@ impl Query {
         }
     }
 
-    /// Records what an administrator should know; `None` is that there is nothing to say about it.
+    /// Records a warning about a topic, or that there is none.
     pub(crate) fn warn(&self, topic: Topic, warning: Option<String>) {
         if let Some(warnings) = &self.warnings {
             warnings.set(&self.settings.name, topic, warning);
         }
     }
 
-    /// Whether whoever matches the filter is a member.
+    /// Whether everyone who matches the filter is a member.
     pub(crate) fn filter_decides(&self) -> bool {
         self.groups.as_ref().is_none_or(|groups| !groups.restrict())
     }
 
-    /// Whether someone who matches the filter was a member when the groups were read.
+    /// Whether a person who matches the filter was a member when the groups were read.
     pub(crate) fn admits(&self, entry: &Entry) -> bool {
         self.groups.as_ref().is_none_or(|groups| groups.admits(entry))
     }

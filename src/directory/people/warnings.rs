@@ -1,11 +1,11 @@
-//! What searches notice that is no failure, and yet keeps people from being found or costs more than it should.
+//! Warnings of searches that succeed: some people are not found, or the search is slower than necessary.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::directory::ldap::references::References;
 
-/// What a warning is about: there is one of each kind at a time.
+/// The topic of a warning. There is at most one warning about each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Topic {
     /// Pages that are refused.
@@ -21,7 +21,7 @@ pub(crate) enum Topic {
 pub(crate) struct Warnings(Mutex<BTreeMap<Topic, String>>);
 
 impl Warnings {
-    /// Takes a warning, whose text is "cause; remedy"; `None` takes the last one back.
+    /// Sets the warning "cause; remedy" about a topic, or removes it.
     pub(crate) fn set(&self, directory: &str, topic: Topic, warning: Option<String>) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(warning) = warning else {
@@ -34,7 +34,7 @@ impl Warnings {
         }
     }
 
-    /// All warnings that stand.
+    /// All current warnings.
     pub(crate) fn all(&self) -> Vec<String> {
         self.0
             .lock()
@@ -45,7 +45,7 @@ impl Warnings {
     }
 }
 
-/// What an administrator should know of references that a search for people met.
+/// The warning about references in a search for people.
 pub(crate) fn references_warning(server: &str, references: &References) -> Option<String> {
     let first = references.first.as_ref()?;
     let (count, noun) = match references.count {
@@ -53,7 +53,7 @@ pub(crate) fn references_warning(server: &str, references: &References) -> Optio
         count => (format!("{count} references"), "were"),
     };
     Some(format!(
-        "{server}: {count} to other servers {noun} not followed, the first to {first}, and whoever is there is not found; \
+        "{server}: {count} to other servers {noun} not followed, the first to {first}, and people there are not found; \
          make each of those servers a [[directory]] of its own, with the base that stands in the reference"
     ))
 }

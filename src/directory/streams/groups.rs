@@ -1,7 +1,7 @@
-//! From a change of a group to the people whom it concerns.
+//! Finds the people whom a change of a group concerns.
 //!
-//! A change may concern a great many at once. Who they are is found some at a time, and whatever else changes meanwhile
-//! is heard between: a change that concerns few does not wait for one that concerns many.
+//! A change may concern very many people. They are found some at a time, and other changes are received in between: a change
+//! that concerns few people does not wait for one that concerns many.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
@@ -22,14 +22,13 @@ use crate::directory::streams::{active_directory, persistent_search, syncrepl};
 use crate::directory::{Changes, DirectoryError, StreamKind};
 use crate::model::{Change, Cursor, EntryId};
 
-/// Watches the groups of `query`, if there are any: hints for everyone who came into one of them or went out of it,
-/// directly or with another group. When this returns all groups have been read, and nothing that happens to them from
-/// then on is missed.
+/// Watches the groups of `query`, if there are any. Hints at everyone who joins or leaves one of them, directly or with a
+/// nested group. When this returns, all groups have been read, and no later change of them is missed.
 pub(crate) async fn hints(query: &Arc<Query>, kind: StreamKind) -> Result<Option<Hints>, DirectoryError> {
     let Some(groups) = query.groups.clone() else {
         return Ok(None);
     };
-    let mut watch = Watch {
+    let mut watch = GroupWatch {
         connection: KeptConnection::new(query.clone()),
         query: query.clone(),
         groups,
@@ -39,18 +38,18 @@ pub(crate) async fn hints(query: &Arc<Query>, kind: StreamKind) -> Result<Option
         work: VecDeque::new(),
         by_name: true,
         is_complete: true,
-        told: VecDeque::new(),
+        hints: VecDeque::new(),
     };
     let session = watch.connection.session().await?;
     watch.groups.read(session, &query.settings).await?;
-    watch.listen().await?;
+    watch.subscribe().await?;
     let (groups, members, depth) = watch.groups.summary();
     tracing::info!(
         directory = query.settings.name,
         groups,
         members,
         depth,
-        "the groups that decide are followed, and those within them"
+        "following the configured groups, and the groups nested in them"
     );
     let hidden = watch.groups.hidden();
     query.warn(Topic::PrimaryGroup, hidden);
@@ -62,7 +61,7 @@ pub(crate) async fn hints(query: &Arc<Query>, kind: StreamKind) -> Result<Option
     ))
 }
 
-/// Has the identities of groups stored, in place of resume points that would not cover what happens to groups.
+/// Replaces the resume points, which do not cover changes of groups, by one that stores the identities of the groups.
 pub(crate) fn with_identities(changes: Changes, identities: Cursor) -> Changes {
     changes
         .try_filter_map(move |change| {
@@ -80,31 +79,31 @@ pub(crate) fn with_identities(changes: Changes, identities: Cursor) -> Changes {
         .boxed()
 }
 
-struct Watch {
+struct GroupWatch {
     query: Arc<Query>,
     groups: Arc<Groups>,
     kind: StreamKind,
     connection: KeptConnection,
     /// Hints for each change of a watched group.
     group_hints: Hints,
-    /// The groups that are to be read again.
+    /// The groups to read again.
     changed: BTreeSet<EntryId>,
     work: VecDeque<Work>,
-    /// Whether members are found by searches for their names.
+    /// Whether one search can find several members by their names.
     by_name: bool,
-    /// Whether all groups that are known are watched, and no others.
+    /// Whether exactly the known groups are watched.
     is_complete: bool,
-    told: VecDeque<Hint>,
+    hints: VecDeque<Hint>,
 }
 
-/// The members whom a change concerns and whose identity is not known yet.
+/// The members whom a change concerns and whose identities are not known yet.
 struct Work {
     members: VecDeque<Member>,
-    /// The keys of those who were ever among them.
-    met: HashSet<u64>,
-    /// The groups whose members were taken already.
+    /// The keys of all members that this work ever had.
+    seen: HashSet<u64>,
+    /// The groups whose members were added already.
     groups: BTreeSet<EntryId>,
-    /// Whether groups that are not watched yet are to be.
+    /// Whether to watch groups that are found and not watched yet.
     adopt: bool,
 }
 
@@ -114,15 +113,15 @@ impl Work {
     }
 }
 
-impl Watch {
+impl GroupWatch {
     async fn next(&mut self) -> Result<Option<Hint>, DirectoryError> {
         loop {
-            if let Some(hint) = self.told.pop_front() {
+            if let Some(hint) = self.hints.pop_front() {
                 return Ok(Some(hint));
             }
             while let Some(hint) = self.group_hints.next().now_or_never() {
                 match hint.transpose()? {
-                    Some(hint) => self.hear(&hint),
+                    Some(hint) => self.receive(&hint),
                     None => return Ok(None),
                 }
             }
@@ -131,21 +130,21 @@ impl Watch {
             }
             let small = self.work.iter().position(Work::is_small);
             if small.is_none() && !self.is_complete {
-                self.listen().await?;
+                self.subscribe().await?;
                 continue;
             }
             if let Some(work) = small.or(Some(0)).and_then(|at| self.work.remove(at)) {
-                self.find_out(work).await?;
+                self.identify(work).await?;
                 continue;
             }
             match self.group_hints.try_next().await? {
-                Some(hint) => self.hear(&hint),
+                Some(hint) => self.receive(&hint),
                 None => return Ok(None),
             }
         }
     }
 
-    fn hear(&mut self, hint: &Hint) {
+    fn receive(&mut self, hint: &Hint) {
         if let Hint::Changed(group)
         | Hint::ChangedTogether { id: group, .. }
         | Hint::MemberOfGroup { id: group, .. } = hint
@@ -154,8 +153,8 @@ impl Watch {
         }
     }
 
-    /// Listens to all groups that are watched now, and reads them once more, because they may have changed before.
-    async fn listen(&mut self) -> Result<(), DirectoryError> {
+    /// Subscribes to all known groups, and reads them once more, because they may have changed before.
+    async fn subscribe(&mut self) -> Result<(), DirectoryError> {
         let groups: Vec<(EntryId, String)> = self.groups.with_memberships(|memberships| {
             let groups = memberships.groups();
             groups.map(|(id, dn)| (id, dn.to_owned())).collect()
@@ -166,12 +165,12 @@ impl Watch {
         self.refresh().await
     }
 
-    /// Hints for each change of one of these groups.
+    /// Opens hints at the changes of these groups.
     async fn group_hints(&mut self, groups: &[(EntryId, String)]) -> Result<Hints, DirectoryError> {
         let identity = self.connection.session().await?.capabilities().identity.clone();
         let mut group_hints = Vec::new();
         match self.kind {
-            // A poll looks at the groups before each listing.
+            // A poll reads the groups before each listing.
             StreamKind::Poll => group_hints.push(stream::pending().boxed()),
             StreamKind::ActiveDirectory => {
                 let who: Vec<EntryId> = groups.iter().map(|(id, _)| *id).collect();
@@ -195,7 +194,7 @@ impl Watch {
         Ok(stream::select_all(group_hints).boxed())
     }
 
-    /// Reads the groups that changed; whoever came or went is work.
+    /// Reads the groups that changed. The members who joined or left become work.
     async fn refresh(&mut self) -> Result<(), DirectoryError> {
         let mut changed = Vec::new();
         for id in std::mem::take(&mut self.changed) {
@@ -216,7 +215,7 @@ impl Watch {
             .groups
             .with_memberships_mut(|memberships| memberships.prune(&named));
         self.is_complete &= self.watched() == before;
-        // Groups among them are lost as well, or watched because of another one.
+        // Groups among them are no longer known either, or are watched because of another group.
         self.add(lost, false);
         Ok(())
     }
@@ -229,12 +228,12 @@ impl Watch {
     fn add(&mut self, members: Vec<Member>, adopt: bool) {
         let mut work = Work {
             members: VecDeque::new(),
-            met: HashSet::new(),
+            seen: HashSet::new(),
             groups: BTreeSet::new(),
             adopt,
         };
         self.groups.with_memberships(|memberships| {
-            let new = |member: &Member| work.met.insert(memberships.key(member));
+            let new = |member: &Member| work.seen.insert(memberships.key(member));
             work.members = members.into_iter().filter(new).collect();
         });
         if !work.members.is_empty() {
@@ -242,7 +241,7 @@ impl Watch {
         }
     }
 
-    /// A watched group as it is now; one within another group that is there no more has no members.
+    /// A watched group as it is now. A nested group that no longer exists has no members.
     async fn read(&mut self, id: EntryId, dn: String) -> Result<Group, DirectoryError> {
         let mut room = self.groups.room_for(id);
         let session = self.connection.session().await?;
@@ -269,8 +268,8 @@ impl Watch {
         })
     }
 
-    /// Finds out who some of the members are that came or went, and hints for the people among them.
-    async fn find_out(&mut self, mut work: Work) -> Result<(), DirectoryError> {
+    /// Finds the identities of some members who joined or left. Hints at the people among them.
+    async fn identify(&mut self, mut work: Work) -> Result<(), DirectoryError> {
         let some = work.members.len().min(CHUNK);
         let asked: Vec<Member> = work.members.drain(..some).collect();
         let mut bases = self.groups.containers().to_vec();
@@ -290,11 +289,11 @@ impl Watch {
             if !found.is_group {
                 people.push(found.id);
             } else if is_watched {
-                // Whoever is in a group that came or went came or went with it.
+                // The members of a nested group join or leave with it.
                 if work.groups.insert(found.id) {
                     self.groups.with_memberships(|memberships| {
                         let members = memberships.members_of(found.id).into_iter();
-                        let new = members.filter(|member| work.met.insert(memberships.key(member)));
+                        let new = members.filter(|member| work.seen.insert(memberships.key(member)));
                         work.members.extend(new);
                     });
                 }
@@ -303,8 +302,8 @@ impl Watch {
                 work.groups.insert(found.id);
             }
         }
-        let among = work.met.len().max(people.len());
-        self.told
+        let among = work.seen.len().max(people.len());
+        self.hints
             .extend(people.into_iter().map(|id| Hint::MemberOfGroup { id, among }));
         if !work.members.is_empty() {
             self.work.push_front(work);
@@ -312,7 +311,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Watches a group from here on; it is read next.
+    /// Watches one more group, which is read next.
     async fn adopt(&mut self, id: EntryId, dn: String) -> Result<(), DirectoryError> {
         if self.watched() >= GROUPS {
             let session = self.connection.session().await?;

@@ -1,6 +1,6 @@
-//! How changes are learned. `select` says by which kind of stream, and each kind has a file or a folder: `syncrepl`,
-//! `persistent_search`, `active_directory`, `poll`. Where a server gives mere hints (an object changed, a group changed),
-//! `refetch` reads the people again whom they may concern; `groups` turns changes of groups into such hints.
+//! How changes are learned. `select` chooses the kind of stream, and each kind has a file or a folder: `syncrepl`,
+//! `persistent_search`, `active_directory`, `poll`. If a server only hints that an entry changed, `refetch` reads the people
+//! again whom the hint may concern; `groups` turns changes of groups into such hints.
 
 pub(crate) mod active_directory;
 pub(crate) mod groups;
@@ -22,11 +22,10 @@ use crate::directory::people::query::Query;
 use crate::directory::people::{listing, lookup};
 use crate::directory::settings::StreamKind;
 use crate::directory::streams::refetch::Hints;
-
 use crate::directory::{DirectoryError, Opened};
 use crate::model::{Change, Cursor};
 
-/// Opens one kind of stream, for a reason.
+/// Opens one kind of stream. `why` is the reason for this kind, for the log.
 pub(crate) async fn open(
     (kind, why): (StreamKind, &'static str),
     session: Session,
@@ -35,9 +34,9 @@ pub(crate) async fn open(
 ) -> Result<Opened, DirectoryError> {
     let server = session.server().to_owned();
     let family = session.capabilities().family;
-    // What happened to groups while nobody watched shows in no resume.
+    // No resume point covers changes of groups during an interruption.
     let from = from.filter(|_| query.groups.is_none());
-    // Whatever hints does so before people are listed, so that nothing falls between.
+    // Subscribes before listing, so that a change in between is not missed.
     let mut hints: Vec<Hints> = groups::hints(query, kind).await?.into_iter().collect();
     let (mut resumed, mut reconcile) = (false, false);
     let changes = match kind {
@@ -47,7 +46,7 @@ pub(crate) async fn open(
         }
         StreamKind::Syncrepl => {
             resumed = from.is_some();
-            // What 389-DS tells after a cookie lacks those who left by the filter.
+            // After a cookie, 389-DS does not report people who ceased to match the filter.
             reconcile = family == Family::Sun;
             syncrepl::open(session, query, from).await?
         }
@@ -56,8 +55,8 @@ pub(crate) async fn open(
             listing::open(query.clone()).await?
         }
         StreamKind::ActiveDirectory => {
-            let (bells, goes_on) = active_directory::open(session, query, from).await?;
-            hints.push(bells);
+            let (notifications, goes_on) = active_directory::open(session, query, from).await?;
+            hints.push(notifications);
             (resumed, reconcile) = (goes_on, goes_on);
             if resumed {
                 refetch::only_changes()
@@ -78,7 +77,7 @@ pub(crate) async fn open(
         changes
     } else {
         let hints = stream::select_all(hints).boxed();
-        refetch::answered(hints, changes, lookup::Lookup::new(query.clone()))
+        refetch::refetched(hints, changes, lookup::Lookup::new(query.clone()))
     };
     let changes = match &query.groups {
         Some(groups) => groups::with_identities(changes, groups.cursor()),

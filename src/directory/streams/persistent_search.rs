@@ -1,26 +1,24 @@
 //! Persistent search (draft-ietf-ldapext-psearch-03): 389-DS, and every server that descends from Sun's or imitates it.
 //!
-//! No server announces that an entry left the filter or moved out of the base, and ApacheDS judges filter and base by
-//! what the entry was before. So the search asks for every change of every entry, at the naming context that holds the
-//! base, and wants nothing but identities; each of them hints, and whether it is a member now is read with the
-//! configured filter (see `doorbell`).
+//! No server reports that an entry ceased to match the filter or was moved out of the base, and ApacheDS compares filter and
+//! base with the entry as it was before. So the search asks for the identities of all entries that change in the naming
+//! context of the base. Each identity is a hint: `refetch` reads the entry with the configured filter.
 //!
 //! # Guarantees
-//! Hints begin before this returns, and so before the listing does: a base search on the same connection stands between them, because the server
-//! works a connection in order and does not say when the persistent search is in force. While nothing hints, the same
-//! base search proves every ten seconds that the connection lives.
+//! Hints begin before [`open`] returns, and so before the listing: the server does not confirm a persistent search, but it
+//! handles the requests of a connection in order, and a base search follows. While nothing changes, the same base search
+//! checks every ten seconds that the connection is alive.
 //!
 //! # Assumptions
-//! The account may read the naming context's own entry, and the identity of entries outside of the base. Where it may
-//! not, whoever moves out of the base is found by the audit only.
+//! The account may read the entry of the naming context, and the identity of entries outside the base. If it may not, only
+//! the audit finds people who are moved out of the base.
 //!
 //! # Caveats
-//! - Every change in the naming context costs a share of a look-up: a failed bind, a counter that an application keeps,
-//!   a host that registers. Those of the same entry that arrive together count once, and fifty entries are looked up at
-//!   a time.
-//! - There is no way to resume: each session begins with a full listing.
-//! - The search ends by closing the connection; not every server heeds an abandon. It never goes together with paging or
-//!   content synchronisation: the former ends it, and the latter has brought 389-DS down.
+//! - Every change in the naming context costs a share of a look-up: a failed bind, a counter of an application, a host that
+//!   registers. Changes of the same entry that arrive together count once, and fifty entries are looked up at a time.
+//! - A session cannot resume: each one begins with a full listing.
+//! - The search ends by closing the connection, because not every server obeys an abandon. It is never combined with paging,
+//!   which ends it, or with content synchronisation, which has crashed 389-DS.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,8 +42,8 @@ use crate::directory::people::query::Query;
 use crate::directory::streams::refetch::{Hint, Hints};
 use crate::foreign;
 
-/// While nothing changes, the connection is proved alive after this long; the answer has 15 s to come.
-const HEARTBEAT: Duration = Duration::from_secs(10);
+/// While nothing changes, the connection is probed at this interval; the answer may take 15 s.
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Opens the search for people.
 pub(crate) async fn open(mut session: Session, query: &Arc<Query>) -> Result<Hints, DirectoryError> {
@@ -59,12 +57,12 @@ pub(crate) async fn open(mut session: Session, query: &Arc<Query>) -> Result<Hin
     watch(session, &base, ANYTHING).await
 }
 
-/// Hints for each change of an entry below `base` that matches `filter`, on a connection of its own.
+/// Opens hints at the changes of entries below `base` that match `filter`, on a connection of its own.
 pub(crate) async fn hints(query: &Query, base: &str, filter: &str) -> Result<Hints, DirectoryError> {
     watch(query.connect().await?, base, filter).await
 }
 
-/// The naming context that holds the base, where the account may read it; else the base.
+/// The naming context of the base if the account may read it, or else the base.
 async fn widest(session: &mut Session, query: &Query) -> Result<String, DirectoryError> {
     let capabilities = session.capabilities().clone();
     let Some(context) = capabilities.context_of(&query.settings.base) else {
@@ -76,7 +74,7 @@ async fn widest(session: &mut Session, query: &Query) -> Result<String, Director
             tracing::info!(
                 directory = query.settings.name,
                 context = foreign::shown(context),
-                "the account may not read the naming context: whoever is moved out of the base is found by the audit only"
+                "the account may not read the naming context: only the audit finds people who are moved out of the base"
             );
             Ok(query.settings.base.clone())
         }
@@ -84,7 +82,7 @@ async fn widest(session: &mut Session, query: &Query) -> Result<String, Director
     }
 }
 
-/// Hints for every change of an entry below `base` that matches `filter`, as the server understands that.
+/// Opens hints at the changes of entries below `base` that match `filter`, as the server understands it.
 async fn watch(mut session: Session, base: &str, filter: &str) -> Result<Hints, DirectoryError> {
     let identity = session.capabilities().identity.clone();
     let request = Request {
@@ -95,17 +93,17 @@ async fn watch(mut session: Session, base: &str, filter: &str) -> Result<Hints, 
         controls: vec![control()],
     };
     let search = session.search(request).await?;
-    let mut watch = Watch {
+    let mut watch = PersistentSearch {
         session,
         search,
         identity,
-        proved: false,
+        confirmed: false,
     };
     unless_busy(root_dse::probe(&mut watch.session).await)?;
-    // A refusal is here by now.
-    let first = match watch.hear(Duration::ZERO).await {
+    // If the server refuses the search, its answer has arrived by now.
+    let first = match watch.receive(Duration::ZERO).await {
         Err(DirectoryError::Silent { .. }) => None,
-        heard => heard?,
+        received => received?,
     };
     let rest = stream::try_unfold(watch, |mut watch| async {
         Ok(Some((watch.next().await?, watch)))
@@ -125,26 +123,26 @@ fn control() -> RawControl {
     }
 }
 
-struct Watch {
+struct PersistentSearch {
     session: Session,
     search: Search,
     identity: Identity,
-    /// The search has told of a change, or has stayed open for a while.
-    proved: bool,
+    /// Whether the search has reported a change or stayed open for a while.
+    confirmed: bool,
 }
 
-impl Watch {
+impl PersistentSearch {
     async fn next(&mut self) -> Result<Hint, DirectoryError> {
         let began = Instant::now();
         loop {
-            match self.hear(HEARTBEAT).await {
+            match self.receive(PROBE_INTERVAL).await {
                 Ok(Some(hint)) => return Ok(hint),
-                // A server that talks without saying anything lives.
-                Ok(None) if began.elapsed() >= HEARTBEAT => return Ok(Hint::Alive),
+                // A server that sends messages without a change is alive.
+                Ok(None) if began.elapsed() >= PROBE_INTERVAL => return Ok(Hint::Alive),
                 Ok(None) => {}
                 Err(DirectoryError::Silent { .. }) => {
                     unless_busy(root_dse::probe(&mut self.session).await)?;
-                    self.proved = true;
+                    self.confirmed = true;
                     return Ok(Hint::Alive);
                 }
                 Err(error) => return Err(error),
@@ -152,11 +150,11 @@ impl Watch {
         }
     }
 
-    /// One message; `None` for one that says nothing.
-    async fn hear(&mut self, silence: Duration) -> Result<Option<Hint>, DirectoryError> {
+    /// Receives one message; `None` if it holds no change.
+    async fn receive(&mut self, silence: Duration) -> Result<Option<Hint>, DirectoryError> {
         match self
             .session
-            .hear(&mut self.search, silence, "waiting for changes")
+            .next_change(&mut self.search, silence, "waiting for changes")
             .await?
         {
             Item::Message(message) if message.is_intermediate() => Ok(None),
@@ -171,23 +169,23 @@ impl Watch {
         };
         let change = decode::entry_change(value)
             .map_err(|error| self.session.malformed("an Entry Change Notification", &error))?;
-        self.proved = true;
+        self.confirmed = true;
         let raw = decode::entry(message).map_err(|error| self.session.malformed("an entry", &error))?;
         let id = self.identity.of(&raw);
         tracing::trace!(dn = raw.dn, ?change, ?id, "an entry changed");
         if id.is_none() {
-            // Nobody whom a listing could name.
+            // A listing could not name such an entry either.
             tracing::debug!(dn = raw.dn, identity = %self.identity, "an entry without a readable identity changed");
         }
         Ok(id.map(Hint::Changed))
     }
 
-    /// A persistent search never ends by itself.
+    /// The error for the result of the search: a persistent search never ends by itself.
     fn ended(&self, result: &LdapResult) -> DirectoryError {
-        /// busy and unavailable: at another time it may do.
+        /// busy and unavailable: it may work at another time.
         const NOT_NOW: [u32; 2] = [51, 52];
         let server = self.session.server();
-        if self.proved || NOT_NOW.contains(&result.rc) {
+        if self.confirmed || NOT_NOW.contains(&result.rc) {
             return match result.rc {
                 0 => DirectoryError::Broken {
                     server: server.to_owned(),

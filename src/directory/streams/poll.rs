@@ -1,12 +1,12 @@
-//! For servers without any push: a full listing at an interval, and between two of them a look at what is new.
+//! For servers without any push: a full listing at an interval, and in between searches for new changes.
 //!
-//! Where the server keeps `modifyTimestamp` (RFC 4512, 3.4.2), people who were added or changed are asked for every few
-//! seconds. That shows nobody who left, and nobody who joined by a change of another entry, such as a group: those wait
-//! for the listing.
+//! If the server keeps `modifyTimestamp` (RFC 4512, 3.4.2), the people who were added or changed are searched for every few
+//! seconds. This search does not find people who left, or who joined by a change of another entry, such as a group: the next
+//! listing finds them.
 //!
 //! # Caveats
-//! The look is one search for everything from the newest time stamp on. It takes at most a twentieth of the time, however
-//! slowly the server answers it; a server that refuses it is not asked again before the next listing.
+//! Each search for changes asks for everything from the newest time stamp on. These searches take at most a twentieth of the
+//! time, no matter how slowly the server answers. If a server refuses one, the next one follows only after a listing.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,44 +24,45 @@ use crate::directory::people::query::Query;
 use crate::directory::{Changes, DirectoryError};
 use crate::model::{Change, EntryId, Listing};
 
-/// The shortest pause before a look at what is new.
-const LOOK: Duration = Duration::from_secs(5);
-/// How many times longer than a look the pause before the next one is.
-const REST: u32 = 20;
+/// The shortest pause before a search for changes.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(5);
+/// The pause after a search for changes, as a multiple of the time that it took.
+const PAUSE_FACTOR: u32 = 20;
 
 const MODIFY_TIMESTAMP: &str = "modifyTimestamp";
 
-/// Lists at once on this connection, then again `poll_interval` after the end of each listing, each time on a new one.
+/// Lists everyone at once on this connection, and again `poll_interval` after the end of each listing, each time on a new
+/// connection.
 pub(crate) async fn open(session: Session, query: &Arc<Query>) -> Result<Changes, DirectoryError> {
     let poll = Poll {
         query: Arc::new(query.with_attribute(MODIFY_TIMESTAMP)),
         newest: Arc::default(),
-        before: Before::Listing,
+        last: Last::Listing,
     };
-    // The first one at once, so that a refusal is known.
+    // Starts the first listing here, so that the caller sees a refusal.
     let first = listing::open_on(session, poll.query.clone()).await?;
     let first = noting(first, poll.newest.clone());
-    let again = stream::try_unfold(poll, |mut poll| async {
-        let changes = poll.again().await?;
+    let rest = stream::try_unfold(poll, |mut poll| async {
+        let changes = poll.next().await?;
         Ok::<_, DirectoryError>(Some((changes, poll)))
     });
-    Ok(first.chain(again.try_flatten()).boxed())
+    Ok(first.chain(rest.try_flatten()).boxed())
 }
 
 struct Poll {
     query: Arc<Query>,
     /// The newest time stamp seen.
     newest: Newest,
-    before: Before,
+    last: Last,
 }
 
 type Newest = Arc<Mutex<Option<String>>>;
 
-/// What has just ended.
-enum Before {
+/// The last search.
+enum Last {
     Listing,
-    /// A look that began at `begun`; the next listing comes at `listing`.
-    Look {
+    /// A search for changes that began at `begun`. The next listing is due at `listing`.
+    Changes {
         begun: Instant,
         listing: Instant,
     },
@@ -73,57 +74,63 @@ impl Poll {
         Ok(noting(listing, self.newest.clone()))
     }
 
-    /// Waits for the next listing or look, and begins it.
-    async fn again(&mut self) -> Result<Changes, DirectoryError> {
+    /// Waits for the next listing or search for changes, and starts it.
+    async fn next(&mut self) -> Result<Changes, DirectoryError> {
         let now = Instant::now();
-        let (pause, listing) = match self.before {
-            Before::Listing => (LOOK, now + self.query.settings.poll_interval),
-            Before::Look { begun, listing } => ((begun.elapsed() * REST).max(LOOK), listing),
+        let (pause, listing) = match self.last {
+            Last::Listing => (SHORTEST_PAUSE, now + self.query.settings.poll_interval),
+            Last::Changes { begun, listing } => {
+                ((begun.elapsed() * PAUSE_FACTOR).max(SHORTEST_PAUSE), listing)
+            }
         };
         let newest = lock(&self.newest).clone();
         match newest.filter(|_| now + pause < listing) {
             Some(newest) => {
                 sleep(pause).await;
-                self.before = Before::Look {
+                self.last = Last::Changes {
                     begun: Instant::now(),
                     listing,
                 };
-                self.look(&newest).await
+                self.search_changes(&newest).await
             }
             None => {
                 sleep_until(listing).await;
-                self.before = Before::Listing;
+                self.last = Last::Listing;
                 self.list().await
             }
         }
     }
 
-    /// Whoever was added or changed since the newest time stamp.
-    async fn look(&self, newest: &str) -> Result<Changes, DirectoryError> {
+    /// The people who were added or changed since the newest time stamp.
+    async fn search_changes(&self, newest: &str) -> Result<Changes, DirectoryError> {
         let new = Filter::at_least(MODIFY_TIMESTAMP, newest);
         let filter = self.query.settings.filter.and(new);
-        let looked = listing::open(Arc::new(self.query.with_filter(filter))).await?;
+        let found = listing::open(Arc::new(self.query.with_filter(filter))).await?;
         let name = self.query.settings.name.clone();
         let newest = self.newest.clone();
-        let looked = looked.try_filter(move |change| {
+        let found = found.try_filter(move |change| {
             if let Change::ListingEnd(Listing::Partial(reason)) = change {
-                tracing::debug!(directory = name, reason, "the server does not tell what is new");
+                tracing::debug!(
+                    directory = name,
+                    reason,
+                    "the server does not answer the search for changes"
+                );
                 *lock(&newest) = None;
             }
             future::ready(matches!(change, Change::Upsert(_)))
         });
-        let looked = if self.query.filter_decides() {
-            looked.boxed()
+        let found = if self.query.filter_decides() {
+            found.boxed()
         } else {
-            self.confirmed(looked.boxed())
+            self.confirmed(found.boxed())
         };
-        Ok(together(noting(looked, self.newest.clone())))
+        Ok(together(noting(found, self.newest.clone())))
     }
 
-    /// Those who are members by the groups' own word, and not only by what was known of them when the look began.
-    fn confirmed(&self, looked: Changes) -> Changes {
+    /// Those who are members by their groups right now: the groups may have changed since they were read.
+    fn confirmed(&self, found: Changes) -> Changes {
         let lookup = Lookup::new(self.query.clone());
-        let chunks = looked.try_chunks(CHUNK).boxed();
+        let chunks = found.try_chunks(CHUNK).boxed();
         stream::try_unfold((lookup, chunks), |(mut lookup, mut chunks)| async {
             let chunk = chunks
                 .try_next()
@@ -140,9 +147,9 @@ impl Poll {
     }
 }
 
-/// Several who are found at once come together.
-fn together(looked: Changes) -> Changes {
-    let chunks = looked.try_chunks(CHUNK).map_err(|TryChunksError(_, error)| error);
+/// Marks people who are found by one search.
+fn together(found: Changes) -> Changes {
+    let chunks = found.try_chunks(CHUNK).map_err(|TryChunksError(_, error)| error);
     let marked = chunks.map_ok(|chunk| {
         let among = chunk.len();
         let marked = chunk.into_iter().map(move |change| match change {
@@ -161,14 +168,14 @@ fn id_of(change: Change) -> Option<EntryId> {
     }
 }
 
-/// Takes note of the newest time stamp that passes.
+/// Records the newest time stamp of the changes.
 fn noting(changes: Changes, newest: Newest) -> Changes {
     changes
         .inspect_ok(move |change| {
             if let Change::Upsert(entry) = change {
                 let stamp = entry.values(MODIFY_TIMESTAMP).filter_map(stamp).max();
                 let mut newest = lock(&newest);
-                // One server writes all its time stamps in one form, in which later ones are greater.
+                // A server writes all time stamps in the same form, in which later ones compare as greater.
                 if stamp > *newest {
                     *newest = stamp;
                 }
@@ -177,7 +184,7 @@ fn noting(changes: Changes, newest: Newest) -> Changes {
         .boxed()
 }
 
-/// A GeneralizedTime (RFC 4517, 3.3.13), and nothing that would be more than a value in a filter.
+/// The value if it looks like a GeneralizedTime (RFC 4517, 3.3.13), so that it can be used in a filter.
 fn stamp(value: &[u8]) -> Option<String> {
     let of_time = |byte: &u8| byte.is_ascii_digit() || b".,+-Z".contains(byte);
     (!value.is_empty() && value.iter().all(of_time))

@@ -1,4 +1,4 @@
-//! Which kind of stream a directory is followed by, and why: pure.
+//! Chooses the kind of stream, and says why. Pure.
 
 use crate::directory::ldap::capabilities::{Capabilities, Family};
 use crate::directory::ldap::identity::Identity;
@@ -6,9 +6,9 @@ use crate::directory::settings::StreamKind;
 
 /// The kinds to try, the best first, each with the reason for the log.
 ///
-/// A server that offers persistent search beside content synchronisation is followed by the former: 389-DS's content
-/// synchronisation can fall silent unnoticed, and that of ApacheDS loses changes. Where the configuration names the
-/// attribute by which people are known, only listings tell of people by it.
+/// Persistent search is preferred to content synchronisation if a server offers both: 389-DS's content synchronisation can
+/// fall silent unnoticed, and that of ApacheDS loses changes. If the configuration names the attribute that identifies
+/// people, only listings can be used.
 pub(crate) fn candidates(
     configured: Option<StreamKind>,
     capabilities: &Capabilities,

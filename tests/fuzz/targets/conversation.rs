@@ -1,4 +1,4 @@
-//! What an LDAP server says to a search, through the guard and the LDAP library to the decoders.
+//! What an LDAP server says to a search, through the relay and the LDAP library to the decoders.
 #![no_main]
 
 use ldap_usher::directory::fuzzing::conversation;

@@ -1,12 +1,12 @@
 //! A session with a directory, as the listener uses it: who is listed, who joins, who leaves.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use futures::StreamExt;
 use ldap_usher::directory::{
-    Bind, Changes, Directory, DirectoryError, LdapDirectory, Opened, Server, Settings, StreamKind,
+    Bind, Changes, Directory, DirectoryError, DirectorySettings, LdapDirectory, Opened, Server, StreamKind,
 };
 use ldap_usher::model::{Attribute, Change, Cursor, EntryId, Listing};
 use ldap_usher::tls::TlsOptions;
@@ -16,13 +16,13 @@ use super::site::Site;
 use super::world::PATIENCE;
 
 /// Settings for everyone in `ou=people` who matches the filter, with the reader's account.
-pub fn settings(site: &dyn Site, filter: &str, stream: Option<StreamKind>) -> Settings {
+pub fn settings(site: &dyn Site, filter: &str, stream: Option<StreamKind>) -> DirectorySettings {
     let (dn, password) = site.reader();
-    Settings {
+    DirectorySettings {
         name: "main".into(),
         servers: vec![Server::parse(&site.url()).unwrap()],
         starttls: false,
-        tls: Arc::new(TlsOptions::default().client_config().unwrap()),
+        tls: TlsOptions::default(),
         bind: Bind::Simple {
             dn,
             password: password.into(),
@@ -34,7 +34,7 @@ pub fn settings(site: &dyn Site, filter: &str, stream: Option<StreamKind>) -> Se
         attributes: vec!["mail".into()],
         stream,
         poll_interval: Duration::from_millis(200),
-        page_size: 10,
+        page_size: NonZeroU32::new(10).unwrap(),
         max_message_size: 16 << 20,
     }
 }

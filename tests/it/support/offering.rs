@@ -1,10 +1,11 @@
 //! Simulates kinds of LDAP servers that the tests cannot run.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use ldap_usher::directory::{Bind, LdapDirectory, Server, Settings, StreamKind};
+use ldap_usher::directory::{Bind, DirectorySettings, LdapDirectory, Server, StreamKind};
 use ldap_usher::tls::TlsOptions;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -84,16 +85,16 @@ impl Offering {
 
     /// A client of it.
     pub fn follow(&self, stream: Option<StreamKind>) -> LdapDirectory {
-        LdapDirectory::new(self.settings(stream))
+        LdapDirectory::new(self.settings(stream)).unwrap()
     }
 
     /// The settings of a client.
-    pub fn settings(&self, stream: Option<StreamKind>) -> Settings {
-        Settings {
+    pub fn settings(&self, stream: Option<StreamKind>) -> DirectorySettings {
+        DirectorySettings {
             name: "main".into(),
             servers: vec![Server::parse(&self.url).unwrap()],
             starttls: false,
-            tls: Arc::new(TlsOptions::default().client_config().unwrap()),
+            tls: TlsOptions::default(),
             bind: Bind::Anonymous,
             base: "ou=people,dc=example".into(),
             filter: "(mail=*)".parse().unwrap(),
@@ -102,7 +103,7 @@ impl Offering {
             attributes: vec!["mail".into()],
             stream,
             poll_interval: Duration::from_millis(200),
-            page_size: 100,
+            page_size: NonZeroU32::new(100).unwrap(),
             max_message_size: 1 << 20,
         }
     }

@@ -1,58 +1,25 @@
-//! Search filters (RFC 4515) as trees: read once, combined as trees, and printed in one canonical form. Pure.
+//! Search filters (RFC 4515) as trees: parsed once, combined as trees, and printed in one canonical form. Pure.
 //!
-//! Text that is put together from the texts of filters is wrong as soon as one of them is not written as expected, so
-//! nothing else writes filters.
+//! No other module builds the text of a filter: pieces of text that are joined form a wrong filter if one of them is not
+//! written as expected.
 
 mod parse;
 mod term;
+mod tree;
 
 use std::fmt;
 use std::str::FromStr;
-
-use ldap3::ldap_escape;
 
 use crate::directory::ldap::dn;
 use crate::directory::ldap::schema::Schema;
 
 pub use parse::FilterError;
+use tree::{Comparison, IN_CHAIN, Node, Term};
 
-/// Active Directory's matching rule that follows groups within groups (LDAP_MATCHING_RULE_IN_CHAIN).
-const IN_CHAIN: &str = "1.2.840.113556.1.4.1941";
-/// The rules by which a DN is compared with those of an entry's groups: that one, and the attribute's own by both of its
-/// names.
-const GROUP_RULES: [&str; 3] = [IN_CHAIN, "2.5.13.1", "distinguishedNameMatch"];
-
-/// A search filter. It is read by [`str::parse`], which accepts what `ldapsearch` does: a term without parentheses, and
-/// white space between terms. [`Display`](fmt::Display) prints the form of RFC 4515.
+/// A search filter. [`str::parse`] reads it and accepts what `ldapsearch` accepts: a term without parentheses, and white
+/// space between terms. [`Display`](fmt::Display) prints the form of RFC 4515.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter(Node);
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Node {
-    And(Vec<Node>),
-    Or(Vec<Node>),
-    Not(Box<Node>),
-    Term(Term),
-}
-
-/// The comparison of an attribute with a value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Term {
-    /// The attribute description, as it was written; empty where a matching rule alone decides.
-    attribute: String,
-    comparison: Comparison,
-    /// The value, cut at its asterisks.
-    value: Vec<Vec<u8>>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Comparison {
-    Equal,
-    Approximate,
-    AtLeast,
-    AtMost,
-    Extensible { dn: bool, rule: Option<String> },
-}
 
 impl Filter {
     /// Every entry.
@@ -76,23 +43,31 @@ impl Filter {
         Self(Node::And(vec![self.0.clone(), other.0]))
     }
 
-    /// The entries that match all of these filters; the filter itself where there is one.
+    /// The entries that match all of these filters. A single filter is returned as it is.
     pub(crate) fn all(filters: impl IntoIterator<Item = Self>) -> Self {
-        Self(Node::combined(filters, Node::And))
+        Self::combined(filters, Node::And)
     }
 
-    /// The entries that match any of these filters; the filter itself where there is one.
+    /// The entries that match any of these filters. A single filter is returned as it is.
     pub(crate) fn any(filters: impl IntoIterator<Item = Self>) -> Self {
-        Self(Node::combined(filters, Node::Or))
+        Self::combined(filters, Node::Or)
     }
 
-    /// The members of a group and of those within it, on Active Directory.
+    /// The members of a group and of the groups nested in it, on Active Directory.
     pub(crate) fn in_chain(group: &str) -> Self {
         let rule = Comparison::Extensible {
             dn: false,
             rule: Some(IN_CHAIN.to_owned()),
         };
         Self::term("memberOf", rule, vec![group.as_bytes().to_vec()])
+    }
+
+    fn combined(filters: impl IntoIterator<Item = Self>, by: fn(Vec<Node>) -> Node) -> Self {
+        let mut nodes: Vec<Node> = filters.into_iter().map(|filter| filter.0).collect();
+        Self(match nodes.pop() {
+            Some(node) if nodes.is_empty() => node,
+            last => by(nodes.into_iter().chain(last).collect()),
+        })
     }
 
     fn term(attribute: &str, comparison: Comparison, value: Vec<Vec<u8>>) -> Self {
@@ -103,7 +78,7 @@ impl Filter {
         }))
     }
 
-    /// The DNs that the terms on `memberOf`, by any of its names, ask for, wherever they stand, each once.
+    /// The DNs of all groups that terms on `memberOf` (by any of its names) name, each once.
     pub(crate) fn groups(&self, schema: &Schema) -> Vec<String> {
         let mut groups: Vec<String> = Vec::new();
         self.0.each_term(&mut |term| {
@@ -116,7 +91,7 @@ impl Filter {
         groups
     }
 
-    /// The filter with other DNs in the terms that ask for groups: those that `rename` knows.
+    /// The filter with the DNs of groups replaced for which `rename` returns another one.
     #[must_use]
     pub(crate) fn renamed(&self, schema: &Schema, rename: impl Fn(&str) -> Option<String>) -> Self {
         let renamed = |term: &Term, _| {
@@ -129,7 +104,7 @@ impl Filter {
         Self(self.0.replaced(false, &renamed))
     }
 
-    /// A filter that finds everyone whom this one finds, whatever groups they are in.
+    /// A filter that matches everyone whom this one matches, regardless of their groups.
     #[must_use]
     pub(crate) fn of_any_group(&self, schema: &Schema) -> Self {
         let widened = |term: &Term, negated| {
@@ -145,55 +120,6 @@ impl Filter {
     }
 }
 
-impl Node {
-    fn combined(filters: impl IntoIterator<Item = Filter>, by: fn(Vec<Self>) -> Self) -> Self {
-        let mut nodes: Vec<Self> = filters.into_iter().map(|filter| filter.0).collect();
-        match nodes.pop() {
-            Some(node) if nodes.is_empty() => node,
-            last => by(nodes.into_iter().chain(last).collect()),
-        }
-    }
-
-    fn each_term<'a>(&'a self, look: &mut impl FnMut(&'a Term)) {
-        match self {
-            Self::And(nodes) | Self::Or(nodes) => nodes.iter().for_each(|node| node.each_term(look)),
-            Self::Not(node) => node.each_term(look),
-            Self::Term(term) => look(term),
-        }
-    }
-
-    /// The same tree with other nodes in the place of terms, where there are some; the replacement is told whether the
-    /// term stands below an odd number of negations.
-    fn replaced(&self, negated: bool, by: &impl Fn(&Term, bool) -> Option<Node>) -> Self {
-        let all = |nodes: &[Self]| nodes.iter().map(|node| node.replaced(negated, by)).collect();
-        match self {
-            Self::And(nodes) => Self::And(all(nodes)),
-            Self::Or(nodes) => Self::Or(all(nodes)),
-            Self::Not(node) => Self::Not(Box::new(node.replaced(!negated, by))),
-            Self::Term(term) => by(term, negated).unwrap_or_else(|| self.clone()),
-        }
-    }
-}
-
-impl Term {
-    /// The DN of the group that the term asks for. A value with an asterisk is a pattern and names none.
-    fn group(&self, schema: &Schema) -> Option<&str> {
-        let [value] = self.value.as_slice() else {
-            return None;
-        };
-        let by_name = match &self.comparison {
-            Comparison::Equal => true,
-            Comparison::Extensible { dn: false, rule } => rule.as_ref().is_none_or(|rule| {
-                let mut rules = GROUP_RULES.iter();
-                rules.any(|known| known.eq_ignore_ascii_case(rule))
-            }),
-            _ => false,
-        };
-        let group = std::str::from_utf8(value).ok().filter(|group| !group.is_empty());
-        group.filter(|_| by_name && schema.names_groups(&self.attribute))
-    }
-}
-
 impl FromStr for Filter {
     type Err = FilterError;
 
@@ -205,59 +131,6 @@ impl FromStr for Filter {
 impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-impl fmt::Display for Node {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(")?;
-        match self {
-            Self::And(nodes) => {
-                f.write_str("&")?;
-                nodes.iter().try_for_each(|node| node.fmt(f))?;
-            }
-            Self::Or(nodes) => {
-                f.write_str("|")?;
-                nodes.iter().try_for_each(|node| node.fmt(f))?;
-            }
-            Self::Not(node) => write!(f, "!{node}")?,
-            Self::Term(term) => term.fmt(f)?,
-        }
-        f.write_str(")")
-    }
-}
-
-impl fmt::Display for Term {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.attribute)?;
-        match &self.comparison {
-            Comparison::Equal => f.write_str("=")?,
-            Comparison::Approximate => f.write_str("~=")?,
-            Comparison::AtLeast => f.write_str(">=")?,
-            Comparison::AtMost => f.write_str("<=")?,
-            Comparison::Extensible { dn, rule } => {
-                if *dn {
-                    f.write_str(":dn")?;
-                }
-                // `ldap3` takes the beginning of `dnSubtreeMatch` for the flag above, but heeds case; names do not.
-                match rule.as_ref().map(|rule| (rule.as_str(), rule.strip_prefix("dn"))) {
-                    Some((_, Some(rest))) => write!(f, ":DN{rest}")?,
-                    Some((rule, None)) => write!(f, ":{rule}")?,
-                    None => {}
-                }
-                f.write_str(":=")?;
-            }
-        }
-        for (at, piece) in self.value.iter().enumerate() {
-            if at > 0 {
-                f.write_str("*")?;
-            }
-            match std::str::from_utf8(piece) {
-                Ok(text) if !text.contains(char::is_control) => f.write_str(&ldap_escape(text))?,
-                _ => piece.iter().try_for_each(|byte| write!(f, "\\{byte:02x}"))?,
-            }
-        }
-        Ok(())
     }
 }
 

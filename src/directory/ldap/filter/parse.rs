@@ -1,19 +1,20 @@
-//! From text to a tree, or to what is wrong with the text, where, and what to write.
+//! Parses a filter. An error names the position, what is wrong there, and what to write instead.
 
-use crate::directory::ldap::filter::{Node, Term, term};
+use super::term;
+use super::tree::{Node, Term};
 
-/// Parentheses within parentheses that a filter may have: far beyond what anyone writes, and no danger to the stack.
+/// The largest depth of parentheses: far more than anyone writes, and safe for the stack.
 const DEEPEST: usize = 100;
-/// Characters of a wrong term that a message shows.
+/// The number of characters of a wrong term that a message shows.
 const SHOWN: usize = 60;
 
-/// What is wrong with the text of a filter; reads as a clause about the filter, with what to write instead.
+/// What is wrong with the text of a filter, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("at character {position}{}: {problem}", quoted(found))]
 pub struct FilterError {
-    /// Where it is, in characters from 1.
+    /// The position in characters, from 1.
     pub position: usize,
-    /// The text there, or the beginning of it.
+    /// The text at the position, cut after some characters.
     pub found: String,
     /// What is wrong with it, and the remedy.
     pub problem: String,
@@ -27,7 +28,7 @@ fn quoted(found: &str) -> String {
     }
 }
 
-/// Reads a filter.
+/// Parses a filter.
 pub(crate) fn filter(text: &str) -> Result<Node, FilterError> {
     let mut parser = Parser { text, at: 0 };
     parser.skip_blanks();
@@ -43,7 +44,7 @@ pub(crate) fn filter(text: &str) -> Result<Node, FilterError> {
     }
 }
 
-/// What comes next in the text.
+/// A position in the text.
 struct Parser<'a> {
     text: &'a str,
     /// In bytes.
@@ -64,7 +65,7 @@ impl<'a> Parser<'a> {
         self.at += blanks.count();
     }
 
-    /// A filter that begins with the parenthesis here and may hold so many others within each other.
+    /// Parses the filter that begins with the parenthesis here. At most `depth` others may be nested in it.
     fn in_parentheses(&mut self, depth: usize) -> Result<Node, FilterError> {
         let begin = self.at;
         self.at += 1;
@@ -99,7 +100,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// What `&` or `|` combines.
+    /// Parses the filters that `&` or `|` combines.
     fn list(&mut self, begin: usize, depth: usize) -> Result<Vec<Node>, FilterError> {
         self.at += 1;
         let mut nodes = Vec::new();
@@ -148,7 +149,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// The term from here to the parenthesis that closes the one at `begin`.
+    /// The text of the term from here to the parenthesis that closes the one at `begin`.
     fn until_closed(&self, begin: usize) -> Result<&'a str, FilterError> {
         let mut escaped = false;
         for (at, c) in self.rest().char_indices() {
@@ -169,7 +170,7 @@ impl<'a> Parser<'a> {
         Err(self.unclosed(begin))
     }
 
-    /// A term that is the whole filter.
+    /// Parses a term that is the whole filter.
     fn bare(&self) -> Result<Term, FilterError> {
         let text = self.rest().trim_ascii_end();
         if text.starts_with(['&', '|', '!']) {
@@ -194,7 +195,7 @@ impl<'a> Parser<'a> {
         self.term(self.at, text)
     }
 
-    /// Nothing may follow the filter.
+    /// Fails if anything follows the filter.
     fn ends(&self) -> Result<(), FilterError> {
         let problem = match self.next() {
             None => return Ok(()),
@@ -205,12 +206,12 @@ impl<'a> Parser<'a> {
         Err(self.error(self.at, self.rest(), problem))
     }
 
-    /// The comparison in `text`, which begins at this byte.
+    /// Parses the term `text`, which begins at byte `at`.
     fn term(&self, at: usize, text: &str) -> Result<Term, FilterError> {
         term::read(text).map_err(|wrong| self.error(at + wrong.at, text, &wrong.problem))
     }
 
-    /// What stands here is not in parentheses.
+    /// The error for text outside parentheses.
     fn no_term(&self) -> FilterError {
         let end = self.rest().find(['(', ')']).unwrap_or(self.rest().len());
         let text = self.rest()[..end].trim_ascii_end();

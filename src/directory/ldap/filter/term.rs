@@ -1,16 +1,16 @@
-//! From text to a comparison: what stands between the parentheses of a term.
+//! Parses a term: the text between its parentheses.
 
-use crate::directory::ldap::filter::{Comparison, Term};
+use super::tree::{Comparison, Term};
 
 /// What is wrong with a term.
 pub(crate) struct Wrong {
-    /// Where, in bytes of the term.
+    /// The position in bytes of the term.
     pub(crate) at: usize,
-    /// What it is, and what to write.
+    /// The problem, and what to write instead.
     pub(crate) problem: String,
 }
 
-/// Reads a term, without its parentheses.
+/// Parses a term without its parentheses.
 pub(crate) fn read(text: &str) -> Result<Term, Wrong> {
     let wrong = |problem: &str| {
         let problem = problem.to_owned();
@@ -65,7 +65,7 @@ pub(crate) fn read(text: &str) -> Result<Term, Wrong> {
     })
 }
 
-/// What stands before `:=`: the attribute, `:dn`, and the matching rule, each of which may be missing.
+/// Parses the text before `:=`: the attribute, `:dn`, and the matching rule, each of them optional.
 fn extensible(text: &str) -> (&str, Comparison) {
     let (attribute, rest) = match text.split_once(':') {
         Some((attribute, rest)) => (attribute, Some(rest)),
@@ -83,14 +83,14 @@ fn extensible(text: &str) -> (&str, Comparison) {
     (attribute, Comparison::Extensible { dn, rule })
 }
 
-/// A type and options (RFC 4512, 2.5).
+/// Whether this is an attribute description: a type and options (RFC 4512, 2.5).
 fn is_description(text: &str) -> bool {
     let mut parts = text.split(';');
     let is_option = |option: &str| !option.is_empty() && option.bytes().all(is_of_name);
     parts.next().is_some_and(is_type) && parts.all(is_option)
 }
 
-/// A name or an OID (RFC 4512, 1.4).
+/// Whether this is a name or an OID (RFC 4512, 1.4).
 fn is_type(text: &str) -> bool {
     let is_number = |number: &str| {
         let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
@@ -107,8 +107,9 @@ fn is_of_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'-'
 }
 
-/// The value without its escapes, cut at its asterisks; else the byte that is wrong, why, and what to write in its place.
-/// Beside two hexadecimal digits (RFC 4515, 3) a backslash may stand before the character itself, as in LDAPv2.
+/// The value without its escapes, split at its asterisks. An error is the position of the wrong byte, the problem, and what
+/// to write in its place. Besides two hexadecimal digits (RFC 4515, 3), the character itself may follow a backslash, as in
+/// LDAPv2.
 fn unescaped(text: &str) -> Result<Vec<Vec<u8>>, (usize, &'static str, &'static str)> {
     let digit = |byte: Option<&u8>| byte.and_then(|&byte| char::from(byte).to_digit(16));
     let bytes = text.as_bytes();

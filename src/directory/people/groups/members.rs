@@ -1,4 +1,4 @@
-//! Who is in which of the watched groups, and what a change of one of them amounts to: pure.
+//! The members of the watched groups, and which of them a change of a group concerns. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, hash_map};
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
@@ -8,12 +8,12 @@ use crate::directory::ldap::dn;
 use crate::directory::ldap::schema::Schema;
 use crate::model::{Entry, EntryId, prepared};
 
-/// One value of `member`, `uniqueMember` or `memberUid`, or the `gidNumber` that makes a group the primary one of people.
+/// A value of `member`, `uniqueMember` or `memberUid`, or the `gidNumber` of a group that may be a primary group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Member {
     /// A person, or another group.
     Dn(Box<str>),
-    /// The same by identity, where the server tells it: whoever takes over the name of a member is somebody else.
+    /// A person or another group with its identity, if the server sends it: another entry may get the DN of a member later.
     Id(EntryId),
     /// The `uid` of a person (RFC 2307 `memberUid`).
     Uid(Box<str>),
@@ -22,7 +22,7 @@ pub(crate) enum Member {
 }
 
 impl Member {
-    /// The `uid` of a person, where that is what it is known by.
+    /// The `uid` of a person, if the member is named by it.
     pub(crate) fn uid(&self) -> Option<&str> {
         match self {
             Self::Uid(uid) => Some(uid),
@@ -30,7 +30,7 @@ impl Member {
         }
     }
 
-    /// The `gidNumber` of people, where that is what they are known by.
+    /// The `gidNumber` of people, if they are members by it.
     pub(crate) fn number(&self) -> Option<&str> {
         match self {
             Self::Primary(number) => Some(number),
@@ -43,9 +43,9 @@ impl Member {
         matches!(self, Self::Dn(_) | Self::Id(_))
     }
 
-    /// The bytes that it takes.
+    /// The memory that it needs, in bytes.
     pub(crate) fn weight(&self) -> usize {
-        /// What a name takes beside its text.
+        /// The memory of a name besides its text.
         const NAME: usize = 64;
         NAME + match self {
             Self::Dn(text) | Self::Uid(text) | Self::Primary(text) => text.len(),
@@ -69,9 +69,9 @@ pub(crate) struct Group {
     pub(crate) id: EntryId,
     pub(crate) dn: String,
     pub(crate) members: Vec<Member>,
-    /// Its members are the result of a search (`memberURL`), which nobody announces.
+    /// Whether its members are the result of a search (`memberURL`), whose changes are not reported.
     pub(crate) dynamic: bool,
-    /// It is the primary group of some (`posixGroup`), and its `gidNumber` may not be read.
+    /// Whether it may be a primary group (`posixGroup`) and the account may not read its `gidNumber`.
     pub(crate) hides_number: bool,
 }
 
@@ -79,12 +79,11 @@ pub(crate) struct Group {
 #[derive(Debug, Default)]
 struct Watched {
     dn: String,
-    /// As the server listed them.
+    /// The members in the order of the server.
     members: Vec<Member>,
-    /// The bytes that they take.
+    /// The memory that they need, in bytes.
     weight: usize,
-    /// How often each of them is listed, under a keyed hash of their normal form: who is a member is known without
-    /// comparing texts.
+    /// How often each member is listed, by the keyed hash of its normal form, so that no texts are compared.
     keys: HashMap<u64, u32>,
     hides_number: bool,
 }
@@ -93,13 +92,13 @@ struct Watched {
 #[derive(Debug, Default)]
 pub(crate) struct Memberships {
     keys: RandomState,
-    /// What the types in names are called.
+    /// The schema by which DNs are compared.
     schema: Arc<Schema>,
     groups: BTreeMap<EntryId, Watched>,
 }
 
 impl Memberships {
-    /// Without groups yet.
+    /// Creates it without groups.
     pub(crate) fn new(schema: Arc<Schema>) -> Self {
         Self {
             schema,
@@ -107,7 +106,7 @@ impl Memberships {
         }
     }
 
-    /// A keyed hash under which two texts of one member are equal.
+    /// A keyed hash that is the same for all texts of a member.
     pub(crate) fn key(&self, member: &Member) -> u64 {
         let mut state = self.keys.build_hasher();
         member.hash(&self.schema, &mut state);
@@ -119,7 +118,7 @@ impl Memberships {
         self.groups.iter().map(|(&id, group)| (id, group.dn.as_str()))
     }
 
-    /// The DN of a group, where it is watched.
+    /// The DN of a group, if it is watched.
     pub(crate) fn dn_of(&self, id: EntryId) -> Option<&str> {
         self.groups.get(&id).map(|group| group.dn.as_str())
     }
@@ -130,9 +129,9 @@ impl Memberships {
         group.map(|group| group.members.clone()).unwrap_or_default()
     }
 
-    /// Takes a group as it is now; returns the members that came and those that went.
+    /// Replaces the state of a group. Returns the members who joined or left.
     ///
-    /// Servers keep the order in which they list members, so that few of them are looked at closer than by their texts.
+    /// Servers keep the order of members, so that for most of them only the texts are compared.
     pub(crate) fn update(&mut self, group: Group) -> Vec<Member> {
         let mut watched = self.groups.remove(&group.id).unwrap_or_default();
         let (former, present) = differing(&watched.members, &group.members);
@@ -144,7 +143,7 @@ impl Memberships {
                 changed.push(member.clone());
             }
         }
-        // Whoever is listed elsewhere, or spelled otherwise now, has not gone.
+        // A member who is listed at another place, or in another spelling, has not left.
         for member in former {
             let hash_map::Entry::Occupied(mut listed) = watched.keys.entry(self.key(member)) else {
                 continue;
@@ -163,7 +162,7 @@ impl Memberships {
         changed
     }
 
-    /// Forgets the groups that do not belong to any of `named` any more; returns their members.
+    /// Forgets the groups that are no longer nested in any of `named`. Returns their members.
     pub(crate) fn prune(&mut self, named: &[EntryId]) -> Vec<Member> {
         let reached = self.depths(named);
         let lost: Vec<EntryId> = self
@@ -176,8 +175,8 @@ impl Memberships {
         lost.flat_map(|group| group.members).collect()
     }
 
-    /// How many levels of nested groups there are below `named`; each group counts where it is reached first, so that
-    /// a cycle ends.
+    /// The number of levels of nested groups below `named`. Each group counts at the first level at which it is reached, so
+    /// that a cycle ends.
     pub(crate) fn depth(&self, named: &[EntryId]) -> usize {
         self.depths(named).into_values().max().unwrap_or(0)
     }
@@ -227,7 +226,7 @@ impl Memberships {
             .any(|group| keys.iter().any(|key| group.keys.contains_key(key)))
     }
 
-    /// The members of this memberships whom no group of the other one has.
+    /// The members of these groups who are in no group of `other`.
     pub(crate) fn without<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a Member> {
         let members = self.groups.values().flat_map(|group| &group.members);
         members.filter(|member| {
@@ -236,19 +235,19 @@ impl Memberships {
         })
     }
 
-    /// The bytes that the members of all groups but this one take.
+    /// The memory of the members of all groups except this one, in bytes.
     pub(crate) fn weight_beside(&self, group: EntryId) -> usize {
         let others = self.groups.iter().filter(|(id, _)| **id != group);
         others.map(|(_, other)| other.weight).sum()
     }
 
-    /// How many members are listed; whoever is in two groups counts twice.
+    /// The number of members. A member of two groups counts twice.
     pub(crate) fn members(&self) -> usize {
         let listed: usize = self.groups.values().map(|group| group.keys.len()).sum();
         listed - self.primary()
     }
 
-    /// How many groups are the primary group of whoever has their `gidNumber`.
+    /// The number of groups that are the primary group of everyone with their `gidNumber`.
     pub(crate) fn primary(&self) -> usize {
         let has_number = |group: &&Watched| {
             let mut members = group.members.iter();
@@ -257,14 +256,14 @@ impl Memberships {
         self.groups.values().filter(has_number).count()
     }
 
-    /// The DNs of those that would be, if their `gidNumber` could be read.
+    /// The DNs of groups that may be a primary group and whose `gidNumber` cannot be read.
     pub(crate) fn without_number(&self) -> impl Iterator<Item = &str> {
         let hiding = self.groups.values().filter(|group| group.hides_number);
         hiding.map(|group| group.dn.as_str())
     }
 }
 
-/// What two lists do not have in common at their beginnings and at their ends.
+/// The parts of two lists between their common beginning and their common end.
 fn differing<'a>(one: &'a [Member], other: &'a [Member]) -> (&'a [Member], &'a [Member]) {
     let same = |(a, b): &(&Member, &Member)| a == b;
     let begin = one.iter().zip(other).take_while(same).count();

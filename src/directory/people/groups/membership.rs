@@ -1,4 +1,4 @@
-//! Who is in a group right now, by the server's own comparison.
+//! Finds out who is in a group right now, by the server's own comparison.
 
 use std::collections::HashSet;
 
@@ -11,10 +11,10 @@ use crate::directory::people::groups::read::{NUMBER, POSIX, base_search};
 use crate::directory::people::groups::search::each;
 use crate::model::{Entry, EntryId};
 
-/// Those of `people` whom one of these groups holds, by the server's own comparison and at this moment.
+/// Those of `people` who are in one of these groups right now, by the server's own comparison.
 ///
-/// As many as come together are asked for together: first for the groups that hold any of them, then whether such a
-/// group holds them all, and only where it does not, for halves of them.
+/// All are searched for together: first the groups that hold any of them, then whether such a group holds all of them, and
+/// if not, halves of them.
 pub(crate) async fn held(
     session: &mut Session,
     groups: &[(EntryId, String)],
@@ -49,7 +49,7 @@ pub(crate) async fn held(
     Ok(members)
 }
 
-/// The names of those of the groups that match a filter.
+/// The DNs of those of the groups that match a filter.
 async fn holding(
     session: &mut Session,
     groups: &[(EntryId, String)],
@@ -59,7 +59,7 @@ async fn holding(
     let can = session.capabilities().clone();
     let mut names = Vec::new();
     if matches!(can.identity, Identity::Attribute(_)) {
-        // Groups are known by their names.
+        // Groups are identified by their DNs.
         for (_, dn) in groups {
             let attributes = vec!["1.1".to_owned()];
             let held = base_search(session, dn, &filter.to_string(), attributes, Vec::new()).await?;
@@ -87,7 +87,7 @@ async fn holding(
     Ok(names)
 }
 
-/// Who of `people` is in this group.
+/// Whether each of `people` is in this group.
 async fn which(session: &mut Session, group: &str, people: &[Entry]) -> Result<Vec<bool>, DirectoryError> {
     let mut holds = vec![false; people.len()];
     let mut halves = vec![(0, people.len())];
@@ -105,7 +105,7 @@ async fn which(session: &mut Session, group: &str, people: &[Entry]) -> Result<V
     Ok(holds)
 }
 
-/// A filter that a group matches which holds this person.
+/// A filter for the groups that hold this person.
 fn is_member(person: &Entry) -> Filter {
     let all = |attribute, of_group| -> Vec<Filter> {
         let values = person.values(attribute);

@@ -1,23 +1,23 @@
-//! Groups: who is in them, and who is concerned when they change.
+//! The groups on which membership depends, and their members.
 //!
-//! No server tells whoever follows people that a group changed. So each group that the filter names by `memberOf`, or
-//! that `groups` lists, is watched as an entry of its own, and so are the groups in it. When one changes, its members
-//! are compared with those known before; whoever came or went is a hint, answered like any other ([`crate::directory::streams::refetch`]).
+//! A stream of people does not report changes of groups. So each group that the filter names by `memberOf`, or that `groups`
+//! lists, is watched as an entry of its own, and so are the groups nested in it. When a group changes, its members are
+//! compared with those known before, and there is a hint at everyone who joined or left.
 //!
 //! # Guarantees
-//! - A group keeps its identity: one that is renamed is still meant, in the filter, too. Where people are known by an
-//!   attribute of the configuration, groups are by their names, and one that is renamed is not there.
-//! - A group that is not there is an error, never everybody's leaving: before anybody is said to be gone, the groups are
-//!   looked at.
-//!
-//! - What was read of a group decides about nobody beyond one listing: it tells who is concerned by a change. Whether
-//!   they are members is asked of the server. On Active Directory the filter asks it, because there a name in a group
-//!   changes, or is taken over by somebody else, without any word about the group.
-//! - How many groups are followed, and how much of their members is held, has a bound.
+//! - Groups are tracked by their identities: a group that is renamed is still followed, in the filter too. If the
+//!   configuration names the attribute that identifies people, groups are identified by their DNs, and one that is renamed
+//!   is missing.
+//! - A missing group is an error and never means that its members left: the groups are checked before anyone is reported as
+//!   gone.
+//! - The members that were read decide about membership only within one listing. After a change they only show whom it may
+//!   concern; whether these people are members is asked of the server. On Active Directory the filter asks for it, because
+//!   there the DN of a member may change, or pass to another entry, without a change of the group.
+//! - The number of groups and the memory of their members are bounded.
 //!
 //! # Caveats
-//! The members of dynamic groups (`memberURL`) and those by Active Directory's primary group stand in no attribute:
-//! only a listing finds them, and only where the server's `memberOf` knows them.
+//! Members of dynamic groups (`memberURL`) and members by Active Directory's primary group are in no attribute. Only a
+//! listing finds them, and only if the server's `memberOf` includes them.
 
 pub(crate) mod members;
 mod membership;
@@ -34,29 +34,29 @@ use crate::directory::ldap::filter::Filter;
 use crate::directory::ldap::schema::Schema;
 use crate::directory::ldap::search::check_base;
 use crate::directory::ldap::session::Session;
-use crate::directory::settings::Settings;
+use crate::directory::settings::DirectorySettings;
 use crate::foreign;
 use crate::model::{Cursor, Entry, EntryId};
 use members::{Member, Memberships};
 use read::Room;
 
-/// Groups that are followed at most.
+/// The largest number of groups.
 pub(crate) const GROUPS: usize = 1000;
-/// The bytes that the members of all of them together may take: some 330,000 members.
+/// The largest memory of all members together, in bytes: about 330,000 members.
 const MEMBERS: usize = 40 << 20;
 
-/// The identities of groups, under the normal form of the names that they have in the configuration.
+/// The identities of groups, by the normal form of their DNs in the configuration.
 pub(crate) type Identities = HashMap<String, EntryId>;
 
 /// The groups on which membership depends.
 #[derive(Debug)]
 pub(crate) struct Groups {
     named: Vec<Named>,
-    /// Only who is in one of them is a member, and the filter does not ask for that.
+    /// A member must be in one of these groups, and the filter does not ask for it.
     restrict: bool,
-    /// Only who is in one of them is a member, and the filter is to ask for that.
+    /// A member must be in one of these groups, and the filter is extended to ask for it.
     in_filter: bool,
-    /// Where groups are, for searches by identity.
+    /// The bases below which groups are searched by identity.
     containers: Vec<String>,
     memberships: RwLock<Memberships>,
 }
@@ -65,21 +65,21 @@ pub(crate) struct Groups {
 #[derive(Debug)]
 struct Named {
     id: EntryId,
-    /// The name in the configuration.
+    /// The DN in the configuration.
     configured: String,
-    /// The name now.
+    /// The present DN.
     dn: String,
 }
 
 impl Groups {
-    /// Finds the groups that the settings name; `None` where they name none. `known` are the identities that they had
-    /// before, so that a group that was renamed is found.
+    /// Finds the groups that the settings name; `None` if they name none. `known` are their identities, by which a renamed
+    /// group is found.
     ///
     /// # Errors
-    /// [`DirectoryError::NoGroup`] where one is not there.
+    /// [`DirectoryError::NoGroup`] if one is missing.
     pub(crate) async fn resolve(
         session: &mut Session,
-        settings: &Settings,
+        settings: &DirectorySettings,
         known: &Identities,
     ) -> Result<Option<Self>, DirectoryError> {
         let configured: Vec<String> = settings
@@ -120,7 +120,7 @@ impl Groups {
         }))
     }
 
-    /// The filter with the names that its groups have now, and with the groups themselves where it is to ask for them.
+    /// The filter with the present DNs of its groups, extended by the groups for which it has to ask.
     pub(crate) fn filter(&self, schema: &Schema, filter: &Filter) -> Filter {
         let renamed = filter.renamed(schema, |group| {
             let named = self
@@ -136,14 +136,14 @@ impl Groups {
         renamed.and(Filter::any(any))
     }
 
-    /// Makes sure that all groups are there, and, where they decide and not the filter, reads them.
+    /// Checks that no group is missing. Reads them if they decide instead of the filter.
     ///
     /// # Errors
     /// As [`Groups::verify`].
     pub(crate) async fn look(
         &self,
         session: &mut Session,
-        settings: &Settings,
+        settings: &DirectorySettings,
     ) -> Result<(), DirectoryError> {
         if self.restrict {
             self.read(session, settings).await
@@ -152,14 +152,14 @@ impl Groups {
         }
     }
 
-    /// Reads all groups, those within groups included.
+    /// Reads all groups, including nested ones.
     ///
     /// # Errors
     /// As [`Groups::verify`].
     pub(crate) async fn read(
         &self,
         session: &mut Session,
-        settings: &Settings,
+        settings: &DirectorySettings,
     ) -> Result<(), DirectoryError> {
         let memberships = self.memberships(session, settings).await?;
         self.verify(session).await?;
@@ -174,15 +174,15 @@ impl Groups {
         Ok(())
     }
 
-    /// Reads all groups again; returns those who are members no more by what is known of them now, as far as they are
-    /// still there. Who was taken for a member since the reading before may be one of them.
+    /// Reads all groups again. Returns the people who still exist and are no longer in any of them: a listing that used the former state may
+    /// have returned them as members.
     ///
     /// # Errors
     /// As [`Groups::verify`].
     pub(crate) async fn read_again(
         &self,
         session: &mut Session,
-        settings: &Settings,
+        settings: &DirectorySettings,
     ) -> Result<Vec<EntryId>, DirectoryError> {
         let memberships = self.memberships(session, settings).await?;
         self.verify(session).await?;
@@ -199,11 +199,11 @@ impl Groups {
         Ok(who)
     }
 
-    /// All groups as they are now, those within groups included, each of which is read once.
+    /// Reads all groups, including nested ones, each once.
     async fn memberships(
         &self,
         session: &mut Session,
-        settings: &Settings,
+        settings: &DirectorySettings,
     ) -> Result<Memberships, DirectoryError> {
         let mut all = None;
         let schema = session.schema().clone();
@@ -211,7 +211,7 @@ impl Groups {
         let mut room = Room(MEMBERS);
         let mut queue: Vec<String> = self.named.iter().map(|named| named.dn.clone()).collect();
         let normal = |name: &str| dn::normal_in(name, &schema).into_owned();
-        let mut met: HashSet<String> = queue.iter().map(|name| normal(name)).collect();
+        let mut seen: HashSet<String> = queue.iter().map(|name| normal(name)).collect();
         while let Some(name) = queue.pop() {
             let Some(group) = read::group(session, &name, &mut room).await? else {
                 continue;
@@ -236,12 +236,12 @@ impl Groups {
                     None => all.insert(search::All::read(session, &self.containers).await?),
                 };
                 for name in group.members.iter().filter_map(|member| all.name(member)) {
-                    if met.insert(normal(name)) {
+                    if seen.insert(normal(name)) {
                         queue.push(name.to_owned());
                     }
                 }
             }
-            if met.len() > GROUPS {
+            if seen.len() > GROUPS {
                 return Err(too_many_groups(session));
             }
             memberships.update(group);
@@ -249,10 +249,10 @@ impl Groups {
         Ok(memberships)
     }
 
-    /// Makes sure that every group is where it was.
+    /// Checks that no group is missing or was renamed.
     ///
     /// # Errors
-    /// [`DirectoryError::NoGroup`] where one is not there, [`DirectoryError::GroupRenamed`] where one has another name.
+    /// [`DirectoryError::NoGroup`] if one is missing, [`DirectoryError::GroupRenamed`] if one was renamed.
     pub(crate) async fn verify(&self, session: &mut Session) -> Result<(), DirectoryError> {
         for named in &self.named {
             if read::identify(session, &named.dn).await? == Some(named.id) {
@@ -270,23 +270,23 @@ impl Groups {
         Ok(())
     }
 
-    /// Whether someone who matches the filter was a member when the groups were read.
+    /// Whether a person who matches the filter was a member when the groups were read.
     pub(crate) fn admits(&self, entry: &Entry) -> bool {
         !self.restrict || self.with_memberships(|memberships| memberships.admits(entry))
     }
 
-    /// Whether the filter alone does not decide.
+    /// Whether the filter alone does not decide about membership.
     pub(crate) fn restrict(&self) -> bool {
         self.restrict
     }
 
-    /// The groups that have other names now than in the configuration, each with both.
+    /// The groups that were renamed: each DN in the configuration with the present one.
     pub(crate) fn renamed(&self) -> impl Iterator<Item = (&str, &str)> {
         let renamed = self.named.iter().filter(|named| named.dn != named.configured);
         renamed.map(|named| (named.configured.as_str(), named.dn.as_str()))
     }
 
-    /// Those of `found` who are members right now: where the groups decide, they are asked.
+    /// Keeps those of `found` who are members right now. If the groups decide, the server is asked.
     pub(crate) async fn retain_members(
         &self,
         found: Vec<Entry>,
@@ -302,7 +302,7 @@ impl Groups {
         membership::held(session, &groups, &self.containers, found).await
     }
 
-    /// What is known of the groups' identities.
+    /// The identities of the groups.
     pub(crate) fn identities(&self) -> Identities {
         self.named
             .iter()
@@ -310,8 +310,8 @@ impl Groups {
             .collect()
     }
 
-    /// What is known of the groups, to be stored as the cursor. It is no resume point: what happened to groups while
-    /// nobody watched is found by listing everyone.
+    /// The identities of the groups, to be stored as the cursor. It is no resume point: after an interruption everyone is
+    /// listed, because changes of groups may have been missed.
     pub(crate) fn cursor(&self) -> Cursor {
         let known = self
             .named
@@ -320,7 +320,7 @@ impl Groups {
         Cursor(known.collect::<String>().into_bytes())
     }
 
-    /// For people: how many groups and members there are, and how deep groups lie in groups.
+    /// The numbers of groups and of members, and the number of levels of nested groups.
     pub(crate) fn summary(&self) -> (usize, usize, usize) {
         self.with_memberships(|memberships| {
             (
@@ -331,22 +331,22 @@ impl Groups {
         })
     }
 
-    /// How many of the groups are the primary group (`gidNumber`) of some.
+    /// The number of groups that may be a primary group (`gidNumber`).
     pub(crate) fn primary(&self) -> usize {
         self.with_memberships(Memberships::primary)
     }
 
-    /// What an administrator should know where that cannot be told; reads as "cause; remedy".
+    /// A warning "cause; remedy" if the `gidNumber` of such a group cannot be read.
     pub(crate) fn hidden(&self) -> Option<String> {
         let first =
             self.with_memberships(|memberships| memberships.without_number().next().map(str::to_owned))?;
         Some(format!(
-            "the gidNumber of the group {first} cannot be read, so that whoever has it as primary group is not found; \
+            "the gidNumber of the group {first} cannot be read, so that people who have it as primary group are not found; \
              let the bind account read gidNumber of groups and of people"
         ))
     }
 
-    /// What one group may still take beside the others.
+    /// The memory that the members of one group may need besides those of the others.
     pub(crate) fn room_for(&self, group: EntryId) -> Room {
         self.with_memberships(|memberships| Room(MEMBERS.saturating_sub(memberships.weight_beside(group))))
     }
@@ -368,7 +368,7 @@ impl Groups {
     }
 }
 
-/// The identities in a cursor; none in one that a stream made.
+/// The identities in a cursor; none if the cursor is a resume point.
 pub(crate) fn recall(cursor: &Cursor) -> Identities {
     let text = str::from_utf8(&cursor.0).unwrap_or_default();
     text.lines()
@@ -377,8 +377,8 @@ pub(crate) fn recall(cursor: &Cursor) -> Identities {
         .collect()
 }
 
-/// Where groups are to be looked for: in the naming contexts that hold those known, as far as this account may read
-/// them, else in what they stand in.
+/// The bases below which groups are searched: the naming contexts of the known groups if the account may read them, or else
+/// the parents of these groups.
 async fn containers(session: &mut Session, groups: &[String]) -> Result<Vec<String>, DirectoryError> {
     let can = session.capabilities().clone();
     let mut containers: Vec<String> = Vec::new();
@@ -412,7 +412,7 @@ async fn containers(session: &mut Session, groups: &[String]) -> Result<Vec<Stri
 /// The error for more groups than can be followed.
 pub(crate) fn too_many_groups(session: &Session) -> DirectoryError {
     DirectoryError::Settings(format!(
-        "{}: the groups that decide, and those within them, are more than {GROUPS}, which is more than can be followed; name smaller groups in `groups` or `filter`",
+        "{}: there are more than {GROUPS} configured and nested groups, which is more than can be followed; name smaller groups in `groups` or `filter`",
         session.server()
     ))
 }

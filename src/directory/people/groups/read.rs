@@ -1,5 +1,4 @@
-//! Reading the entries of groups, however large, and of members, by their names. An answer counts only for the entry of
-//! that name.
+//! Reads groups of any size, and members, by their DNs. Ignores answers with another DN.
 
 use ldap3::controls::RawControl;
 
@@ -23,18 +22,18 @@ pub(crate) const CLASSES: [&str; 7] = [
     "groupOfURLs",
     "posixGroup",
 ];
-/// The OIDs of `groupOfNames`, `groupOfUniqueNames`, `posixGroup` and Active Directory's `group`, by which an entry may
-/// have been written as well.
+/// The OIDs of `groupOfNames`, `groupOfUniqueNames`, `posixGroup` and Active Directory's `group`, which an entry may have
+/// instead of the names.
 const CLASS_OIDS: [&str; 4] = ["2.5.6.9", "2.5.6.17", POSIX_OID, "1.2.840.113556.1.5.8"];
 const MEMBERS: [&str; 3] = ["member", "uniqueMember", "memberUid"];
-/// The class of groups that are the primary group of whoever has their number (RFC 2307), and the number.
+/// The class of groups that are the primary group of everyone with their number (RFC 2307), and the attribute of the number.
 pub(crate) const POSIX: &str = "posixGroup";
 const POSIX_OID: &str = "1.3.6.1.1.1.2.2";
 pub(crate) const NUMBER: &str = "gidNumber";
-/// The questions in which a group is read.
-const MOST_RANGES: usize = 2000;
+/// The largest number of ranges in which a group is read.
+const MAX_RANGES: usize = 2000;
 
-/// How many bytes of members are still taken.
+/// The memory that is left for members, in bytes.
 #[derive(Debug)]
 pub(crate) struct Room(pub(crate) usize);
 
@@ -55,7 +54,7 @@ pub(crate) struct Found {
     pub(crate) is_group: bool,
 }
 
-/// Which group an entry is, or which person, where it is there and may be read.
+/// The identity of a group or of a person; `None` if the entry does not exist or the account may not read it.
 pub(crate) async fn identify(session: &mut Session, dn: &str) -> Result<Option<EntryId>, DirectoryError> {
     let can = session.capabilities().clone();
     let entry = read_entry(session, dn, identifying(&can), Vec::new()).await?;
@@ -69,7 +68,7 @@ pub(crate) fn identifying(can: &Capabilities) -> Vec<String> {
         .into()
 }
 
-/// A member, where its identity can be read.
+/// A member, if its identity can be read.
 pub(crate) fn found(can: &Capabilities, entry: RawEntry) -> Option<Found> {
     let is_group = entry.values("objectClass").any(|class| {
         let mut names = CLASSES.iter().chain(&CLASS_OIDS);
@@ -87,8 +86,8 @@ pub(crate) fn found(can: &Capabilities, entry: RawEntry) -> Option<Found> {
     })
 }
 
-/// Reads a group with all its members, in ranges where the server tells them so (MS-ADTS 3.1.1.3.1.3.3).
-/// `None` where the entry is not there, or may not be read.
+/// Reads a group with all its members, in ranges if the server sends them so (MS-ADTS 3.1.1.3.1.3.3). `None` if the entry
+/// does not exist or the account may not read it.
 pub(crate) async fn group(
     session: &mut Session,
     dn: &str,
@@ -102,7 +101,7 @@ pub(crate) async fn group(
         .collect();
     let mut group: Option<Group> = None;
     let mut count = 0;
-    for _ in 0..MOST_RANGES {
+    for _ in 0..MAX_RANGES {
         let Some(mut entry) = read_entry(session, dn, attributes, with_identities(&can)).await? else {
             return Ok(None);
         };
@@ -131,7 +130,7 @@ pub(crate) async fn group(
     Err(session.endless("reading groups", came))
 }
 
-/// Asks for DNs with identities, where the server knows that and people are known by them.
+/// Requests DNs with identities, if the server supports it and people are identified by them.
 fn with_identities(can: &Capabilities) -> Vec<RawControl> {
     /// The text form of identities: `SEQUENCE { 1 }`.
     const TEXT: [u8; 5] = [0x30, 0x03, 0x02, 0x01, 0x01];
@@ -174,7 +173,7 @@ fn first_answer(can: &Capabilities, entry: &RawEntry, mut members: Vec<Member>) 
     })
 }
 
-/// Takes the members out of an attribute, where it is one of those that name members.
+/// Takes the members out of an attribute, if it names members.
 fn take_members(attribute: &mut Attribute) -> Vec<Member> {
     let name = attribute.name.split(';').next().unwrap_or_default();
     let member: fn(String) -> Member = if name.eq_ignore_ascii_case("memberUid") {
@@ -206,7 +205,7 @@ fn without_uid(mut value: String) -> String {
     value
 }
 
-/// The attribute description that asks for what follows a range, where something does.
+/// The attribute description of the range after this one, if there is one.
 fn next_range(session: &Session, attribute: &Attribute) -> Result<Option<String>, DirectoryError> {
     let mut parts = attribute.name.split(';');
     let name = parts.next().unwrap_or_default();
@@ -232,7 +231,7 @@ fn next_range(session: &Session, attribute: &Attribute) -> Result<Option<String>
     }
 }
 
-/// One entry by its name, where it is there and may be read.
+/// Reads one entry by its DN; `None` if it does not exist or the account may not read it.
 pub(crate) async fn read_entry(
     session: &mut Session,
     dn: &str,
@@ -242,7 +241,7 @@ pub(crate) async fn read_entry(
     base_search(session, dn, ANYTHING, attributes, controls).await
 }
 
-/// The same, where it matches a filter as well.
+/// As [`read_entry`], if the entry matches a filter.
 pub(crate) async fn base_search(
     session: &mut Session,
     dn: &str,
@@ -259,7 +258,7 @@ pub(crate) async fn base_search(
     let (entries, result) = search::all_of_base(session, search, "reading a group or a member").await?;
     match result.rc {
         0 => {}
-        // noSuchObject, invalidDNSyntax, insufficientAccessRights, referral: not here, or not for this account.
+        // noSuchObject, invalidDNSyntax, insufficientAccessRights, referral: missing, or not readable for this account.
         10 | 32 | 34 | 50 => return Ok(None),
         _ => return Err(session.search_error("a group or a member", &result)),
     }

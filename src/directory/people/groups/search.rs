@@ -1,5 +1,5 @@
-//! Searches for groups, and for members some at a time. An answer counts only for what was asked: entries below the base
-//! of the search, and among them those of that name or identity.
+//! Searches for groups, and for several members at a time. Ignores entries outside the base, and entries with another DN or
+//! identity than those requested.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -20,15 +20,15 @@ use crate::directory::people::groups::members::Member;
 use crate::directory::people::groups::read::{CLASSES, Found, NUMBER, found, identifying, read_entry};
 use crate::model::EntryId;
 
-/// Entries per page when all groups are listed.
+/// Entries per page of a search for all groups.
 const PAGE: u32 = 500;
-/// The bytes that the names may take that one search for groups finds, and the time for it.
-const MOST_NAMES: usize = 32 * 1024 * 1024;
+/// The largest memory of the DNs that one search for groups finds, in bytes, and the longest time for it.
+const MAX_NAMES: usize = 32 * 1024 * 1024;
 const SEARCH: Duration = Duration::from_secs(10 * 60);
-/// What a name takes beside its text.
+/// The memory of a DN besides its text.
 const NAME: usize = 64;
 
-/// The DN under which a group is found by its identity below one of `containers`.
+/// Finds the DN of a group by its identity below one of `containers`.
 pub(crate) async fn find(
     session: &mut Session,
     id: EntryId,
@@ -51,16 +51,16 @@ pub(crate) async fn find(
     Ok(None)
 }
 
-/// All groups there are.
+/// All groups of the directory.
 pub(crate) struct All {
     schema: Arc<Schema>,
-    /// By the normal forms of their names.
+    /// By the normal forms of their DNs.
     names: HashSet<String>,
     ids: HashMap<EntryId, String>,
 }
 
 impl All {
-    /// Asks for all groups below `containers`.
+    /// Searches for all groups below `containers`.
     pub(crate) async fn read(session: &mut Session, containers: &[String]) -> Result<Self, DirectoryError> {
         let classes = CLASSES.iter().map(|class| Filter::equal("objectClass", class));
         let filter = Filter::any(classes).to_string();
@@ -84,7 +84,7 @@ impl All {
         Ok(all)
     }
 
-    /// The name of a member that is a group.
+    /// The DN of a member that is a group.
     pub(crate) fn name<'a>(&'a self, member: &'a Member) -> Option<&'a str> {
         match member {
             Member::Dn(dn) => {
@@ -97,8 +97,8 @@ impl All {
     }
 }
 
-/// Who members are, each by name or by identity; those that are not there, or may not be read, are left out. `by_name`
-/// says whether searches by name are of any use here, and is told.
+/// Finds the entries of members, by DN or by identity. Members that do not exist or may not be read are left out. `by_name`
+/// says whether the server supports searches by DN; it is cleared if it does not.
 pub(crate) async fn members(
     session: &mut Session,
     bases: &[String],
@@ -149,24 +149,24 @@ pub(crate) async fn members(
         who.extend(entry.and_then(|entry| found(&can, entry)));
     }
     if attribute.is_some() && found_so_far == 0 && !who.is_empty() {
-        // The account may not search by that attribute.
+        // The account may not search by this attribute.
         *by_name = false;
     }
     Ok(who)
 }
 
-/// The attribute by which an entry is found by its name (RFC 5020), on servers that are known to be quick at it.
+/// The attribute that finds an entry by its DN (RFC 5020), on servers that are known to be fast at it.
 fn dn_attribute(can: &Capabilities) -> Option<&'static str> {
     match can.identity {
         Identity::ObjectGuid => Some("distinguishedName"),
         Identity::NsUniqueId => Some("entryDN"),
-        // slapd; others offer persistent search as well.
+        // slapd. Other servers with this capability also offer persistent search.
         Identity::EntryUuid if can.syncrepl && !can.persistent_search => Some("entryDN"),
         _ => None,
     }
 }
 
-/// The identities of the people who are members by a value of their own: by `uid` or by `gidNumber`.
+/// The identities of the people who are members by their `uid` or by their `gidNumber`.
 pub(crate) async fn by_values(
     session: &mut Session,
     base: &str,
@@ -188,8 +188,8 @@ pub(crate) async fn by_values(
     Ok(found)
 }
 
-/// Hands over each entry below `base` that matches, with its identity as the only attribute, in pages where the server
-/// can. A base that is not there has none.
+/// Calls back for each entry below `base` that matches, with its identity as the only attribute, in pages if the server
+/// supports them. A base that does not exist has no entries.
 pub(crate) async fn each(
     session: &mut Session,
     base: &str,
@@ -200,7 +200,7 @@ pub(crate) async fn each(
     each_with(session, base, filter, identity, take).await
 }
 
-/// The same with these attributes.
+/// As [`each`], with these attributes.
 async fn each_with(
     session: &mut Session,
     base: &str,
@@ -228,9 +228,9 @@ async fn each_with(
         if dn::is_within_in(&entry.dn, base, session.schema()) {
             take(entry);
         }
-        if held > MOST_NAMES || began.elapsed() > SEARCH {
-            let came = format!("{count} entries in {} s", began.elapsed().as_secs());
-            return Err(session.endless(DOING, came));
+        if held > MAX_NAMES || began.elapsed() > SEARCH {
+            let received = format!("{count} entries in {} s", began.elapsed().as_secs());
+            return Err(session.endless(DOING, received));
         }
     }
 }

@@ -1,29 +1,28 @@
-//! Active Directory: change notification as a doorbell (MS-ADTS 3.1.1.3.4.1.9), and update sequence numbers (USN) for
-//! whatever it did not hint for.
+//! Active Directory: change notifications (MS-ADTS 3.1.1.3.4.1.9) as hints, and searches by update sequence number (USN) for
+//! changes without a notification.
 //!
-//! A notification cannot be filtered and says nothing of what changed, and nobody is told of an entry that moved away
-//! from a unit. So the whole partition is watched (its root is, too, the one base that every version of Windows
-//! allows), and each entry that hints is read again by its identity with the configured filter.
+//! A notification cannot be filtered and does not show what changed, and there is none for an entry that is moved out of an
+//! organizational unit. So the whole partition is watched, whose root is also the only base that every version of Windows
+//! allows, and each entry with a notification is read again by its identity with the configured filter.
 //!
 //! # Guarantees
-//! The watch stands before the listing begins, so that nothing falls between the two. Every half minute, or after
-//! `poll_interval` where that is shorter, the controller is asked for everything whose number is higher than the
-//! latest one that it had told before: this catches lost notifications and proves that the connection lives. The same
-//! question catches up after an interruption. A resume point holds the number that was the latest before the
-//! question, and follows the answer.
+//! The watch is registered before the listing begins, so that a change in between is not missed. Every half minute, or after
+//! `poll_interval` if that is shorter, a search asks for all entries with a higher number than the highest one before. It
+//! finds changes whose notification was lost, and checks that the connection is alive. The same search catches up after an
+//! interruption. A resume point holds the highest number before the search, and follows the results of the search.
 //!
 //! # Assumptions
-//! Numbers count one controller's own database, which its invocationId names: a resume point of another one is of no
-//! use, nor is one above the latest number (a backup was restored). Then everyone is listed. The listing and every
-//! look-up go to the controller that is watched, because the others may not have heard of a change yet.
+//! Numbers count within the database of one controller, which its invocationId names. A resume point of another database
+//! is not used, nor is one above the highest number (a backup was restored): everyone is listed instead. The listing and
+//! every look-up use the controller that is watched, because the others may not have a change yet.
 //!
 //! # Caveats
-//! A deletion hints only where the account may read `CN=Deleted Objects`; a unit that moves hints for itself and not for
-//! those inside; the primary group is in nobody's `memberOf`. Only a listing finds these, so there is one after
-//! each resume, and at the audit's interval.
+//! A deletion is reported only if the account may read `CN=Deleted Objects`. The move of an organizational unit is reported
+//! for the unit and not for the entries in it. The primary group is in no `memberOf`. Only a listing finds these changes, so
+//! there is one after each resume, and at the interval of the audit.
 //!
-//! DirSync would tell little more: it needs rights over the whole partition to show moves and deletions, and knows
-//! no filter and no unit.
+//! DirSync would report little more: it needs rights on the whole partition to show moves and deletions, and supports
+//! neither a filter nor a base within the partition.
 
 mod watch;
 
@@ -31,18 +30,17 @@ use futures::StreamExt;
 use ldap3::Scope;
 
 use crate::directory::DirectoryError;
+use crate::directory::ldap::domain_controller::{Controller, Position};
 use crate::directory::ldap::session::Session;
 use crate::directory::people::query::Query;
 use crate::directory::streams::refetch::Hints;
 use crate::model::{Cursor, EntryId};
-
-use crate::directory::ldap::domain_controller::{Controller, Point};
 use watch::{Place, Watch};
 
-/// Watches that a connection may have: Microsoft allows five, and Samba ends the first of five.
+/// The number of watches on one connection: Microsoft allows five, and Samba ends the first of five.
 const WATCHES: usize = 4;
 
-/// Follows the people, from the resume point where it is of use: says whether it is.
+/// Opens hints at the changes of all entries, after the resume point if it can be used. Returns whether it is used.
 pub(crate) async fn open(
     mut session: Session,
     query: &Query,
@@ -57,7 +55,7 @@ pub(crate) async fn open(
     let mut watch = Watch::begin(session, &controller, &query.settings, vec![place]).await?;
     let from = from
         .as_ref()
-        .and_then(Point::parse)
+        .and_then(Position::parse)
         .filter(|point| point.is_covered_by(controller.invocation, watch.usn()));
     if let Some(point) = from {
         watch.catch_up(point.usn);
@@ -66,10 +64,10 @@ pub(crate) async fn open(
     Ok((watch.hints(), from.is_some()))
 }
 
-/// Hints whenever one of these entries changes, wherever it is renamed or moved to. Ends with an error when one of
-/// them is deleted, after ringing for it.
+/// Opens hints at the changes of these entries, even if they are renamed or moved. Ends with an error after the hint at the
+/// deletion of one of them.
 ///
-/// Whoever reads the entries after this returns misses nothing.
+/// A caller that reads the entries after this returns misses no change.
 pub(crate) async fn watch(query: &Query, who: &[EntryId]) -> Result<Hints, DirectoryError> {
     let mut all = Vec::new();
     for some in who.chunks(WATCHES) {

@@ -1,4 +1,4 @@
-//! One connection with watches on it, and the question that finds what they lost.
+//! One connection with watches, and the search that finds changes whose notification was lost.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -12,32 +12,31 @@ use crate::directory::DirectoryError;
 use crate::directory::ldap::decode;
 use crate::directory::ldap::decode::{PAGED_RESULTS, RawEntry};
 use crate::directory::ldap::domain_controller::{
-    Controller, NOTIFICATION, Point, SHOW_DELETED, highest_usn, usn,
+    Controller, NOTIFICATION, Position, SHOW_DELETED, highest_usn, usn,
 };
 use crate::directory::ldap::filter::Filter;
 use crate::directory::ldap::identity::Identity;
 use crate::directory::ldap::request::{Ends, Item, Request, Search};
 use crate::directory::ldap::result::one_line;
 use crate::directory::ldap::session::{Session, unless_busy};
-use crate::directory::settings::Settings;
+use crate::directory::settings::DirectorySettings;
 use crate::directory::streams::refetch::{Hint, Hints};
 use crate::model::EntryId;
 
-/// How often the controller is asked for changes that did not hint.
+/// The interval of the searches for changes without a notification.
 const SWEEP: Duration = Duration::from_secs(30);
-/// A controller that says nothing for this long in the middle of an answer is given up.
-const PROGRESS: Duration = Duration::from_secs(120);
-
-/// The time in which all changes since the last question are to be told.
-const ANSWER: Duration = Duration::from_secs(10 * 60);
-/// The entries that may hint at once: beyond that it is better to list everyone.
-const MOST: usize = 100_000;
+/// How long the controller may be silent in the middle of a search.
+const SILENCE: Duration = Duration::from_secs(120);
+/// The longest time for one search for changes.
+const LONGEST_SEARCH: Duration = Duration::from_secs(10 * 60);
+/// The largest number of entries of one search for changes: to list everyone is cheaper beyond it.
+const MAX_CHANGES: usize = 100_000;
 
 /// What is watched.
 pub(crate) struct Place {
     pub base: String,
     pub scope: Scope,
-    /// The entry, where it is a single one.
+    /// The entry, if it is a single one.
     pub who: Option<EntryId>,
 }
 
@@ -46,32 +45,33 @@ pub(crate) struct Watch {
     session: Session,
     directory: String,
     places: Vec<Place>,
-    /// The searches of the places, in their order; none where the controller does not notify. While it is asked for
-    /// changes, that search follows them.
+    /// The searches of the places, in the same order; none if the controller does not notify. A search for changes that is
+    /// under way follows them.
     searches: Vec<Search>,
-    /// The partition in which numbers are asked for.
+    /// The partition in which changes are searched.
     partition: String,
     show_deleted: bool,
     page_size: u32,
     every: Duration,
     sweep_at: Instant,
-    /// Everything up to this number was told.
+    /// All changes up to this number were sent.
     usn: u64,
-    /// The identity of the database, where resume points are wanted.
+    /// The identity of the database, if resume points are sent.
     invocation: Option<EntryId>,
-    /// Who rang since the last sweep, each with the highest number.
-    rang: HashMap<EntryId, u64>,
-    told: VecDeque<Hint>,
-    /// Why there is nothing more after what is told.
+    /// The entries with a notification since the last sweep, each with its highest number.
+    notified: HashMap<EntryId, u64>,
+    /// The hints to send next.
+    hints: VecDeque<Hint>,
+    /// Why the session ends after the last of `hints`.
     end: Option<DirectoryError>,
 }
 
 impl Watch {
-    /// Begins to watch; whatever changes from here on hints.
+    /// Registers the watches. Every change after this returns is reported.
     pub(crate) async fn begin(
         mut session: Session,
         controller: &Controller,
-        settings: &Settings,
+        settings: &DirectorySettings,
         places: Vec<Place>,
     ) -> Result<Self, DirectoryError> {
         let mut searches = Vec::new();
@@ -90,8 +90,8 @@ impl Watch {
                 searches.push(session.search(request).await?);
             }
         }
-        // A notification is not acknowledged; but the controller takes requests in their order, so when this one is
-        // answered, the watches stand.
+        // The controller does not confirm a watch. But it handles requests in order, so the watches are registered when
+        // this request is answered.
         let usn = highest_usn(&mut session).await?;
         let every = settings.poll_interval.min(SWEEP);
         Ok(Self {
@@ -101,13 +101,13 @@ impl Watch {
             searches,
             partition: controller.partition.clone(),
             show_deleted: controller.show_deleted,
-            page_size: settings.page_size,
+            page_size: settings.page_size.get(),
             every,
             sweep_at: Instant::now() + every,
             usn,
             invocation: None,
-            rang: HashMap::new(),
-            told: VecDeque::new(),
+            notified: HashMap::new(),
+            hints: VecDeque::new(),
             end: None,
         })
     }
@@ -117,25 +117,26 @@ impl Watch {
         self.usn
     }
 
-    /// Hints at once for everything after this number.
+    /// Searches at once for all changes after this number.
     pub(crate) fn catch_up(&mut self, usn: u64) {
         self.usn = usn;
         self.sweep_at = Instant::now();
     }
 
-    /// Tells resume points, where the database's identity is known; the first one is where it stands.
+    /// Sends resume points from now on, if the identity of the database is known. The first one is the present position.
     pub(crate) fn keep_points(&mut self, invocation: Option<EntryId>) {
         self.invocation = invocation;
-        self.tell_point();
+        self.send_point();
     }
 
+    /// The stream of hints.
     pub(crate) fn hints(self) -> Hints {
         stream::try_unfold(self, |mut watch| async { Ok(Some((watch.next().await?, watch))) }).boxed()
     }
 
     async fn next(&mut self) -> Result<Hint, DirectoryError> {
         loop {
-            if let Some(hint) = self.told.pop_front() {
+            if let Some(hint) = self.hints.pop_front() {
                 return Ok(hint);
             }
             if let Some(error) = self.end.take() {
@@ -151,7 +152,7 @@ impl Watch {
                 .next_of(&mut self.searches, rest, "waiting for notifications", Ends::Never)
                 .await
             {
-                Ok((_, Item::Message(message))) => self.rang(message)?,
+                Ok((_, Item::Message(message))) => self.notified(message)?,
                 Ok((at, Item::Done(result))) => self.ended(at, &result),
                 // It is time for the next sweep.
                 Err(DirectoryError::Silent { .. }) => {}
@@ -160,28 +161,28 @@ impl Watch {
         }
     }
 
-    /// A notification.
-    fn rang(&mut self, message: ResultEntry) -> Result<(), DirectoryError> {
+    /// Receives a notification.
+    fn notified(&mut self, message: ResultEntry) -> Result<(), DirectoryError> {
         if message.is_intermediate() {
             return Ok(());
         }
         let entry = self.entry(message)?;
         if let Some(id) = identity(&entry) {
-            // Whoever is not remembered hints once more.
-            if self.rang.len() < MOST || self.rang.contains_key(&id) {
-                let highest = self.rang.entry(id).or_default();
+            // An entry that is not recorded here is only reported once more by the sweep.
+            if self.notified.len() < MAX_CHANGES || self.notified.contains_key(&id) {
+                let highest = self.notified.entry(id).or_default();
                 *highest = usn(&entry, "uSNChanged").unwrap_or_default().max(*highest);
             }
-            self.told.push_back(Hint::Changed(id));
+            self.hints.push_back(Hint::Changed(id));
         }
         Ok(())
     }
 
-    /// Asks for everything that changed since the last sweep, and hints for what did not hint by itself.
+    /// Searches for everything that changed since the last sweep, and sends hints at changes without a notification.
     async fn sweep(&mut self) -> Result<(), DirectoryError> {
         let Some(highest) = unless_busy(highest_usn(&mut self.session).await)? else {
-            // Notifications are behind each other: first they are heard.
-            self.told.push_back(Hint::Alive);
+            // The controller is busy sending notifications: they are received first.
+            self.hints.push_back(Hint::Alive);
             self.sweep_at = Instant::now() + self.every;
             return Ok(());
         };
@@ -189,39 +190,39 @@ impl Watch {
             return Err(DirectoryError::CursorRefused {
                 server: self.session.server().to_owned(),
                 cause: format!(
-                    "its latest change has the number {highest}, and {} was told before",
+                    "its latest change has the number {highest}, and {} was reported before",
                     self.usn
                 ),
             });
         }
         if highest == self.usn {
-            self.told.push_back(Hint::Alive);
+            self.hints.push_back(Hint::Alive);
         } else {
-            let before = self.told.len();
-            self.ask_since(self.usn + 1).await?;
+            let before = self.hints.len();
+            self.search_since(self.usn + 1).await?;
             self.mark_together(before);
             if self.end.is_some() {
                 return Ok(());
             }
-            self.rang.retain(|_, number| *number > highest);
+            self.notified.retain(|_, number| *number > highest);
             self.usn = highest;
-            self.tell_point();
+            self.send_point();
         }
         self.sweep_at = Instant::now() + self.every;
         Ok(())
     }
 
-    /// What one sweep found beyond what was told before came together.
+    /// Marks the hints of one sweep, which are those after the first `before`, as found together.
     fn mark_together(&mut self, before: usize) {
-        let among = self.told.len().saturating_sub(before);
-        for hint in self.told.iter_mut().skip(before) {
+        let among = self.hints.len().saturating_sub(before);
+        for hint in self.hints.iter_mut().skip(before) {
             if let Hint::Changed(id) = *hint {
                 *hint = Hint::ChangedTogether { id, among };
             }
         }
     }
 
-    async fn ask_since(&mut self, first: u64) -> Result<(), DirectoryError> {
+    async fn search_since(&mut self, first: u64) -> Result<(), DirectoryError> {
         let who = self.places.iter().filter_map(|place| place.who);
         let some: Vec<Filter> = who.map(|id| Identity::ObjectGuid.filter(id)).collect();
         let since = Filter::at_least("uSNChanged", first.to_string());
@@ -251,16 +252,12 @@ impl Watch {
             let search = self.session.search(request).await?;
             self.searches.push(search);
             cookie = loop {
-                const DOING: &str = "asking for changes by their number";
+                const DOING: &str = "searching for changes by their number";
                 let asking = self.searches.len() - 1;
-                // Notifications are heard meanwhile.
+                // Notifications are received meanwhile.
                 let searches = &mut self.searches;
-                match self
-                    .session
-                    .next_of(searches, PROGRESS, DOING, Ends::Some)
-                    .await?
-                {
-                    (at, Item::Message(message)) if at != asking => self.rang(message)?,
+                match self.session.next_of(searches, SILENCE, DOING, Ends::Some).await? {
+                    (at, Item::Message(message)) if at != asking => self.notified(message)?,
                     (at, Item::Done(result)) if at != asking => {
                         self.ended(at, &result);
                         if self.end.is_some() {
@@ -277,14 +274,14 @@ impl Watch {
                         break self.page_ended(&result)?;
                     }
                 }
-                if began.elapsed() > ANSWER {
-                    let came = format!("{} entries in {} s", self.told.len(), ANSWER.as_secs());
-                    return Err(self.session.endless(DOING, came));
+                if began.elapsed() > LONGEST_SEARCH {
+                    let received = format!("{} entries in {} s", self.hints.len(), LONGEST_SEARCH.as_secs());
+                    return Err(self.session.endless(DOING, received));
                 }
-                if self.told.len() > MOST {
+                if self.hints.len() > MAX_CHANGES {
                     return Err(DirectoryError::CursorRefused {
                         server: self.session.server().to_owned(),
-                        cause: format!("more than {MOST} entries changed since"),
+                        cause: format!("more than {MAX_CHANGES} entries changed since"),
                     });
                 }
             };
@@ -295,17 +292,17 @@ impl Watch {
     fn found(&mut self, entry: &RawEntry) {
         let Some(id) = identity(entry) else { return };
         let number = usn(entry, "uSNChanged").unwrap_or(u64::MAX);
-        if self.rang.get(&id).is_none_or(|&rang| rang < number) {
-            self.told.push_back(Hint::Changed(id));
+        if self.notified.get(&id).is_none_or(|&notified| notified < number) {
+            self.hints.push_back(Hint::Changed(id));
         }
     }
 
-    /// The cookie of the next page, where there is one.
+    /// The cookie of the next page, if there is one.
     fn page_ended(&self, result: &LdapResult) -> Result<Option<Vec<u8>>, DirectoryError> {
         if result.rc != 0 {
             return Err(self
                 .session
-                .search_error("the question for changes by their number", result));
+                .search_error("the search for changes by their number", result));
         }
         let Some(value) = decode::control(&result.ctrls, PAGED_RESULTS) else {
             return Ok(None);
@@ -315,11 +312,11 @@ impl Watch {
         Ok(Some(cookie).filter(|cookie| !cookie.is_empty()))
     }
 
-    /// A watch ends only when the controller refuses it, or when what is watched is gone.
+    /// A watch ends only if the controller refuses it, or if the watched entry is deleted.
     fn ended(&mut self, at: usize, result: &LdapResult) {
         let server = self.session.server();
         match (result.rc, self.places.get(at).and_then(|place| place.who)) {
-            // adminLimitExceeded, unwillingToPerform: without a doorbell the sweeps go on.
+            // adminLimitExceeded, unwillingToPerform: the sweeps continue without notifications.
             (11 | 53, _) => {
                 tracing::warn!(
                     directory = self.directory,
@@ -327,15 +324,15 @@ impl Watch {
                     code = result.rc,
                     cause = one_line(&result.text),
                     every = ?self.every,
-                    "the domain controller does not notify of changes: it is asked for them at intervals"
+                    "the domain controller does not notify of changes: searching for them at intervals"
                 );
-                // A question that is under way goes on.
+                // A search for changes that is under way continues.
                 let watches = self.searches.len().min(self.places.len());
                 self.searches.drain(..watches);
             }
             (32, Some(id)) => {
-                self.told.push_back(Hint::Changed(id));
-                let doing = "to go on watching an entry";
+                self.hints.push_back(Hint::Changed(id));
+                let doing = "the watch on an entry";
                 self.end = Some(self.session.search_error(doing, result));
             }
             (0 | 2 | 12, _) => {
@@ -357,10 +354,10 @@ impl Watch {
         decode::entry(message).map_err(|error| self.session.malformed("an entry", &error))
     }
 
-    fn tell_point(&mut self) {
+    fn send_point(&mut self) {
         let usn = self.usn;
-        let point = self.invocation.map(|invocation| Point { invocation, usn });
-        self.told
+        let point = self.invocation.map(|invocation| Position { invocation, usn });
+        self.hints
             .push_back(point.map_or(Hint::Alive, |point| Hint::Checkpoint(point.cursor())));
     }
 }

@@ -1,36 +1,37 @@
-//! How a search that takes long goes on: told in the log within a minute, and again ever more rarely.
+//! Logs the progress of a long search: within the first minute, and then less and less often.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// When it is told first; each time after that it takes so many times as long.
+/// The time before the first message.
 const FIRST: Duration = Duration::from_secs(45);
-const TIMES: u32 = 4;
-/// The longest time between two tellings.
-const RARELY: Duration = Duration::from_secs(60 * 60);
-/// A page that is asked for later than this after the one before begins anew.
+/// The factor by which each following pause is longer.
+const FACTOR: u32 = 4;
+/// The longest time between two messages.
+const LONGEST: Duration = Duration::from_secs(60 * 60);
+/// If the next page is requested later than this, a new search begins.
 const PAUSE: Duration = Duration::from_secs(30);
 
-/// A search, or the pages of one, from the first message to the last.
+/// The progress of a search, with all its pages.
 #[derive(Debug)]
-pub(crate) struct Progress {
+pub(crate) struct SearchProgress {
     doing: &'static str,
     began: Instant,
-    /// When it was last waited for.
+    /// When a message was last waited for.
     waited: Instant,
     messages: u64,
     pause: Duration,
     log_at: Instant,
 }
 
-impl Default for Progress {
+impl Default for SearchProgress {
     fn default() -> Self {
         Self::new("", Instant::now())
     }
 }
 
-impl Progress {
+impl SearchProgress {
     fn new(doing: &'static str, now: Instant) -> Self {
         Self {
             doing,
@@ -42,7 +43,7 @@ impl Progress {
         }
     }
 
-    /// The next message is waited for.
+    /// Records that the next message is waited for.
     pub(crate) fn wait(&mut self, doing: &'static str, now: Instant) {
         if self.doing != doing || now.duration_since(self.waited) > PAUSE {
             *self = Self::new(doing, now);
@@ -50,20 +51,20 @@ impl Progress {
         self.waited = now;
     }
 
-    /// A message came.
+    /// Records a message.
     pub(crate) fn message(&mut self) {
         self.messages += 1;
     }
 
-    /// When it is to be told.
+    /// When the next log message is due.
     pub(crate) fn log_at(&self) -> Instant {
         self.log_at
     }
 
-    /// Tells it.
+    /// Logs the progress.
     pub(crate) fn log(&mut self, directory: &str, server: &str, now: Instant) {
         self.waited = now;
-        self.pause = (self.pause * TIMES).min(RARELY);
+        self.pause = (self.pause * FACTOR).min(LONGEST);
         self.log_at = now + self.pause;
         tracing::info!(
             directory,
@@ -81,10 +82,10 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn pages_are_one_course_and_another_question_or_a_pause_begins_anew() {
+    async fn pages_are_one_search_and_another_operation_or_a_pause_begins_a_new_one() {
         let began = Instant::now();
         let at = |seconds| began + Duration::from_secs(seconds);
-        let mut progress = Progress::default();
+        let mut progress = SearchProgress::default();
         progress.wait("listing", at(0));
         progress.wait("listing", at(20));
         progress.wait("listing", at(40));

@@ -1,7 +1,6 @@
-//! Stands between the server and `ldap3`, which trusts what it reads: its codec recurses without a limit, buffers
-//! without a limit, and panics on what it does not expect. Here each message is checked before `ldap3` sees it, so
-//! that a hostile or broken server ends one session with a clear error. While what was handed on waits to be taken (see
-//! `traffic`), nothing more is read.
+//! Relays messages between the server and `ldap3`. `ldap3` trusts what it reads: its codec recurses and buffers without a
+//! limit, and panics on unexpected messages. The relay checks each message first, so that a hostile or broken server ends
+//! one session with a clear error. While too many messages wait in `ldap3` (see `traffic`), the relay reads nothing more.
 
 use std::convert::Infallible;
 
@@ -9,22 +8,22 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::bytes::{Buf, BytesMut};
 
 use crate::ber::{self, Malformed};
-use crate::directory::ldap::inspect::{Breach, Verdict, inspect};
+use crate::directory::ldap::inspect::{Disconnect, Verdict, inspect};
 use crate::directory::ldap::traffic::Traffic;
 use crate::timing::{self, Step};
 
 const READ_SIZE: usize = 64 * 1024;
-/// Messages beyond this do not stay in the buffer that they came in.
+/// After more bytes than this, the buffer is replaced by a small one.
 const LARGE: usize = 1024 * 1024;
 
-/// Carries bytes between the server and `ldap3` until either side ends or the server sends what it may not.
+/// Relays until either side closes the connection or the server sends a message that is not allowed.
 ///
-/// `limit` is the size in bytes that one message of the server may have; nothing is buffered past it. `traffic` is the
-/// session's, who takes what passes.
+/// `limit` is the largest size of one message of the server, in bytes; nothing is buffered beyond it. `traffic` is shared
+/// with the session, which takes the messages.
 ///
 /// # Cancellation
 /// Dropping it drops both ends.
-pub(crate) async fn relay<S, L>(server: S, ldap3: L, limit: usize, traffic: &Traffic) -> Breach
+pub(crate) async fn relay<S, L>(server: S, ldap3: L, limit: usize, traffic: &Traffic) -> Disconnect
 where
     S: AsyncRead + AsyncWrite,
     L: AsyncRead + AsyncWrite,
@@ -35,11 +34,11 @@ where
         end = downstream(from_server, to_ldap3, limit, traffic) => end,
         end = upstream(from_ldap3, to_server, traffic) => end,
     };
-    let Err(breach) = end;
-    breach
+    let Err(disconnect) = end;
+    disconnect
 }
 
-async fn upstream<R, W>(mut from: R, mut to: W, traffic: &Traffic) -> Result<Infallible, Breach>
+async fn upstream<R, W>(mut from: R, mut to: W, traffic: &Traffic) -> Result<Infallible, Disconnect>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -47,11 +46,11 @@ where
     let mut buffer = BytesMut::new();
     loop {
         if from.read_buf(&mut buffer).await? == 0 {
-            return Err(Breach::Closed);
+            return Err(Disconnect::Closed);
         }
         let mut whole = 0;
         while let Some(message) = next_message(&buffer[whole..], usize::MAX)? {
-            traffic.asked(message)?;
+            traffic.sent(message)?;
             whole += message.len();
         }
         to.write_all(&buffer[..whole]).await?;
@@ -65,7 +64,7 @@ async fn downstream<R, W>(
     mut to: W,
     limit: usize,
     traffic: &Traffic,
-) -> Result<Infallible, Breach>
+) -> Result<Infallible, Disconnect>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -75,13 +74,13 @@ where
         buffer.reserve(READ_SIZE);
         if from.read_buf(&mut buffer).await? == 0 {
             return Err(if buffer.is_empty() {
-                Breach::Closed
+                Disconnect::Closed
             } else {
-                Breach::ClosedWithinMessage
+                Disconnect::ClosedWithinMessage
             });
         }
         timing::reached(Step::Read);
-        // What passes is handed on even if what follows it does not.
+        // Messages before a bad one are still relayed.
         let mut end = Ok(());
         let mut passed = 0;
         loop {
@@ -106,15 +105,15 @@ where
                     buffer.advance(passed + length);
                     passed = 0;
                 }
-                Err(breach) => {
-                    end = Err(breach);
+                Err(disconnect) => {
+                    end = Err(disconnect);
                     break;
                 }
             }
         }
         to.write_all(&buffer[..passed]).await?;
         if passed > LARGE {
-            // What `ldap3` is about to make of it takes thrice the memory: this copy goes first.
+            // `ldap3` needs three times this memory for the messages, so this copy is freed first.
             buffer = BytesMut::from(&buffer[passed..]);
         } else {
             buffer.advance(passed);
@@ -124,7 +123,7 @@ where
 }
 
 /// The first whole message in `bytes`; `None` while it is incomplete.
-pub(crate) fn next_message(bytes: &[u8], limit: usize) -> Result<Option<&[u8]>, Breach> {
+pub(crate) fn next_message(bytes: &[u8], limit: usize) -> Result<Option<&[u8]>, Disconnect> {
     let Some(header) = ber::header(bytes)? else {
         return Ok(None);
     };
@@ -136,7 +135,7 @@ pub(crate) fn next_message(bytes: &[u8], limit: usize) -> Result<Option<&[u8]>, 
     }
     let length = header.size.saturating_add(header.length);
     if length > limit {
-        return Err(Breach::TooLarge { length, limit });
+        return Err(Disconnect::TooLarge { length, limit });
     }
     Ok(bytes.get(..length))
 }
@@ -162,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn messages_before_a_breach_still_arrive() {
+    async fn messages_before_a_bad_one_still_arrive() {
         let (mut server, server_side) = tokio::io::duplex(4096);
         let (mut client, client_side) = tokio::io::duplex(4096);
         client
@@ -180,8 +179,11 @@ mod tests {
             client.read_to_end(&mut answer).await.unwrap();
             answer
         };
-        let (breach, answer) = tokio::join!(relay, peers);
+        let (disconnect, answer) = tokio::join!(relay, peers);
         assert_eq!(answer, DONE);
-        assert!(breach.to_string().contains("is not an LDAP message"), "{breach}");
+        assert!(
+            disconnect.to_string().contains("is not an LDAP message"),
+            "{disconnect}"
+        );
     }
 }
