@@ -210,10 +210,7 @@ impl Release {
 impl What {
     /// Whether a listing with very many such events only counts them instead of storing each.
     pub fn is_routine(&self) -> bool {
-        matches!(
-            self,
-            Self::Joined | Self::Owed { formerly: None, .. } | Self::Held { by: Hold::Listing }
-        )
+        matches!(self, Self::Joined | Self::Owed { formerly: None, .. })
     }
 
     /// Whether the event makes an action due for the worker.

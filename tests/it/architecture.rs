@@ -230,6 +230,16 @@ fn every_outside_crate_has_one_home() {
 }
 
 #[test]
+fn only_the_store_knows_what_kind_of_database_it_is() {
+    let outside = sources().into_iter().filter(|source| source.module() != "store");
+    let knowing: Vec<String> = outside
+        .filter(|source| source.code().contains("Sqlite"))
+        .map(|source| format!("{} names `Sqlite`; it uses `store::open`", source.path))
+        .collect();
+    none(&knowing);
+}
+
+#[test]
 fn every_file_says_what_it_is_for_and_stays_short() {
     let mut wrong = Vec::new();
     for source in sources() {

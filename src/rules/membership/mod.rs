@@ -4,6 +4,7 @@ mod address;
 mod decide;
 mod disabled;
 mod seen;
+mod standing;
 
 use crate::clock::Timestamp;
 use crate::model::{EmailAddress, Entry, EntryId, Member};
@@ -11,6 +12,7 @@ use crate::model::{EmailAddress, Entry, EntryId, Member};
 pub use decide::decide;
 pub use disabled::DISABLED_ATTRIBUTES;
 pub use seen::{Account, Seen};
+pub use standing::Decided;
 
 use disabled::disabled;
 

@@ -23,6 +23,7 @@ mod staging;
 mod story;
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
 use rusqlite::Transaction;
@@ -38,13 +39,16 @@ use crate::rules::Noted;
 use crate::rules::membership::Sighting;
 use connection::Connection;
 use lock::ServiceLock;
+use staging::Listings;
 
 /// A store in an SQLite file.
 #[derive(Debug)]
 pub struct Sqlite {
     path: PathBuf,
-    /// Where listings are kept and compared, which may take seconds; `None` where that is `db`.
+    /// The connection for listings, which may be busy for seconds; `None` where that is `db`.
     listings: Option<Connection>,
+    /// Whom the listings have named.
+    named: Arc<Mutex<Listings>>,
     // Closed before the lock is given back.
     db: Connection,
     /// Held as long as the service runs; the other ways to open the file take none.
@@ -83,9 +87,15 @@ impl Sqlite {
     fn staged<'a, T: Send + 'static>(
         &'a self,
         doing: &'static str,
-        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&Transaction<'_>, &mut Listings) -> rusqlite::Result<T> + Send + 'static,
     ) -> Reply<'a, T> {
-        self.on(self.listings.as_ref().unwrap_or(&self.db), doing, false, work)
+        let named = self.named.clone();
+        self.on(
+            self.listings.as_ref().unwrap_or(&self.db),
+            doing,
+            false,
+            move |db| work(db, &mut named.lock().unwrap_or_else(PoisonError::into_inner)),
+        )
     }
 
     fn on<'a, T: Send + 'static>(
@@ -143,23 +153,25 @@ impl ListenerStore for Sqlite {
     }
 
     fn begin_listing(&self, directory: i64) -> Reply<'_, ()> {
-        self.staged("beginning a listing", move |db| staging::begin(db, directory))
+        self.staged("beginning a listing", move |db, listings| {
+            staging::begin(db, listings, directory)
+        })
     }
 
     fn append(&self, directory: i64, named: Vec<Sighting>) -> Reply<'_, ()> {
-        self.staged("keeping what a listing named", move |db| {
-            staging::append(db, directory, &named)
+        self.staged("keeping what a listing named", move |db, listings| {
+            staging::append(db, listings, directory, &named)
         })
     }
 
     fn compare(&self, directory: i64, complete: bool) -> Reply<'_, ()> {
-        self.staged("comparing a listing", move |db| {
-            staging::compare(db, directory, complete)
+        self.staged("comparing a listing", move |db, listings| {
+            staging::compare(db, listings, directory, complete)
         })
     }
 
     fn differences(&self, directory: i64, after: i64, limit: u32) -> Reply<'_, Vec<Difference>> {
-        self.staged("reading what a listing found", move |db| {
+        self.staged("reading what a listing found", move |db, _| {
             staging::differences(db, directory, after, limit)
         })
     }
@@ -173,7 +185,8 @@ impl ListenerStore for Sqlite {
     ) -> Reply<'_, ()> {
         const DOING: &str = "ending a listing";
         async move {
-            self.staged(DOING, move |db| staging::end(db, directory)).await?;
+            self.staged(DOING, move |db, listings| staging::end(db, listings, directory))
+                .await?;
             self.write(DOING, move |db| {
                 journal::append(db, noted.as_slice())?;
                 listing::ended(db, directory, complete, now)

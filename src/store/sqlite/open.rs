@@ -1,6 +1,7 @@
 //! Opening the state file: its modes, its lock, its settings, its schema.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -105,6 +106,7 @@ impl Sqlite {
             .then(|| connection::Connection::threaded(None, opener(&path, Access::Stage)));
         Self {
             listings,
+            named: Arc::default(),
             db: connection::Connection::threaded(Some(db), opener(&path, access)),
             path,
             _lock: lock,
@@ -115,6 +117,7 @@ impl Sqlite {
         Self {
             path,
             listings: None,
+            named: Arc::default(),
             db: connection::Connection::inline(db),
             _lock: None,
         }

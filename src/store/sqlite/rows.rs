@@ -15,18 +15,12 @@ pub(super) const MEMBER: &str =
 
 /// Reads a member from the columns [`MEMBER`], of which the first is at `first`.
 pub(super) fn member(row: &Row<'_>, first: usize) -> rusqlite::Result<Member> {
-    let reason: Option<String> = row.get(first + 5)?;
-    let standing: String = row.get(first + 4)?;
     Ok(Member {
         row: row.get(first)?,
         id: entry_id(row, first + 1)?,
         dn: row.get(first + 2)?,
         address: row.get::<_, Option<String>>(first + 3)?.map(EmailAddress::stored),
-        standing: match (standing.as_str(), reason) {
-            ("left", _) => Standing::Left,
-            (_, Some(reason)) => Standing::WithoutAddress(reason),
-            (_, None) => Standing::Member,
-        },
+        standing: read_standing(row, first + 4)?,
         returning: row.get(first + 6)?,
     })
 }
@@ -40,6 +34,16 @@ pub(super) fn decided(row: &Row<'_>, first: usize) -> rusqlite::Result<(Member, 
 pub(super) fn entry_id(row: &Row<'_>, column: usize) -> rusqlite::Result<EntryId> {
     let bytes = row.get_ref(column)?.as_blob()?;
     EntryId::from_slice(bytes).ok_or_else(|| broken(column, "an entry id is not 16 bytes"))
+}
+
+/// Reads the columns `standing, reason`.
+pub(super) fn read_standing(row: &Row<'_>, first: usize) -> rusqlite::Result<Standing> {
+    let reason: Option<String> = row.get(first + 1)?;
+    Ok(match (row.get_ref(first)?.as_str()?, reason) {
+        ("left", _) => Standing::Left,
+        (_, Some(reason)) => Standing::WithoutAddress(reason),
+        (_, None) => Standing::Member,
+    })
 }
 
 /// The columns `standing, reason`.

@@ -1,14 +1,16 @@
-//! Listings under way: what each has named so far, and how that differs from the members.
+//! Listings that have not ended: which members each has named, and how what it named differs from them.
 //!
-//! The tables are temporary ones of the connection for listings, so they are neither synced nor written twice, and go with
-//! the process. That connection only reads the state, hence it keeps no transaction of others waiting. All writes are
-//! sequential, and SQLite sorts on disk: memory does not grow with the directory.
+//! One bit a member says that it was named; only what differs is written, into temporary tables of the connection for
+//! listings. Those are neither synced nor written twice, and go with the process. That connection only reads the state, so
+//! nobody waits for it. SQLite sorts on disk: memory does not grow with the differences.
 
-use rusqlite::{Row, Transaction};
+use std::collections::HashMap;
+
+use rusqlite::{OptionalExtension, Row, Transaction};
 
 use super::rows;
 use crate::model::EmailAddress;
-use crate::rules::membership::{Account, Seen, Sighting};
+use crate::rules::membership::{Account, Decided, Seen, Sighting};
 use crate::store::Difference;
 
 /// What the column `told` says.
@@ -21,15 +23,47 @@ const DISABLED: i64 = 4;
 /// Between two addresses, which contain no control characters.
 const SEPARATOR: &str = "\n";
 
+/// The members that the listing of each directory has named.
+#[derive(Debug, Default)]
+pub(super) struct Listings(HashMap<i64, Named>);
+
+/// Members by the numbers of their rows.
+#[derive(Debug, Default)]
+struct Named(Vec<u64>);
+
+impl Named {
+    /// Adds a member; returns whether it was there before.
+    fn insert(&mut self, row: i64) -> bool {
+        let (word, bit) = Self::place(row);
+        if word >= self.0.len() {
+            self.0.resize(word + 1, 0);
+        }
+        let before = self.0[word] & bit != 0;
+        self.0[word] |= bit;
+        before
+    }
+
+    fn contains(&self, row: i64) -> bool {
+        let (word, bit) = Self::place(row);
+        self.0.get(word).is_some_and(|bits| bits & bit != 0)
+    }
+
+    fn place(row: i64) -> (usize, u64) {
+        // SQLite counts rows from 1.
+        let row = usize::try_from(row).unwrap_or_default();
+        (row / 64, 1 << (row % 64))
+    }
+}
+
 /// Begins a listing of a directory, and forgets an earlier one.
-pub(super) fn begin(db: &Transaction<'_>, directory: i64) -> rusqlite::Result<()> {
-    end(db, directory)?;
+pub(super) fn begin(db: &Transaction<'_>, listings: &mut Listings, directory: i64) -> rusqlite::Result<()> {
+    end(db, listings, directory)?;
+    listings.0.insert(directory, Named::default());
     db.execute_batch(&format!(
         "create temp table listed_{directory} (
-             place    integer primary key, -- the order in which the directory told it
+             place    integer primary key, -- the order in which the directory named it
              entry_id blob    not null,
              told     integer not null,
-             digest   integer,             -- of an entry
              dn       text,
              account  text                 -- its addresses, or why there is none
          ) strict"
@@ -37,89 +71,97 @@ pub(super) fn begin(db: &Transaction<'_>, directory: i64) -> rusqlite::Result<()
 }
 
 /// Forgets a listing.
-pub(super) fn end(db: &Transaction<'_>, directory: i64) -> rusqlite::Result<()> {
+pub(super) fn end(db: &Transaction<'_>, listings: &mut Listings, directory: i64) -> rusqlite::Result<()> {
+    listings.0.remove(&directory);
     db.execute_batch(&format!(
         "drop table if exists temp.listed_{directory};
-         drop table if exists temp.compared_{directory};
          drop table if exists temp.difference_{directory};"
     ))
 }
 
-/// Appends what the listing named.
-pub(super) fn append(db: &Transaction<'_>, directory: i64, named: &[Sighting]) -> rusqlite::Result<()> {
+/// Notes what the listing named, and keeps what differs from the members. Whatever is named again is kept as well.
+pub(super) fn append(
+    db: &Transaction<'_>,
+    listings: &mut Listings,
+    directory: i64,
+    sightings: &[Sighting],
+) -> rusqlite::Result<()> {
+    let named = listings.0.entry(directory).or_default();
+    let mut find = db.prepare_cached(
+        "select id, standing, reason, decided_on from member where directory = ? and entry_id = ?",
+    )?;
     let mut insert = db.prepare_cached(&format!(
-        "insert into temp.listed_{directory} (entry_id, told, digest, dn, account) values (?, ?, ?, ?, ?)"
+        "insert into temp.listed_{directory} (entry_id, told, dn, account) values (?, ?, ?, ?)"
     ))?;
-    for sighting in named {
+    for sighting in sightings {
         let id = sighting.id();
         let id = id.as_bytes().as_slice();
+        let member: Option<(i64, Decided)> = find
+            .query_row((directory, id), |row| Ok((row.get(0)?, decided(row)?)))
+            .optional()?;
+        if let Some((row, decided)) = member
+            && !named.insert(row)
+            && decided.stands(sighting)
+        {
+            continue;
+        }
         match sighting {
-            Sighting::Present(_) => insert.execute((id, PRESENT, None::<i64>, None::<&str>, None::<&str>))?,
-            Sighting::Gone(_) => insert.execute((id, GONE, None::<i64>, None::<&str>, None::<&str>))?,
+            Sighting::Present(_) => insert.execute((id, PRESENT, None::<&str>, None::<&str>))?,
+            Sighting::Gone(_) => insert.execute((id, GONE, None::<&str>, None::<&str>))?,
             Sighting::Entry(seen) => {
                 let (told, account) = account(&seen.account);
-                insert.execute((id, told, seen.digest(), &seen.dn, account))?
+                insert.execute((id, told, &seen.dn, account))?
             }
         };
     }
     Ok(())
 }
 
-/// Compares what was named with the members, of whom those who were not named count only if the listing is `complete`.
-///
-/// An entry that was named once and is as its member was decided on is no difference. All others are: those named more than
-/// once in the order in which they were told, then those named once in the order of their addresses, in which the indexes
-/// on addresses are written from one end to the other, and then the members who were not named.
-pub(super) fn compare(db: &Transaction<'_>, directory: i64, complete: bool) -> rusqlite::Result<()> {
-    let members = if complete {
-        "member m where m.directory = ?1".to_owned()
-    } else {
-        format!(
-            "temp.listed_{directory} l cross join member m on m.directory = ?1 and m.entry_id = l.entry_id where ?1"
-        )
-    };
+/// Puts the differences in the order in which they are taken: entries that were named more than once as the directory named
+/// them; all others in the order of their addresses, so that the indexes on addresses are written from one end to the other;
+/// and after a `complete` listing the members whom it did not name.
+pub(super) fn compare(
+    db: &Transaction<'_>,
+    listings: &Listings,
+    directory: i64,
+    complete: bool,
+) -> rusqlite::Result<()> {
     db.execute_batch(&format!(
-        "drop table if exists temp.compared_{directory};
-         drop table if exists temp.difference_{directory};
-         create temp table compared_{directory} (entry_id blob not null, named integer not null, place integer) strict;
+        "drop table if exists temp.difference_{directory};
          create temp table difference_{directory} (
              place    integer primary key,
              entry_id blob not null,
              told     integer,             -- null: a member who was not named
              dn       text,
              account  text
-         ) strict;"
-    ))?;
-    db.prepare(&format!(
-        "insert into temp.compared_{directory}
-         select entry_id, count(place), max(place) from (
-             select entry_id, place, told, digest, null as standing from temp.listed_{directory}
-             union all
-             select m.entry_id, null, null, m.decided_on, m.standing from {members}
-         )
-         group by entry_id
-         having case count(place)
-             when 0 then max(standing) <> 'left'
-             when 1 then not (max(told) = {PRESENT} and coalesce(max(standing) <> 'left', 0)
-                              or max(told) >= {USABLE} and count(digest) = 2 and min(digest) = max(digest))
-             else true end"
-    ))?
-    .execute([directory])?;
-    db.execute_batch(&format!(
-        "insert into temp.difference_{directory} (entry_id, told, dn, account)
-         select entry_id, told, dn, account from temp.listed_{directory}
-         where exists (select 1 from temp.compared_{directory} where named > 1)
-           and entry_id in (select entry_id from temp.compared_{directory} where named > 1)
-         order by place;
+         ) strict;
+         create temp table repeated as
+             select entry_id from temp.listed_{directory} group by entry_id having count(*) > 1;
          insert into temp.difference_{directory} (entry_id, told, dn, account)
-         select l.entry_id, l.told, l.dn, l.account
-         from (select place from temp.compared_{directory} where named = 1 order by place limit -1) c
-         cross join temp.listed_{directory} l using (place)
-         order by l.account, l.place;
-         insert into temp.difference_{directory} (entry_id)
-         select entry_id from temp.compared_{directory} where named = 0 order by rowid;
-         drop table temp.compared_{directory};"
-    ))
+             select entry_id, told, dn, account from temp.listed_{directory}
+             where entry_id in (select entry_id from temp.repeated) order by place;
+         insert into temp.difference_{directory} (entry_id, told, dn, account)
+             select entry_id, told, dn, account from temp.listed_{directory}
+             where entry_id not in (select entry_id from temp.repeated) order by account, place;
+         drop table temp.repeated;
+         delete from temp.listed_{directory};"
+    ))?;
+    if !complete {
+        return Ok(());
+    }
+    let named = listings.0.get(&directory);
+    let mut members =
+        db.prepare_cached("select id, entry_id from member where directory = ? and standing <> 'left'")?;
+    let mut insert = db.prepare(&format!(
+        "insert into temp.difference_{directory} (entry_id) values (?)"
+    ))?;
+    let mut rows = members.query([directory])?;
+    while let Some(row) = rows.next()? {
+        if !named.is_some_and(|named| named.contains(row.get(0).unwrap_or_default())) {
+            insert.execute([row.get_ref(1)?.as_blob()?])?;
+        }
+    }
+    Ok(())
 }
 
 /// Up to `limit` differences after the place `after`, in their order.
@@ -135,6 +177,13 @@ pub(super) fn differences(
     ))?
     .query_map((after, limit), difference)?
     .collect()
+}
+
+fn decided(row: &Row<'_>) -> rusqlite::Result<Decided> {
+    Ok(Decided {
+        standing: rows::read_standing(row, 1)?,
+        on: row.get(3)?,
+    })
 }
 
 fn difference(row: &Row<'_>) -> rusqlite::Result<Difference> {

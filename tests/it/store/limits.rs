@@ -55,7 +55,7 @@ async fn whom_a_listing_brought_before_a_crash_is_not_counted_twice() {
     let brought = book.names(3, people(1..=10), &Listing::Complete).await;
     assert_eq!((brought.queued, brought.held), (4, 0));
     book.ends(3, &Listing::Complete).await;
-    let brought = book.lists_at(4, &[(11, "one more")], &cut()).await;
+    let brought = book.lists_at(4, &[(11, "late")], &cut()).await;
     assert_eq!((brought.queued, brought.held), (0, 1));
 }
 
