@@ -2,7 +2,7 @@
 
 mod check;
 mod explain;
-mod journal;
+mod housekeeping;
 mod plan;
 mod run;
 mod servers;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use super::journal;
+use super::housekeeping;
 use super::signals::{Requests, Signals};
 use super::supervisor::{RESTART, Supervisor};
 use super::systemd;
@@ -118,9 +118,9 @@ pub async fn run(
         requests.stop.clone(),
     );
     let kept = Duration::from_secs(u64::from(config.journal_days) * 24 * 3600);
-    supervisor.spawn("journal", move || {
+    supervisor.spawn("housekeeping", move || {
         let (store, clock, stop) = (store.clone(), clock.clone(), stop.clone());
-        async move { Ok(journal::prune_regularly(&*store, &clock, kept, &stop).await?) }
+        async move { Ok(housekeeping::keep_house(&*store, &clock, kept, &stop).await?) }
     });
     let (worker, stop, abort) = (
         Arc::new(components.worker),

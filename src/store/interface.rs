@@ -125,6 +125,10 @@ pub trait QueueStore: BaseStore {
 
 /// What commands, and the service at its start, need.
 pub trait AdminStore: BaseStore {
+    /// Counts members and actions, and corrects the counts that [`BaseStore::report`] returns. Returns whether they were
+    /// right. May take seconds; everything but listings goes on meanwhile.
+    fn check_counts(&self) -> Reply<'_, bool>;
+
     /// Records which directories are configured, each by its name and its scope (base and filter). A stored directory under
     /// another name with the scope of a new one is renamed. All others that are not configured are retired: their people do
     /// not count.

@@ -2,11 +2,11 @@
 //! long for that.
 //!
 //! Whatever changes them adds up the difference in memory and saves it once, in the same transaction. The service counts
-//! the rows when it starts.
+//! the rows once after its start.
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, Transaction};
+use rusqlite::Transaction;
 
 use super::rows;
 use crate::model::{ActionState, Compared, Standing};
@@ -49,6 +49,14 @@ impl Counts {
             .or_default() += by;
     }
 
+    /// Whether nothing changes.
+    pub(super) fn are_unchanged(&self) -> bool {
+        self.members
+            .values()
+            .chain(self.actions.values())
+            .all(|by| *by == 0)
+    }
+
     /// Adds the changes to what is stored.
     pub(super) fn save(self, db: &Transaction<'_>) -> rusqlite::Result<()> {
         for ((directory, standing), by) in self.members.into_iter().filter(|(_, by)| *by != 0) {
@@ -69,26 +77,32 @@ impl Counts {
     }
 }
 
-/// Counts the rows, and stores the counts where they differ.
-pub(super) fn check(db: &mut Connection) -> rusqlite::Result<()> {
-    const MEMBERS: &str = "select directory, standing, count(*) from member group by directory, standing";
-    const ACTIONS: &str = "select state, compared, count(*) from action group by state, compared";
-    let tx = db.transaction()?;
-    let differ = |stored: &str, counted: &str| {
-        let sql = format!(
-            "select exists (select * from ({stored}) except select * from ({counted}))
-                 or exists (select * from ({counted}) except select * from ({stored}))"
-        );
-        tx.query_row(&sql, [], |row| row.get::<_, bool>(0))
-    };
-    let members = differ("select * from member_count where members > 0", MEMBERS)?;
-    let actions = differ("select * from action_count where actions > 0", ACTIONS)?;
-    if members || actions {
-        tracing::warn!("the stored counts of members and invitations were wrong; they are counted anew");
-        tx.execute_batch(&format!(
-            "delete from member_count; insert into member_count {MEMBERS};
-             delete from action_count; insert into action_count {ACTIONS};"
-        ))?;
+/// Counts the rows: by how much what is stored is wrong.
+pub(super) fn errors(db: &Transaction<'_>) -> rusqlite::Result<Counts> {
+    let mut counts = Counts::default();
+    let mut members = db.prepare("select directory, standing, reason from member")?;
+    let mut rows = members.query([])?;
+    while let Some(row) = rows.next()? {
+        counts.member(row.get(0)?, None, &rows::read_standing(row, 1)?);
     }
-    tx.commit()
+    let mut actions = db.prepare("select state, compared from action")?;
+    let mut rows = actions.query([])?;
+    while let Some(row) = rows.next()? {
+        counts.action(None, (rows::state(row, 0)?, rows::compared(row, 1)?));
+    }
+    let mut stored = db.prepare("select directory, standing, members from member_count")?;
+    let mut rows = stored.query([])?;
+    while let Some(row) = rows.next()? {
+        let standing = rows::standing_named(row.get_ref(1)?.as_str()?);
+        *counts.members.entry((row.get(0)?, standing)).or_default() -= row.get::<_, i64>(2)?;
+    }
+    let mut stored = db.prepare("select state, compared, actions from action_count")?;
+    let mut rows = stored.query([])?;
+    while let Some(row) = rows.next()? {
+        counts.actions(
+            (rows::state(row, 0)?, rows::compared(row, 1)?),
+            -row.get::<_, i64>(2)?,
+        );
+    }
+    Ok(counts)
 }

@@ -257,6 +257,20 @@ impl QueueStore for Sqlite {
 }
 
 impl AdminStore for Sqlite {
+    fn check_counts(&self) -> Reply<'_, bool> {
+        const DOING: &str = "counting members and invitations";
+        async move {
+            let errors = self.staged(DOING, |db, _| counts::errors(db)).await?;
+            if errors.are_unchanged() {
+                return Ok(true);
+            }
+            // What changed meanwhile has changed the stored counts as well.
+            self.write(DOING, move |db| errors.save(db)).await?;
+            Ok(false)
+        }
+        .boxed()
+    }
+
     fn configure(&self, configured: Vec<(String, String)>) -> Reply<'_, Configured> {
         self.write("registering directories", move |db| {
             directories::configure(db, &configured)

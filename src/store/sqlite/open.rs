@@ -7,11 +7,11 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use super::connection;
 use super::file::{create, resolve, tighten};
 use super::lock::ServiceLock;
 use super::schema::{self, Schema};
 use super::{Sqlite, error};
-use super::{connection, counts};
 use crate::store::StoreError;
 
 /// How long one process waits for another's transaction. The longest are those that end the listing of a large
@@ -37,7 +37,6 @@ impl Sqlite {
         checked(&db, &path)?;
         db.pragma_update(None, "journal_mode", "wal")
             .and_then(|()| schema::migrate(&mut db))
-            .and_then(|()| counts::check(&mut db))
             .map_err(|e| error::open_sqlite(&path, &e))?;
         Ok(Self::threaded(path, db, Access::Write, Some(lock)))
     }

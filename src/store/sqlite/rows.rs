@@ -36,6 +36,15 @@ pub(super) fn entry_id(row: &Row<'_>, column: usize) -> rusqlite::Result<EntryId
     EntryId::from_slice(bytes).ok_or_else(|| broken(column, "an entry id is not 16 bytes"))
 }
 
+/// The name of a standing.
+pub(super) fn standing_named(word: &str) -> &'static str {
+    match word {
+        "member" => "member",
+        "left" => "left",
+        _ => "without-address",
+    }
+}
+
 /// Reads the columns `standing, reason`.
 pub(super) fn read_standing(row: &Row<'_>, first: usize) -> rusqlite::Result<Standing> {
     let reason: Option<String> = row.get(first + 1)?;

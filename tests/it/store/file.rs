@@ -155,7 +155,7 @@ async fn a_second_service_is_refused_with_the_first_ones_process_id_and_may_have
 }
 
 #[tokio::test]
-async fn counts_that_are_wrong_are_counted_anew_when_the_service_starts() {
+async fn counts_that_are_wrong_are_corrected_beside_what_changes_meanwhile() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     let book = Book::on(Sqlite::open(&path).await.unwrap()).await;
@@ -165,8 +165,13 @@ async fn counts_that_are_wrong_are_counted_anew_when_the_service_starts() {
         &path,
         "update member_count set members = 7; delete from action_count;",
     );
-    let report = Sqlite::open(&path).await.unwrap().report().await.unwrap();
-    assert_eq!((report.members, report.count(ActionState::Queued)), (1, 1));
+    let book = Book::on(Sqlite::open(&path).await.unwrap()).await;
+    book.joins(2, "bob").await;
+    assert_eq!(book.store.report().await.unwrap().members, 8);
+    assert!(!book.store.check_counts().await.unwrap());
+    let report = book.store.report().await.unwrap();
+    assert_eq!((report.members, report.count(ActionState::Queued)), (2, 2));
+    assert!(book.store.check_counts().await.unwrap());
 }
 
 #[tokio::test]
