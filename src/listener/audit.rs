@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::batches::{Batch, Batches};
 use super::ingest::Ingest;
-use super::{Listener, Trouble};
+use super::{Listener, SessionError};
 use crate::model::Listing;
 use crate::store::StoreError;
 
@@ -19,7 +19,7 @@ use crate::store::StoreError;
 /// arrives meanwhile and is no finding.
 const GRACE: Duration = Duration::from_secs(1);
 /// When an audit that failed is tried again.
-const AGAIN: Duration = Duration::from_secs(600);
+const AUDIT_RETRY: Duration = Duration::from_secs(600);
 
 /// The audits beside one stream.
 pub(super) struct Audits<'a> {
@@ -40,7 +40,7 @@ enum Stage {
 /// What an audit does next.
 pub(super) enum Step {
     Begin,
-    Heard(Batch),
+    Received(Batch),
     Compare(Listing),
     Repair(Result<(), StoreError>, Listing),
 }
@@ -70,7 +70,7 @@ impl<'a> Audits<'a> {
                 Step::Begin
             }
             Stage::Listing(batches) => match batches.next().await {
-                Some(batch) => Step::Heard(batch),
+                Some(batch) => Step::Received(batch),
                 None => Step::Compare(Listing::Partial("the listing ended without a result".into())),
             },
             Stage::Settling(at, listing) => {
@@ -91,13 +91,13 @@ impl<'a> Audits<'a> {
         step: Step,
         listener: &Listener,
         ingest: &mut Ingest<'_>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), SessionError> {
         match step {
             Step::Begin => self.stage = Stage::Listing(listing(listener)),
-            Step::Heard(batch) => match ingest.take_audit(batch).await {
+            Step::Received(batch) => match ingest.process_audit(batch).await {
                 Ok(None) => {}
                 Ok(Some(listing)) => self.stage = Stage::Settling(Instant::now() + GRACE, listing),
-                Err(trouble) => self.give_up(trouble, ingest).await?,
+                Err(error) => self.give_up(error, ingest).await?,
             },
             Step::Compare(listing) => {
                 self.stage = Stage::Comparing(ingest.compare_audit(&listing), listing);
@@ -107,19 +107,19 @@ impl<'a> Audits<'a> {
                 match ingest.repair(&listing).await {
                     Ok(true) => self.stage = Stage::Repairing(listing),
                     Ok(false) => self.postpone(),
-                    Err(trouble) => self.give_up(trouble, ingest).await?,
+                    Err(error) => self.give_up(error, ingest).await?,
                 }
             }
         }
         Ok(())
     }
 
-    async fn give_up(&mut self, trouble: Trouble, ingest: &mut Ingest<'_>) -> Result<(), Trouble> {
-        if let Trouble::Store(error) = trouble {
+    async fn give_up(&mut self, error: SessionError, ingest: &mut Ingest<'_>) -> Result<(), SessionError> {
+        if let SessionError::Store(error) = error {
             return Err(error.into());
         }
-        ingest.audit_failed(&trouble).await?;
-        self.wait(AGAIN.min(self.interval));
+        ingest.audit_failed(&error).await?;
+        self.wait(AUDIT_RETRY.min(self.interval));
         Ok(())
     }
 

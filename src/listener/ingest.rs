@@ -1,15 +1,15 @@
 //! What a directory tells, decided on and committed.
 
+mod active_listing;
 mod audit;
-mod run;
 
 use std::collections::{HashMap, HashSet};
 use std::mem;
 
-use run::Run;
+use active_listing::ActiveListing;
 
 use super::batches;
-use super::{Listener, Trouble};
+use super::{Listener, SessionError};
 use crate::directory::StreamKind;
 use crate::model::{Change, Cursor, Entry, EntryId, Event, Hold, Listing, Member, Source, What};
 use crate::rules::Verdict;
@@ -31,11 +31,11 @@ pub(super) struct Ingest<'a> {
     /// The kind of stream that was opened last.
     pub stream: Option<StreamKind>,
     /// The listing that the stream is in the middle of.
-    listing: Option<Run>,
+    listing: Option<ActiveListing>,
     /// People of the batch at hand whom one change concerns together with others.
     together: HashMap<EntryId, usize>,
     /// The audit beside the stream.
-    audit: Option<Run>,
+    audit: Option<ActiveListing>,
 }
 
 impl<'a> Ingest<'a> {
@@ -56,7 +56,7 @@ impl<'a> Ingest<'a> {
     }
 
     /// Takes a batch of the stream. Returns how a listing ended, if one did.
-    pub(super) async fn take(&mut self, batch: batches::Batch) -> Result<Option<Listing>, Trouble> {
+    pub(super) async fn process(&mut self, batch: batches::Batch) -> Result<Option<Listing>, SessionError> {
         timing::reached(Step::Decoded);
         let policy = self.policy();
         let mut sightings = Vec::new();
@@ -66,16 +66,16 @@ impl<'a> Ingest<'a> {
             let change = match change {
                 Ok(change) => change,
                 Err(error) => {
-                    self.write(sightings, cursor).await?;
+                    self.flush(sightings, cursor).await?;
                     return Err(error.into());
                 }
             };
             self.listener.observer.change(&self.listener.name, change.kind());
             match change {
-                Change::Upsert(entry) => sightings.push(Sighting::Entry(policy.see(&entry))),
+                Change::Upsert(entry) => sightings.push(Sighting::Entry(policy.facts(&entry))),
                 Change::Together { entry, among } => {
                     self.together.insert(entry.id, among);
-                    sightings.push(Sighting::Entry(policy.see(&entry)));
+                    sightings.push(Sighting::Entry(policy.facts(&entry)));
                 }
                 Change::Present(id) => sightings.push(Sighting::Present(id)),
                 Change::Gone(id) => sightings.push(Sighting::Gone(id)),
@@ -83,14 +83,14 @@ impl<'a> Ingest<'a> {
                 // Groups are watched by the directory itself.
                 Change::Hint | Change::Alive => {}
                 Change::ListingBegin => {
-                    self.write(mem::take(&mut sightings), cursor.take()).await?;
+                    self.flush(mem::take(&mut sightings), cursor.take()).await?;
                     self.listener.store.begin_listing(self.row).await?;
                     // A directory has one listing at a time.
                     self.audit = None;
-                    self.listing = Some(Run::begin());
+                    self.listing = Some(ActiveListing::begin());
                 }
                 Change::ListingEnd(listing) => {
-                    self.write(mem::take(&mut sightings), cursor.take()).await?;
+                    self.flush(mem::take(&mut sightings), cursor.take()).await?;
                     if let Some(mut run) = self.listing.take() {
                         cursor = run.cursor.take();
                         ended = Some(self.end(listing, &mut run).await?);
@@ -98,11 +98,11 @@ impl<'a> Ingest<'a> {
                 }
             }
         }
-        self.write(sightings, cursor).await?;
+        self.flush(sightings, cursor).await?;
         Ok(ended)
     }
 
-    async fn write(&mut self, sightings: Vec<Sighting>, cursor: Option<Cursor>) -> Result<(), Trouble> {
+    async fn flush(&mut self, sightings: Vec<Sighting>, cursor: Option<Cursor>) -> Result<(), SessionError> {
         if sightings.is_empty() && cursor.is_none() {
             return Ok(());
         }
@@ -110,7 +110,7 @@ impl<'a> Ingest<'a> {
             run.cursor = cursor.or(run.cursor.take());
             return self.append(sightings).await;
         }
-        let sightings = self.with_unknown_read(sightings).await?;
+        let sightings = self.with_unknown_fetched(sightings).await?;
         let taken = Taken {
             together: mem::take(&mut self.together),
             ..self.taken(sightings, Source::Stream, cursor)
@@ -120,7 +120,7 @@ impl<'a> Ingest<'a> {
     }
 
     /// Adds to the set of the listing under way.
-    async fn append(&mut self, named: Vec<Sighting>) -> Result<(), Trouble> {
+    async fn append(&mut self, named: Vec<Sighting>) -> Result<(), SessionError> {
         // Whoever a listing finds is judged by its whole, not by the change that concerned several.
         self.together.clear();
         if named.is_empty() {
@@ -135,27 +135,27 @@ impl<'a> Ingest<'a> {
     }
 
     /// The session is over: whoever a listing named until then may join, and it says nothing about anyone else.
-    pub(super) async fn abandon(&mut self, trouble: &Trouble) -> Result<(), Trouble> {
+    pub(super) async fn abandon(&mut self, error: &SessionError) -> Result<(), SessionError> {
         if let Some(run) = self.audit.take() {
-            let listing = Listing::Partial(trouble.to_string());
-            self.end_in_store(&listing, &run, Purpose::Audit).await?;
+            let listing = Listing::Partial(error.to_string());
+            self.record_end(&listing, &run, Purpose::Audit).await?;
         }
         let Some(mut run) = self.listing.take() else {
             return Ok(());
         };
         self.listener.store.compare(self.row, false).await?;
-        run.verdict = Some(self.judge(true, Source::Listing).await?);
+        run.verdict = Some(self.judge_listing(true, Source::Listing).await?);
         loop {
             let page = self.page(&mut run).await?;
             if page.is_empty() {
                 break;
             }
-            let told = page.into_iter().filter_map(|found| found.told).collect();
+            let sightings = page.into_iter().filter_map(|found| found.told).collect();
             // Whoever would have to be read is passed over.
-            self.commit_listed(told, &mut run).await?;
+            self.commit_listed(sightings, &mut run).await?;
         }
-        let listing = Listing::Partial(trouble.to_string());
-        self.end_in_store(&listing, &run, Purpose::CatchUp).await?;
+        let listing = Listing::Partial(error.to_string());
+        self.record_end(&listing, &run, Purpose::CatchUp).await?;
         tracing::debug!(
             directory = self.listener.name,
             outcome = ?run.outcome,
@@ -165,7 +165,10 @@ impl<'a> Ingest<'a> {
     }
 
     /// Whoever is merely said to be present and is not known, or had left, is read.
-    async fn with_unknown_read(&self, mut sightings: Vec<Sighting>) -> Result<Vec<Sighting>, Trouble> {
+    async fn with_unknown_fetched(
+        &self,
+        mut sightings: Vec<Sighting>,
+    ) -> Result<Vec<Sighting>, SessionError> {
         let present = sightings.iter().filter_map(|sighting| match sighting {
             Sighting::Present(id) => Some(*id),
             _ => None,
@@ -180,7 +183,7 @@ impl<'a> Ingest<'a> {
         unknown.retain(|&id| decide(known.get(&id), &Sighting::Present(id), policy) == Decision::Fetch);
         if !unknown.is_empty() {
             let found = self.listener.directory.lookup(&unknown).await?;
-            sightings.extend(self.see(&found));
+            sightings.extend(self.facts(&found));
         }
         Ok(sightings)
     }
@@ -236,16 +239,16 @@ impl<'a> Ingest<'a> {
 
     /// Ends a listing: what it named counts, and whoever it did not name is looked up once more before they count as having
     /// left.
-    async fn end(&mut self, listing: Listing, run: &mut Run) -> Result<Listing, Trouble> {
+    async fn end(&mut self, listing: Listing, run: &mut ActiveListing) -> Result<Listing, SessionError> {
         let complete = listing == Listing::Complete;
         self.listener.store.compare(self.row, complete).await?;
-        let (listing, failed) = match self.take_differences(run, complete).await {
+        let (listing, failed) = match self.apply_differences(run, complete).await {
             Ok(()) => (listing, None),
-            Err(Trouble::Directory(error)) => {
+            Err(SessionError::Directory(error)) => {
                 let reason = format!("those who were not named could not be looked up: {error}");
                 (Listing::Partial(reason), Some(error))
             }
-            Err(trouble) => return Err(trouble),
+            Err(error) => return Err(error),
         };
         self.finish(&listing, run, Purpose::CatchUp).await?;
         match failed {
@@ -255,8 +258,13 @@ impl<'a> Ingest<'a> {
         }
     }
 
-    async fn finish(&self, listing: &Listing, run: &Run, purpose: Purpose) -> Result<(), StoreError> {
-        self.end_in_store(listing, run, purpose).await?;
+    async fn finish(
+        &self,
+        listing: &Listing,
+        run: &ActiveListing,
+        purpose: Purpose,
+    ) -> Result<(), StoreError> {
+        self.record_end(listing, run, purpose).await?;
         let Listener { name, observer, .. } = self.listener;
         let (seen, took) = (run.progress.seen(), run.progress.took());
         observer.listing_ended(name, purpose, listing, &run.outcome, seen, took);
@@ -265,7 +273,7 @@ impl<'a> Ingest<'a> {
 
     /// Judges the new people of a listing by their number: looks how many it would bring, until it is clear that they are
     /// too many. Nothing is stored yet.
-    async fn judge(&self, cut_short: bool, source: Source) -> Result<Verdict, Trouble> {
+    async fn judge_listing(&self, cut_short: bool, source: Source) -> Result<Verdict, SessionError> {
         let Listener {
             store, clock, limits, ..
         } = self.listener;
@@ -273,15 +281,15 @@ impl<'a> Ingest<'a> {
         while limits.invites_per_listing.is_some() {
             let page = store.differences(self.row, after, PAGE).await?;
             after = page.last().map_or(after, |last| last.place);
-            let mut told: Vec<Sighting> = page.into_iter().filter_map(|found| found.told).collect();
-            if told.is_empty() {
+            let mut sightings: Vec<Sighting> = page.into_iter().filter_map(|found| found.told).collect();
+            if sightings.is_empty() {
                 // Whoever was not named comes last, and brings nobody.
                 break;
             }
             if !cut_short {
-                told = self.with_unknown_read(told).await?;
+                sightings = self.with_unknown_fetched(sightings).await?;
             }
-            let (brake, opened) = store.preview(self.taken(told, source, None)).await?;
+            let (brake, opened) = store.preview(self.taken(sightings, source, None)).await?;
             found.extend(opened);
             let verdict = brake.listing(found.len() as u64, cut_short, limits, clock.now());
             if verdict == Verdict::Hold {
@@ -292,28 +300,32 @@ impl<'a> Ingest<'a> {
     }
 
     /// Decides on everyone who differs, page by page.
-    async fn take_differences(&self, run: &mut Run, complete: bool) -> Result<(), Trouble> {
-        run.verdict = Some(self.judge(!complete, Source::Listing).await?);
+    async fn apply_differences(&self, run: &mut ActiveListing, complete: bool) -> Result<(), SessionError> {
+        run.verdict = Some(self.judge_listing(!complete, Source::Listing).await?);
         loop {
             let page = self.page(run).await?;
             if page.is_empty() {
                 return Ok(());
             }
             let (named, unnamed): (Vec<_>, Vec<_>) = page.into_iter().partition(|found| found.told.is_some());
-            let told = named.into_iter().filter_map(|found| found.told).collect();
-            let told = self.with_unknown_read(told).await?;
-            self.commit_listed(told, run).await?;
+            let sightings = named.into_iter().filter_map(|found| found.told).collect();
+            let sightings = self.with_unknown_fetched(sightings).await?;
+            self.commit_listed(sightings, run).await?;
             for some in unnamed.chunks(LOOK_UPS as usize) {
-                let told = self.look_for(some).await?;
-                self.commit_listed(told, run).await?;
+                let sightings = self.look_up_unnamed(some).await?;
+                self.commit_listed(sightings, run).await?;
             }
         }
     }
 
     /// The next differences that a listing found.
-    async fn page(&self, run: &mut Run) -> Result<Vec<Difference>, StoreError> {
+    async fn page(&self, run: &mut ActiveListing) -> Result<Vec<Difference>, StoreError> {
         // A page ends where those who are named in the journal do.
-        let limit = match self.listener.named_joiners.saturating_sub(run.outcome.joined) {
+        let limit = match self
+            .listener
+            .max_journaled_joins
+            .saturating_sub(run.outcome.joined)
+        {
             0 => PAGE,
             named => u32::try_from(named).map_or(PAGE, |named| named.clamp(LOOK_UPS, PAGE)),
         };
@@ -326,20 +338,29 @@ impl<'a> Ingest<'a> {
         Ok(page)
     }
 
-    async fn commit_listed(&self, told: Vec<Sighting>, run: &mut Run) -> Result<(), StoreError> {
-        if told.is_empty() {
+    async fn commit_listed(
+        &self,
+        sightings: Vec<Sighting>,
+        run: &mut ActiveListing,
+    ) -> Result<(), StoreError> {
+        if sightings.is_empty() {
             return Ok(());
         }
         let taken = Taken {
-            summarised: run.outcome.joined >= self.listener.named_joiners,
+            summarised: run.outcome.joined >= self.listener.max_journaled_joins,
             listing: run.verdict.unwrap_or(Verdict::Hold),
-            ..self.taken(told, Source::Listing, None)
+            ..self.taken(sightings, Source::Listing, None)
         };
         run.count(&self.commit(taken).await?);
         Ok(())
     }
 
-    async fn end_in_store(&self, listing: &Listing, run: &Run, purpose: Purpose) -> Result<(), StoreError> {
+    async fn record_end(
+        &self,
+        listing: &Listing,
+        run: &ActiveListing,
+        purpose: Purpose,
+    ) -> Result<(), StoreError> {
         let Listener {
             store, clock, wake, ..
         } = self.listener;
@@ -348,7 +369,7 @@ impl<'a> Ingest<'a> {
             .end_listing(
                 self.row,
                 complete,
-                run.noted(self.listener, self.row, purpose),
+                run.journal_entry(self.listener, self.row, purpose),
                 clock.now(),
             )
             .await?;
@@ -359,7 +380,7 @@ impl<'a> Ingest<'a> {
     }
 
     /// Looks up members whom a complete listing did not name: most of them are gone.
-    async fn look_for(&self, unnamed: &[Difference]) -> Result<Vec<Sighting>, Trouble> {
+    async fn look_up_unnamed(&self, unnamed: &[Difference]) -> Result<Vec<Sighting>, SessionError> {
         let mut gone: Vec<EntryId> = unnamed.iter().map(|member| member.id).collect();
         if gone.is_empty() {
             return Ok(Vec::new());
@@ -373,18 +394,18 @@ impl<'a> Ingest<'a> {
             );
         }
         gone.retain(|id| found.iter().all(|entry| entry.id != *id));
-        let mut told = self.see(&found);
-        told.extend(gone.into_iter().map(Sighting::Gone));
-        Ok(told)
+        let mut sightings = self.facts(&found);
+        sightings.extend(gone.into_iter().map(Sighting::Gone));
+        Ok(sightings)
     }
 
     fn policy(&self) -> Policy {
         self.listener.policy.at(self.listener.clock.now())
     }
 
-    fn see(&self, entries: &[Entry]) -> Vec<Sighting> {
+    fn facts(&self, entries: &[Entry]) -> Vec<Sighting> {
         let policy = self.policy();
-        let seen = entries.iter().map(|entry| policy.see(entry));
+        let seen = entries.iter().map(|entry| policy.facts(entry));
         seen.map(Sighting::Entry).collect()
     }
 }

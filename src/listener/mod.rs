@@ -36,16 +36,16 @@ use batches::Batches;
 use ingest::Ingest;
 
 /// A session that lasted this long forgives the failures before it.
-const QUIET: Duration = Duration::from_secs(60);
+const STABLE_SESSION: Duration = Duration::from_secs(60);
 /// The shortest wait after an error that only a human can mend.
-const OPERATOR: Duration = Duration::from_secs(10);
+const OPERATOR_WAIT: Duration = Duration::from_secs(10);
 /// The time between two audits where the stream tells of everything, as far as is known.
-const AUDIT: Duration = Duration::from_secs(6 * 60 * 60);
+const AUDIT_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
 /// The time between two audits where the server is known not to tell of some changes.
-const AUDIT_OF_THE_FORGETFUL: Duration = Duration::from_secs(30 * 60);
+const AUDIT_INTERVAL_LOSSY: Duration = Duration::from_secs(30 * 60);
 
-/// Usual for [`Listener::named_joiners`]: a first listing of very many does not become as many lines.
-pub const NAMED_JOINERS: u64 = 1000;
+/// Usual for [`Listener::max_journaled_joins`]: a first listing of very many does not become as many lines.
+pub const MAX_JOURNALED_JOINS: u64 = 1000;
 
 /// Listens to one directory.
 pub struct Listener {
@@ -70,7 +70,7 @@ pub struct Listener {
     /// How many new people may be invited.
     pub limits: Limits,
     /// So many people whom one listing finds are named in the journal as they join; those beyond are counted.
-    pub named_joiners: u64,
+    pub max_journaled_joins: u64,
     /// The time between two audits; `None` is as long as the kind of stream allows.
     pub audit_interval: Option<Duration>,
     /// How to wait after failures.
@@ -83,7 +83,7 @@ pub struct Listener {
 
 /// Why a session or a listing ended.
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
+pub enum SessionError {
     /// The directory failed.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
@@ -98,7 +98,7 @@ pub enum Trouble {
     Ended,
 }
 
-impl Trouble {
+impl SessionError {
     /// What to do about it.
     pub fn disposition(&self) -> Disposition {
         match self {
@@ -132,7 +132,7 @@ impl Listener {
         let since_listing = row
             .listed
             .map_or(Duration::MAX, |listed| self.clock.now().since(listed));
-        let longest = self.audit_interval.unwrap_or(AUDIT);
+        let longest = self.audit_interval.unwrap_or(AUDIT_INTERVAL);
         let mut audit_at = Instant::now() + longest.saturating_sub(since_listing);
         let mut ingest = Ingest::new(self, row.id);
         let mut cursor = row.cursor;
@@ -141,24 +141,24 @@ impl Listener {
         loop {
             let began = Instant::now();
             retried.mark_unchanged();
-            let (opened, trouble) = tokio::select! {
+            let (opened, error) = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 ended = self.session(&mut ingest, cursor, &mut audit_at) => ended,
             };
-            if let Trouble::Store(error) = &trouble {
+            if let SessionError::Store(error) = &error {
                 self.observer.store_failed(error);
             }
-            let wait = self.wait(&trouble, failures.count(opened, began.elapsed()));
-            self.observer.disconnected(&self.name, &trouble, wait);
-            self.record(&ingest, false, Some(trouble.to_string())).await;
+            let wait = self.wait(&error, failures.count(opened, began.elapsed()));
+            self.observer.disconnected(&self.name, &error, wait);
+            self.record_state(&ingest, false, Some(error.to_string())).await;
             cursor = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                cursor = self.recover(&mut ingest, &trouble, wait, &mut retried) => cursor,
+                cursor = self.recover(&mut ingest, &error, wait, &mut retried) => cursor,
             };
         }
-        self.record(&ingest, false, None).await;
+        self.record_state(&ingest, false, None).await;
         Ok(())
     }
 
@@ -166,7 +166,7 @@ impl Listener {
     ///
     /// # Errors
     /// Whatever kept it from being complete. What it found until then is committed.
-    pub async fn list_once(&self) -> Result<(), Trouble> {
+    pub async fn list_once(&self) -> Result<(), SessionError> {
         let row = self
             .store
             .register(&self.name, &self.scope, &self.fingerprint)
@@ -174,22 +174,22 @@ impl Listener {
         self.list(&mut Ingest::new(self, row.id)).await
     }
 
-    async fn list(&self, ingest: &mut Ingest<'_>) -> Result<(), Trouble> {
+    async fn list(&self, ingest: &mut Ingest<'_>) -> Result<(), SessionError> {
         let mut listing = Batches::of(self.directory.list().await?);
         let mut end = None;
         while let Some(batch) = listing.next().await {
-            match listing.read_during(ingest.take(batch)).await {
+            match listing.read_during(ingest.process(batch)).await {
                 Ok(listing) => end = listing.or(end),
-                Err(trouble) => {
-                    ingest.abandon(&trouble).await?;
-                    return Err(trouble);
+                Err(error) => {
+                    ingest.abandon(&error).await?;
+                    return Err(error);
                 }
             }
         }
         match end {
-            Some(Listing::Partial(reason)) => Err(Trouble::Partial(reason)),
+            Some(Listing::Partial(reason)) => Err(SessionError::Partial(reason)),
             Some(_) => Ok(()),
-            None => Err(Trouble::Ended),
+            None => Err(SessionError::Ended),
         }
     }
 
@@ -199,7 +199,7 @@ impl Listener {
         ingest: &mut Ingest<'_>,
         cursor: Option<Cursor>,
         audit_at: &mut Instant,
-    ) -> (bool, Trouble) {
+    ) -> (bool, SessionError) {
         let opened = match self.directory.open(cursor).await {
             Ok(opened) => opened,
             Err(error) => return (false, error.into()),
@@ -212,14 +212,14 @@ impl Listener {
             opened.resumed,
         );
         ingest.stream = Some(opened.stream);
-        self.record(ingest, true, None).await;
-        let trouble = match self.follow(ingest, opened, audit_at).await {
-            Ok(()) => Trouble::Ended,
-            Err(trouble) => trouble,
+        self.record_state(ingest, true, None).await;
+        let error = match self.follow(ingest, opened, audit_at).await {
+            Ok(()) => SessionError::Ended,
+            Err(error) => error,
         };
-        match ingest.abandon(&trouble).await {
-            Ok(()) => (true, trouble),
-            Err(trouble) => (true, trouble),
+        match ingest.abandon(&error).await {
+            Ok(()) => (true, error),
+            Err(error) => (true, error),
         }
     }
 
@@ -229,12 +229,12 @@ impl Listener {
         ingest: &mut Ingest<'_>,
         opened: Opened,
         audit_at: &mut Instant,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), SessionError> {
         let mut stream = Batches::of(opened.changes);
         let interval = self.audit_interval.unwrap_or(if opened.stream.misses_some() {
-            AUDIT_OF_THE_FORGETFUL
+            AUDIT_INTERVAL_LOSSY
         } else {
-            AUDIT
+            AUDIT_INTERVAL
         });
         *audit_at = if opened.reconcile {
             Instant::now()
@@ -248,7 +248,7 @@ impl Listener {
             tokio::select! {
                 batch = stream.next() => match batch {
                     // A complete listing of the stream's own does what an audit would.
-                    Some(batch) => if stream.read_during(ingest.take(batch)).await? == Some(Listing::Complete) {
+                    Some(batch) => if stream.read_during(ingest.process(batch)).await? == Some(Listing::Complete) {
                         audits.postpone();
                     },
                     None => return Ok(()),
@@ -260,12 +260,12 @@ impl Listener {
         }
     }
 
-    fn wait(&self, trouble: &Trouble, failures: u32) -> Duration {
+    fn wait(&self, error: &SessionError, failures: u32) -> Duration {
         let wait = self.retry.wait(failures, (self.jitter)());
-        match trouble.disposition() {
+        match error.disposition() {
             // The cursor is dropped, so the next session may begin at once; a second refusal in a row waits.
             Disposition::Relist if failures <= 1 => Duration::ZERO,
-            Disposition::Operator => wait.max(OPERATOR),
+            Disposition::Operator => wait.max(OPERATOR_WAIT),
             _ => wait,
         }
     }
@@ -274,11 +274,11 @@ impl Listener {
     async fn recover(
         &self,
         ingest: &mut Ingest<'_>,
-        trouble: &Trouble,
+        error: &SessionError,
         wait: Duration,
         retried: &mut watch::Receiver<()>,
     ) -> Option<Cursor> {
-        if let Trouble::Directory(DirectoryError::Limit { .. }) = trouble {
+        if let SessionError::Directory(DirectoryError::Limit { .. }) = error {
             // A paged listing may get further than the refresh of the stream did.
             if let Err(error) = self.list(ingest).await {
                 tracing::debug!(directory = self.name, %error, "the listing in place of the stream failed, too");
@@ -286,7 +286,7 @@ impl Listener {
         }
         // There is no retry_now without the change that it is told by.
         let _ = timeout(wait, retried.changed()).await;
-        if trouble.disposition() == Disposition::Relist {
+        if error.disposition() == Disposition::Relist {
             return None;
         }
         match self
@@ -304,7 +304,7 @@ impl Listener {
     }
 
     /// For `status`.
-    async fn record(&self, ingest: &Ingest<'_>, connected: bool, error: Option<String>) {
+    async fn record_state(&self, ingest: &Ingest<'_>, connected: bool, error: Option<String>) {
         let stream = ingest.stream.map_or("none", StreamKind::as_str).to_owned();
         let state = DirectoryState {
             stream,
@@ -332,7 +332,11 @@ impl Failures {
     fn count(&mut self, opened: bool, lasted: Duration) -> u32 {
         if opened {
             self.unopened = 0;
-            self.broken = if lasted >= QUIET { 1 } else { self.broken + 1 };
+            self.broken = if lasted >= STABLE_SESSION {
+                1
+            } else {
+                self.broken + 1
+            };
             self.broken
         } else {
             self.unopened += 1;
@@ -348,7 +352,7 @@ mod tests {
     #[test]
     fn a_session_that_opens_ends_an_outage_and_sessions_that_break_again_and_again_wait_longer() {
         let mut failures = Failures::default();
-        let (short, long) = (Duration::from_millis(90), QUIET);
+        let (short, long) = (Duration::from_millis(90), STABLE_SESSION);
         let outage: Vec<u32> = (0..6).map(|_| failures.count(false, short)).collect();
         assert_eq!(outage, [1, 2, 3, 4, 5, 6]);
         let breaks: Vec<u32> = (0..3).map(|_| failures.count(true, short)).collect();

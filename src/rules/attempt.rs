@@ -8,28 +8,28 @@ use crate::model::{Action, Disposition, Outcome, Settlement};
 use crate::retry::Retry;
 
 /// The wait of one action between its own failures.
-const TASK: Retry = Retry {
+const ACTION_RETRY: Retry = Retry {
     first: Duration::from_secs(2),
     ceiling: Duration::from_secs(3600),
     floor: Duration::from_millis(500),
 };
 /// The wait after trouble of the whole server.
-const SERVER: Retry = Retry {
+const SERVER_RETRY: Retry = Retry {
     first: Duration::from_secs(1),
     ceiling: Duration::from_secs(60),
     floor: Duration::from_millis(200),
 };
 /// So many failures in a row, each by itself nobody's but its own, are the server's.
-const STREAK: u32 = 5;
+const SERVER_FAILURE_AFTER: u32 = 5;
 /// The shortest wait where a human has to mend something first: an attempt may cost one of few logins.
-const OPERATOR: Duration = Duration::from_secs(60);
+const OPERATOR_WAIT: Duration = Duration::from_secs(60);
 
 /// The bounds of the pause between two look-ups of an attempt whose outcome is unknown.
-const LOOK_UP: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+const LOOK_UP_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// The longest that a stored invitation waits for its next attempt.
 pub fn longest_wait() -> Duration {
-    TASK.ceiling
+    ACTION_RETRY.ceiling
 }
 
 /// Decides what becomes of an invitation. `attempt` is `Ok(None)` where an earlier attempt was looked up and no account
@@ -39,7 +39,7 @@ pub fn longest_wait() -> Duration {
 /// wait grows with the failures that the store has stored, so a restart forgets nothing. An attempt whose outcome is
 /// unknown is looked up for `resend_after` before anything is sent again: a mail server that takes its time may be the
 /// reason.
-pub fn next(
+pub fn settlement_for(
     action: &Action,
     attempt: Result<Option<Outcome>, (Disposition, String)>,
     breaker: &Breaker,
@@ -52,7 +52,9 @@ pub fn next(
         Ok(Some(outcome)) => return Settlement::Done(outcome),
         Ok(None) if in_doubt && now.since(action.in_doubt.unwrap_or(now)) < resend_after => {
             let waited = now.since(action.in_doubt.unwrap_or(now));
-            let pause = waited.clamp(LOOK_UP.0, LOOK_UP.1).min(resend_after - waited);
+            let pause = waited
+                .clamp(LOOK_UP_PAUSE.0, LOOK_UP_PAUSE.1)
+                .min(resend_after - waited);
             return Settlement::RetryAt {
                 at: now + pause,
                 failed: false,
@@ -72,7 +74,7 @@ pub fn next(
         }
         Err(failure) => failure,
     };
-    let own_wait = now + TASK.wait(action.attempts.saturating_add(1), jitter);
+    let own_wait = now + ACTION_RETRY.wait(action.attempts.saturating_add(1), jitter);
     match disposition {
         Disposition::Reject(rejection) => Settlement::Quarantine {
             reason: rejection.reason,
@@ -109,29 +111,29 @@ pub fn next(
 }
 
 /// So many different people who are refused for one reason, with nobody invited in between, prove it to be the server's.
-const PROOF: usize = 3;
+const SERVER_FAULT_AFTER: usize = 3;
 
 /// Remembers the refusals that may be the server's doing, since somebody was last invited.
 #[derive(Debug, Default)]
-pub struct Suspicion(HashMap<String, HashSet<i64>>);
+pub struct FaultDetector(HashMap<String, HashSet<i64>>);
 
-impl Suspicion {
+impl FaultDetector {
     /// Takes a refusal of this invitation for a reason that others may share ([`crate::model::Rejection::key`]). Returns
     /// whether the reason is proven to be the server's.
-    pub fn confirms(&mut self, key: &str, invitation: i64) -> bool {
+    pub fn record(&mut self, key: &str, invitation: i64) -> bool {
         if !self.0.contains_key(key) && self.0.len() >= 100 {
             // As many reasons as that are nobody's but their own.
             self.0.clear();
         }
         let refused = self.0.entry(key.to_owned()).or_default();
-        if refused.len() < PROOF {
+        if refused.len() < SERVER_FAULT_AFTER {
             refused.insert(invitation);
         }
-        refused.len() >= PROOF
+        refused.len() >= SERVER_FAULT_AFTER
     }
 
     /// Somebody was invited: the server does not refuse everyone.
-    pub fn ends(&mut self) {
+    pub fn reset(&mut self) {
         self.0.clear();
     }
 }
@@ -176,7 +178,7 @@ impl Breaker {
         let shortest = match failure {
             Some(Disposition::Outage) => Duration::ZERO,
             Some(Disposition::RetryAfter(wait)) => *wait,
-            Some(Disposition::Operator) => OPERATOR,
+            Some(Disposition::Operator) => OPERATOR_WAIT,
             // It answered sensibly, be it about one person's fault.
             None | Some(Disposition::Reject(_)) => {
                 *self = Self::default();
@@ -184,7 +186,7 @@ impl Breaker {
             }
             Some(Disposition::Retry | Disposition::Ambiguous | Disposition::Relist) => {
                 self.streak += 1;
-                if self.streak < STREAK {
+                if self.streak < SERVER_FAILURE_AFTER {
                     return None;
                 }
                 Duration::ZERO
@@ -195,7 +197,7 @@ impl Breaker {
             return None;
         }
         self.failures = self.failures.saturating_add(1);
-        let wait = SERVER.wait(self.failures, jitter).max(shortest);
+        let wait = SERVER_RETRY.wait(self.failures, jitter).max(shortest);
         self.open_until = Some(now + wait);
         Some(wait)
     }
@@ -225,7 +227,7 @@ mod tests {
     }
 
     fn after(action: &Action, disposition: Disposition, breaker: &Breaker) -> Settlement {
-        next(
+        settlement_for(
             action,
             Err((disposition, "why".into())),
             breaker,
@@ -238,7 +240,7 @@ mod tests {
     #[test]
     fn success_is_done_and_a_persons_own_fault_is_quarantined() {
         let closed = Breaker::default();
-        let done = next(
+        let done = settlement_for(
             &action(3, true),
             Ok(Some(Outcome::HadAccount)),
             &closed,
@@ -267,7 +269,7 @@ mod tests {
         let mut now = NOW;
         let mut looks = Vec::new();
         loop {
-            match next(&doubt, Ok(None), &Breaker::default(), RESEND, now, 0.5) {
+            match settlement_for(&doubt, Ok(None), &Breaker::default(), RESEND, now, 0.5) {
                 Settlement::RetryAt {
                     at,
                     failed: false,
@@ -329,22 +331,22 @@ mod tests {
 
     #[test]
     fn one_reason_for_several_people_is_the_servers_unless_somebody_is_invited_in_between() {
-        let mut suspicion = Suspicion::default();
+        let mut faults = FaultDetector::default();
         assert!(
             ![1, 1, 1, 2]
-                .map(|person| suspicion.confirms("550 go away", person))
+                .map(|person| faults.record("550 go away", person))
                 .contains(&true)
         );
-        suspicion.ends();
+        faults.reset();
         assert!(
             ![3, 4]
-                .map(|person| suspicion.confirms("550 go away", person))
+                .map(|person| faults.record("550 go away", person))
                 .contains(&true)
         );
-        assert!(!suspicion.confirms("554 something else", 5));
-        assert!(suspicion.confirms("550 go away", 5));
+        assert!(!faults.record("554 something else", 5));
+        assert!(faults.record("550 go away", 5));
         assert!(
-            suspicion.confirms("550 go away", 3),
+            faults.record("550 go away", 3),
             "it stays so until somebody is invited"
         );
     }
@@ -356,7 +358,7 @@ mod tests {
         breaker.record(Some(&Disposition::Outage), start, 0.5);
         assert!(
             breaker
-                .record(Some(&Disposition::Outage), start + OPERATOR, 0.5)
+                .record(Some(&Disposition::Outage), start + OPERATOR_WAIT, 0.5)
                 .is_some()
         );
         let settlement = after(&action(4, false), Disposition::Outage, &breaker);
@@ -412,11 +414,11 @@ mod tests {
     fn failures_of_single_tasks_open_the_breaker_only_when_nothing_succeeds_in_between() {
         let start = Now::now().into_std();
         let mut breaker = Breaker::default();
-        for _ in 0..STREAK - 1 {
+        for _ in 0..SERVER_FAILURE_AFTER - 1 {
             assert_eq!(breaker.record(Some(&Disposition::Retry), start, 0.5), None);
         }
         breaker.record(None, start, 0.5);
-        for _ in 0..STREAK - 1 {
+        for _ in 0..SERVER_FAILURE_AFTER - 1 {
             assert_eq!(breaker.record(Some(&Disposition::Ambiguous), start, 0.5), None);
         }
         assert!(breaker.record(Some(&Disposition::Retry), start, 0.5).is_some());
@@ -434,7 +436,7 @@ mod tests {
         let mut breaker = Breaker::default();
         assert_eq!(
             breaker.record(Some(&Disposition::Operator), start, 0.5),
-            Some(OPERATOR)
+            Some(OPERATOR_WAIT)
         );
     }
 }

@@ -11,7 +11,7 @@ use crate::model::{
 /// What the store knows of the people and invitations that one decision is about.
 ///
 /// The store fills it, the rules change it, and the store saves what differs from before. People and invitations are
-/// named by their place in it.
+/// named by their index in it.
 #[derive(Debug, Default)]
 pub struct Book {
     /// The directory in question, where there is one.
@@ -62,7 +62,7 @@ pub struct Person {
     pub configured: bool,
     /// Who they are, and how they stand.
     pub member: Member,
-    /// The digest of the entry ([`super::membership::Seen::digest`]) by which they came to stand so; `None` where something
+    /// The digest of the entry ([`super::membership::EntryFacts::digest`]) by which they came to stand so; `None` where something
     /// else decided.
     pub decided_on: Option<i64>,
     before: Option<(Member, Option<i64>)>,
@@ -75,7 +75,7 @@ pub struct Invitation {
     pub row: i64,
     /// Where it goes.
     pub address: EmailAddress,
-    /// For whom it is: a place in [`Book::people`].
+    /// For whom it is: a index in [`Book::people`].
     pub person: usize,
     /// Where it stands.
     pub state: ActionState,
@@ -106,7 +106,7 @@ pub struct Invitation {
 
 impl Person {
     /// Whether they are there, at this address.
-    pub fn holds(&self, address: &EmailAddress) -> bool {
+    pub fn is_member_at(&self, address: &EmailAddress) -> bool {
         self.configured
             && self.member.standing == Standing::Member
             && self.member.address.as_ref() == Some(address)
@@ -143,7 +143,7 @@ impl Invitation {
     }
 
     /// It was sent, or may have been.
-    pub fn sent(&self) -> bool {
+    pub fn may_be_sent(&self) -> bool {
         self.state == ActionState::Done || self.owner.is_some() || self.in_doubt.is_some()
     }
 
@@ -157,7 +157,7 @@ impl Invitation {
     }
 
     /// Brings it to another state.
-    pub(super) fn come_to(&mut self, state: ActionState, now: Timestamp) {
+    pub(super) fn set_state(&mut self, state: ActionState, now: Timestamp) {
         self.state = state;
         self.since = now;
         self.owner = None;
@@ -170,48 +170,48 @@ impl Invitation {
 }
 
 impl Book {
-    /// All people, each at their place.
+    /// All people, each at their index.
     pub fn people(&self) -> &[Person] {
         &self.people
     }
 
-    /// All invitations, each at its place.
+    /// All invitations, each at its index.
     pub fn invitations(&self) -> &[Invitation] {
         &self.invitations
     }
 
-    /// The place of a person.
-    pub fn find(&self, directory: i64, id: EntryId) -> Option<usize> {
+    /// The index of a person.
+    pub fn person_by_id(&self, directory: i64, id: EntryId) -> Option<usize> {
         self.by_id.get(&(directory, id)).copied()
     }
 
-    /// The place of the invitation to an address.
+    /// The index of the invitation to an address.
     pub fn invitation_to(&self, address: &EmailAddress) -> Option<usize> {
         self.to.get(address).copied()
     }
 
-    /// The place of an invitation, by the store's number for it.
-    pub fn numbered(&self, row: i64) -> Option<usize> {
+    /// The index of an invitation, by the store's number for it.
+    pub fn invitation_by_row(&self, row: i64) -> Option<usize> {
         self.by_row.get(&row).copied()
     }
 
-    /// The places of the invitations that are for a person.
+    /// The indices of the invitations that are for a person.
     pub fn invitations_for(&self, person: usize) -> impl Iterator<Item = usize> {
         let candidates = self.by_person.get(&person).into_iter().flatten().copied();
-        candidates.filter(move |&place| self.invitations[place].person == person)
+        candidates.filter(move |&index| self.invitations[index].person == person)
     }
 
     // -- for the store -----------------------------------------------------------------------------------------
 
-    /// Takes in a person as stored, unless they are in it already; returns their place.
+    /// Takes in a person as stored, unless they are in it already; returns their index.
     pub fn load_person(
         &mut self,
         directory: (i64, &str),
         configured: bool,
         (member, decided_on): (Member, Option<i64>),
     ) -> usize {
-        if let Some(place) = self.find(directory.0, member.id) {
-            return place;
+        if let Some(index) = self.person_by_id(directory.0, member.id) {
+            return index;
         }
         let before = Some((member.clone(), decided_on));
         self.add_person(Person {
@@ -231,8 +231,8 @@ impl Book {
         }
         invitation.before = Some(Box::new(invitation.clone()));
         let row = invitation.row;
-        let place = self.add_invitation(invitation);
-        self.by_row.insert(row, place);
+        let index = self.add_invitation(invitation);
+        self.by_row.insert(row, index);
     }
 
     /// Gives each person who differs from what is stored, or is new, to `save`, together with what is stored; it returns the
@@ -276,15 +276,15 @@ impl Book {
 
     // -- for the rules ------------------------------------------------------------------------------------------
 
-    /// Brings a person to a new state; returns their place.
-    pub(super) fn put(&mut self, member: Member) -> Option<usize> {
+    /// Brings a person to a new state; returns their index.
+    pub(super) fn update_person(&mut self, member: Member) -> Option<usize> {
         let directory = self.directory.as_ref()?;
-        if let Some(place) = self.find(directory.id, member.id) {
+        if let Some(index) = self.person_by_id(directory.id, member.id) {
             if let Some(address) = &member.address {
-                self.by_address.entry(address.clone()).or_default().push(place);
+                self.by_address.entry(address.clone()).or_default().push(index);
             }
-            self.people[place].member = member;
-            return Some(place);
+            self.people[index].member = member;
+            return Some(index);
         }
         let person = Person {
             directory: directory.id,
@@ -298,8 +298,8 @@ impl Book {
     }
 
     /// Brings a member to a state in which they are owed nothing until they are seen again.
-    pub(super) fn set_aside(&mut self, place: usize, why: &str) {
-        let person = &mut self.people[place];
+    pub(super) fn set_waiting(&mut self, index: usize, why: &str) {
+        let person = &mut self.people[index];
         if person.member.standing == Standing::Member {
             person.member.standing = Standing::WithoutAddress(why.to_owned());
             person.decided_on = None;
@@ -307,14 +307,14 @@ impl Book {
     }
 
     /// Notes what decided how a person stands: an entry with this digest, or something else.
-    pub(super) fn decided_on(&mut self, directory: i64, id: EntryId, digest: Option<i64>) {
-        if let Some(place) = self.find(directory, id) {
-            self.people[place].decided_on = digest;
+    pub(super) fn set_decided_on(&mut self, directory: i64, id: EntryId, digest: Option<i64>) {
+        if let Some(index) = self.person_by_id(directory, id) {
+            self.people[index].decided_on = digest;
         }
     }
 
     /// Something happened to a person, about their address or another one.
-    pub(super) fn note(
+    pub(super) fn record(
         &mut self,
         person: usize,
         address: Option<EmailAddress>,
@@ -342,41 +342,41 @@ impl Book {
     }
 
     /// Something happened to the person of an invitation, about its address.
-    pub(super) fn note_of(&mut self, invitation: usize, how: (Timestamp, Source), what: What) {
+    pub(super) fn record_for(&mut self, invitation: usize, stamp: (Timestamp, Source), what: What) {
         let Invitation { person, address, .. } = &self.invitations[invitation];
-        self.note(*person, Some(address.clone()), how, what);
+        self.record(*person, Some(address.clone()), stamp, what);
     }
 
-    pub(super) fn invitation_mut(&mut self, place: usize) -> &mut Invitation {
-        &mut self.invitations[place]
+    pub(super) fn invitation_mut(&mut self, index: usize) -> &mut Invitation {
+        &mut self.invitations[index]
     }
 
     /// Passes an invitation on to somebody else.
-    pub(super) fn hand_over(&mut self, place: usize, heir: usize) {
-        self.invitations[place].person = heir;
-        self.index(place, heir);
+    pub(super) fn hand_over(&mut self, index: usize, successor: usize) {
+        self.invitations[index].person = successor;
+        self.link(index, successor);
     }
 
-    /// Adds an invitation, or puts it in the place of an earlier one to the same address, whose row it takes over.
-    pub(super) fn put_invitation(&mut self, mut invitation: Invitation) -> usize {
+    /// Adds an invitation, or puts it in the index of an earlier one to the same address, whose row it takes over.
+    pub(super) fn insert_invitation(&mut self, mut invitation: Invitation) -> usize {
         match self.invitation_to(&invitation.address) {
-            Some(place) => {
-                self.index(place, invitation.person);
-                let former = &mut self.invitations[place];
+            Some(index) => {
+                self.link(index, invitation.person);
+                let former = &mut self.invitations[index];
                 invitation.row = former.row;
                 invitation.before = former.before.take();
                 *former = invitation;
-                place
+                index
             }
             None => self.add_invitation(invitation),
         }
     }
 
     /// Somebody else than `person` who is there at the address, the longest known first.
-    pub(super) fn other_holder(&self, address: &EmailAddress, person: usize) -> Option<usize> {
+    pub(super) fn other_member_at(&self, address: &EmailAddress, person: usize) -> Option<usize> {
         let candidates = self.by_address.get(address)?.iter().copied();
         candidates
-            .filter(|&other| other != person && self.people[other].holds(address))
+            .filter(|&other| other != person && self.people[other].is_member_at(address))
             .min_by_key(|&other| {
                 let row = self.people[other].member.row;
                 (row == 0, row, other)
@@ -384,24 +384,24 @@ impl Book {
     }
 
     fn add_person(&mut self, person: Person) -> usize {
-        let place = self.people.len();
-        self.by_id.insert((person.directory, person.member.id), place);
+        let index = self.people.len();
+        self.by_id.insert((person.directory, person.member.id), index);
         if let Some(address) = &person.member.address {
-            self.by_address.entry(address.clone()).or_default().push(place);
+            self.by_address.entry(address.clone()).or_default().push(index);
         }
         self.people.push(person);
-        place
+        index
     }
 
     fn add_invitation(&mut self, invitation: Invitation) -> usize {
-        let place = self.invitations.len();
-        self.to.insert(invitation.address.clone(), place);
-        self.index(place, invitation.person);
+        let index = self.invitations.len();
+        self.to.insert(invitation.address.clone(), index);
+        self.link(index, invitation.person);
         self.invitations.push(invitation);
-        place
+        index
     }
 
-    fn index(&mut self, invitation: usize, person: usize) {
+    fn link(&mut self, invitation: usize, person: usize) {
         self.by_person.entry(person).or_default().insert(invitation);
     }
 }

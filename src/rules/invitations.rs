@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use super::book::{Book, Invitation};
 use super::brake::{Limits, Verdict};
+use super::context::DecisionContext;
 use super::membership::Reason;
-use super::owed::Opening;
 use super::sightings::Changed;
 use crate::clock::Timestamp;
 use crate::model::{ActionState, Compared, EmailAddress, Hold, Outcome, Settlement, Source, Standing, What};
@@ -19,30 +19,30 @@ use crate::model::{ActionState, Compared, EmailAddress, Hold, Outcome, Settlemen
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 impl Book {
-    /// Opens, cancels and hands over invitations, as the changes that [`Book::judge`] found demand.
-    pub fn owe(&mut self, changed: &[Changed], how: &Opening<'_>) {
+    /// Opens, cancels and hands over invitations, as the changes that [`Book::apply_sightings`] found demand.
+    pub fn update_invitations(&mut self, changed: &[Changed], context: &DecisionContext<'_>) {
         let mut paired = HashSet::new();
         for (person, reason) in changed {
             let person = *person;
             match reason {
-                Reason::Joined(address) => self.open(person, address, false, None, how),
-                Reason::Rejoined(address) => self.open(person, address, true, None, how),
+                Reason::Joined(address) => self.open(person, address, false, None, context),
+                Reason::Rejoined(address) => self.open(person, address, true, None, context),
                 Reason::ChangedAddress { from, to, invite } => {
-                    self.readdress(person, from, to, *invite, how);
+                    self.change_address(person, from, to, *invite, context);
                 }
                 Reason::LostAddress(address) => {
-                    if let Some(invitation) = self.invitation_of(person, address) {
-                        self.release(invitation, how);
+                    if let Some(invitation) = self.current_invitation(person, address) {
+                        self.withdraw(invitation, context);
                     }
                 }
-                Reason::Left | Reason::Disabled(_) => self.release_all(person, how),
+                Reason::Left | Reason::Disabled(_) => self.withdraw_all(person, context),
                 Reason::Waiting(_) | Reason::Moved => {}
             }
             if let Reason::Joined(address)
             | Reason::Rejoined(address)
             | Reason::ChangedAddress { to: address, .. } = reason
             {
-                self.note_duplicate(person, address, &mut paired, how);
+                self.record_shared_address(person, address, &mut paired, context);
             }
         }
     }
@@ -53,9 +53,11 @@ impl Book {
     /// still claimed. Where it turns out not to have been sent and its person has left or changed address meanwhile, it
     /// passes on or is cancelled, and an invitation to the address they have now is opened.
     pub fn settle(&mut self, row: i64, settlement: &Settlement, limits: &Limits, now: Timestamp) {
-        let Some(place) = self.numbered(row) else { return };
+        let Some(index) = self.invitation_by_row(row) else {
+            return;
+        };
         let stamp = (now, Source::Vaultwarden);
-        let invitation = self.invitation_mut(place);
+        let invitation = self.invitation_mut(index);
         match settlement {
             Settlement::Done(outcome) => {
                 if invitation.state != ActionState::Done {
@@ -65,8 +67,8 @@ impl Book {
                         },
                         Outcome::HadAccount => What::HadAccount,
                     };
-                    done(invitation, *outcome, now);
-                    self.note_of(place, stamp, what);
+                    complete(invitation, *outcome, now);
+                    self.record_for(index, stamp, what);
                 }
                 return;
             }
@@ -87,7 +89,7 @@ impl Book {
                 let (attempts, error) = (invitation.attempts, error.clone());
                 if unknown_is_new {
                     let error = error.clone();
-                    self.note_of(place, stamp, What::OutcomeUnknown { error });
+                    self.record_for(index, stamp, What::OutcomeUnknown { error });
                 }
                 // What keeps everybody waiting is no event of one person.
                 if *failed {
@@ -97,55 +99,59 @@ impl Book {
                         attempts,
                         retry_at,
                     };
-                    self.note_of(place, stamp, what);
+                    self.record_for(index, stamp, what);
                 }
             }
             Settlement::Quarantine { reason, fault } => {
-                invitation.come_to(ActionState::Quarantined, now);
+                invitation.set_state(ActionState::Quarantined, now);
                 invitation.attempts += 1;
                 invitation.reason = Some(reason.clone());
                 invitation.fault.clone_from(fault);
                 let reason = reason.clone();
-                self.note_of(place, stamp, What::Quarantined { reason });
+                self.record_for(index, stamp, What::Quarantined { reason });
             }
         }
         let (person, arrived) = (
-            self.invitations()[place].person,
-            self.invitations()[place].arrived,
+            self.invitations()[index].person,
+            self.invitations()[index].arrived,
         );
         let person_now = &self.people()[person];
-        if self.invitations()[place].sent() || person_now.holds(&self.invitations()[place].address) {
+        if self.invitations()[index].may_be_sent()
+            || person_now.is_member_at(&self.invitations()[index].address)
+        {
             return;
         }
         let address = (person_now.member.standing == Standing::Member)
             .then(|| person_now.member.address.clone())
             .flatten();
-        let how = Opening::alone(Source::Vaultwarden, arrived, now, limits);
-        self.release(place, &how);
+        let context = DecisionContext::without_listing(Source::Vaultwarden, arrived, now, limits);
+        self.withdraw(index, &context);
         if let Some(address) = address {
-            self.open(person, &address, false, Some(ActionState::Queued), &how);
+            self.open(person, &address, false, Some(ActionState::Queued), &context);
         }
     }
 
     /// Its directory is not configured any more: an invitation that was not sent passes on or is cancelled. Whoever is left
     /// without it waits until the directory is configured again.
     pub fn retire(&mut self, row: i64, limits: &Limits, now: Timestamp) {
-        let Some(place) = self.numbered(row) else { return };
-        let person = self.invitations()[place].person;
-        if self.people()[person].configured || self.invitations()[place].sent() {
+        let Some(index) = self.invitation_by_row(row) else {
+            return;
+        };
+        let person = self.invitations()[index].person;
+        if self.people()[person].configured || self.invitations()[index].may_be_sent() {
             return;
         }
-        let how = Opening::alone(Source::Administrator, now, now, limits);
-        self.release(place, &how);
-        if self.invitations()[place].state == ActionState::Cancelled {
-            self.set_aside(person, "its directory is not in the configuration");
+        let context = DecisionContext::without_listing(Source::Administrator, now, now, limits);
+        self.withdraw(index, &context);
+        if self.invitations()[index].state == ActionState::Cancelled {
+            self.set_waiting(person, "its directory is not in the configuration");
         }
     }
 
     /// Notes of an invitation in quarantine what others may have in common with it.
-    pub fn accuse(&mut self, address: &EmailAddress, fault: &str) {
-        if let Some(place) = self.invitation_to(address) {
-            let invitation = self.invitation_mut(place);
+    pub fn set_fault(&mut self, address: &EmailAddress, fault: &str) {
+        if let Some(index) = self.invitation_to(address) {
+            let invitation = self.invitation_mut(index);
             if invitation.state == ActionState::Quarantined {
                 invitation.fault = Some(fault.to_owned());
             }
@@ -155,57 +161,57 @@ impl Book {
     /// The address has an account: the invitation to it, where it waits and is not under way, is done. Returns whether
     /// it was.
     pub fn had_account(&mut self, address: &EmailAddress, now: Timestamp) -> bool {
-        let Some(place) = self.invitation_to(address) else {
+        let Some(index) = self.invitation_to(address) else {
             return false;
         };
-        let invitation = self.invitation_mut(place);
+        let invitation = self.invitation_mut(index);
         let waits =
             matches!(invitation.state, ActionState::Queued | ActionState::Held) && invitation.owner.is_none();
         if waits {
-            done(invitation, Outcome::HadAccount, now);
-            self.note_of(place, (now, Source::Vaultwarden), What::HadAccount);
+            complete(invitation, Outcome::HadAccount, now);
+            self.record_for(index, (now, Source::Vaultwarden), What::HadAccount);
         }
         waits
     }
 
     /// Takes invitations from a person who is not owed any more.
-    fn release_all(&mut self, person: usize, how: &Opening<'_>) {
-        let places: Vec<usize> = self.invitations_for(person).collect();
-        for place in places {
-            self.release(place, how);
+    fn withdraw_all(&mut self, person: usize, context: &DecisionContext<'_>) {
+        let indices: Vec<usize> = self.invitations_for(person).collect();
+        for index in indices {
+            self.withdraw(index, context);
         }
     }
 
     /// Takes an invitation from the person for whom it is: it passes to somebody else who is there at the address, to whom
     /// one that was sent may be owed anew, or else it is cancelled, unless it was or may have been sent.
-    fn release(&mut self, place: usize, how: &Opening<'_>) {
-        let invitation = &self.invitations()[place];
-        let (state, sent) = (invitation.state, invitation.sent());
+    fn withdraw(&mut self, index: usize, context: &DecisionContext<'_>) {
+        let invitation = &self.invitations()[index];
+        let (state, sent) = (invitation.state, invitation.may_be_sent());
         if state == ActionState::Cancelled {
             return;
         }
         let address = invitation.address.clone();
         let former = invitation.person;
-        match self.other_holder(&address, former) {
-            Some(heir) => {
-                let (one, other) = (&self.people()[heir], &self.people()[former]);
+        match self.other_member_at(&address, former) {
+            Some(successor) => {
+                let (one, other) = (&self.people()[successor], &self.people()[former]);
                 let elsewhere = one.directory != other.directory;
                 // An entry that was made anew, by an import or under another identity, is the same person.
                 let same_name = !elsewhere && one.member.dn == other.member.dn;
                 let from = other.member.dn.clone();
-                self.hand_over(place, heir);
-                self.note_of(place, how.stamp(), What::HandedOver { from, state });
+                self.hand_over(index, successor);
+                self.record_for(index, context.stamp(), What::HandedOver { from, state });
                 // A listing names whoever got an address before it finds that the person before them is gone; where both
                 // were told of as they came, they shared what was sent.
-                if state == ActionState::Done && how.source.is_listing() && !same_name {
-                    self.open(heir, &address, true, None, how);
+                if state == ActionState::Done && context.source.is_listing() && !same_name {
+                    self.open(successor, &address, true, None, context);
                 }
             }
             None if !sent => {
-                let invitation = self.invitation_mut(place);
+                let invitation = self.invitation_mut(index);
                 invitation.was_held = state == ActionState::Held;
-                invitation.come_to(ActionState::Cancelled, how.now);
-                self.note_of(place, how.stamp(), What::Cancelled);
+                invitation.set_state(ActionState::Cancelled, context.now);
+                self.record_for(index, context.stamp(), What::Cancelled);
             }
             None => {}
         }
@@ -221,15 +227,17 @@ impl Book {
         address: &EmailAddress,
         again: bool,
         state: Option<ActionState>,
-        how: &Opening<'_>,
+        context: &DecisionContext<'_>,
     ) {
         let former = self
             .invitation_to(address)
-            .map(|place| &self.invitations()[place]);
+            .map(|index| &self.invitations()[index]);
         let opens = former.is_none_or(|former| match former.state {
             ActionState::Cancelled => true,
             ActionState::Done | ActionState::Quarantined if former.person == person => again,
-            ActionState::Done | ActionState::Quarantined => !self.people()[former.person].holds(address),
+            ActionState::Done | ActionState::Quarantined => {
+                !self.people()[former.person].is_member_at(address)
+            }
             _ => false,
         });
         if !opens {
@@ -238,9 +246,9 @@ impl Book {
         let formerly = former.map(|former| former.state);
         let (state, held) = match state {
             Some(state) => (state, None),
-            None => self.brake(person, how),
+            None => self.initial_state(person, context),
         };
-        let mut invitation = Invitation::new(address.clone(), person, state, how.arrived, how.now);
+        let mut invitation = Invitation::new(address.clone(), person, state, context.arrived, context.now);
         let what = match &held {
             Some((by, _)) => What::Held { by: *by },
             None if state == ActionState::Held => What::Held { by: Hold::Before },
@@ -252,17 +260,21 @@ impl Book {
         if state == ActionState::Held && !matches!(held_by, Some(Hold::Listing)) {
             invitation.compared = Compared::Yes;
         }
-        let place = self.put_invitation(invitation);
-        self.note_of(place, how.stamp(), what);
+        let index = self.insert_invitation(invitation);
+        self.record_for(index, context.stamp(), what);
     }
 
     /// The state in which an invitation to a person is opened; where it is held, by which limit, and the reason for people
     /// where it says more than that.
-    fn brake(&mut self, person: usize, how: &Opening<'_>) -> (ActionState, Option<(Hold, Option<String>)>) {
+    fn initial_state(
+        &mut self,
+        person: usize,
+        context: &DecisionContext<'_>,
+    ) -> (ActionState, Option<(Hold, Option<String>)>) {
         let held = |by, reason| (ActionState::Held, Some((by, Some(reason))));
         let of_them = || {
-            let places = self.invitations_for(person);
-            places.map(|place| &self.invitations()[place])
+            let indices = self.invitations_for(person);
+            indices.map(|index| &self.invitations()[index])
         };
         let was_held = of_them().any(|invitation| match invitation.state {
             ActionState::Held => true,
@@ -274,29 +286,30 @@ impl Book {
         }
         let today = of_them()
             .filter(|invitation| {
-                !matches!(invitation.state, ActionState::Cancelled) && how.now.since(invitation.arrived) < DAY
+                !matches!(invitation.state, ActionState::Cancelled)
+                    && context.now.since(invitation.arrived) < DAY
             })
             .count();
-        if let Some(limit) = how.limits.addresses_per_person
+        if let Some(limit) = context.limits.addresses_per_person
             && today >= usize::try_from(limit).unwrap_or(usize::MAX)
         {
             let reason =
                 format!("more than {limit} addresses of one entry in a day (limits.addresses_per_person)");
             return held(Hold::Person, reason);
         }
-        if how.source.is_listing() {
+        if context.source.is_listing() {
             let brake = self.directory.as_mut().map(|directory| &mut directory.brake);
-            return match brake.map(|brake| brake.listed(how.listing, how.limits, how.now)) {
+            return match brake.map(|brake| brake.listed(context.listing, context.limits, context.now)) {
                 Some(Verdict::Hold) => (ActionState::Held, Some((Hold::Listing, None))),
                 _ => (ActionState::Queued, None),
             };
         }
         let id = self.people()[person].member.id;
-        let among = how.together.and_then(|together| together.get(&id));
-        if let (Some(among), Some(limit)) = (among, how.limits.invites_per_listing) {
+        let among = context.together.and_then(|together| together.get(&id));
+        if let (Some(among), Some(limit)) = (among, context.limits.invites_per_listing) {
             let among = u64::try_from(*among).unwrap_or(u64::MAX);
             let brake = self.directory.as_mut().map(|directory| &mut directory.brake);
-            return match brake.map(|brake| brake.together(among, how.limits, how.now)) {
+            return match brake.map(|brake| brake.together(among, context.limits, context.now)) {
                 Some(Verdict::Hold) => held(
                     Hold::Together,
                     format!("one change brought more than {limit} new people (limits.invites_per_listing)"),
@@ -305,9 +318,9 @@ impl Book {
             };
         }
         let verdict = self.directory.as_mut().map_or(Verdict::Invite, |directory| {
-            directory.brake.change(how.limits, how.now)
+            directory.brake.change(context.limits, context.now)
         });
-        match (verdict, how.limits.invites_per_hour) {
+        match (verdict, context.limits.invites_per_hour) {
             (Verdict::Hold, Some(limit)) => held(
                 Hold::Hour,
                 format!("more than {limit} new people in an hour (limits.invites_per_hour)"),
@@ -319,43 +332,43 @@ impl Book {
     /// The person's address changed from `from` to `to`. Where the invitation to `from` was not sent, it is released and
     /// one to `to` opened, which waits where the old one waited. Where an invitation to this person was or may have
     /// been sent, be it to `from` or to an earlier address, one to `to` is opened only if `invite`.
-    fn readdress(
+    fn change_address(
         &mut self,
         person: usize,
         from: &EmailAddress,
         to: &EmailAddress,
         invite: bool,
-        how: &Opening<'_>,
+        context: &DecisionContext<'_>,
     ) {
         let unsent = self
-            .invitation_of(person, from)
-            .filter(|&place| !self.invitations()[place].sent());
+            .current_invitation(person, from)
+            .filter(|&index| !self.invitations()[index].may_be_sent());
         match unsent {
-            Some(place) => {
+            Some(index) => {
                 let (state, compared) = (
-                    self.invitations()[place].state,
-                    self.invitations()[place].compared,
+                    self.invitations()[index].state,
+                    self.invitations()[index].compared,
                 );
-                self.release(place, how);
+                self.withdraw(index, context);
                 let kept = (state == ActionState::Held).then_some(state);
-                self.open(person, to, false, kept, how);
-                if let Some(place) = self.invitation_of(person, to)
-                    && self.invitations()[place].state == ActionState::Held
+                self.open(person, to, false, kept, context);
+                if let Some(index) = self.current_invitation(person, to)
+                    && self.invitations()[index].state == ActionState::Held
                 {
-                    self.invitation_mut(place).compared = compared;
+                    self.invitation_mut(index).compared = compared;
                 }
             }
             None if invite || !self.was_invited(person) => {
-                self.open(person, to, false, None, how);
+                self.open(person, to, false, None, context);
             }
             None => {}
         }
     }
 
     /// The invitation to this address, if it is for this person and not cancelled.
-    fn invitation_of(&self, person: usize, address: &EmailAddress) -> Option<usize> {
-        self.invitation_to(address).filter(|&place| {
-            let invitation = &self.invitations()[place];
+    fn current_invitation(&self, person: usize, address: &EmailAddress) -> Option<usize> {
+        self.invitation_to(address).filter(|&index| {
+            let invitation = &self.invitations()[index];
             invitation.person == person && invitation.state != ActionState::Cancelled
         })
     }
@@ -363,20 +376,20 @@ impl Book {
     /// Whether an invitation to this person, at whatever address, was sent or may have been.
     fn was_invited(&self, person: usize) -> bool {
         let mut theirs = self.invitations_for(person);
-        theirs.any(|place| self.invitations()[place].sent())
+        theirs.any(|index| self.invitations()[index].may_be_sent())
     }
 
     /// Notes that somebody else has the person's address. Another entry of the same directory and name is nobody else, but
     /// the entry before it was deleted and made anew: a listing tells of the new one before it finds that the old one
     /// has left.
-    fn note_duplicate(
+    fn record_shared_address(
         &mut self,
         person: usize,
         address: &EmailAddress,
         paired: &mut HashSet<(usize, usize)>,
-        how: &Opening<'_>,
+        context: &DecisionContext<'_>,
     ) {
-        let Some(holder) = self.other_holder(address, person) else {
+        let Some(holder) = self.other_member_at(address, person) else {
             return;
         };
         let (one, other) = (&self.people()[person], &self.people()[holder]);
@@ -386,13 +399,13 @@ impl Book {
         if paired.insert((person.min(holder), person.max(holder))) {
             let with = other.member.dn.clone();
             let address = Some(address.clone());
-            self.note(person, address, how.stamp(), What::SharesAddress { with });
+            self.record(person, address, context.stamp(), What::SharesAddress { with });
         }
     }
 }
 
-fn done(invitation: &mut Invitation, outcome: Outcome, now: Timestamp) {
-    invitation.come_to(ActionState::Done, now);
+fn complete(invitation: &mut Invitation, outcome: Outcome, now: Timestamp) {
+    invitation.set_state(ActionState::Done, now);
     invitation.outcome = Some(outcome);
     invitation.reason = None;
     invitation.fault = None;

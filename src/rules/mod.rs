@@ -11,13 +11,13 @@
 mod attempt;
 mod book;
 mod brake;
+mod context;
 mod invitations;
 pub mod membership;
-mod owed;
 mod sightings;
 
-pub use attempt::{Breaker, Suspicion, longest_wait, next};
+pub use attempt::{Breaker, FaultDetector, longest_wait, settlement_for};
 pub use book::{Book, Directory, Invitation, Noted, Person};
 pub use brake::{Brake, Limits, Verdict};
-pub use owed::Opening;
+pub use context::DecisionContext;
 pub use sightings::Changed;

@@ -25,7 +25,7 @@ use super::slots::Slots;
 use crate::clock::{Clock, Jump, Timestamp};
 use crate::model::WorkerId;
 use crate::retry::RetryNow;
-use crate::rules::{Breaker, Limits, Suspicion};
+use crate::rules::{Breaker, FaultDetector, Limits};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Observer;
 use crate::vaultwarden::Admin;
@@ -99,7 +99,7 @@ pub(super) struct State<'a> {
     pub(super) slots: Slots,
     pub(super) settling: Settling<'a>,
     pub(super) breaker: Breaker,
-    pub(super) suspicion: Suspicion,
+    pub(super) fault_detector: FaultDetector,
     pace: Pace,
     pub(super) probe_at: Instant,
     /// Whether to ask the store for due actions: there may be some that are not known here.
@@ -161,7 +161,7 @@ impl Worker {
             }),
             settling: Settling::default(),
             breaker: Breaker::default(),
-            suspicion: Suspicion::default(),
+            fault_detector: FaultDetector::default(),
             pace: Pace::new(self.settings.per_minute),
             probe_at: Instant::now() + PROBE,
             may_be_due: true,

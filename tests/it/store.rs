@@ -62,7 +62,7 @@ fn policy(invite_changed_address: bool) -> Policy {
 }
 
 fn sighting(entry: &Entry) -> Sighting {
-    Sighting::Entry(policy(false).see(entry))
+    Sighting::Entry(policy(false).facts(entry))
 }
 
 fn there(n: u8, name: &str) -> Sighting {

@@ -3,8 +3,8 @@
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::{Ingest, LOOK_UPS, Run, batches};
-use crate::listener::{Listener, Trouble};
+use super::{ActiveListing, Ingest, LOOK_UPS, batches};
+use crate::listener::{Listener, SessionError};
 use crate::model::{Change, EntryId, Listing, Source};
 use crate::rules::membership::Sighting;
 use crate::store::{StoreError, Taken};
@@ -13,10 +13,10 @@ use crate::telemetry::Purpose;
 impl Ingest<'_> {
     /// Takes a batch of an audit: what it names is a set like any other until [`Ingest::repair`]. Returns how the listing
     /// ended, if it did.
-    pub(in crate::listener) async fn take_audit(
+    pub(in crate::listener) async fn process_audit(
         &mut self,
         batch: batches::Batch,
-    ) -> Result<Option<Listing>, Trouble> {
+    ) -> Result<Option<Listing>, SessionError> {
         let policy = self.policy();
         let mut named = Vec::new();
         let mut end = None;
@@ -24,9 +24,9 @@ impl Ingest<'_> {
             match change? {
                 Change::ListingBegin => {
                     self.listener.store.begin_listing(self.row).await?;
-                    self.audit = Some(Run::begin());
+                    self.audit = Some(ActiveListing::begin());
                 }
-                Change::Upsert(entry) => named.push(Sighting::Entry(policy.see(&entry))),
+                Change::Upsert(entry) => named.push(Sighting::Entry(policy.facts(&entry))),
                 Change::ListingEnd(listing) => end = Some(listing),
                 _ => {}
             }
@@ -53,7 +53,7 @@ impl Ingest<'_> {
 
     /// Puts right what an audit found and what is still so when it is looked up: a page of it, since changes may have come
     /// beside it. Returns whether there may be more.
-    pub(in crate::listener) async fn repair(&mut self, listing: &Listing) -> Result<bool, Trouble> {
+    pub(in crate::listener) async fn repair(&mut self, listing: &Listing) -> Result<bool, SessionError> {
         let Some(mut run) = self.audit.take() else {
             return Err(displaced());
         };
@@ -63,20 +63,20 @@ impl Ingest<'_> {
                 return Ok(true);
             }
             Ok(false) => listing.clone(),
-            Err(Trouble::Directory(error)) => {
+            Err(SessionError::Directory(error)) => {
                 Listing::Partial(format!("its findings could not be looked up: {error}"))
             }
-            Err(trouble) => return Err(trouble),
+            Err(error) => return Err(error),
         };
         self.finish(&end, &run, Purpose::Audit).await?;
         Ok(false)
     }
 
-    async fn repair_page(&self, run: &mut Run, complete: bool) -> Result<bool, Trouble> {
+    async fn repair_page(&self, run: &mut ActiveListing, complete: bool) -> Result<bool, SessionError> {
         let Listener { store, .. } = self.listener;
         let verdict = match run.verdict {
             Some(verdict) => verdict,
-            None => self.judge(!complete, Source::Audit).await?,
+            None => self.judge_listing(!complete, Source::Audit).await?,
         };
         run.verdict = Some(verdict);
         let page = store.differences(self.row, run.after, LOOK_UPS).await?;
@@ -92,8 +92,8 @@ impl Ingest<'_> {
         } else {
             self.listener.directory.lookup(&named).await?
         };
-        let mut sightings = self.see(&found);
-        sightings.extend(self.look_for(&unnamed).await?);
+        let mut sightings = self.facts(&found);
+        sightings.extend(self.look_up_unnamed(&unnamed).await?);
         let taken = Taken {
             listing: verdict,
             ..self.taken(sightings, Source::Audit, None)
@@ -103,15 +103,18 @@ impl Ingest<'_> {
     }
 
     /// An audit broke off; the next one starts anew.
-    pub(in crate::listener) async fn audit_failed(&mut self, trouble: &Trouble) -> Result<(), Trouble> {
-        let run = self.audit.take().unwrap_or_else(Run::begin);
-        self.finish(&Listing::Partial(trouble.to_string()), &run, Purpose::Audit)
+    pub(in crate::listener) async fn audit_failed(
+        &mut self,
+        error: &SessionError,
+    ) -> Result<(), SessionError> {
+        let run = self.audit.take().unwrap_or_else(ActiveListing::begin);
+        self.finish(&Listing::Partial(error.to_string()), &run, Purpose::Audit)
             .await?;
         Ok(())
     }
 }
 
 /// A directory has one listing at a time, and that of the stream goes first.
-fn displaced() -> Trouble {
-    Trouble::Partial("the stream began a listing of its own".into())
+fn displaced() -> SessionError {
+    SessionError::Partial("the stream began a listing of its own".into())
 }

@@ -1,12 +1,12 @@
 //! What one sighting of an entry means for the person, given what is known of them.
 
-use super::{Account, Decision, Policy, Reason, Seen, Sighting};
+use super::{Account, Decision, EntryFacts, Policy, Reason, Sighting};
 use crate::model::{Member, Standing};
 
 /// Decides what a sighting of somebody means, given what is known of them.
 pub fn decide(known: Option<&Member>, sighting: &Sighting, policy: &Policy) -> Decision {
     match (sighting, known) {
-        (Sighting::Entry(seen), known) => decide_seen(known, seen, policy),
+        (Sighting::Entry(facts), known) => decide_entry(known, facts, policy),
         (
             Sighting::Present(_),
             None
@@ -34,8 +34,8 @@ pub fn decide(known: Option<&Member>, sighting: &Sighting, policy: &Policy) -> D
     }
 }
 
-fn decide_seen(known: Option<&Member>, seen: &Seen, policy: &Policy) -> Decision {
-    match (known, &seen.account) {
+fn decide_entry(known: Option<&Member>, facts: &EntryFacts, policy: &Policy) -> Decision {
+    match (known, &facts.account) {
         (Some(member), Account::Disabled(why)) if member.standing == Standing::Member => {
             let left = Member {
                 standing: Standing::Left,
@@ -49,7 +49,7 @@ fn decide_seen(known: Option<&Member>, seen: &Seen, policy: &Policy) -> Decision
         _ => {}
     }
     let former = known.and_then(|member| member.address.clone());
-    let usable = seen.address(former.as_ref());
+    let usable = facts.address(former.as_ref());
     let standing = known.map(|member| &member.standing);
     let left = standing == Some(&Standing::Left) || known.is_some_and(|member| member.returning);
     let (address, new_standing, reason) = match (usable, former) {
@@ -85,8 +85,8 @@ fn decide_seen(known: Option<&Member>, seen: &Seen, policy: &Policy) -> Decision
     };
     let member = Member {
         row: known.map_or(0, |member| member.row),
-        id: seen.id,
-        dn: seen.dn.clone(),
+        id: facts.id,
+        dn: facts.dn.clone(),
         address,
         returning: left && new_standing != Standing::Member,
         standing: new_standing,
@@ -115,7 +115,7 @@ mod tests {
 
     fn decide(known: Option<&Member>, told: &Told, policy: &Policy) -> Decision {
         let sighting = match told {
-            Told::Entry(entry) => Sighting::Entry(policy.see(entry)),
+            Told::Entry(entry) => Sighting::Entry(policy.facts(entry)),
             Told::Present => Sighting::Present(id()),
             Told::Gone => Sighting::Gone(id()),
         };

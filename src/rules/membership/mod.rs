@@ -3,14 +3,14 @@
 mod address;
 mod decide;
 mod disabled;
-mod seen;
+mod facts;
 
 use crate::clock::Timestamp;
 use crate::model::{EmailAddress, Entry, EntryId, Member};
 
 pub use decide::decide;
 pub use disabled::DISABLED_ATTRIBUTES;
-pub use seen::{Account, Seen};
+pub use facts::{Account, EntryFacts};
 
 use disabled::disabled;
 
@@ -38,7 +38,7 @@ impl Policy {
     /// # Errors
     /// Why they cannot be a member, as a person would put it.
     pub fn address(&self, entry: &Entry, known: Option<&EmailAddress>) -> Result<EmailAddress, String> {
-        self.see(entry).address(known)
+        self.facts(entry).address(known)
     }
 
     /// Why the account counts as disabled, where it does.
@@ -52,8 +52,8 @@ impl Policy {
 /// What a directory says about one person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sighting {
-    /// The entry matches the filter; this is what [`Policy::see`] saw in it when it was told.
-    Entry(Seen),
+    /// The entry matches the filter; this is what [`Policy::facts`] saw in it when it was told.
+    Entry(EntryFacts),
     /// The entry is still there, unchanged (RFC 4533 present phase).
     Present(EntryId),
     /// The entry matches no more.
@@ -64,7 +64,7 @@ impl Sighting {
     /// Whom it is about.
     pub fn id(&self) -> EntryId {
         match self {
-            Self::Entry(seen) => seen.id,
+            Self::Entry(facts) => facts.id,
             Self::Present(id) | Self::Gone(id) => *id,
         }
     }

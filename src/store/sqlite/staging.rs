@@ -8,7 +8,7 @@ use rusqlite::{Row, Transaction};
 
 use super::rows;
 use crate::model::EmailAddress;
-use crate::rules::membership::{Account, Seen, Sighting};
+use crate::rules::membership::{Account, EntryFacts, Sighting};
 use crate::store::Difference;
 
 /// What the column `told` says.
@@ -156,7 +156,7 @@ fn difference(row: &Row<'_>) -> rusqlite::Result<Difference> {
                 _ => Account::Disabled(text),
             };
             let dn = row.get(3)?;
-            Some(Sighting::Entry(Seen { id, dn, account }))
+            Some(Sighting::Entry(EntryFacts { id, dn, account }))
         }
     };
     Ok(Difference {

@@ -4,7 +4,7 @@ use super::Policy;
 use super::address::usable_addresses;
 use crate::model::{EmailAddress, Entry, EntryId};
 
-/// Part of every [`Seen::digest`]: a version that decides otherwise on the same values changes it, so that everyone is
+/// Part of every [`EntryFacts::digest`]: a version that decides otherwise on the same values changes it, so that everyone is
 /// decided on again.
 const VERSION: u8 = 1;
 
@@ -13,7 +13,7 @@ const VERSION: u8 = 1;
 /// Two entries with equal values lead to the same decision, whatever else is in them. It depends on the [`Policy`] and on
 /// its time: an account may have expired since.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct EntryFacts {
     /// Who it is.
     pub id: EntryId,
     /// The DN.
@@ -35,8 +35,8 @@ pub enum Account {
 
 impl Policy {
     /// What an entry says to this policy.
-    pub fn see(&self, entry: &Entry) -> Seen {
-        Seen {
+    pub fn facts(&self, entry: &Entry) -> EntryFacts {
+        EntryFacts {
             id: entry.id,
             dn: entry.dn.clone(),
             account: self.account(entry),
@@ -54,7 +54,7 @@ impl Policy {
     }
 }
 
-impl Seen {
+impl EntryFacts {
     /// The address at which the person is to be invited: the one by which they are `known`, as long as it is there.
     ///
     /// # Errors
@@ -118,8 +118,8 @@ impl Fnv {
 mod tests {
     use super::*;
 
-    fn seen(dn: &str, account: Account) -> Seen {
-        Seen {
+    fn facts(dn: &str, account: Account) -> EntryFacts {
+        EntryFacts {
             id: EntryId::from_slice(&[1; 16]).unwrap(),
             dn: dn.into(),
             account,
@@ -133,21 +133,21 @@ mod tests {
 
     #[test]
     fn the_digest_is_the_same_in_every_build() {
-        let ann = seen("uid=ann", usable(&["ann@x.org"]));
+        let ann = facts("uid=ann", usable(&["ann@x.org"]));
         assert_eq!(ann.digest(), -9_079_174_136_540_055_119);
     }
 
     #[test]
     fn the_digest_differs_where_a_decision_may() {
         let all = [
-            seen("uid=ann", usable(&["ann@x.org"])),
-            seen("uid=annn", usable(&["ann@x.org"])),
-            seen("uid=ann", usable(&["ann@x.org", "bob@x.org"])),
-            seen("uid=ann", usable(&["bob@x.org", "ann@x.org"])),
-            seen("uid=ann", Account::WithoutAddress("ann@x.org".into())),
-            seen("uid=ann", Account::Disabled("ann@x.org".into())),
+            facts("uid=ann", usable(&["ann@x.org"])),
+            facts("uid=annn", usable(&["ann@x.org"])),
+            facts("uid=ann", usable(&["ann@x.org", "bob@x.org"])),
+            facts("uid=ann", usable(&["bob@x.org", "ann@x.org"])),
+            facts("uid=ann", Account::WithoutAddress("ann@x.org".into())),
+            facts("uid=ann", Account::Disabled("ann@x.org".into())),
         ];
-        let digests: std::collections::HashSet<i64> = all.iter().map(Seen::digest).collect();
+        let digests: std::collections::HashSet<i64> = all.iter().map(EntryFacts::digest).collect();
         assert_eq!(digests.len(), all.len());
     }
 }

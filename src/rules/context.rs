@@ -8,7 +8,7 @@ use crate::model::{EntryId, Source};
 
 /// How invitations are opened.
 #[derive(Debug, Clone, Copy)]
-pub struct Opening<'a> {
+pub struct DecisionContext<'a> {
     /// Where the changes come from.
     pub source: Source,
     /// When they arrived.
@@ -23,9 +23,14 @@ pub struct Opening<'a> {
     pub listing: Verdict,
 }
 
-impl<'a> Opening<'a> {
+impl<'a> DecisionContext<'a> {
     /// For one invitation that no directory has just told of.
-    pub(super) fn alone(source: Source, arrived: Timestamp, now: Timestamp, limits: &'a Limits) -> Self {
+    pub(super) fn without_listing(
+        source: Source,
+        arrived: Timestamp,
+        now: Timestamp,
+        limits: &'a Limits,
+    ) -> Self {
         Self {
             source,
             arrived,

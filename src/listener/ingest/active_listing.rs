@@ -7,7 +7,7 @@ use crate::store::ListingOutcome;
 use crate::telemetry::{ListingProgress, Purpose};
 
 /// A listing under way.
-pub(super) struct Run {
+pub(super) struct ActiveListing {
     pub(super) progress: ListingProgress,
     /// What it has brought so far.
     pub(super) outcome: ListingOutcome,
@@ -19,7 +19,7 @@ pub(super) struct Run {
     pub(super) cursor: Option<Cursor>,
 }
 
-impl Run {
+impl ActiveListing {
     pub(super) fn begin() -> Self {
         Self {
             progress: ListingProgress::begin(),
@@ -50,7 +50,12 @@ impl Run {
     }
 
     /// What the journal says of it, if it brought anything about.
-    pub(super) fn noted(&self, listener: &Listener, directory: i64, purpose: Purpose) -> Option<Noted> {
+    pub(super) fn journal_entry(
+        &self,
+        listener: &Listener,
+        directory: i64,
+        purpose: Purpose,
+    ) -> Option<Noted> {
         let ListingOutcome {
             joined,
             left,
