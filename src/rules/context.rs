@@ -1,4 +1,4 @@
-//! How invitations are opened.
+//! The circumstances of a decision about invitations.
 
 use std::collections::HashMap;
 
@@ -6,31 +6,26 @@ use super::brake::{Limits, Verdict};
 use crate::clock::Timestamp;
 use crate::model::{EntryId, Source};
 
-/// How invitations are opened.
+/// The circumstances of a decision about invitations.
 #[derive(Debug, Clone, Copy)]
 pub struct DecisionContext<'a> {
-    /// Where the changes come from.
+    /// The origin of the changes.
     pub source: Source,
-    /// When they arrived.
+    /// When the changes arrived.
     pub arrived: Timestamp,
-    /// The time now.
+    /// The current time.
     pub now: Timestamp,
     /// The administrator's limits.
     pub limits: &'a Limits,
-    /// People whom one change concerns together with others, and how many it concerns.
+    /// For each person who is affected by the same change as other people: how many people that change affects.
     pub together: Option<&'a HashMap<EntryId, usize>>,
-    /// What becomes of the new people of a listing, judged by their number ([`Brake::listing`](super::Brake::listing)).
+    /// The verdict on the new people of a listing as a whole ([`Brake::listing`](super::Brake::listing)).
     pub listing: Verdict,
 }
 
 impl<'a> DecisionContext<'a> {
-    /// For one invitation that no directory has just told of.
-    pub(super) fn without_listing(
-        source: Source,
-        arrived: Timestamp,
-        now: Timestamp,
-        limits: &'a Limits,
-    ) -> Self {
+    /// The context of a decision about a single invitation, which no report of a directory caused.
+    pub(super) fn single(source: Source, arrived: Timestamp, now: Timestamp, limits: &'a Limits) -> Self {
         Self {
             source,
             arrived,
@@ -41,7 +36,7 @@ impl<'a> DecisionContext<'a> {
         }
     }
 
-    /// What the events of it have in common.
+    /// The time and the source of the resulting events.
     pub(super) fn stamp(&self) -> (Timestamp, Source) {
         (self.now, self.source)
     }

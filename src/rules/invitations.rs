@@ -1,9 +1,9 @@
-//! Who is owed an invitation, and what becomes of it.
+//! Opens, hands over, cancels and settles invitations.
 //!
-//! - One address has one invitation. Where several people have the address, it is for one of them; when that one
-//!   leaves, it passes to another.
-//! - What is held stays held until somebody approves it, whatever becomes of the person's address meanwhile.
-//! - An invitation that was sent, or may have been, is never taken back: 409 protects the accounts that exist.
+//! - An address has at most one invitation. If several people have the address, the invitation is for one of them and
+//!   passes to another when that one leaves.
+//! - A held invitation stays held until an administrator approves it, even if the person's address changes.
+//! - An invitation that was sent or may have been sent is never cancelled: Vaultwarden answers 409 for existing accounts.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::model::{ActionState, Compared, EmailAddress, Hold, Outcome, Settlemen
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 impl Book {
-    /// Opens, cancels and hands over invitations, as the changes that [`Book::apply_sightings`] found demand.
+    /// Opens, cancels and hands over invitations after the changes that [`Book::apply_sightings`] returned.
     pub fn update_invitations(&mut self, changed: &[Changed], context: &DecisionContext<'_>) {
         let mut paired = HashSet::new();
         for (person, reason) in changed {
@@ -47,11 +47,11 @@ impl Book {
         }
     }
 
-    /// What to do with an attempt that ended.
+    /// Settles an invitation after an attempt.
     ///
-    /// [`Settlement::Done`] holds whatever became of the invitation meanwhile; the others change nothing unless it is
-    /// still claimed. Where it turns out not to have been sent and its person has left or changed address meanwhile, it
-    /// passes on or is cancelled, and an invitation to the address they have now is opened.
+    /// [`Settlement::Done`] always applies; the others apply only while the invitation is claimed. If it was not sent and
+    /// its person left or changed address in the meantime, it is handed over or cancelled, and an invitation to the
+    /// person's new address, if any, is opened.
     pub fn settle(&mut self, row: i64, settlement: &Settlement, limits: &Limits, now: Timestamp) {
         let Some(index) = self.invitation_by_row(row) else {
             return;
@@ -91,7 +91,7 @@ impl Book {
                     let error = error.clone();
                     self.record_for(index, stamp, What::OutcomeUnknown { error });
                 }
-                // What keeps everybody waiting is no event of one person.
+                // An outage that delays everyone is not an event of one person.
                 if *failed {
                     let retry_at = at.0;
                     let what = What::Failed {
@@ -124,15 +124,15 @@ impl Book {
         let address = (person_now.member.standing == Standing::Member)
             .then(|| person_now.member.address.clone())
             .flatten();
-        let context = DecisionContext::without_listing(Source::Vaultwarden, arrived, now, limits);
+        let context = DecisionContext::single(Source::Vaultwarden, arrived, now, limits);
         self.withdraw(index, &context);
         if let Some(address) = address {
             self.open(person, &address, false, Some(ActionState::Queued), &context);
         }
     }
 
-    /// Its directory is not configured any more: an invitation that was not sent passes on or is cancelled. Whoever is left
-    /// without it waits until the directory is configured again.
+    /// Hands over or cancels an unsent invitation whose directory is no longer configured. If it is cancelled, the person
+    /// waits until the directory is configured again.
     pub fn retire(&mut self, row: i64, limits: &Limits, now: Timestamp) {
         let Some(index) = self.invitation_by_row(row) else {
             return;
@@ -141,14 +141,14 @@ impl Book {
         if self.people()[person].configured || self.invitations()[index].may_be_sent() {
             return;
         }
-        let context = DecisionContext::without_listing(Source::Administrator, now, now, limits);
+        let context = DecisionContext::single(Source::Administrator, now, now, limits);
         self.withdraw(index, &context);
         if self.invitations()[index].state == ActionState::Cancelled {
             self.set_waiting(person, "its directory is not in the configuration");
         }
     }
 
-    /// Notes of an invitation in quarantine what others may have in common with it.
+    /// Stores the key of the rejection ([`crate::model::Rejection::key`]) of a quarantined invitation.
     pub fn set_fault(&mut self, address: &EmailAddress, fault: &str) {
         if let Some(index) = self.invitation_to(address) {
             let invitation = self.invitation_mut(index);
@@ -158,8 +158,8 @@ impl Book {
         }
     }
 
-    /// The address has an account: the invitation to it, where it waits and is not under way, is done. Returns whether
-    /// it was.
+    /// Completes the invitation to an address that has an account, if it is queued or held and not claimed. Returns
+    /// whether it did.
     pub fn had_account(&mut self, address: &EmailAddress, now: Timestamp) -> bool {
         let Some(index) = self.invitation_to(address) else {
             return false;
@@ -174,7 +174,7 @@ impl Book {
         waits
     }
 
-    /// Takes invitations from a person who is not owed any more.
+    /// Withdraws all invitations of a person.
     fn withdraw_all(&mut self, person: usize, context: &DecisionContext<'_>) {
         let indices: Vec<usize> = self.invitations_for(person).collect();
         for index in indices {
@@ -182,8 +182,8 @@ impl Book {
         }
     }
 
-    /// Takes an invitation from the person for whom it is: it passes to somebody else who is there at the address, to whom
-    /// one that was sent may be owed anew, or else it is cancelled, unless it was or may have been sent.
+    /// Takes an invitation from its person. Another member with the address takes it over; if there is none, it is
+    /// cancelled unless it may have been sent. If it was sent, the other member may get a new one.
     fn withdraw(&mut self, index: usize, context: &DecisionContext<'_>) {
         let invitation = &self.invitations()[index];
         let (state, sent) = (invitation.state, invitation.may_be_sent());
@@ -196,13 +196,13 @@ impl Book {
             Some(successor) => {
                 let (one, other) = (&self.people()[successor], &self.people()[former]);
                 let elsewhere = one.directory != other.directory;
-                // An entry that was made anew, by an import or under another identity, is the same person.
+                // A recreated entry (by an import, or with a new identity) is the same person.
                 let same_name = !elsewhere && one.member.dn == other.member.dn;
                 let from = other.member.dn.clone();
                 self.hand_over(index, successor);
                 self.record_for(index, context.stamp(), What::HandedOver { from, state });
-                // A listing names whoever got an address before it finds that the person before them is gone; where both
-                // were told of as they came, they shared what was sent.
+                // A listing reports the new owner of an address before it finds that the former one has left, so the new
+                // owner was not invited. In live changes both were members at once and shared the invitation.
                 if state == ActionState::Done && context.source.is_listing() && !same_name {
                     self.open(successor, &address, true, None, context);
                 }
@@ -217,10 +217,11 @@ impl Book {
         }
     }
 
-    /// An invitation to this address is owed to this person. Where there is none, one is opened; a cancelled one is opened
-    /// again, and so is one that was sent or is in quarantine, if they left and came back (`again`) or if it was for
-    /// somebody else who is not there any more. Any other stays as it is. `state` is the one to open it in, where the
-    /// rules of the brake have been applied already.
+    /// Opens an invitation to this address for this person.
+    ///
+    /// An earlier invitation to the address is replaced if it was cancelled. One that was sent or is in quarantine is
+    /// replaced if the person left and came back (`again`), or if it was for another person who no longer has the address.
+    /// Any other stays as it is. The brake decides on the initial state unless `state` is given.
     fn open(
         &mut self,
         person: usize,
@@ -256,7 +257,7 @@ impl Book {
         };
         let held_by = held.as_ref().map(|(by, _)| *by);
         invitation.reason = held.and_then(|(_, reason)| reason);
-        // What is held for a reason of its own is not released by a comparison with the accounts.
+        // The comparison with the accounts releases only what `limits.invites_per_listing` holds for a listing.
         if state == ActionState::Held && !matches!(held_by, Some(Hold::Listing)) {
             invitation.compared = Compared::Yes;
         }
@@ -264,19 +265,19 @@ impl Book {
         self.record_for(index, context.stamp(), what);
     }
 
-    /// The state in which an invitation to a person is opened; where it is held, by which limit, and the reason for people
-    /// where it says more than that.
+    /// The initial state of an invitation to a person. If it is held, also returns which limit holds it, and the reason
+    /// that is shown if the limit alone does not explain it.
     fn initial_state(
         &mut self,
         person: usize,
         context: &DecisionContext<'_>,
     ) -> (ActionState, Option<(Hold, Option<String>)>) {
         let held = |by, reason| (ActionState::Held, Some((by, Some(reason))));
-        let of_them = || {
+        let theirs = || {
             let indices = self.invitations_for(person);
             indices.map(|index| &self.invitations()[index])
         };
-        let was_held = of_them().any(|invitation| match invitation.state {
+        let was_held = theirs().any(|invitation| match invitation.state {
             ActionState::Held => true,
             ActionState::Cancelled => invitation.was_held,
             _ => false,
@@ -284,7 +285,7 @@ impl Book {
         if was_held {
             return held(Hold::Before, Hold::Before.to_string());
         }
-        let today = of_them()
+        let today = theirs()
             .filter(|invitation| {
                 !matches!(invitation.state, ActionState::Cancelled)
                     && context.now.since(invitation.arrived) < DAY
@@ -329,9 +330,11 @@ impl Book {
         }
     }
 
-    /// The person's address changed from `from` to `to`. Where the invitation to `from` was not sent, it is released and
-    /// one to `to` opened, which waits where the old one waited. Where an invitation to this person was or may have
-    /// been sent, be it to `from` or to an earlier address, one to `to` is opened only if `invite`.
+    /// Handles a change of the person's address from `from` to `to`.
+    ///
+    /// An unsent invitation to `from` is withdrawn, and one to `to` is opened, which is held if the former one was. If an
+    /// invitation to this person may have been sent already, to `from` or to an earlier address, one to `to` is opened
+    /// only if `invite` is set.
     fn change_address(
         &mut self,
         person: usize,
@@ -373,15 +376,15 @@ impl Book {
         })
     }
 
-    /// Whether an invitation to this person, at whatever address, was sent or may have been.
+    /// Whether an invitation to this person, at any address, may have been sent.
     fn was_invited(&self, person: usize) -> bool {
         let mut theirs = self.invitations_for(person);
         theirs.any(|index| self.invitations()[index].may_be_sent())
     }
 
-    /// Notes that somebody else has the person's address. Another entry of the same directory and name is nobody else, but
-    /// the entry before it was deleted and made anew: a listing tells of the new one before it finds that the old one
-    /// has left.
+    /// Records that another person has the same address. An entry with the same DN in the same directory is not another
+    /// person but the former entry, which was deleted and recreated: a listing reports the new one before it finds that the
+    /// old one has left.
     fn record_shared_address(
         &mut self,
         person: usize,

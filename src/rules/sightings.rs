@@ -1,15 +1,15 @@
-//! What sightings mean for the people in a [`Book`].
+//! Applies sightings to the people in a [`Book`].
 
 use super::book::Book;
 use super::membership::{Decision, Policy, Reason, Sighting, decide};
 use crate::model::{EmailAddress, Source, What};
 
-/// A person whose state changed, by their index in the book, and why.
+/// A person whose state changed, by their index in [`Book::people`], and why.
 pub type Changed = (usize, Reason);
 
 impl Book {
-    /// Decides what sightings mean, in their order, and brings the people to their new states; returns who changed. The
-    /// invitations follow by [`Book::update_invitations`]. Whoever has to be read first is passed over.
+    /// Decides on sightings in order, and updates the people. Returns who changed; [`Book::update_invitations`] must be
+    /// called with the result. Sightings of entries that must be fetched first are skipped.
     pub fn apply_sightings(
         &mut self,
         sightings: &[Sighting],
@@ -49,7 +49,7 @@ impl Book {
     }
 }
 
-/// A change of state as the journal tells it, and the address that it is about where that is not the person's own.
+/// The journal entry for a change of state, and the address that it concerns if that is not the person's current one.
 fn journal_entry(reason: &Reason, former_dn: String) -> (Option<EmailAddress>, What) {
     match reason {
         Reason::Joined(_) => (None, What::Joined),
