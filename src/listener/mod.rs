@@ -1,15 +1,15 @@
-//! Sessions with one directory, glued into one endless stream of committed decisions.
+//! Keeps a session with one directory open, and decides on and commits every change that it reports.
 //!
 //! # Guarantees
-//! - Every change that a session tells is decided on and committed, in order, before the next one is; a cursor
-//!   is committed together with what it covers. A crash at any point repeats work and loses none.
-//! - The loop ends only by its stop token. A session that fails is followed by another, which resumes from the
-//!   stored cursor, or lists everything where there is none or it is refused.
-//! - A listing that did not end complete makes nobody a leaver.
+//! - Changes are decided on and committed in the order in which the directory reports them. A cursor is committed together
+//!   with the changes that it covers. A crash at any point repeats work and loses none.
+//! - The loop ends only when its stop token is cancelled. After a failed session the next one resumes from the stored
+//!   cursor; without a cursor, or if the server refuses it, the next session lists everything.
+//! - An incomplete listing never counts anyone as having left.
 //!
 //! # Caveats
-//! A stream can be wrong without knowing it (see [`crate::directory`]): a full listing beside it, every
-//! `audit_interval`, finds what it lost.
+//! A stream can miss changes without an error (see [`crate::directory`]). An audit, which is a full listing beside the
+//! stream, runs every `audit_interval` and finds them.
 
 mod audit;
 mod batches;
@@ -35,49 +35,50 @@ use audit::Audits;
 use batches::Batches;
 use ingest::Ingest;
 
-/// A session that lasted this long forgives the failures before it.
+/// A session that lasts this long resets the count of earlier failures.
 const STABLE_SESSION: Duration = Duration::from_secs(60);
-/// The shortest wait after an error that only a human can mend.
+/// The shortest wait after an error that an administrator has to fix.
 const OPERATOR_WAIT: Duration = Duration::from_secs(10);
-/// The time between two audits where the stream tells of everything, as far as is known.
+/// The default interval between audits beside a stream that should report all changes.
 const AUDIT_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
-/// The time between two audits where the server is known not to tell of some changes.
+/// The default interval between audits beside a stream that is known to miss some changes.
 const AUDIT_INTERVAL_LOSSY: Duration = Duration::from_secs(30 * 60);
 
-/// Usual for [`Listener::max_journaled_joins`]: a first listing of very many does not become as many lines.
+/// The usual [`Listener::max_journaled_joins`], which keeps a large first listing from filling the journal.
 pub const MAX_JOURNALED_JOINS: u64 = 1000;
 
 /// Listens to one directory.
 pub struct Listener {
     /// The directory's name in the configuration.
     pub name: String,
-    /// Where changes come from.
+    /// The source of changes.
     pub directory: Arc<dyn Directory>,
-    /// Where decisions go.
+    /// The store for decisions.
     pub store: Arc<dyn Store>,
-    /// Told of everything that happens.
+    /// Logs and counts what happens.
     pub observer: Observer,
-    /// Wall time.
+    /// The wall clock.
     pub clock: Clock,
-    /// Rung when invitations became due.
+    /// Notified when invitations become due, to wake the worker.
     pub wake: Arc<Notify>,
-    /// Base and filter, by which the directory is known under another name.
+    /// Base and filter. They identify the directory if its name changes.
     pub scope: String,
-    /// The text of the settings on which a cursor depends.
+    /// The settings on which a cursor depends, as text.
     pub fingerprint: String,
-    /// What the administrator decided about membership.
+    /// The administrator's settings for membership.
     pub policy: Policy,
-    /// How many new people may be invited.
+    /// The limits on the number of new people.
     pub limits: Limits,
-    /// So many people whom one listing finds are named in the journal as they join; those beyond are counted.
+    /// The number of people per listing whose joining is recorded individually in the journal. Further people are only
+    /// counted.
     pub max_journaled_joins: u64,
-    /// The time between two audits; `None` is as long as the kind of stream allows.
+    /// The interval between audits; `None` selects a default for the kind of stream.
     pub audit_interval: Option<Duration>,
-    /// How to wait after failures.
+    /// The retry policy after failures.
     pub retry: Retry,
-    /// Ends such a wait.
+    /// Ends the wait after a failure early.
     pub retry_now: RetryNow,
-    /// Throws numbers from `0.0..1.0`.
+    /// Returns random numbers from `0.0..1.0`.
     pub jitter: fn() -> f64,
 }
 
@@ -87,14 +88,14 @@ pub enum SessionError {
     /// The directory failed.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
-    /// The store failed; nothing since the last commit was taken.
+    /// The store failed. Changes since the last commit are not stored.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A listing did not name everyone.
-    #[error("the listing is not complete: {0}")]
+    /// A listing was incomplete, for this reason.
+    #[error("the listing is incomplete: {0}")]
     Partial(String),
-    /// The stream came to an end that no stream should have.
-    #[error("the stream of changes ended without a reason")]
+    /// The stream ended without an error, although streams are endless.
+    #[error("the stream of changes ended unexpectedly")]
     Ended,
 }
 
@@ -111,13 +112,14 @@ impl SessionError {
 }
 
 impl Listener {
-    /// Listens until `stop`.
+    /// Listens until `stop` is cancelled.
     ///
     /// # Errors
-    /// Only where the store cannot even say what it knows of this directory; whatever fails later is retried.
+    /// The directory could not be registered in the store at the start. Later failures are retried.
     ///
     /// # Cancellation
-    /// Safe at any point: what was not committed is told again. `stop` also records the end of the session.
+    /// Safe at any point: the directory reports uncommitted changes again. Cancelling `stop` instead also records the end
+    /// of the session.
     pub async fn run(&self, stop: &CancellationToken) -> Result<(), StoreError> {
         let row = self
             .store
@@ -126,7 +128,7 @@ impl Listener {
         if row.settings_changed {
             tracing::info!(
                 directory = self.name,
-                "the settings changed: the resume point is dropped, everything is listed"
+                "the settings changed: the resume point is discarded, and the directory is listed in full"
             );
         }
         let since_listing = row
@@ -162,10 +164,10 @@ impl Listener {
         Ok(())
     }
 
-    /// One full listing from beginning to end, for `sync` and where a stream cannot list.
+    /// Runs one full listing, for `sync`.
     ///
     /// # Errors
-    /// Whatever kept it from being complete. What it found until then is committed.
+    /// The listing failed or was incomplete. What it found until then is committed.
     pub async fn list_once(&self) -> Result<(), SessionError> {
         let row = self
             .store
@@ -193,7 +195,7 @@ impl Listener {
         }
     }
 
-    /// One session, until it fails; also returns whether it was opened.
+    /// Runs one session until it fails. Returns whether it was opened, and the error.
     async fn session(
         &self,
         ingest: &mut Ingest<'_>,
@@ -223,7 +225,7 @@ impl Listener {
         }
     }
 
-    /// Takes what the stream tells and, from time to time, what an audit beside it finds.
+    /// Processes the changes of the stream, and runs audits beside it.
     async fn follow(
         &self,
         ingest: &mut Ingest<'_>,
@@ -247,7 +249,7 @@ impl Listener {
         loop {
             tokio::select! {
                 batch = stream.next() => match batch {
-                    // A complete listing of the stream's own does what an audit would.
+                    // A complete listing of the stream replaces an audit.
                     Some(batch) => if stream.read_during(ingest.process(batch)).await? == Some(Listing::Complete) {
                         audits.postpone();
                     },
@@ -263,14 +265,14 @@ impl Listener {
     fn wait(&self, error: &SessionError, failures: u32) -> Duration {
         let wait = self.retry.wait(failures, (self.jitter)());
         match error.disposition() {
-            // The cursor is dropped, so the next session may begin at once; a second refusal in a row waits.
+            // Discarding the cursor fixes the error, so the next session may start at once, unless this happens twice.
             Disposition::Relist if failures <= 1 => Duration::ZERO,
             Disposition::Operator => wait.max(OPERATOR_WAIT),
             _ => wait,
         }
     }
 
-    /// Waits, then says where the next session resumes.
+    /// Waits after a failed session. Returns the cursor from which the next one resumes.
     async fn recover(
         &self,
         ingest: &mut Ingest<'_>,
@@ -279,12 +281,12 @@ impl Listener {
         retried: &mut watch::Receiver<()>,
     ) -> Option<Cursor> {
         if let SessionError::Directory(DirectoryError::Limit { .. }) = error {
-            // A paged listing may get further than the refresh of the stream did.
+            // A paged listing may be possible where the stream's own exceeds a limit.
             if let Err(error) = self.list(ingest).await {
-                tracing::debug!(directory = self.name, %error, "the listing in place of the stream failed, too");
+                tracing::debug!(directory = self.name, %error, "the listing that replaces the stream failed, too");
             }
         }
-        // There is no retry_now without the change that it is told by.
+        // A change means that the administrator asked for a retry. The sender outlives this receiver.
         let _ = timeout(wait, retried.changed()).await;
         if error.disposition() == Disposition::Relist {
             return None;
@@ -296,14 +298,14 @@ impl Listener {
         {
             Ok(row) => row.cursor,
             Err(error) => {
-                // Without a cursor everything is listed: slower, never wrong.
+                // Without a cursor everything is listed, which is slower but correct.
                 tracing::warn!(directory = self.name, %error, "the resume point cannot be read");
                 None
             }
         }
     }
 
-    /// For `status`.
+    /// Stores the state of the session, for `status`.
     async fn record_state(&self, ingest: &Ingest<'_>, connected: bool, error: Option<String>) {
         let stream = ingest.stream.map_or("none", StreamKind::as_str).to_owned();
         let state = DirectoryState {
@@ -312,35 +314,35 @@ impl Listener {
             error,
         };
         if let Err(error) = self.store.observe(ingest.row, &state, self.clock.now()).await {
-            tracing::debug!(directory = self.name, %error, "the state of the session was not recorded");
+            tracing::debug!(directory = self.name, %error, "the state of the session could not be saved");
         }
     }
 }
 
-/// Failures in a row, by which the wait for the next attempt grows.
+/// Counts consecutive failures. The wait before the next session grows with them.
 #[derive(Debug, Default)]
 struct Failures {
-    /// Attempts that opened no session.
+    /// Attempts that failed to open a session.
     unopened: u32,
-    /// Sessions that were opened and broke early.
-    broken: u32,
+    /// Sessions that were opened and failed early.
+    short_lived: u32,
 }
 
 impl Failures {
-    /// One more; returns how many count. A session that opens ends an outage: if it breaks, the next attempt waits for as
-    /// long as after the first failure, and longer only if that goes on.
+    /// Counts a failure and returns the number that determines the wait. A session that was opened ends an outage: the
+    /// wait after it starts small again, and grows only if sessions keep failing early.
     fn count(&mut self, opened: bool, lasted: Duration) -> u32 {
         if opened {
             self.unopened = 0;
-            self.broken = if lasted >= STABLE_SESSION {
+            self.short_lived = if lasted >= STABLE_SESSION {
                 1
             } else {
-                self.broken + 1
+                self.short_lived + 1
             };
-            self.broken
+            self.short_lived
         } else {
             self.unopened += 1;
-            self.unopened.max(self.broken)
+            self.unopened.max(self.short_lived)
         }
     }
 }
@@ -350,7 +352,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_that_opens_ends_an_outage_and_sessions_that_break_again_and_again_wait_longer() {
+    fn an_opened_session_ends_an_outage_and_sessions_that_keep_failing_wait_longer() {
         let mut failures = Failures::default();
         let (short, long) = (Duration::from_millis(90), STABLE_SESSION);
         let outage: Vec<u32> = (0..6).map(|_| failures.count(false, short)).collect();

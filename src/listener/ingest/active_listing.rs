@@ -1,4 +1,4 @@
-//! A listing under way, and what it has brought so far.
+//! The state of a listing in progress.
 
 use crate::listener::Listener;
 use crate::model::{Cursor, Event, Hold, Source, What};
@@ -6,16 +6,16 @@ use crate::rules::{Noted, Verdict};
 use crate::store::ListingOutcome;
 use crate::telemetry::{ListingProgress, Purpose};
 
-/// A listing under way.
+/// The state of a listing in progress.
 pub(super) struct ActiveListing {
     pub(super) progress: ListingProgress,
-    /// What it has brought so far.
+    /// The number of people and invitations that changed because of it.
     pub(super) outcome: ListingOutcome,
-    /// What becomes of the new people whom it brings, once that was judged.
+    /// Whether its new people may be invited, once that is decided.
     pub(super) verdict: Option<Verdict>,
-    /// The place of the last difference that was dealt with.
+    /// The place of the last difference that was processed ([`Difference::place`](crate::store::Difference::place)).
     pub(super) after: i64,
-    /// The resume point that the stream told meanwhile, which covers what was only named yet.
+    /// The resume point that the stream sent during the listing. It covers people who are listed but not decided on yet.
     pub(super) cursor: Option<Cursor>,
 }
 
@@ -30,7 +30,7 @@ impl ActiveListing {
         }
     }
 
-    /// Adds what happened because of it.
+    /// Counts events that the listing caused.
     pub(super) fn count(&mut self, events: &[Event]) {
         let ListingOutcome {
             joined,
@@ -49,7 +49,7 @@ impl ActiveListing {
         }
     }
 
-    /// What the journal says of it, if it brought anything about.
+    /// The journal entry about the listing; `None` if it changed nothing.
     pub(super) fn journal_entry(
         &self,
         listener: &Listener,
