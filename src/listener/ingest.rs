@@ -80,7 +80,7 @@ impl<'a> Ingest<'a> {
                 Change::Present(id) => sightings.push(Sighting::Present(id)),
                 Change::Gone(id) => sightings.push(Sighting::Gone(id)),
                 Change::Checkpoint(point) => cursor = Some(point),
-                // The directory module handles hints itself.
+                // `crate::directory` watches groups itself, so a hint needs no action here.
                 Change::Hint | Change::Alive => {}
                 Change::ListingBegin => {
                     self.flush(mem::take(&mut sightings), cursor.take()).await?;
@@ -102,6 +102,7 @@ impl<'a> Ingest<'a> {
         Ok(ended)
     }
 
+    /// Decides on sightings and commits them together with the cursor. During a listing, only collects both.
     async fn flush(&mut self, sightings: Vec<Sighting>, cursor: Option<Cursor>) -> Result<(), SessionError> {
         if sightings.is_empty() && cursor.is_none() {
             return Ok(());
@@ -262,6 +263,7 @@ impl<'a> Ingest<'a> {
         }
     }
 
+    /// Ends a listing in the store and logs how it ended.
     async fn finish(
         &self,
         listing: &Listing,
@@ -353,6 +355,7 @@ impl<'a> Ingest<'a> {
         Ok(page)
     }
 
+    /// As [`Ingest::commit`], for the sightings of the stream's listing. Counts the events for its outcome.
     async fn commit_listed(
         &self,
         sightings: Vec<Sighting>,
@@ -370,6 +373,7 @@ impl<'a> Ingest<'a> {
         Ok(())
     }
 
+    /// Ends a listing in the store and wakes the worker if invitations are held.
     async fn record_end(
         &self,
         listing: &Listing,

@@ -147,7 +147,7 @@ impl Invitation {
     }
 
     /// Whether it was sent or may have been sent.
-    pub fn may_be_sent(&self) -> bool {
+    pub fn maybe_sent(&self) -> bool {
         self.state == ActionState::Done || self.owner.is_some() || self.in_doubt.is_some()
     }
 

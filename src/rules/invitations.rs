@@ -116,7 +116,7 @@ impl Book {
             self.invitations()[index].arrived,
         );
         let person_now = &self.people()[person];
-        if self.invitations()[index].may_be_sent()
+        if self.invitations()[index].maybe_sent()
             || person_now.is_member_at(&self.invitations()[index].address)
         {
             return;
@@ -138,7 +138,7 @@ impl Book {
             return;
         };
         let person = self.invitations()[index].person;
-        if self.people()[person].configured || self.invitations()[index].may_be_sent() {
+        if self.people()[person].configured || self.invitations()[index].maybe_sent() {
             return;
         }
         let context = DecisionContext::single(Source::Administrator, now, now, limits);
@@ -186,7 +186,7 @@ impl Book {
     /// cancelled unless it may have been sent. If it was sent, the other member may get a new one.
     fn withdraw(&mut self, index: usize, context: &DecisionContext<'_>) {
         let invitation = &self.invitations()[index];
-        let (state, sent) = (invitation.state, invitation.may_be_sent());
+        let (state, maybe_sent) = (invitation.state, invitation.maybe_sent());
         if state == ActionState::Cancelled {
             return;
         }
@@ -194,20 +194,19 @@ impl Book {
         let former = invitation.person;
         match self.other_member_at(&address, former) {
             Some(successor) => {
-                let (one, other) = (&self.people()[successor], &self.people()[former]);
-                let elsewhere = one.directory != other.directory;
-                // A recreated entry (by an import, or with a new identity) is the same person.
-                let same_name = !elsewhere && one.member.dn == other.member.dn;
-                let from = other.member.dn.clone();
+                let (new, old) = (&self.people()[successor], &self.people()[former]);
+                // The entry was recreated by an import, or its identity changed. It is the same person.
+                let is_recreated = new.directory == old.directory && new.member.dn == old.member.dn;
+                let from = old.member.dn.clone();
                 self.hand_over(index, successor);
                 self.record_for(index, context.stamp(), What::HandedOver { from, state });
                 // A listing reports the new owner of an address before it finds that the former one has left, so the new
                 // owner was not invited. In live changes both were members at once and shared the invitation.
-                if state == ActionState::Done && context.source.is_listing() && !same_name {
+                if state == ActionState::Done && context.source.is_listing() && !is_recreated {
                     self.open(successor, &address, true, None, context);
                 }
             }
-            None if !sent => {
+            None if !maybe_sent => {
                 let invitation = self.invitation_mut(index);
                 invitation.was_held = state == ActionState::Held;
                 invitation.set_state(ActionState::Cancelled, context.now);
@@ -313,7 +312,7 @@ impl Book {
             return match brake.map(|brake| brake.together(among, context.limits, context.now)) {
                 Some(Verdict::Hold) => held(
                     Hold::Together,
-                    format!("one change brought more than {limit} new people (limits.invites_per_listing)"),
+                    format!("one change added more than {limit} new people (limits.invites_per_listing)"),
                 ),
                 _ => (ActionState::Queued, None),
             };
@@ -345,7 +344,7 @@ impl Book {
     ) {
         let unsent = self
             .current_invitation(person, from)
-            .filter(|&index| !self.invitations()[index].may_be_sent());
+            .filter(|&index| !self.invitations()[index].maybe_sent());
         match unsent {
             Some(index) => {
                 let (state, compared) = (
@@ -353,8 +352,8 @@ impl Book {
                     self.invitations()[index].compared,
                 );
                 self.withdraw(index, context);
-                let kept = (state == ActionState::Held).then_some(state);
-                self.open(person, to, false, kept, context);
+                let initial = (state == ActionState::Held).then_some(state);
+                self.open(person, to, false, initial, context);
                 if let Some(index) = self.current_invitation(person, to)
                     && self.invitations()[index].state == ActionState::Held
                 {
@@ -379,7 +378,7 @@ impl Book {
     /// Whether an invitation to this person, at any address, may have been sent.
     fn was_invited(&self, person: usize) -> bool {
         let mut theirs = self.invitations_for(person);
-        theirs.any(|index| self.invitations()[index].may_be_sent())
+        theirs.any(|index| self.invitations()[index].maybe_sent())
     }
 
     /// Records that another person has the same address. An entry with the same DN in the same directory is not another
