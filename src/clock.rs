@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_clock_that_is_set_is_seen_once_and_one_that_goes_is_not() {
+    async fn setting_the_clock_is_detected_once_and_the_passing_of_time_is_not() {
         let offset = Arc::new(AtomicI64::new(0));
         let (real, set) = (Clock::following_tokio(Timestamp(1_000)), offset.clone());
         let clock = Clock(Arc::new(move || {

@@ -300,7 +300,7 @@ impl<'a> Ingest<'a> {
             }
             let (brake, opened) = store.preview(self.taken(sightings, source, None)).await?;
             found.extend(opened);
-            let verdict = brake.listing(found.len() as u64, cut_short, limits, clock.now());
+            let verdict = brake.check_listing(found.len() as u64, cut_short, limits, clock.now());
             if verdict == Verdict::Hold {
                 return Ok(verdict);
             }

@@ -46,10 +46,10 @@ pub enum Verdict {
 }
 
 impl Brake {
-    /// Decides on the `found` new people of a listing as a whole. Counts nobody: [`Brake::listed`] counts each person.
+    /// Decides on the `found` new people of a listing as a whole. Counts nobody: [`Brake::admit_listed`] counts each person.
     ///
     /// A listing that was `cut_short` exactly at the limit exceeds it, since it would have found more people.
-    pub fn listing(&self, found: u64, cut_short: bool, limits: &Limits, now: Timestamp) -> Verdict {
+    pub fn check_listing(&self, found: u64, cut_short: bool, limits: &Limits, now: Timestamp) -> Verdict {
         let Some(limit) = limits.invites_per_listing.filter(|_| found > 0) else {
             return Verdict::Invite;
         };
@@ -65,8 +65,8 @@ impl Brake {
         Verdict::Invite
     }
 
-    /// Decides on one new person of a listing, after [`Brake::listing`] decided on the whole. Counts the person if invited.
-    pub fn listed(&mut self, listing: Verdict, limits: &Limits, now: Timestamp) -> Verdict {
+    /// Decides on one new person of a listing, after [`Brake::check_listing`] decided on the whole. Counts the person if invited.
+    pub fn admit_listed(&mut self, listing: Verdict, limits: &Limits, now: Timestamp) -> Verdict {
         if now.since(self.listed_at) >= QUIET {
             self.listed = 0;
         }
@@ -84,7 +84,7 @@ impl Brake {
 
     /// Decides on held people again, once the comparison with Vaultwarden shows how many of them have no account. Counts
     /// those if they are invited.
-    pub fn compared(&mut self, without_account: u64, limits: &Limits) -> Verdict {
+    pub fn admit_compared(&mut self, without_account: u64, limits: &Limits) -> Verdict {
         let all = u64::from(self.listed).saturating_add(without_account);
         if limits
             .invites_per_listing
@@ -97,7 +97,7 @@ impl Brake {
     }
 
     /// Decides on one of `among` people whom a single change adds together. Counts the person if invited.
-    pub fn together(&mut self, among: u64, limits: &Limits, now: Timestamp) -> Verdict {
+    pub fn admit_together(&mut self, among: u64, limits: &Limits, now: Timestamp) -> Verdict {
         if now.since(self.listed_at) >= QUIET {
             self.listed = 0;
         }
@@ -112,7 +112,7 @@ impl Brake {
     }
 
     /// Decides on one new person whom a single change adds. Counts the person if invited.
-    pub fn change(&mut self, limits: &Limits, now: Timestamp) -> Verdict {
+    pub fn admit_change(&mut self, limits: &Limits, now: Timestamp) -> Verdict {
         if now.since(self.changed_since) >= HOUR || now < self.changed_since {
             self.changed = 0;
             self.changed_since = now;
@@ -137,9 +137,9 @@ mod tests {
 
     /// A listing that finds `found` new people.
     fn list(brake: &mut Brake, found: u32, cut_short: bool, minute: i64) -> Verdict {
-        let verdict = brake.listing(found.into(), cut_short, &LIMITS, at(minute));
+        let verdict = brake.check_listing(found.into(), cut_short, &LIMITS, at(minute));
         for _ in 0..found {
-            assert_eq!(brake.listed(verdict, &LIMITS, at(minute)), verdict);
+            assert_eq!(brake.admit_listed(verdict, &LIMITS, at(minute)), verdict);
         }
         verdict
     }
@@ -170,9 +170,12 @@ mod tests {
 
     #[test]
     fn a_listing_that_is_cut_short_exactly_at_the_limit_exceeds_it() {
-        assert_eq!(Brake::default().listing(100, true, &LIMITS, at(0)), Verdict::Hold);
         assert_eq!(
-            Brake::default().listing(100, false, &LIMITS, at(0)),
+            Brake::default().check_listing(100, true, &LIMITS, at(0)),
+            Verdict::Hold
+        );
+        assert_eq!(
+            Brake::default().check_listing(100, false, &LIMITS, at(0)),
             Verdict::Invite
         );
     }
@@ -182,15 +185,15 @@ mod tests {
         let mut brake = Brake::default();
         assert_eq!(list(&mut brake, 60, false, 0), Verdict::Invite);
         assert_eq!(list(&mut brake, 500, false, 1), Verdict::Hold);
-        assert_eq!(brake.compared(41, &LIMITS), Verdict::Hold);
-        assert_eq!(brake.compared(40, &LIMITS), Verdict::Invite);
+        assert_eq!(brake.admit_compared(41, &LIMITS), Verdict::Hold);
+        assert_eq!(brake.admit_compared(40, &LIMITS), Verdict::Invite);
     }
 
     #[test]
     fn single_changes_have_an_hourly_allowance_of_their_own_beside_that_of_listings() {
         let mut brake = Brake::default();
         list(&mut brake, 100, false, 0);
-        let verdicts = [0, 1, 2, 59, 60].map(|minute| brake.change(&LIMITS, at(minute)));
+        let verdicts = [0, 1, 2, 59, 60].map(|minute| brake.admit_change(&LIMITS, at(minute)));
         let [
             Verdict::Invite,
             Verdict::Invite,
@@ -206,20 +209,23 @@ mod tests {
     #[test]
     fn people_whom_one_change_adds_share_the_allowance_of_listings() {
         let mut brake = Brake::default();
-        assert_eq!(brake.together(101, &LIMITS, at(0)), Verdict::Hold);
+        assert_eq!(brake.admit_together(101, &LIMITS, at(0)), Verdict::Hold);
         for _ in 0..100 {
-            assert_eq!(brake.together(50, &LIMITS, at(1)), Verdict::Invite);
+            assert_eq!(brake.admit_together(50, &LIMITS, at(1)), Verdict::Invite);
         }
-        assert_eq!(brake.together(50, &LIMITS, at(2)), Verdict::Hold);
+        assert_eq!(brake.admit_together(50, &LIMITS, at(2)), Verdict::Hold);
         assert_eq!(list(&mut brake, 1, false, 3), Verdict::Hold);
-        assert_eq!(brake.change(&LIMITS, at(3)), Verdict::Invite);
+        assert_eq!(brake.admit_change(&LIMITS, at(3)), Verdict::Invite);
     }
 
     #[test]
     fn without_limits_nobody_is_held() {
         let mut brake = Brake::default();
         let none = Limits::default();
-        assert_eq!(brake.listing(1_000_000, true, &none, at(0)), Verdict::Invite);
-        assert_eq!(brake.change(&none, at(0)), Verdict::Invite);
+        assert_eq!(
+            brake.check_listing(1_000_000, true, &none, at(0)),
+            Verdict::Invite
+        );
+        assert_eq!(brake.admit_change(&none, at(0)), Verdict::Invite);
     }
 }

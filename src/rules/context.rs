@@ -19,7 +19,7 @@ pub struct DecisionContext<'a> {
     pub limits: &'a Limits,
     /// For each person who is affected by the same change as other people: how many people that change affects.
     pub together: Option<&'a HashMap<EntryId, usize>>,
-    /// The verdict on the new people of a listing as a whole ([`Brake::listing`](super::Brake::listing)).
+    /// The verdict on the new people of a listing as a whole ([`Brake::check_listing`](super::Brake::check_listing)).
     pub listing: Verdict,
 }
 

@@ -299,7 +299,7 @@ impl Book {
         }
         if context.source.is_listing() {
             let brake = self.directory.as_mut().map(|directory| &mut directory.brake);
-            return match brake.map(|brake| brake.listed(context.listing, context.limits, context.now)) {
+            return match brake.map(|brake| brake.admit_listed(context.listing, context.limits, context.now)) {
                 Some(Verdict::Hold) => (ActionState::Held, Some((Hold::Listing, None))),
                 _ => (ActionState::Queued, None),
             };
@@ -309,7 +309,7 @@ impl Book {
         if let (Some(among), Some(limit)) = (among, context.limits.invites_per_listing) {
             let among = u64::try_from(*among).unwrap_or(u64::MAX);
             let brake = self.directory.as_mut().map(|directory| &mut directory.brake);
-            return match brake.map(|brake| brake.together(among, context.limits, context.now)) {
+            return match brake.map(|brake| brake.admit_together(among, context.limits, context.now)) {
                 Some(Verdict::Hold) => held(
                     Hold::Together,
                     format!("one change added more than {limit} new people (limits.invites_per_listing)"),
@@ -318,7 +318,7 @@ impl Book {
             };
         }
         let verdict = self.directory.as_mut().map_or(Verdict::Invite, |directory| {
-            directory.brake.change(context.limits, context.now)
+            directory.brake.admit_change(context.limits, context.now)
         });
         match (verdict, context.limits.invites_per_hour) {
             (Verdict::Hold, Some(limit)) => held(
