@@ -27,7 +27,7 @@ const OPERATOR_WAIT: Duration = Duration::from_secs(60);
 /// The shortest and the longest pause between two look-ups while the outcome of an attempt is unknown.
 const LOOK_UP_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// The longest time between two attempts of one invitation, apart from outages.
+/// The longest wait for the next attempt that [`settlement_for`] returns.
 pub fn longest_wait() -> Duration {
     ACTION_RETRY.ceiling
 }
@@ -79,8 +79,8 @@ pub fn settlement_for(
             reason: rejection.reason,
             fault: rejection.key,
         },
-        // The first failure of the server after a success may be caused by this action. Counting it makes the action rarer
-        // if that happens again and again, so that it does not slow down the others.
+        // The first failure of the server after a success may be caused by this action. Counting it against the action
+        // lengthens its wait each time, so that it does not hold up the others again and again.
         Disposition::Outage | Disposition::Operator if breaker.failures() <= 1 => Settlement::RetryAt {
             at: own_wait,
             failed: true,

@@ -22,7 +22,7 @@ use super::pace::Pace;
 use super::server_identity::{Schedule, check};
 use super::settling::Settling;
 use super::slots::Slots;
-use crate::clock::{Clock, Jump, Timestamp};
+use crate::clock::{Clock, ClockJump, Timestamp};
 use crate::model::WorkerId;
 use crate::retry::RetryNow;
 use crate::rules::{Breaker, FaultDetector, Limits};
@@ -173,12 +173,12 @@ impl Worker {
             finishing: false,
             tally: Tally::default(),
         };
-        let mut jump = Jump::watch(&self.clock);
+        let mut jump = ClockJump::watch(&self.clock);
         self.store.take_over(state.id, self.clock.now()).await?;
         let mut retried = self.retry_now.subscribe();
         let mut schedule = Schedule::load(&*self.store).await?;
         while !stop.is_cancelled() {
-            if let Some(by) = jump.seen(&self.clock) {
+            if let Some(by) = jump.detect(&self.clock) {
                 self.observer.clock_was_set(by);
                 // Settlements that wait contain times of the old clock.
                 self.settle_all(&mut state).await?;
