@@ -173,7 +173,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_header_is_read_in_short_and_long_form_and_waits_for_missing_bytes() {
+    fn a_header_is_read_in_short_and_long_form_and_is_none_while_bytes_are_missing() {
         assert_eq!(
             header(&[0x30, 0x05]),
             Ok(Some(Header {
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ldap_forbids_is_malformed() {
+    fn encodings_that_ldap_forbids_are_malformed() {
         assert!(header(&[0x30, 0x80, 0, 0]).is_err(), "indefinite length");
         assert!(header(&[0x1f, 0x85, 0x01, 0]).is_err(), "long tag");
         assert!(

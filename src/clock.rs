@@ -81,12 +81,12 @@ const TOLERANCE: i64 = 5_000;
 
 /// Detects that the wall clock was set, by comparing it with monotonic time.
 #[derive(Debug)]
-pub struct Jump {
+pub struct ClockJump {
     wall: Timestamp,
     monotonic: Instant,
 }
 
-impl Jump {
+impl ClockJump {
     /// Starts to compare.
     pub fn watch(clock: &Clock) -> Self {
         Self {
@@ -95,8 +95,9 @@ impl Jump {
         }
     }
 
-    /// By how many milliseconds the clock was set since the last call. `None` if it was not set, or only drifted slowly.
-    pub fn seen(&mut self, clock: &Clock) -> Option<i64> {
+    /// Returns by how many milliseconds the clock was set since the last call; `None` if it was not set, or only drifted
+    /// slowly.
+    pub fn detect(&mut self, clock: &Clock) -> Option<i64> {
         let (wall, monotonic) = (clock.now(), Instant::now());
         let passed = i64::try_from((monotonic - self.monotonic).as_millis()).unwrap_or(i64::MAX);
         let by = wall.0.saturating_sub(self.wall.0).saturating_sub(passed);
@@ -112,19 +113,19 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_clock_that_is_set_is_seen_once_and_one_that_goes_is_not() {
+    async fn setting_the_clock_is_detected_once_and_the_passing_of_time_is_not() {
         let offset = Arc::new(AtomicI64::new(0));
         let (real, set) = (Clock::following_tokio(Timestamp(1_000)), offset.clone());
         let clock = Clock(Arc::new(move || {
             Timestamp(real.now().0 + set.load(Ordering::Relaxed))
         }));
-        let mut jump = Jump::watch(&clock);
+        let mut jump = ClockJump::watch(&clock);
         tokio::time::advance(Duration::from_secs(86_400)).await;
-        assert_eq!(jump.seen(&clock), None);
+        assert_eq!(jump.detect(&clock), None);
         for to in [-3_600_000, 0, 7_200_000] {
             let by = to - offset.swap(to, Ordering::Relaxed);
             tokio::time::advance(Duration::from_secs(1)).await;
-            assert_eq!((jump.seen(&clock), jump.seen(&clock)), (Some(by), None));
+            assert_eq!((jump.detect(&clock), jump.detect(&clock)), (Some(by), None));
         }
     }
 }

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_moves_a_cursor_is_escaped_and_letters_are_not() {
+    fn control_characters_are_escaped_and_letters_are_not() {
         assert_eq!(
             printable("uid=J\u{f6}rg\x1b[31m\n\u{202e},dc=x"),
             "uid=J\u{f6}rg\\u{1b}[31m\\u{a}\\u{202e},dc=x"
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_cut_and_says_how_long_it_was() {
+    fn a_long_text_is_cut_and_ends_with_its_length() {
         let text = shown(&"x".repeat(300_000));
         assert!(
             text.starts_with("xxx") && text.ends_with("... (300000 bytes)"),
@@ -92,7 +92,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_comes_is_short_and_harmless_and_stays_as_it_is(text in "[\\x00-\\x{2070}]{0,1200}") {
+        fn shown_text_is_short_and_harmless_and_shown_is_idempotent(text in "[\\x00-\\x{2070}]{0,1200}") {
             let once = shown(&text);
             prop_assert!(once.chars().count() <= LONGEST);
             prop_assert!(!once.chars().any(is_harmful));

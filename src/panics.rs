@@ -105,7 +105,7 @@ mod tests {
 
     /// One test for both, because the hook belongs to the process, which several tests may share.
     #[test]
-    fn a_panic_is_one_error_event_and_a_contained_one_is_an_error_instead() {
+    fn a_panic_is_logged_once_and_a_contained_one_is_returned_as_an_error() {
         let log = Log::default();
         let lines = log.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_that_does_not_panic_returns_what_it_returns() {
+    async fn contain_returns_the_output_of_work_that_does_not_panic() {
         assert_eq!(contain(async { 7 }).await, Ok(7));
     }
 }

@@ -77,7 +77,7 @@ mod tests {
     };
 
     #[test]
-    fn the_bound_doubles_up_to_its_ceiling_and_never_ends() {
+    fn the_bound_doubles_up_to_its_ceiling() {
         let bounds: Vec<u64> = [1, 2, 3, 4, 7, 8, 1000, u32::MAX]
             .map(|n| RETRY.bound(n).as_secs())
             .into();

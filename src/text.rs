@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_the_same_however_an_editor_encodes_it() {
+    fn every_encoding_of_a_text_is_decoded_to_the_same_text() {
         for bytes in [
             &b"p\xc3\xa4ss\n"[..],
             b"\xef\xbb\xbfp\xc3\xa4ss\n",
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_text_is_said_without_any_of_it() {
+    fn an_error_about_bytes_that_are_not_text_repeats_none_of_them() {
         for (bytes, cause) in [
             (&b"p\xe4ss"[..], "is not UTF-8 text; save it as UTF-8"),
             (

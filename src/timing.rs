@@ -1,22 +1,22 @@
-//! The steps on the way of one change, for `make bench ONLY=trace`.
+//! Traces the steps of a change from the directory to Vaultwarden, for `make bench ONLY=trace`.
 //!
-//! Each step is an event of the target `ldap_usher::timing` at level `trace`. Its time is that of the log line. At any
-//! other log level it costs one comparison.
+//! Each step is an event with the target `ldap_usher::timing` at level `trace`, and its time is that of the log line. At
+//! other log levels a step costs one comparison.
 
-/// A step that a change has come to.
+/// A step of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// The directory's bytes are in this process.
+    /// The bytes were read from the directory's connection.
     Read,
-    /// The listener has the change that they tell of.
+    /// The listener received the decoded change.
     Decoded,
-    /// The rules have said what follows.
+    /// The rules decided on it.
     Decided,
-    /// It is stored.
+    /// The decision is stored.
     Committed,
-    /// The worker has the action.
+    /// The worker claimed the resulting action.
     Claimed,
-    /// Vaultwarden has answered.
+    /// Vaultwarden answered.
     Called,
     /// The outcome is stored.
     Settled,
@@ -36,7 +36,7 @@ impl Step {
     }
 }
 
-/// Something has come to this step.
+/// Records that a change reached this step.
 pub(crate) fn reached(step: Step) {
     tracing::trace!(target: "ldap_usher::timing", step = step.as_str(), "reached");
 }

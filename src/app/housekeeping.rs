@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{Clock, Jump, Timestamp};
+use crate::clock::{Clock, ClockJump, Timestamp};
 use crate::store::{AdminStore, StoreError};
 
 /// How often to look for old events.
@@ -32,13 +32,13 @@ pub(super) async fn keep_house(
         tracing::warn!("the stored counts of members and invitations were wrong and are corrected");
     }
     let kept = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
-    let mut jump = Jump::watch(clock);
+    let mut jump = ClockJump::watch(clock);
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             () = sleep(INTERVAL) => {}
         }
-        if jump.seen(clock).is_some() {
+        if jump.detect(clock).is_some() {
             continue;
         }
         let before = Timestamp(clock.now().0.saturating_sub(kept));

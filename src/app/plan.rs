@@ -97,7 +97,7 @@ pub async fn plan(config: &Config) -> anyhow::Result<Plan> {
     } = components;
     // The plan is made from the journal, which must name everyone here.
     for listener in &mut listeners {
-        listener.named_joiners = u64::MAX;
+        listener.max_journaled_joins = u64::MAX;
     }
     // The plan does not depend on the rate limit.
     worker.settings.per_minute = None;

@@ -10,7 +10,7 @@ use super::sessions::Sessions;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Config};
 use crate::directory::LdapDirectory;
-use crate::listener::{Listener, NAMED_JOINERS};
+use crate::listener::{Listener, MAX_JOURNALED_JOINS};
 use crate::model::{ActionState, EmailAddress, Release};
 use crate::retry::{Retry, RetryNow};
 use crate::rules::Limits;
@@ -130,7 +130,7 @@ impl Components {
                     wake: wake.clone(),
                     policy: policy(config, directory, clock.now()),
                     limits,
-                    named_joiners: NAMED_JOINERS,
+                    max_journaled_joins: MAX_JOURNALED_JOINS,
                     audit_interval: directory.audit_interval,
                     retry: RECONNECT,
                     retry_now: retry_now.clone(),

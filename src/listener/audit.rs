@@ -1,7 +1,7 @@
-//! A full listing beside a stream: when, and step by step.
+//! Schedules audits and runs them step by step.
 //!
-//! An audit lists everyone, compares that with the members, and puts right what differs a page at a time; the stream goes
-//! on in between.
+//! An audit lists everyone, compares the result with the members, and corrects the differences one page at a time. The
+//! stream continues between the steps.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use tokio::time::{Instant, sleep_until};
 
 use super::batches::{Batch, Batches};
 use super::ingest::Ingest;
-use super::{Listener, Trouble};
+use super::{Listener, SessionError};
 use crate::model::Listing;
 use crate::store::StoreError;
 
-/// The pause between the end of an audit's listing and the judgement on its findings: what the stream has under way
-/// arrives meanwhile and is no finding.
-const GRACE: Duration = Duration::from_secs(1);
-/// When an audit that failed is tried again.
-const AGAIN: Duration = Duration::from_secs(600);
+/// The pause between the end of an audit's listing and the comparison. Changes that the stream is about to report arrive
+/// in it, so that they do not count as differences.
+const SETTLING: Duration = Duration::from_secs(1);
+/// The time after which a failed audit is repeated, if that is before the next one.
+const AUDIT_RETRY: Duration = Duration::from_secs(600);
 
 /// The audits beside one stream.
 pub(super) struct Audits<'a> {
-    /// When the next is due; outlives the stream.
+    /// When the next one is due. Outlives the stream.
     due: &'a mut Instant,
     interval: Duration,
     stage: Stage,
@@ -37,10 +37,10 @@ enum Stage {
     Repairing(Listing),
 }
 
-/// What an audit does next.
-pub(super) enum Step {
+/// The next step of an audit.
+pub(super) enum AuditStep {
     Begin,
-    Heard(Batch),
+    Received(Batch),
     Compare(Listing),
     Repair(Result<(), StoreError>, Listing),
 }
@@ -54,7 +54,7 @@ impl<'a> Audits<'a> {
         }
     }
 
-    /// The next audit begins an interval from now; one that is under way is given up.
+    /// Schedules the next audit an interval from now. Abandons one in progress.
     pub(super) fn postpone(&mut self) {
         self.wait(self.interval);
     }
@@ -62,64 +62,64 @@ impl<'a> Audits<'a> {
     /// Waits for the next step.
     ///
     /// # Cancellation
-    /// Safe: nothing is taken before it is returned.
-    pub(super) async fn next(&mut self) -> Step {
+    /// Safe: no step is lost.
+    pub(super) async fn next(&mut self) -> AuditStep {
         match &mut self.stage {
             Stage::Waiting => {
                 sleep_until(*self.due).await;
-                Step::Begin
+                AuditStep::Begin
             }
             Stage::Listing(batches) => match batches.next().await {
-                Some(batch) => Step::Heard(batch),
-                None => Step::Compare(Listing::Partial("the listing ended without a result".into())),
+                Some(batch) => AuditStep::Received(batch),
+                None => AuditStep::Compare(Listing::Partial("the listing ended without a result".into())),
             },
             Stage::Settling(at, listing) => {
                 sleep_until(*at).await;
-                Step::Compare(listing.clone())
+                AuditStep::Compare(listing.clone())
             }
-            Stage::Comparing(compared, listing) => Step::Repair(compared.await, listing.clone()),
-            Stage::Repairing(listing) => Step::Repair(Ok(()), listing.clone()),
+            Stage::Comparing(compared, listing) => AuditStep::Repair(compared.await, listing.clone()),
+            Stage::Repairing(listing) => AuditStep::Repair(Ok(()), listing.clone()),
         }
     }
 
-    /// Does a step. An audit that fails is tried again later.
+    /// Performs a step. A failed audit is repeated later.
     ///
     /// # Errors
-    /// The store failed, and so does the session.
+    /// The store failed, which ends the session.
     pub(super) async fn advance(
         &mut self,
-        step: Step,
+        step: AuditStep,
         listener: &Listener,
         ingest: &mut Ingest<'_>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), SessionError> {
         match step {
-            Step::Begin => self.stage = Stage::Listing(listing(listener)),
-            Step::Heard(batch) => match ingest.take_audit(batch).await {
+            AuditStep::Begin => self.stage = Stage::Listing(listing(listener)),
+            AuditStep::Received(batch) => match ingest.process_audit(batch).await {
                 Ok(None) => {}
-                Ok(Some(listing)) => self.stage = Stage::Settling(Instant::now() + GRACE, listing),
-                Err(trouble) => self.give_up(trouble, ingest).await?,
+                Ok(Some(listing)) => self.stage = Stage::Settling(Instant::now() + SETTLING, listing),
+                Err(error) => self.give_up(error, ingest).await?,
             },
-            Step::Compare(listing) => {
+            AuditStep::Compare(listing) => {
                 self.stage = Stage::Comparing(ingest.compare_audit(&listing), listing);
             }
-            Step::Repair(compared, listing) => {
+            AuditStep::Repair(compared, listing) => {
                 compared?;
                 match ingest.repair(&listing).await {
                     Ok(true) => self.stage = Stage::Repairing(listing),
                     Ok(false) => self.postpone(),
-                    Err(trouble) => self.give_up(trouble, ingest).await?,
+                    Err(error) => self.give_up(error, ingest).await?,
                 }
             }
         }
         Ok(())
     }
 
-    async fn give_up(&mut self, trouble: Trouble, ingest: &mut Ingest<'_>) -> Result<(), Trouble> {
-        if let Trouble::Store(error) = trouble {
+    async fn give_up(&mut self, error: SessionError, ingest: &mut Ingest<'_>) -> Result<(), SessionError> {
+        if let SessionError::Store(error) = error {
             return Err(error.into());
         }
-        ingest.audit_failed(&trouble).await?;
-        self.wait(AGAIN.min(self.interval));
+        ingest.audit_failed(&error).await?;
+        self.wait(AUDIT_RETRY.min(self.interval));
         Ok(())
     }
 

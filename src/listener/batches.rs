@@ -1,4 +1,4 @@
-//! Changes in batches, read ahead while the batch before is committed.
+//! Groups changes into batches, and reads the next batch while the previous one is committed.
 
 use std::pin::pin;
 
@@ -8,19 +8,19 @@ use futures::stream::{Fuse, StreamExt};
 use crate::directory::{Changes, DirectoryError};
 use crate::model::Change;
 
-/// Changes that one transaction takes at most, and that are read ahead of it at most.
+/// The largest number of changes in a batch, and in the read-ahead.
 const BATCH: usize = 1000;
-/// The memory in bytes that they take at most, the last of them not counted.
+/// The memory in bytes above which a batch gets no further change. The last change may exceed it.
 const BYTES: usize = 2 * 1024 * 1024;
 
-/// Consecutive changes; an error is the last of them.
+/// Consecutive changes. An error can only be the last one.
 pub(super) type Batch = Vec<Result<Change, DirectoryError>>;
 
-/// A stream of changes in batches. What is ready at once comes as one; nothing waits for a batch to fill.
+/// A stream of batches. A batch contains the changes that are ready; it does not wait to be filled.
 pub(super) struct Batches {
     changes: Fuse<Changes>,
     ahead: Batch,
-    /// The memory that `ahead` takes.
+    /// The size of `ahead` in memory.
     bytes: usize,
 }
 
@@ -33,10 +33,10 @@ impl Batches {
         }
     }
 
-    /// The next batch; `None` at the end.
+    /// Waits for the next batch; `None` at the end.
     ///
     /// # Cancellation
-    /// Safe: nothing is taken before it is returned.
+    /// Safe: no change is lost.
     pub(super) async fn next(&mut self) -> Option<Batch> {
         if self.ahead.is_empty() {
             let first = self.changes.next().await?;
@@ -60,8 +60,7 @@ impl Batches {
         self.ahead.push(change);
     }
 
-    /// Does some work and reads ahead meanwhile: the directory's bytes are decoded on one core while SQLite writes on
-    /// another.
+    /// Runs `work` and reads ahead at the same time: one core decodes the directory's bytes while another writes to SQLite.
     pub(super) async fn read_during<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         loop {
@@ -89,7 +88,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_ready_comes_at_once_and_no_batch_is_larger_than_the_limit() {
+    async fn a_batch_contains_what_is_ready_and_is_never_larger_than_the_limit() {
         let mut batches = Batches::of(alive(BATCH + 1));
         let mut seen = 0;
         while let Some(batch) = batches.next().await {
@@ -100,7 +99,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_batch_has_room_for_so_many_bytes_and_for_one_change_of_any_size() {
+    async fn a_batch_is_limited_in_bytes_except_for_its_last_change() {
         let large = |bytes| Ok(Change::Checkpoint(Cursor(vec![0; bytes])));
         let sizes = [BYTES / 2, BYTES / 2, 1, 3 * BYTES, 1];
         let mut batches = Batches::of(stream::iter(sizes.map(large)).boxed());
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn work_waits_for_no_stream_and_no_more_than_a_batch_is_read_during_it() {
+    async fn work_does_not_wait_for_the_stream_and_at_most_a_batch_is_read_ahead() {
         for (count, ahead) in [(3 * BATCH, BATCH), (0, 0)] {
             let mut batches = Batches::of(alive(count).chain(stream::pending()).boxed());
             batches.read_during(sleep(Duration::from_secs(1))).await;
@@ -124,7 +123,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stream_that_ends_during_work_has_told_everything_before_its_end() {
+    async fn changes_before_the_end_of_a_stream_that_ends_during_work_are_not_lost() {
         let mut batches = Batches::of(alive(2));
         batches.read_during(sleep(Duration::from_secs(1))).await;
         assert_eq!(batches.next().await.map(|batch| batch.len()), Some(2));

@@ -1,15 +1,15 @@
-//! What a directory tells, decided on and committed.
+//! Turns the changes of one directory into committed decisions.
 
+mod active_listing;
 mod audit;
-mod run;
 
 use std::collections::{HashMap, HashSet};
 use std::mem;
 
-use run::Run;
+use active_listing::ActiveListing;
 
 use super::batches;
-use super::{Listener, Trouble};
+use super::{Listener, SessionError};
 use crate::directory::StreamKind;
 use crate::model::{Change, Cursor, Entry, EntryId, Event, Hold, Listing, Member, Source, What};
 use crate::rules::Verdict;
@@ -18,24 +18,24 @@ use crate::store::{Decisions, Difference, StoreError, Taken};
 use crate::telemetry::Purpose;
 use crate::timing::{self, Step};
 
-/// Differences that one transaction takes: others wait for no more than that.
+/// The number of differences per transaction. Other transactions wait for at most one of them.
 const PAGE: u32 = 2000;
-/// Differences of which the directory is asked at a time.
+/// The number of entries per look-up in the directory.
 const LOOK_UPS: u32 = 500;
 
-/// The way of one directory's changes into the store.
+/// Decides on the changes of one directory and commits them.
 pub(super) struct Ingest<'a> {
     listener: &'a Listener,
     /// The directory's row in the store.
     pub row: i64,
     /// The kind of stream that was opened last.
     pub stream: Option<StreamKind>,
-    /// The listing that the stream is in the middle of.
-    listing: Option<Run>,
-    /// People of the batch at hand whom one change concerns together with others.
+    /// The stream's own listing, while there is one.
+    listing: Option<ActiveListing>,
+    /// For the people of the current batch that [`Change::Together`] reports: the number of people whom the change concerns.
     together: HashMap<EntryId, usize>,
-    /// The audit beside the stream.
-    audit: Option<Run>,
+    /// The audit beside the stream, while there is one.
+    audit: Option<ActiveListing>,
 }
 
 impl<'a> Ingest<'a> {
@@ -50,13 +50,13 @@ impl<'a> Ingest<'a> {
         }
     }
 
-    /// Whether the stream is in the middle of a listing of its own.
+    /// Whether the stream is listing.
     pub(super) fn is_listing(&self) -> bool {
         self.listing.is_some()
     }
 
-    /// Takes a batch of the stream. Returns how a listing ended, if one did.
-    pub(super) async fn take(&mut self, batch: batches::Batch) -> Result<Option<Listing>, Trouble> {
+    /// Processes a batch of the stream. Returns how a listing ended, if one did.
+    pub(super) async fn process(&mut self, batch: batches::Batch) -> Result<Option<Listing>, SessionError> {
         timing::reached(Step::Decoded);
         let policy = self.policy();
         let mut sightings = Vec::new();
@@ -66,50 +66,51 @@ impl<'a> Ingest<'a> {
             let change = match change {
                 Ok(change) => change,
                 Err(error) => {
-                    self.write(sightings, cursor).await?;
+                    self.flush(sightings, cursor).await?;
                     return Err(error.into());
                 }
             };
             self.listener.observer.change(&self.listener.name, change.kind());
             match change {
-                Change::Upsert(entry) => sightings.push(Sighting::Entry(policy.see(&entry))),
+                Change::Upsert(entry) => sightings.push(Sighting::Entry(policy.facts(&entry))),
                 Change::Together { entry, among } => {
                     self.together.insert(entry.id, among);
-                    sightings.push(Sighting::Entry(policy.see(&entry)));
+                    sightings.push(Sighting::Entry(policy.facts(&entry)));
                 }
                 Change::Present(id) => sightings.push(Sighting::Present(id)),
                 Change::Gone(id) => sightings.push(Sighting::Gone(id)),
                 Change::Checkpoint(point) => cursor = Some(point),
                 Change::Alive => {}
                 Change::ListingBegin => {
-                    self.write(mem::take(&mut sightings), cursor.take()).await?;
+                    self.flush(mem::take(&mut sightings), cursor.take()).await?;
                     self.listener.store.begin_listing(self.row).await?;
                     // A directory has one listing at a time.
                     self.audit = None;
-                    self.listing = Some(Run::begin());
+                    self.listing = Some(ActiveListing::begin());
                 }
                 Change::ListingEnd(listing) => {
-                    self.write(mem::take(&mut sightings), cursor.take()).await?;
-                    if let Some(mut run) = self.listing.take() {
-                        cursor = run.cursor.take();
-                        ended = Some(self.end(listing, &mut run).await?);
+                    self.flush(mem::take(&mut sightings), cursor.take()).await?;
+                    if let Some(mut active) = self.listing.take() {
+                        cursor = active.cursor.take();
+                        ended = Some(self.end(listing, &mut active).await?);
                     }
                 }
             }
         }
-        self.write(sightings, cursor).await?;
+        self.flush(sightings, cursor).await?;
         Ok(ended)
     }
 
-    async fn write(&mut self, sightings: Vec<Sighting>, cursor: Option<Cursor>) -> Result<(), Trouble> {
+    /// Decides on sightings and commits them together with the cursor. During a listing, only collects both.
+    async fn flush(&mut self, sightings: Vec<Sighting>, cursor: Option<Cursor>) -> Result<(), SessionError> {
         if sightings.is_empty() && cursor.is_none() {
             return Ok(());
         }
-        if let Some(run) = &mut self.listing {
-            run.cursor = cursor.or(run.cursor.take());
+        if let Some(active) = &mut self.listing {
+            active.cursor = cursor.or(active.cursor.take());
             return self.append(sightings).await;
         }
-        let sightings = self.with_unknown_read(sightings).await?;
+        let sightings = self.with_unknown_fetched(sightings).await?;
         let taken = Taken {
             together: mem::take(&mut self.together),
             ..self.taken(sightings, Source::Stream, cursor)
@@ -118,53 +119,60 @@ impl<'a> Ingest<'a> {
         Ok(())
     }
 
-    /// Adds to the set of the listing under way.
-    async fn append(&mut self, named: Vec<Sighting>) -> Result<(), Trouble> {
-        // Whoever a listing finds is judged by its whole, not by the change that concerned several.
+    /// Adds sightings to the active listing or audit. They are decided on when it ends.
+    async fn append(&mut self, listed: Vec<Sighting>) -> Result<(), SessionError> {
+        // A limit applies to the listing as a whole, not to single changes in it.
         self.together.clear();
-        if named.is_empty() {
+        if listed.is_empty() {
             return Ok(());
         }
-        let count = named.len();
-        self.listener.store.append(self.row, named).await?;
-        if let Some(run) = self.listing.as_mut().or(self.audit.as_mut()) {
-            run.progress.advance(&self.listener.name, count);
+        let count = listed.len();
+        self.listener.store.append(self.row, listed).await?;
+        if let Some(active) = self.listing.as_mut().or(self.audit.as_mut()) {
+            active.progress.advance(&self.listener.name, count);
         }
         Ok(())
     }
 
-    /// The session is over: whoever a listing named until then may join, and it says nothing about anyone else.
-    pub(super) async fn abandon(&mut self, trouble: &Trouble) -> Result<(), Trouble> {
-        if let Some(run) = self.audit.take() {
-            let listing = Listing::Partial(trouble.to_string());
-            self.end_in_store(&listing, &run, Purpose::Audit).await?;
+    /// Ends the active listing or audit after a failed session. People whom the listing reported until then may join;
+    /// nobody counts as having left.
+    pub(super) async fn abandon(&mut self, error: &SessionError) -> Result<(), SessionError> {
+        if let Some(active) = self.audit.take() {
+            let listing = Listing::Partial(error.to_string());
+            self.record_end(&listing, &active, Purpose::Audit).await?;
         }
-        let Some(mut run) = self.listing.take() else {
+        let Some(mut active) = self.listing.take() else {
             return Ok(());
         };
         self.listener.store.compare(self.row, false).await?;
-        run.verdict = Some(self.judge(true, Source::Listing).await?);
+        active.verdict = Some(self.judge_listing(true, Source::Listing).await?);
         loop {
-            let page = self.page(&mut run).await?;
+            let page = self.page(&mut active).await?;
             if page.is_empty() {
                 break;
             }
-            let told = page.into_iter().filter_map(|found| found.told).collect();
-            // Whoever would have to be read is passed over.
-            self.commit_listed(told, &mut run).await?;
+            let sightings = page
+                .into_iter()
+                .filter_map(|difference| difference.told)
+                .collect();
+            // Entries that would have to be fetched are skipped.
+            self.commit_listed(sightings, &mut active).await?;
         }
-        let listing = Listing::Partial(trouble.to_string());
-        self.end_in_store(&listing, &run, Purpose::CatchUp).await?;
+        let listing = Listing::Partial(error.to_string());
+        self.record_end(&listing, &active, Purpose::CatchUp).await?;
         tracing::debug!(
             directory = self.listener.name,
-            outcome = ?run.outcome,
-            "a listing was left open"
+            outcome = ?active.outcome,
+            "a listing was interrupted"
         );
         Ok(())
     }
 
-    /// Whoever is merely said to be present and is not known, or had left, is read.
-    async fn with_unknown_read(&self, mut sightings: Vec<Sighting>) -> Result<Vec<Sighting>, Trouble> {
+    /// Fetches entries that are only reported as present but are not known or had left, and adds their sightings.
+    async fn with_unknown_fetched(
+        &self,
+        mut sightings: Vec<Sighting>,
+    ) -> Result<Vec<Sighting>, SessionError> {
         let present = sightings.iter().filter_map(|sighting| match sighting {
             Sighting::Present(id) => Some(*id),
             _ => None,
@@ -179,12 +187,12 @@ impl<'a> Ingest<'a> {
         unknown.retain(|&id| decide(known.get(&id), &Sighting::Present(id), policy) == Decision::Fetch);
         if !unknown.is_empty() {
             let found = self.listener.directory.lookup(&unknown).await?;
-            sightings.extend(self.see(&found));
+            sightings.extend(self.sightings(&found));
         }
         Ok(sightings)
     }
 
-    /// Decides what was told about people, commits it, together with the cursor, and tells what happened.
+    /// Decides on sightings, commits the result together with the cursor, and reports the events.
     async fn commit(&self, taken: Taken) -> Result<Vec<Event>, StoreError> {
         let Listener {
             name,
@@ -210,7 +218,7 @@ impl<'a> Ingest<'a> {
             let limit = limits.addresses_per_person.unwrap_or(u32::MAX);
             observer.held_by_person(name, &event.dn, limit);
         }
-        // Who of those who are held together has an account is looked at.
+        // For people who are held together, the worker checks who has an account.
         if together > 0 || events.iter().any(|event| event.what.is_due()) {
             wake.notify_one();
         }
@@ -233,38 +241,44 @@ impl<'a> Ingest<'a> {
         }
     }
 
-    /// Ends a listing: what it named counts, and whoever it did not name is looked up once more before they count as having
-    /// left.
-    async fn end(&mut self, listing: Listing, run: &mut Run) -> Result<Listing, Trouble> {
+    /// Ends a listing of the stream: decides on everyone whom it reported. If it is complete, people whom it did not report
+    /// are looked up once more before they count as having left.
+    async fn end(&mut self, listing: Listing, active: &mut ActiveListing) -> Result<Listing, SessionError> {
         let complete = listing == Listing::Complete;
         self.listener.store.compare(self.row, complete).await?;
-        let (listing, failed) = match self.take_differences(run, complete).await {
+        let (listing, failed) = match self.apply_differences(active, complete).await {
             Ok(()) => (listing, None),
-            Err(Trouble::Directory(error)) => {
-                let reason = format!("those who were not named could not be looked up: {error}");
+            Err(SessionError::Directory(error)) => {
+                let reason = format!("the people who were not listed could not be looked up: {error}");
                 (Listing::Partial(reason), Some(error))
             }
-            Err(trouble) => return Err(trouble),
+            Err(error) => return Err(error),
         };
-        self.finish(&listing, run, Purpose::CatchUp).await?;
+        self.finish(&listing, active, Purpose::CatchUp).await?;
         match failed {
-            // The cursor that the stream tells next covers them, too: it must not be stored without them.
+            // The next cursor of the stream covers these people, too, so it must not be stored without them.
             Some(error) => Err(error.into()),
             None => Ok(listing),
         }
     }
 
-    async fn finish(&self, listing: &Listing, run: &Run, purpose: Purpose) -> Result<(), StoreError> {
-        self.end_in_store(listing, run, purpose).await?;
+    /// Ends a listing in the store and logs how it ended.
+    async fn finish(
+        &self,
+        listing: &Listing,
+        active: &ActiveListing,
+        purpose: Purpose,
+    ) -> Result<(), StoreError> {
+        self.record_end(listing, active, purpose).await?;
         let Listener { name, observer, .. } = self.listener;
-        let (seen, took) = (run.progress.seen(), run.progress.took());
-        observer.listing_ended(name, purpose, listing, &run.outcome, seen, took);
+        let (seen, took) = (active.progress.seen(), active.progress.took());
+        observer.listing_ended(name, purpose, listing, &active.outcome, seen, took);
         Ok(())
     }
 
-    /// Judges the new people of a listing by their number: looks how many it would bring, until it is clear that they are
-    /// too many. Nothing is stored yet.
-    async fn judge(&self, cut_short: bool, source: Source) -> Result<Verdict, Trouble> {
+    /// Decides whether the new people of a listing may be invited, by their number. Counts them page by page until the limit
+    /// is exceeded, and stores nothing.
+    async fn judge_listing(&self, cut_short: bool, source: Source) -> Result<Verdict, SessionError> {
         let Listener {
             store, clock, limits, ..
         } = self.listener;
@@ -272,17 +286,20 @@ impl<'a> Ingest<'a> {
         while limits.invites_per_listing.is_some() {
             let page = store.differences(self.row, after, PAGE).await?;
             after = page.last().map_or(after, |last| last.place);
-            let mut told: Vec<Sighting> = page.into_iter().filter_map(|found| found.told).collect();
-            if told.is_empty() {
-                // Whoever was not named comes last, and brings nobody.
+            let mut sightings: Vec<Sighting> = page
+                .into_iter()
+                .filter_map(|difference| difference.told)
+                .collect();
+            if sightings.is_empty() {
+                // People whom the listing did not report come last, and none of them is new.
                 break;
             }
             if !cut_short {
-                told = self.with_unknown_read(told).await?;
+                sightings = self.with_unknown_fetched(sightings).await?;
             }
-            let (brake, opened) = store.preview(self.taken(told, source, None)).await?;
+            let (brake, opened) = store.preview(self.taken(sightings, source, None)).await?;
             found.extend(opened);
-            let verdict = brake.listing(found.len() as u64, cut_short, limits, clock.now());
+            let verdict = brake.check_listing(found.len() as u64, cut_short, limits, clock.now());
             if verdict == Verdict::Hold {
                 return Ok(verdict);
             }
@@ -290,55 +307,78 @@ impl<'a> Ingest<'a> {
         Ok(Verdict::Invite)
     }
 
-    /// Decides on everyone who differs, page by page.
-    async fn take_differences(&self, run: &mut Run, complete: bool) -> Result<(), Trouble> {
-        run.verdict = Some(self.judge(!complete, Source::Listing).await?);
+    /// Decides on everyone whose entry differs from the store, page by page.
+    async fn apply_differences(
+        &self,
+        active: &mut ActiveListing,
+        complete: bool,
+    ) -> Result<(), SessionError> {
+        active.verdict = Some(self.judge_listing(!complete, Source::Listing).await?);
         loop {
-            let page = self.page(run).await?;
+            let page = self.page(active).await?;
             if page.is_empty() {
                 return Ok(());
             }
-            let (named, unnamed): (Vec<_>, Vec<_>) = page.into_iter().partition(|found| found.told.is_some());
-            let told = named.into_iter().filter_map(|found| found.told).collect();
-            let told = self.with_unknown_read(told).await?;
-            self.commit_listed(told, run).await?;
-            for some in unnamed.chunks(LOOK_UPS as usize) {
-                let told = self.look_for(some).await?;
-                self.commit_listed(told, run).await?;
+            let (listed, unlisted): (Vec<_>, Vec<_>) =
+                page.into_iter().partition(|difference| difference.told.is_some());
+            let sightings = listed
+                .into_iter()
+                .filter_map(|difference| difference.told)
+                .collect();
+            let sightings = self.with_unknown_fetched(sightings).await?;
+            self.commit_listed(sightings, active).await?;
+            for some in unlisted.chunks(LOOK_UPS as usize) {
+                let sightings = self.look_up_unlisted(some).await?;
+                self.commit_listed(sightings, active).await?;
             }
         }
     }
 
-    /// The next differences that a listing found.
-    async fn page(&self, run: &mut Run) -> Result<Vec<Difference>, StoreError> {
-        // A page ends where those who are named in the journal do.
-        let limit = match self.listener.named_joiners.saturating_sub(run.outcome.joined) {
+    /// The next page of differences that a listing found.
+    async fn page(&self, active: &mut ActiveListing) -> Result<Vec<Difference>, StoreError> {
+        // A page ends where individual journal entries end, because `Taken::summarised` applies to a whole page.
+        let limit = match self
+            .listener
+            .max_journaled_joins
+            .saturating_sub(active.outcome.joined)
+        {
             0 => PAGE,
-            named => u32::try_from(named).map_or(PAGE, |named| named.clamp(LOOK_UPS, PAGE)),
+            remaining => u32::try_from(remaining).map_or(PAGE, |remaining| remaining.clamp(LOOK_UPS, PAGE)),
         };
         let page = self
             .listener
             .store
-            .differences(self.row, run.after, limit)
+            .differences(self.row, active.after, limit)
             .await?;
-        run.after = page.last().map_or(run.after, |last| last.place);
+        active.after = page.last().map_or(active.after, |last| last.place);
         Ok(page)
     }
 
-    async fn commit_listed(&self, told: Vec<Sighting>, run: &mut Run) -> Result<(), StoreError> {
-        if told.is_empty() {
+    /// As [`Ingest::commit`], for the sightings of the stream's listing. Counts the events for its outcome.
+    async fn commit_listed(
+        &self,
+        sightings: Vec<Sighting>,
+        active: &mut ActiveListing,
+    ) -> Result<(), StoreError> {
+        if sightings.is_empty() {
             return Ok(());
         }
         let taken = Taken {
-            summarised: run.outcome.joined >= self.listener.named_joiners,
-            listing: run.verdict.unwrap_or(Verdict::Hold),
-            ..self.taken(told, Source::Listing, None)
+            summarised: active.outcome.joined >= self.listener.max_journaled_joins,
+            listing: active.verdict.unwrap_or(Verdict::Hold),
+            ..self.taken(sightings, Source::Listing, None)
         };
-        run.count(&self.commit(taken).await?);
+        active.count(&self.commit(taken).await?);
         Ok(())
     }
 
-    async fn end_in_store(&self, listing: &Listing, run: &Run, purpose: Purpose) -> Result<(), StoreError> {
+    /// Ends a listing in the store and wakes the worker if invitations are held.
+    async fn record_end(
+        &self,
+        listing: &Listing,
+        active: &ActiveListing,
+        purpose: Purpose,
+    ) -> Result<(), StoreError> {
         let Listener {
             store, clock, wake, ..
         } = self.listener;
@@ -347,19 +387,19 @@ impl<'a> Ingest<'a> {
             .end_listing(
                 self.row,
                 complete,
-                run.noted(self.listener, self.row, purpose),
+                active.journal_entry(self.listener, self.row, purpose),
                 clock.now(),
             )
             .await?;
-        if run.outcome.held > 0 {
+        if active.outcome.held > 0 {
             wake.notify_one();
         }
         Ok(())
     }
 
-    /// Looks up members whom a complete listing did not name: most of them are gone.
-    async fn look_for(&self, unnamed: &[Difference]) -> Result<Vec<Sighting>, Trouble> {
-        let mut gone: Vec<EntryId> = unnamed.iter().map(|member| member.id).collect();
+    /// Looks up members whom a complete listing did not report. Those who are not found are gone.
+    async fn look_up_unlisted(&self, unlisted: &[Difference]) -> Result<Vec<Sighting>, SessionError> {
+        let mut gone: Vec<EntryId> = unlisted.iter().map(|member| member.id).collect();
         if gone.is_empty() {
             return Ok(Vec::new());
         }
@@ -368,22 +408,22 @@ impl<'a> Ingest<'a> {
             tracing::warn!(
                 directory = self.listener.name,
                 count = found.len(),
-                "a complete listing did not name people who are there when they are looked up: they stay members"
+                "a complete listing lacked people who are found when they are looked up; they remain members"
             );
         }
         gone.retain(|id| found.iter().all(|entry| entry.id != *id));
-        let mut told = self.see(&found);
-        told.extend(gone.into_iter().map(Sighting::Gone));
-        Ok(told)
+        let mut sightings = self.sightings(&found);
+        sightings.extend(gone.into_iter().map(Sighting::Gone));
+        Ok(sightings)
     }
 
     fn policy(&self) -> Policy {
         self.listener.policy.at(self.listener.clock.now())
     }
 
-    fn see(&self, entries: &[Entry]) -> Vec<Sighting> {
+    fn sightings(&self, entries: &[Entry]) -> Vec<Sighting> {
         let policy = self.policy();
-        let seen = entries.iter().map(|entry| policy.see(entry));
+        let seen = entries.iter().map(|entry| policy.facts(entry));
         seen.map(Sighting::Entry).collect()
     }
 }

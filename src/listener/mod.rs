@@ -1,15 +1,15 @@
-//! Sessions with one directory, glued into one endless stream of committed decisions.
+//! Keeps a session with one directory open, and decides on and commits every change that it reports.
 //!
 //! # Guarantees
-//! - Every change that a session tells is decided on and committed, in order, before the next one is; a cursor
-//!   is committed together with what it covers. A crash at any point repeats work and loses none.
-//! - The loop ends only by its stop token. A session that fails is followed by another, which resumes from the
-//!   stored cursor, or lists everything where there is none or it is refused.
-//! - A listing that did not end complete makes nobody a leaver.
+//! - Changes are decided on and committed in the order in which the directory reports them. A cursor is committed together
+//!   with the changes that it covers. A crash at any point repeats work and loses none.
+//! - The loop ends only when its stop token is cancelled. After a failed session the next one resumes from the stored
+//!   cursor; without a cursor, or if the server refuses it, the next session lists everything.
+//! - An incomplete listing never counts anyone as having left.
 //!
 //! # Caveats
-//! A stream can be wrong without knowing it (see [`crate::directory`]): a full listing beside it, every
-//! `audit_interval`, finds what it lost.
+//! A stream can miss changes without an error (see [`crate::directory`]). An audit, which is a full listing beside the
+//! stream, runs every `audit_interval` and finds them.
 
 mod audit;
 mod batches;
@@ -35,70 +35,71 @@ use audit::Audits;
 use batches::Batches;
 use ingest::Ingest;
 
-/// A session that lasted this long forgives the failures before it.
-const QUIET: Duration = Duration::from_secs(60);
-/// The shortest wait after an error that only a human can mend.
-const OPERATOR: Duration = Duration::from_secs(10);
-/// The time between two audits where the stream tells of everything, as far as is known.
-const AUDIT: Duration = Duration::from_secs(6 * 60 * 60);
-/// The time between two audits where the server is known not to tell of some changes.
-const AUDIT_OF_THE_FORGETFUL: Duration = Duration::from_secs(30 * 60);
+/// A session that lasts this long resets the count of earlier failures.
+const STABLE_SESSION: Duration = Duration::from_secs(60);
+/// The shortest wait after an error that an administrator has to fix.
+const OPERATOR_WAIT: Duration = Duration::from_secs(10);
+/// The default interval between audits beside a stream that should report all changes.
+const AUDIT_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
+/// The default interval between audits beside a stream that is known to miss some changes.
+const AUDIT_INTERVAL_LOSSY: Duration = Duration::from_secs(30 * 60);
 
-/// Usual for [`Listener::named_joiners`]: a first listing of very many does not become as many lines.
-pub const NAMED_JOINERS: u64 = 1000;
+/// The usual [`Listener::max_journaled_joins`], which keeps a large first listing from filling the journal.
+pub const MAX_JOURNALED_JOINS: u64 = 1000;
 
 /// Listens to one directory.
 pub struct Listener {
     /// The directory's name in the configuration.
     pub name: String,
-    /// Where changes come from.
+    /// The source of changes.
     pub directory: Arc<dyn Directory>,
-    /// Where decisions go.
+    /// The store for decisions.
     pub store: Arc<dyn ListenerStore>,
-    /// Told of everything that happens.
+    /// Logs and counts what happens.
     pub observer: Observer,
-    /// Wall time.
+    /// The wall clock.
     pub clock: Clock,
-    /// Rung when invitations became due.
+    /// Notified when invitations become due, to wake the worker.
     pub wake: Arc<Notify>,
-    /// Base and filter, by which the directory is known under another name.
+    /// Base and filter. They identify the directory if its name changes.
     pub scope: String,
-    /// The text of the settings on which a cursor depends.
+    /// The settings on which a cursor depends, as text.
     pub fingerprint: String,
-    /// What the administrator decided about membership.
+    /// The administrator's settings for membership.
     pub policy: Policy,
-    /// How many new people may be invited.
+    /// The limits on the number of new people.
     pub limits: Limits,
-    /// So many people whom one listing finds are named in the journal as they join; those beyond are counted.
-    pub named_joiners: u64,
-    /// The time between two audits; `None` is as long as the kind of stream allows.
+    /// The number of people per listing whose joining is recorded individually in the journal. Further people are only
+    /// counted.
+    pub max_journaled_joins: u64,
+    /// The interval between audits; `None` selects a default for the kind of stream.
     pub audit_interval: Option<Duration>,
-    /// How to wait after failures.
+    /// The retry policy after failures.
     pub retry: Retry,
-    /// Ends such a wait.
+    /// Ends the wait after a failure early.
     pub retry_now: RetryNow,
-    /// Throws numbers from `0.0..1.0`.
+    /// Returns random numbers from `0.0..1.0`.
     pub jitter: fn() -> f64,
 }
 
 /// Why a session or a listing ended.
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
+pub enum SessionError {
     /// The directory failed.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
-    /// The store failed; nothing since the last commit was taken.
+    /// The store failed. Changes since the last commit are not stored.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A listing did not name everyone.
-    #[error("the listing is not complete: {0}")]
+    /// A listing was incomplete, for this reason.
+    #[error("the listing is incomplete: {0}")]
     Partial(String),
-    /// The stream came to an end that no stream should have.
-    #[error("the stream of changes ended without a reason")]
+    /// The stream ended without an error, although streams are endless.
+    #[error("the stream of changes ended unexpectedly")]
     Ended,
 }
 
-impl Trouble {
+impl SessionError {
     /// What to do about it.
     pub fn disposition(&self) -> Disposition {
         match self {
@@ -111,13 +112,14 @@ impl Trouble {
 }
 
 impl Listener {
-    /// Listens until `stop`.
+    /// Listens until `stop` is cancelled.
     ///
     /// # Errors
-    /// Only where the store cannot even say what it knows of this directory; whatever fails later is retried.
+    /// The directory could not be registered in the store at the start. Later failures are retried.
     ///
     /// # Cancellation
-    /// Safe at any point: what was not committed is told again. `stop` also records the end of the session.
+    /// Safe at any point: the directory reports uncommitted changes again. Cancelling `stop` instead also records the end
+    /// of the session.
     pub async fn run(&self, stop: &CancellationToken) -> Result<(), StoreError> {
         let row = self
             .store
@@ -126,13 +128,13 @@ impl Listener {
         if row.settings_changed {
             tracing::info!(
                 directory = self.name,
-                "the settings changed: the resume point is dropped, everything is listed"
+                "the settings changed: the resume point is discarded, and the directory is listed in full"
             );
         }
         let since_listing = row
             .listed
             .map_or(Duration::MAX, |listed| self.clock.now().since(listed));
-        let longest = self.audit_interval.unwrap_or(AUDIT);
+        let longest = self.audit_interval.unwrap_or(AUDIT_INTERVAL);
         let mut audit_at = Instant::now() + longest.saturating_sub(since_listing);
         let mut ingest = Ingest::new(self, row.id);
         let mut cursor = row.cursor;
@@ -141,32 +143,32 @@ impl Listener {
         loop {
             let began = Instant::now();
             retried.mark_unchanged();
-            let (opened, trouble) = tokio::select! {
+            let (opened, error) = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 ended = self.session(&mut ingest, cursor, &mut audit_at) => ended,
             };
-            if let Trouble::Store(error) = &trouble {
+            if let SessionError::Store(error) = &error {
                 self.observer.store_failed(error);
             }
-            let wait = self.wait(&trouble, failures.count(opened, began.elapsed()));
-            self.observer.disconnected(&self.name, &trouble, wait);
-            self.record(&ingest, false, Some(trouble.to_string())).await;
+            let wait = self.wait(&error, failures.count(opened, began.elapsed()));
+            self.observer.disconnected(&self.name, &error, wait);
+            self.record_state(&ingest, false, Some(error.to_string())).await;
             cursor = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                cursor = self.recover(&mut ingest, &trouble, wait, &mut retried) => cursor,
+                cursor = self.recover(&mut ingest, &error, wait, &mut retried) => cursor,
             };
         }
-        self.record(&ingest, false, None).await;
+        self.record_state(&ingest, false, None).await;
         Ok(())
     }
 
-    /// One full listing from beginning to end, for `sync` and where a stream cannot list.
+    /// Runs one full listing, for `sync`.
     ///
     /// # Errors
-    /// Whatever kept it from being complete. What it found until then is committed.
-    pub async fn list_once(&self) -> Result<(), Trouble> {
+    /// The listing failed or was incomplete. What it found until then is committed.
+    pub async fn list_once(&self) -> Result<(), SessionError> {
         let row = self
             .store
             .register(&self.name, &self.scope, &self.fingerprint)
@@ -174,32 +176,32 @@ impl Listener {
         self.list(&mut Ingest::new(self, row.id)).await
     }
 
-    async fn list(&self, ingest: &mut Ingest<'_>) -> Result<(), Trouble> {
+    async fn list(&self, ingest: &mut Ingest<'_>) -> Result<(), SessionError> {
         let mut listing = Batches::of(self.directory.list().await?);
         let mut end = None;
         while let Some(batch) = listing.next().await {
-            match listing.read_during(ingest.take(batch)).await {
+            match listing.read_during(ingest.process(batch)).await {
                 Ok(listing) => end = listing.or(end),
-                Err(trouble) => {
-                    ingest.abandon(&trouble).await?;
-                    return Err(trouble);
+                Err(error) => {
+                    ingest.abandon(&error).await?;
+                    return Err(error);
                 }
             }
         }
         match end {
-            Some(Listing::Partial(reason)) => Err(Trouble::Partial(reason)),
+            Some(Listing::Partial(reason)) => Err(SessionError::Partial(reason)),
             Some(_) => Ok(()),
-            None => Err(Trouble::Ended),
+            None => Err(SessionError::Ended),
         }
     }
 
-    /// One session, until it fails; also returns whether it was opened.
+    /// Runs one session until it fails. Returns whether it was opened, and the error.
     async fn session(
         &self,
         ingest: &mut Ingest<'_>,
         cursor: Option<Cursor>,
         audit_at: &mut Instant,
-    ) -> (bool, Trouble) {
+    ) -> (bool, SessionError) {
         let opened = match self.directory.open(cursor).await {
             Ok(opened) => opened,
             Err(error) => return (false, error.into()),
@@ -212,29 +214,29 @@ impl Listener {
             opened.resumed,
         );
         ingest.stream = Some(opened.stream);
-        self.record(ingest, true, None).await;
-        let trouble = match self.follow(ingest, opened, audit_at).await {
-            Ok(()) => Trouble::Ended,
-            Err(trouble) => trouble,
+        self.record_state(ingest, true, None).await;
+        let error = match self.follow(ingest, opened, audit_at).await {
+            Ok(()) => SessionError::Ended,
+            Err(error) => error,
         };
-        match ingest.abandon(&trouble).await {
-            Ok(()) => (true, trouble),
-            Err(trouble) => (true, trouble),
+        match ingest.abandon(&error).await {
+            Ok(()) => (true, error),
+            Err(error) => (true, error),
         }
     }
 
-    /// Takes what the stream tells and, from time to time, what an audit beside it finds.
+    /// Processes the changes of the stream, and runs audits beside it.
     async fn follow(
         &self,
         ingest: &mut Ingest<'_>,
         opened: Opened,
         audit_at: &mut Instant,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), SessionError> {
         let mut stream = Batches::of(opened.changes);
         let interval = self.audit_interval.unwrap_or(if opened.stream.misses_some() {
-            AUDIT_OF_THE_FORGETFUL
+            AUDIT_INTERVAL_LOSSY
         } else {
-            AUDIT
+            AUDIT_INTERVAL
         });
         *audit_at = if opened.reconcile {
             Instant::now()
@@ -247,8 +249,8 @@ impl Listener {
         loop {
             tokio::select! {
                 batch = stream.next() => match batch {
-                    // A complete listing of the stream's own does what an audit would.
-                    Some(batch) => if stream.read_during(ingest.take(batch)).await? == Some(Listing::Complete) {
+                    // A complete listing of the stream replaces an audit.
+                    Some(batch) => if stream.read_during(ingest.process(batch)).await? == Some(Listing::Complete) {
                         audits.postpone();
                     },
                     None => return Ok(()),
@@ -260,33 +262,33 @@ impl Listener {
         }
     }
 
-    fn wait(&self, trouble: &Trouble, failures: u32) -> Duration {
+    fn wait(&self, error: &SessionError, failures: u32) -> Duration {
         let wait = self.retry.wait(failures, (self.jitter)());
-        match trouble.disposition() {
-            // The cursor is dropped, so the next session may begin at once; a second refusal in a row waits.
+        match error.disposition() {
+            // Discarding the cursor fixes the error, so the next session may start at once, unless this happens twice.
             Disposition::Relist if failures <= 1 => Duration::ZERO,
-            Disposition::Operator => wait.max(OPERATOR),
+            Disposition::Operator => wait.max(OPERATOR_WAIT),
             _ => wait,
         }
     }
 
-    /// Waits, then says where the next session resumes.
+    /// Waits after a failed session. Returns the cursor from which the next one resumes.
     async fn recover(
         &self,
         ingest: &mut Ingest<'_>,
-        trouble: &Trouble,
+        error: &SessionError,
         wait: Duration,
         retried: &mut watch::Receiver<()>,
     ) -> Option<Cursor> {
-        if let Trouble::Directory(DirectoryError::Limit { .. }) = trouble {
-            // A paged listing may get further than the refresh of the stream did.
+        if let SessionError::Directory(DirectoryError::Limit { .. }) = error {
+            // A paged listing may be possible where the stream's own exceeds a limit.
             if let Err(error) = self.list(ingest).await {
-                tracing::debug!(directory = self.name, %error, "the listing in place of the stream failed, too");
+                tracing::debug!(directory = self.name, %error, "the listing that replaces the stream failed, too");
             }
         }
-        // There is no retry_now without the change that it is told by.
+        // A change means that the administrator asked for a retry. The sender outlives this receiver.
         let _ = timeout(wait, retried.changed()).await;
-        if trouble.disposition() == Disposition::Relist {
+        if error.disposition() == Disposition::Relist {
             return None;
         }
         match self
@@ -296,15 +298,15 @@ impl Listener {
         {
             Ok(row) => row.cursor,
             Err(error) => {
-                // Without a cursor everything is listed: slower, never wrong.
+                // Without a cursor everything is listed, which is slower but correct.
                 tracing::warn!(directory = self.name, %error, "the resume point cannot be read");
                 None
             }
         }
     }
 
-    /// For `status`.
-    async fn record(&self, ingest: &Ingest<'_>, connected: bool, error: Option<String>) {
+    /// Stores the state of the session, for `status`.
+    async fn record_state(&self, ingest: &Ingest<'_>, connected: bool, error: Option<String>) {
         let stream = ingest.stream.map_or("none", StreamKind::as_str).to_owned();
         let state = DirectoryState {
             stream,
@@ -312,31 +314,35 @@ impl Listener {
             error,
         };
         if let Err(error) = self.store.observe(ingest.row, &state, self.clock.now()).await {
-            tracing::debug!(directory = self.name, %error, "the state of the session was not recorded");
+            tracing::debug!(directory = self.name, %error, "the state of the session could not be saved");
         }
     }
 }
 
-/// Failures in a row, by which the wait for the next attempt grows.
+/// Counts consecutive failures. The wait before the next session grows with them.
 #[derive(Debug, Default)]
 struct Failures {
-    /// Attempts that opened no session.
+    /// Attempts that failed to open a session.
     unopened: u32,
-    /// Sessions that were opened and broke early.
-    broken: u32,
+    /// Sessions that were opened and failed early.
+    short_lived: u32,
 }
 
 impl Failures {
-    /// One more; returns how many count. A session that opens ends an outage: if it breaks, the next attempt waits for as
-    /// long as after the first failure, and longer only if that goes on.
+    /// Counts a failure and returns the number that determines the wait. A session that was opened ends an outage: the
+    /// wait after it starts small again, and grows only if sessions keep failing early.
     fn count(&mut self, opened: bool, lasted: Duration) -> u32 {
         if opened {
             self.unopened = 0;
-            self.broken = if lasted >= QUIET { 1 } else { self.broken + 1 };
-            self.broken
+            self.short_lived = if lasted >= STABLE_SESSION {
+                1
+            } else {
+                self.short_lived + 1
+            };
+            self.short_lived
         } else {
             self.unopened += 1;
-            self.unopened.max(self.broken)
+            self.unopened.max(self.short_lived)
         }
     }
 }
@@ -346,9 +352,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_that_opens_ends_an_outage_and_sessions_that_break_again_and_again_wait_longer() {
+    fn an_opened_session_ends_an_outage_and_sessions_that_keep_failing_wait_longer() {
         let mut failures = Failures::default();
-        let (short, long) = (Duration::from_millis(90), QUIET);
+        let (short, long) = (Duration::from_millis(90), STABLE_SESSION);
         let outage: Vec<u32> = (0..6).map(|_| failures.count(false, short)).collect();
         assert_eq!(outage, [1, 2, 3, 4, 5, 6]);
         let breaks: Vec<u32> = (0..3).map(|_| failures.count(true, short)).collect();

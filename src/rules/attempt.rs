@@ -1,4 +1,4 @@
-//! What becomes of an invitation after an attempt, and when the whole server is left alone.
+//! Decides what happens to an invitation after an attempt, and when all calls to Vaultwarden pause.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -7,39 +7,38 @@ use crate::clock::Timestamp;
 use crate::model::{Action, Disposition, Outcome, Settlement};
 use crate::retry::Retry;
 
-/// The wait of one action between its own failures.
-const TASK: Retry = Retry {
+/// The wait of one action after its own failures.
+const ACTION_RETRY: Retry = Retry {
     first: Duration::from_secs(2),
     ceiling: Duration::from_secs(3600),
     floor: Duration::from_millis(500),
 };
-/// The wait after trouble of the whole server.
-const SERVER: Retry = Retry {
+/// The wait of all actions after failures of the server.
+const SERVER_RETRY: Retry = Retry {
     first: Duration::from_secs(1),
     ceiling: Duration::from_secs(60),
     floor: Duration::from_millis(200),
 };
-/// So many failures in a row, each by itself nobody's but its own, are the server's.
-const STREAK: u32 = 5;
-/// The shortest wait where a human has to mend something first: an attempt may cost one of few logins.
-const OPERATOR: Duration = Duration::from_secs(60);
+/// This many consecutive per-action failures count as a failure of the server.
+const SERVER_FAILURE_AFTER: u32 = 5;
+/// The shortest wait if an administrator has to fix something first: each attempt may use up one of a few logins.
+const OPERATOR_WAIT: Duration = Duration::from_secs(60);
 
-/// The bounds of the pause between two look-ups of an attempt whose outcome is unknown.
-const LOOK_UP: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// The shortest and the longest pause between two look-ups while the outcome of an attempt is unknown.
+const LOOK_UP_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// The longest that a stored invitation waits for its next attempt.
+/// The longest wait for the next attempt that [`settlement_for`] returns.
 pub fn longest_wait() -> Duration {
-    TASK.ceiling
+    ACTION_RETRY.ceiling
 }
 
-/// Decides what becomes of an invitation. `attempt` is `Ok(None)` where an earlier attempt was looked up and no account
-/// found.
+/// Returns how to settle an action after an attempt. `attempt` is `Ok(None)` if the outcome of an earlier attempt was
+/// unknown, the address was looked up, and it has no account.
 ///
-/// `now` is the time, `jitter` a random number from `0.0..1.0`, and `breaker` has recorded this attempt already. The
-/// wait grows with the failures that the store has stored, so a restart forgets nothing. An attempt whose outcome is
-/// unknown is looked up for `resend_after` before anything is sent again: a mail server that takes its time may be the
-/// reason.
-pub fn next(
+/// `jitter` is a random number from `0.0..1.0`, and `breaker` has recorded this attempt already. The wait grows with the
+/// stored number of failures, so it survives a restart. While the outcome of an attempt is unknown, the address is looked
+/// up for `resend_after` before the call is repeated, because a slow mail server may have delayed the answer.
+pub fn settlement_for(
     action: &Action,
     attempt: Result<Option<Outcome>, (Disposition, String)>,
     breaker: &Breaker,
@@ -52,16 +51,18 @@ pub fn next(
         Ok(Some(outcome)) => return Settlement::Done(outcome),
         Ok(None) if in_doubt && now.since(action.in_doubt.unwrap_or(now)) < resend_after => {
             let waited = now.since(action.in_doubt.unwrap_or(now));
-            let pause = waited.clamp(LOOK_UP.0, LOOK_UP.1).min(resend_after - waited);
+            let pause = waited
+                .clamp(LOOK_UP_PAUSE.0, LOOK_UP_PAUSE.1)
+                .min(resend_after - waited);
             return Settlement::RetryAt {
                 at: now + pause,
                 failed: false,
                 in_doubt: true,
-                error: "the last attempt was not answered; whether it was carried out is looked up until it may be sent again"
+                error: "the last attempt was not answered; the address is looked up until the invitation may be sent again"
                     .into(),
             };
         }
-        // Nothing had been sent: at once again, unless the store knows by now that nothing is owed.
+        // The earlier call had no effect. Try again at once, unless the invitation was cancelled in the meantime.
         Ok(None) => {
             return Settlement::RetryAt {
                 at: now,
@@ -72,21 +73,21 @@ pub fn next(
         }
         Err(failure) => failure,
     };
-    let own_wait = now + TASK.wait(action.attempts.saturating_add(1), jitter);
+    let own_wait = now + ACTION_RETRY.wait(action.attempts.saturating_add(1), jitter);
     match disposition {
         Disposition::Reject(rejection) => Settlement::Quarantine {
             reason: rejection.reason,
             fault: rejection.key,
         },
-        // What looks like trouble of the whole server and follows a success may be this action's own doing: with each
-        // time that it proves to be so, the action is tried less often, and the others are left in peace.
+        // The first failure of the server after a success may be caused by this action. Counting it against the action
+        // lengthens its wait each time, so that it does not hold up the others again and again.
         Disposition::Outage | Disposition::Operator if breaker.failures() <= 1 => Settlement::RetryAt {
             at: own_wait,
             failed: true,
             in_doubt,
             error,
         },
-        // The breaker makes everyone wait, and whoever restarts the service has perhaps mended it.
+        // The breaker delays all actions. It is not stored, so a restart tries again at once.
         Disposition::Outage | Disposition::RetryAfter(_) | Disposition::Operator => Settlement::RetryAt {
             at: now,
             failed: false,
@@ -108,36 +109,38 @@ pub fn next(
     }
 }
 
-/// So many different people who are refused for one reason, with nobody invited in between, prove it to be the server's.
-const PROOF: usize = 3;
+/// This many different people who are rejected for the same reason, with nobody invited in between, show that the reason
+/// concerns the server.
+const SERVER_FAULT_AFTER: usize = 3;
 
-/// Remembers the refusals that may be the server's doing, since somebody was last invited.
+/// Detects rejections of single people that are in fact a fault of the server. Counts rejections since the last successful
+/// invitation.
 #[derive(Debug, Default)]
-pub struct Suspicion(HashMap<String, HashSet<i64>>);
+pub struct FaultDetector(HashMap<String, HashSet<i64>>);
 
-impl Suspicion {
-    /// Takes a refusal of this invitation for a reason that others may share ([`crate::model::Rejection::key`]). Returns
-    /// whether the reason is proven to be the server's.
-    pub fn confirms(&mut self, key: &str, invitation: i64) -> bool {
+impl FaultDetector {
+    /// Records the rejection of an action with this key ([`crate::model::Rejection::key`]). Returns whether the reason
+    /// concerns the server.
+    pub fn record(&mut self, key: &str, action: i64) -> bool {
         if !self.0.contains_key(key) && self.0.len() >= 100 {
-            // As many reasons as that are nobody's but their own.
+            // So many different reasons concern people, not the server.
             self.0.clear();
         }
         let refused = self.0.entry(key.to_owned()).or_default();
-        if refused.len() < PROOF {
-            refused.insert(invitation);
+        if refused.len() < SERVER_FAULT_AFTER {
+            refused.insert(action);
         }
-        refused.len() >= PROOF
+        refused.len() >= SERVER_FAULT_AFTER
     }
 
-    /// Somebody was invited: the server does not refuse everyone.
-    pub fn ends(&mut self) {
+    /// Forgets all rejections, after a successful invitation: the server does not reject everyone.
+    pub fn reset(&mut self) {
         self.0.clear();
     }
 }
 
-/// Stops everyone from asking a server that is in trouble. After the wait one attempt tries; the next success
-/// closes it.
+/// A circuit breaker for Vaultwarden. A failure of the server opens it for a growing wait; after the wait it permits one
+/// attempt at a time until one succeeds, which closes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Breaker {
     failures: u32,
@@ -146,7 +149,7 @@ pub struct Breaker {
 }
 
 impl Breaker {
-    /// How many attempts may be under way now, of `concurrency`.
+    /// The number of attempts that may be in progress now, at most `concurrency`.
     pub fn permits(&self, concurrency: usize, now: Instant) -> usize {
         match self.open_until {
             None => concurrency,
@@ -155,36 +158,36 @@ impl Breaker {
         }
     }
 
-    /// When the server may be asked again, while it is in trouble.
+    /// The end of the current wait; `None` while the breaker is closed.
     pub fn open_until(&self) -> Option<Instant> {
         self.open_until
     }
 
-    /// Lets the server be asked again now: it may have been mended.
+    /// Ends the current wait, because the cause may be fixed.
     pub fn half_open(&mut self, now: Instant) {
         self.open_until = self.open_until.map(|until| until.min(now));
     }
 
-    /// How many times in a row the server was found in trouble.
+    /// The number of times that the breaker opened since the last success.
     pub fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// Takes the outcome of a call into account. Failures that arrive while it is open count once: they were under
-    /// way together. Returns the wait when this failure opened it.
+    /// Records the outcome of a call; `None` is success. Failures that arrive while the breaker is open are ignored: their
+    /// calls started before it opened. Returns the wait if this failure opened it.
     pub fn record(&mut self, failure: Option<&Disposition>, now: Instant, jitter: f64) -> Option<Duration> {
         let shortest = match failure {
             Some(Disposition::Outage) => Duration::ZERO,
             Some(Disposition::RetryAfter(wait)) => *wait,
-            Some(Disposition::Operator) => OPERATOR,
-            // It answered sensibly, be it about one person's fault.
+            Some(Disposition::Operator) => OPERATOR_WAIT,
+            // The server works, even if it rejects one person.
             None | Some(Disposition::Reject(_)) => {
                 *self = Self::default();
                 return None;
             }
             Some(Disposition::Retry | Disposition::Ambiguous | Disposition::Relist) => {
                 self.streak += 1;
-                if self.streak < STREAK {
+                if self.streak < SERVER_FAILURE_AFTER {
                     return None;
                 }
                 Duration::ZERO
@@ -195,7 +198,7 @@ impl Breaker {
             return None;
         }
         self.failures = self.failures.saturating_add(1);
-        let wait = SERVER.wait(self.failures, jitter).max(shortest);
+        let wait = SERVER_RETRY.wait(self.failures, jitter).max(shortest);
         self.open_until = Some(now + wait);
         Some(wait)
     }
@@ -225,7 +228,7 @@ mod tests {
     }
 
     fn after(action: &Action, disposition: Disposition, breaker: &Breaker) -> Settlement {
-        next(
+        settlement_for(
             action,
             Err((disposition, "why".into())),
             breaker,
@@ -236,9 +239,9 @@ mod tests {
     }
 
     #[test]
-    fn success_is_done_and_a_persons_own_fault_is_quarantined() {
+    fn success_is_done_and_a_rejection_is_quarantined() {
         let closed = Breaker::default();
-        let done = next(
+        let done = settlement_for(
             &action(3, true),
             Ok(Some(Outcome::HadAccount)),
             &closed,
@@ -262,12 +265,12 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_outcome_is_looked_up_for_minutes_and_then_given_back_at_once() {
+    fn an_unknown_outcome_is_looked_up_until_the_invitation_may_be_sent_again() {
         let doubt = action(2, true);
         let mut now = NOW;
         let mut looks = Vec::new();
         loop {
-            match next(&doubt, Ok(None), &Breaker::default(), RESEND, now, 0.5) {
+            match settlement_for(&doubt, Ok(None), &Breaker::default(), RESEND, now, 0.5) {
                 Settlement::RetryAt {
                     at,
                     failed: false,
@@ -277,7 +280,7 @@ mod tests {
                     now = at;
                     looks.push(now.since(NOW).as_secs());
                 }
-                // A leaver is not invited after all: the store decides anew.
+                // The store decides again, in case the person has left.
                 Settlement::RetryAt {
                     at,
                     failed: false,
@@ -294,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_of_a_task_grows_with_its_stored_failures() {
+    fn the_wait_of_an_action_grows_with_its_stored_failures() {
         let waits: Vec<i64> = [0, 1, 5, 30]
             .into_iter()
             .map(
@@ -308,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_outcome_asks_for_a_look_up_and_doubt_outlives_other_failures() {
+    fn an_unknown_outcome_asks_for_a_look_up_and_stays_unknown_after_other_failures() {
         let in_doubt = |settlement| matches!(settlement, Settlement::RetryAt { in_doubt: true, .. });
         assert!(in_doubt(after(
             &action(0, false),
@@ -328,35 +331,35 @@ mod tests {
     }
 
     #[test]
-    fn one_reason_for_several_people_is_the_servers_unless_somebody_is_invited_in_between() {
-        let mut suspicion = Suspicion::default();
+    fn one_reason_for_several_people_concerns_the_server_unless_somebody_is_invited_in_between() {
+        let mut faults = FaultDetector::default();
         assert!(
             ![1, 1, 1, 2]
-                .map(|person| suspicion.confirms("550 go away", person))
+                .map(|person| faults.record("550 go away", person))
                 .contains(&true)
         );
-        suspicion.ends();
+        faults.reset();
         assert!(
             ![3, 4]
-                .map(|person| suspicion.confirms("550 go away", person))
+                .map(|person| faults.record("550 go away", person))
                 .contains(&true)
         );
-        assert!(!suspicion.confirms("554 something else", 5));
-        assert!(suspicion.confirms("550 go away", 5));
+        assert!(!faults.record("554 something else", 5));
+        assert!(faults.record("550 go away", 5));
         assert!(
-            suspicion.confirms("550 go away", 3),
-            "it stays so until somebody is invited"
+            faults.record("550 go away", 3),
+            "the server stays at fault until somebody is invited"
         );
     }
 
     #[test]
-    fn an_outage_that_lasts_is_nobodys_failure_and_leaves_the_wait_to_the_breaker() {
+    fn a_lasting_outage_counts_against_no_action_and_only_the_breaker_waits() {
         let mut breaker = Breaker::default();
         let start = Now::now().into_std();
         breaker.record(Some(&Disposition::Outage), start, 0.5);
         assert!(
             breaker
-                .record(Some(&Disposition::Outage), start + OPERATOR, 0.5)
+                .record(Some(&Disposition::Outage), start + OPERATOR_WAIT, 0.5)
                 .is_some()
         );
         let settlement = after(&action(4, false), Disposition::Outage, &breaker);
@@ -370,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_alone_makes_the_server_fail_is_tried_less_and_less() {
+    fn an_action_that_alone_makes_the_server_fail_waits_longer_and_longer() {
         let start = Now::now().into_std();
         let mut breaker = Breaker::default();
         let waits: Vec<i64> = [0, 4, 30]
@@ -388,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn the_breaker_lets_one_attempt_try_after_its_wait_and_a_success_closes_it() {
+    fn the_breaker_permits_one_attempt_after_its_wait_and_a_success_closes_it() {
         let start = Now::now().into_std();
         let mut breaker = Breaker::default();
         assert_eq!(breaker.permits(8, start), 8);
@@ -396,7 +399,7 @@ mod tests {
         assert_eq!(
             breaker.record(Some(&Disposition::Outage), start, 0.5),
             None,
-            "under way together"
+            "a call that started before the breaker opened"
         );
         assert_eq!((breaker.failures(), breaker.permits(8, start)), (1, 0));
         assert_eq!(breaker.permits(8, start + wait), 1);
@@ -409,21 +412,21 @@ mod tests {
     }
 
     #[test]
-    fn failures_of_single_tasks_open_the_breaker_only_when_nothing_succeeds_in_between() {
+    fn failures_of_single_actions_open_the_breaker_only_when_nothing_succeeds_in_between() {
         let start = Now::now().into_std();
         let mut breaker = Breaker::default();
-        for _ in 0..STREAK - 1 {
+        for _ in 0..SERVER_FAILURE_AFTER - 1 {
             assert_eq!(breaker.record(Some(&Disposition::Retry), start, 0.5), None);
         }
         breaker.record(None, start, 0.5);
-        for _ in 0..STREAK - 1 {
+        for _ in 0..SERVER_FAILURE_AFTER - 1 {
             assert_eq!(breaker.record(Some(&Disposition::Ambiguous), start, 0.5), None);
         }
         assert!(breaker.record(Some(&Disposition::Retry), start, 0.5).is_some());
     }
 
     #[test]
-    fn a_server_that_names_a_wait_gets_it_and_an_operator_gets_a_minute() {
+    fn the_breaker_waits_as_long_as_the_server_asks_and_a_minute_for_an_operator() {
         let start = Now::now().into_std();
         let mut breaker = Breaker::default();
         let asked = Duration::from_secs(300);
@@ -434,7 +437,7 @@ mod tests {
         let mut breaker = Breaker::default();
         assert_eq!(
             breaker.record(Some(&Disposition::Operator), start, 0.5),
-            Some(OPERATOR)
+            Some(OPERATOR_WAIT)
         );
     }
 }

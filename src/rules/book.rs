@@ -1,4 +1,4 @@
-//! What one decision is about: people, the invitations to their addresses, and the directory.
+//! The working set of one decision: people, the invitations to their addresses, and the directory.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -8,105 +8,109 @@ use crate::model::{
     ActionState, Compared, Cursor, EmailAddress, EntryId, Event, Member, Outcome, Source, Standing, What,
 };
 
-/// What the store knows of the people and invitations that one decision is about.
+/// The stored people and invitations that one decision is about.
 ///
-/// The store fills it, the rules change it, and the store saves what differs from before. People and invitations are
-/// named by their place in it.
+/// The store loads it, the rules change it, and the store saves the changes. People and invitations are identified by
+/// their index in [`Book::people`] and [`Book::invitations`].
+///
+/// A person is *owed* an invitation from the moment they become a member until it is sent or they leave.
 #[derive(Debug, Default)]
 pub struct Book {
-    /// The directory in question, where there is one.
+    /// The directory that the decision is about, if any.
     pub directory: Option<Directory>,
-    /// What the decision makes happen, in order.
+    /// The events that result from the decision, in order.
     pub events: Vec<Noted>,
     people: Vec<Person>,
     by_id: HashMap<(i64, EntryId), usize>,
-    /// People who have an address, or had it when they were loaded.
+    /// People by current or earlier address: a superset, to be filtered.
     by_address: HashMap<EmailAddress, Vec<usize>>,
     invitations: Vec<Invitation>,
-    to: HashMap<EmailAddress, usize>,
+    invitation_by_address: HashMap<EmailAddress, usize>,
     by_row: HashMap<i64, usize>,
-    /// Invitations that are for a person, or were since they were loaded.
+    /// Invitations by current or earlier person: a superset, to be filtered.
     by_person: HashMap<usize, BTreeSet<usize>>,
 }
 
-/// A directory, as far as decisions depend on it.
+/// The part of a directory's state that decisions depend on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Directory {
-    /// The store's number for it.
+    /// Its row in the store.
     pub id: i64,
     /// Its name in the configuration.
     pub name: String,
-    /// How many new people it has brought lately.
+    /// The count of new people that it added recently.
     pub brake: Brake,
-    /// The resume point to store together with the decision, and the time of it.
+    /// The resume point to store together with the decision, and its time.
     pub cursor: Option<(Cursor, Timestamp)>,
 }
 
-/// An event, with the store's number of its directory.
+/// An event to store in the journal, with the row of its directory in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Noted {
-    /// The directory.
+    /// The row of the directory.
     pub directory: i64,
-    /// What happened.
+    /// The event.
     pub event: Event,
 }
 
-/// A person of some directory.
+/// A person in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Person {
-    /// The number of their directory.
+    /// The row of their directory in the store.
     pub directory: i64,
     /// The name of their directory.
     pub directory_name: String,
-    /// The directory is configured; people of one that is not count for nothing.
+    /// Whether the directory is configured. People of a directory that is not are ignored.
     pub configured: bool,
-    /// Who they are, and how they stand.
+    /// Their identity and state.
     pub member: Member,
-    /// The digest of the entry ([`super::membership::Seen::digest`]) by which they came to stand so; `None` where something
-    /// else decided.
+    /// The digest of the entry that led to this state ([`super::membership::EntryFacts::digest`]); `None` if something
+    /// else did.
     pub decided_on: Option<i64>,
-    before: Option<(Member, Option<i64>)>,
+    /// `member` and `decided_on` as stored; `None` for a new person.
+    stored: Option<(Member, Option<i64>)>,
 }
 
-/// An invitation to one address; at most one exists for each.
+/// An invitation to an address, which has at most one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invitation {
-    /// The store's number for it, `0` while it has none.
+    /// Its row in the store; `0` until it is saved.
     pub row: i64,
-    /// Where it goes.
+    /// The address that is invited.
     pub address: EmailAddress,
-    /// For whom it is: a place in [`Book::people`].
+    /// The person whom it is for, by index in [`Book::people`].
     pub person: usize,
-    /// Where it stands.
+    /// Its state.
     pub state: ActionState,
-    /// While queued: not before this.
+    /// The earliest time of the next attempt, while queued.
     pub due: Timestamp,
-    /// The worker that has claimed it and has not settled it yet.
+    /// The worker that claimed it and has not settled it yet.
     pub owner: Option<i64>,
-    /// The outcome of an earlier attempt is unknown, since then.
+    /// Since when the outcome of an earlier attempt is unknown, if it is.
     pub in_doubt: Option<Timestamp>,
-    /// Whether it was compared with Vaultwarden's accounts.
+    /// Whether it was compared with Vaultwarden's list of accounts.
     pub compared: Compared,
-    /// It was cancelled while it was held: whoever wants it again waits for an approval again.
+    /// It was cancelled while held, so that a new invitation to this person is held, too.
     pub was_held: bool,
-    /// Failed attempts.
+    /// The number of failed attempts.
     pub attempts: u32,
     /// When the change that caused it arrived.
     pub arrived: Timestamp,
-    /// When it came to its present state.
+    /// When it entered its current state.
     pub since: Timestamp,
     /// The last error, or why it is held or in quarantine.
     pub reason: Option<String>,
-    /// The part of the reason that others may share, where it may prove to be the server's.
+    /// The key of a rejection that may turn out to concern the server ([`crate::model::Rejection::key`]).
     pub fault: Option<String>,
-    /// How it was done, where it was.
+    /// How it succeeded, if it did.
     pub outcome: Option<Outcome>,
-    before: Option<Box<Self>>,
+    /// The invitation as stored; `None` for a new one.
+    stored: Option<Box<Self>>,
 }
 
 impl Person {
-    /// Whether they are there, at this address.
-    pub fn holds(&self, address: &EmailAddress) -> bool {
+    /// Whether they are a member of a configured directory and have this address.
+    pub fn is_member_at(&self, address: &EmailAddress) -> bool {
         self.configured
             && self.member.standing == Standing::Member
             && self.member.address.as_ref() == Some(address)
@@ -114,7 +118,7 @@ impl Person {
 }
 
 impl Invitation {
-    /// A new one.
+    /// A new invitation, due since its change arrived.
     pub fn new(
         address: EmailAddress,
         person: usize,
@@ -138,31 +142,31 @@ impl Invitation {
             reason: None,
             fault: None,
             outcome: None,
-            before: None,
+            stored: None,
         }
     }
 
-    /// It was sent, or may have been.
-    pub fn sent(&self) -> bool {
+    /// Whether it was sent or may have been sent.
+    pub fn maybe_sent(&self) -> bool {
         self.state == ActionState::Done || self.owner.is_some() || self.in_doubt.is_some()
     }
 
-    /// Whether all that is stored of it is the same.
+    /// Whether it has the same stored fields as `other`.
     fn same_as(&self, other: &Self) -> bool {
-        let stored = |invitation: &Self| Self {
-            before: None,
+        let fields = |invitation: &Self| Self {
+            stored: None,
             ..invitation.clone()
         };
-        stored(self) == stored(other)
+        fields(self) == fields(other)
     }
 
-    /// Brings it to another state.
-    pub(super) fn come_to(&mut self, state: ActionState, now: Timestamp) {
+    /// Changes its state and drops the claim.
+    pub(super) fn set_state(&mut self, state: ActionState, now: Timestamp) {
         self.state = state;
         self.since = now;
         self.owner = None;
         self.in_doubt = None;
-        // A comparison that is under way was begun for what it was before.
+        // A comparison in progress started with the former state.
         if self.compared == Compared::UnderWay {
             self.compared = Compared::No;
         }
@@ -170,76 +174,75 @@ impl Invitation {
 }
 
 impl Book {
-    /// All people, each at their place.
+    /// All people.
     pub fn people(&self) -> &[Person] {
         &self.people
     }
 
-    /// All invitations, each at its place.
+    /// All invitations.
     pub fn invitations(&self) -> &[Invitation] {
         &self.invitations
     }
 
-    /// The place of a person.
-    pub fn find(&self, directory: i64, id: EntryId) -> Option<usize> {
+    /// The index of a person, by the row of their directory and the identity of their entry.
+    pub fn person_by_id(&self, directory: i64, id: EntryId) -> Option<usize> {
         self.by_id.get(&(directory, id)).copied()
     }
 
-    /// The place of the invitation to an address.
+    /// The index of the invitation to an address.
     pub fn invitation_to(&self, address: &EmailAddress) -> Option<usize> {
-        self.to.get(address).copied()
+        self.invitation_by_address.get(address).copied()
     }
 
-    /// The place of an invitation, by the store's number for it.
-    pub fn numbered(&self, row: i64) -> Option<usize> {
+    /// The index of an invitation, by its row in the store.
+    pub fn invitation_by_row(&self, row: i64) -> Option<usize> {
         self.by_row.get(&row).copied()
     }
 
-    /// The places of the invitations that are for a person.
+    /// The indices of the invitations for a person.
     pub fn invitations_for(&self, person: usize) -> impl Iterator<Item = usize> {
         let candidates = self.by_person.get(&person).into_iter().flatten().copied();
-        candidates.filter(move |&place| self.invitations[place].person == person)
+        candidates.filter(move |&index| self.invitations[index].person == person)
     }
 
     // -- for the store -----------------------------------------------------------------------------------------
 
-    /// Takes in a person as stored, unless they are in it already; returns their place.
+    /// Adds a stored person, unless the book contains them already. Returns their index.
     pub fn load_person(
         &mut self,
         directory: (i64, &str),
         configured: bool,
         (member, decided_on): (Member, Option<i64>),
     ) -> usize {
-        if let Some(place) = self.find(directory.0, member.id) {
-            return place;
+        if let Some(index) = self.person_by_id(directory.0, member.id) {
+            return index;
         }
-        let before = Some((member.clone(), decided_on));
+        let stored = Some((member.clone(), decided_on));
         self.add_person(Person {
             directory: directory.0,
             directory_name: directory.1.to_owned(),
             configured,
             member,
             decided_on,
-            before,
+            stored,
         })
     }
 
-    /// Takes in an invitation as stored, unless it is in it already.
+    /// Adds a stored invitation, unless the book contains one to the same address already.
     pub fn load_invitation(&mut self, mut invitation: Invitation) {
-        if self.to.contains_key(&invitation.address) {
+        if self.invitation_by_address.contains_key(&invitation.address) {
             return;
         }
-        invitation.before = Some(Box::new(invitation.clone()));
+        invitation.stored = Some(Box::new(invitation.clone()));
         let row = invitation.row;
-        let place = self.add_invitation(invitation);
-        self.by_row.insert(row, place);
+        let index = self.add_invitation(invitation);
+        self.by_row.insert(row, index);
     }
 
-    /// Gives each person who differs from what is stored, or is new, to `save`, together with what is stored; it returns the
-    /// number of their row.
+    /// Calls `save` with each new or changed person and their stored state. `save` returns their row.
     ///
     /// # Errors
-    /// That of `save`.
+    /// The first error of `save`.
     pub fn save_people<E>(
         &mut self,
         mut save: impl FnMut(&Person, Option<&Member>) -> Result<i64, E>,
@@ -248,27 +251,27 @@ impl Book {
             let same = |(member, decided_on): &(Member, _)| {
                 (member, *decided_on) == (&person.member, person.decided_on)
             };
-            let before = person.before.as_ref();
-            if !before.is_some_and(same) {
-                person.member.row = save(person, before.map(|(member, _)| member))?;
+            let stored = person.stored.as_ref();
+            if !stored.is_some_and(same) {
+                person.member.row = save(person, stored.map(|(member, _)| member))?;
             }
         }
         Ok(())
     }
 
-    /// Gives each invitation that differs from what is stored, or is new, to `save`, together with what is stored and the
-    /// number of the row of its person.
+    /// Calls `save` with each new or changed invitation, its stored state, and the row of its person. Must be called after
+    /// [`Book::save_people`], which sets the rows of new people.
     ///
     /// # Errors
-    /// That of `save`.
+    /// The first error of `save`.
     pub fn save_invitations<E>(
         &self,
         mut save: impl FnMut(&Invitation, Option<&Invitation>, i64) -> Result<(), E>,
     ) -> Result<(), E> {
         for invitation in &self.invitations {
-            let before = invitation.before.as_deref();
-            if !before.is_some_and(|before| before.same_as(invitation)) {
-                save(invitation, before, self.people[invitation.person].member.row)?;
+            let stored = invitation.stored.as_deref();
+            if !stored.is_some_and(|stored| stored.same_as(invitation)) {
+                save(invitation, stored, self.people[invitation.person].member.row)?;
             }
         }
         Ok(())
@@ -276,15 +279,15 @@ impl Book {
 
     // -- for the rules ------------------------------------------------------------------------------------------
 
-    /// Brings a person to a new state; returns their place.
-    pub(super) fn put(&mut self, member: Member) -> Option<usize> {
+    /// Updates or adds a person of the book's directory. Returns their index, or `None` if the book has no directory.
+    pub(super) fn update_person(&mut self, member: Member) -> Option<usize> {
         let directory = self.directory.as_ref()?;
-        if let Some(place) = self.find(directory.id, member.id) {
+        if let Some(index) = self.person_by_id(directory.id, member.id) {
             if let Some(address) = &member.address {
-                self.by_address.entry(address.clone()).or_default().push(place);
+                self.by_address.entry(address.clone()).or_default().push(index);
             }
-            self.people[place].member = member;
-            return Some(place);
+            self.people[index].member = member;
+            return Some(index);
         }
         let person = Person {
             directory: directory.id,
@@ -292,29 +295,29 @@ impl Book {
             configured: true,
             member,
             decided_on: None,
-            before: None,
+            stored: None,
         };
         Some(self.add_person(person))
     }
 
-    /// Brings a member to a state in which they are owed nothing until they are seen again.
-    pub(super) fn set_aside(&mut self, place: usize, why: &str) {
-        let person = &mut self.people[place];
+    /// Makes a member wait without an invitation until the next sighting of their entry.
+    pub(super) fn set_waiting(&mut self, index: usize, why: &str) {
+        let person = &mut self.people[index];
         if person.member.standing == Standing::Member {
             person.member.standing = Standing::WithoutAddress(why.to_owned());
             person.decided_on = None;
         }
     }
 
-    /// Notes what decided how a person stands: an entry with this digest, or something else.
-    pub(super) fn decided_on(&mut self, directory: i64, id: EntryId, digest: Option<i64>) {
-        if let Some(place) = self.find(directory, id) {
-            self.people[place].decided_on = digest;
+    /// Stores the digest of the entry that led to a person's state, or `None` if something else did.
+    pub(super) fn set_decided_on(&mut self, directory: i64, id: EntryId, digest: Option<i64>) {
+        if let Some(index) = self.person_by_id(directory, id) {
+            self.people[index].decided_on = digest;
         }
     }
 
-    /// Something happened to a person, about their address or another one.
-    pub(super) fn note(
+    /// Adds an event about a person and an address, which need not be the person's current one.
+    pub(super) fn record(
         &mut self,
         person: usize,
         address: Option<EmailAddress>,
@@ -341,42 +344,42 @@ impl Book {
         });
     }
 
-    /// Something happened to the person of an invitation, about its address.
-    pub(super) fn note_of(&mut self, invitation: usize, how: (Timestamp, Source), what: What) {
+    /// Adds an event about an invitation's person and address.
+    pub(super) fn record_for(&mut self, invitation: usize, stamp: (Timestamp, Source), what: What) {
         let Invitation { person, address, .. } = &self.invitations[invitation];
-        self.note(*person, Some(address.clone()), how, what);
+        self.record(*person, Some(address.clone()), stamp, what);
     }
 
-    pub(super) fn invitation_mut(&mut self, place: usize) -> &mut Invitation {
-        &mut self.invitations[place]
+    pub(super) fn invitation_mut(&mut self, index: usize) -> &mut Invitation {
+        &mut self.invitations[index]
     }
 
-    /// Passes an invitation on to somebody else.
-    pub(super) fn hand_over(&mut self, place: usize, heir: usize) {
-        self.invitations[place].person = heir;
-        self.index(place, heir);
+    /// Gives an invitation to another person.
+    pub(super) fn hand_over(&mut self, index: usize, successor: usize) {
+        self.invitations[index].person = successor;
+        self.link(index, successor);
     }
 
-    /// Adds an invitation, or puts it in the place of an earlier one to the same address, whose row it takes over.
-    pub(super) fn put_invitation(&mut self, mut invitation: Invitation) -> usize {
+    /// Adds an invitation, or replaces an earlier one to the same address and takes over its row.
+    pub(super) fn insert_invitation(&mut self, mut invitation: Invitation) -> usize {
         match self.invitation_to(&invitation.address) {
-            Some(place) => {
-                self.index(place, invitation.person);
-                let former = &mut self.invitations[place];
+            Some(index) => {
+                self.link(index, invitation.person);
+                let former = &mut self.invitations[index];
                 invitation.row = former.row;
-                invitation.before = former.before.take();
+                invitation.stored = former.stored.take();
                 *former = invitation;
-                place
+                index
             }
             None => self.add_invitation(invitation),
         }
     }
 
-    /// Somebody else than `person` who is there at the address, the longest known first.
-    pub(super) fn other_holder(&self, address: &EmailAddress, person: usize) -> Option<usize> {
+    /// The member other than `person` who has this address and has been known for the longest time.
+    pub(super) fn other_member_at(&self, address: &EmailAddress, person: usize) -> Option<usize> {
         let candidates = self.by_address.get(address)?.iter().copied();
         candidates
-            .filter(|&other| other != person && self.people[other].holds(address))
+            .filter(|&other| other != person && self.people[other].is_member_at(address))
             .min_by_key(|&other| {
                 let row = self.people[other].member.row;
                 (row == 0, row, other)
@@ -384,24 +387,25 @@ impl Book {
     }
 
     fn add_person(&mut self, person: Person) -> usize {
-        let place = self.people.len();
-        self.by_id.insert((person.directory, person.member.id), place);
+        let index = self.people.len();
+        self.by_id.insert((person.directory, person.member.id), index);
         if let Some(address) = &person.member.address {
-            self.by_address.entry(address.clone()).or_default().push(place);
+            self.by_address.entry(address.clone()).or_default().push(index);
         }
         self.people.push(person);
-        place
+        index
     }
 
     fn add_invitation(&mut self, invitation: Invitation) -> usize {
-        let place = self.invitations.len();
-        self.to.insert(invitation.address.clone(), place);
-        self.index(place, invitation.person);
+        let index = self.invitations.len();
+        self.invitation_by_address
+            .insert(invitation.address.clone(), index);
+        self.link(index, invitation.person);
         self.invitations.push(invitation);
-        place
+        index
     }
 
-    fn index(&mut self, invitation: usize, person: usize) {
+    fn link(&mut self, invitation: usize, person: usize) {
         self.by_person.entry(person).or_default().insert(invitation);
     }
 }

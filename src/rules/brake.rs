@@ -1,56 +1,55 @@
-//! How many new people may be invited before an administrator has to look: mails cannot be recalled, and a filter is
-//! easily too wide.
+//! Limits how many new people are invited before an administrator has to approve more: mails cannot be recalled, and a
+//! filter is easily too wide.
 
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-/// A directory that has brought nobody new for this long has its whole allowance again.
+/// A directory whose listings found no new people for this long has its whole allowance again.
 const QUIET: Duration = Duration::from_secs(3600);
-/// What `invites_per_hour` counts in.
+/// The period of `invites_per_hour`.
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// `[limits]`; `None` is no limit.
+/// The `[limits]` of the configuration; `None` means no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// New people whom the listings of a directory may bring, until it was quiet for an hour.
+    /// The number of new people that the listings of a directory may add until an hour passes without any.
     pub invites_per_listing: Option<u32>,
-    /// New people whom the single changes of a directory may bring in an hour.
+    /// The number of new people that the single changes of a directory may add in an hour.
     pub invites_per_hour: Option<u32>,
-    /// Addresses at which one entry may be invited in a day.
+    /// The number of addresses at which one entry may be invited in a day.
     pub addresses_per_person: Option<u32>,
 }
 
-/// How many new people a directory has brought lately. Whoever is held does not count.
+/// Counts the new people that a directory added recently. People whose invitations are held do not count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Brake {
-    /// By listings, since the directory was last quiet.
+    /// People added by listings, or together by one change, since the last quiet hour.
     pub listed: u32,
-    /// When a listing last found somebody new.
+    /// When `listed` was last used.
     pub listed_at: Timestamp,
-    /// By single changes, in the hour that began at `changed_since`.
+    /// People added by single changes, in the hour that began at `changed_since`.
     pub changed: u32,
     /// When that hour began.
     pub changed_since: Timestamp,
-    /// A listing whose new people are held has not ended: how many of them have no account cannot be judged yet.
+    /// A listing whose new people are held has not ended: it is too early to count how many of them have no account.
     pub holding: bool,
 }
 
-/// What becomes of new people.
+/// What to do with new people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// They may be invited.
+    /// Invite them.
     Invite,
-    /// They wait until somebody approves them.
+    /// Hold their invitations until an administrator approves them.
     Hold,
 }
 
 impl Brake {
-    /// Judges what a listing found: `found` new people, in a listing that named everyone or was cut short.
+    /// Decides on the `found` new people of a listing as a whole. Counts nobody: [`Brake::admit_listed`] counts each person.
     ///
-    /// A listing that was cut short just at the limit would have found more. Each of them counts when it is invited
-    /// ([`Brake::listed`]).
-    pub fn listing(&self, found: u64, cut_short: bool, limits: &Limits, now: Timestamp) -> Verdict {
+    /// A listing that was `cut_short` exactly at the limit exceeds it, since it would have found more people.
+    pub fn check_listing(&self, found: u64, cut_short: bool, limits: &Limits, now: Timestamp) -> Verdict {
         let Some(limit) = limits.invites_per_listing.filter(|_| found > 0) else {
             return Verdict::Invite;
         };
@@ -66,8 +65,8 @@ impl Brake {
         Verdict::Invite
     }
 
-    /// Judges one of the new people of a listing that was judged as a whole.
-    pub fn listed(&mut self, listing: Verdict, limits: &Limits, now: Timestamp) -> Verdict {
+    /// Decides on one new person of a listing, after [`Brake::check_listing`] decided on the whole. Counts the person if invited.
+    pub fn admit_listed(&mut self, listing: Verdict, limits: &Limits, now: Timestamp) -> Verdict {
         if now.since(self.listed_at) >= QUIET {
             self.listed = 0;
         }
@@ -83,8 +82,9 @@ impl Brake {
         Verdict::Invite
     }
 
-    /// Judges people who were held and of whom these have no account.
-    pub fn compared(&mut self, without_account: u64, limits: &Limits) -> Verdict {
+    /// Decides on held people again, once the comparison with Vaultwarden shows how many of them have no account. Counts
+    /// those if they are invited.
+    pub fn admit_compared(&mut self, without_account: u64, limits: &Limits) -> Verdict {
         let all = u64::from(self.listed).saturating_add(without_account);
         if limits
             .invites_per_listing
@@ -96,13 +96,13 @@ impl Brake {
         Verdict::Invite
     }
 
-    /// Judges one of `among` people whom one change brings together.
-    pub fn together(&mut self, among: u64, limits: &Limits, now: Timestamp) -> Verdict {
+    /// Decides on one of `among` people whom a single change adds together. Counts the person if invited.
+    pub fn admit_together(&mut self, among: u64, limits: &Limits, now: Timestamp) -> Verdict {
         if now.since(self.listed_at) >= QUIET {
             self.listed = 0;
         }
         self.listed_at = now;
-        // Those before this one are among them and were counted.
+        // The earlier people of the same change are part of `among`, and are counted already.
         let limit = limits.invites_per_listing.map(u64::from);
         if limit.is_some_and(|limit| among > limit || u64::from(self.listed) >= limit) {
             return Verdict::Hold;
@@ -111,8 +111,8 @@ impl Brake {
         Verdict::Invite
     }
 
-    /// Judges one new person whom a single change brought.
-    pub fn change(&mut self, limits: &Limits, now: Timestamp) -> Verdict {
+    /// Decides on one new person whom a single change adds. Counts the person if invited.
+    pub fn admit_change(&mut self, limits: &Limits, now: Timestamp) -> Verdict {
         if now.since(self.changed_since) >= HOUR || now < self.changed_since {
             self.changed = 0;
             self.changed_since = now;
@@ -135,11 +135,11 @@ mod tests {
         addresses_per_person: None,
     };
 
-    /// A listing that finds so many new people.
+    /// A listing that finds `found` new people.
     fn list(brake: &mut Brake, found: u32, cut_short: bool, minute: i64) -> Verdict {
-        let verdict = brake.listing(found.into(), cut_short, &LIMITS, at(minute));
+        let verdict = brake.check_listing(found.into(), cut_short, &LIMITS, at(minute));
         for _ in 0..found {
-            assert_eq!(brake.listed(verdict, &LIMITS, at(minute)), verdict);
+            assert_eq!(brake.admit_listed(verdict, &LIMITS, at(minute)), verdict);
         }
         verdict
     }
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn listings_that_are_cut_short_again_and_again_share_one_allowance() {
+    fn listings_that_are_cut_short_repeatedly_share_one_allowance() {
         let mut brake = Brake::default();
         let verdicts = [0, 1, 2, 3].map(|minute| list(&mut brake, 48, true, minute));
         assert_eq!(
@@ -169,28 +169,31 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_that_a_limit_of_the_server_cut_just_at_ours_would_have_found_more() {
-        assert_eq!(Brake::default().listing(100, true, &LIMITS, at(0)), Verdict::Hold);
+    fn a_listing_that_is_cut_short_exactly_at_the_limit_exceeds_it() {
         assert_eq!(
-            Brake::default().listing(100, false, &LIMITS, at(0)),
+            Brake::default().check_listing(100, true, &LIMITS, at(0)),
+            Verdict::Hold
+        );
+        assert_eq!(
+            Brake::default().check_listing(100, false, &LIMITS, at(0)),
             Verdict::Invite
         );
     }
 
     #[test]
-    fn those_without_an_account_count_for_what_was_listed_before_as_well() {
+    fn people_without_an_account_are_counted_together_with_those_listed_before() {
         let mut brake = Brake::default();
         assert_eq!(list(&mut brake, 60, false, 0), Verdict::Invite);
         assert_eq!(list(&mut brake, 500, false, 1), Verdict::Hold);
-        assert_eq!(brake.compared(41, &LIMITS), Verdict::Hold);
-        assert_eq!(brake.compared(40, &LIMITS), Verdict::Invite);
+        assert_eq!(brake.admit_compared(41, &LIMITS), Verdict::Hold);
+        assert_eq!(brake.admit_compared(40, &LIMITS), Verdict::Invite);
     }
 
     #[test]
-    fn single_changes_are_free_up_to_the_allowance_of_an_hour_whatever_listings_brought() {
+    fn single_changes_have_an_hourly_allowance_of_their_own_beside_that_of_listings() {
         let mut brake = Brake::default();
         list(&mut brake, 100, false, 0);
-        let verdicts = [0, 1, 2, 59, 60].map(|minute| brake.change(&LIMITS, at(minute)));
+        let verdicts = [0, 1, 2, 59, 60].map(|minute| brake.admit_change(&LIMITS, at(minute)));
         let [
             Verdict::Invite,
             Verdict::Invite,
@@ -204,22 +207,25 @@ mod tests {
     }
 
     #[test]
-    fn people_whom_one_change_brings_share_the_allowance_of_listings() {
+    fn people_whom_one_change_adds_share_the_allowance_of_listings() {
         let mut brake = Brake::default();
-        assert_eq!(brake.together(101, &LIMITS, at(0)), Verdict::Hold);
+        assert_eq!(brake.admit_together(101, &LIMITS, at(0)), Verdict::Hold);
         for _ in 0..100 {
-            assert_eq!(brake.together(50, &LIMITS, at(1)), Verdict::Invite);
+            assert_eq!(brake.admit_together(50, &LIMITS, at(1)), Verdict::Invite);
         }
-        assert_eq!(brake.together(50, &LIMITS, at(2)), Verdict::Hold);
+        assert_eq!(brake.admit_together(50, &LIMITS, at(2)), Verdict::Hold);
         assert_eq!(list(&mut brake, 1, false, 3), Verdict::Hold);
-        assert_eq!(brake.change(&LIMITS, at(3)), Verdict::Invite);
+        assert_eq!(brake.admit_change(&LIMITS, at(3)), Verdict::Invite);
     }
 
     #[test]
     fn without_limits_nobody_is_held() {
         let mut brake = Brake::default();
         let none = Limits::default();
-        assert_eq!(brake.listing(1_000_000, true, &none, at(0)), Verdict::Invite);
-        assert_eq!(brake.change(&none, at(0)), Verdict::Invite);
+        assert_eq!(
+            brake.check_listing(1_000_000, true, &none, at(0)),
+            Verdict::Invite
+        );
+        assert_eq!(brake.admit_change(&none, at(0)), Verdict::Invite);
     }
 }

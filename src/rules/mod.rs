@@ -1,23 +1,24 @@
-//! What follows from what is known and what was seen. Pure: no I/O, no clock, no chance; whatever a rule needs is passed in.
+//! Decides what follows from what the store knows and what a directory reports. Pure: no I/O, no clock and no randomness;
+//! callers pass in what a rule needs.
 //!
 //! - [`membership`]: what one sighting of an entry means for the person.
-//! - [`Book`]: what the store knows of the people and invitations that one decision is about. The rules change it, and the
-//!   store saves what they changed.
-//! - `sightings`: the same for all whom a batch of sightings is about; methods of [`Book`], as the next.
-//! - `invitations`: what is owed to whom.
-//! - `brake`: how many new people may be invited before an administrator has to look.
-//! - `attempt`: what becomes of an invitation after an attempt, and when Vaultwarden is left alone.
+//! - [`Book`]: the stored people and invitations that one decision is about. The rules change it, and the store saves the
+//!   changes.
+//! - `sightings`: [`Book::apply_sightings`], which applies [`membership`] to a batch of sightings.
+//! - `invitations`: which invitations people are owed, and what happens to them when people change.
+//! - `brake`: how many new people are invited before an administrator has to approve more.
+//! - `attempt`: what happens to an invitation after an attempt, and when all calls to Vaultwarden pause.
 
 mod attempt;
 mod book;
 mod brake;
+mod context;
 mod invitations;
 pub mod membership;
-mod owed;
 mod sightings;
 
-pub use attempt::{Breaker, Suspicion, longest_wait, next};
+pub use attempt::{Breaker, FaultDetector, longest_wait, settlement_for};
 pub use book::{Book, Directory, Invitation, Noted, Person};
 pub use brake::{Brake, Limits, Verdict};
-pub use owed::Opening;
+pub use context::DecisionContext;
 pub use sightings::Changed;

@@ -1,16 +1,21 @@
-//! What sightings mean for the people in a [`Book`].
+//! Applies sightings to the people in a [`Book`].
 
 use super::book::Book;
 use super::membership::{Decision, Policy, Reason, Sighting, decide};
 use crate::model::{EmailAddress, Source, What};
 
-/// A person whose state changed, by their place in the book, and why.
+/// A person whose state changed, by their index in [`Book::people`], and why.
 pub type Changed = (usize, Reason);
 
 impl Book {
-    /// Decides what sightings mean, in their order, and brings the people to their new states; returns who changed. The
-    /// invitations follow by [`Book::owe`]. Whoever has to be read first is passed over.
-    pub fn judge(&mut self, sightings: &[Sighting], policy: &Policy, source: Source) -> Vec<Changed> {
+    /// Decides on sightings in order, and updates the people. Returns who changed; [`Book::update_invitations`] must be
+    /// called with the result. Sightings of entries that must be fetched first are skipped.
+    pub fn apply_sightings(
+        &mut self,
+        sightings: &[Sighting],
+        policy: &Policy,
+        source: Source,
+    ) -> Vec<Changed> {
         let mut changed = Vec::new();
         let Some(directory) = self.directory.as_ref().map(|directory| directory.id) else {
             return changed;
@@ -18,32 +23,34 @@ impl Book {
         for sighting in sightings {
             let id = sighting.id();
             let digest = match sighting {
-                Sighting::Entry(seen) => Some(seen.digest()),
+                Sighting::Entry(facts) => Some(facts.digest()),
                 Sighting::Present(_) | Sighting::Gone(_) => None,
             };
-            let known = self.find(directory, id).map(|place| &self.people()[place].member);
+            let known = self
+                .person_by_id(directory, id)
+                .map(|index| &self.people()[index].member);
             match decide(known, sighting, policy) {
                 Decision::Ignore | Decision::Fetch => continue,
                 Decision::Unchanged if digest.is_none() => continue,
                 Decision::Unchanged => {}
                 Decision::Change(member, reason) => {
                     let former_dn = known.map(|former| former.dn.clone()).unwrap_or_default();
-                    if let Some(person) = self.put(member) {
-                        let (address, what) = told(&reason, former_dn);
+                    if let Some(person) = self.update_person(member) {
+                        let (address, what) = journal_entry(&reason, former_dn);
                         let address = address.or_else(|| self.people()[person].member.address.clone());
-                        self.note(person, address, (policy.now, source), what);
+                        self.record(person, address, (policy.now, source), what);
                         changed.push((person, reason));
                     }
                 }
             }
-            self.decided_on(directory, id, digest);
+            self.set_decided_on(directory, id, digest);
         }
         changed
     }
 }
 
-/// A change of state as the journal tells it, and the address that it is about where that is not the person's own.
-fn told(reason: &Reason, former_dn: String) -> (Option<EmailAddress>, What) {
+/// The journal entry for a change of state, and the address that it concerns if that is not the person's current one.
+fn journal_entry(reason: &Reason, former_dn: String) -> (Option<EmailAddress>, What) {
     match reason {
         Reason::Joined(_) => (None, What::Joined),
         Reason::Rejoined(_) => (None, What::Rejoined),

@@ -9,7 +9,7 @@ use super::{Claim, Claimed, Scope, StoreError};
 use crate::clock::Timestamp;
 use crate::model::{Cursor, EmailAddress, EntryId, Event, Settlement, Source, What};
 use crate::rules::membership::{Policy, Sighting};
-use crate::rules::{Book, Brake, Changed, Limits, Noted, Opening, Verdict};
+use crate::rules::{Book, Brake, Changed, DecisionContext, Limits, Noted, Verdict};
 use crate::timing::{self, Step as Milestone};
 
 /// What a decision comes to.
@@ -171,7 +171,7 @@ pub trait Decisions: BaseStore {
         };
         self.decide(scope, move |book| {
             for (address, fault) in &faults {
-                book.accuse(address, fault);
+                book.set_fault(address, fault);
             }
             Step::Done(())
         })
@@ -212,7 +212,7 @@ fn taking(taken: Taken) -> impl FnMut(&mut Book) -> Step<Vec<Event>> + Send + 's
     let mut judged: Option<Vec<Changed>> = None;
     move |book| {
         if let Some(changed) = judged.take() {
-            let how = Opening {
+            let context = DecisionContext {
                 source: taken.source,
                 arrived: taken.arrived,
                 now: taken.arrived,
@@ -220,14 +220,14 @@ fn taking(taken: Taken) -> impl FnMut(&mut Book) -> Step<Vec<Event>> + Send + 's
                 together: Some(&taken.together),
                 listing: taken.listing,
             };
-            book.owe(&changed, &how);
+            book.update_invitations(&changed, &context);
             timing::reached(Milestone::Decided);
             let kept = |noted: &&Noted| !(taken.summarised && noted.event.what.is_routine());
             let noted = mem::take(&mut book.events);
             book.events = noted.iter().filter(kept).cloned().collect();
             return Step::Done(noted.into_iter().map(|noted| noted.event).collect());
         }
-        let changed = book.judge(&taken.sightings, &taken.policy, taken.source);
+        let changed = book.apply_sightings(&taken.sightings, &taken.policy, taken.source);
         if let Some(directory) = &mut book.directory {
             directory.cursor = taken.cursor.clone().map(|cursor| (cursor, taken.arrived));
         }

@@ -139,8 +139,8 @@ impl Certificate {
 /// The size of the key in a SubjectPublicKeyInfo in bits, if it is an RSA key.
 fn rsa_bits(info: &[u8]) -> Result<Option<usize>, Malformed> {
     let mut info = Reader::new(info);
-    let mut algorithm = Reader::new(info.expect(SEQUENCE, "has a key of no kind")?);
-    if algorithm.expect(0x06, "has a key of no kind")? != RSA {
+    let mut algorithm = Reader::new(info.expect(SEQUENCE, "has a key without an algorithm")?);
+    if algorithm.expect(0x06, "has a key without an algorithm")? != RSA {
         return Ok(None);
     }
     let key = info.expect(BIT_STRING, "has no key")?;
@@ -158,10 +158,10 @@ fn name(contents: &[u8]) -> Result<String, Malformed> {
     let mut parts = Vec::new();
     let mut sets = Reader::new(contents);
     while !sets.is_empty() {
-        let mut pairs = Reader::new(sets.expect(SET, "has a name that is no name")?);
+        let mut pairs = Reader::new(sets.expect(SET, "has a malformed name")?);
         while !pairs.is_empty() {
-            let mut pair = Reader::new(pairs.expect(SEQUENCE, "has a name that is no name")?);
-            let kind = match pair.expect(0x06, "has a name of no kind")? {
+            let mut pair = Reader::new(pairs.expect(SEQUENCE, "has a malformed name")?);
+            let kind = match pair.expect(0x06, "has a name without a type")? {
                 b"\x55\x04\x03" => "CN",
                 b"\x55\x04\x06" => "C",
                 b"\x55\x04\x07" => "L",
@@ -194,7 +194,7 @@ fn date(times: &mut Reader<'_>) -> Result<String, Malformed> {
     };
     match (digits.get(..4), digits.get(4..6), digits.get(6..8)) {
         (Some(year), Some(month), Some(day)) => Ok(format!("{year}-{month}-{day}")),
-        _ => Err(Malformed("has a time that is no time")),
+        _ => Err(Malformed("has a malformed time")),
     }
 }
 
@@ -202,8 +202,8 @@ fn alternative_names(contents: &[u8]) -> Result<Vec<String>, Malformed> {
     let mut extensions = Reader::new(Reader::new(contents).expect(SEQUENCE, "has no extensions")?);
     let mut names = Vec::new();
     while !extensions.is_empty() {
-        let mut extension = Reader::new(extensions.expect(SEQUENCE, "has an extension that is none")?);
-        let kind = extension.expect(0x06, "has an extension of no kind")?;
+        let mut extension = Reader::new(extensions.expect(SEQUENCE, "has a malformed extension")?);
+        let kind = extension.expect(0x06, "has an extension without a type")?;
         extension.optional(ber::BOOLEAN)?;
         let value = extension.expect(OCTET_STRING, "has an extension without a value")?;
         if kind != SUBJECT_ALT_NAME {
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_tells_whose_it_is_who_signed_it_and_how_long_it_is_valid() {
+    fn a_description_contains_subject_issuer_validity_and_names() {
         let read = Certificate::read(&certificate()).unwrap().to_string();
         assert!(
             read.contains("CN=the server") && read.contains("O=Example"),
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_is_cut_anywhere_is_an_error_and_no_panic() {
+    fn a_truncated_certificate_is_an_error() {
         let whole = certificate();
         for end in 0..whole.len() {
             assert!(Certificate::read(&whole[..end]).is_err(), "{end}");

@@ -54,7 +54,7 @@ impl Worker {
         self.record_server(&mut state.breaker, &Ok(()), None);
         tracing::info!(known, "compared the backlog with Vaultwarden's accounts");
         let limits = self.settings.limits;
-        let decide = Box::new(move |brake: &mut Brake, count| brake.compared(count, &limits));
+        let decide = Box::new(move |brake: &mut Brake, count| brake.admit_compared(count, &limits));
         for (directory, count) in self.store.end_comparison(decide, self.clock.now()).await? {
             self.observer
                 .held(&directory, count, limits.invites_per_listing.unwrap_or(u32::MAX));

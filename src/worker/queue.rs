@@ -22,10 +22,10 @@ use super::pace::Pace;
 use super::server_identity::{Schedule, check};
 use super::settling::Settling;
 use super::slots::Slots;
-use crate::clock::{Clock, Jump, Timestamp};
+use crate::clock::{Clock, ClockJump, Timestamp};
 use crate::model::WorkerId;
 use crate::retry::RetryNow;
-use crate::rules::{Breaker, Limits, Suspicion};
+use crate::rules::{Breaker, FaultDetector, Limits};
 use crate::store::{QueueStore, StoreError};
 use crate::telemetry::Observer;
 use crate::vaultwarden::Admin;
@@ -99,7 +99,7 @@ pub(super) struct State<'a> {
     pub(super) slots: Slots,
     pub(super) settling: Settling<'a>,
     pub(super) breaker: Breaker,
-    pub(super) suspicion: Suspicion,
+    pub(super) fault_detector: FaultDetector,
     pace: Pace,
     pub(super) probe_at: Instant,
     /// Whether to ask the store for due actions: there may be some that are not known here.
@@ -161,7 +161,7 @@ impl Worker {
             }),
             settling: Settling::default(),
             breaker: Breaker::default(),
-            suspicion: Suspicion::default(),
+            fault_detector: FaultDetector::default(),
             pace: Pace::new(self.settings.per_minute),
             probe_at: Instant::now() + PROBE,
             may_be_due: true,
@@ -173,12 +173,12 @@ impl Worker {
             finishing: false,
             tally: Tally::default(),
         };
-        let mut jump = Jump::watch(&self.clock);
+        let mut jump = ClockJump::watch(&self.clock);
         self.store.take_over(state.id, self.clock.now()).await?;
         let mut retried = self.retry_now.subscribe();
         let mut schedule = Schedule::load(&*self.store).await?;
         while !stop.is_cancelled() {
-            if let Some(by) = jump.seen(&self.clock) {
+            if let Some(by) = jump.detect(&self.clock) {
                 self.observer.clock_was_set(by);
                 // Settlements that wait contain times of the old clock.
                 self.settle_all(&mut state).await?;

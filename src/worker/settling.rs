@@ -13,7 +13,7 @@ use super::queue::{PROBE, State, Worker};
 use super::slots::Attempt;
 use crate::clock::Timestamp;
 use crate::model::{Action, Disposition, Event, Outcome, Rejection, Settlement};
-use crate::rules::{Breaker, next};
+use crate::rules::{Breaker, settlement_for};
 use crate::store::{Claim, Claimed, Decisions, StoreError};
 use crate::timing::{self, Step};
 use crate::vaultwarden::VaultwardenError;
@@ -88,7 +88,7 @@ impl Worker {
         for Attempt { action, result, .. } in ended {
             let mut verdict = result.as_ref().map(drop).map_err(VaultwardenError::disposition);
             if let Err(Disposition::Reject(Rejection { key: Some(key), .. })) = &verdict
-                && state.suspicion.confirms(key, action.id)
+                && state.fault_detector.record(key, action.id)
             {
                 state.settling.server_faults.push(key.clone());
                 verdict = Err(Disposition::Outage);
@@ -105,7 +105,7 @@ impl Worker {
                 (Err(error), _) => Err((error.disposition(), error.to_string())),
             };
             let resend_after = self.settings.resend_after;
-            let settlement = next(
+            let settlement = settlement_for(
                 &action,
                 attempt,
                 &state.breaker,
@@ -114,7 +114,7 @@ impl Worker {
                 (self.jitter)(),
             );
             if settlement == Settlement::Done(Outcome::Invited) {
-                state.suspicion.ends();
+                state.fault_detector.reset();
             }
             state.settling.push(action, settlement);
         }

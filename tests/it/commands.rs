@@ -48,7 +48,7 @@ async fn three_held(dir: &Path) {
             name: "mail".into(),
             values: vec![format!("{name}@example.org").into()],
         };
-        Sighting::Entry(policy.see(&Entry {
+        Sighting::Entry(policy.facts(&Entry {
             id: EntryId::from_slice(&[name.as_bytes()[0]; 16]).unwrap(),
             dn: format!("uid={name},dc=example,dc=org"),
             attributes: vec![mail],

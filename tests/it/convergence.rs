@@ -84,7 +84,7 @@ impl Bench {
                 invite_changed_address: false,
             },
             limits: Limits::default(),
-            named_joiners: u64::MAX,
+            max_journaled_joins: u64::MAX,
             audit_interval: Some(Duration::from_secs(3600)),
             retry: Retry {
                 first: instant,

@@ -167,7 +167,7 @@ impl World {
                     invite_changed_address: self.invite_changed_address,
                 },
                 limits: self.limits(),
-                named_joiners: u64::MAX,
+                max_journaled_joins: u64::MAX,
                 audit_interval: Some(Duration::from_secs(3600)),
                 retry_now: RetryNow::default(),
                 jitter: rand::random,

@@ -95,7 +95,7 @@ impl Simulation {
                 invite_changed_address: false,
             },
             limits: Limits::default(),
-            named_joiners: u64::MAX,
+            max_journaled_joins: u64::MAX,
             audit_interval: Some(Duration::from_secs(6 * 3600)),
             retry: Retry {
                 first: Duration::from_millis(500),

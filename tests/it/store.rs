@@ -63,7 +63,7 @@ fn policy(invite_changed_address: bool) -> Policy {
 }
 
 fn sighting(entry: &Entry) -> Sighting {
-    Sighting::Entry(policy(false).see(entry))
+    Sighting::Entry(policy(false).facts(entry))
 }
 
 fn there(n: u8, name: &str) -> Sighting {
@@ -201,7 +201,7 @@ impl Book {
 
     async fn end_of_comparison(&self, second: i64) -> Vec<(String, u64)> {
         let limits = self.limits;
-        let judge = Box::new(move |brake: &mut Brake, count| brake.compared(count, &limits));
+        let judge = Box::new(move |brake: &mut Brake, count| brake.admit_compared(count, &limits));
         self.store.end_comparison(judge, at(second)).await.unwrap()
     }
 
@@ -252,7 +252,7 @@ async fn differences(
 /// Takes what a listing named, judged by how many it brings.
 async fn takes_listed(store: &Sqlite, told: Taken, cut_short: bool) -> Vec<Event> {
     let (brake, opened) = store.preview(told.clone()).await.unwrap();
-    let listing = brake.listing(opened.len() as u64, cut_short, &told.limits, told.arrived);
+    let listing = brake.check_listing(opened.len() as u64, cut_short, &told.limits, told.arrived);
     store.take(Taken { listing, ..told }).await.unwrap()
 }
 

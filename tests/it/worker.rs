@@ -74,7 +74,7 @@ async fn bring(store: &dyn Store, source: Source, people: std::ops::Range<u8>, n
             name: "mail".into(),
             values: vec![format!("person{n}@example.org").into()],
         };
-        Sighting::Entry(policy.see(&Entry {
+        Sighting::Entry(policy.facts(&Entry {
             id: EntryId::from_slice(&[n; 16]).unwrap(),
             dn: format!("uid=person{n}"),
             attributes: vec![mail],

@@ -1,44 +1,44 @@
-//! An audit: a full listing beside the stream, whose differences count only if they are still there when they are looked up.
+//! Processes an audit: a full listing beside the stream. A difference counts only if a look-up confirms it.
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::{Ingest, LOOK_UPS, Run, batches};
-use crate::listener::{Listener, Trouble};
+use super::{ActiveListing, Ingest, LOOK_UPS, batches};
+use crate::listener::{Listener, SessionError};
 use crate::model::{Change, EntryId, Listing, Source};
 use crate::rules::membership::Sighting;
 use crate::store::{StoreError, Taken};
 use crate::telemetry::Purpose;
 
 impl Ingest<'_> {
-    /// Takes a batch of an audit: what it names is a set like any other until [`Ingest::repair`]. Returns how the listing
-    /// ended, if it did.
-    pub(in crate::listener) async fn take_audit(
+    /// Processes a batch of an audit's listing. Nothing is decided before [`Ingest::repair`]. Returns how the listing ended,
+    /// if it did.
+    pub(in crate::listener) async fn process_audit(
         &mut self,
         batch: batches::Batch,
-    ) -> Result<Option<Listing>, Trouble> {
+    ) -> Result<Option<Listing>, SessionError> {
         let policy = self.policy();
-        let mut named = Vec::new();
+        let mut listed = Vec::new();
         let mut end = None;
         for change in batch {
             match change? {
                 Change::ListingBegin => {
                     self.listener.store.begin_listing(self.row).await?;
-                    self.audit = Some(Run::begin());
+                    self.audit = Some(ActiveListing::begin());
                 }
-                Change::Upsert(entry) => named.push(Sighting::Entry(policy.see(&entry))),
+                Change::Upsert(entry) => listed.push(Sighting::Entry(policy.facts(&entry))),
                 Change::ListingEnd(listing) => end = Some(listing),
                 _ => {}
             }
         }
         if self.audit.is_none() {
-            return Err(displaced());
+            return Err(replaced());
         }
-        self.append(named).await?;
+        self.append(listed).await?;
         Ok(end)
     }
 
-    /// Compares what an audit named with the members, beside whatever else happens.
+    /// Compares the people whom an audit listed with the members. The stream can be processed at the same time.
     pub(in crate::listener) fn compare_audit(
         &self,
         listing: &Listing,
@@ -51,67 +51,71 @@ impl Ingest<'_> {
         async move { store.compare(row, complete).await }.boxed()
     }
 
-    /// Puts right what an audit found and what is still so when it is looked up: a page of it, since changes may have come
-    /// beside it. Returns whether there may be more.
-    pub(in crate::listener) async fn repair(&mut self, listing: &Listing) -> Result<bool, Trouble> {
-        let Some(mut run) = self.audit.take() else {
-            return Err(displaced());
+    /// Decides on one page of the differences that an audit found, after looking them up, because the stream may have
+    /// reported changes since. Returns whether there may be more.
+    pub(in crate::listener) async fn repair(&mut self, listing: &Listing) -> Result<bool, SessionError> {
+        let Some(mut active) = self.audit.take() else {
+            return Err(replaced());
         };
-        let end = match self.repair_page(&mut run, *listing == Listing::Complete).await {
+        let end = match self.repair_page(&mut active, *listing == Listing::Complete).await {
             Ok(true) => {
-                self.audit = Some(run);
+                self.audit = Some(active);
                 return Ok(true);
             }
             Ok(false) => listing.clone(),
-            Err(Trouble::Directory(error)) => {
+            Err(SessionError::Directory(error)) => {
                 Listing::Partial(format!("its findings could not be looked up: {error}"))
             }
-            Err(trouble) => return Err(trouble),
+            Err(error) => return Err(error),
         };
-        self.finish(&end, &run, Purpose::Audit).await?;
+        self.finish(&end, &active, Purpose::Audit).await?;
         Ok(false)
     }
 
-    async fn repair_page(&self, run: &mut Run, complete: bool) -> Result<bool, Trouble> {
+    async fn repair_page(&self, active: &mut ActiveListing, complete: bool) -> Result<bool, SessionError> {
         let Listener { store, .. } = self.listener;
-        let verdict = match run.verdict {
+        let verdict = match active.verdict {
             Some(verdict) => verdict,
-            None => self.judge(!complete, Source::Audit).await?,
+            None => self.judge_listing(!complete, Source::Audit).await?,
         };
-        run.verdict = Some(verdict);
-        let page = store.differences(self.row, run.after, LOOK_UPS).await?;
+        active.verdict = Some(verdict);
+        let page = store.differences(self.row, active.after, LOOK_UPS).await?;
         let Some(last) = page.last() else {
             return Ok(false);
         };
-        run.after = last.place;
-        let (named, unnamed): (Vec<_>, Vec<_>) = page.into_iter().partition(|found| found.told.is_some());
-        // Whoever was named and is gone by now is told by the stream.
-        let named: Vec<EntryId> = named.iter().map(|found| found.id).collect();
-        let found = if named.is_empty() {
+        active.after = last.place;
+        let (listed, unlisted): (Vec<_>, Vec<_>) =
+            page.into_iter().partition(|difference| difference.told.is_some());
+        // If a listed entry is gone by now, the stream reports it.
+        let listed: Vec<EntryId> = listed.iter().map(|found| found.id).collect();
+        let found = if listed.is_empty() {
             Vec::new()
         } else {
-            self.listener.directory.lookup(&named).await?
+            self.listener.directory.lookup(&listed).await?
         };
-        let mut sightings = self.see(&found);
-        sightings.extend(self.look_for(&unnamed).await?);
+        let mut sightings = self.sightings(&found);
+        sightings.extend(self.look_up_unlisted(&unlisted).await?);
         let taken = Taken {
             listing: verdict,
             ..self.taken(sightings, Source::Audit, None)
         };
-        run.count(&self.commit(taken).await?);
+        active.count(&self.commit(taken).await?);
         Ok(true)
     }
 
-    /// An audit broke off; the next one starts anew.
-    pub(in crate::listener) async fn audit_failed(&mut self, trouble: &Trouble) -> Result<(), Trouble> {
-        let run = self.audit.take().unwrap_or_else(Run::begin);
-        self.finish(&Listing::Partial(trouble.to_string()), &run, Purpose::Audit)
+    /// Ends an audit that failed. The next one starts from the beginning.
+    pub(in crate::listener) async fn audit_failed(
+        &mut self,
+        error: &SessionError,
+    ) -> Result<(), SessionError> {
+        let active = self.audit.take().unwrap_or_else(ActiveListing::begin);
+        self.finish(&Listing::Partial(error.to_string()), &active, Purpose::Audit)
             .await?;
         Ok(())
     }
 }
 
-/// A directory has one listing at a time, and that of the stream goes first.
-fn displaced() -> Trouble {
-    Trouble::Partial("the stream began a listing of its own".into())
+/// The error of an audit that the stream's own listing replaced: a directory has one listing at a time.
+fn replaced() -> SessionError {
+    SessionError::Partial("the stream started a listing of its own".into())
 }

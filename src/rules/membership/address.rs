@@ -1,17 +1,18 @@
-//! Which of an entry's values is the address to invite.
+//! Finds the usable addresses in an entry.
 
 use crate::model::{EmailAddress, Entry, description};
 
-/// The key of Exchange's attribute, which holds addresses of every kind, each with a prefix.
+/// The key of Exchange's attribute, which contains addresses of all kinds, each with a prefix.
 const PROXY_ADDRESSES: &str = "proxyaddresses";
-/// The prefix of the primary address; those of aliases are spelt `smtp:`.
+/// The prefix of the primary address. Aliases have the prefix `smtp:`.
 const PRIMARY: &[u8] = b"SMTP:";
 
-/// The usable values of the first attribute, in the configured order, that has any, in the entry's order and each once. The
-/// values of an attribute have no order (RFC 4512, 2.2), so that any of them may be the one that counts.
+/// The usable addresses in the first attribute, in the configured order, that has any. Each address appears once, in the
+/// entry's order. Servers may return the values in any order (RFC 4512, 2.2), so a person's known address counts wherever
+/// it appears.
 ///
 /// # Errors
-/// Why there is none, as a person would put it: which attributes are empty, or what is wrong with the first value.
+/// Why there is none, for people: which attributes are empty, or what is wrong with the first value.
 pub(super) fn usable_addresses(
     entry: &Entry,
     mail_attributes: &[String],
@@ -40,7 +41,7 @@ pub(super) fn usable_addresses(
     Err(first_problem.unwrap_or_else(|| format!("has no {}", mail_attributes.join(", "))))
 }
 
-/// The address in a value; of `proxyAddresses` only the primary one is one at which a person is to be invited.
+/// The address in a value; in `proxyAddresses`, only the primary address counts.
 fn candidate<'a>(attribute: &str, value: &'a [u8]) -> Option<&'a [u8]> {
     if description::key(description::split(attribute).0) == PROXY_ADDRESSES {
         value.strip_prefix(PRIMARY)
@@ -49,7 +50,7 @@ fn candidate<'a>(attribute: &str, value: &'a [u8]) -> Option<&'a [u8]> {
     }
 }
 
-/// At most 80 characters of a value: it goes into logs and into the store.
+/// At most 80 characters of a value, for logs and the store.
 fn shown(value: &[u8]) -> String {
     const CHARACTERS: usize = 80;
     let beginning = value.get(..4 * CHARACTERS).unwrap_or(value);
@@ -68,7 +69,7 @@ mod tests {
         address_in(["mail", "mailAlternateAddress", "proxyAddresses"], attributes)
     }
 
-    /// With these attributes in the configuration.
+    /// As [`address`], with the given configured attributes.
     fn address_in(order: [&str; 3], attributes: &[(&str, &[&[u8]])]) -> Result<String, String> {
         let attributes = attributes
             .iter()

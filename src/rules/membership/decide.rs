@@ -1,12 +1,12 @@
-//! What one sighting of an entry means for the person, given what is known of them.
+//! Decides what one sighting of an entry means for the person.
 
-use super::{Account, Decision, Policy, Reason, Seen, Sighting};
+use super::{Account, Decision, EntryFacts, Policy, Reason, Sighting};
 use crate::model::{Member, Standing};
 
-/// Decides what a sighting of somebody means, given what is known of them.
+/// Decides what a sighting means for a person. `known` is their stored state, if any.
 pub fn decide(known: Option<&Member>, sighting: &Sighting, policy: &Policy) -> Decision {
     match (sighting, known) {
-        (Sighting::Entry(seen), known) => decide_seen(known, seen, policy),
+        (Sighting::Entry(facts), known) => decide_entry(known, facts, policy),
         (
             Sighting::Present(_),
             None
@@ -34,8 +34,8 @@ pub fn decide(known: Option<&Member>, sighting: &Sighting, policy: &Policy) -> D
     }
 }
 
-fn decide_seen(known: Option<&Member>, seen: &Seen, policy: &Policy) -> Decision {
-    match (known, &seen.account) {
+fn decide_entry(known: Option<&Member>, facts: &EntryFacts, policy: &Policy) -> Decision {
+    match (known, &facts.account) {
         (Some(member), Account::Disabled(why)) if member.standing == Standing::Member => {
             let left = Member {
                 standing: Standing::Left,
@@ -49,7 +49,7 @@ fn decide_seen(known: Option<&Member>, seen: &Seen, policy: &Policy) -> Decision
         _ => {}
     }
     let former = known.and_then(|member| member.address.clone());
-    let usable = seen.address(former.as_ref());
+    let usable = facts.address(former.as_ref());
     let standing = known.map(|member| &member.standing);
     let left = standing == Some(&Standing::Left) || known.is_some_and(|member| member.returning);
     let (address, new_standing, reason) = match (usable, former) {
@@ -63,7 +63,7 @@ fn decide_seen(known: Option<&Member>, seen: &Seen, policy: &Policy) -> Decision
             };
             (Some(address), Standing::Member, reason)
         }
-        // Whoever comes back with another address has another address: leaving in between changes nothing about that.
+        // A person who comes back with another address is treated like one who changed address without leaving.
         (Ok(to), Some(from)) => {
             let invite = policy.invite_changed_address;
             (
@@ -85,8 +85,8 @@ fn decide_seen(known: Option<&Member>, seen: &Seen, policy: &Policy) -> Decision
     };
     let member = Member {
         row: known.map_or(0, |member| member.row),
-        id: seen.id,
-        dn: seen.dn.clone(),
+        id: facts.id,
+        dn: facts.dn.clone(),
         address,
         returning: left && new_standing != Standing::Member,
         standing: new_standing,
@@ -106,18 +106,18 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    /// What a directory tells, before a policy looks at it.
-    enum Told {
+    /// A sighting before a policy is applied.
+    enum Observed {
         Entry(Entry),
         Present,
         Gone,
     }
 
-    fn decide(known: Option<&Member>, told: &Told, policy: &Policy) -> Decision {
-        let sighting = match told {
-            Told::Entry(entry) => Sighting::Entry(policy.see(entry)),
-            Told::Present => Sighting::Present(id()),
-            Told::Gone => Sighting::Gone(id()),
+    fn decide(known: Option<&Member>, observed: &Observed, policy: &Policy) -> Decision {
+        let sighting = match observed {
+            Observed::Entry(entry) => Sighting::Entry(policy.facts(entry)),
+            Observed::Present => Sighting::Present(id()),
+            Observed::Gone => Sighting::Gone(id()),
         };
         super::decide(known, &sighting, policy)
     }
@@ -126,13 +126,13 @@ mod tests {
         EntryId::from_slice(&[7; 16]).unwrap()
     }
 
-    fn entry(mail: &[&str]) -> Told {
+    fn entry(mail: &[&str]) -> Observed {
         let values = mail.iter().map(|value| value.as_bytes().to_vec()).collect();
         let attributes = vec![Attribute {
             name: "mail".into(),
             values,
         }];
-        Told::Entry(Entry {
+        Observed::Entry(Entry {
             id: id(),
             dn: "uid=ann,ou=people".into(),
             attributes,
@@ -163,7 +163,7 @@ mod tests {
         }
     }
 
-    fn reason(known: Option<&Member>, sighting: &Told) -> Option<Reason> {
+    fn reason(known: Option<&Member>, sighting: &Observed) -> Option<Reason> {
         match decide(known, sighting, &policy(false)) {
             Decision::Change(_, reason) => Some(reason),
             _ => None,
@@ -193,7 +193,7 @@ mod tests {
             Decision::Unchanged
         );
         assert_eq!(
-            decide(Some(&member), &Told::Present, &policy(false)),
+            decide(Some(&member), &Observed::Present, &policy(false)),
             Decision::Unchanged
         );
     }
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn losing_the_address_is_no_leave_and_its_return_owes_whatever_was_not_sent() {
+    fn losing_the_address_is_not_leaving_and_getting_it_back_is_joining() {
         let member = known(Some("a@x.org"), Standing::Member);
         let Decision::Change(without, lost) = decide(Some(&member), &entry(&[]), &policy(false)) else {
             panic!("no change")
@@ -238,13 +238,16 @@ mod tests {
     }
 
     #[test]
-    fn leaving_and_coming_back_is_told_apart_from_joining() {
+    fn coming_back_after_leaving_differs_from_joining() {
         let member = known(Some("a@x.org"), Standing::Member);
-        assert_eq!(reason(Some(&member), &Told::Gone), Some(Reason::Left));
+        assert_eq!(reason(Some(&member), &Observed::Gone), Some(Reason::Left));
         let left = known(Some("a@x.org"), Standing::Left);
-        assert_eq!(decide(Some(&left), &Told::Gone, &policy(false)), Decision::Ignore);
         assert_eq!(
-            decide(Some(&left), &Told::Present, &policy(false)),
+            decide(Some(&left), &Observed::Gone, &policy(false)),
+            Decision::Ignore
+        );
+        assert_eq!(
+            decide(Some(&left), &Observed::Present, &policy(false)),
             Decision::Fetch
         );
         assert_eq!(
@@ -254,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_comes_back_with_another_address_has_changed_it() {
+    fn coming_back_with_another_address_is_a_change_of_address() {
         let left = known(Some("a@x.org"), Standing::Left);
         let changed = Some(Reason::ChangedAddress {
             from: address("a@x.org"),
@@ -265,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn having_left_outlives_the_time_without_an_address() {
+    fn a_person_who_comes_back_without_an_address_rejoins_when_they_get_one() {
         let left = known(Some("a@x.org"), Standing::Left);
         let Decision::Change(waiting, Reason::Waiting(_)) = decide(Some(&left), &entry(&[]), &policy(false))
         else {
@@ -281,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn the_known_address_stays_while_it_is_among_the_values_in_whatever_order() {
+    fn the_known_address_stays_while_it_is_among_the_values_in_any_order() {
         let member = known(Some("a@x.org"), Standing::Member);
         for values in [["a@x.org", "b@x.org"], ["b@x.org", "a@x.org"]] {
             let decision = decide(Some(&member), &entry(&values), &policy(true));
@@ -293,19 +296,19 @@ mod tests {
         ));
     }
 
-    fn account(control: &str, mail: &[&str]) -> Told {
-        let Told::Entry(mut entry) = entry(mail) else {
+    fn account(control: &str, mail: &[&str]) -> Observed {
+        let Observed::Entry(mut entry) = entry(mail) else {
             panic!("no entry")
         };
         entry.attributes.push(Attribute {
             name: "userAccountControl".into(),
             values: vec![control.into()],
         });
-        Told::Entry(entry)
+        Observed::Entry(entry)
     }
 
     #[test]
-    fn an_account_that_is_made_in_steps_joins_with_the_last_of_them_whichever_it_is() {
+    fn an_account_that_is_created_in_several_steps_joins_with_the_last_one() {
         let why = "the account is disabled (userAccountControl)".to_owned();
         for (first, second) in [
             (account("546", &["a@x.org"]), account("512", &["a@x.org"])),
@@ -331,16 +334,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whoever_is_enabled_and_has_an_address_is_a_member_and_owed_an_invitation_and_nobody_else_is(
+        fn exactly_the_enabled_people_with_an_address_are_members_and_owed_an_invitation(
             sightings in vec((any::<bool>(), any::<bool>(), any::<bool>()), 1..12)
         ) {
             let (mut known, mut owed) = (None, false);
             for (there, enabled, mail) in sightings {
                 let control = if enabled { "512" } else { "514" };
                 let mail: &[&str] = if mail { &["a@x.org"] } else { &[] };
-                let sighting = if there { account(control, mail) } else { Told::Gone };
+                let sighting = if there { account(control, mail) } else { Observed::Gone };
                 if let Decision::Change(member, reason) = decide(known.as_ref(), &sighting, &policy(false)) {
-                    // What a listing finds as it was decided on needs no second decision.
+                    // The same sighting again changes nothing.
                     let again = decide(Some(&member), &sighting, &policy(false));
                     prop_assert!(matches!(again, Decision::Unchanged | Decision::Ignore));
                     owed = match reason {
@@ -383,8 +386,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_is_ignored_when_gone_and_fetched_when_present() {
-        assert_eq!(decide(None, &Told::Gone, &policy(false)), Decision::Ignore);
-        assert_eq!(decide(None, &Told::Present, &policy(false)), Decision::Fetch);
+    fn an_unknown_entry_is_ignored_when_gone_and_fetched_when_present() {
+        assert_eq!(decide(None, &Observed::Gone, &policy(false)), Decision::Ignore);
+        assert_eq!(decide(None, &Observed::Present, &policy(false)), Decision::Fetch);
     }
 }

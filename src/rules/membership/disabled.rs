@@ -1,12 +1,12 @@
-//! Whether an account is switched off or has expired, as far as its directory tells.
+//! Detects accounts that are disabled or have expired.
 //!
-//! The marks are those by which the directory itself refuses a login. Those that other programs heed, such as
-//! `shadowExpire`, mean nothing here.
+//! Only attributes with which the directory itself refuses a login count. Attributes for other programs, such as
+//! `shadowExpire`, are ignored.
 
 use crate::clock::Timestamp;
 use crate::model::Entry;
 
-/// The attributes by which directories tell: Active Directory's, 389-DS's, FreeIPA's and those of OpenLDAP's ppolicy.
+/// The attributes that mark disabled and expired accounts in Active Directory, 389-DS, FreeIPA and OpenLDAP (ppolicy).
 pub const DISABLED_ATTRIBUTES: [&str; 6] = [
     USER_ACCOUNT_CONTROL,
     ACCOUNT_EXPIRES,
@@ -25,11 +25,11 @@ const END_TIME: &str = "pwdEndTime";
 
 /// ADS_UF_ACCOUNTDISABLE (MS-ADTS 2.2.16).
 const ACCOUNT_DISABLE: i64 = 2;
-/// Locked until an administrator unlocks it (draft-behera-ldap-password-policy-10, 5.3.3). Any other time stands for
-/// too many wrong passwords and passes.
-const FOR_GOOD: &[u8] = b"000001010000Z";
+/// Locked until an administrator unlocks it (draft-behera-ldap-password-policy-10, 5.3.3). Any other time means a temporary
+/// lock after too many wrong passwords.
+const PERMANENTLY: &[u8] = b"000001010000Z";
 
-/// Why an account is disabled or has expired at this time; `None` where neither is so, or the directory does not tell.
+/// Why an account is disabled or has expired at this time; `None` if it is neither or the entry does not say.
 pub(super) fn disabled(entry: &Entry, now: Timestamp) -> Option<String> {
     let has = |attribute, is_so: &dyn Fn(&[u8]) -> bool| entry.values(attribute).any(is_so);
     let (what, by) = if has(USER_ACCOUNT_CONTROL, &|value| {
@@ -38,7 +38,7 @@ pub(super) fn disabled(entry: &Entry, now: Timestamp) -> Option<String> {
         ("is disabled", USER_ACCOUNT_CONTROL)
     } else if has(NS_ACCOUNT_LOCK, &|value| value.eq_ignore_ascii_case(b"true")) {
         ("is disabled", NS_ACCOUNT_LOCK)
-    } else if has(LOCKED_TIME, &|value| value == FOR_GOOD) {
+    } else if has(LOCKED_TIME, &|value| value == PERMANENTLY) {
         ("is disabled", LOCKED_TIME)
     } else if has(ACCOUNT_EXPIRES, &|value| {
         file_time(value).is_some_and(|time| time <= now)
@@ -58,7 +58,7 @@ fn number(value: &[u8]) -> Option<i64> {
     std::str::from_utf8(value).ok()?.trim().parse().ok()
 }
 
-/// A time in units of 100 ns since 1601 (MS-ADTS 2.3.1.1, `accountExpires`); `None` for what means never.
+/// A time in units of 100 ns since 1601 (MS-ADTS 2.3.1.1, `accountExpires`); `None` for the values that mean never.
 fn file_time(value: &[u8]) -> Option<Timestamp> {
     const UNITS_PER_MILLISECOND: i64 = 10_000;
     const MILLISECONDS_FROM_1601_TO_1970: i64 = 11_644_473_600_000;
@@ -70,8 +70,8 @@ fn file_time(value: &[u8]) -> Option<Timestamp> {
     }
 }
 
-/// Whether a GeneralizedTime in UTC (RFC 4517, 3.3.13), the form in which servers keep their own times, is past: to the
-/// second its digits are those of RFC 3339, and later times are greater texts.
+/// Whether a GeneralizedTime in UTC (RFC 4517, 3.3.13), as servers write it, is past. Compares the digits to the second as
+/// text: they are those of RFC 3339.
 fn is_past(value: &[u8], now: Timestamp) -> bool {
     let now: String = now.to_string().chars().filter(char::is_ascii_digit).collect();
     let digits = std::str::from_utf8(value)
@@ -102,7 +102,7 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_795_475_050_000);
 
     #[test]
-    fn each_directory_tells_in_its_own_way_who_is_disabled() {
+    fn each_kind_of_directory_marks_disabled_accounts_in_its_own_way() {
         for (attribute, value, is_disabled) in [
             ("userAccountControl", "514", true),
             ("USERACCOUNTCONTROL", "66050", true),
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_means_never_and_what_is_no_time_expires_nobody() {
+    fn values_that_mean_never_or_are_no_time_expire_no_account() {
         // 9999-12-31T23:59:59Z
         let end_of_time = Timestamp(253_402_300_799_000);
         for (attribute, value) in [

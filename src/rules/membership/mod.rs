@@ -1,9 +1,9 @@
-//! What a change means for a person: pure decisions, each with a reason that a person can read.
+//! Decides what a sighting of an entry means for the person.
 
 mod address;
 mod decide;
 mod disabled;
-mod seen;
+mod facts;
 mod standing;
 
 use crate::clock::Timestamp;
@@ -11,39 +11,39 @@ use crate::model::{EmailAddress, Entry, EntryId, Member};
 
 pub use decide::decide;
 pub use disabled::DISABLED_ATTRIBUTES;
-pub use seen::{Account, Seen};
+pub use facts::{Account, EntryFacts};
 pub use standing::Decided;
 
 use disabled::disabled;
 
-/// What the administrator decided about membership.
+/// The administrator's settings for membership.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// The attributes that may hold an address, in order of preference.
+    /// The attributes that may contain an address, in order of preference.
     pub mail_attributes: Vec<String>,
-    /// Whether a new address of someone who was invited is invited, too (`[invite] on_address_change`).
+    /// Whether a person who was invited is invited again at a new address (`[invite] on_address_change`).
     pub invite_changed_address: bool,
-    /// Whether an account that its directory calls disabled may be a member nevertheless (`disabled_accounts`).
+    /// Whether people with a disabled account are members (`disabled_accounts`).
     pub disabled_are_members: bool,
-    /// When this is decided: accounts expire. See [`Policy::at`].
+    /// The time of the decision, which determines whether an account has expired. See [`Policy::at`].
     pub now: Timestamp,
 }
 
 impl Policy {
-    /// The same at another time.
+    /// The same policy at another time.
     pub fn at(&self, now: Timestamp) -> Self {
         Self { now, ..self.clone() }
     }
 
-    /// The address at which the person is to be invited: the one by which they are `known`, as long as it is there.
+    /// The address to invite: the `known` one if the entry still has it, otherwise the preferred one.
     ///
     /// # Errors
-    /// Why they cannot be a member, as a person would put it.
+    /// Why the person cannot be a member, for people.
     pub fn address(&self, entry: &Entry, known: Option<&EmailAddress>) -> Result<EmailAddress, String> {
-        self.see(entry).address(known)
+        self.facts(entry).address(known)
     }
 
-    /// Why the account counts as disabled, where it does.
+    /// Why the account counts as disabled, if it does.
     pub fn disabled(&self, entry: &Entry) -> Option<String> {
         (!self.disabled_are_members)
             .then(|| disabled(entry, self.now))
@@ -51,64 +51,66 @@ impl Policy {
     }
 }
 
-/// What a directory says about one person.
+/// One report of a directory about one person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sighting {
-    /// The entry matches the filter; this is what [`Policy::see`] saw in it when it was told.
-    Entry(Seen),
-    /// The entry is still there, unchanged (RFC 4533 present phase).
+    /// The entry matches the filter. Contains the result of [`Policy::facts`] at the time of the report.
+    Entry(EntryFacts),
+    /// The entry exists and is unchanged (RFC 4533, present phase).
     Present(EntryId),
-    /// The entry matches no more.
+    /// The entry no longer matches.
     Gone(EntryId),
 }
 
 impl Sighting {
-    /// Whom it is about.
+    /// The person.
     pub fn id(&self) -> EntryId {
         match self {
-            Self::Entry(seen) => seen.id,
+            Self::Entry(facts) => facts.id,
             Self::Present(id) | Self::Gone(id) => *id,
         }
     }
 }
 
-/// What is to be done about a sighting.
+/// What to do about a sighting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// Nobody we know, and nothing to learn.
+    /// Nothing: the person is unknown or has left, and the entry does not match.
     Ignore,
-    /// A known person, just as known.
+    /// Nothing: the person is known and in the same state.
     Unchanged,
-    /// Present, but we do not know the entry: read it.
+    /// Fetch the entry: it exists, but its contents are not known.
     Fetch,
-    /// The person is brought to this state, because of this.
+    /// Change the person to this state, for this reason.
     Change(Member, Reason),
 }
 
 /// Why a person's state changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
-    /// Has a usable address, for the first time or again: an invitation is owed, unless it was sent before.
+    /// The person has a usable address, for the first time or again. They are owed an invitation unless it was sent
+    /// before.
     Joined(EmailAddress),
-    /// Left before and came back: an invitation is owed again.
+    /// The person had left and is back. They are owed a new invitation.
     Rejoined(EmailAddress),
-    /// Matches, but has no usable address yet, or is disabled.
+    /// The person matches, but has no usable address yet or a disabled account, for this reason.
     Waiting(String),
-    /// Had a usable address and has none any more: not a leaver, but an unsent invitation is void.
+    /// The person no longer has a usable address. They do not count as having left, but an unsent invitation to the former
+    /// address, given here, is withdrawn.
     LostAddress(EmailAddress),
-    /// Has another usable address than before.
+    /// The person has another usable address than before.
     ChangedAddress {
-        /// The address before.
+        /// The former address.
         from: EmailAddress,
-        /// The address now.
+        /// The new address.
         to: EmailAddress,
-        /// Whether `to` is invited even though `from` was.
+        /// Whether to invite `to` even if `from` was invited.
         invite: bool,
     },
-    /// Only the DN differs.
+    /// Only the DN changed.
     Moved,
-    /// Matches no more.
+    /// The entry no longer matches.
     Left,
-    /// The account was switched off, as this says: a leaver like any other.
+    /// The account was disabled, for this reason. The person counts as having left.
     Disabled(String),
 }

@@ -3,7 +3,7 @@
 use super::Sighting;
 use crate::model::Standing;
 
-/// How a member stands, and the digest ([`Seen::digest`](super::Seen::digest)) of the entry that decided it. It is `None`
+/// How a member stands, and the digest ([`EntryFacts::digest`](super::EntryFacts::digest)) of the entry that decided it. It is `None`
 /// where something else decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decided {

@@ -74,7 +74,7 @@ impl<'a> Reader<'a> {
         }
         let mut addresses = scope.addresses.clone();
         for id in &scope.owed {
-            if let Some(place) = self.book.find(scope.directory, *id) {
+            if let Some(place) = self.book.person_by_id(scope.directory, *id) {
                 let member = &self.book.people()[place].member;
                 let row = member.row;
                 addresses.extend(member.address.clone());
@@ -116,7 +116,7 @@ impl<'a> Reader<'a> {
     }
 
     fn person(&mut self, directory: i64, id: EntryId) -> rusqlite::Result<()> {
-        if self.book.find(directory, id).is_some() {
+        if self.book.person_by_id(directory, id).is_some() {
             return Ok(());
         }
         let Some(name) = self
@@ -192,7 +192,7 @@ impl<'a> Reader<'a> {
         while let Some(row) = holders.next()? {
             let (directory, name): (i64, String) = (row.get(0)?, row.get(1)?);
             let member = rows::decided(row, 2)?;
-            let is_new = self.book.find(directory, member.0.id).is_none();
+            let is_new = self.book.person_by_id(directory, member.0.id).is_none();
             self.book.load_person((directory, &name), true, member);
             if is_new {
                 break;

@@ -10,7 +10,7 @@ use rusqlite::{OptionalExtension, Row, Transaction};
 
 use super::rows;
 use crate::model::EmailAddress;
-use crate::rules::membership::{Account, Decided, Seen, Sighting};
+use crate::rules::membership::{Account, Decided, EntryFacts, Sighting};
 use crate::store::Difference;
 
 /// What the column `told` says.
@@ -205,7 +205,7 @@ fn difference(row: &Row<'_>) -> rusqlite::Result<Difference> {
                 _ => Account::Disabled(text),
             };
             let dn = row.get(3)?;
-            Some(Sighting::Entry(Seen { id, dn, account }))
+            Some(Sighting::Entry(EntryFacts { id, dn, account }))
         }
     };
     Ok(Difference {

@@ -106,7 +106,7 @@ async fn other_settings_and_an_account_that_expires_are_decided_on_anew() {
     ann.attributes.push(with("pwdEndTime", "20300101000000Z"));
     book.live(vec![sighting(&ann)]).await;
     let differs = async |policy: Policy| {
-        let seen = vec![Sighting::Entry(policy.see(&ann))];
+        let seen = vec![Sighting::Entry(policy.facts(&ann))];
         !compared(&book, seen).await.is_empty()
     };
     assert!(!differs(policy(false)).await);

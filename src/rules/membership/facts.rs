@@ -1,20 +1,20 @@
-//! An entry, reduced to what decisions about its person depend on.
+//! Reduces an entry to the facts on which decisions depend.
 
 use super::Policy;
 use super::address::usable_addresses;
 use crate::model::{EmailAddress, Entry, EntryId};
 
-/// Part of every [`Seen::digest`]: a version that decides otherwise on the same values changes it, so that everyone is
-/// decided on again.
+/// Part of every [`EntryFacts::digest`]. Increase it when the rules change their decision on the same facts, so that
+/// everyone is decided on again.
 const VERSION: u8 = 1;
 
-/// What an entry says, as far as a decision depends on it.
+/// The facts in an entry on which decisions depend.
 ///
-/// Two entries with equal values lead to the same decision, whatever else is in them. It depends on the [`Policy`] and on
-/// its time: an account may have expired since.
+/// Entries with equal facts lead to the same decision. Facts depend on the [`Policy`] and its time, because accounts
+/// expire.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// Who it is.
+pub struct EntryFacts {
+    /// The identity of the person.
     pub id: EntryId,
     /// The DN.
     pub dn: String,
@@ -25,18 +25,18 @@ pub struct Seen {
 /// Whether the person of an entry can be invited.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Account {
-    /// At any of these addresses, the preferred one first; never empty.
+    /// They can, at any of these addresses; the preferred one comes first. Never empty.
     Usable(Vec<EmailAddress>),
-    /// There is no usable address, for this reason.
+    /// They have no usable address, for this reason.
     WithoutAddress(String),
-    /// The account is disabled, as this says.
+    /// The account is disabled, for this reason.
     Disabled(String),
 }
 
 impl Policy {
-    /// What an entry says to this policy.
-    pub fn see(&self, entry: &Entry) -> Seen {
-        Seen {
+    /// Extracts the facts from an entry.
+    pub fn facts(&self, entry: &Entry) -> EntryFacts {
+        EntryFacts {
             id: entry.id,
             dn: entry.dn.clone(),
             account: self.account(entry),
@@ -54,11 +54,11 @@ impl Policy {
     }
 }
 
-impl Seen {
-    /// The address at which the person is to be invited: the one by which they are `known`, as long as it is there.
+impl EntryFacts {
+    /// The address to invite: the `known` one if the entry still has it, otherwise the preferred one.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why there is none, for people.
     pub(super) fn address(&self, known: Option<&EmailAddress>) -> Result<EmailAddress, String> {
         match &self.account {
             Account::Usable(addresses) => known
@@ -70,8 +70,7 @@ impl Seen {
         }
     }
 
-    /// A number that differs where anything in it differs, but for a chance of 2^-64. It is stored, so it is the same in
-    /// every build: 64-bit FNV-1a.
+    /// A hash of the facts except `id` (64-bit FNV-1a). The store keeps it, so it must be the same in every build.
     pub fn digest(&self) -> i64 {
         let mut hash = Fnv::default();
         hash.field(&[VERSION]);
@@ -96,7 +95,7 @@ impl Seen {
     }
 }
 
-/// Fowler, Noll and Vo's hash (RFC 9923), variant 1a.
+/// The FNV-1a hash (RFC 9923).
 struct Fnv(u64);
 
 impl Default for Fnv {
@@ -106,7 +105,7 @@ impl Default for Fnv {
 }
 
 impl Fnv {
-    /// Takes in a field and its end: no byte of UTF-8 text is 255.
+    /// Adds a field and a terminator: no byte of UTF-8 text is 255.
     fn field(&mut self, bytes: &[u8]) {
         for byte in bytes.iter().chain(&[255]) {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
@@ -118,8 +117,8 @@ impl Fnv {
 mod tests {
     use super::*;
 
-    fn seen(dn: &str, account: Account) -> Seen {
-        Seen {
+    fn facts(dn: &str, account: Account) -> EntryFacts {
+        EntryFacts {
             id: EntryId::from_slice(&[1; 16]).unwrap(),
             dn: dn.into(),
             account,
@@ -133,21 +132,21 @@ mod tests {
 
     #[test]
     fn the_digest_is_the_same_in_every_build() {
-        let ann = seen("uid=ann", usable(&["ann@x.org"]));
+        let ann = facts("uid=ann", usable(&["ann@x.org"]));
         assert_eq!(ann.digest(), -9_079_174_136_540_055_119);
     }
 
     #[test]
     fn the_digest_differs_where_a_decision_may() {
         let all = [
-            seen("uid=ann", usable(&["ann@x.org"])),
-            seen("uid=annn", usable(&["ann@x.org"])),
-            seen("uid=ann", usable(&["ann@x.org", "bob@x.org"])),
-            seen("uid=ann", usable(&["bob@x.org", "ann@x.org"])),
-            seen("uid=ann", Account::WithoutAddress("ann@x.org".into())),
-            seen("uid=ann", Account::Disabled("ann@x.org".into())),
+            facts("uid=ann", usable(&["ann@x.org"])),
+            facts("uid=annn", usable(&["ann@x.org"])),
+            facts("uid=ann", usable(&["ann@x.org", "bob@x.org"])),
+            facts("uid=ann", usable(&["bob@x.org", "ann@x.org"])),
+            facts("uid=ann", Account::WithoutAddress("ann@x.org".into())),
+            facts("uid=ann", Account::Disabled("ann@x.org".into())),
         ];
-        let digests: std::collections::HashSet<i64> = all.iter().map(Seen::digest).collect();
+        let digests: std::collections::HashSet<i64> = all.iter().map(EntryFacts::digest).collect();
         assert_eq!(digests.len(), all.len());
     }
 }

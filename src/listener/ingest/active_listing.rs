@@ -1,4 +1,4 @@
-//! A listing under way, and what it has brought so far.
+//! The state of a listing in progress.
 
 use crate::listener::Listener;
 use crate::model::{Cursor, Event, Hold, Source, What};
@@ -6,20 +6,20 @@ use crate::rules::{Noted, Verdict};
 use crate::store::ListingOutcome;
 use crate::telemetry::{ListingProgress, Purpose};
 
-/// A listing under way.
-pub(super) struct Run {
+/// The state of a listing in progress.
+pub(super) struct ActiveListing {
     pub(super) progress: ListingProgress,
-    /// What it has brought so far.
+    /// The number of people and invitations that changed because of it.
     pub(super) outcome: ListingOutcome,
-    /// What becomes of the new people whom it brings, once that was judged.
+    /// Whether its new people may be invited, once that is decided.
     pub(super) verdict: Option<Verdict>,
-    /// The place of the last difference that was dealt with.
+    /// The place of the last difference that was processed ([`Difference::place`](crate::store::Difference::place)).
     pub(super) after: i64,
-    /// The resume point that the stream told meanwhile, which covers what was only named yet.
+    /// The resume point that the stream sent during the listing. It covers people who are listed but not decided on yet.
     pub(super) cursor: Option<Cursor>,
 }
 
-impl Run {
+impl ActiveListing {
     pub(super) fn begin() -> Self {
         Self {
             progress: ListingProgress::begin(),
@@ -30,7 +30,7 @@ impl Run {
         }
     }
 
-    /// Adds what happened because of it.
+    /// Counts events that the listing caused.
     pub(super) fn count(&mut self, events: &[Event]) {
         let ListingOutcome {
             joined,
@@ -49,8 +49,13 @@ impl Run {
         }
     }
 
-    /// What the journal says of it, if it brought anything about.
-    pub(super) fn noted(&self, listener: &Listener, directory: i64, purpose: Purpose) -> Option<Noted> {
+    /// The journal entry about the listing; `None` if it changed nothing.
+    pub(super) fn journal_entry(
+        &self,
+        listener: &Listener,
+        directory: i64,
+        purpose: Purpose,
+    ) -> Option<Noted> {
         let ListingOutcome {
             joined,
             left,
