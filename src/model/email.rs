@@ -96,6 +96,25 @@ fn strip_display_name(text: &str) -> &str {
 }
 
 fn is_host(domain: &str) -> bool {
+    is_plain_host(domain) || is_host_of_url(domain)
+}
+
+/// Most domains need no parser: ASCII labels, of which the last is no number and none is Punycode.
+fn is_plain_host(domain: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.bytes().all(plain)
+            && !label.as_bytes().get(2..4).is_some_and(|at| at == b"--")
+    };
+    domain.split('.').all(label)
+        && domain
+            .rsplit('.')
+            .next()
+            .is_some_and(|last| last.starts_with(|first: char| first.is_ascii_alphabetic()))
+}
+
+fn is_host_of_url(domain: &str) -> bool {
     url::Url::parse(&format!("https://{domain}"))
         .is_ok_and(|url| url.path() == "/" && url.domain().is_some() && url.query().is_none())
 }
@@ -127,6 +146,13 @@ mod tests {
 
     fn parse(value: &str) -> Result<String, AddressProblem> {
         EmailAddress::parse(value.as_bytes()).map(|a| a.to_string())
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_taken_for_a_host_without_the_parser_is_one_for_the_parser(domain in "[a-zA-Z0-9.x-]{1,20}") {
+            proptest::prop_assert!(!is_plain_host(&domain) || is_host_of_url(&domain), "{domain}");
+        }
     }
 
     #[test]

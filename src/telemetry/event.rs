@@ -144,7 +144,7 @@ impl Observer {
                 seen,
                 took_ms,
                 reason,
-                "a listing was cut short: no one is treated as having left"
+                "a listing was cut short: it makes no one a leaver"
             );
             return;
         }
