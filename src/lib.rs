@@ -49,8 +49,8 @@
 //! `cli -> app -> {listener, worker} -> {config, telemetry} -> {directory, store, vaultwarden} -> rules -> model`.
 //! `directory`, `store` and `vaultwarden` never import each other; `rules` import only `model` and time as a value;
 //! `ber`, `clock`, `foreign`, `panics`, `retry`, `text` and `timing` know nobody, and `tls` only `ber`, `foreign` and `text`. Each
-//! outside crate has one home. No two files import each other (except a `mod.rs` and its children outside of `directory`, and
-//! the files of the worker's loop). A test reads the sources and holds these rules.
+//! outside crate has one home. No two files import each other (except a `mod.rs` and its children outside of `directory`). A
+//! test reads the sources and checks these rules.
 
 pub mod app;
 mod ber;
