@@ -19,7 +19,7 @@ use ldap_usher::model::{Event, Hold, Source, What};
 use ldap_usher::rules::membership::{Policy, Sighting};
 use ldap_usher::rules::{Brake, Limits, Verdict};
 use ldap_usher::store::interface::*;
-use ldap_usher::store::{Decisions, Difference, ListingOutcome, Sqlite, Taken};
+use ldap_usher::store::{ChangeBatch, Decisions, Difference, ListingOutcome, Sqlite};
 
 /// The worker.
 const OWNER: i64 = 7;
@@ -121,8 +121,8 @@ impl Book {
     }
 
     /// What a directory told.
-    fn told(&self, second: i64, source: Source, sightings: Vec<Sighting>) -> Taken {
-        Taken {
+    fn batch(&self, second: i64, source: Source, sightings: Vec<Sighting>) -> ChangeBatch {
+        ChangeBatch {
             directory: self.directory,
             source,
             summarised: false,
@@ -137,8 +137,8 @@ impl Book {
     }
 
     async fn takes(&self, second: i64, source: Source, sightings: Vec<Sighting>) -> Committed {
-        let told = self.told(second, source, sightings);
-        Committed::by(&self.store.take(told).await.unwrap())
+        let batch = self.batch(second, source, sightings);
+        Committed::by(&self.store.apply(batch).await.unwrap())
     }
 
     async fn live(&self, sightings: Vec<Sighting>) -> Committed {
@@ -171,11 +171,11 @@ impl Book {
     /// A listing that named these and came to this end, and takes in what it brought.
     async fn names(&self, second: i64, named: Vec<Sighting>, end: &Listing) -> ListingOutcome {
         let differences = differences(&self.store, self.directory, named, *end == Listing::Complete).await;
-        let (told, unnamed) = by_name(differences);
-        let told = self.told(second, Source::Listing, told);
-        let mut events = takes_listed(&self.store, told, matches!(end, Listing::Partial(_))).await;
-        let told = self.told(second, Source::Listing, unnamed);
-        events.extend(self.store.take(told).await.unwrap());
+        let (told, unnamed) = split_unlisted(differences);
+        let batch = self.batch(second, Source::Listing, told);
+        let mut events = takes_listed(&self.store, batch, matches!(end, Listing::Partial(_))).await;
+        let batch = self.batch(second, Source::Listing, unnamed);
+        events.extend(self.store.apply(batch).await.unwrap());
         let count = |kind: fn(&What) -> bool| events.iter().filter(|event| kind(&event.what)).count() as u64;
         ListingOutcome {
             joined: count(|what| matches!(what, What::Joined | What::Rejoined)),
@@ -250,17 +250,17 @@ async fn differences(
 }
 
 /// Takes what a listing named, judged by how many it brings.
-async fn takes_listed(store: &Sqlite, told: Taken, cut_short: bool) -> Vec<Event> {
-    let (brake, opened) = store.preview(told.clone()).await.unwrap();
-    let listing = brake.check_listing(opened.len() as u64, cut_short, &told.limits, told.arrived);
-    store.take(Taken { listing, ..told }).await.unwrap()
+async fn takes_listed(store: &Sqlite, batch: ChangeBatch, cut_short: bool) -> Vec<Event> {
+    let (brake, opened) = store.preview(batch.clone()).await.unwrap();
+    let listing = brake.check_listing(opened.len() as u64, cut_short, &batch.limits, batch.arrived);
+    store.apply(ChangeBatch { listing, ..batch }).await.unwrap()
 }
 
-/// What was told of those who were named, and that the others are gone.
-fn by_name(differences: Vec<Difference>) -> (Vec<Sighting>, Vec<Sighting>) {
+/// The sightings of those who were listed, and a departure of each who was not.
+fn split_unlisted(differences: Vec<Difference>) -> (Vec<Sighting>, Vec<Sighting>) {
     let (mut told, mut gone) = (Vec::new(), Vec::new());
     for difference in differences {
-        match difference.told {
+        match difference.sighting {
             Some(sighting) => told.push(sighting),
             None => gone.push(Sighting::Gone(difference.id)),
         }

@@ -24,9 +24,9 @@ const WRITES: [(&str, &str); 6] = [
 
 /// A newcomer comes and is invited, as far as that is possible; whether everything was.
 async fn newcomer(book: &Book, n: u8) -> Result<(), StoreError> {
-    let mut told = book.told(1, Source::Stream, vec![there(n, &format!("p{n}"))]);
-    told.cursor = Some(ldap_usher::model::Cursor(vec![n]));
-    book.store.take(told).await?;
+    let mut batch = book.batch(1, Source::Stream, vec![there(n, &format!("p{n}"))]);
+    batch.cursor = Some(ldap_usher::model::Cursor(vec![n]));
+    book.store.apply(batch).await?;
     let claimed = book.store.claim(20 + i64::from(n), 10, at(2)).await?;
     let settled = claimed.into_iter().map(|task| (task.id, INVITED)).collect();
     book.store.settle(settled, book.limits, at(3)).await?;
@@ -111,7 +111,7 @@ async fn a_decision_that_panics_fails_alone() {
         .store
         .decide::<()>(ldap_usher::store::Scope::default(), |_| panic!("a bug"));
     let error = bug.await.unwrap_err().to_string();
-    assert!(error.contains("the transaction was given up"), "{error}");
+    assert!(error.contains("the transaction was aborted"), "{error}");
     newcomer(&book, 1).await.unwrap();
     assert_eq!(book.tasks().await, "done 1");
 }

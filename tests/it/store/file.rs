@@ -83,7 +83,7 @@ async fn a_lock_that_is_not_a_file_of_its_own_is_refused_and_what_it_leads_to_is
     assert!(
         refusal(&path)
             .await
-            .contains("it is no file of its own; remove it")
+            .contains("it is not a regular file, or it has a second name (hard link); remove it")
     );
     fs::remove_file(&lock).unwrap();
     assert_eq!(fs::read_to_string(&treasure).unwrap(), "gold");
@@ -98,9 +98,9 @@ async fn everything_is_there_again_after_a_restart() {
     let book = Book::on(Sqlite::open(&path).await.unwrap()).await;
     book.joins(1, "ann").await;
     book.joins(2, "bob").await;
-    let mut told = book.told(3, Source::Stream, vec![]);
-    told.cursor = Some(Cursor(b"csn=1".into()));
-    book.store.take(told).await.unwrap();
+    let mut batch = book.batch(3, Source::Stream, vec![]);
+    batch.cursor = Some(Cursor(b"csn=1".into()));
+    book.store.apply(batch).await.unwrap();
     book.store.set_note("cookie", b"abc").await.unwrap();
     drop(book);
 
@@ -267,7 +267,7 @@ async fn whatever_is_no_state_file_is_refused_with_the_remedy_and_left_as_it_is(
     fs::write(&text, "not a database, just a long enough text. ".repeat(50)).unwrap();
     let error = refusal(&text).await;
     assert!(
-        error.contains("file is not a database; it is no state file of ldap-usher"),
+        error.contains("file is not a database; it is not a state file of ldap-usher"),
         "{error}"
     );
 
@@ -314,15 +314,15 @@ async fn a_statement_that_fails_undoes_its_whole_transaction() {
         "create trigger refuse before update of cursor on directory
          begin select raise(abort, 'no more'); end",
     );
-    let mut told = book.told(2, Source::Stream, vec![there(2, "bob")]);
-    told.cursor = Some(Cursor(b"csn=2".into()));
-    let error = book.store.take(told.clone()).await.unwrap_err().to_string();
+    let mut batch = book.batch(2, Source::Stream, vec![there(2, "bob")]);
+    batch.cursor = Some(Cursor(b"csn=2".into()));
+    let error = book.store.apply(batch.clone()).await.unwrap_err().to_string();
     assert!(error.contains("while saving a decision: no more"), "{error}");
     assert_eq!(book.tasks().await, "queued 1");
     assert_eq!(book.store.known(book.directory, &[id(2)]).await.unwrap(), []);
 
     sql(&path, "drop trigger refuse");
-    book.store.take(told).await.unwrap();
+    book.store.apply(batch).await.unwrap();
     book.settles(4, Settlement::Done(Outcome::Invited)).await;
     assert_eq!(book.tasks().await, "done 2");
 }

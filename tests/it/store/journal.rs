@@ -3,7 +3,7 @@
 use ldap_usher::clock::Timestamp;
 use ldap_usher::model::{ActionState, Event, Hold, Release, Source, What};
 use ldap_usher::rules::Noted;
-use ldap_usher::store::Whose;
+use ldap_usher::store::PersonQuery;
 use ldap_usher::store::interface::*;
 use proptest::prelude::*;
 
@@ -130,13 +130,17 @@ async fn what_happens_to_a_person_is_told_once_in_order_and_a_repetition_is_no_e
     book.joins(1, "ann").await;
     book.joins(1, "ann").await;
     book.leaves(1).await;
-    let stories = book.store.stories(Whose::Address(email("ann")), 0).await.unwrap();
-    let kinds: Vec<What> = stories[0].events.iter().map(|event| event.what.clone()).collect();
+    let people = book
+        .store
+        .people(PersonQuery::Address(email("ann")), 0)
+        .await
+        .unwrap();
+    let kinds: Vec<What> = people[0].events.iter().map(|event| event.what.clone()).collect();
     let owed = What::Owed {
         state: ActionState::Queued,
         formerly: None,
     };
     let expected = [What::Joined, owed, What::Left { reason: None }, What::Cancelled];
     assert_eq!(kinds, expected);
-    assert_eq!(stories.len(), 1);
+    assert_eq!(people.len(), 1);
 }

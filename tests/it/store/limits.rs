@@ -5,7 +5,7 @@ use ldap_usher::model::Source;
 use ldap_usher::model::{ActionState, Listing, Outcome, Settlement};
 use ldap_usher::rules::Verdict;
 use ldap_usher::store::interface::*;
-use ldap_usher::store::{Decisions, Taken, Which};
+use ldap_usher::store::{ChangeBatch, Decisions, Which};
 
 use super::{Book, Committed, addresses, at, dn, email, entry, sighting, there};
 
@@ -25,22 +25,22 @@ async fn a_listing_that_finds_more_new_people_than_allowed_holds_them_all_and_si
 #[tokio::test]
 async fn a_comparison_amid_a_listing_that_is_over_its_limit_lets_nobody_go() {
     let book = Book::limited(3).await;
-    let part = |people: [u8; 2]| Taken {
+    let part = |people: [u8; 2]| ChangeBatch {
         listing: Verdict::Hold,
-        ..book.told(
+        ..book.batch(
             2,
             Source::Listing,
             people.map(|n| there(n, &format!("p{n}"))).into(),
         )
     };
     // So far there are no more of them than one listing may bring.
-    book.store.take(part([1, 2])).await.unwrap();
+    book.store.apply(part([1, 2])).await.unwrap();
     assert_eq!(book.store.unchecked().await.unwrap().held, 0);
     assert_eq!(book.compares(3, &["p1"]).await, []);
     assert_eq!(book.tasks().await, "held 1, done 1");
 
-    book.store.take(part([3, 4])).await.unwrap();
-    book.store.take(part([5, 6])).await.unwrap();
+    book.store.apply(part([3, 4])).await.unwrap();
+    book.store.apply(part([5, 6])).await.unwrap();
     book.ends(4, &Listing::Complete).await;
     assert_eq!(book.compares(5, &[]).await, [("main".into(), 5)]);
     assert_eq!(book.tasks().await, "held 5, done 1");
@@ -122,13 +122,13 @@ async fn people_whom_one_change_brings_together_count_like_those_of_a_listing() 
     // A group of thirty is put into the one that decides; its members are read in parts.
     for part in [1..=15_u8, 16..=30] {
         let people: Vec<u8> = part.collect();
-        let mut told = book.told(
+        let mut batch = book.batch(
             1,
             Source::Stream,
             people.iter().map(|&n| there(n, &format!("p{n}"))).collect(),
         );
-        told.together = people.iter().map(|&n| (super::id(n), 30)).collect();
-        let committed = Committed::by(&book.store.take(told).await.unwrap());
+        batch.together = people.iter().map(|&n| (super::id(n), 30)).collect();
+        let committed = Committed::by(&book.store.apply(batch).await.unwrap());
         assert_eq!((committed.queued, committed.held_together), (0, 15));
     }
     book.joins(40, "ann").await;

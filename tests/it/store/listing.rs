@@ -9,7 +9,7 @@ use ldap_usher::rules::membership::{Policy, Sighting};
 use ldap_usher::store::Sqlite;
 use ldap_usher::store::interface::*;
 
-use super::{Book, addresses, by_name, differences, entry, gone, id, policy, sighting, there};
+use super::{Book, addresses, differences, entry, gone, id, policy, sighting, split_unlisted, there};
 
 async fn on(path: &Path) -> Book {
     Book::on(Sqlite::open(path).await.unwrap()).await
@@ -17,7 +17,7 @@ async fn on(path: &Path) -> Book {
 
 async fn compared(book: &Book, named: Vec<Sighting>) -> Vec<Option<Sighting>> {
     let found = differences(&book.store, book.directory, named, false).await;
-    found.into_iter().map(|found| found.told).collect()
+    found.into_iter().map(|found| found.sighting).collect()
 }
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn a_crash_amid_the_differences_of_a_listing_repeats_it_and_loses_nobody()
         book.claims(1).await;
         let found = differences(&book.store, book.directory, named(), true).await;
         assert_eq!(found.len(), 101);
-        let (told, _) = by_name(found.into_iter().take(30).collect());
+        let (told, _) = split_unlisted(found.into_iter().take(30).collect());
         book.takes(2, Source::Listing, told).await;
     }
     let book = on(&path).await;
@@ -152,7 +152,7 @@ async fn a_crash_amid_the_differences_of_a_listing_repeats_it_and_loses_nobody()
     assert!(lost.is_err(), "{lost:?}");
     let found = differences(&book.store, book.directory, named(), true).await;
     assert_eq!(found.len(), 71);
-    let (told, unnamed) = by_name(found);
+    let (told, unnamed) = split_unlisted(found);
     book.takes(3, Source::Listing, told).await;
     book.takes(3, Source::Listing, unnamed).await;
     book.ends(3, &Listing::Complete).await;

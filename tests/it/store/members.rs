@@ -11,9 +11,9 @@ use super::{Book, at, dn, email, entry, gone, id, sighting, there};
 #[tokio::test]
 async fn a_cursor_is_kept_until_the_settings_change() {
     let book = Book::new().await;
-    let mut told = book.told(5, Source::Stream, vec![]);
-    told.cursor = Some(Cursor(vec![0, 255]));
-    book.store.take(told).await.unwrap();
+    let mut batch = book.batch(5, Source::Stream, vec![]);
+    batch.cursor = Some(Cursor(vec![0, 255]));
+    book.store.apply(batch).await.unwrap();
 
     let row = book.store.register("main", "scope", "settings").await.unwrap();
     assert_eq!((row.id, row.settings_changed), (book.directory, false));
@@ -121,9 +121,9 @@ async fn a_listing_that_is_not_complete_makes_nobody_a_leaver() {
 async fn one_directory_s_listing_says_nothing_about_another_s_members() {
     let book = Book::new().await;
     let other = book.store.register("other", "scope", "").await.unwrap().id;
-    let mut told = book.told(1, Source::Stream, vec![there(1, "ann")]);
-    told.directory = other;
-    book.store.take(told).await.unwrap();
+    let mut batch = book.batch(1, Source::Stream, vec![there(1, "ann")]);
+    batch.directory = other;
+    book.store.apply(batch).await.unwrap();
     book.lists(&[(2, "bob")]).await;
     assert_eq!(
         book.store.known(other, &[id(1)]).await.unwrap()[0].standing,

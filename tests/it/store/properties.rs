@@ -9,7 +9,7 @@ use ldap_usher::model::{ActionState, Outcome, Settlement, WorkerId};
 use ldap_usher::rules::membership::Sighting;
 use ldap_usher::rules::{Limits, Verdict};
 use ldap_usher::store::interface::*;
-use ldap_usher::store::{Decisions, Sqlite, Taken, Which};
+use ldap_usher::store::{ChangeBatch, Decisions, Sqlite, Which};
 use proptest::prelude::*;
 
 use super::{OWNER, entry, gone};
@@ -108,8 +108,8 @@ impl World {
         }
     }
 
-    fn told(&self, directory: usize, source: Source, sightings: Vec<Sighting>) -> Taken {
-        Taken {
+    fn batch(&self, directory: usize, source: Source, sightings: Vec<Sighting>) -> ChangeBatch {
+        ChangeBatch {
             directory: self.rows[directory],
             source,
             summarised: false,
@@ -124,8 +124,8 @@ impl World {
     }
 
     async fn tell(&mut self, directory: usize, source: Source, sightings: Vec<Sighting>) {
-        let told = self.told(directory, source, sightings);
-        self.store.take(told).await.unwrap();
+        let batch = self.batch(directory, source, sightings);
+        self.store.apply(batch).await.unwrap();
     }
 
     fn become_known(&mut self, directory: usize, n: u8, address: Option<usize>) {
@@ -154,9 +154,9 @@ impl World {
         }
         let named = there.iter().map(|&(n, _)| self.sighting(directory, n)).collect();
         let differences = super::differences(&self.store, row, named, cut.is_none()).await;
-        let (told, gone) = super::by_name(differences);
-        let told = self.told(directory, Source::Listing, told);
-        super::takes_listed(&self.store, told, cut.is_some()).await;
+        let (told, gone) = super::split_unlisted(differences);
+        let batch = self.batch(directory, Source::Listing, told);
+        super::takes_listed(&self.store, batch, cut.is_some()).await;
         self.tell(directory, Source::Listing, gone).await;
         let now = Timestamp(self.now);
         let ended = self.store.end_listing(row, cut.is_none(), None, now);
