@@ -2,7 +2,7 @@
 //!
 //! Each method is one transaction, done as a whole or not at all, unless it says otherwise. What a method that returned `Ok`
 //! has written survives `kill -9`; a power loss may take the last transactions, and never one without those after it. A
-//! method that fails changes nothing. The next one opens the storage anew.
+//! method that fails changes nothing. The next one opens the storage again.
 
 use futures::future::BoxFuture;
 
@@ -23,7 +23,7 @@ pub type Reply<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 /// once it asks for nothing.
 pub type Decision = Box<dyn FnMut(&mut Book) -> Option<Scope> + Send>;
 
-/// Judges so many invitations of one directory.
+/// Decides whether this number of invitations of one directory may be sent.
 pub type Judge = Box<dyn FnMut(&mut Brake, u64) -> Verdict + Send>;
 
 /// A store, for the one who opens it.
