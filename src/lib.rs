@@ -8,49 +8,52 @@
 //!                                               +--> journal --> log, metrics, plan, explain
 //! ```
 //!
-//! 1. [`directory`] keeps a search open and turns what one server says into [`model::Change`]s. Where a server only
-//!    hints (a group changed, an object changed), the people it may concern are read again with the configured filter. Its
-//!    rooms: `ldap` is the protocol, `people` reads who is meant, `streams` are the ways to learn of changes.
-//! 2. [`listener`] glues sessions into one endless stream: resume, list again, back off. It takes changes in batches; what
-//!    each means, and who is owed an invitation because of it, [`rules`] decide on a [`rules::Book`] of all that the
-//!    store knows of these people.
-//! 3. [`store`] fills the book and saves what the rules changed, together with the events that this makes happen and the
-//!    cursor, in ONE transaction. It is the only thing that joins the two loops. A `Notify` is a hint, the table is the
-//!    truth.
-//! 4. [`worker`] claims what is due, calls [`vaultwarden`], and settles each attempt with its outcome.
-//! 5. [`telemetry`] makes log lines and metrics of the events, keeps the state of health, and answers `/livez`, `/readyz`
-//!    and `/metrics`.
+//! 1. [`directory`] keeps a search open and turns what a server reports into [`model::Change`]s. If a server reports only
+//!    that an object or a group has changed, the people concerned are read again with the configured filter. Its folders:
+//!    `ldap` is the protocol, `people` selects and reads people, `streams` are the ways to learn of changes.
+//! 2. [`listener`] joins sessions into one endless stream: it resumes, lists again, and waits after failures. It takes
+//!    changes in batches. [`rules`] decide what each change means and who gets an invitation, on a [`rules::Book`] of
+//!    everything that the store knows of these people.
+//! 3. [`store`] fills the book, and saves its changes, their events and the cursor in one transaction. It has a trait for
+//!    each of its users ([`store::interface`]).
+//! 4. [`worker`] claims the actions that are due, calls [`vaultwarden`], and settles each attempt with its outcome. The
+//!    listener hands work to it only through the store; a `Notify` merely wakes it early.
+//! 5. [`telemetry`] turns events into log lines and metrics, tracks health, and serves `/livez`, `/readyz` and `/metrics`.
 //!
-//! [`app`] wires it all together; [`cli`] is how a person starts it; [`config`] is what they told it.
+//! A listing is a set. The store collects what the directory lists, and compares it with the members when the listing has
+//! ended. The number of new people decides whether they are invited or held, before the first of them is stored. Then the
+//! differences are applied page by page, each page in one transaction like a batch of changes.
 //!
-//! Some commands look without acting: `plan` is `sync` itself on a copy of the store and with a Vaultwarden to which
-//! nothing is sent, told from the journal of that run ([`app::plan()`]); `explain` and `journal` read the journal of the
-//! service; `check` goes the way of the service one step at a time ([`app::check()`]);
-//! `watch` prints what [`directory`] says.
+//! [`app`] builds and runs all components, [`cli`] parses and prints the commands, [`config`] reads the configuration.
+//!
+//! Some commands change nothing: `plan` runs `sync` on a copy of the store, with a Vaultwarden that sends no invitation,
+//! and prints the journal of that run ([`app::plan()`]). `explain` and `journal` read the journal of the service. `check`
+//! performs each step of the service separately ([`app::check()`]). `watch` prints what [`directory`] reports.
 //!
 //! # Invariants
 //!
-//! - Nothing is acknowledged to a directory (no cursor is stored) before what came before it is committed: a crash
-//!   repeats work and never loses it.
-//! - The listener waits for nothing but the directory and the store, never for Vaultwarden.
-//! - Only a listing that the server itself called complete can make anyone a leaver, and each leaver is looked up
-//!   once more by identity first, on the server of the session.
-//! - Identity is the entry's UUID, or what the configuration names in its place, never its DN or its address.
-//! - One address has one invitation, by the schema; an attempt whose outcome is unknown is looked up for minutes before
-//!   it is repeated.
-//! - What is held stays held until somebody approves it.
-//! - Storage that failed is opened anew: a transaction is done as a whole, or not at all, and the next one starts afresh.
-//! - Waits of this process are measured in monotonic time; stored times move when the clock is set.
-//! - Memory does not grow with the directory: what is known of a member lives in the store. (Groups that are followed
-//!   are held in memory, and so are the identities of one listing under `id_attribute`.)
+//! - A cursor is stored in the same transaction as the changes before it, or after them: a crash repeats work and never
+//!   loses it.
+//! - The listener waits for the directory and the store, never for Vaultwarden.
+//! - A person who was not listed counts as having left only if the server reported the listing as complete, and a look-up
+//!   by identity, on the server of the session, does not find the person either.
+//! - A person is identified by the UUID of the entry, or by the configured attribute, never by DN or address.
+//! - The schema allows one invitation per address. An attempt with unknown outcome is looked up for minutes before it is
+//!   repeated.
+//! - A held invitation stays held until an administrator approves it, unless the comparison with Vaultwarden's accounts
+//!   shows that the limit is not exceeded.
+//! - After a failure the storage is opened again. A transaction is done as a whole or not at all.
+//! - Waits within the process use monotonic time. Stored times are moved when the clock is set.
+//! - Memory does not grow with the directory, because members are in the store. The exceptions are one bit per member
+//!   during a listing, the members of groups that are followed, and the identities of one listing with `id_attribute`.
 //!
 //! # Who may import whom
 //!
-//! `cli -> app -> {listener, worker} -> {config, telemetry} -> {directory, store, vaultwarden} -> rules -> model`.
-//! `directory`, `store` and `vaultwarden` never import each other; `rules` import only `model` and time as a value;
-//! `ber`, `clock`, `foreign`, `panics`, `retry`, `text` and `timing` know nobody, and `tls` only `ber`, `foreign` and `text`. Each
-//! outside crate has one home. No two files import each other (except a `mod.rs` and its children outside of `directory`, and
-//! the files of the worker's loop). A test reads the sources and holds these rules.
+//! `cli -> app -> {listener, worker} -> {config, telemetry} -> {directory, store, vaultwarden} -> rules -> {model, tls}`.
+//! `directory`, `store` and `vaultwarden` never import each other. `rules` import only `model`, `clock` and `retry`, and do
+//! no input or output. All others may import `ber`, `clock`, `foreign`, `panics`, `retry`, `text` and `timing`, which import
+//! nothing of this crate. Each outside crate has one home. No two files import each other, except a `mod.rs` and its children outside of
+//! `directory`. A test reads the sources and checks these rules.
 
 pub mod app;
 mod ber;

@@ -11,14 +11,14 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::directory::{Directory, LdapDirectory, same_dn};
 use crate::model::{EmailAddress, EntryId};
-use crate::store::{self, Story, Whose};
+use crate::store::{self, PersonQuery, PersonReport};
 use crate::vaultwarden::{Account, Admin, Vaultwarden};
 
 /// One person: the stored history, and the current answers of the servers.
 #[derive(Debug)]
 pub struct Explained {
     /// The history in the store.
-    pub story: Story,
+    pub person: PersonReport,
     /// The current answer of their directory.
     pub directory: InDirectory,
     /// The current answer of Vaultwarden for each of their addresses, current or former; the current one comes first.
@@ -53,17 +53,17 @@ pub enum InVaultwarden {
 ///
 /// # Errors
 /// It is none of these.
-pub fn whose(who: &str) -> anyhow::Result<Whose> {
+pub fn parse_person(who: &str) -> anyhow::Result<PersonQuery> {
     let who = who.trim();
     if let Some(id) = EntryId::parse(who.as_bytes()) {
-        return Ok(Whose::Id(id));
+        return Ok(PersonQuery::Id(id));
     }
     // An address may contain "=", a DN need not contain "@".
     if let Ok(address) = EmailAddress::parse(who.as_bytes()) {
-        return Ok(Whose::Address(address));
+        return Ok(PersonQuery::Address(address));
     }
     if who.contains('=') {
-        return Ok(Whose::Dn(who.to_owned(), same_dn));
+        return Ok(PersonQuery::Dn(who.to_owned(), same_dn));
     }
     bail!(
         "{who:?} is neither an address (ann@example.org), nor a DN (uid=ann,ou=people,dc=example,dc=org), nor a UUID; \
@@ -77,23 +77,23 @@ pub fn whose(who: &str) -> anyhow::Result<Whose> {
 /// The text is not the name of a person, or the state cannot be read. A failing directory or Vaultwarden is part of the
 /// answer.
 pub async fn explain(config: &Config, who: &str) -> anyhow::Result<Vec<Explained>> {
-    let whose = whose(who)?;
+    let query = parse_person(who)?;
     let store = store::open_read_only(&config.state).await?;
-    let stories = store.stories(whose, 0).await?;
-    if stories.is_empty() {
+    let people = store.people(query, 0).await?;
+    if people.is_empty() {
         return Ok(Vec::new());
     }
     let clock = Clock::system();
     let sessions = Sessions::of_command(Some(store), config.sessions.clone());
     let vaultwarden = Vaultwarden::new(&vaultwarden_settings(config), Arc::new(sessions), clock.clone());
     let mut explained = Vec::new();
-    for story in stories {
-        let directory = match config.directory(&story.directory) {
-            Some(directory) => in_directory(config, directory, &story, &clock).await,
+    for person in people {
+        let directory = match config.directory(&person.directory) {
+            Some(directory) => in_directory(config, directory, &person, &clock).await,
             None => InDirectory::Unknown("the directory is not in the configuration".into()),
         };
         let mut answers = Vec::new();
-        for address in addresses(&story) {
+        for address in addresses(&person) {
             let answer = match &vaultwarden {
                 Ok(vaultwarden) => in_vaultwarden(vaultwarden, &address).await,
                 Err(error) => InVaultwarden::Unknown(error.to_string()),
@@ -101,7 +101,7 @@ pub async fn explain(config: &Config, who: &str) -> anyhow::Result<Vec<Explained
             answers.push((address, answer));
         }
         explained.push(Explained {
-            story,
+            person,
             directory,
             vaultwarden: answers,
         });
@@ -110,11 +110,11 @@ pub async fn explain(config: &Config, who: &str) -> anyhow::Result<Vec<Explained
 }
 
 /// The current address, then all others that have or had an invitation.
-fn addresses(story: &Story) -> Vec<EmailAddress> {
-    let mut addresses: Vec<EmailAddress> = story.member.address.iter().cloned().collect();
-    for owed in &story.invitations {
-        if !addresses.contains(&owed.address) {
-            addresses.push(owed.address.clone());
+fn addresses(person: &PersonReport) -> Vec<EmailAddress> {
+    let mut addresses: Vec<EmailAddress> = person.member.address.iter().cloned().collect();
+    for invitation in &person.invitations {
+        if !addresses.contains(&invitation.address) {
+            addresses.push(invitation.address.clone());
         }
     }
     addresses
@@ -123,11 +123,11 @@ fn addresses(story: &Story) -> Vec<EmailAddress> {
 async fn in_directory(
     config: &Config,
     directory: &config::Directory,
-    story: &Story,
+    person: &PersonReport,
     clock: &Clock,
 ) -> InDirectory {
     let found = match LdapDirectory::new(directory.settings.clone()) {
-        Ok(ldap) => ldap.lookup(&[story.member.id]).await,
+        Ok(ldap) => ldap.lookup(&[person.member.id]).await,
         Err(error) => Err(error),
     };
     let found = match found {
@@ -137,7 +137,7 @@ async fn in_directory(
     let policy = policy(config, directory, clock.now());
     match found.first() {
         None => InDirectory::Gone,
-        Some(entry) => match policy.address(entry, story.member.address.as_ref()) {
+        Some(entry) => match policy.address(entry, person.member.address.as_ref()) {
             Ok(address) => InDirectory::Member(address),
             Err(reason) => InDirectory::WithoutAddress(reason),
         },

@@ -13,7 +13,7 @@ mod systemd;
 mod wiring;
 
 pub use check::{Finding, Severity, check};
-pub use explain::{Explained, InDirectory, InVaultwarden, explain, whose};
+pub use explain::{Explained, InDirectory, InVaultwarden, explain, parse_person};
 pub use plan::{DryRun, Invited, Plan, PlanEntry, PlannedAction, plan, run_dry};
 pub use run::{SyncSummary, run, sync};
 pub use wiring::{RECONNECT, policy};

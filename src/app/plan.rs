@@ -16,7 +16,7 @@ use super::wiring::Components;
 use crate::config::Config;
 use crate::listener::Listener;
 use crate::model::{ActionState, EmailAddress, Event, Hold, Outcome, Standing, What};
-use crate::store::{self, Owed, Store, StoreError, Story, Whose};
+use crate::store::{self, InvitationReport, PersonQuery, PersonReport, Store, StoreError};
 use crate::vaultwarden::{Account, Admin, Identity, Recognition, Reply, VaultwardenError};
 use crate::worker::{Until, Worker};
 
@@ -136,15 +136,15 @@ impl Plan {
     /// The copy of the state cannot be read.
     pub async fn next(&mut self) -> Result<Vec<PlanEntry>, StoreError> {
         loop {
-            let stories = self.store.stories(Whose::After(self.after, PAGE), 0).await?;
-            let Some(last) = stories.last() else {
+            let people = self.store.people(PersonQuery::After(self.after, PAGE), 0).await?;
+            let Some(last) = people.last() else {
                 return Ok(Vec::new());
             };
             self.after = last.member.row;
             let invited = self.invited.all();
-            let planned: Vec<PlanEntry> = stories
+            let planned: Vec<PlanEntry> = people
                 .iter()
-                .flat_map(|story| planned(story, &invited))
+                .flat_map(|person| planned(person, &invited))
                 .collect();
             if !planned.is_empty() {
                 return Ok(planned);
@@ -155,30 +155,35 @@ impl Plan {
 
 /// The entries of one person: one for each invitation that concerns them, or a single one if there is none. Empty for
 /// people who had left before the dry run.
-fn planned(story: &Story, invited: &HashSet<EmailAddress>) -> Vec<PlanEntry> {
-    if !story.configured {
+fn planned(person: &PersonReport, invited: &HashSet<EmailAddress>) -> Vec<PlanEntry> {
+    if !person.configured {
         return Vec::new();
     }
-    let (address, standing) = (&story.member.address, &story.member.standing);
+    let (address, standing) = (&person.member.address, &person.member.standing);
     let with = |address: Option<&EmailAddress>, (action, reason): (PlannedAction, String)| PlanEntry {
         action,
         email: address.map(ToString::to_string),
-        dn: story.member.dn.clone(),
-        directory: story.directory.clone(),
+        dn: person.member.dn.clone(),
+        directory: person.directory.clone(),
         reason,
     };
-    let concerning: Vec<PlanEntry> = story
+    let concerning: Vec<PlanEntry> = person
         .invitations
         .iter()
-        .filter_map(|owed| {
-            let own = address.as_ref() == Some(&owed.address) && *standing == Standing::Member;
-            let first = story.events.iter().find(|event| changes(event, owed));
-            let concerns = match owed.state {
+        .filter_map(|invitation| {
+            let own = address.as_ref() == Some(&invitation.address) && *standing == Standing::Member;
+            let first = person.events.iter().find(|event| changes(event, invitation));
+            let concerns = match invitation.state {
                 ActionState::Cancelled => false,
                 ActionState::Done => own || first.is_some(),
                 _ => true,
             };
-            concerns.then(|| with(Some(&owed.address), of_invitation(owed, first, invited)))
+            concerns.then(|| {
+                with(
+                    Some(&invitation.address),
+                    of_invitation(invitation, first, invited),
+                )
+            })
         })
         .collect();
     if !concerning.is_empty() {
@@ -186,7 +191,7 @@ fn planned(story: &Story, invited: &HashSet<EmailAddress>) -> Vec<PlanEntry> {
     }
     let alone = match standing {
         Standing::Left => {
-            let happened = |kind: fn(&What) -> bool| story.events.iter().any(|event| kind(&event.what));
+            let happened = |kind: fn(&What) -> bool| person.events.iter().any(|event| kind(&event.what));
             if !happened(|what| matches!(what, What::Left { .. })) {
                 return Vec::new();
             }
@@ -194,15 +199,15 @@ fn planned(story: &Story, invited: &HashSet<EmailAddress>) -> Vec<PlanEntry> {
             (PlannedAction::Left, left(cancelled).to_owned())
         }
         Standing::WithoutAddress(why) => (PlannedAction::None, format!("cannot be invited: {why}")),
-        Standing::Member => (PlannedAction::None, not_owed(story)),
+        Standing::Member => (PlannedAction::None, not_owed(person)),
     };
     vec![with(address.as_ref(), alone)]
 }
 
 /// Why a member is not owed an invitation to their address.
-fn not_owed(story: &Story) -> String {
-    let invited = |owed: &&Owed| owed.state == ActionState::Done;
-    match (&story.holder_dn, story.invitations.iter().find(invited)) {
+fn not_owed(person: &PersonReport) -> String {
+    let invited = |invitation: &&InvitationReport| invitation.state == ActionState::Done;
+    match (&person.holder_dn, person.invitations.iter().find(invited)) {
         (Some(holder), _) => format!("shares the address with {holder}, who gets the invitation"),
         (None, Some(former)) => format!(
             "was invited as {}; `on_address_change` in [invite] is set not to invite the new address",
@@ -213,7 +218,7 @@ fn not_owed(story: &Story) -> String {
 }
 
 /// Whether an event of the dry run changed the state of this invitation.
-fn changes(event: &Event, owed: &Owed) -> bool {
+fn changes(event: &Event, invitation: &InvitationReport) -> bool {
     let changes = matches!(
         event.what,
         What::Owed { .. }
@@ -223,26 +228,26 @@ fn changes(event: &Event, owed: &Owed) -> bool {
             | What::HadAccount
             | What::Quarantined { .. }
     );
-    changes && event.address.as_ref() == Some(&owed.address)
+    changes && event.address.as_ref() == Some(&invitation.address)
 }
 
 /// The action and the reason for one invitation. `first` is the first event of the dry run that changed it; `invited` are
 /// the addresses that would be invited.
 fn of_invitation(
-    owed: &Owed,
+    invitation: &InvitationReport,
     first: Option<&Event>,
     invited: &HashSet<EmailAddress>,
 ) -> (PlannedAction, String) {
-    let why = owed.reason.as_deref().unwrap_or_default();
-    match owed.state {
-        ActionState::Done => match (first, owed.outcome) {
+    let why = invitation.reason.as_deref().unwrap_or_default();
+    match invitation.state {
+        ActionState::Done => match (first, invitation.outcome) {
             (None, Some(Outcome::HadAccount)) => (
                 PlannedAction::None,
                 "already had an account when the accounts were compared".into(),
             ),
             (None, _) => (PlannedAction::None, "was invited before".into()),
-            (Some(first), _) if invited.contains(&owed.address) => {
-                (PlannedAction::Invite, invitation(&first.what).into())
+            (Some(first), _) if invited.contains(&invitation.address) => {
+                (PlannedAction::Invite, reason_to_invite(&first.what).into())
             }
             (Some(_), _) => (PlannedAction::None, "has an account".into()),
         },
@@ -262,7 +267,10 @@ fn of_invitation(
             PlannedAction::Later,
             "waits until Vaultwarden is available".into(),
         ),
-        ActionState::Queued => (PlannedAction::Later, format!("not before {}: {why}", owed.due)),
+        ActionState::Queued => (
+            PlannedAction::Later,
+            format!("not before {}: {why}", invitation.due),
+        ),
         // The caller skips these.
         ActionState::Cancelled => (PlannedAction::None, "is not owed an invitation".into()),
     }
@@ -274,7 +282,7 @@ fn is_new(first: Option<&Event>) -> bool {
 }
 
 /// Why an invitation would be sent, by the first event that changed it.
-fn invitation(first: &What) -> &'static str {
+fn reason_to_invite(first: &What) -> &'static str {
     match first {
         What::Owed {
             formerly: Some(ActionState::Cancelled),

@@ -91,7 +91,7 @@ impl Components {
                 .await?;
             self.observer.released_from_quarantine(released.len());
         }
-        self.store.accuse(accused).await
+        self.store.set_faults(accused).await
     }
 
     /// Builds all components on `store`. `admin` wraps the client that the worker uses.

@@ -13,7 +13,7 @@ use crate::app::{self, Explained, InDirectory, InVaultwarden};
 use crate::clock::{Clock, Timestamp};
 use crate::foreign::printable;
 use crate::model::{ActionState, Standing};
-use crate::store::{Owed, Story};
+use crate::store::{InvitationReport, PersonReport};
 use crate::vaultwarden::Account;
 
 /// Prints the history of the people whom `who` names.
@@ -44,17 +44,17 @@ pub(super) async fn explain(config: Option<&Path>, who: &str, as_json: bool) -> 
 
 fn text(person: &Explained, now: Timestamp, palette: Palette) -> String {
     let Explained {
-        story,
+        person,
         directory,
         vaultwarden,
     } = person;
     let mut text = format!(
         "{}  (directory {}, {})\n\n",
-        printable(&story.member.dn),
-        story.directory,
-        story.member.id
+        printable(&person.member.dn),
+        person.directory,
+        person.member.id
     );
-    for event in &story.events {
+    for event in &person.events {
         let address = event.address.as_ref().map(|address| format!("{address}: "));
         let _ = writeln!(
             text,
@@ -64,14 +64,14 @@ fn text(person: &Explained, now: Timestamp, palette: Palette) -> String {
             printable(&event.what.to_string())
         );
     }
-    if story.events.is_empty() {
-        let _ = writeln!(text, "{}", without_events(story));
+    if person.events.is_empty() {
+        let _ = writeln!(text, "{}", without_events(person));
     }
     let _ = write!(
         text,
         "\nnow\n  {:<13}{}\n",
         "standing",
-        printable(&standing(story))
+        printable(&standing(person))
     );
     let _ = writeln!(text, "  {:<13}{}", "directory", in_directory(directory, palette));
     for (address, answer) in vaultwarden {
@@ -79,18 +79,18 @@ fn text(person: &Explained, now: Timestamp, palette: Palette) -> String {
         let _ = writeln!(text, "  {:<13}{address}: {answer}", "vaultwarden");
     }
     let _ = writeln!(text, "\nnext");
-    for line in next(story, now) {
+    for line in next(person, now) {
         let _ = writeln!(text, "  {}", printable(&line));
     }
     text
 }
 
 /// The history of a person without events in the journal.
-fn without_events(story: &Story) -> String {
-    match story.invitations.first() {
-        Some(owed) => format!(
+fn without_events(person: &PersonReport) -> String {
+    match person.invitations.first() {
+        Some(invitation) => format!(
             "{}  {}: found by a listing, together with many others",
-            owed.arrived, owed.address
+            invitation.arrived, invitation.address
         ),
         None => {
             "the journal has no events of this person: they are too old, or were only counted in a listing of many people"
@@ -99,16 +99,16 @@ fn without_events(story: &Story) -> String {
     }
 }
 
-fn standing(story: &Story) -> String {
-    let mut standing = match &story.member.standing {
+fn standing(person: &PersonReport) -> String {
+    let mut standing = match &person.member.standing {
         Standing::Member => "a member".to_owned(),
         Standing::WithoutAddress(reason) => format!("matches the filter and cannot be invited: {reason}"),
         Standing::Left => "left".to_owned(),
     };
-    if !story.configured {
+    if !person.configured {
         standing += "; the directory is not in the configuration, so the person is ignored";
     }
-    if let Some(holder) = &story.holder_dn {
+    if let Some(holder) = &person.holder_dn {
         let _ = write!(standing, "; the invitation to the address belongs to {holder}");
     }
     standing
@@ -143,14 +143,17 @@ fn in_vaultwarden(answer: &InVaultwarden, palette: Palette) -> String {
 }
 
 /// What happens next, and when.
-fn next(story: &Story, now: Timestamp) -> Vec<String> {
-    let open = story.invitations.iter().filter_map(|owed| next_of(owed, now));
+fn next(person: &PersonReport, now: Timestamp) -> Vec<String> {
+    let open = person
+        .invitations
+        .iter()
+        .filter_map(|invitation| next_of(invitation, now));
     let next: Vec<String> = open.collect();
     if !next.is_empty() {
         return next;
     }
-    let nothing = match &story.member.standing {
-        _ if !story.configured => "nothing, until the directory is added to the configuration again",
+    let nothing = match &person.member.standing {
+        _ if !person.configured => "nothing, until the directory is added to the configuration again",
         Standing::Member => "nothing is due; the service follows changes in the directory",
         Standing::WithoutAddress(_) => "nothing, until the entry has a usable address and is enabled",
         Standing::Left => "nothing; an existing account is left alone",
@@ -159,20 +162,20 @@ fn next(story: &Story, now: Timestamp) -> Vec<String> {
 }
 
 /// What happens next to an invitation, if anything.
-fn next_of(owed: &Owed, now: Timestamp) -> Option<String> {
-    let Owed { address, reason, .. } = owed;
+fn next_of(invitation: &InvitationReport, now: Timestamp) -> Option<String> {
+    let InvitationReport { address, reason, .. } = invitation;
     let why = reason
         .as_deref()
         .map(|reason| format!(" ({reason})"))
         .unwrap_or_default();
-    let next = match owed.state {
-        ActionState::Queued if owed.in_doubt.is_some() => {
+    let next = match invitation.state {
+        ActionState::Queued if invitation.in_doubt.is_some() => {
             format!("is looked up in Vaultwarden, and invited only if there is no account{why}")
         }
-        ActionState::Queued if owed.due <= now => {
+        ActionState::Queued if invitation.due <= now => {
             format!("is invited as soon as the service runs and Vaultwarden answers{why}")
         }
-        ActionState::Queued => format!("is invited at {}{why}", owed.due),
+        ActionState::Queued => format!("is invited at {}{why}", invitation.due),
         ActionState::Held => format!("waits for `ldap-usher approve {address}`{why}"),
         ActionState::Quarantined => format!("waits for `ldap-usher retry {address}`{why}"),
         ActionState::Done | ActionState::Cancelled => return None,
@@ -183,7 +186,7 @@ fn next_of(owed: &Owed, now: Timestamp) -> Option<String> {
 /// The JSON object of one person.
 fn json(person: &Explained, now: Timestamp) -> Value {
     let Explained {
-        story,
+        person,
         directory,
         vaultwarden,
     } = person;
@@ -205,32 +208,32 @@ fn json(person: &Explained, now: Timestamp) -> Value {
         };
         json!({ "address": address.to_string(), "state": state, "detail": detail })
     });
-    let invitations = story.invitations.iter().map(|owed| {
+    let invitations = person.invitations.iter().map(|invitation| {
         json!({
-            "address": owed.address.to_string(),
-            "state": owed.state.as_str(),
-            "due": (owed.state == ActionState::Queued).then(|| owed.due.to_string()),
-            "attempts": owed.attempts,
-            "reason": owed.reason,
-            "arrived": owed.arrived.to_string(),
-            "since": owed.since.to_string(),
+            "address": invitation.address.to_string(),
+            "state": invitation.state.as_str(),
+            "due": (invitation.state == ActionState::Queued).then(|| invitation.due.to_string()),
+            "attempts": invitation.attempts,
+            "reason": invitation.reason,
+            "arrived": invitation.arrived.to_string(),
+            "since": invitation.since.to_string(),
         })
     });
-    let standing = match &story.member.standing {
+    let standing = match &person.member.standing {
         Standing::Member => "member",
         Standing::WithoutAddress(_) => "without-address",
         Standing::Left => "left",
     };
     json!({
-        "dn": story.member.dn,
-        "directory": story.directory,
-        "entry": story.member.id.to_string(),
-        "address": story.member.address.as_ref().map(ToString::to_string),
+        "dn": person.member.dn,
+        "directory": person.directory,
+        "entry": person.member.id.to_string(),
+        "address": person.member.address.as_ref().map(ToString::to_string),
         "standing": standing,
         "invitations": invitations.collect::<Vec<_>>(),
         "in_directory": { "state": in_directory, "detail": detail },
         "in_vaultwarden": accounts.collect::<Vec<_>>(),
-        "next": next(story, now),
-        "events": story.events.iter().map(Line::of).collect::<Vec<_>>(),
+        "next": next(person, now),
+        "events": person.events.iter().map(Line::of).collect::<Vec<_>>(),
     })
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::exit::Exit;
-use crate::app::whose;
+use crate::app::parse_person;
 use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::foreign::printable;
@@ -31,8 +31,8 @@ pub(super) async fn journal(
     });
     if let Some(person) = person {
         let mut events: Vec<Event> = Vec::new();
-        for story in store.stories(whose(person)?, 0).await? {
-            events.extend(story.events.into_iter().filter(|event| event.at >= from));
+        for person in store.people(parse_person(person)?, 0).await? {
+            events.extend(person.events.into_iter().filter(|event| event.at >= from));
         }
         events.sort_by_key(|event| event.at);
         super::print(&lines(&events, as_json)?)?;

@@ -14,7 +14,7 @@ use crate::directory::StreamKind;
 use crate::model::{Change, Cursor, Entry, EntryId, Event, Hold, Listing, Member, Source, What};
 use crate::rules::Verdict;
 use crate::rules::membership::{Decision, Policy, Sighting, decide};
-use crate::store::{Decisions, Difference, StoreError, Taken};
+use crate::store::{ChangeBatch, Decisions, Difference, StoreError};
 use crate::telemetry::Purpose;
 use crate::timing::{self, Step};
 
@@ -111,11 +111,11 @@ impl<'a> Ingest<'a> {
             return self.append(sightings).await;
         }
         let sightings = self.with_unknown_fetched(sightings).await?;
-        let taken = Taken {
+        let batch = ChangeBatch {
             together: mem::take(&mut self.together),
-            ..self.taken(sightings, Source::Stream, cursor)
+            ..self.batch(sightings, Source::Stream, cursor)
         };
-        self.commit(taken).await?;
+        self.commit(batch).await?;
         Ok(())
     }
 
@@ -153,7 +153,7 @@ impl<'a> Ingest<'a> {
             }
             let sightings = page
                 .into_iter()
-                .filter_map(|difference| difference.told)
+                .filter_map(|difference| difference.sighting)
                 .collect();
             // Entries that would have to be fetched are skipped.
             self.commit_listed(sightings, &mut active).await?;
@@ -193,7 +193,7 @@ impl<'a> Ingest<'a> {
     }
 
     /// Decides on sightings, commits the result together with the cursor, and reports the events.
-    async fn commit(&self, taken: Taken) -> Result<Vec<Event>, StoreError> {
+    async fn commit(&self, batch: ChangeBatch) -> Result<Vec<Event>, StoreError> {
         let Listener {
             name,
             store,
@@ -202,7 +202,7 @@ impl<'a> Ingest<'a> {
             limits,
             ..
         } = self.listener;
-        let events = store.take(taken).await?;
+        let events = store.apply(batch).await?;
         timing::reached(Step::Committed);
         observer.record(&events);
         let held = |by| events.iter().filter(move |event| event.what == What::Held { by });
@@ -225,9 +225,9 @@ impl<'a> Ingest<'a> {
         Ok(events)
     }
 
-    fn taken(&self, sightings: Vec<Sighting>, source: Source, cursor: Option<Cursor>) -> Taken {
+    fn batch(&self, sightings: Vec<Sighting>, source: Source, cursor: Option<Cursor>) -> ChangeBatch {
         let arrived = self.listener.clock.now();
-        Taken {
+        ChangeBatch {
             directory: self.row,
             source,
             summarised: false,
@@ -288,7 +288,7 @@ impl<'a> Ingest<'a> {
             after = page.last().map_or(after, |last| last.place);
             let mut sightings: Vec<Sighting> = page
                 .into_iter()
-                .filter_map(|difference| difference.told)
+                .filter_map(|difference| difference.sighting)
                 .collect();
             if sightings.is_empty() {
                 // People whom the listing did not report come last, and none of them is new.
@@ -297,7 +297,7 @@ impl<'a> Ingest<'a> {
             if !cut_short {
                 sightings = self.with_unknown_fetched(sightings).await?;
             }
-            let (brake, opened) = store.preview(self.taken(sightings, source, None)).await?;
+            let (brake, opened) = store.preview(self.batch(sightings, source, None)).await?;
             found.extend(opened);
             let verdict = brake.check_listing(found.len() as u64, cut_short, limits, clock.now());
             if verdict == Verdict::Hold {
@@ -319,11 +319,12 @@ impl<'a> Ingest<'a> {
             if page.is_empty() {
                 return Ok(());
             }
-            let (listed, unlisted): (Vec<_>, Vec<_>) =
-                page.into_iter().partition(|difference| difference.told.is_some());
+            let (listed, unlisted): (Vec<_>, Vec<_>) = page
+                .into_iter()
+                .partition(|difference| difference.sighting.is_some());
             let sightings = listed
                 .into_iter()
-                .filter_map(|difference| difference.told)
+                .filter_map(|difference| difference.sighting)
                 .collect();
             let sightings = self.with_unknown_fetched(sightings).await?;
             self.commit_listed(sightings, active).await?;
@@ -336,7 +337,7 @@ impl<'a> Ingest<'a> {
 
     /// The next page of differences that a listing found.
     async fn page(&self, active: &mut ActiveListing) -> Result<Vec<Difference>, StoreError> {
-        // A page ends where individual journal entries end, because `Taken::summarised` applies to a whole page.
+        // A page ends where individual journal entries end, because `ChangeBatch::summarised` applies to a whole page.
         let limit = match self
             .listener
             .max_journaled_joins
@@ -363,12 +364,12 @@ impl<'a> Ingest<'a> {
         if sightings.is_empty() {
             return Ok(());
         }
-        let taken = Taken {
+        let batch = ChangeBatch {
             summarised: active.outcome.joined >= self.listener.max_journaled_joins,
             listing: active.verdict.unwrap_or(Verdict::Hold),
-            ..self.taken(sightings, Source::Listing, None)
+            ..self.batch(sightings, Source::Listing, None)
         };
-        active.count(&self.commit(taken).await?);
+        active.count(&self.commit(batch).await?);
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Decisions on a store: the rules, applied in one transaction.
+//! Applies the rules to a store, in one transaction per decision.
 
 use std::collections::HashMap;
 use std::mem;
@@ -12,41 +12,41 @@ use crate::rules::membership::{Policy, Sighting};
 use crate::rules::{Book, Brake, Changed, DecisionContext, Limits, Noted, Verdict};
 use crate::timing::{self, Step as Milestone};
 
-/// What a decision comes to.
+/// The result of one step of a decision.
 #[derive(Debug)]
 pub enum Step<T> {
-    /// The book lacks this.
+    /// The book must also hold this; the decision is called again.
     More(Scope),
-    /// It is made.
+    /// The decision is made, with this result.
     Done(T),
 }
 
-/// What a directory told, to be decided on and stored together.
+/// Changes in a directory that are decided on and stored in one transaction.
 #[derive(Debug, Clone)]
-pub struct Taken {
+pub struct ChangeBatch {
     /// The directory's number.
     pub directory: i64,
-    /// Where it comes from.
+    /// How the changes became known.
     pub source: Source,
-    /// Routine events are not kept in the journal: there are very many of them, and a summary counts them.
+    /// Whether routine events are left out of the journal because there are very many; a summary counts them.
     pub summarised: bool,
-    /// Whom it is about, in order.
+    /// The people concerned and what is known of them now, in the order of the directory.
     pub sightings: Vec<Sighting>,
-    /// People whom one change concerns together with others, and how many it concerns.
+    /// People whom one change (such as that of a group) concerns together with others, each with the number of those people.
     pub together: HashMap<EntryId, usize>,
-    /// The resume point that covers it.
+    /// The resume point that covers these changes.
     pub cursor: Option<Cursor>,
-    /// What the administrator decided about membership.
+    /// The configured rules of membership.
     pub policy: Policy,
-    /// How many new people may be invited.
+    /// The limits on invitations.
     pub limits: Limits,
-    /// What becomes of the new people of a listing.
+    /// Whether new people of a listing are invited or held.
     pub listing: Verdict,
-    /// When it arrived.
+    /// When the changes arrived.
     pub arrived: Timestamp,
 }
 
-impl Taken {
+impl ChangeBatch {
     fn scope(&self) -> Scope {
         Scope {
             directory: self.directory,
@@ -56,26 +56,26 @@ impl Taken {
     }
 }
 
-/// Orphans that are dealt with at a time.
-const PAGE: u32 = 500;
+/// The number of invitations that are cancelled in one transaction.
+const RETIRE_PAGE: u32 = 500;
 
-/// What can be decided on every store.
+/// The decisions that are possible on every store.
 pub trait Decisions: BaseStore {
-    /// Decides with a book that holds what `scope` names. `decide` is called again with more of it as long as it asks for
-    /// more.
+    /// Calls `decide` with a book that holds what `scope` names, and again with a larger book as long as it returns
+    /// [`Step::More`]. Saves the changes and returns the result.
     fn decide<T: Send + 'static>(
         &self,
         scope: Scope,
         mut decide: impl FnMut(&mut Book) -> Step<T> + Send + 'static,
     ) -> impl Future<Output = Result<T, StoreError>> + Send {
         let outcome = Arc::new(Mutex::new(None));
-        let theirs = outcome.clone();
+        let result = outcome.clone();
         let work = self.transact(
             scope,
             Box::new(move |book| match decide(book) {
                 Step::More(scope) => Some(scope),
                 Step::Done(done) => {
-                    *lock(&theirs) = Some(done);
+                    *lock(&result) = Some(done);
                     None
                 }
             }),
@@ -87,30 +87,30 @@ pub trait Decisions: BaseStore {
         }
     }
 
-    /// Decides what was told about people, and what they are owed because of it; returns what happened.
-    fn take(&self, taken: Taken) -> impl Future<Output = Result<Vec<Event>, StoreError>> + Send {
-        self.decide(taken.scope(), taking(taken))
+    /// Applies a batch: decides who is a member, and then on their invitations. Returns the events.
+    fn apply(&self, batch: ChangeBatch) -> impl Future<Output = Result<Vec<Event>, StoreError>> + Send {
+        self.decide(batch.scope(), batch_decision(batch))
     }
 
-    /// What [`Decisions::take`] would do, without a limit on listings: the directory's brake, and the addresses at which
-    /// people would be invited. Nothing is saved.
+    /// Computes what [`Decisions::apply`] would do without a limit on listings. Returns the directory's brake and the
+    /// addresses that would be invited. Saves nothing.
     fn preview(
         &self,
-        taken: Taken,
+        batch: ChangeBatch,
     ) -> impl Future<Output = Result<(Brake, Vec<EmailAddress>), StoreError>> + Send {
-        let mut take = taking(Taken {
+        let mut decide = batch_decision(ChangeBatch {
             limits: Limits {
                 invites_per_listing: None,
-                ..taken.limits
+                ..batch.limits
             },
             listing: Verdict::Invite,
-            ..taken.clone()
+            ..batch.clone()
         });
         let mut brake = None;
-        self.decide(taken.scope(), move |book| {
+        self.decide(batch.scope(), move |book| {
             let now = book.directory.as_ref().map(|directory| directory.brake);
             let brake = *brake.get_or_insert(now.unwrap_or_default());
-            match take(book) {
+            match decide(book) {
                 Step::More(scope) => Step::More(scope),
                 Step::Done(events) => {
                     *book = Book::default();
@@ -123,8 +123,8 @@ pub trait Decisions: BaseStore {
         })
     }
 
-    /// Settles claimed invitations, as [`Book::settle`] says of each, and claims others, in one transaction; returns what
-    /// happened, and what was claimed.
+    /// Settles claimed invitations ([`Book::settle`]) and claims others, in one transaction. Returns the events and the
+    /// claims.
     fn settle_and_claim(
         &self,
         settled: Vec<(i64, Settlement)>,
@@ -135,16 +135,15 @@ pub trait Decisions: BaseStore {
     where
         Self: QueueStore,
     {
-        let (scope, decision, told) = settlement(settled, limits, now);
+        let (scope, decision, events) = settlement(settled, limits, now);
         let done = self.exchange(scope, decision, claim, now);
         async move {
             let claimed = done.await?;
-            Ok((mem::take(&mut *lock(&told)), claimed))
+            Ok((mem::take(&mut *lock(&events)), claimed))
         }
     }
 
-    /// Marks invitations done (had an account) whose address is among `accounts`, as [`Book::had_account`] says;
-    /// returns how many.
+    /// Completes the invitations to addresses that have an account ([`Book::had_account`]). Returns their number.
     fn had_accounts(
         &self,
         accounts: Vec<EmailAddress>,
@@ -160,8 +159,8 @@ pub trait Decisions: BaseStore {
         })
     }
 
-    /// Notes of invitations in quarantine what others may have in common with them.
-    fn accuse(
+    /// Stores the key of the rejection for each of these quarantined invitations ([`Book::set_fault`]).
+    fn set_faults(
         &self,
         faults: Vec<(EmailAddress, String)>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send {
@@ -177,8 +176,8 @@ pub trait Decisions: BaseStore {
         })
     }
 
-    /// Takes the invitations that were not sent yet from people of directories that are not configured any more; returns
-    /// how many there were.
+    /// Cancels or hands over the unsent invitations of people in directories that are no longer configured. Returns their
+    /// number.
     fn retire(&self, limits: Limits, now: Timestamp) -> impl Future<Output = Result<u64, StoreError>> + Send
     where
         Self: AdminStore,
@@ -186,7 +185,7 @@ pub trait Decisions: BaseStore {
         async move {
             let mut count = 0;
             loop {
-                let orphans = self.orphans(PAGE).await?;
+                let orphans = self.orphans(RETIRE_PAGE).await?;
                 if orphans.is_empty() {
                     return Ok(count);
                 }
@@ -207,47 +206,47 @@ pub trait Decisions: BaseStore {
     }
 }
 
-/// The decision on what was told about people: how they stand, and then, with what that takes in hand, what they are owed.
-fn taking(taken: Taken) -> impl FnMut(&mut Book) -> Step<Vec<Event>> + Send + 'static {
-    let mut judged: Option<Vec<Changed>> = None;
+/// Decides on a batch in two steps: membership first, then the invitations of those whose membership changed.
+fn batch_decision(batch: ChangeBatch) -> impl FnMut(&mut Book) -> Step<Vec<Event>> + Send + 'static {
+    let mut decided: Option<Vec<Changed>> = None;
     move |book| {
-        if let Some(changed) = judged.take() {
+        if let Some(changed) = decided.take() {
             let context = DecisionContext {
-                source: taken.source,
-                arrived: taken.arrived,
-                now: taken.arrived,
-                limits: &taken.limits,
-                together: Some(&taken.together),
-                listing: taken.listing,
+                source: batch.source,
+                arrived: batch.arrived,
+                now: batch.arrived,
+                limits: &batch.limits,
+                together: Some(&batch.together),
+                listing: batch.listing,
             };
             book.update_invitations(&changed, &context);
             timing::reached(Milestone::Decided);
-            let kept = |noted: &&Noted| !(taken.summarised && noted.event.what.is_routine());
+            let kept = |noted: &&Noted| !(batch.summarised && noted.event.what.is_routine());
             let noted = mem::take(&mut book.events);
             book.events = noted.iter().filter(kept).cloned().collect();
             return Step::Done(noted.into_iter().map(|noted| noted.event).collect());
         }
-        let changed = book.apply_sightings(&taken.sightings, &taken.policy, taken.source);
+        let changed = book.apply_sightings(&batch.sightings, &batch.policy, batch.source);
         if let Some(directory) = &mut book.directory {
-            directory.cursor = taken.cursor.clone().map(|cursor| (cursor, taken.arrived));
+            directory.cursor = batch.cursor.clone().map(|cursor| (cursor, batch.arrived));
         }
         if changed.is_empty() {
             return Step::Done(Vec::new());
         }
-        let owed = changed
+        let with_invitations = changed
             .iter()
             .map(|(person, _)| book.people()[*person].member.id)
             .collect();
-        judged = Some(changed);
+        decided = Some(changed);
         Step::More(Scope {
-            directory: taken.directory,
-            owed,
+            directory: batch.directory,
+            with_invitations,
             ..Scope::default()
         })
     }
 }
 
-/// What is read for settlements, how they are decided, and where it is told afterwards what happened.
+/// The scope and the decision for settlements, and the place where the decision stores its events.
 fn settlement(
     settled: Vec<(i64, Settlement)>,
     limits: Limits,
@@ -255,20 +254,20 @@ fn settlement(
 ) -> (Scope, Decision, Arc<Mutex<Vec<Event>>>) {
     let scope = Scope {
         invitations: settled.iter().map(|(row, _)| *row).collect(),
-        // Whoever is done is owed nothing more, whatever became of them.
-        alone: settled.iter().all(|(_, how)| matches!(how, Settlement::Done(_))),
+        // A completed invitation is neither repeated nor handed over.
+        invitations_only: settled.iter().all(|(_, how)| matches!(how, Settlement::Done(_))),
         ..Scope::default()
     };
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let theirs = told.clone();
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let result = events.clone();
     let decision = move |book: &mut Book| {
         for (row, settlement) in &settled {
             book.settle(*row, settlement, &limits, now);
         }
-        *lock(&theirs) = happened(book);
+        *lock(&result) = events_of(book);
         None
     };
-    (scope, Box::new(decision), told)
+    (scope, Box::new(decision), events)
 }
 
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -277,6 +276,6 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl<S: BaseStore + ?Sized> Decisions for S {}
 
-fn happened(book: &Book) -> Vec<Event> {
+fn events_of(book: &Book) -> Vec<Event> {
     book.events.iter().map(|noted| noted.event.clone()).collect()
 }

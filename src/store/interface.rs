@@ -2,7 +2,7 @@
 //!
 //! Each method is one transaction, done as a whole or not at all, unless it says otherwise. What a method that returned `Ok`
 //! has written survives `kill -9`; a power loss may take the last transactions, and never one without those after it. A
-//! method that fails changes nothing. The next one opens the storage anew.
+//! method that fails changes nothing. The next one opens the storage again.
 
 use futures::future::BoxFuture;
 
@@ -10,7 +10,7 @@ use super::types::{
     Claim, Claimed, Configured, Difference, DirectoryRow, DirectoryState, Report, Scope, StoreError,
     TaskReport, Unchecked, Which,
 };
-use super::{JournalPage, Story, Whose};
+use super::{JournalPage, PersonQuery, PersonReport};
 use crate::clock::Timestamp;
 use crate::model::{ActionState, EmailAddress, EntryId, Member, Release, WorkerId};
 use crate::rules::membership::Sighting;
@@ -23,7 +23,7 @@ pub type Reply<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 /// once it asks for nothing.
 pub type Decision = Box<dyn FnMut(&mut Book) -> Option<Scope> + Send>;
 
-/// Judges so many invitations of one directory.
+/// Decides whether this number of invitations of one directory may be sent.
 pub type Judge = Box<dyn FnMut(&mut Brake, u64) -> Verdict + Send>;
 
 /// A store, for the one who opens it.
@@ -151,8 +151,8 @@ pub trait AdminStore: BaseStore {
     /// The actions in a state, in the order of their arrival.
     fn in_state<'a>(&'a self, state: ActionState, which: Which<'a>) -> Reply<'a, Vec<TaskReport>>;
 
-    /// The stories of people, in the order of their rows, with the events after number `since`.
-    fn stories(&self, whose: Whose, since: i64) -> Reply<'_, Vec<Story>>;
+    /// The people of people, in the order of their rows, with the events after number `since`.
+    fn people(&self, query: PersonQuery, since: i64) -> Reply<'_, Vec<PersonReport>>;
 
     /// Up to `limit` events after number `after` that happened at `from` or later, oldest first.
     fn journal(&self, after: i64, from: Timestamp, limit: u32) -> Reply<'_, JournalPage>;

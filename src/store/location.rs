@@ -1,4 +1,4 @@
-//! Where the state is kept, and how a store is opened there.
+//! The place of a store, and the ways to open it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use super::{Sqlite, Store, StoreError};
 pub struct Location(PathBuf);
 
 impl Location {
-    /// Whether there is anything yet.
+    /// Whether the file exists.
     pub fn exists(&self) -> bool {
         self.0.exists()
     }
@@ -66,16 +66,15 @@ impl FromStr for Location {
     }
 }
 
-/// Opens a store as its one service. It is created where it is missing, and brought up to date where it is older.
+/// Opens a store as its only service. A missing store is created, an older one is brought up to date.
 ///
 /// # Errors
-/// [`StoreError::InUse`] where another service has it open, [`StoreError::Open`] for all else.
+/// [`StoreError::InUse`] if another service has it open, otherwise [`StoreError::Open`].
 pub async fn open(at: &Location) -> Result<Arc<dyn Store>, StoreError> {
     Ok(Arc::new(Sqlite::open(&at.0).await?))
 }
 
-/// Opens a store for a few small writes, whether or not a service is running on it. Never creates it and never changes its
-/// schema.
+/// Opens a store for a few small writes, even while a service uses it. Never creates it or changes its schema.
 ///
 /// # Errors
 /// [`StoreError::Open`], [`StoreError::Older`].
@@ -83,8 +82,7 @@ pub async fn open_shared(at: &Location) -> Result<Arc<dyn Store>, StoreError> {
     Ok(Arc::new(Sqlite::open_shared(&at.0).await?))
 }
 
-/// Opens a store for reading, whether or not a service is running on it. Never creates or changes it; the methods that write
-/// fail.
+/// Opens a store for reading, even while a service uses it. Never creates or changes it; the methods that write fail.
 ///
 /// # Errors
 /// [`StoreError::Open`], [`StoreError::Older`].
@@ -92,19 +90,18 @@ pub async fn open_read_only(at: &Location) -> Result<Arc<dyn Store>, StoreError>
     Ok(Arc::new(Sqlite::open_read_only(&at.0).await?))
 }
 
-/// A store for a dry run: it begins as the one at this place is now, or empty, and vanishes with this value. As after
-/// [`open()`], what was claimed is due again and in doubt.
+/// Opens a copy of a store for a dry run, or an empty store if there is none. It lives as long as this value.
 ///
 /// # Errors
-/// [`StoreError::Open`] where the store cannot be read or there is no room for the copy.
+/// [`StoreError::Open`] if the store cannot be read or there is no space for the copy.
 pub async fn dry_run(at: &Location) -> Result<Arc<dyn Store>, StoreError> {
     Ok(Arc::new(Sqlite::dry_run(&at.0).await?))
 }
 
-/// A store that lives as long as this value.
+/// Creates a store in memory. It lives as long as this value.
 ///
 /// # Errors
-/// [`StoreError::Open`] where memory is short.
+/// [`StoreError::Open`] if there is not enough memory.
 pub async fn in_memory() -> Result<Arc<dyn Store>, StoreError> {
     Ok(Arc::new(Sqlite::in_memory().await?))
 }
@@ -112,7 +109,7 @@ pub async fn in_memory() -> Result<Arc<dyn Store>, StoreError> {
 /// Whether a service has the store open.
 ///
 /// # Errors
-/// [`StoreError::Open`] where its lock cannot be read.
+/// [`StoreError::Open`] if its lock cannot be read.
 pub fn is_served(at: &Location) -> Result<bool, StoreError> {
     Sqlite::is_served(&at.0)
 }
@@ -136,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_refused_with_the_remedy() {
+    fn text_that_names_no_file_is_refused_with_the_remedy() {
         for (text, part) in [
             ("", "names no file"),
             ("sqlite:", "names no file"),

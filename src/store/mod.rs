@@ -1,22 +1,22 @@
-//! The durable memory: members, actions, the journal, cursors. It stores and finds; [`crate::rules`] decide. The only folder
-//! that knows `rusqlite`.
+//! Stores members, actions, the journal and cursors durably. [`crate::rules`] decide what is stored. Only this folder uses
+//! `rusqlite`.
 
 mod decisions;
 pub mod interface;
 mod location;
+mod people;
 mod sqlite;
-mod story;
 mod types;
 
-pub use decisions::{Decisions, Step, Taken};
+pub use decisions::{ChangeBatch, Decisions, Step};
 pub use interface::{AdminStore, BaseStore, ListenerStore, QueueStore, Store};
 pub use location::{Location, dry_run, in_memory, is_served, open, open_read_only, open_shared};
+pub use people::{InvitationReport, JournalPage, PersonQuery, PersonReport};
 pub use sqlite::Sqlite;
-pub use story::{JournalPage, Owed, Story, Whose};
 pub use types::{
     Claim, Claimed, Configured, Difference, DirectoryReport, DirectoryRow, DirectoryState, ListingOutcome,
     Report, Scope, StoreError, TaskReport, Unchecked, Which,
 };
 
-/// The note of what is wrong with the Vaultwarden that is there, as [`Report`] shows it; empty while nothing is.
+/// The name of the note that says what is wrong with the present Vaultwarden, for [`Report`]; the note is empty if nothing is.
 pub const VAULTWARDEN_TROUBLE: &str = "vaultwarden-trouble";

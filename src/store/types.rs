@@ -1,25 +1,25 @@
-//! What goes into the store and what comes out.
+//! The parameters and results of the store.
 
 use crate::clock::Timestamp;
 use crate::model::{Action, ActionState, Cursor, Disposition, EmailAddress, EntryId, WorkerId};
 use crate::rules::membership::Sighting;
 
-/// What a book is to hold.
+/// What to read into a book.
 #[derive(Debug, Clone, Default)]
 pub struct Scope {
-    /// The directory that the decision is about; `0` is none.
+    /// The directory that the decision concerns; `0` for none.
     pub directory: i64,
     /// People of that directory.
     pub people: Vec<EntryId>,
-    /// People of that directory with every invitation that is or was for them, and all that `addresses` brings for their
-    /// own addresses.
-    pub owed: Vec<EntryId>,
-    /// Addresses: the invitation to each, its person, and who holds the address.
+    /// People of that directory, each with all of their invitations and with what `addresses` reads for the addresses of
+    /// those and for their own.
+    pub with_invitations: Vec<EntryId>,
+    /// Addresses: the invitation to each, its person, and the people who have the address.
     pub addresses: Vec<EmailAddress>,
-    /// Invitations by number, with their people, and all that `addresses` brings for the addresses of both.
+    /// Numbers of invitations: each with its person, and with what `addresses` reads for the addresses of both.
     pub invitations: Vec<i64>,
-    /// Of invitations nothing but themselves and their people is needed.
-    pub alone: bool,
+    /// Whether to read only the invitations and their people, and nothing for any address.
+    pub invitations_only: bool,
 }
 
 /// Which invitations are meant.
@@ -31,83 +31,83 @@ pub enum Which<'a> {
     To(&'a [EmailAddress]),
 }
 
-/// What became of directories when it was told which are configured.
+/// The effect of the configuration on the stored directories.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Configured {
-    /// Directories that have another name now, with both.
+    /// Directories that were renamed, each with the old and the new name.
     pub renamed: Vec<(String, String)>,
-    /// Directories that were configured until now.
+    /// Directories that are no longer configured.
     pub retired: Vec<String>,
 }
 
-/// Somebody whom a listing shows otherwise than they are known.
+/// A person about whom a listing and the store differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// Its place among all of them.
+    /// Its position among all differences.
     pub place: i64,
-    /// Who it is.
+    /// The identity of the person.
     pub id: EntryId,
-    /// What the listing said; `None` of a member whom it did not name.
-    pub told: Option<Sighting>,
+    /// What the listing reported; `None` for a member whom it did not report.
+    pub sighting: Option<Sighting>,
 }
 
-/// What a listing brought about.
+/// The effect of a listing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListingOutcome {
-    /// How many joined, or joined again.
+    /// The number of people who joined or joined again.
     pub joined: u64,
-    /// How many left.
+    /// The number of people who left.
     pub left: u64,
-    /// How many invitations are due because of it.
+    /// The number of invitations that it queued.
     pub queued: u64,
-    /// How many invitations are held back because of it.
+    /// The number of invitations that it holds.
     pub held: u64,
 }
 
-/// What is known of a directory.
+/// A registered directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectoryRow {
     /// The store's number for it.
     pub id: i64,
-    /// Where to resume, if there is a cursor that belongs to the present settings.
+    /// Where to resume; `None` without a cursor of the present settings.
     pub cursor: Option<Cursor>,
-    /// A cursor was dropped because the settings differ from those it belongs to.
+    /// Whether a cursor was dropped because the settings have changed.
     pub settings_changed: bool,
     /// When the last complete listing ended.
     pub listed: Option<Timestamp>,
 }
 
-/// Tasks that have not been compared with Vaultwarden's list of accounts.
+/// The numbers of actions that have not been compared with Vaultwarden's list of accounts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Unchecked {
-    /// Queued ones.
+    /// Queued actions.
     pub queued: u64,
-    /// Held ones: the comparison decides whether they stay held.
+    /// Held actions: the comparison decides whether they stay held.
     pub held: u64,
-    /// All that are held, compared or not.
+    /// All held actions, whether compared or not.
     pub all_held: u64,
 }
 
-/// How a worker claims actions.
+/// A request of a worker for actions.
 pub struct Claim {
-    /// The worker, by the number under which it took over.
+    /// The worker.
     pub owner: WorkerId,
-    /// How many at most, in view of what has not been compared.
+    /// Returns the largest number to claim, given how many have not been compared.
     pub max: Box<dyn FnOnce(&Unchecked) -> u32 + Send>,
 }
 
-/// What a worker has claimed.
+/// The reply to a [`Claim`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Claimed {
-    /// The actions, those due first come first.
+    /// The claimed actions, in the order in which they are due.
     pub actions: Vec<Action>,
-    /// What has not been compared.
+    /// How many actions have not been compared.
     pub unchecked: Unchecked,
-    /// When the next queued action that nobody has claimed is due.
+    /// When the next unclaimed action is due.
     pub next_due: Option<Timestamp>,
 }
 
-/// How a directory's stream stands.
+/// The state of a directory's stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectoryState {
     /// The kind of stream, as in the configuration: `syncrepl`, `poll`.
@@ -118,27 +118,27 @@ pub struct DirectoryState {
     pub error: Option<String>,
 }
 
-/// Everything that `status` shows.
+/// What `status` and the metrics show.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// Present members with a usable address, over all directories.
     pub members: u64,
     /// Present members without a usable address.
     pub without_address: u64,
-    /// Tasks by state, in the order of [`crate::model::ActionState::ALL`].
+    /// The number of actions in each state, in the order of [`crate::model::ActionState::ALL`].
     pub tasks: Vec<(&'static str, u64)>,
-    /// Each directory.
+    /// The directories.
     pub directories: Vec<DirectoryReport>,
-    /// The quarantined tasks, at most 100, newest first.
+    /// The quarantined actions, newest first, at most 100.
     pub quarantined: Vec<TaskReport>,
-    /// What is wrong with the Vaultwarden that is there, for people.
+    /// What is wrong with the present Vaultwarden, if anything.
     pub vaultwarden_trouble: Option<String>,
-    /// Queued tasks whose last attempt failed, be it for an outage, at most 100, the latest arrivals first.
+    /// Queued actions whose last attempt failed (outages included), latest arrival first, at most 100.
     pub failing: Vec<TaskReport>,
 }
 
 impl Report {
-    /// How many invitations are in a state.
+    /// The number of invitations in a state.
     pub fn count(&self, state: ActionState) -> u64 {
         let count = self.tasks.iter().find(|(name, _)| *name == state.as_str());
         count.map_or(0, |(_, count)| *count)
@@ -150,7 +150,7 @@ impl Report {
 pub struct DirectoryReport {
     /// Its name.
     pub name: String,
-    /// How its stream stood when it was last recorded; meaningless while the service is not running.
+    /// The last recorded state of its stream; out of date while the service is not running.
     pub state: DirectoryState,
     /// When the state was last recorded.
     pub recorded: Option<Timestamp>,
@@ -162,22 +162,22 @@ pub struct DirectoryReport {
     pub cursor_stored: Option<Timestamp>,
     /// When the last complete listing ended.
     pub listed: Option<Timestamp>,
-    /// It is not configured any more: its people count for nothing.
+    /// Whether it is no longer configured: its people do not count.
     pub retired: bool,
 }
 
-/// One task, for people.
+/// One action in a [`Report`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskReport {
     /// The address.
     pub address: String,
-    /// The DN of the entry that it is for.
+    /// The DN of the person.
     pub dn: String,
     /// The directory's name.
     pub directory: String,
     /// The last error or the reason.
     pub reason: String,
-    /// Failed attempts.
+    /// The number of failed attempts.
     pub attempts: u32,
     /// When the change that caused it arrived.
     pub arrived: Timestamp,
@@ -191,9 +191,9 @@ pub enum StoreError {
         "the {store} is in use by another ldap-usher process{pid}; stop that one first, or give this one a `state` path of its own"
     )]
     InUse {
-        /// What it is and where, as in "state file /var/lib/ldap-usher/state.db".
+        /// The kind and the place of the store, as in "state file /var/lib/ldap-usher/state.db".
         store: String,
-        /// " (process 123)" where known.
+        /// " (process 123)", or empty if it is not known.
         pid: String,
     },
     /// The file cannot be opened or created.
@@ -204,23 +204,25 @@ pub enum StoreError {
         /// Cause and remedy.
         cause: String,
     },
-    /// An older version wrote the file, and the service has not brought it up to date yet.
+    /// An older version wrote the file, and the service has not upgraded it yet.
     #[error("the {store} is of an older version; start the service once, which brings it up to date")]
     Older {
         /// As above.
         store: String,
     },
-    /// A decision came to nothing.
-    #[error("a decision on the state came to nothing, which is a bug of this program; it is tried again")]
+    /// A decision ended without a result.
+    #[error(
+        "a decision on the state ended without a result, which is a bug of this program; it is tried again"
+    )]
     Undecided,
     /// A query failed: disk full, file damaged, ...
     #[error("the {store} failed while {doing}: {cause}")]
     Failed {
         /// As above.
         store: String,
-        /// What was being done.
+        /// The operation, as in "reading the journal".
         doing: &'static str,
-        /// SQLite's words, with the remedy where it is known (disk full, read-only, corrupt).
+        /// SQLite's message, with the remedy if it is known (disk full, read-only, corrupt).
         cause: String,
     },
 }

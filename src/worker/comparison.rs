@@ -6,7 +6,7 @@ use futures::stream::StreamExt;
 use tokio::time::Instant;
 
 use super::actions::result_label;
-use super::queue::{State, Worker};
+use super::state::{State, Worker};
 use crate::model::{ActionState, EmailAddress};
 use crate::retry::Retry;
 use crate::rules::Brake;

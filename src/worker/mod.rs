@@ -1,16 +1,19 @@
 //! The worker: claims due actions from the store, carries them out, and settles them.
 //!
-//! `queue` is the main loop and is independent of the kinds of actions. `slots` holds the claimed actions and runs the
-//! attempts. `settling` decides how each finished attempt is settled, and settles and claims in one transaction.
-//! `comparison` finds people who already have an account. `server_identity` detects a replaced Vaultwarden. Each kind of
-//! action is one file in `actions`.
+//! `queue` is the main loop and is independent of the kinds of actions. `state` is what its steps share. `slots` holds the
+//! claimed actions and runs the attempts, `settlements` holds the settlements that wait to be stored. `settling` decides how
+//! each finished attempt is settled, and settles and claims in one transaction. `comparison` finds people who already have
+//! an account. `server_identity` detects a replaced Vaultwarden. Each kind of action is one file in `actions`.
 
 mod actions;
 mod comparison;
 mod pace;
 mod queue;
 pub mod server_identity;
+mod settlements;
 mod settling;
 mod slots;
+mod state;
 
-pub use queue::{Tally, Until, Worker, WorkerSettings};
+pub use queue::Until;
+pub use state::{Tally, Worker, WorkerSettings};

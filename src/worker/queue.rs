@@ -10,49 +10,30 @@
 //! Only one worker uses a store at a time.
 
 use std::future::pending;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::actions::{Context, result_label};
 use super::pace::Pace;
 use super::server_identity::{Schedule, check};
-use super::settling::Settling;
+use super::settlements::Settlements;
 use super::slots::Slots;
-use crate::clock::{Clock, ClockJump, Timestamp};
+use super::state::{PROBE, State, Tally, Worker};
+use crate::clock::ClockJump;
 use crate::model::WorkerId;
-use crate::retry::RetryNow;
-use crate::rules::{Breaker, FaultDetector, Limits};
-use crate::store::{QueueStore, StoreError};
-use crate::telemetry::Observer;
-use crate::vaultwarden::Admin;
+use crate::rules::{Breaker, FaultDetector};
+use crate::store::StoreError;
 
 /// How often to ask the store for due actions without a notification: another process may have released some.
 const POLL: Duration = Duration::from_secs(2);
-/// How often to check whether Vaultwarden answers while nothing is due.
-pub(super) const PROBE: Duration = Duration::from_secs(60);
 /// The name of a note that is written only to test whether the store accepts writes.
 const WRITE_TEST: &str = "written";
 /// `sync` gives up after this many consecutive failures of Vaultwarden or of the comparison.
 const MAX_FAILURES: u32 = 3;
 /// The longest time that `sync` waits for Vaultwarden to be called again, or for the next due action.
 const MAX_WAIT: Duration = Duration::from_secs(10);
-
-/// Settings of the [`Worker`].
-#[derive(Debug, Clone)]
-pub struct WorkerSettings {
-    /// The largest number of concurrent attempts.
-    pub concurrency: usize,
-    /// The largest number of invitations per minute; `None` for no limit.
-    pub per_minute: Option<u32>,
-    /// The limits that decide whether invitations are released after the comparison with the list of accounts.
-    pub limits: Limits,
-    /// How long to look up an attempt with unknown outcome before the invitation is sent again.
-    pub resend_after: Duration,
-}
 
 /// When a run of the worker ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,68 +42,6 @@ pub enum Until {
     Stopped,
     /// When no action is due within 10 seconds, or Vaultwarden keeps failing.
     Drained,
-}
-
-/// The result of one run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// People invited.
-    pub invited: u64,
-    /// People found to have an account.
-    pub had_account: u64,
-}
-
-/// Carries out due actions in Vaultwarden.
-pub struct Worker {
-    /// The queue of actions.
-    pub store: Arc<dyn QueueStore>,
-    /// The server that receives the invitations.
-    pub vaultwarden: Arc<dyn Admin>,
-    /// Receives every event.
-    pub observer: Observer,
-    /// Wall time.
-    pub clock: Clock,
-    /// Notified when an action becomes due.
-    pub wake: Arc<Notify>,
-    /// Ends the wait after a failure of the server.
-    pub retry_now: RetryNow,
-    /// The configuration.
-    pub settings: WorkerSettings,
-    /// Returns random numbers from `0.0..1.0`.
-    pub jitter: fn() -> f64,
-}
-
-/// The state of one run of the loop. Losing it is safe.
-pub(super) struct State<'a> {
-    /// Identifies the claims of this run in the store.
-    pub(super) id: WorkerId,
-    pub(super) slots: Slots,
-    pub(super) settling: Settling<'a>,
-    pub(super) breaker: Breaker,
-    pub(super) fault_detector: FaultDetector,
-    pace: Pace,
-    pub(super) probe_at: Instant,
-    /// Whether to ask the store for due actions: there may be some that are not known here.
-    pub(super) may_be_due: bool,
-    /// When the next unclaimed action is due, by the latest answer of the store.
-    pub(super) next_due: Option<Timestamp>,
-    /// Whether to compare the backlog with the list of accounts before any other action is claimed.
-    pub(super) must_compare: bool,
-    /// The time of the next comparison at the earliest; later than now after a failed one.
-    pub(super) compare_at: Instant,
-    pub(super) comparison_failures: u32,
-    /// The number of held invitations at the last comparison or at the start, minus those released since.
-    pub(super) held: u64,
-    /// Whether the run is ending: nothing more is claimed.
-    finishing: bool,
-    pub(super) tally: Tally,
-}
-
-impl State<'_> {
-    /// Whether no action is claimed and none waits to be settled.
-    fn is_idle(&self) -> bool {
-        self.slots.is_empty() && self.settling.is_empty()
-    }
 }
 
 impl Worker {
@@ -159,7 +78,7 @@ impl Worker {
                 vaultwarden: self.vaultwarden.clone(),
                 observer: self.observer.clone(),
             }),
-            settling: Settling::default(),
+            settlements: Settlements::default(),
             breaker: Breaker::default(),
             fault_detector: FaultDetector::default(),
             pace: Pace::new(self.settings.per_minute),
@@ -218,12 +137,12 @@ impl Worker {
             }
             let poll = self.poll_interval(&state);
             let times_out_at = state.slots.times_out_at();
-            let settle_at = state.settling.due();
+            let settle_at = state.settlements.due();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
                 ended = state.slots.ended() => self.record(&mut state, ended),
-                exchanged = state.settling.exchanged() => self.apply(&mut state, exchanged?).await?,
+                exchanged = state.settlements.exchanged() => self.apply(&mut state, exchanged?).await?,
                 () = self.wake.notified() => state.may_be_due = true,
                 Ok(()) = retried.changed() => {
                     state.breaker.half_open(Instant::now().into_std());
@@ -250,31 +169,10 @@ impl Worker {
         } else {
             state.slots.take_timed_out()
         };
-        state.settling.give_back(unstarted);
+        state.settlements.give_back(unstarted);
         while state.slots.start(permitted) {
             state.pace.started();
         }
-    }
-
-    /// The number of attempts that may be in progress now.
-    fn permitted(&self, state: &State<'_>) -> usize {
-        state
-            .breaker
-            .permits(self.settings.concurrency, Instant::now().into_std())
-    }
-
-    /// The number of actions that may be claimed now.
-    pub(super) fn room(&self, state: &State<'_>) -> usize {
-        if state.must_compare || state.finishing {
-            return 0;
-        }
-        let permitted = self.permitted(state);
-        // With a rate limit or a failing server, an action claimed ahead would wait long, and the person may leave meanwhile.
-        let may_claim_ahead = self.settings.per_minute.is_none() && permitted == self.settings.concurrency;
-        state
-            .slots
-            .room(permitted, may_claim_ahead)
-            .min(state.pace.permits())
     }
 
     /// Tests whether a store that failed accepts writes again, because reads do not show it. Then ends the waits that the
@@ -340,7 +238,7 @@ impl Worker {
         abort: &CancellationToken,
     ) -> Result<(), StoreError> {
         state.finishing = true;
-        state.settling.give_back(state.slots.take_ready());
+        state.settlements.give_back(state.slots.take_ready());
         let count = state.slots.in_progress();
         if count > 0 {
             tracing::info!(count, "waiting for the invitations that are in progress");
@@ -351,13 +249,13 @@ impl Worker {
                 biased;
                 () = abort.cancelled() => break,
                 ended = state.slots.ended() => self.record(state, ended),
-                exchanged = state.settling.exchanged() => self.apply(state, exchanged?).await?,
+                exchanged = state.settlements.exchanged() => self.apply(state, exchanged?).await?,
             }
             // An exchange that started earlier may have claimed more.
-            state.settling.give_back(state.slots.take_ready());
+            state.settlements.give_back(state.slots.take_ready());
         }
         self.settle_all(state).await?;
-        state.settling.give_back(state.slots.take_ready());
+        state.settlements.give_back(state.slots.take_ready());
         self.settle_all(state).await
     }
 }

@@ -1,84 +1,19 @@
-//! Decides how each finished attempt is settled. Attempts that end within a few milliseconds are settled in one
-//! transaction, which also claims the next actions (an exchange).
+//! Decides how each finished attempt is settled, then settles and claims in one transaction.
 
 use std::mem;
-use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::{BoxFuture, pending};
 use tokio::time::Instant;
 
 use super::comparison;
-use super::queue::{PROBE, State, Worker};
+use super::settlements::Exchanged;
 use super::slots::Attempt;
-use crate::clock::Timestamp;
-use crate::model::{Action, Disposition, Event, Outcome, Rejection, Settlement};
-use crate::rules::{Breaker, settlement_for};
-use crate::store::{Claim, Claimed, Decisions, StoreError};
+use super::state::{PROBE, State, Worker};
+use crate::model::{Disposition, Outcome, Rejection, Settlement};
+use crate::rules::settlement_for;
+use crate::store::{Claim, Decisions, StoreError};
 use crate::timing::{self, Step};
 use crate::vaultwarden::VaultwardenError;
-
-/// How long a settlement waits for others while more attempts are in progress.
-const BATCH_DELAY: Duration = Duration::from_millis(5);
-
-/// The settlements that wait, and the exchange with the store that is in progress.
-#[derive(Default)]
-pub(super) struct Settling<'a> {
-    waiting: Vec<(Action, Settlement)>,
-    /// Keys of rejections that turned out to concern the server, not the person.
-    server_faults: Vec<String>,
-    /// When the first of `waiting` has to be settled.
-    due: Option<Instant>,
-    exchange: Option<BoxFuture<'a, Result<Exchanged, StoreError>>>,
-}
-
-/// A committed exchange with the store.
-pub(super) struct Exchanged {
-    settled: Vec<(Action, Settlement)>,
-    events: Vec<Event>,
-    server_faults: Vec<String>,
-    now: Timestamp,
-    /// The number of actions that were requested.
-    requested: usize,
-    claimed: Claimed,
-}
-
-impl Settling<'_> {
-    /// Whether no settlement waits and no exchange is in progress.
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.exchange.is_none()
-    }
-
-    /// When to settle; `None` while no settlement waits or an exchange is in progress.
-    pub(super) fn due(&self) -> Option<Instant> {
-        self.due.filter(|_| self.exchange.is_none())
-    }
-
-    /// Gives back the claims of actions that did not start.
-    pub(super) fn give_back(&mut self, actions: Vec<Action>) {
-        for action in actions {
-            self.push(action, Settlement::NotBegun);
-        }
-    }
-
-    fn push(&mut self, action: Action, settlement: Settlement) {
-        self.due.get_or_insert_with(|| Instant::now() + BATCH_DELAY);
-        self.waiting.push((action, settlement));
-    }
-
-    /// Waits for the exchange in progress. Never returns while there is none.
-    ///
-    /// # Cancellation
-    /// Safe: the exchange continues, and the next call waits for it.
-    pub(super) async fn exchanged(&mut self) -> Result<Exchanged, StoreError> {
-        let Some(exchange) = &mut self.exchange else {
-            return pending().await;
-        };
-        let done = exchange.await;
-        self.exchange = None;
-        done
-    }
-}
 
 impl Worker {
     /// Decides how finished attempts are settled, and updates the circuit breaker.
@@ -90,7 +25,7 @@ impl Worker {
             if let Err(Disposition::Reject(Rejection { key: Some(key), .. })) = &verdict
                 && state.fault_detector.record(key, action.id)
             {
-                state.settling.server_faults.push(key.clone());
+                state.settlements.server_faults.push(key.clone());
                 verdict = Err(Disposition::Outage);
             }
             self.record_server(&mut state.breaker, &verdict, result.as_ref().err());
@@ -116,48 +51,33 @@ impl Worker {
             if settlement == Settlement::Done(Outcome::Invited) {
                 state.fault_detector.reset();
             }
-            state.settling.push(action, settlement);
+            state.settlements.push(action, settlement);
         }
         state.probe_at = Instant::now() + PROBE;
-    }
-
-    /// Updates the circuit breaker with the result of a call, and reports a change of the server's health.
-    pub(super) fn record_server(
-        &self,
-        breaker: &mut Breaker,
-        verdict: &Result<(), Disposition>,
-        error: Option<&VaultwardenError>,
-    ) {
-        let wait = breaker.record(verdict.as_ref().err(), Instant::now().into_std(), (self.jitter)());
-        match (verdict, error, wait) {
-            (Err(_), Some(error), Some(wait)) => self.observer.vaultwarden_down(error, wait),
-            (Ok(()) | Err(Disposition::Reject(_)), ..) => self.observer.vaultwarden_back(),
-            _ => {}
-        }
     }
 
     /// Starts an exchange with the store if settlements are due, or if actions may be due and slots are free. `at_once`
     /// settles without waiting for other attempts.
     pub(super) fn exchange<'a>(&'a self, state: &mut State<'a>, at_once: bool) {
-        if state.settling.exchange.is_some() {
+        if state.settlements.exchange.is_some() {
             return;
         }
         let room = self.room(state);
         let claims = state.may_be_due && room > 0;
-        let settles = !state.settling.waiting.is_empty()
+        let settles = !state.settlements.waiting.is_empty()
             && (at_once
                 || state.slots.in_progress() == 0
-                || state.settling.waiting.len() >= self.settings.concurrency
-                || state.settling.due.is_some_and(|due| due <= Instant::now()));
+                || state.settlements.waiting.len() >= self.settings.concurrency
+                || state.settlements.due.is_some_and(|due| due <= Instant::now()));
         if !claims && !settles {
             return;
         }
         if room > 0 {
             state.may_be_due = false;
         }
-        let settled = mem::take(&mut state.settling.waiting);
-        let server_faults = mem::take(&mut state.settling.server_faults);
-        state.settling.due = None;
+        let settled = mem::take(&mut state.settlements.waiting);
+        let server_faults = mem::take(&mut state.settlements.server_faults);
+        state.settlements.due = None;
         let rows = settled
             .iter()
             .map(|(action, settlement)| (action.id, settlement.clone()))
@@ -190,7 +110,7 @@ impl Worker {
                 requested: room,
             })
         };
-        state.settling.exchange = Some(exchange.boxed());
+        state.settlements.exchange = Some(exchange.boxed());
     }
 
     /// Applies the result of an exchange to the state, and reports its events.
@@ -239,10 +159,10 @@ impl Worker {
     pub(super) async fn settle_all<'a>(&'a self, state: &mut State<'a>) -> Result<(), StoreError> {
         loop {
             self.exchange(state, true);
-            if state.settling.is_empty() {
+            if state.settlements.is_empty() {
                 return Ok(());
             }
-            let exchanged = state.settling.exchanged().await?;
+            let exchanged = state.settlements.exchanged().await?;
             self.apply(state, exchanged).await?;
         }
     }

@@ -10,7 +10,7 @@ use ldap_usher::model::{ActionState, Attribute, Entry, EntryId, Settlement};
 use ldap_usher::rules::membership::{Policy, Sighting};
 use ldap_usher::rules::{Limits, Verdict};
 use ldap_usher::store::interface::*;
-use ldap_usher::store::{Decisions, Sqlite, Taken, Which};
+use ldap_usher::store::{ChangeBatch, Decisions, Sqlite, Which};
 use serde_json::json;
 
 use crate::support::queue::Queue as _;
@@ -54,7 +54,7 @@ async fn three_held(dir: &Path) {
             attributes: vec![mail],
         }))
     });
-    let told = Taken {
+    let batch = ChangeBatch {
         directory,
         source: Source::Listing,
         summarised: false,
@@ -66,7 +66,7 @@ async fn three_held(dir: &Path) {
         listing: Verdict::Hold,
         arrived: now,
     };
-    store.take(told).await.unwrap();
+    store.apply(batch).await.unwrap();
     store.end_listing(directory, true, None, now).await.unwrap();
     assert_eq!(store.report().await.unwrap().count(ActionState::Held), 3);
 }

@@ -602,7 +602,7 @@ async fn check_names_what_is_wrong_with_the_state_file_and_does_not_create_one()
     fails(
         &world.toml(),
         "state",
-        &["not a database", "no state file of ldap-usher"],
+        &["not a database", "not a state file of ldap-usher"],
     )
     .await;
 }

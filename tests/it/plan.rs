@@ -20,7 +20,7 @@ use ldap_usher::retry::{Retry, RetryNow};
 use ldap_usher::rules::Limits;
 use ldap_usher::rules::membership::Policy;
 use ldap_usher::store::interface::*;
-use ldap_usher::store::{Sqlite, Story, Which, Whose};
+use ldap_usher::store::{PersonQuery, PersonReport, Sqlite, Which};
 use ldap_usher::telemetry::Observer;
 use ldap_usher::vaultwarden::{Admin, ClientSettings, InMemory, Vaultwarden};
 use ldap_usher::worker::{Until, Worker, WorkerSettings};
@@ -298,9 +298,9 @@ impl World {
     async fn standings(&self) -> Standings {
         let store = Sqlite::dry_run(&self.state).await.unwrap();
         let mut standings = Standings::new();
-        for Story {
+        for PersonReport {
             member, invitations, ..
-        } in store.stories(Whose::After(0, 1000), 0).await.unwrap()
+        } in store.people(PersonQuery::After(0, 1000), 0).await.unwrap()
         {
             let fates = standings.entry(member.dn).or_default();
             let open = invitations

@@ -1,4 +1,4 @@
-//! The store and the rules on it: what each promise means on a real SQLite file.
+//! The store and the rules applied to it, on real SQLite files.
 
 mod failure;
 mod file;
@@ -19,7 +19,7 @@ use ldap_usher::model::{Event, Hold, Source, What};
 use ldap_usher::rules::membership::{Policy, Sighting};
 use ldap_usher::rules::{Brake, Limits, Verdict};
 use ldap_usher::store::interface::*;
-use ldap_usher::store::{Decisions, Difference, ListingOutcome, Sqlite, Taken};
+use ldap_usher::store::{ChangeBatch, Decisions, Difference, ListingOutcome, Sqlite};
 
 /// The worker.
 const OWNER: i64 = 7;
@@ -113,16 +113,16 @@ impl Book {
         }
     }
 
-    /// A store whose listings may bring so many new people.
+    /// A store with a limit on the new people of a listing.
     async fn limited(invites_per_listing: u32) -> Self {
         let mut book = Self::new().await;
         book.limits.invites_per_listing = Some(invites_per_listing);
         book
     }
 
-    /// What a directory told.
-    fn told(&self, second: i64, source: Source, sightings: Vec<Sighting>) -> Taken {
-        Taken {
+    /// Changes in the directory.
+    fn batch(&self, second: i64, source: Source, sightings: Vec<Sighting>) -> ChangeBatch {
+        ChangeBatch {
             directory: self.directory,
             source,
             summarised: false,
@@ -137,30 +137,30 @@ impl Book {
     }
 
     async fn takes(&self, second: i64, source: Source, sightings: Vec<Sighting>) -> Committed {
-        let told = self.told(second, source, sightings);
-        Committed::by(&self.store.take(told).await.unwrap())
+        let batch = self.batch(second, source, sightings);
+        Committed::by(&self.store.apply(batch).await.unwrap())
     }
 
     async fn live(&self, sightings: Vec<Sighting>) -> Committed {
         self.takes(1, Source::Stream, sightings).await
     }
 
-    /// One single change: somebody is there with this address, for the first time or not.
+    /// A single change: this person is present with this address, whether new or known.
     async fn joins(&self, n: u8, name: &str) -> Committed {
         self.live(vec![there(n, name)]).await
     }
 
-    /// One single change: someone leaves.
+    /// A single change: this person leaves.
     async fn leaves(&self, n: u8) {
         self.live(vec![gone(n)]).await;
     }
 
-    /// A complete listing that finds just these.
+    /// A complete listing of these people.
     async fn lists(&self, people: &[(u8, &str)]) -> ListingOutcome {
         self.lists_at(2, people, &Listing::Complete).await
     }
 
-    /// A listing that finds just these, and ends like this at that time.
+    /// A listing of these people that ends like this at this time.
     async fn lists_at(&self, second: i64, people: &[(u8, &str)], end: &Listing) -> ListingOutcome {
         let named = people.iter().map(|&(n, name)| there(n, name)).collect();
         let outcome = self.names(second, named, end).await;
@@ -168,14 +168,14 @@ impl Book {
         outcome
     }
 
-    /// A listing that named these and came to this end, and takes in what it brought.
+    /// Applies the differences of a listing that named these people, without ending it in the store.
     async fn names(&self, second: i64, named: Vec<Sighting>, end: &Listing) -> ListingOutcome {
         let differences = differences(&self.store, self.directory, named, *end == Listing::Complete).await;
-        let (told, unnamed) = by_name(differences);
-        let told = self.told(second, Source::Listing, told);
-        let mut events = takes_listed(&self.store, told, matches!(end, Listing::Partial(_))).await;
-        let told = self.told(second, Source::Listing, unnamed);
-        events.extend(self.store.take(told).await.unwrap());
+        let (listed, unlisted) = split_unlisted(differences);
+        let batch = self.batch(second, Source::Listing, listed);
+        let mut events = apply_listed(&self.store, batch, matches!(end, Listing::Partial(_))).await;
+        let batch = self.batch(second, Source::Listing, unlisted);
+        events.extend(self.store.apply(batch).await.unwrap());
         let count = |kind: fn(&What) -> bool| events.iter().filter(|event| kind(&event.what)).count() as u64;
         ListingOutcome {
             joined: count(|what| matches!(what, What::Joined | What::Rejoined)),
@@ -191,7 +191,7 @@ impl Book {
         ended.await.unwrap();
     }
 
-    /// The comparison of all that waits with these accounts.
+    /// Compares all queued and held invitations with these accounts.
     async fn compares(&self, second: i64, accounts: &[&str]) -> Vec<(String, u64)> {
         self.store.begin_comparison().await.unwrap();
         let accounts = accounts.iter().map(|name| email(name)).collect();
@@ -209,7 +209,7 @@ impl Book {
         self.store.claim(OWNER, 100, at(second)).await.unwrap()
     }
 
-    /// Claims everything due and settles it alike.
+    /// Claims everything that is due and settles all of it in the same way.
     async fn settles(&self, second: i64, how: Settlement) {
         let claimed = self.claims(second).await.into_iter();
         let settled = claimed.map(|task| (task.id, how.clone())).collect();
@@ -225,7 +225,7 @@ impl Book {
         known.pop().unwrap()
     }
 
-    /// How many invitations are in each state that has any, such as `done 1, queued 2`.
+    /// The number of invitations in each state that has any, such as `done 1, queued 2`.
     async fn tasks(&self) -> String {
         let report = self.store.report().await.unwrap();
         let counts = report.tasks.iter().filter(|(_, count)| *count > 0);
@@ -236,7 +236,7 @@ impl Book {
     }
 }
 
-/// How what a listing named differs from what is known.
+/// The differences between a listing and the store.
 async fn differences(
     store: &Sqlite,
     directory: i64,
@@ -249,23 +249,23 @@ async fn differences(
     store.differences(directory, 0, 1000).await.unwrap()
 }
 
-/// Takes what a listing named, judged by how many it brings.
-async fn takes_listed(store: &Sqlite, told: Taken, cut_short: bool) -> Vec<Event> {
-    let (brake, opened) = store.preview(told.clone()).await.unwrap();
-    let listing = brake.check_listing(opened.len() as u64, cut_short, &told.limits, told.arrived);
-    store.take(Taken { listing, ..told }).await.unwrap()
+/// Applies the sightings of a listing, judged by the number of new people.
+async fn apply_listed(store: &Sqlite, batch: ChangeBatch, cut_short: bool) -> Vec<Event> {
+    let (brake, opened) = store.preview(batch.clone()).await.unwrap();
+    let listing = brake.check_listing(opened.len() as u64, cut_short, &batch.limits, batch.arrived);
+    store.apply(ChangeBatch { listing, ..batch }).await.unwrap()
 }
 
-/// What was told of those who were named, and that the others are gone.
-fn by_name(differences: Vec<Difference>) -> (Vec<Sighting>, Vec<Sighting>) {
-    let (mut told, mut gone) = (Vec::new(), Vec::new());
+/// The sightings of those who were listed, and a departure of each who was not.
+fn split_unlisted(differences: Vec<Difference>) -> (Vec<Sighting>, Vec<Sighting>) {
+    let (mut listed, mut gone) = (Vec::new(), Vec::new());
     for difference in differences {
-        match difference.told {
-            Some(sighting) => told.push(sighting),
+        match difference.sighting {
+            Some(sighting) => listed.push(sighting),
             None => gone.push(Sighting::Gone(difference.id)),
         }
     }
-    (told, gone)
+    (listed, gone)
 }
 
 fn addresses(tasks: &[Action]) -> Vec<&str> {
@@ -275,7 +275,7 @@ fn addresses(tasks: &[Action]) -> Vec<&str> {
 /// What events say about invitations.
 #[derive(Debug, PartialEq, Eq)]
 struct Committed {
-    /// How many became due.
+    /// The number of invitations that became due.
     queued: usize,
     held_together: usize,
     held_by_hour: usize,

@@ -15,7 +15,7 @@ use ldap_usher::retry::RetryNow;
 use ldap_usher::rules::membership::{Policy, Sighting};
 use ldap_usher::rules::{Limits, Verdict};
 use ldap_usher::store::interface::*;
-use ldap_usher::store::{Decisions, DirectoryState, Sqlite, Taken};
+use ldap_usher::store::{ChangeBatch, Decisions, DirectoryState, Sqlite};
 use ldap_usher::telemetry::{GRACE, Observer};
 use ldap_usher::vaultwarden::{Account, Admin, Reply, VaultwardenError};
 use ldap_usher::worker::{Until, Worker, WorkerSettings};
@@ -80,7 +80,7 @@ async fn bring(store: &dyn Store, source: Source, people: std::ops::Range<u8>, n
             attributes: vec![mail],
         }))
     });
-    let told = Taken {
+    let batch = ChangeBatch {
         directory,
         source,
         summarised: false,
@@ -92,7 +92,7 @@ async fn bring(store: &dyn Store, source: Source, people: std::ops::Range<u8>, n
         listing: Verdict::Hold,
         arrived: now,
     };
-    store.take(told).await.unwrap();
+    store.apply(batch).await.unwrap();
     directory
 }
 

@@ -7,7 +7,7 @@ use super::{ActiveListing, Ingest, LOOK_UPS, batches};
 use crate::listener::{Listener, SessionError};
 use crate::model::{Change, EntryId, Listing, Source};
 use crate::rules::membership::Sighting;
-use crate::store::{StoreError, Taken};
+use crate::store::{ChangeBatch, StoreError};
 use crate::telemetry::Purpose;
 
 impl Ingest<'_> {
@@ -84,8 +84,9 @@ impl Ingest<'_> {
             return Ok(false);
         };
         active.after = last.place;
-        let (listed, unlisted): (Vec<_>, Vec<_>) =
-            page.into_iter().partition(|difference| difference.told.is_some());
+        let (listed, unlisted): (Vec<_>, Vec<_>) = page
+            .into_iter()
+            .partition(|difference| difference.sighting.is_some());
         // If a listed entry is gone by now, the stream reports it.
         let listed: Vec<EntryId> = listed.iter().map(|found| found.id).collect();
         let found = if listed.is_empty() {
@@ -95,11 +96,11 @@ impl Ingest<'_> {
         };
         let mut sightings = self.sightings(&found);
         sightings.extend(self.look_up_unlisted(&unlisted).await?);
-        let taken = Taken {
+        let batch = ChangeBatch {
             listing: verdict,
-            ..self.taken(sightings, Source::Audit, None)
+            ..self.batch(sightings, Source::Audit, None)
         };
-        active.count(&self.commit(taken).await?);
+        active.count(&self.commit(batch).await?);
         Ok(true)
     }
 

@@ -1,4 +1,4 @@
-//! Books: read for a decision, and saved after it.
+//! Reads the book for a decision, and saves its changes.
 
 use std::collections::HashSet;
 
@@ -49,10 +49,11 @@ pub(super) fn known(db: &Transaction<'_>, directory: i64, who: &[EntryId]) -> ru
     Ok(known)
 }
 
-/// Reads into a book.
+/// Reads rows into a book.
 struct Reader<'a> {
     db: &'a Transaction<'a>,
     book: Book,
+    /// The addresses that were read.
     addresses: HashSet<EmailAddress>,
 }
 
@@ -67,35 +68,35 @@ impl<'a> Reader<'a> {
 
     fn read(&mut self, scope: &Scope) -> rusqlite::Result<()> {
         if scope.directory != 0 && self.book.directory.is_none() {
-            self.directory(scope.directory)?;
+            self.read_directory(scope.directory)?;
         }
-        for id in scope.people.iter().chain(&scope.owed) {
-            self.person(scope.directory, *id)?;
+        for id in scope.people.iter().chain(&scope.with_invitations) {
+            self.read_person(scope.directory, *id)?;
         }
         let mut addresses = scope.addresses.clone();
-        for id in &scope.owed {
+        for id in &scope.with_invitations {
             if let Some(place) = self.book.person_by_id(scope.directory, *id) {
                 let member = &self.book.people()[place].member;
                 let row = member.row;
                 addresses.extend(member.address.clone());
-                // Nobody new is in the table yet, and so nothing there is for them.
+                // A new person has no row yet, and so no invitation.
                 if row != 0 {
-                    addresses.extend(self.invitations_for(row)?);
+                    addresses.extend(self.read_invitations_of(row)?);
                 }
             }
         }
         for row in &scope.invitations {
-            addresses.extend(self.numbered(*row)?);
+            addresses.extend(self.read_invitation(*row)?);
         }
-        if !scope.alone {
+        if !scope.invitations_only {
             for address in addresses {
-                self.address(address)?;
+                self.read_address(address)?;
             }
         }
         Ok(())
     }
 
-    fn directory(&mut self, id: i64) -> rusqlite::Result<()> {
+    fn read_directory(&mut self, id: i64) -> rusqlite::Result<()> {
         let directory = self
             .db
             .prepare_cached(
@@ -115,7 +116,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn person(&mut self, directory: i64, id: EntryId) -> rusqlite::Result<()> {
+    fn read_person(&mut self, directory: i64, id: EntryId) -> rusqlite::Result<()> {
         if self.book.person_by_id(directory, id).is_some() {
             return Ok(());
         }
@@ -140,21 +141,21 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// All invitations that are or were for a member; returns their addresses.
-    fn invitations_for(&mut self, member: i64) -> rusqlite::Result<Vec<EmailAddress>> {
-        self.invitations(
+    /// Reads all invitations of a member. Returns their addresses and that of the member.
+    fn read_invitations_of(&mut self, member: i64) -> rusqlite::Result<Vec<EmailAddress>> {
+        self.read_invitations(
             &format!("select {INVITATION} from action a where a.member = ? and a.kind = '{INVITE}'"),
             member,
         )
     }
 
-    /// One invitation with its person; returns the addresses of both.
-    fn numbered(&mut self, row: i64) -> rusqlite::Result<Vec<EmailAddress>> {
-        self.invitations(&format!("select {INVITATION} from action a where a.id = ?"), row)
+    /// Reads one invitation with its person. Returns the addresses of both.
+    fn read_invitation(&mut self, row: i64) -> rusqlite::Result<Vec<EmailAddress>> {
+        self.read_invitations(&format!("select {INVITATION} from action a where a.id = ?"), row)
     }
 
-    /// Invitations with their people; returns the addresses of both.
-    fn invitations(
+    /// Reads the invitations that `query` selects, with their people. Returns the addresses of both.
+    fn read_invitations(
         &mut self,
         query: &str,
         parameter: impl rusqlite::ToSql,
@@ -166,7 +167,7 @@ impl<'a> Reader<'a> {
             .collect::<rusqlite::Result<_>>()?;
         let mut addresses = Vec::new();
         for (mut invitation, member) in found {
-            invitation.person = self.owner(member)?;
+            invitation.person = self.read_member(member)?;
             addresses.push(invitation.address.clone());
             addresses.extend(self.book.people()[invitation.person].member.address.clone());
             self.book.load_invitation(invitation);
@@ -174,13 +175,13 @@ impl<'a> Reader<'a> {
         Ok(addresses)
     }
 
-    /// The invitation to an address, its person, and whoever holds the address, as far as a decision can need them: all
-    /// that are in the book already, and the first that is not.
-    fn address(&mut self, address: EmailAddress) -> rusqlite::Result<()> {
+    /// Reads the invitation to an address, its person, and the people who have the address: of those that are not in the
+    /// book yet only the first, because a decision needs one person to whom it can hand over the invitation.
+    fn read_address(&mut self, address: EmailAddress) -> rusqlite::Result<()> {
         if self.addresses.contains(&address) {
             return Ok(());
         }
-        self.invitations(
+        self.read_invitations(
             &format!("select {INVITATION} from action a where a.address = ? and a.kind = '{INVITE}'"),
             address.as_str(),
         )?;
@@ -202,7 +203,8 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn owner(&mut self, member: i64) -> rusqlite::Result<usize> {
+    /// Reads the member of a row. Returns the place in the book.
+    fn read_member(&mut self, member: i64) -> rusqlite::Result<usize> {
         let (directory, name, retired, member): (i64, String, bool, _) = self
             .db
             .prepare_cached(&format!(
@@ -216,7 +218,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Reads a brake from five columns, of which the first is at `first`.
+/// Reads a brake from five columns, beginning with `first`.
 pub(super) fn brake(row: &Row<'_>, first: usize) -> rusqlite::Result<Brake> {
     Ok(Brake {
         listed: row.get(first)?,
@@ -258,8 +260,8 @@ fn save(db: &Transaction<'_>, mut book: Book) -> rusqlite::Result<()> {
         people.save(person)
     })?;
     book.save_invitations(|invitation, before, member| {
-        let stands = |invitation: &Invitation| (invitation.state, invitation.compared);
-        counts.action(before.map(stands), stands(invitation));
+        let state = |invitation: &Invitation| (invitation.state, invitation.compared);
+        counts.action(before.map(state), state(invitation));
         invitations.save(invitation, member)
     })?;
     counts.save(db)?;
@@ -275,7 +277,7 @@ fn save(db: &Transaction<'_>, mut book: Book) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Writes a brake where it differs.
+/// Writes a brake if it has changed.
 pub(super) fn save_brake(db: &Transaction<'_>, directory: i64, brake: &Brake) -> rusqlite::Result<()> {
     db.prepare_cached(
         "update directory set brake_listed = ?2, brake_listed_at = ?3, brake_changed = ?4, brake_changed_since = ?5,
@@ -316,13 +318,13 @@ impl<'a> PersonWriter<'a> {
         })
     }
 
-    /// Writes a person; returns the number of their row.
+    /// Writes a person. Returns the number of the row.
     fn save(&mut self, person: &Person) -> rusqlite::Result<i64> {
         let member = &person.member;
         let (standing, reason) = rows::standing(&member.standing);
         let address = member.address.as_ref().map(EmailAddress::as_str);
         if member.row == 0 {
-            // Not by `returning`, for which SQLite opens a temporary table each time.
+            // Without `returning`, for which SQLite would open a temporary table each time.
             self.insert.execute(params![
                 member.dn,
                 address,
@@ -370,7 +372,7 @@ impl<'a> InvitationWriter<'a> {
         })
     }
 
-    /// Writes an invitation to the member of this row.
+    /// Writes an invitation for the member of this row.
     fn save(&mut self, invitation: &Invitation, member: i64) -> rusqlite::Result<()> {
         let Invitation {
             row,

@@ -1,9 +1,9 @@
-//! The one connection to a database, on a thread of its own.
+//! A connection to a database, on its own thread.
 //!
 //! # Guarantees
-//! - What is handed over is one transaction, and is done as a whole or not at all, whether or not its caller still waits.
-//! - After an error the connection is given up: SQLite rolls some transactions back by itself and leaves others open, and
-//!   only a new connection is sure to have none. The next transaction opens it; so writes go on as soon as the disk does.
+//! - Each job is one transaction, which is done as a whole or not at all, even if its caller no longer waits.
+//! - After an error the connection is replaced: SQLite rolls back some transactions by itself and leaves others open, and
+//!   only a new connection certainly has none. The next transaction opens it, so writes resume as soon as the disk works.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Sender};
@@ -15,26 +15,26 @@ use futures::future::BoxFuture;
 use rusqlite::{Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
-/// How a connection is opened anew.
+/// Opens a connection again.
 pub(super) type Opener = Box<dyn Fn() -> rusqlite::Result<rusqlite::Connection> + Send>;
 
 type Job = Box<dyn FnOnce(&mut Slot) + Send>;
 
-/// A connection that is replaced when it has failed.
+/// A connection that is replaced after an error.
 pub(super) struct Slot {
     db: Option<rusqlite::Connection>,
-    /// `None` where the database lives and dies with its connection.
+    /// `None` if the database exists only as long as its connection.
     opener: Option<Opener>,
 }
 
-/// Where transactions are handed over.
+/// Runs transactions.
 pub(super) enum Connection {
-    /// To a thread of its own.
+    /// On its own thread.
     Threaded {
         jobs: Option<Sender<Job>>,
         thread: Option<JoinHandle<()>>,
     },
-    /// To whoever asks, for databases in memory: nothing there waits for a disk.
+    /// On the thread of the caller: for databases in memory or temporary files.
     Inline(Arc<Mutex<Slot>>),
 }
 
@@ -45,7 +45,7 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// This connection on a thread of its own, which `opener` opens where it is missing or has failed.
+    /// Starts a thread for a connection. `opener` opens it if it is missing or has failed.
     pub(super) fn threaded(db: Option<rusqlite::Connection>, opener: Opener) -> Self {
         let (jobs, queue) = mpsc::channel::<Job>();
         let mut slot = Slot {
@@ -54,20 +54,20 @@ impl Connection {
         };
         let thread = thread::Builder::new().name("store".into()).spawn(move || {
             for job in queue {
-                // A job that panics has no answer, and leaves a connection that nobody knows the state of.
+                // A job that panics sends no reply, and the state of its connection is unknown.
                 if catch_unwind(AssertUnwindSafe(|| job(&mut slot))).is_err() {
                     slot.db = None;
                 }
             }
         });
-        // Without a thread each call says that the connection is closed.
+        // If the thread cannot be started, each transaction fails.
         Self::Threaded {
             jobs: thread.is_ok().then_some(jobs),
             thread: thread.ok(),
         }
     }
 
-    /// This connection without a thread.
+    /// Uses a connection without a thread.
     pub(super) fn inline(db: rusqlite::Connection) -> Self {
         Self::Inline(Arc::new(Mutex::new(Slot {
             db: Some(db),
@@ -75,7 +75,7 @@ impl Connection {
         })))
     }
 
-    /// Does `work` in one transaction.
+    /// Runs `work` in one transaction.
     pub(super) fn transact<T: Send + 'static>(
         &self,
         writes: bool,
@@ -85,7 +85,7 @@ impl Connection {
             Self::Inline(slot) => {
                 let slot = slot.clone();
                 async move {
-                    // Other tasks run before and after, as they do where there is a thread.
+                    // Other tasks may run before and after, as with a thread.
                     tokio::task::yield_now().await;
                     let done = slot
                         .lock()
@@ -97,16 +97,16 @@ impl Connection {
                 .boxed()
             }
             Self::Threaded { jobs, .. } => {
-                let (answer, answered) = oneshot::channel();
+                let (reply, received) = oneshot::channel();
                 let job: Job = Box::new(move |slot| {
-                    // Nobody may be waiting any more.
-                    let _ = answer.send(slot.transact(writes, work));
+                    // The caller may no longer wait.
+                    let _ = reply.send(slot.transact(writes, work));
                 });
                 let sent = jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
                 async move {
-                    match answered.await {
+                    match received.await {
                         Ok(done) if sent => done,
-                        _ => Err(given_up()),
+                        _ => Err(aborted()),
                     }
                 }
                 .boxed()
@@ -116,7 +116,7 @@ impl Connection {
 }
 
 impl Drop for Connection {
-    /// Waits for what was handed over, so that the database is closed before its lock is given back.
+    /// Waits for the jobs in the queue, so that the database is closed before its lock is released.
     fn drop(&mut self) {
         if let Self::Threaded { jobs, thread } = self {
             *jobs = None;
@@ -135,7 +135,7 @@ impl Slot {
     ) -> rusqlite::Result<T> {
         let db = match &mut self.db {
             Some(db) => db,
-            none => none.insert(self.opener.as_ref().ok_or_else(given_up)?()?),
+            none => none.insert(self.opener.as_ref().ok_or_else(aborted)?()?),
         };
         let done = run(db, writes, work);
         if done.is_err() && self.opener.is_some() {
@@ -150,8 +150,8 @@ fn run<T>(
     writes: bool,
     work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
-    // A transaction that writes asks for the write lock at once, because SQLite refuses rather than waits where one
-    // that began by reading wants to write while another process did.
+    // A writing transaction takes the write lock at its start: SQLite refuses, and does not wait, if a transaction that began
+    // by reading wants to write after another process has written.
     let behavior = if writes {
         TransactionBehavior::Immediate
     } else {
@@ -163,8 +163,8 @@ fn run<T>(
     Ok(done)
 }
 
-/// The error for a transaction that nobody carried out.
-fn given_up() -> rusqlite::Error {
+/// The error for a transaction that did not run.
+fn aborted() -> rusqlite::Error {
     let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT);
-    rusqlite::Error::SqliteFailure(code, Some("the transaction was given up".into()))
+    rusqlite::Error::SqliteFailure(code, Some("the transaction was aborted".into()))
 }

@@ -1,8 +1,6 @@
-//! How many members and actions there are of each sort: metrics ask every few seconds, and counting a million rows takes too
-//! long for that.
+//! Stored counts of members and actions. Metrics read them every few seconds, which is too often to count a million rows.
 //!
-//! Whatever changes them adds up the difference in memory and saves it once, in the same transaction. The service counts
-//! the rows once after its start.
+//! A transaction adds up its changes in memory and saves them once. The service counts the rows once after its start.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +17,7 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// A member of a directory came to stand so; `before` is `None` for a new one.
+    /// Counts a change of standing; `before` is `None` for a new member.
     pub(super) fn member(&mut self, directory: i64, before: Option<&Standing>, now: &Standing) {
         if let Some(before) = before {
             *self
@@ -33,7 +31,7 @@ impl Counts {
             .or_default() += 1;
     }
 
-    /// An action came to a state; `before` is `None` for a new one.
+    /// Counts a change of state; `before` is `None` for a new action.
     pub(super) fn action(&mut self, before: Option<(ActionState, Compared)>, now: (ActionState, Compared)) {
         if let Some(before) = before {
             self.actions(before, -1);
@@ -41,7 +39,7 @@ impl Counts {
         self.actions(now, 1);
     }
 
-    /// So many actions came to a state, or left it.
+    /// Adds `by` to the number of actions in a state.
     pub(super) fn actions(&mut self, (state, compared): (ActionState, Compared), by: i64) {
         *self
             .actions
@@ -49,8 +47,8 @@ impl Counts {
             .or_default() += by;
     }
 
-    /// Whether nothing changes.
-    pub(super) fn are_unchanged(&self) -> bool {
+    /// Whether there is no change.
+    pub(super) fn is_zero(&self) -> bool {
         self.members
             .values()
             .chain(self.actions.values())
@@ -77,8 +75,8 @@ impl Counts {
     }
 }
 
-/// Counts the rows: by how much what is stored is wrong.
-pub(super) fn errors(db: &Transaction<'_>) -> rusqlite::Result<Counts> {
+/// Counts the rows. Returns the changes that make the stored counts right.
+pub(super) fn corrections(db: &Transaction<'_>) -> rusqlite::Result<Counts> {
     let mut counts = Counts::default();
     let mut members = db.prepare("select directory, standing, reason from member")?;
     let mut rows = members.query([])?;

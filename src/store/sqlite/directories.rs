@@ -1,4 +1,4 @@
-//! Directories: which there are, and where each resumes.
+//! The registered directories and their cursors.
 
 use rusqlite::{OptionalExtension, Transaction};
 
@@ -11,7 +11,7 @@ pub(super) fn configure(
     db: &Transaction<'_>,
     configured: &[(String, String)],
 ) -> rusqlite::Result<Configured> {
-    let mut told = Configured::default();
+    let mut changes = Configured::default();
     let stored: Vec<(i64, String, String, bool)> = db
         .prepare("select id, name, scope, retired from directory order by id")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
@@ -22,22 +22,22 @@ pub(super) fn configure(
         if configured.iter().any(|(configured, _)| configured == name) {
             continue;
         }
-        if let Some(same) = new.iter().position(|(_, new)| new == scope) {
-            let (renamed, _) = new.remove(same);
+        if let Some(renamed) = new.iter().position(|(_, new)| new == scope) {
+            let (new_name, _) = new.remove(renamed);
             db.execute(
                 "update directory set name = ?2, retired = 0 where id = ?1",
-                (id, renamed),
+                (id, new_name),
             )?;
-            told.renamed.push((name.clone(), renamed.clone()));
+            changes.renamed.push((name.clone(), new_name.clone()));
         } else if !retired {
             db.execute(
                 "update directory set retired = 1, cursor = null, cursor_stored = null, connected = 0, error = null where id = ?",
                 [id],
             )?;
-            told.retired.push(name.clone());
+            changes.retired.push(name.clone());
         }
     }
-    Ok(told)
+    Ok(changes)
 }
 
 pub(super) fn register(

@@ -1,4 +1,4 @@
-//! SQLite's and the operating system's words, with the remedy.
+//! Turns errors of SQLite and of the operating system into errors with a remedy.
 
 use std::io;
 use std::path::Path;
@@ -15,12 +15,12 @@ const FULL: i32 = 13;
 const CANTOPEN: i32 = 14;
 const NOTADB: i32 = 26;
 
-/// What the store is, and where.
+/// The kind and the place of the store, for error messages.
 pub(super) fn name(path: &Path) -> String {
     format!("state file {}", path.display())
 }
 
-/// A query on an open store failed.
+/// The error for a failed transaction.
 pub(super) fn failed(path: &Path, doing: &'static str, error: &rusqlite::Error) -> StoreError {
     StoreError::Failed {
         store: name(path),
@@ -29,7 +29,7 @@ pub(super) fn failed(path: &Path, doing: &'static str, error: &rusqlite::Error) 
     }
 }
 
-/// The file cannot be opened, for a cause that is known in words.
+/// The error for a file that cannot be opened for this cause.
 pub(super) fn open(path: &Path, cause: impl Into<String>) -> StoreError {
     StoreError::Open {
         store: name(path),
@@ -37,12 +37,12 @@ pub(super) fn open(path: &Path, cause: impl Into<String>) -> StoreError {
     }
 }
 
-/// SQLite refused to open the file.
+/// The error for a file that SQLite cannot open.
 pub(super) fn open_sqlite(path: &Path, error: &rusqlite::Error) -> StoreError {
     open(path, cause(error))
 }
 
-/// The operating system refused to create or to open the file, its folder or its lock.
+/// The error for a file, its folder or its lock that cannot be created or opened.
 pub(super) fn open_io(path: &Path, what: &str, error: &io::Error) -> StoreError {
     let remedy = match error.kind() {
         io::ErrorKind::NotFound => "; create its folder, or correct `state`",
@@ -52,14 +52,14 @@ pub(super) fn open_io(path: &Path, what: &str, error: &io::Error) -> StoreError 
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space",
         io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
-            "; a file stands where a folder is expected: correct `state`"
+            "; there is a file where a folder is expected: correct `state`"
         }
         _ => "",
     };
     open(path, format!("{what}: {error}{remedy}"))
 }
 
-/// The file was written by a later version of this program.
+/// The error for a file of a later version of this program.
 pub(super) fn newer(path: &Path, version: usize) -> StoreError {
     open(
         path,
@@ -72,12 +72,12 @@ fn cause(error: &rusqlite::Error) -> String {
         rusqlite::Error::SqliteFailure(failure, message) => {
             // The low byte of an extended code is the primary one.
             let remedy = remedy(failure.extended_code & 0xff);
-            let words = message.clone().unwrap_or_else(|| failure.to_string());
-            format!("{words}{remedy}")
+            let message = message.clone().unwrap_or_else(|| failure.to_string());
+            format!("{message}{remedy}")
         }
         rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
         rusqlite::Error::InvalidPath(path) => format!(
-            "{} is not the state that it was; restore it, or restart the service",
+            "{} is not the state file that it was before; restore it, or restart the service",
             path.display()
         ),
         other => other.to_string(),
@@ -95,7 +95,7 @@ fn remedy(code: i32) -> &'static str {
             "; stop the service and restore the file from a backup, or move it away: everyone is then \
              compared with Vaultwarden's accounts again"
         }
-        NOTADB => "; it is no state file of ldap-usher: correct `state`, or move that file away",
+        NOTADB => "; it is not a state file of ldap-usher: correct `state`, or move that file away",
         _ => "",
     }
 }
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_refusal_of_the_operating_system_names_the_file_and_a_remedy() {
+    fn each_error_of_the_operating_system_names_the_file_and_a_remedy() {
         for (kind, remedy) in [
             (io::ErrorKind::PermissionDenied, "run as the user who owns it"),
             (
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn each_result_code_that_an_operator_can_act_upon_has_a_remedy() {
+    fn each_result_code_that_an_operator_can_act_on_has_a_remedy() {
         for code in [PERM, BUSY, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, NOTADB] {
             assert!(!remedy(code).is_empty(), "{code}");
         }

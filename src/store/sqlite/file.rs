@@ -1,4 +1,4 @@
-//! The files of a state: made, found, and kept for nobody else to read, since there is a session with Vaultwarden in them.
+//! Creates and finds the files of the state, and restricts them to their owner, because they contain a session with Vaultwarden.
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io;
@@ -8,18 +8,18 @@ use std::path::{Path, PathBuf};
 use super::error;
 use crate::store::StoreError;
 
-/// What stands beside a state: SQLite's log and its index, its older journal, and the lock of the service.
-const BESIDE: [&str; 4] = ["-wal", "-shm", "-journal", ".lock"];
+/// The suffixes of the files beside the state file: SQLite's log, its index, its older journal, and the lock of the service.
+const SUFFIXES: [&str; 4] = ["-wal", "-shm", "-journal", ".lock"];
 
-/// The file of this name beside a state.
+/// The path of the file beside the state file with this suffix.
 pub(super) fn beside(state: &Path, suffix: &str) -> PathBuf {
     let mut name = state.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-/// Makes the file and the folders above it, where they are missing. SQLite gives its own files the mode of this one, so
-/// that it exists before SQLite sees it.
+/// Creates the file and its folders if they are missing. This happens before SQLite opens the file, because SQLite gives its
+/// own files the same mode.
 pub(super) fn create(path: &Path) -> Result<(), StoreError> {
     if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
         DirBuilder::new()
@@ -41,7 +41,7 @@ pub(super) fn create(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// The file's one name, whatever links lead to it: two services must find the same lock.
+/// Resolves links, so that two services find the same lock.
 pub(super) fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
     let resolved = fs::canonicalize(path).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => error::open(
@@ -56,12 +56,12 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
     Ok(resolved)
 }
 
-/// Takes the rights of others from the state and from what stands beside it.
+/// Removes the rights of other users on the state file and the files beside it.
 ///
 /// # Errors
-/// [`StoreError::Open`] where everyone keeps them, or where a file beside it is a link to somewhere else.
-pub(super) fn tighten(state: &Path) -> Result<(), StoreError> {
-    let beside = BESIDE.map(|suffix| beside(state, suffix));
+/// [`StoreError::Open`] if all users keep rights, or if a file beside it is a symbolic link.
+pub(super) fn restrict(state: &Path) -> Result<(), StoreError> {
+    let beside = SUFFIXES.map(|suffix| beside(state, suffix));
     for path in std::iter::once(state).chain(beside.iter().map(PathBuf::as_path)) {
         let metadata = match fs::symlink_metadata(path) {
             Ok(metadata) => metadata,
@@ -77,14 +77,17 @@ pub(super) fn tighten(state: &Path) -> Result<(), StoreError> {
         let mode = metadata.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
             let changed = fs::set_permissions(path, Permissions::from_mode(0o600));
-            judge(path, mode, changed.as_ref())?;
+            report_rights(path, mode, changed.as_ref())?;
         }
     }
     Ok(())
 }
 
-/// What follows where others had rights, of which `changed` says whether they could be taken away.
-fn judge(path: &Path, mode: u32, changed: Result<&(), &io::Error>) -> Result<(), StoreError> {
+/// Logs that other users had rights. `changed` is the result of removing them.
+///
+/// # Errors
+/// All users keep rights.
+fn report_rights(path: &Path, mode: u32, changed: Result<&(), &io::Error>) -> Result<(), StoreError> {
     let file = path.display();
     match changed {
         Ok(()) => {
@@ -110,13 +113,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_state_that_everyone_keeps_the_right_to_use_is_refused_and_one_of_a_group_is_not() {
+    fn a_file_that_all_users_can_still_use_is_refused_and_one_that_a_group_can_use_is_not() {
         let denied = io::Error::from(io::ErrorKind::PermissionDenied);
         let path = Path::new("/state.db");
-        judge(path, 0o666, Ok(&())).unwrap();
-        judge(path, 0o660, Err(&denied)).unwrap();
+        report_rights(path, 0o666, Ok(&())).unwrap();
+        report_rights(path, 0o660, Err(&denied)).unwrap();
         for mode in [0o604, 0o602, 0o666] {
-            let refused = judge(path, mode, Err(&denied)).unwrap_err().to_string();
+            let refused = report_rights(path, mode, Err(&denied)).unwrap_err().to_string();
             assert!(refused.contains("chmod 600 it as its owner"), "{refused}");
         }
     }

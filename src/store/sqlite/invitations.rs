@@ -3,7 +3,7 @@
 use rusqlite::{Row, ToSql, Transaction};
 
 use super::counts::Counts;
-use super::listing::judged;
+use super::listing::judge_new;
 use super::{journal, rows};
 use crate::clock::Timestamp;
 use crate::model::{Action, ActionState, Compared, EmailAddress, Release, Source, What};
@@ -122,7 +122,7 @@ pub(super) fn pardon(db: &Transaction<'_>, fault: &str, now: Timestamp) -> rusql
     Ok(pardoned)
 }
 
-/// Reads the address of an action that came from a state to the queue, and whether it was compared; counts it.
+/// Reads the address and `compared` of an action that was queued from `state`. Counts the change of its state.
 fn queued_from(state: ActionState, row: &Row<'_>, counts: &mut Counts) -> rusqlite::Result<String> {
     let compared = rows::compared(row, 1)?;
     counts.action(Some((state, compared)), (ActionState::Queued, compared));
@@ -156,13 +156,13 @@ pub(super) fn begin_comparison(db: &Transaction<'_>) -> rusqlite::Result<()> {
     counts.save(db)
 }
 
-/// Directories of which a listing is being taken in whose new people are held: they are judged when all are there.
+/// Directories with a listing in progress whose new people are held. They are judged when the listing has ended.
 const HOLDING: &str = "select 1 from directory where brake_holding = 1 and retired = 0";
 
-/// Where an action waits.
+/// The states of actions that a comparison concerns.
 const WAITING: [ActionState; 2] = [ActionState::Queued, ActionState::Held];
 
-/// Takes the actions in a state from one stage of a comparison to the next.
+/// Moves the actions in a state from one stage of a comparison to another.
 fn compare(
     db: &Transaction<'_>,
     state: ActionState,
@@ -199,7 +199,7 @@ pub(super) fn end_comparison(
     let mut counts = Counts::default();
     let mut held = Vec::new();
     for (directory, name, count) in compared {
-        if judged(db, directory, count, judge)? == Verdict::Hold {
+        if judge_new(db, directory, count, judge)? == Verdict::Hold {
             held.push((name, held_of(db, directory)?));
             continue;
         }
@@ -290,7 +290,7 @@ pub(super) fn release(
         }
     }
     if from.contains(&ActionState::Held) && !released.is_empty() {
-        // Somebody has looked at all of them and named some.
+        // The administrator has seen all of them and approved only some: no comparison may release the others.
         for stage in [Compared::No, Compared::UnderWay] {
             compare(db, ActionState::Held, (stage, Compared::Yes), &mut counts)?;
         }

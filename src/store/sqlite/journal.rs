@@ -1,4 +1,4 @@
-//! The journal: appended with what a decision saves, read by person or by time, pruned at its beginning.
+//! The journal of events: appended in the transaction of the decision, read by person or by time, pruned from the oldest.
 
 use rusqlite::types::Type;
 use rusqlite::{Row, ToSql, Transaction};
@@ -33,8 +33,8 @@ pub(super) fn append(db: &Transaction<'_>, noted: &[Noted]) -> rusqlite::Result<
     Ok(())
 }
 
-/// Appends one event for each invitation that `condition` names, a condition on `action` (as `a`) and its person (as `m`)
-/// that may use the parameters `:directory`, `:state`, `:address` and `:fault`.
+/// Appends one event for each invitation that meets `condition`, which refers to `action` as `a` and to its person as `m`,
+/// and to `parameters`.
 pub(super) fn append_for(
     db: &Transaction<'_>,
     condition: &str,
@@ -74,7 +74,7 @@ pub(super) fn since(
 }
 
 pub(super) fn prune(db: &Transaction<'_>, before: Timestamp, limit: u32) -> rusqlite::Result<u64> {
-    // Rows are in the order of time, except where the clock was set: those wait until the rows before them are old, too.
+    // Rows are in the order of time unless the clock was set. Those out of order are kept until the rows before them are old.
     let pruned = db
         .prepare_cached(
             "delete from journal where id in

@@ -1,4 +1,4 @@
-//! The end of a listing, and how many new people it may bring.
+//! The end of a listing, and a directory's brake.
 
 use rusqlite::Transaction;
 
@@ -18,8 +18,8 @@ pub(super) fn ended(
     Ok(())
 }
 
-/// Has so many new people of a directory judged by its brake.
-pub(super) fn judged(
+/// Lets `judge` decide on this number of new people of a directory, and saves its brake.
+pub(super) fn judge_new(
     db: &Transaction<'_>,
     directory: i64,
     count: u64,

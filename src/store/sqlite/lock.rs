@@ -1,8 +1,7 @@
-//! One service per state file: an advisory lock on a file beside it.
+//! An advisory lock on a file beside the state file, so that only one service uses it.
 //!
-//! A file of its own, because a lock on the database file itself would get in the way of SQLite's. The kernel frees
-//! it when the process ends in any way; the file stays, since removing it would let two processes lock two files of
-//! one name.
+//! A separate file, because a lock on the database file would conflict with SQLite's. The kernel releases the lock when the
+//! process ends. The file is never removed: otherwise two processes could lock two files of the same name.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -13,30 +12,31 @@ use std::time::Duration;
 use super::{error, file};
 use crate::store::StoreError;
 
-/// How often a lock that is held is tried again: `status` takes it for an instant to see whether it is free, and a
-/// service that is being restarted may still be on its way out.
+/// The number of attempts to take the lock: `status` holds it for an instant to test whether it is free, and a service that
+/// is being restarted may not have ended yet.
 const TRIES: u32 = 10;
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The lock of a running service; dropping it frees it.
+/// The lock of a running service. Dropping it releases it.
 #[derive(Debug)]
 pub(super) struct ServiceLock {
-    /// Only its being open matters.
+    /// Kept open, because closing it releases the lock.
     _file: File,
 }
 
 impl ServiceLock {
-    /// Takes the lock of this state file and writes this process's id into it.
+    /// Takes the lock of this state file and writes the process id into its file.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] where another process keeps it for a second.
+    /// [`StoreError::InUse`] if another process holds it for a second.
     pub(super) async fn take(state: &Path) -> Result<Self, StoreError> {
         let path = file::beside(state, ".lock");
         let failed = |e: io::Error| error::open_io(state, &format!("its lock file {}", path.display()), &e);
         let mut file = open(&path, true).map_err(failed)?;
         for _ in 0..TRIES {
             match file.try_lock() {
-                Ok(()) => return Self::sign(file).map_err(failed),
+                Ok(()) => return Self::write_pid(file).map_err(failed),
                 Err(TryLockError::WouldBlock) => tokio::time::sleep(PAUSE).await,
                 Err(TryLockError::Error(e)) => return Err(failed(e)),
             }
@@ -53,14 +53,14 @@ impl ServiceLock {
         })
     }
 
-    fn sign(mut file: File) -> io::Result<Self> {
+    fn write_pid(mut file: File) -> io::Result<Self> {
         file.rewind()?;
         file.set_len(0)?;
         writeln!(file, "{}", std::process::id())?;
         Ok(Self { _file: file })
     }
 
-    /// Whether some process holds the lock of this state file.
+    /// Whether a process holds the lock of this state file.
     pub(super) fn is_held(state: &Path) -> io::Result<bool> {
         let file = match open(&file::beside(state, ".lock"), false) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -74,7 +74,7 @@ impl ServiceLock {
     }
 }
 
-/// Never follows a link, and changes nothing: the file becomes ours only with the lock.
+/// Opens the lock file without following a link. Does not change it, because another process may hold the lock.
 fn open(path: &Path, create: bool) -> io::Result<File> {
     let file = OpenOptions::new()
         .read(true)
@@ -82,20 +82,22 @@ fn open(path: &Path, create: bool) -> io::Result<File> {
         .create(create)
         .truncate(false)
         .mode(0o600)
-        // Without the second one, opening a named pipe waits for somebody at its other end.
+        // `O_NONBLOCK`, because opening a named pipe would wait for its other end.
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(path)
         .map_err(|error| match error.raw_os_error() {
-            Some(libc::ELOOP) => foreign("it is a symbolic link, which could lead anywhere; remove it"),
+            Some(libc::ELOOP) => unusable("it is a symbolic link, which could lead anywhere; remove it"),
             _ => error,
         })?;
     let metadata = file.metadata()?;
     if !metadata.is_file() || metadata.nlink() > 1 {
-        return Err(foreign("it is no file of its own; remove it"));
+        return Err(unusable(
+            "it is not a regular file, or it has a second name (hard link); remove it",
+        ));
     }
     Ok(file)
 }
 
-fn foreign(cause: &str) -> io::Error {
+fn unusable(cause: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, cause)
 }

@@ -1,7 +1,8 @@
-//! The store on SQLite: one file, one connection, since SQLite has one writer anyway.
+//! The store in an SQLite file. One connection reads and writes, because SQLite has one writer at a time; another one compares
+//! listings.
 //!
-//! WAL with `synchronous = NORMAL`: a commit costs no sync, transactions reach the disk in their order, and after a
-//! power loss the last ones may be missing. The cursor is part of them, so that the directory repeats what was lost.
+//! The journal mode is WAL with `synchronous = NORMAL`: a commit costs no sync and transactions reach the disk in order. The
+//! last ones may be lost in a power loss. Each contains the cursor, so the directory then repeats the changes.
 
 mod book;
 mod connection;
@@ -16,11 +17,11 @@ mod listing;
 mod lock;
 mod notes;
 mod open;
+mod people;
 mod report;
 mod rows;
 mod schema;
 mod staging;
-mod story;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,8 +31,8 @@ use rusqlite::Transaction;
 
 use super::interface::{AdminStore, BaseStore, Decision, Judge, ListenerStore, QueueStore, Reply};
 use super::{
-    Claim, Claimed, Configured, Difference, DirectoryRow, DirectoryState, JournalPage, Report, Scope, Story,
-    TaskReport, Unchecked, Which, Whose,
+    Claim, Claimed, Configured, Difference, DirectoryRow, DirectoryState, JournalPage, PersonQuery,
+    PersonReport, Report, Scope, TaskReport, Unchecked, Which,
 };
 use crate::clock::Timestamp;
 use crate::model::{ActionState, EmailAddress, EntryId, Member, Release, WorkerId};
@@ -45,18 +46,18 @@ use staging::Listings;
 #[derive(Debug)]
 pub struct Sqlite {
     path: PathBuf,
-    /// The connection for listings, which may be busy for seconds; `None` where that is `db`.
+    /// The connection for listings, which may be busy for seconds; `None` if `db` is used for them.
     listings: Option<Connection>,
-    /// Whom the listings have named.
+    /// The members that each listing has named.
     named: Arc<Mutex<Listings>>,
-    // Closed before the lock is given back.
+    // Declared before `_lock`, so that it is closed before the lock is released.
     db: Connection,
-    /// Held as long as the service runs; the other ways to open the file take none.
+    /// Held while the service runs; `None` if the file is opened in another way.
     _lock: Option<ServiceLock>,
 }
 
 impl Sqlite {
-    /// One transaction that reads.
+    /// Runs a transaction that only reads.
     fn read<'a, T: Send + 'static>(
         &'a self,
         doing: &'static str,
@@ -65,7 +66,7 @@ impl Sqlite {
         self.run(doing, false, work)
     }
 
-    /// One transaction that writes.
+    /// Runs a transaction that writes.
     fn write<'a, T: Send + 'static>(
         &'a self,
         doing: &'static str,
@@ -80,17 +81,17 @@ impl Sqlite {
         writes: bool,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Reply<'a, T> {
-        self.on(&self.db, doing, writes, work)
+        self.run_on(&self.db, doing, writes, work)
     }
 
-    /// One transaction on the listings, which only reads the state.
-    fn staged<'a, T: Send + 'static>(
+    /// Runs a transaction on the connection for listings, which only reads the state.
+    fn on_listings<'a, T: Send + 'static>(
         &'a self,
         doing: &'static str,
         work: impl FnOnce(&Transaction<'_>, &mut Listings) -> rusqlite::Result<T> + Send + 'static,
     ) -> Reply<'a, T> {
         let named = self.named.clone();
-        self.on(
+        self.run_on(
             self.listings.as_ref().unwrap_or(&self.db),
             doing,
             false,
@@ -98,7 +99,7 @@ impl Sqlite {
         )
     }
 
-    fn on<'a, T: Send + 'static>(
+    fn run_on<'a, T: Send + 'static>(
         &'a self,
         connection: &Connection,
         doing: &'static str,
@@ -128,7 +129,7 @@ impl BaseStore for Sqlite {
 
     fn set_note<'a>(&'a self, name: &'a str, note: &'a [u8]) -> Reply<'a, ()> {
         let (name, note) = (name.to_owned(), note.to_owned());
-        self.write("keeping a note", move |db| notes::set(db, &name, &note))
+        self.write("storing a note", move |db| notes::set(db, &name, &note))
     }
 }
 
@@ -153,25 +154,25 @@ impl ListenerStore for Sqlite {
     }
 
     fn begin_listing(&self, directory: i64) -> Reply<'_, ()> {
-        self.staged("beginning a listing", move |db, listings| {
+        self.on_listings("beginning a listing", move |db, listings| {
             staging::begin(db, listings, directory)
         })
     }
 
     fn append(&self, directory: i64, named: Vec<Sighting>) -> Reply<'_, ()> {
-        self.staged("keeping what a listing named", move |db, listings| {
+        self.on_listings("storing what a listing named", move |db, listings| {
             staging::append(db, listings, directory, &named)
         })
     }
 
     fn compare(&self, directory: i64, complete: bool) -> Reply<'_, ()> {
-        self.staged("comparing a listing", move |db, listings| {
+        self.on_listings("comparing a listing", move |db, listings| {
             staging::compare(db, listings, directory, complete)
         })
     }
 
     fn differences(&self, directory: i64, after: i64, limit: u32) -> Reply<'_, Vec<Difference>> {
-        self.staged("reading what a listing found", move |db, _| {
+        self.on_listings("reading what a listing found", move |db, _| {
             staging::differences(db, directory, after, limit)
         })
     }
@@ -185,7 +186,7 @@ impl ListenerStore for Sqlite {
     ) -> Reply<'_, ()> {
         const DOING: &str = "ending a listing";
         async move {
-            self.staged(DOING, move |db, listings| staging::end(db, listings, directory))
+            self.on_listings(DOING, move |db, listings| staging::end(db, listings, directory))
                 .await?;
             self.write(DOING, move |db| {
                 journal::append(db, noted.as_slice())?;
@@ -260,12 +261,12 @@ impl AdminStore for Sqlite {
     fn check_counts(&self) -> Reply<'_, bool> {
         const DOING: &str = "counting members and invitations";
         async move {
-            let errors = self.staged(DOING, |db, _| counts::errors(db)).await?;
-            if errors.are_unchanged() {
+            let corrections = self.on_listings(DOING, |db, _| counts::corrections(db)).await?;
+            if corrections.is_zero() {
                 return Ok(true);
             }
-            // What changed meanwhile has changed the stored counts as well.
-            self.write(DOING, move |db| errors.save(db)).await?;
+            // Transactions in between have updated the stored counts, too, so the differences are still right.
+            self.write(DOING, move |db| corrections.save(db)).await?;
             Ok(false)
         }
         .boxed()
@@ -302,9 +303,9 @@ impl AdminStore for Sqlite {
         })
     }
 
-    fn stories(&self, whose: Whose, since: i64) -> Reply<'_, Vec<Story>> {
-        self.read("reading the story of a person", move |db| {
-            story::stories(db, &whose, since)
+    fn people(&self, query: PersonQuery, since: i64) -> Reply<'_, Vec<PersonReport>> {
+        self.read("reading the history of people", move |db| {
+            people::people(db, &query, since)
         })
     }
 
@@ -319,7 +320,7 @@ impl AdminStore for Sqlite {
     }
 }
 
-/// The addresses that are meant; `None` is all.
+/// The addresses; `None` for all.
 fn addresses(which: Which<'_>) -> Option<Vec<EmailAddress>> {
     match which {
         Which::All => None,

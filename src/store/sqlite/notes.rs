@@ -1,4 +1,4 @@
-//! Small notes, each under a name.
+//! Small values, each stored under a name.
 
 use rusqlite::{OptionalExtension, Transaction};
 

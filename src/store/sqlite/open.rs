@@ -1,4 +1,4 @@
-//! Opening the state file: its modes, its lock, its settings, its schema.
+//! Opens the state file: checks mode, lock and schema, and sets the options of SQLite.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,30 +8,30 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::connection;
-use super::file::{create, resolve, tighten};
+use super::file::{create, resolve, restrict};
 use super::lock::ServiceLock;
 use super::schema::{self, Schema};
 use super::{Sqlite, error};
 use crate::store::StoreError;
 
-/// How long one process waits for another's transaction. The longest are those that end the listing of a large
-/// directory.
+/// How long a transaction waits for one of another process. A comparison with the accounts of a large directory takes the
+/// longest.
 const BUSY: Duration = Duration::from_secs(30);
-/// More than there are statements.
+/// The number of prepared statements that are cached: more than there are.
 const STATEMENTS: usize = 64;
 
 impl Sqlite {
-    /// Opens the state file as its one service.
+    /// Opens the state file as its only service.
     ///
-    /// A missing file is created with mode 0600, and so are missing folders above it, with mode 0700. An existing one is
-    /// given that mode. A file of an older version is brought up to date.
+    /// Creates a missing file with mode 0600 and missing folders with mode 0700. Changes the mode of an existing file to
+    /// 0600. Brings a file of an older version up to date.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] where another service has it open, [`StoreError::Open`] for all else.
+    /// [`StoreError::InUse`] if another service has it open, otherwise [`StoreError::Open`].
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         create(path)?;
         let path = resolve(path)?;
-        tighten(&path)?;
+        restrict(&path)?;
         let lock = ServiceLock::take(&path).await?;
         let mut db = connect(&path, Access::Write)?;
         checked(&db, &path)?;
@@ -41,8 +41,7 @@ impl Sqlite {
         Ok(Self::threaded(path, db, Access::Write, Some(lock)))
     }
 
-    /// Opens the state file for a few small writes, whether or not a service is running on it. Never creates it and
-    /// never changes its schema.
+    /// Opens the state file for a few small writes, even while a service uses it. Never creates it or changes its schema.
     ///
     /// # Errors
     /// [`StoreError::Open`], [`StoreError::Older`].
@@ -50,8 +49,8 @@ impl Sqlite {
         Self::open_existing(path, Access::Write)
     }
 
-    /// Opens the state file for reading, whether or not a service is running on it. Never creates it and never
-    /// changes it; the methods that write fail.
+    /// Opens the state file for reading, even while a service uses it. Never creates or changes it; the methods that write
+    /// fail.
     ///
     /// # Errors
     /// [`StoreError::Open`], [`StoreError::Older`].
@@ -62,16 +61,16 @@ impl Sqlite {
     /// Whether a service has the state file open.
     ///
     /// # Errors
-    /// [`StoreError::Open`] where its lock cannot be read.
+    /// [`StoreError::Open`] if its lock cannot be read.
     pub fn is_served(path: &Path) -> Result<bool, StoreError> {
         let path = resolve(path)?;
         ServiceLock::is_held(&path).map_err(|e| error::open_io(&path, "its lock file", &e))
     }
 
-    /// A store that lives as long as this value.
+    /// Creates a store in memory. It lives as long as this value.
     ///
     /// # Errors
-    /// [`StoreError::Open`] where memory is short.
+    /// [`StoreError::Open`] if there is not enough memory.
     pub async fn in_memory() -> Result<Self, StoreError> {
         let path = PathBuf::from(":memory:");
         let mut db = connect(&path, Access::Write)?;
@@ -79,7 +78,7 @@ impl Sqlite {
         Ok(Self::inline(path, db))
     }
 
-    /// A connection to a file of this program, of whatever older version.
+    /// Opens a state file of this or any older version.
     pub(super) fn open_any(path: &Path, access: Access) -> Result<Connection, StoreError> {
         let path = resolve(path)?;
         let db = connect(&path, access)?;
@@ -99,7 +98,7 @@ impl Sqlite {
     }
 
     fn threaded(path: PathBuf, db: Connection, access: Access, lock: Option<ServiceLock>) -> Self {
-        // Only the service lists.
+        // Only the service has listings.
         let listings = lock
             .is_some()
             .then(|| connection::Connection::threaded(None, opener(&path, Access::Stage)));
@@ -123,12 +122,12 @@ impl Sqlite {
     }
 }
 
-/// Opens the file anew.
+/// Returns a function that opens the file again.
 fn opener(path: &Path, access: Access) -> connection::Opener {
     let file = path.to_owned();
     Box::new(move || {
         let db = open(&file, access)?;
-        // Whatever has taken the file's place is not ours to write into.
+        // The file may have been replaced by another one.
         match schema::of(&db)? {
             Schema::Version(schema::LATEST) => Ok(db),
             _ => Err(rusqlite::Error::InvalidPath(file.clone())),
@@ -136,16 +135,16 @@ fn opener(path: &Path, access: Access) -> connection::Opener {
     })
 }
 
-/// What a connection may do.
+/// The rights of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     /// Read.
     Read,
-    /// Read, and keep temporary tables.
+    /// Read, and write temporary tables.
     Stage,
     /// Read and write.
     Write,
-    /// Read and write what nobody needs afterwards.
+    /// Read and write, without durability.
     Scratch,
 }
 
@@ -153,8 +152,8 @@ pub(super) fn connect(path: &Path, access: Access) -> Result<Connection, StoreEr
     open(path, access).map_err(|e| error::open_sqlite(path, &e))
 }
 
-/// Opens a file that exists. Measured with 1,000,000 members: the cache bounds the memory, most of which stays with the
-/// process after a listing; the rarer checkpoints save a fifth of the time.
+/// Opens an existing file. Measured with 1,000,000 members: the size of the cache limits the memory, most of which the process
+/// keeps after a listing; less frequent checkpoints save a fifth of the time.
 fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> {
     let mode = match access {
         Access::Read | Access::Stage => OpenFlags::SQLITE_OPEN_READ_ONLY,
@@ -164,8 +163,8 @@ fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> {
     db.busy_timeout(BUSY)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS);
     db.pragma_update(None, "foreign_keys", true)?;
-    // Without it, SQLite plans a statement anew for each value that a partial index may depend on: that took a quarter of
-    // the time of a listing. So states stand in the statements, not in parameters.
+    // Otherwise SQLite would plan a statement again for each value of a parameter on which a partial index depends, which
+    // took a quarter of the time of a listing. In return, states must be literals in the statements.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     if matches!(access, Access::Write | Access::Scratch) {
         db.pragma_update(None, "cache_size", -8000)?;
@@ -174,7 +173,7 @@ fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> {
     }
     match access {
         Access::Read => {}
-        // Sorting takes as much memory as the cache, more than once at a time.
+        // Each sort takes as much memory as the cache, and there may be several at a time.
         Access::Stage => {
             db.pragma_update(None, "cache_size", -2000)?;
             db.pragma_update(Some("temp"), "cache_size", -1000)?;
@@ -188,7 +187,7 @@ fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> {
     Ok(db)
 }
 
-/// What is in the file, if it is ours and not newer than this program.
+/// Returns the schema of the file, unless it is of another program or of a later version.
 fn checked(db: &Connection, path: &Path) -> Result<Schema, StoreError> {
     match schema::of(db).map_err(|e| error::open_sqlite(path, &e))? {
         Schema::Foreign => Err(error::open(

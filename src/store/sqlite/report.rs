@@ -1,4 +1,5 @@
-//! What `status` and the metrics show. Read every few seconds, so nothing here walks members or invitations.
+//! Reads what `status` and the metrics show. Metrics are read every few seconds, so nothing here scans members or
+//! invitations.
 
 use rusqlite::{Row, Transaction};
 
@@ -6,7 +7,7 @@ use super::{notes, rows};
 use crate::model::{ActionState, EmailAddress};
 use crate::store::{DirectoryReport, DirectoryState, Report, TaskReport, VAULTWARDEN_TROUBLE};
 
-/// What [`task`] reads, before the conditions.
+/// Selects the columns that [`task`] reads; a condition follows.
 const TASK: &str = "select a.address, m.dn, d.name, a.reason, a.attempts, a.arrived
      from action a cross join member m on m.id = a.member cross join directory d on d.id = m.directory";
 

@@ -1,4 +1,4 @@
-//! Between the program's values and SQLite's.
+//! Converts between the program's types and SQLite's values.
 
 use rusqlite::Row;
 use rusqlite::types::Type;
@@ -68,13 +68,13 @@ pub(super) fn standing(standing: &Standing) -> (&'static str, Option<&str>) {
 pub(super) fn kind(row: &Row<'_>, column: usize) -> rusqlite::Result<ActionKind> {
     let word: String = row.get(column)?;
     let kind = ActionKind::ALL.into_iter().find(|kind| kind.as_str() == word);
-    kind.ok_or_else(|| broken(column, "no kind of an action"))
+    kind.ok_or_else(|| broken(column, "unknown kind of action"))
 }
 
 /// Reads a state.
 pub(super) fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<ActionState> {
     let word: String = row.get(column)?;
-    state_named(&word).ok_or_else(|| broken(column, "no state of an invitation"))
+    state_named(&word).ok_or_else(|| broken(column, "unknown state of an invitation"))
 }
 
 /// The state with this name.
@@ -97,11 +97,11 @@ pub(super) fn compared(row: &Row<'_>, column: usize) -> rusqlite::Result<Compare
         0 => Ok(Compared::No),
         1 => Ok(Compared::Yes),
         2 => Ok(Compared::UnderWay),
-        _ => Err(broken(column, "no stage of a comparison")),
+        _ => Err(broken(column, "unknown stage of a comparison")),
     }
 }
 
-/// Reads how something was done.
+/// Reads an outcome.
 pub(super) fn outcome(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Outcome>> {
     let word: Option<String> = row.get(column)?;
     Ok(word.map(|word| {

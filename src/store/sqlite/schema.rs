@@ -1,11 +1,11 @@
-//! The versions of the schema, and how a file comes to the newest.
+//! The versions of the schema and the migrations to the newest.
 //!
-//! The version is SQLite's `user_version`. Version 0.1 of this program kept it in the table `_sqlx_migrations`, which
-//! stays, so that it says of a newer file that it is newer.
+//! The version is SQLite's `user_version`. Version 0.1 of this program stored it in the table `_sqlx_migrations`.
+//! That table is kept up to date, so that version 0.1 refuses a newer file as newer.
 
 use rusqlite::Connection;
 
-/// Written into the header of our files by the first migration.
+/// SQLite's `application_id`, which the first migration writes into the file.
 const APPLICATION_ID: i64 = 0x7573_6872;
 
 /// Every version of the schema, oldest first. Append only: files of every older version must open.
@@ -22,15 +22,15 @@ pub(super) const LATEST: usize = MIGRATIONS.len();
 /// What is in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Schema {
-    /// Nothing yet.
+    /// Nothing.
     Empty,
     /// A state of this version.
     Version(usize),
-    /// Something of another program.
+    /// A database of another program.
     Foreign,
 }
 
-/// Looks what is in a file.
+/// Determines the schema of a file.
 pub(super) fn of(db: &Connection) -> rusqlite::Result<Schema> {
     let ours: i64 = db.query_row("pragma application_id", [], |row| row.get(0))?;
     if ours != APPLICATION_ID {

@@ -1,8 +1,8 @@
-//! Listings that have not ended: which members each has named, and how what it named differs from them.
+//! Listings in progress: the members that each has named, and the entries that differ from the store.
 //!
-//! One bit a member says that it was named; only what differs is written, into temporary tables of the connection for
-//! listings. Those are neither synced nor written twice, and go with the process. That connection only reads the state, so
-//! nobody waits for it. SQLite sorts on disk: memory does not grow with the differences.
+//! A named member takes one bit of memory. Only entries that differ are written, into temporary tables, which are neither
+//! synced nor written to the WAL, and end with the process. The connection for listings only reads the state, so no other
+//! transaction waits for it. SQLite sorts on disk, so memory does not grow with the differences.
 
 use std::collections::HashMap;
 
@@ -13,34 +13,34 @@ use crate::model::EmailAddress;
 use crate::rules::membership::{Account, Decided, EntryFacts, Sighting};
 use crate::store::Difference;
 
-/// What the column `told` says.
+/// The values of the column `kind`.
 const PRESENT: i64 = 0;
 const GONE: i64 = 1;
 const USABLE: i64 = 2;
 const WITHOUT_ADDRESS: i64 = 3;
 const DISABLED: i64 = 4;
 
-/// Between two addresses, which contain no control characters.
+/// Separates addresses, which contain no control characters.
 const SEPARATOR: &str = "\n";
 
 /// The members that the listing of each directory has named.
 #[derive(Debug, Default)]
-pub(super) struct Listings(HashMap<i64, Named>);
+pub(super) struct Listings(HashMap<i64, RowSet>);
 
-/// Members by the numbers of their rows.
+/// A set of numbers of rows.
 #[derive(Debug, Default)]
-struct Named(Vec<u64>);
+struct RowSet(Vec<u64>);
 
-impl Named {
-    /// Adds a member; returns whether it was there before.
+impl RowSet {
+    /// Adds a row. Returns whether the set contained it.
     fn insert(&mut self, row: i64) -> bool {
         let (word, bit) = Self::place(row);
         if word >= self.0.len() {
             self.0.resize(word + 1, 0);
         }
-        let before = self.0[word] & bit != 0;
+        let contained = self.0[word] & bit != 0;
         self.0[word] |= bit;
-        before
+        contained
     }
 
     fn contains(&self, row: i64) -> bool {
@@ -55,17 +55,17 @@ impl Named {
     }
 }
 
-/// Begins a listing of a directory, and forgets an earlier one.
+/// Begins a listing of a directory. An earlier one is forgotten.
 pub(super) fn begin(db: &Transaction<'_>, listings: &mut Listings, directory: i64) -> rusqlite::Result<()> {
     end(db, listings, directory)?;
-    listings.0.insert(directory, Named::default());
+    listings.0.insert(directory, RowSet::default());
     db.execute_batch(&format!(
         "create temp table listed_{directory} (
              place    integer primary key, -- the order in which the directory named it
              entry_id blob    not null,
-             told     integer not null,
+             kind     integer not null,
              dn       text,
-             account  text                 -- its addresses, or why there is none
+             account  text                 -- its addresses, or the reason why it has none
          ) strict"
     ))
 }
@@ -79,7 +79,8 @@ pub(super) fn end(db: &Transaction<'_>, listings: &mut Listings, directory: i64)
     ))
 }
 
-/// Notes what the listing named, and keeps what differs from the members. Whatever is named again is kept as well.
+/// Marks the members that the listing named. Stores the sightings that differ from the store, and those of entries that were
+/// already named.
 pub(super) fn append(
     db: &Transaction<'_>,
     listings: &mut Listings,
@@ -91,7 +92,7 @@ pub(super) fn append(
         "select id, standing, reason, decided_on from member where directory = ? and entry_id = ?",
     )?;
     let mut insert = db.prepare_cached(&format!(
-        "insert into temp.listed_{directory} (entry_id, told, dn, account) values (?, ?, ?, ?)"
+        "insert into temp.listed_{directory} (entry_id, kind, dn, account) values (?, ?, ?, ?)"
     ))?;
     for sighting in sightings {
         let id = sighting.id();
@@ -109,17 +110,17 @@ pub(super) fn append(
             Sighting::Present(_) => insert.execute((id, PRESENT, None::<&str>, None::<&str>))?,
             Sighting::Gone(_) => insert.execute((id, GONE, None::<&str>, None::<&str>))?,
             Sighting::Entry(seen) => {
-                let (told, account) = account(&seen.account);
-                insert.execute((id, told, &seen.dn, account))?
+                let (kind, account) = account(&seen.account);
+                insert.execute((id, kind, &seen.dn, account))?
             }
         };
     }
     Ok(())
 }
 
-/// Puts the differences in the order in which they are taken: entries that were named more than once as the directory named
-/// them; all others in the order of their addresses, so that the indexes on addresses are written from one end to the other;
-/// and after a `complete` listing the members whom it did not name.
+/// Sorts the differences: first the entries that were named more than once, in the order of the directory; then the other
+/// entries in the order of their addresses, so that the indexes on addresses are written sequentially; then, after a
+/// `complete` listing, the members whom it did not name.
 pub(super) fn compare(
     db: &Transaction<'_>,
     listings: &Listings,
@@ -131,17 +132,17 @@ pub(super) fn compare(
          create temp table difference_{directory} (
              place    integer primary key,
              entry_id blob not null,
-             told     integer,             -- null: a member who was not named
+             kind     integer,             -- null for a member who was not named
              dn       text,
              account  text
          ) strict;
          create temp table repeated as
              select entry_id from temp.listed_{directory} group by entry_id having count(*) > 1;
-         insert into temp.difference_{directory} (entry_id, told, dn, account)
-             select entry_id, told, dn, account from temp.listed_{directory}
+         insert into temp.difference_{directory} (entry_id, kind, dn, account)
+             select entry_id, kind, dn, account from temp.listed_{directory}
              where entry_id in (select entry_id from temp.repeated) order by place;
-         insert into temp.difference_{directory} (entry_id, told, dn, account)
-             select entry_id, told, dn, account from temp.listed_{directory}
+         insert into temp.difference_{directory} (entry_id, kind, dn, account)
+             select entry_id, kind, dn, account from temp.listed_{directory}
              where entry_id not in (select entry_id from temp.repeated) order by account, place;
          drop table temp.repeated;
          delete from temp.listed_{directory};"
@@ -172,7 +173,7 @@ pub(super) fn differences(
     limit: u32,
 ) -> rusqlite::Result<Vec<Difference>> {
     db.prepare_cached(&format!(
-        "select place, entry_id, told, dn, account from temp.difference_{directory}
+        "select place, entry_id, kind, dn, account from temp.difference_{directory}
          where place > ? order by place limit ?"
     ))?
     .query_map((after, limit), difference)?
@@ -188,14 +189,14 @@ fn decided(row: &Row<'_>) -> rusqlite::Result<Decided> {
 
 fn difference(row: &Row<'_>) -> rusqlite::Result<Difference> {
     let id = rows::entry_id(row, 1)?;
-    let told: Option<i64> = row.get(2)?;
-    let told = match told {
+    let kind: Option<i64> = row.get(2)?;
+    let sighting = match kind {
         None => None,
         Some(PRESENT) => Some(Sighting::Present(id)),
         Some(GONE) => Some(Sighting::Gone(id)),
-        Some(told) => {
+        Some(kind) => {
             let text: String = row.get(4)?;
-            let account = match told {
+            let account = match kind {
                 USABLE => Account::Usable(
                     text.split(SEPARATOR)
                         .map(|address| EmailAddress::stored(address.to_owned()))
@@ -211,7 +212,7 @@ fn difference(row: &Row<'_>) -> rusqlite::Result<Difference> {
     Ok(Difference {
         place: row.get(0)?,
         id,
-        told,
+        sighting,
     })
 }
 

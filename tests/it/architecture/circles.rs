@@ -8,9 +8,6 @@ use super::{Source, none, sources};
 /// Outside of these folders a `mod.rs` may define what its children use, such as the helpers of all commands.
 const STRICT: &str = "directory/";
 
-/// A loop and its steps, which are methods of one type that is written in several files.
-const ONE_TYPE: &[&str] = &["worker/comparison.rs", "worker/queue.rs", "worker/settling.rs"];
-
 type Path = Vec<String>;
 
 /// The modules of the crate.
@@ -205,11 +202,7 @@ fn circles(sources: &[Source]) -> Vec<String> {
         let others: Vec<_> = others.copied().filter(|other| other != file).collect();
         (!others.is_empty()).then(|| format!("src/{file} is in a circle with {}", others.join(", ")))
     };
-    reached
-        .keys()
-        .filter(|file| !ONE_TYPE.contains(file))
-        .filter_map(of)
-        .collect()
+    reached.keys().filter_map(of).collect()
 }
 
 #[test]

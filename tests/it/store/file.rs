@@ -1,4 +1,4 @@
-//! The state file: its mode, its lock, what it refuses.
+//! The state file: its mode, its lock, and the files that are refused.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -16,7 +16,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// SQL from outside the store.
+/// Executes SQL on the file without the store.
 pub(super) fn sql(path: &Path, statement: &str) {
     rusqlite::Connection::open(path)
         .unwrap()
@@ -29,7 +29,7 @@ async fn refusal(path: &Path) -> String {
 }
 
 #[tokio::test]
-async fn the_file_and_all_that_sqlite_puts_beside_it_are_for_its_owner_alone() {
+async fn only_the_owner_can_use_the_file_and_the_files_of_sqlite_beside_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("deep/er/state.db");
     let book = Book::on(Sqlite::open(&path).await.unwrap()).await;
@@ -43,7 +43,7 @@ async fn the_file_and_all_that_sqlite_puts_beside_it_are_for_its_owner_alone() {
 }
 
 #[tokio::test]
-async fn rights_that_others_had_are_taken_away_at_the_start() {
+async fn the_rights_of_other_users_are_removed_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     drop(Book::on(Sqlite::open(&path).await.unwrap()).await);
@@ -60,7 +60,7 @@ async fn rights_that_others_had_are_taken_away_at_the_start() {
 }
 
 #[tokio::test]
-async fn a_lock_that_is_not_a_file_of_its_own_is_refused_and_what_it_leads_to_is_left_alone() {
+async fn a_lock_file_that_is_a_link_or_no_regular_file_is_refused_and_its_target_is_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let (path, lock) = (
         folder.path().join("state.db"),
@@ -83,7 +83,7 @@ async fn a_lock_that_is_not_a_file_of_its_own_is_refused_and_what_it_leads_to_is
     assert!(
         refusal(&path)
             .await
-            .contains("it is no file of its own; remove it")
+            .contains("it is not a regular file, or it has a second name (hard link); remove it")
     );
     fs::remove_file(&lock).unwrap();
     assert_eq!(fs::read_to_string(&treasure).unwrap(), "gold");
@@ -92,15 +92,15 @@ async fn a_lock_that_is_not_a_file_of_its_own_is_refused_and_what_it_leads_to_is
 }
 
 #[tokio::test]
-async fn everything_is_there_again_after_a_restart() {
+async fn everything_is_preserved_across_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     let book = Book::on(Sqlite::open(&path).await.unwrap()).await;
     book.joins(1, "ann").await;
     book.joins(2, "bob").await;
-    let mut told = book.told(3, Source::Stream, vec![]);
-    told.cursor = Some(Cursor(b"csn=1".into()));
-    book.store.take(told).await.unwrap();
+    let mut batch = book.batch(3, Source::Stream, vec![]);
+    batch.cursor = Some(Cursor(b"csn=1".into()));
+    book.store.apply(batch).await.unwrap();
     book.store.set_note("cookie", b"abc").await.unwrap();
     drop(book);
 
@@ -118,7 +118,7 @@ async fn everything_is_there_again_after_a_restart() {
 }
 
 #[tokio::test]
-async fn what_a_dead_process_had_claimed_is_due_at_once_and_in_doubt() {
+async fn the_claims_of_a_process_that_ended_are_due_at_once_and_in_doubt() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     let book = Book::on(Sqlite::open(&path).await.unwrap()).await;
@@ -134,7 +134,7 @@ async fn what_a_dead_process_had_claimed_is_due_at_once_and_in_doubt() {
 }
 
 #[tokio::test]
-async fn a_second_service_is_refused_with_the_first_ones_process_id_and_may_have_the_file_afterwards() {
+async fn a_second_service_is_refused_with_the_process_id_of_the_first_and_can_open_the_file_afterwards() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     let first = Sqlite::open(&path).await.unwrap();
@@ -155,7 +155,7 @@ async fn a_second_service_is_refused_with_the_first_ones_process_id_and_may_have
 }
 
 #[tokio::test]
-async fn counts_that_are_wrong_are_corrected_beside_what_changes_meanwhile() {
+async fn wrong_counts_are_corrected_even_if_they_change_meanwhile() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     let book = Book::on(Sqlite::open(&path).await.unwrap()).await;
@@ -175,7 +175,7 @@ async fn counts_that_are_wrong_are_corrected_beside_what_changes_meanwhile() {
 }
 
 #[tokio::test]
-async fn people_read_and_approve_while_the_service_runs_and_while_it_does_not() {
+async fn commands_read_and_approve_whether_or_not_the_service_runs() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     let mut book = Book::on(Sqlite::open(&path).await.unwrap()).await;
@@ -255,7 +255,7 @@ async fn a_reader_changes_nothing_and_creates_nothing() {
 }
 
 #[tokio::test]
-async fn whatever_is_no_state_file_is_refused_with_the_remedy_and_left_as_it_is() {
+async fn a_file_that_is_not_a_state_file_is_refused_with_the_remedy_and_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let error = refusal(folder.path()).await;
     assert!(
@@ -267,7 +267,7 @@ async fn whatever_is_no_state_file_is_refused_with_the_remedy_and_left_as_it_is(
     fs::write(&text, "not a database, just a long enough text. ".repeat(50)).unwrap();
     let error = refusal(&text).await;
     assert!(
-        error.contains("file is not a database; it is no state file of ldap-usher"),
+        error.contains("file is not a database; it is not a state file of ldap-usher"),
         "{error}"
     );
 
@@ -283,7 +283,7 @@ async fn whatever_is_no_state_file_is_refused_with_the_remedy_and_left_as_it_is(
 }
 
 #[tokio::test]
-async fn a_file_of_a_newer_version_is_refused_by_every_way_in() {
+async fn a_file_of_a_newer_version_is_refused_in_every_mode() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     drop(Sqlite::open(&path).await.unwrap());
@@ -314,15 +314,15 @@ async fn a_statement_that_fails_undoes_its_whole_transaction() {
         "create trigger refuse before update of cursor on directory
          begin select raise(abort, 'no more'); end",
     );
-    let mut told = book.told(2, Source::Stream, vec![there(2, "bob")]);
-    told.cursor = Some(Cursor(b"csn=2".into()));
-    let error = book.store.take(told.clone()).await.unwrap_err().to_string();
+    let mut batch = book.batch(2, Source::Stream, vec![there(2, "bob")]);
+    batch.cursor = Some(Cursor(b"csn=2".into()));
+    let error = book.store.apply(batch.clone()).await.unwrap_err().to_string();
     assert!(error.contains("while saving a decision: no more"), "{error}");
     assert_eq!(book.tasks().await, "queued 1");
     assert_eq!(book.store.known(book.directory, &[id(2)]).await.unwrap(), []);
 
     sql(&path, "drop trigger refuse");
-    book.store.take(told).await.unwrap();
+    book.store.apply(batch).await.unwrap();
     book.settles(4, Settlement::Done(Outcome::Invited)).await;
     assert_eq!(book.tasks().await, "done 2");
 }

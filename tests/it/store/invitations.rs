@@ -1,4 +1,4 @@
-//! Who is owed an invitation: each rule.
+//! The rules on who is invited.
 
 use ldap_usher::model::{ActionState, Listing, Outcome, Settlement, WorkerId};
 use ldap_usher::store::Which;
@@ -9,7 +9,7 @@ use super::{Book, OWNER, addresses, at, dn, email, gone, refused, retry, there};
 const INVITED: Settlement = Settlement::Done(Outcome::Invited);
 
 #[tokio::test]
-async fn a_single_change_is_queued_at_once_and_so_is_what_a_listing_within_its_limit_brings() {
+async fn single_changes_and_listings_within_the_limit_are_queued_at_once() {
     let book = Book::limited(1).await;
     assert_eq!(book.joins(1, "ann").await.queued, 1);
     let brought = book.names(2, vec![there(2, "bob")], &Listing::Changes).await;
@@ -21,7 +21,7 @@ async fn a_single_change_is_queued_at_once_and_so_is_what_a_listing_within_its_l
 }
 
 #[tokio::test]
-async fn an_invitation_is_opened_once_and_again_only_when_the_person_left_and_came_back() {
+async fn an_invitation_is_repeated_only_if_the_person_left_and_came_back() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
     assert_eq!(book.joins(1, "ann").await.queued, 0);
@@ -36,7 +36,7 @@ async fn an_invitation_is_opened_once_and_again_only_when_the_person_left_and_ca
 }
 
 #[tokio::test]
-async fn who_leaves_before_being_invited_is_not_invited_until_they_come_back() {
+async fn a_person_who_leaves_before_being_invited_is_not_invited_until_they_come_back() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
     book.leaves(1).await;
@@ -46,7 +46,7 @@ async fn who_leaves_before_being_invited_is_not_invited_until_they_come_back() {
 }
 
 #[tokio::test]
-async fn leaving_also_ends_what_is_held_or_quarantined() {
+async fn leaving_also_cancels_a_held_or_quarantined_invitation() {
     let mut book = Book::new().await;
     book.joins(1, "ann").await;
     book.settles(2, refused("refused")).await;
@@ -86,7 +86,7 @@ async fn when_one_of_two_with_one_address_leaves_the_other_inherits_the_invitati
 }
 
 #[tokio::test]
-async fn the_other_of_a_pair_who_gets_an_address_of_their_own_is_invited_there() {
+async fn the_second_of_two_with_one_address_is_invited_at_a_new_address_of_their_own() {
     let book = Book::new().await;
     book.joins(1, "info").await;
     book.joins(2, "info").await;
@@ -97,7 +97,7 @@ async fn the_other_of_a_pair_who_gets_an_address_of_their_own_is_invited_there()
 }
 
 #[tokio::test]
-async fn a_changed_address_is_invited_in_place_of_one_that_was_not_sent() {
+async fn a_changed_address_replaces_one_that_was_not_invited_yet() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
     book.joins(1, "bee").await;
@@ -106,7 +106,7 @@ async fn a_changed_address_is_invited_in_place_of_one_that_was_not_sent() {
 }
 
 #[tokio::test]
-async fn once_someone_was_invited_a_changed_address_is_invited_only_on_request() {
+async fn the_changed_address_of_an_invited_person_is_invited_only_if_configured() {
     let mut book = Book::new().await;
     book.joins(1, "ann").await;
     book.settles(2, INVITED).await;
@@ -119,7 +119,7 @@ async fn once_someone_was_invited_a_changed_address_is_invited_only_on_request()
 }
 
 #[tokio::test]
-async fn who_leaves_while_their_invitation_is_in_flight_was_invited_if_it_succeeds() {
+async fn a_person_who_leaves_while_their_invitation_is_in_flight_counts_as_invited_if_it_succeeds() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
     let task = book.claims(2).await[0].id;
@@ -130,7 +130,7 @@ async fn who_leaves_while_their_invitation_is_in_flight_was_invited_if_it_succee
 }
 
 #[tokio::test]
-async fn who_leaves_while_their_invitation_is_in_flight_is_not_tried_again_if_it_fails() {
+async fn the_invitation_in_flight_of_a_person_who_leaves_is_not_repeated_if_it_fails() {
     for failure in [retry(3, false), refused("refused")] {
         let book = Book::new().await;
         book.joins(1, "ann").await;
@@ -149,7 +149,7 @@ async fn who_leaves_while_their_invitation_is_in_flight_is_not_tried_again_if_it
 }
 
 #[tokio::test]
-async fn a_doubtful_invitation_of_a_leaver_is_looked_up_and_then_dropped() {
+async fn the_invitation_in_doubt_of_a_leaver_is_looked_up_and_then_cancelled() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
     let task = book.claims(2).await[0].id;
@@ -186,7 +186,7 @@ async fn a_late_settlement_of_a_task_that_is_in_doubt_again_changes_nothing() {
 }
 
 #[tokio::test]
-async fn an_in_flight_invitation_that_fails_goes_to_whoever_else_holds_the_address() {
+async fn an_invitation_in_flight_that_fails_passes_to_another_person_with_the_address() {
     let book = Book::new().await;
     book.joins(1, "info").await;
     let task = book.claims(2).await[0].id;
@@ -198,7 +198,7 @@ async fn an_in_flight_invitation_that_fails_goes_to_whoever_else_holds_the_addre
 }
 
 #[tokio::test]
-async fn what_is_claimed_or_in_doubt_is_not_cancelled() {
+async fn an_invitation_that_is_claimed_or_in_doubt_is_not_cancelled() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
     book.claims(2).await;
@@ -219,7 +219,7 @@ async fn what_is_claimed_or_in_doubt_is_not_cancelled() {
 }
 
 #[tokio::test]
-async fn an_address_is_owed_again_once_the_person_who_had_it_before_has_left() {
+async fn an_address_is_invited_again_for_a_new_person_once_its_former_person_has_left() {
     for listed in [false, true] {
         let book = Book::new().await;
         book.joins(1, "info").await;
@@ -240,7 +240,7 @@ async fn an_address_is_owed_again_once_the_person_who_had_it_before_has_left() {
 }
 
 #[tokio::test]
-async fn an_address_in_quarantine_is_tried_again_for_somebody_else_only_when_its_person_has_left() {
+async fn a_quarantined_address_is_retried_for_another_person_only_after_its_person_has_left() {
     let book = Book::new().await;
     book.joins(1, "info").await;
     book.settles(2, refused("no such user")).await;
@@ -253,7 +253,7 @@ async fn an_address_in_quarantine_is_tried_again_for_somebody_else_only_when_its
 }
 
 #[tokio::test]
-async fn whoever_left_came_back_without_an_address_and_then_got_one_is_owed_an_invitation_again() {
+async fn a_person_who_came_back_without_an_address_is_invited_again_when_they_get_one() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
     book.settles(2, INVITED).await;
@@ -264,7 +264,7 @@ async fn whoever_left_came_back_without_an_address_and_then_got_one_is_owed_an_i
 }
 
 #[tokio::test]
-async fn a_sighting_of_nobody_changes_nothing() {
+async fn the_departure_of_an_unknown_person_and_a_repeated_sighting_change_nothing() {
     let book = Book::new().await;
     book.joins(1, "info").await;
     book.joins(2, "info").await;

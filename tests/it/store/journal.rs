@@ -1,9 +1,9 @@
-//! The journal: what is read is what was written, and it does not grow for ever.
+//! The journal returns what was written, and is pruned.
 
 use ldap_usher::clock::Timestamp;
 use ldap_usher::model::{ActionState, Event, Hold, Release, Source, What};
 use ldap_usher::rules::Noted;
-use ldap_usher::store::Whose;
+use ldap_usher::store::PersonQuery;
 use ldap_usher::store::interface::*;
 use proptest::prelude::*;
 
@@ -63,7 +63,7 @@ fn event() -> impl Strategy<Value = Event> {
     )
 }
 
-/// Keeps events as the ends of listings.
+/// Stores events as those of ended listings.
 async fn note(book: &Book, events: impl Iterator<Item = Noted>) {
     for noted in events {
         let ended = book.store.end_listing(book.directory, false, Some(noted), at(0));
@@ -75,7 +75,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_journal_gives_back_what_was_written_in_its_order(events in proptest::collection::vec(event(), 0..30)) {
+    fn the_journal_returns_the_events_in_the_order_of_writing(events in proptest::collection::vec(event(), 0..30)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let book = Book::new().await;
@@ -125,18 +125,22 @@ async fn old_events_are_removed_in_steps_and_newer_ones_stay() {
 }
 
 #[tokio::test]
-async fn what_happens_to_a_person_is_told_once_in_order_and_a_repetition_is_no_event() {
+async fn the_events_of_a_person_are_in_order_and_a_repeated_sighting_adds_none() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
     book.joins(1, "ann").await;
     book.leaves(1).await;
-    let stories = book.store.stories(Whose::Address(email("ann")), 0).await.unwrap();
-    let kinds: Vec<What> = stories[0].events.iter().map(|event| event.what.clone()).collect();
+    let people = book
+        .store
+        .people(PersonQuery::Address(email("ann")), 0)
+        .await
+        .unwrap();
+    let kinds: Vec<What> = people[0].events.iter().map(|event| event.what.clone()).collect();
     let owed = What::Owed {
         state: ActionState::Queued,
         formerly: None,
     };
     let expected = [What::Joined, owed, What::Left { reason: None }, What::Cancelled];
     assert_eq!(kinds, expected);
-    assert_eq!(stories.len(), 1);
+    assert_eq!(people.len(), 1);
 }

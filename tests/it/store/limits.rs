@@ -1,11 +1,11 @@
-//! The brakes: what is held, and that it stays held.
+//! The limits on invitations: what is held, and that it stays held.
 
 use ldap_usher::model::Release;
 use ldap_usher::model::Source;
 use ldap_usher::model::{ActionState, Listing, Outcome, Settlement};
 use ldap_usher::rules::Verdict;
 use ldap_usher::store::interface::*;
-use ldap_usher::store::{Decisions, Taken, Which};
+use ldap_usher::store::{ChangeBatch, Decisions, Which};
 
 use super::{Book, Committed, addresses, at, dn, email, entry, sighting, there};
 
@@ -23,31 +23,31 @@ async fn a_listing_that_finds_more_new_people_than_allowed_holds_them_all_and_si
 }
 
 #[tokio::test]
-async fn a_comparison_amid_a_listing_that_is_over_its_limit_lets_nobody_go() {
+async fn a_comparison_during_a_listing_over_its_limit_releases_nobody() {
     let book = Book::limited(3).await;
-    let part = |people: [u8; 2]| Taken {
+    let part = |people: [u8; 2]| ChangeBatch {
         listing: Verdict::Hold,
-        ..book.told(
+        ..book.batch(
             2,
             Source::Listing,
             people.map(|n| there(n, &format!("p{n}"))).into(),
         )
     };
-    // So far there are no more of them than one listing may bring.
-    book.store.take(part([1, 2])).await.unwrap();
+    // So far their number is within the limit of one listing.
+    book.store.apply(part([1, 2])).await.unwrap();
     assert_eq!(book.store.unchecked().await.unwrap().held, 0);
     assert_eq!(book.compares(3, &["p1"]).await, []);
     assert_eq!(book.tasks().await, "held 1, done 1");
 
-    book.store.take(part([3, 4])).await.unwrap();
-    book.store.take(part([5, 6])).await.unwrap();
+    book.store.apply(part([3, 4])).await.unwrap();
+    book.store.apply(part([5, 6])).await.unwrap();
     book.ends(4, &Listing::Complete).await;
     assert_eq!(book.compares(5, &[]).await, [("main".into(), 5)]);
     assert_eq!(book.tasks().await, "held 5, done 1");
 }
 
 #[tokio::test]
-async fn whom_a_listing_brought_before_a_crash_is_not_counted_twice() {
+async fn people_of_a_listing_before_a_crash_are_not_counted_twice() {
     let book = Book::limited(10).await;
     let people = |range: std::ops::RangeInclusive<u8>| range.map(|n| there(n, &format!("p{n}"))).collect();
     book.takes(2, Source::Listing, people(1..=6)).await;
@@ -60,7 +60,7 @@ async fn whom_a_listing_brought_before_a_crash_is_not_counted_twice() {
 }
 
 #[tokio::test]
-async fn listings_that_are_cut_short_again_and_again_release_no_more_than_one_may() {
+async fn repeated_partial_listings_together_release_no_more_than_one_complete_listing() {
     let book = Book::limited(3).await;
     let outcome = book.lists_at(10, &[(1, "ann"), (2, "bob")], &cut()).await;
     assert_eq!((outcome.queued, outcome.held), (2, 0));
@@ -71,13 +71,13 @@ async fn listings_that_are_cut_short_again_and_again_release_no_more_than_one_ma
     }
     assert_eq!(book.compares(50, &[]).await, [("main".into(), 6)]);
     assert_eq!(book.tasks().await, "queued 2, held 6");
-    // A quiet hour later the next ones are let through, and those who are held are still held.
+    // After an hour without changes, new people are invited, and the held ones are still held.
     book.lists_at(3700, &[(9, "eve"), (10, "fay")], &cut()).await;
     assert_eq!(book.tasks().await, "queued 4, held 6");
 }
 
 #[tokio::test]
-async fn a_held_person_stays_held_whatever_becomes_of_their_address() {
+async fn a_held_person_stays_held_after_changes_of_the_address() {
     for (changes, expected) in [
         (vec![there(1, "bee")], "held 2, cancelled 1"),
         (
@@ -101,7 +101,7 @@ async fn a_held_person_stays_held_whatever_becomes_of_their_address() {
 }
 
 #[tokio::test]
-async fn whoever_is_approved_lets_nobody_else_go() {
+async fn approving_one_person_releases_nobody_else() {
     let book = Book::limited(2).await;
     book.lists(&[(1, "ann"), (2, "bob"), (3, "cat")]).await;
     // Before the comparison with the accounts, which Vaultwarden does not answer.
@@ -116,30 +116,30 @@ async fn whoever_is_approved_lets_nobody_else_go() {
 }
 
 #[tokio::test]
-async fn people_whom_one_change_brings_together_count_like_those_of_a_listing() {
+async fn people_of_one_change_are_limited_like_those_of_a_listing() {
     let mut book = Book::limited(10).await;
     book.limits.invites_per_hour = Some(100);
-    // A group of thirty is put into the one that decides; its members are read in parts.
+    // A group of thirty becomes a member of the configured group. Its members are read in parts.
     for part in [1..=15_u8, 16..=30] {
         let people: Vec<u8> = part.collect();
-        let mut told = book.told(
+        let mut batch = book.batch(
             1,
             Source::Stream,
             people.iter().map(|&n| there(n, &format!("p{n}"))).collect(),
         );
-        told.together = people.iter().map(|&n| (super::id(n), 30)).collect();
-        let committed = Committed::by(&book.store.take(told).await.unwrap());
+        batch.together = people.iter().map(|&n| (super::id(n), 30)).collect();
+        let committed = Committed::by(&book.store.apply(batch).await.unwrap());
         assert_eq!((committed.queued, committed.held_together), (0, 15));
     }
     book.joins(40, "ann").await;
     assert_eq!(book.tasks().await, "queued 1, held 30");
-    // Who has an account is done, and nobody else is let go.
+    // Those with an account are done, and nobody else is released.
     book.compares(2, &["p1", "p2"]).await;
     assert_eq!(book.tasks().await, "queued 1, held 28, done 2");
 }
 
 #[tokio::test]
-async fn more_single_changes_in_an_hour_than_allowed_are_held_and_named_and_the_next_hour_is_free() {
+async fn single_changes_over_the_limit_of_an_hour_are_held_and_reported_and_the_next_hour_starts_at_zero() {
     let mut book = Book::new().await;
     book.limits.invites_per_hour = Some(2);
     let all = (1..=4).map(|n| there(n, &format!("p{n}"))).collect();

@@ -1,4 +1,4 @@
-//! Listings as sets: what each named, compared with what is known.
+//! Listings as sets: what each named, compared with the members.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use ldap_usher::rules::membership::{Policy, Sighting};
 use ldap_usher::store::Sqlite;
 use ldap_usher::store::interface::*;
 
-use super::{Book, addresses, by_name, differences, entry, gone, id, policy, sighting, there};
+use super::{Book, addresses, differences, entry, gone, id, policy, sighting, split_unlisted, there};
 
 async fn on(path: &Path) -> Book {
     Book::on(Sqlite::open(path).await.unwrap()).await
@@ -17,17 +17,17 @@ async fn on(path: &Path) -> Book {
 
 async fn compared(book: &Book, named: Vec<Sighting>) -> Vec<Option<Sighting>> {
     let found = differences(&book.store, book.directory, named, false).await;
-    found.into_iter().map(|found| found.told).collect()
+    found.into_iter().map(|found| found.sighting).collect()
 }
 
 #[tokio::test]
-async fn of_what_is_told_of_one_entry_in_a_listing_the_last_word_wins() {
+async fn the_last_sighting_of_an_entry_in_a_listing_wins() {
     let dir = tempfile::tempdir().unwrap();
     let book = on(&dir.path().join("state.db")).await;
     book.joins(3, "cat").await;
     book.joins(4, "dan").await;
-    // In the order of addresses the last word of Eve and that of Zoe would come first.
-    let told = vec![
+    // In the order of addresses, the last sightings of Eve and of Zoe would come first.
+    let named = vec![
         there(1, "ann"),
         gone(1),
         there(2, "zoe"),
@@ -39,7 +39,7 @@ async fn of_what_is_told_of_one_entry_in_a_listing_the_last_word_wins() {
         there(5, "bee"),
         there(5, "eve"),
     ];
-    book.names(2, told, &Listing::Complete).await;
+    book.names(2, named, &Listing::Complete).await;
     let ends = [
         (1, Standing::Left, "ann"),
         (2, Standing::Member, "bob"),
@@ -65,7 +65,7 @@ async fn of_what_is_told_of_one_entry_in_a_listing_the_last_word_wins() {
 }
 
 #[tokio::test]
-async fn whoever_is_as_decided_is_no_difference_until_something_about_them_changes() {
+async fn an_entry_that_was_decided_on_is_no_difference_until_it_changes() {
     let dir = tempfile::tempdir().unwrap();
     let book = on(&dir.path().join("state.db")).await;
     let all = || vec![there(1, "ann"), sighting(&entry(2, None)), there(3, "cat")];
@@ -87,7 +87,7 @@ async fn whoever_is_as_decided_is_no_difference_until_something_about_them_chang
             "{changed:?}"
         );
     }
-    // Whoever left is decided on anew, even if the entry that comes back is the same, or merely said to be there.
+    // A person who left is decided on again, even if the entry is the same, or only reported as present.
     book.leaves(3).await;
     for back in [there(3, "cat"), Sighting::Present(id(3))] {
         assert_eq!(compared(&book, vec![back.clone()]).await, [Some(back)]);
@@ -95,7 +95,7 @@ async fn whoever_is_as_decided_is_no_difference_until_something_about_them_chang
 }
 
 #[tokio::test]
-async fn other_settings_and_an_account_that_expires_are_decided_on_anew() {
+async fn an_entry_is_decided_on_again_after_new_settings_and_when_its_account_expires() {
     let book = Book::new().await;
     let mut ann = entry(1, Some("ann"));
     let with = |name: &str, value: &str| Attribute {
@@ -133,7 +133,7 @@ async fn other_settings_and_an_account_that_expires_are_decided_on_anew() {
 }
 
 #[tokio::test]
-async fn a_crash_amid_the_differences_of_a_listing_repeats_it_and_loses_nobody() {
+async fn after_a_crash_between_differences_the_listing_is_repeated_and_nobody_is_lost() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.db");
     let named = || (1..=100).map(|n| there(n, &format!("p{n}"))).collect();
@@ -143,25 +143,25 @@ async fn a_crash_amid_the_differences_of_a_listing_repeats_it_and_loses_nobody()
         book.claims(1).await;
         let found = differences(&book.store, book.directory, named(), true).await;
         assert_eq!(found.len(), 101);
-        let (told, _) = by_name(found.into_iter().take(30).collect());
-        book.takes(2, Source::Listing, told).await;
+        let (listed, _) = split_unlisted(found.into_iter().take(30).collect());
+        book.takes(2, Source::Listing, listed).await;
     }
     let book = on(&path).await;
-    // What the dead process had named is forgotten.
+    // The set of the ended process is forgotten.
     let lost = book.store.differences(book.directory, 0, 10).await;
     assert!(lost.is_err(), "{lost:?}");
     let found = differences(&book.store, book.directory, named(), true).await;
     assert_eq!(found.len(), 71);
-    let (told, unnamed) = by_name(found);
-    book.takes(3, Source::Listing, told).await;
-    book.takes(3, Source::Listing, unnamed).await;
+    let (listed, unlisted) = split_unlisted(found);
+    book.takes(3, Source::Listing, listed).await;
+    book.takes(3, Source::Listing, unlisted).await;
     book.ends(3, &Listing::Complete).await;
     assert_eq!(book.tasks().await, "queued 101");
     assert_eq!(book.known(200).await.standing, Standing::Left);
 }
 
 #[tokio::test]
-async fn a_listing_that_was_cut_short_brings_whoever_it_named_and_makes_nobody_a_leaver() {
+async fn a_partial_listing_adds_the_people_whom_it_named_and_makes_nobody_a_leaver() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
     let cut = Listing::Partial("size limit".into());
@@ -173,7 +173,7 @@ async fn a_listing_that_was_cut_short_brings_whoever_it_named_and_makes_nobody_a
 }
 
 #[tokio::test]
-async fn a_comparison_keeps_nobody_waiting() {
+async fn other_transactions_do_not_wait_for_a_comparison() {
     let dir = tempfile::tempdir().unwrap();
     let book = on(&dir.path().join("state.db")).await;
     let id = |n: u32| {

@@ -11,9 +11,9 @@ use super::{Book, at, dn, email, entry, gone, id, sighting, there};
 #[tokio::test]
 async fn a_cursor_is_kept_until_the_settings_change() {
     let book = Book::new().await;
-    let mut told = book.told(5, Source::Stream, vec![]);
-    told.cursor = Some(Cursor(vec![0, 255]));
-    book.store.take(told).await.unwrap();
+    let mut batch = book.batch(5, Source::Stream, vec![]);
+    batch.cursor = Some(Cursor(vec![0, 255]));
+    book.store.apply(batch).await.unwrap();
 
     let row = book.store.register("main", "scope", "settings").await.unwrap();
     assert_eq!((row.id, row.settings_changed), (book.directory, false));
@@ -45,7 +45,7 @@ async fn a_cursor_is_kept_until_the_settings_change() {
 }
 
 #[tokio::test]
-async fn a_member_is_known_as_last_seen_and_under_one_row_for_ever() {
+async fn a_member_is_stored_as_last_seen_and_keeps_its_row() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
     let row = book.known(1).await.row;
@@ -53,12 +53,12 @@ async fn a_member_is_known_as_last_seen_and_under_one_row_for_ever() {
     odd.dn = "uid=\"ann\\,\u{1f600}\",dc=example".into();
     let mut without = odd.clone();
     without.attributes.clear();
-    for (told, standing) in [
+    for (sighting, standing) in [
         (sighting(&odd), Standing::Member),
         (sighting(&without), Standing::WithoutAddress("has no mail".into())),
         (gone(1), Standing::Left),
     ] {
-        book.live(vec![told]).await;
+        book.live(vec![sighting]).await;
         let member = book.known(1).await;
         assert_eq!((member.row, member.id, &member.dn), (row, id(1), &odd.dn));
         assert_eq!((member.standing, member.address), (standing, Some(email("bee"))));
@@ -69,7 +69,7 @@ async fn a_member_is_known_as_last_seen_and_under_one_row_for_ever() {
 }
 
 #[tokio::test]
-async fn whoever_a_listing_has_not_seen_comes_in_pages_without_those_who_left_before() {
+async fn members_whom_a_listing_did_not_name_are_read_in_pages_without_those_who_had_left() {
     let book = Book::new().await;
     let all: Vec<u8> = (1..=150).collect();
     book.live(all.iter().map(|&n| there(n, &format!("p{n}"))).collect())
@@ -92,7 +92,7 @@ async fn whoever_a_listing_has_not_seen_comes_in_pages_without_those_who_left_be
 }
 
 #[tokio::test]
-async fn whoever_a_complete_listing_did_not_name_leaves_like_anyone_else() {
+async fn members_whom_a_complete_listing_did_not_name_leave() {
     let book = Book::new().await;
     for (n, name) in [(1, "ann"), (3, "cat")] {
         book.joins(n, name).await;
@@ -118,12 +118,12 @@ async fn a_listing_that_is_not_complete_makes_nobody_a_leaver() {
 }
 
 #[tokio::test]
-async fn one_directory_s_listing_says_nothing_about_another_s_members() {
+async fn a_listing_of_one_directory_does_not_affect_the_members_of_another() {
     let book = Book::new().await;
     let other = book.store.register("other", "scope", "").await.unwrap().id;
-    let mut told = book.told(1, Source::Stream, vec![there(1, "ann")]);
-    told.directory = other;
-    book.store.take(told).await.unwrap();
+    let mut batch = book.batch(1, Source::Stream, vec![there(1, "ann")]);
+    batch.directory = other;
+    book.store.apply(batch).await.unwrap();
     book.lists(&[(2, "bob")]).await;
     assert_eq!(
         book.store.known(other, &[id(1)]).await.unwrap()[0].standing,
@@ -155,7 +155,7 @@ async fn the_report_counts_members_by_standing_and_shows_each_stream() {
 }
 
 #[tokio::test]
-async fn an_address_that_changes_hands_within_one_batch_keeps_its_invitation() {
+async fn an_address_that_passes_to_another_person_within_one_batch_keeps_its_invitation() {
     for swap in [false, true] {
         let book = Book::new().await;
         book.joins(1, "info").await;

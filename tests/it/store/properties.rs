@@ -1,4 +1,4 @@
-//! Whatever happens to people in whatever order, the rules owe an invitation to whoever is there and to nobody else.
+//! After any sequence of changes, exactly the people who are present have been invited.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use ldap_usher::model::{ActionState, Outcome, Settlement, WorkerId};
 use ldap_usher::rules::membership::Sighting;
 use ldap_usher::rules::{Limits, Verdict};
 use ldap_usher::store::interface::*;
-use ldap_usher::store::{Decisions, Sqlite, Taken, Which};
+use ldap_usher::store::{ChangeBatch, Decisions, Sqlite, Which};
 use proptest::prelude::*;
 
 use super::{OWNER, entry, gone};
@@ -19,22 +19,22 @@ const DIRECTORIES: usize = 2;
 const PEOPLE: u8 = 3;
 const ADDRESSES: [&str; 3] = ["ann", "bob", "info"];
 
-/// Something that happens.
+/// One step of a history.
 #[derive(Debug, Clone)]
 enum Step {
-    /// Somebody comes, or changes: an address, or none.
+    /// A person joins or changes, with an address or none.
     There(usize, u8, Option<usize>),
-    /// Somebody goes.
+    /// A person leaves.
     Gone(usize, u8),
-    /// The same, and the stream does not tell.
-    Untold(usize, u8, Option<Option<usize>>),
-    /// Everyone is listed; cut short after so many.
+    /// A person changes (or leaves) and the stream does not report it.
+    Unreported(usize, u8, Option<Option<usize>>),
+    /// A listing of everyone, or one that is cut short after this number.
     List(usize, Option<usize>),
-    /// What is due is attempted, with this outcome each.
+    /// Everything due is attempted, with these outcomes.
     Attempt(Vec<Attempt>),
-    /// The worker dies with what it has claimed.
+    /// The worker ends with its claims.
     Die,
-    /// Somebody approves everything.
+    /// The administrator approves everything.
     Approve,
 }
 
@@ -58,7 +58,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..DIRECTORIES, 0..PEOPLE, address.clone()).prop_map(|(d, n, a)| Step::There(d, n, a)),
         3 => (0..DIRECTORIES, 0..PEOPLE).prop_map(|(d, n)| Step::Gone(d, n)),
-        2 => (0..DIRECTORIES, 0..PEOPLE, prop::option::of(address)).prop_map(|(d, n, a)| Step::Untold(d, n, a)),
+        2 => (0..DIRECTORIES, 0..PEOPLE, prop::option::of(address)).prop_map(|(d, n, a)| Step::Unreported(d, n, a)),
         3 => (0..DIRECTORIES, prop::option::of(0..3_usize)).prop_map(|(d, cut)| Step::List(d, cut)),
         4 => prop::collection::vec(attempt, 1..4).prop_map(Step::Attempt),
         1 => Just(Step::Die),
@@ -66,20 +66,20 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The directories as they are, what was told of them, and Vaultwarden.
+/// The directories, the store, and Vaultwarden.
 struct World {
     store: Sqlite,
     rows: Vec<i64>,
     limits: Limits,
     people: BTreeMap<(usize, u8), Option<usize>>,
-    /// Every address that anybody was ever told to have.
+    /// Every address that anyone was ever reported with.
     ever: BTreeSet<usize>,
-    /// Every address that a person was ever told to have.
+    /// Every address that each person was ever reported with.
     theirs: BTreeMap<(usize, u8), BTreeSet<usize>>,
     accounts: BTreeSet<String>,
-    /// How many times an invitation was sent to an address without an account.
+    /// The number of invitations sent to addresses without an account.
     mails: usize,
-    /// How many times somebody who was not there before was told to be there.
+    /// The number of times that an absent person was reported as present.
     joins: usize,
     now: i64,
     owner: i64,
@@ -108,8 +108,8 @@ impl World {
         }
     }
 
-    fn told(&self, directory: usize, source: Source, sightings: Vec<Sighting>) -> Taken {
-        Taken {
+    fn batch(&self, directory: usize, source: Source, sightings: Vec<Sighting>) -> ChangeBatch {
+        ChangeBatch {
             directory: self.rows[directory],
             source,
             summarised: false,
@@ -123,9 +123,9 @@ impl World {
         }
     }
 
-    async fn tell(&mut self, directory: usize, source: Source, sightings: Vec<Sighting>) {
-        let told = self.told(directory, source, sightings);
-        self.store.take(told).await.unwrap();
+    async fn report(&mut self, directory: usize, source: Source, sightings: Vec<Sighting>) {
+        let batch = self.batch(directory, source, sightings);
+        self.store.apply(batch).await.unwrap();
     }
 
     fn become_known(&mut self, directory: usize, n: u8, address: Option<usize>) {
@@ -154,10 +154,10 @@ impl World {
         }
         let named = there.iter().map(|&(n, _)| self.sighting(directory, n)).collect();
         let differences = super::differences(&self.store, row, named, cut.is_none()).await;
-        let (told, gone) = super::by_name(differences);
-        let told = self.told(directory, Source::Listing, told);
-        super::takes_listed(&self.store, told, cut.is_some()).await;
-        self.tell(directory, Source::Listing, gone).await;
+        let (listed, gone) = super::split_unlisted(differences);
+        let batch = self.batch(directory, Source::Listing, listed);
+        super::apply_listed(&self.store, batch, cut.is_some()).await;
+        self.report(directory, Source::Listing, gone).await;
         let now = Timestamp(self.now);
         let ended = self.store.end_listing(row, cut.is_none(), None, now);
         ended.await.unwrap();
@@ -203,13 +203,13 @@ impl World {
                 self.people.insert((directory, n), address);
                 self.become_known(directory, n, address);
                 let sighting = self.sighting(directory, n);
-                self.tell(directory, Source::Stream, vec![sighting]).await;
+                self.report(directory, Source::Stream, vec![sighting]).await;
             }
             Step::Gone(directory, n) => {
                 self.people.remove(&(directory, n));
-                self.tell(directory, Source::Stream, vec![gone(n)]).await;
+                self.report(directory, Source::Stream, vec![gone(n)]).await;
             }
-            Step::Untold(directory, n, address) => {
+            Step::Unreported(directory, n, address) => {
                 match address {
                     Some(address) => self.people.insert((directory, n), address),
                     None => self.people.remove(&(directory, n)),
@@ -240,8 +240,8 @@ impl World {
         self.now += 1000;
     }
 
-    /// Everything is listed, nothing fails any more, everyone is approved and whoever was refused is tried again.
-    async fn come_to_rest(&mut self) {
+    /// Everything is listed, approved and retried, and nothing fails any more.
+    async fn settle_everything(&mut self) {
         for _ in 0..2 {
             for directory in 0..DIRECTORIES {
                 self.list(directory, None).await;
@@ -273,12 +273,12 @@ async fn play(steps: Vec<Step>, limits: Limits) -> Result<(), TestCaseError> {
     for step in &steps {
         world.take(step).await;
     }
-    world.come_to_rest().await;
+    world.settle_everything().await;
     let report = world.store.report().await.unwrap();
     for state in [ActionState::Queued, ActionState::Held] {
         prop_assert_eq!(report.count(state), 0, "{:?}", state);
     }
-    // The counts are those of the rows.
+    // The stored counts are right.
     for state in ActionState::ALL {
         let rows = world.store.in_state(state, Which::All).await.unwrap();
         prop_assert_eq!(report.count(state), rows.len() as u64, "{:?}", state);
@@ -287,7 +287,7 @@ async fn play(steps: Vec<Step>, limits: Limits) -> Result<(), TestCaseError> {
     let members = world.people.iter().filter(with_address).count() as u64;
     prop_assert_eq!(report.members, members);
     prop_assert_eq!(report.without_address, world.people.len() as u64 - members);
-    // Whoever is there with an address has an account, be it at an address of theirs from before.
+    // Everyone present with an address has an account, possibly at a former address.
     for (person, address) in &world.people {
         if address.is_none() {
             continue;
@@ -299,7 +299,7 @@ async fn play(steps: Vec<Step>, limits: Limits) -> Result<(), TestCaseError> {
         });
         prop_assert!(invited, "{:?} has no account at any of {:?}", person, theirs);
     }
-    // Nobody is invited at an address that no entry had, and no more mails go out than people came.
+    // No address is invited that no entry had, and there are no more invitations than joins.
     for account in &world.accounts {
         let known = world
             .ever
@@ -320,7 +320,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whoever_is_there_in_the_end_is_invited_and_nobody_else_whatever_happened_before(
+    fn after_any_history_exactly_the_people_who_are_present_are_invited(
         steps in prop::collection::vec(step(), 1..40),
         per_listing in prop::option::of(0..3_u32),
         per_hour in prop::option::of(0..4_u32),

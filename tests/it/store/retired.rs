@@ -7,25 +7,25 @@ use ldap_usher::store::{Configured, Decisions};
 
 use super::{Book, addresses, at, dn, there};
 
-/// Tells the store what is configured.
+/// Records which directories are configured.
 async fn configure(book: &Book, directories: &[(&str, &str)]) -> Configured {
-    let told = directories
+    let configured = directories
         .iter()
         .map(|(name, scope)| ((*name).to_owned(), (*scope).to_owned()))
         .collect();
-    let configured = book.store.configure(told).await.unwrap();
+    let configured = book.store.configure(configured).await.unwrap();
     book.store.retire(book.limits, at(9)).await.unwrap();
     configured
 }
 
-/// The same store, seen from another directory.
+/// The same store with another directory.
 async fn other(book: Book, name: &str, scope: &str) -> Book {
     let directory = book.store.register(name, scope, "").await.unwrap().id;
     Book { directory, ..book }
 }
 
 #[tokio::test]
-async fn a_directory_that_is_renamed_keeps_its_people_and_what_they_are_owed() {
+async fn a_renamed_directory_keeps_its_people_and_their_invitations() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
     let configured = configure(&book, &[("staff", "scope")]).await;
@@ -41,7 +41,7 @@ async fn a_directory_that_is_renamed_keeps_its_people_and_what_they_are_owed() {
 }
 
 #[tokio::test]
-async fn people_of_a_directory_that_is_not_configured_count_for_nothing() {
+async fn people_of_a_directory_that_is_not_configured_do_not_count() {
     let book = Book::limited(1).await;
     book.joins(1, "ann").await;
     book.settles(2, Settlement::Done(Outcome::Invited)).await;
@@ -57,8 +57,8 @@ async fn people_of_a_directory_that_is_not_configured_count_for_nothing() {
     let report = book.store.report().await.unwrap();
     assert_eq!((report.members, report.directories[0].retired), (0, true));
 
-    // Nobody is a duplicate of a ghost, nobody's invitation passes to one, and whoever comes at an address of theirs is
-    // owed an invitation.
+    // They are no duplicates of others, no invitation passes to them, and a new person with one of their addresses is
+    // invited.
     let book = other(book, "other", "other scope").await;
     for (n, name) in [(1, "ann"), (2, "bob")] {
         let committed = book.joins(n, name).await;
@@ -73,7 +73,7 @@ async fn people_of_a_directory_that_is_not_configured_count_for_nothing() {
 }
 
 #[tokio::test]
-async fn what_a_retired_directory_was_owed_passes_to_a_namesake_who_is_there() {
+async fn the_invitation_of_a_retired_directory_passes_to_another_person_with_the_address() {
     let book = Book::new().await;
     book.joins(1, "info").await;
     let book = other(book, "other", "other scope").await;
@@ -84,7 +84,7 @@ async fn what_a_retired_directory_was_owed_passes_to_a_namesake_who_is_there() {
 }
 
 #[tokio::test]
-async fn a_directory_that_comes_back_goes_on_where_it_was_and_nobody_has_left_meanwhile() {
+async fn a_directory_that_is_configured_again_continues_and_nobody_counts_as_having_left() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
     book.settles(2, Settlement::Done(Outcome::Invited)).await;

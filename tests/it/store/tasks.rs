@@ -10,7 +10,7 @@ use super::{Book, OWNER, addresses, at, dn, email, refused, retry, there};
 use crate::support::queue::Queue as _;
 
 #[tokio::test]
-async fn a_claimed_invitation_is_nobody_else_s_however_long_it_takes_until_its_worker_is_gone() {
+async fn a_claimed_invitation_is_not_claimed_again_until_another_worker_takes_over() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
     let claimed = book.claims(10).await;
@@ -18,7 +18,7 @@ async fn a_claimed_invitation_is_nobody_else_s_however_long_it_takes_until_its_w
     assert_eq!((&claimed[0].dn, claimed[0].directory.as_str()), (&dn(1), "main"));
     assert_eq!(claimed[0].arrived, at(1));
     assert_eq!(book.store.next_due().await.unwrap(), None);
-    // Nor does it matter what the clock says.
+    // The time makes no difference.
     assert_eq!(book.claims(10_000_000).await, []);
     book.store.take_over(WorkerId(OWNER), at(20)).await.unwrap();
     assert_eq!(book.claims(20).await, [], "that is the worker itself");
@@ -27,7 +27,7 @@ async fn a_claimed_invitation_is_nobody_else_s_however_long_it_takes_until_its_w
 }
 
 #[tokio::test]
-async fn what_is_due_moves_with_a_clock_that_is_set() {
+async fn due_times_move_when_the_clock_is_set() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
     book.settles(5000, retry(5010, true)).await;
@@ -37,7 +37,7 @@ async fn what_is_due_moves_with_a_clock_that_is_set() {
 }
 
 #[tokio::test]
-async fn nothing_stored_lies_further_in_the_future_than_a_wait_can_be() {
+async fn no_stored_time_is_further_in_the_future_than_the_longest_wait() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
     book.settles(1_000_000, retry(1_000_010, true)).await;
@@ -77,7 +77,7 @@ async fn a_task_that_keeps_failing_never_delays_another() {
 }
 
 #[tokio::test]
-async fn an_outage_is_no_failure_of_the_task() {
+async fn an_outage_does_not_count_as_a_failure_of_the_task() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
     let outage = Settlement::RetryAt {
@@ -115,7 +115,7 @@ async fn a_quarantined_task_is_shown_with_its_reason_newest_first_and_not_claime
 }
 
 #[tokio::test]
-async fn whoever_has_an_account_is_done_unless_the_task_is_in_flight() {
+async fn the_invitation_of_a_person_with_an_account_is_done_unless_it_is_in_flight() {
     let book = Book::limited(1).await;
     book.lists(&[(1, "ann"), (2, "bob")]).await;
     book.joins(3, "cat").await;
@@ -138,7 +138,7 @@ async fn whoever_has_an_account_is_done_unless_the_task_is_in_flight() {
 }
 
 #[tokio::test]
-async fn those_who_had_accounts_do_not_count_towards_what_a_listing_may_invite() {
+async fn people_with_accounts_do_not_count_towards_the_limit_of_a_listing() {
     let book = Book::limited(2).await;
     book.lists(&[(1, "ann"), (2, "bob"), (3, "cat")]).await;
     assert_eq!(book.compares(4, &["ann"]).await, []);
@@ -147,7 +147,7 @@ async fn those_who_had_accounts_do_not_count_towards_what_a_listing_may_invite()
 }
 
 #[tokio::test]
-async fn what_stays_held_after_the_comparison_is_returned_and_never_judged_again() {
+async fn invitations_that_stay_held_after_the_comparison_are_returned_and_not_judged_again() {
     let book = Book::limited(2).await;
     book.lists(&[(1, "ann"), (2, "bob"), (3, "cat")]).await;
     assert_eq!(book.compares(4, &[]).await, [("main".into(), 3)]);
@@ -165,7 +165,7 @@ async fn what_stays_held_after_the_comparison_is_returned_and_never_judged_again
 }
 
 #[tokio::test]
-async fn what_was_queued_after_the_comparison_began_is_not_taken_for_compared() {
+async fn an_invitation_queued_during_a_comparison_does_not_count_as_compared() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
     book.store.begin_comparison().await.unwrap();
@@ -185,7 +185,7 @@ async fn what_was_queued_after_the_comparison_began_is_not_taken_for_compared() 
 }
 
 #[tokio::test]
-async fn approval_releases_just_the_held_tasks_asked_for() {
+async fn approval_releases_only_the_named_held_tasks() {
     let book = Book::limited(0).await;
     book.lists(&[(1, "ann"), (2, "bob"), (3, "cat")]).await;
     let approve = |which, second| {

@@ -9,7 +9,7 @@ use super::file::sql;
 use super::{OWNER, at, email};
 use crate::support::queue::Queue as _;
 
-/// What version 0.1.0 leaves of a listing, some invitations, a kill, and a person who left.
+/// A state file of version 0.1.0 after a listing, some invitations, a kill, and a person who left.
 const STATE: &str = "
     create table _sqlx_migrations (
         version bigint primary key, description text not null, installed_on timestamp not null default current_timestamp,
@@ -59,7 +59,7 @@ async fn a_state_file_of_version_0_1_opens_and_loses_nothing() {
     let report = store.report().await.unwrap();
     assert_eq!((report.members, report.without_address), (7, 1));
     let counts = ActionState::ALL.map(|state| report.count(state));
-    // What a listing found that never ended waits for the comparison with the accounts.
+    // People of a listing that did not end wait for the comparison with the accounts.
     assert_eq!(counts, [3, 2, 1, 1, 1]);
     assert_eq!(store.unchecked().await.unwrap().held, 1);
     assert_eq!(report.quarantined[0].reason, "no such user");
@@ -68,16 +68,16 @@ async fn a_state_file_of_version_0_1_opens_and_loses_nothing() {
         Some(vec![1, 2])
     );
 
-    // What was under way when the service was killed is in doubt, and so is what was before.
+    // Attempts in progress when the service was killed are in doubt, like those that already were.
     store.take_over(WorkerId(OWNER), at(10)).await.unwrap();
     let mut claimed = store.claim(OWNER, 10, at(10)).await.unwrap();
     claimed.sort_by_key(|task| task.id);
-    let told: Vec<_> = claimed
+    let summary: Vec<_> = claimed
         .iter()
         .map(|task| (task.address.as_str(), task.in_doubt.is_some(), task.attempts))
         .collect();
     assert_eq!(
-        told,
+        summary,
         [
             ("queued@example.org", false, 2),
             ("claimed@example.org", true, 0),
@@ -92,7 +92,7 @@ async fn a_state_file_of_version_0_1_opens_and_loses_nothing() {
     assert_eq!(released, ["held@example.org"]);
     drop(store);
 
-    // A second start finds it as it is, and version 0.1 would say that it is newer.
+    // A second start changes nothing, and version 0.1 would refuse the file as newer.
     drop(Sqlite::open(&path).await.unwrap());
     let newest: i64 = rusqlite::Connection::open(&path)
         .unwrap()

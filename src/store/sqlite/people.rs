@@ -1,61 +1,65 @@
-//! All that is known of a person, read for people.
+//! Reads everything that the store knows of people, for `explain` and `plan`.
 
 use rusqlite::{Row, Transaction};
 
 use super::journal::{EVENT, event};
 use super::rows::{self, MEMBER};
 use crate::model::{EmailAddress, EntryId, Member};
-use crate::store::{Owed, Story, Whose};
+use crate::store::{InvitationReport, PersonQuery, PersonReport};
 
-/// The people who may be told of at a time, where one address or DN was many people's.
-const MOST: u32 = 100;
+/// The largest number of people with one address, DN or identity that are reported.
+const MAX_PEOPLE: u32 = 100;
 
-pub(super) fn stories(db: &Transaction<'_>, whose: &Whose, since: i64) -> rusqlite::Result<Vec<Story>> {
+pub(super) fn people(
+    db: &Transaction<'_>,
+    query: &PersonQuery,
+    since: i64,
+) -> rusqlite::Result<Vec<PersonReport>> {
     let people = "select m.id from member m";
-    let ids = |query: &str, parameters: &[&dyn rusqlite::ToSql]| -> rusqlite::Result<Vec<i64>> {
-        db.prepare_cached(query)?
+    let ids = |sql: &str, parameters: &[&dyn rusqlite::ToSql]| -> rusqlite::Result<Vec<i64>> {
+        db.prepare_cached(sql)?
             .query_map(parameters, |row| row.get(0))?
             .collect()
     };
-    let rows = match whose {
-        Whose::After(after, limit) => ids(
+    let rows = match query {
+        PersonQuery::After(after, limit) => ids(
             &format!("{people} where m.id > ? order by m.id limit ?"),
             &[after, limit],
         )?,
-        Whose::Id(id) => ids(
+        PersonQuery::Id(id) => ids(
             &format!("{people} where m.entry_id = ? order by m.id limit ?"),
-            &[&id.as_bytes().as_slice(), &MOST],
+            &[&id.as_bytes().as_slice(), &MAX_PEOPLE],
         )?,
-        Whose::Dn(dn, same) => named(db, |other| same(dn, other))?,
-        Whose::Address(address) => ids(
+        PersonQuery::Dn(dn, same) => by_dn(db, |other| same(dn, other))?,
+        PersonQuery::Address(address) => ids(
             "select id from (
                  select m.id from member m where m.address = ?1
                  union select a.member from action a where a.address = ?1
                  union select m.id from journal j cross join member m on (m.directory, m.entry_id) = (j.directory, j.entry_id)
                  where j.address = ?1)
              order by id limit ?2",
-            &[&address.as_str(), &MOST],
+            &[&address.as_str(), &MAX_PEOPLE],
         )?,
     };
-    rows.into_iter().map(|row| story(db, row, since)).collect()
+    rows.into_iter().map(|row| person(db, row, since)).collect()
 }
 
-/// The rows of people whose DN is meant. It reads all of them: how a server writes a DN is its own affair.
-fn named(db: &Transaction<'_>, is_meant: impl Fn(&str) -> bool) -> rusqlite::Result<Vec<i64>> {
+/// The rows of people with a DN. Compares every DN, because servers write the same DN in different ways.
+fn by_dn(db: &Transaction<'_>, is_same: impl Fn(&str) -> bool) -> rusqlite::Result<Vec<i64>> {
     let mut query = db.prepare_cached("select id, dn from member order by id")?;
     let mut rows = query.query([])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        if is_meant(row.get_ref(1)?.as_str()?) {
+        if is_same(row.get_ref(1)?.as_str()?) {
             found.push(row.get(0)?);
         }
     }
-    found.truncate(MOST as usize);
+    found.truncate(MAX_PEOPLE as usize);
     Ok(found)
 }
 
-/// The story of one person; of the events those after number `since`.
-fn story(db: &Transaction<'_>, row: i64, since: i64) -> rusqlite::Result<Story> {
+/// One person, with the events after number `since`.
+fn person(db: &Transaction<'_>, row: i64, since: i64) -> rusqlite::Result<PersonReport> {
     let (directory_id, directory, configured, member): (i64, String, bool, Member) = db
         .prepare_cached(&format!(
             "select d.id, d.name, d.retired = 0, {MEMBER} from member m cross join directory d on d.id = m.directory
@@ -69,13 +73,13 @@ fn story(db: &Transaction<'_>, row: i64, since: i64) -> rusqlite::Result<Story> 
             "select address, state, outcome, reason, due, attempts, doubt_since, arrived, since
              from action where member = ? order by id",
         )?
-        .query_map([row], owed)?
+        .query_map([row], invitation)?
         .collect::<rusqlite::Result<_>>()?;
     let holder_dn = match &member.address {
         Some(address) => holder(db, address, row)?,
         None => None,
     };
-    Ok(Story {
+    Ok(PersonReport {
         events: events(db, directory_id, member.id, since)?,
         directory,
         configured,
@@ -109,8 +113,8 @@ fn events(
     .collect()
 }
 
-fn owed(row: &Row<'_>) -> rusqlite::Result<Owed> {
-    Ok(Owed {
+fn invitation(row: &Row<'_>) -> rusqlite::Result<InvitationReport> {
+    Ok(InvitationReport {
         address: EmailAddress::stored(row.get(0)?),
         state: rows::state(row, 1)?,
         outcome: rows::outcome(row, 2)?,
