@@ -105,7 +105,7 @@ fn is_plain_host(domain: &str) -> bool {
     let label = |label: &str| {
         !label.is_empty()
             && label.bytes().all(plain)
-            && !label.as_bytes().get(2..4).is_some_and(|at| at == b"--")
+            && label.as_bytes().get(2..4).is_none_or(|at| at != b"--")
     };
     domain.split('.').all(label)
         && domain
