@@ -245,7 +245,7 @@ async fn a_reader_changes_nothing_and_creates_nothing() {
     let reader = Sqlite::open_read_only(&path).await.unwrap();
     let error = reader.set_note("name", b"note").await.unwrap_err().to_string();
     assert!(
-        error.contains("while keeping a note: attempt to write a readonly database"),
+        error.contains("while storing a note: attempt to write a readonly database"),
         "{error}"
     );
 

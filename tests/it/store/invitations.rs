@@ -225,7 +225,7 @@ async fn an_address_is_invited_again_for_a_new_person_once_its_former_person_has
         book.joins(1, "info").await;
         book.settles(2, INVITED).await;
         if listed {
-            // A listing names the newcomer before it is known that the earlier person has left.
+            // A listing names the new person before the store knows that the earlier one has left.
             book.lists(&[(2, "info")]).await;
         } else {
             book.leaves(1).await;
