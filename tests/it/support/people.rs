@@ -52,14 +52,14 @@ impl People {
         self.add_each(prefix, count, Duration::ZERO, |_| {}).await;
     }
 
-    /// As [`People::add_many`], with a pause after each; calls `added` with each uid after the server has confirmed it.
-    pub async fn add_each(&self, prefix: &str, count: usize, pause: Duration, mut added: impl FnMut(String)) {
+    /// As [`People::add_many`], with a pause after each; calls `adding` with each uid before it is sent to the server.
+    pub async fn add_each(&self, prefix: &str, count: usize, pause: Duration, mut adding: impl FnMut(String)) {
         let mut ldap = self.connect().await;
         for n in 1..=count {
             let uid = format!("{prefix}{n}");
             let mail = format!("{uid}@example.org");
+            adding(uid.clone());
             add(&mut ldap, &self.dn(&uid), &uid, Some(&mail)).await;
-            added(uid);
             tokio::time::sleep(pause).await;
         }
     }
