@@ -31,9 +31,9 @@ pub async fn measure(people: usize) {
         &format!("listing: {people} people into an empty store (ldapsearch)"),
         took,
         reference,
-        3.0,
+        1.6,
     );
-    figure("listing: peak memory", peak, "MiB", 64.0);
+    figure("listing: peak memory", peak, "MiB", 48.0);
     figure(
         &format!("listing: growth of it from {} people", people / 10),
         peak - small,
@@ -53,7 +53,7 @@ pub async fn measure(people: usize) {
         &format!("listing: the same {people} again (ldapsearch)"),
         took_ms(&again),
         reference,
-        1.5,
+        1.3,
     );
     sleep(SETTLED).await;
     stop(&mut service).await;

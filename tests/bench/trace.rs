@@ -15,8 +15,11 @@ use super::{Service, Slapd, StandIn, start};
 const PAUSE: Duration = Duration::from_millis(20);
 /// The steps as the service names them, and what leads to each.
 const STEPS: [(&str, &str); 7] = [
-    ("read", "read: the write and its push by the server, and its way here"),
-    ("decoded", "decode: guard, LDAP library, entry"),
+    (
+        "read",
+        "read: the write and its push by the server, and its way here",
+    ),
+    ("decoded", "decode: relay, LDAP library, entry"),
     ("decided", "decide: to the store, what it knows, rules"),
     ("committed", "commit: rows, cursor, and back to the listener"),
     ("claimed", "claim: the worker wakes and claims"),

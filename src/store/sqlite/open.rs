@@ -1,5 +1,7 @@
 //! Opens the state file: checks mode, lock and schema, and sets the options of SQLite.
 
+use std::ffi::OsString;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -177,6 +179,9 @@ fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> {
         Access::Stage => {
             db.pragma_update(None, "cache_size", -2000)?;
             db.pragma_update(Some("temp"), "cache_size", -1000)?;
+            if !has_writable(&temporary_folders()) {
+                db.pragma_update(None, "temp_store", "memory")?;
+            }
         }
         Access::Write => db.pragma_update(None, "synchronous", "normal")?,
         Access::Scratch => {
@@ -185,6 +190,24 @@ fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> {
         }
     }
     Ok(db)
+}
+
+/// The folders in which SQLite tries to put its temporary files (<https://sqlite.org/tempfiles.html>, section 5).
+fn temporary_folders() -> Vec<PathBuf> {
+    let named = ["SQLITE_TMPDIR", "TMPDIR"]
+        .into_iter()
+        .filter_map(std::env::var_os);
+    let usual = ["/var/tmp", "/usr/tmp", "/tmp", "."].map(OsString::from);
+    named.chain(usual).map(PathBuf::from).collect()
+}
+
+/// Whether a file can be created in one of these folders. In a read-only container there may be none.
+fn has_writable(folders: &[PathBuf]) -> bool {
+    folders.iter().any(|folder| {
+        let file = folder.join(format!("ldap-usher-{:016x}", rand::random::<u64>()));
+        let created = File::create_new(&file).is_ok();
+        created && fs::remove_file(&file).is_ok()
+    })
 }
 
 /// Returns the schema of the file, unless it is of another program or of a later version.
@@ -196,5 +219,20 @@ fn checked(db: &Connection, path: &Path) -> Result<Schema, StoreError> {
         )),
         Schema::Version(version) if version > schema::LATEST => Err(error::newer(path, version)),
         schema => Ok(schema),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_for_temporary_files_is_one_in_which_a_file_can_be_created() {
+        let folder = tempfile::tempdir().unwrap();
+        let (missing, there) = (folder.path().join("missing"), folder.path().to_owned());
+        assert!(!has_writable(&[]));
+        assert!(!has_writable(std::slice::from_ref(&missing)));
+        assert!(has_writable(&[missing, there]));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

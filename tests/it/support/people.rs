@@ -53,7 +53,13 @@ impl People {
     }
 
     /// As [`People::add_many`], with a pause after each; calls `adding` with each uid before it is sent to the server.
-    pub async fn add_each(&self, prefix: &str, count: usize, pause: Duration, mut adding: impl FnMut(String)) {
+    pub async fn add_each(
+        &self,
+        prefix: &str,
+        count: usize,
+        pause: Duration,
+        mut adding: impl FnMut(String),
+    ) {
         let mut ldap = self.connect().await;
         for n in 1..=count {
             let uid = format!("{prefix}{n}");
