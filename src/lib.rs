@@ -22,7 +22,8 @@
 //!
 //! A listing is a set. The store collects what the directory lists, and compares it with the members when the listing has
 //! ended. The number of new people decides whether they are invited or held, before the first of them is stored. Then the
-//! differences are applied page by page, each page in one transaction like a batch of changes.
+//! differences are applied page by page, each page in one transaction like a batch of changes. The stream goes on in
+//! between; what it reports is newer than what was listed.
 //!
 //! [`app`] builds and runs all components, [`cli`] parses and prints the commands, [`config`] reads the configuration.
 //!

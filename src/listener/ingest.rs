@@ -2,11 +2,13 @@
 
 mod active_listing;
 mod audit;
+mod merge;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::mem;
 
 use active_listing::ActiveListing;
+use merge::Merge;
 
 use super::batches;
 use super::{Listener, SessionError};
@@ -32,6 +34,8 @@ pub(super) struct Ingest<'a> {
     pub stream: Option<StreamKind>,
     /// The stream's own listing, while there is one.
     listing: Option<ActiveListing>,
+    /// The stream's last listing, until all that it found is applied.
+    merge: Option<Merge>,
     /// For the people of the current batch that [`Change::Together`] reports: the number of people whom the change concerns.
     together: HashMap<EntryId, usize>,
     /// The audit beside the stream, while there is one.
@@ -45,17 +49,18 @@ impl<'a> Ingest<'a> {
             row,
             stream: None,
             listing: None,
+            merge: None,
             together: HashMap::new(),
             audit: None,
         }
     }
 
-    /// Whether the stream is listing.
+    /// Whether the stream is listing, or its last listing is not applied yet.
     pub(super) fn is_listing(&self) -> bool {
-        self.listing.is_some()
+        self.listing.is_some() || self.merge.is_some()
     }
 
-    /// Processes a batch of the stream. Returns how a listing ended, if one did.
+    /// Processes a batch of the stream. Returns how an earlier listing ended, if the next one begins before it is applied.
     pub(super) async fn process(&mut self, batch: batches::Batch) -> Result<Option<Listing>, SessionError> {
         timing::reached(Step::Decoded);
         let policy = self.policy();
@@ -83,6 +88,7 @@ impl<'a> Ingest<'a> {
                 Change::Alive => {}
                 Change::ListingBegin => {
                     self.flush(mem::take(&mut sightings), cursor.take()).await?;
+                    ended = self.merge_all().await?.or(ended);
                     self.listener.store.begin_listing(self.row).await?;
                     // A directory has one listing at a time.
                     self.audit = None;
@@ -90,9 +96,8 @@ impl<'a> Ingest<'a> {
                 }
                 Change::ListingEnd(listing) => {
                     self.flush(mem::take(&mut sightings), cursor.take()).await?;
-                    if let Some(mut active) = self.listing.take() {
-                        cursor = active.cursor.take();
-                        ended = Some(self.end(listing, &mut active).await?);
+                    if let Some(active) = self.listing.take() {
+                        self.merge = Some(self.begin_merge(active, listing));
                     }
                 }
             }
@@ -109,6 +114,12 @@ impl<'a> Ingest<'a> {
         if let Some(active) = &mut self.listing {
             active.cursor = cursor.or(active.cursor.take());
             return self.append(sightings).await;
+        }
+        let mut cursor = cursor;
+        if let Some(merge) = &mut self.merge {
+            // A cursor covers everyone whom the listing found, so it is stored when all of them are.
+            merge.active.cursor = cursor.take().or(merge.active.cursor.take());
+            merge.outdated.extend(sightings.iter().map(Sighting::id));
         }
         let sightings = self.with_unknown_fetched(sightings).await?;
         let batch = ChangeBatch {
@@ -141,28 +152,21 @@ impl<'a> Ingest<'a> {
             let listing = Listing::Partial(error.to_string());
             self.record_end(&listing, &active, Purpose::Audit).await?;
         }
-        let Some(mut active) = self.listing.take() else {
+        match self.merge_all().await {
+            // A listing that ended counts, whatever becomes of the session. Where a look-up fails, it counts as cut short.
+            Ok(_) | Err(SessionError::Directory(_)) => {}
+            Err(error) => return Err(error),
+        }
+        let Some(active) = self.listing.take() else {
             return Ok(());
         };
-        self.listener.store.compare(self.row, false).await?;
-        active.verdict = Some(self.judge_listing(true, Source::Listing).await?);
-        loop {
-            let page = self.page(&mut active).await?;
-            if page.is_empty() {
-                break;
-            }
-            let sightings = page
-                .into_iter()
-                .filter_map(|difference| difference.sighting)
-                .collect();
-            // Entries that would have to be fetched are skipped.
-            self.commit_listed(sightings, &mut active).await?;
-        }
         let listing = Listing::Partial(error.to_string());
-        self.record_end(&listing, &active, Purpose::CatchUp).await?;
+        let mut merge = self.begin_merge(active, listing.clone());
+        self.merge_interrupted(&mut merge).await?;
+        self.record_end(&listing, &merge.active, Purpose::CatchUp).await?;
         tracing::debug!(
             directory = self.listener.name,
-            outcome = ?active.outcome,
+            outcome = ?merge.active.outcome,
             "a listing was interrupted"
         );
         Ok(())
@@ -241,27 +245,6 @@ impl<'a> Ingest<'a> {
         }
     }
 
-    /// Ends a listing of the stream: decides on everyone whom it reported. If it is complete, people whom it did not report
-    /// are looked up once more before they count as having left.
-    async fn end(&mut self, listing: Listing, active: &mut ActiveListing) -> Result<Listing, SessionError> {
-        let complete = listing == Listing::Complete;
-        self.listener.store.compare(self.row, complete).await?;
-        let (listing, failed) = match self.apply_differences(active, complete).await {
-            Ok(()) => (listing, None),
-            Err(SessionError::Directory(error)) => {
-                let reason = format!("the people who were not listed could not be looked up: {error}");
-                (Listing::Partial(reason), Some(error))
-            }
-            Err(error) => return Err(error),
-        };
-        self.finish(&listing, active, Purpose::CatchUp).await?;
-        match failed {
-            // The next cursor of the stream covers these people, too, so it must not be stored without them.
-            Some(error) => Err(error.into()),
-            None => Ok(listing),
-        }
-    }
-
     /// Ends a listing in the store and logs how it ended.
     async fn finish(
         &self,
@@ -274,65 +257,6 @@ impl<'a> Ingest<'a> {
         let (seen, took) = (active.progress.seen(), active.progress.took());
         observer.listing_ended(name, purpose, listing, &active.outcome, seen, took);
         Ok(())
-    }
-
-    /// Decides whether the new people of a listing may be invited, by their number. Counts them page by page until the limit
-    /// is exceeded, and stores nothing.
-    async fn judge_listing(&self, cut_short: bool, source: Source) -> Result<Verdict, SessionError> {
-        let Listener {
-            store, clock, limits, ..
-        } = self.listener;
-        let (mut found, mut after) = (HashSet::new(), 0);
-        while limits.invites_per_listing.is_some() {
-            let page = store.differences(self.row, after, PAGE).await?;
-            after = page.last().map_or(after, |last| last.place);
-            let mut sightings: Vec<Sighting> = page
-                .into_iter()
-                .filter_map(|difference| difference.sighting)
-                .collect();
-            if sightings.is_empty() {
-                // People whom the listing did not report come last, and none of them is new.
-                break;
-            }
-            if !cut_short {
-                sightings = self.with_unknown_fetched(sightings).await?;
-            }
-            let (brake, opened) = store.preview(self.batch(sightings, source, None)).await?;
-            found.extend(opened);
-            let verdict = brake.check_listing(found.len() as u64, cut_short, limits, clock.now());
-            if verdict == Verdict::Hold {
-                return Ok(verdict);
-            }
-        }
-        Ok(Verdict::Invite)
-    }
-
-    /// Decides on everyone whose entry differs from the store, page by page.
-    async fn apply_differences(
-        &self,
-        active: &mut ActiveListing,
-        complete: bool,
-    ) -> Result<(), SessionError> {
-        active.verdict = Some(self.judge_listing(!complete, Source::Listing).await?);
-        loop {
-            let page = self.page(active).await?;
-            if page.is_empty() {
-                return Ok(());
-            }
-            let (listed, unlisted): (Vec<_>, Vec<_>) = page
-                .into_iter()
-                .partition(|difference| difference.sighting.is_some());
-            let sightings = listed
-                .into_iter()
-                .filter_map(|difference| difference.sighting)
-                .collect();
-            let sightings = self.with_unknown_fetched(sightings).await?;
-            self.commit_listed(sightings, active).await?;
-            for some in unlisted.chunks(LOOK_UPS as usize) {
-                let sightings = self.look_up_unlisted(some).await?;
-                self.commit_listed(sightings, active).await?;
-            }
-        }
     }
 
     /// The next page of differences that a listing found.

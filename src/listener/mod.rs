@@ -188,7 +188,14 @@ impl Listener {
                 }
             }
         }
-        match end {
+        let merged = match ingest.merge_all().await {
+            Ok(merged) => merged,
+            Err(error) => {
+                ingest.abandon(&error).await?;
+                return Err(error);
+            }
+        };
+        match merged.or(end) {
             Some(Listing::Partial(reason)) => Err(SessionError::Partial(reason)),
             Some(_) => Ok(()),
             None => Err(SessionError::Ended),
@@ -249,12 +256,18 @@ impl Listener {
         loop {
             tokio::select! {
                 batch = stream.next() => match batch {
-                    // A complete listing of the stream replaces an audit.
                     Some(batch) => if stream.read_during(ingest.process(batch)).await? == Some(Listing::Complete) {
                         audits.postpone();
                     },
                     None => return Ok(()),
                 },
+                ready = ingest.merge_is_ready() => {
+                    ready?;
+                    // A complete listing of the stream replaces an audit.
+                    if stream.read_during(ingest.merge_step()).await? == Some(Listing::Complete) {
+                        audits.postpone();
+                    }
+                }
                 step = audits.next(), if audited && !ingest.is_listing() => {
                     audits.advance(step, self, ingest).await?;
                 }

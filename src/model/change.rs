@@ -67,3 +67,10 @@ pub enum Listing {
     /// The listing was cut short, for the given reason: it says nothing about people who are not in it.
     Partial(String),
 }
+
+impl Listing {
+    /// Whether the server may know of more people than it returned.
+    pub fn is_cut_short(&self) -> bool {
+        matches!(self, Self::Partial(_))
+    }
+}

@@ -5,9 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use futures::stream::{self, StreamExt};
 use ldap_usher::clock::{Clock, Timestamp};
+use ldap_usher::directory::{Changes, Directory, DirectoryError, Opened, StreamKind};
 use ldap_usher::listener::Listener;
-use ldap_usher::model::{Cursor, EntryId, Standing};
+use ldap_usher::model::{Attribute, Change, Cursor, Entry, EntryId, Event, Listing, Source, Standing, What};
 use ldap_usher::retry::{Retry, RetryNow};
 use ldap_usher::rules::Limits;
 use ldap_usher::rules::membership::Policy;
@@ -60,6 +64,36 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..25)
 }
 
+fn listener(directory: Arc<dyn Directory>, store: Arc<Sqlite>) -> Listener {
+    let instant = Duration::from_millis(1);
+    Listener {
+        name: "main".into(),
+        directory,
+        store,
+        observer: Observer::new(["main".to_owned()], Duration::from_secs(300)),
+        clock: Clock::system(),
+        wake: Arc::new(Notify::new()),
+        scope: "scope".into(),
+        fingerprint: "settings".into(),
+        policy: Policy {
+            mail_attributes: vec!["mail".into()],
+            disabled_are_members: false,
+            now: Timestamp(0),
+            invite_changed_address: false,
+        },
+        limits: Limits::default(),
+        max_journaled_joins: u64::MAX,
+        audit_interval: Some(Duration::from_secs(3600)),
+        retry: Retry {
+            first: instant,
+            ceiling: instant,
+            floor: Duration::ZERO,
+        },
+        retry_now: RetryNow::default(),
+        jitter: rand::random,
+    }
+}
+
 struct Bench {
     directory: Arc<Scripted>,
     store: Arc<Sqlite>,
@@ -67,33 +101,7 @@ struct Bench {
 
 impl Bench {
     fn listener(&self) -> Listener {
-        let instant = Duration::from_millis(1);
-        Listener {
-            name: "main".into(),
-            directory: self.directory.clone(),
-            store: self.store.clone(),
-            observer: Observer::new(["main".to_owned()], Duration::from_secs(300)),
-            clock: Clock::system(),
-            wake: Arc::new(Notify::new()),
-            scope: "scope".into(),
-            fingerprint: "settings".into(),
-            policy: Policy {
-                mail_attributes: vec!["mail".into()],
-                disabled_are_members: false,
-                now: Timestamp(0),
-                invite_changed_address: false,
-            },
-            limits: Limits::default(),
-            max_journaled_joins: u64::MAX,
-            audit_interval: Some(Duration::from_secs(3600)),
-            retry: Retry {
-                first: instant,
-                ceiling: instant,
-                floor: Duration::ZERO,
-            },
-            retry_now: RetryNow::default(),
-            jitter: rand::random,
-        }
+        listener(self.directory.clone(), self.store.clone())
     }
 
     /// Waits until the stored cursor is at the end of the journal.
@@ -211,4 +219,103 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(play(steps));
     }
+}
+
+/// A directory that lists many people and reports changes while they are taken in.
+struct Busy;
+
+const MANY: u32 = 6000;
+
+impl Busy {
+    fn id(person: u32) -> EntryId {
+        let mut bytes = [0; 16];
+        bytes[12..].copy_from_slice(&person.to_be_bytes());
+        EntryId::from_slice(&bytes).unwrap()
+    }
+
+    fn entry(person: u32, mail: &str) -> Entry {
+        Entry {
+            id: Self::id(person),
+            dn: format!("uid=person{person}"),
+            attributes: vec![Attribute {
+                name: "mail".into(),
+                values: vec![mail.into()],
+            }],
+        }
+    }
+}
+
+impl Directory for Busy {
+    fn open(&self, _: Option<Cursor>) -> BoxFuture<'_, Result<Opened, DirectoryError>> {
+        let listed = (1..=MANY).map(|n| Change::Upsert(Self::entry(n, &format!("p{n:05}@example.org"))));
+        let listing = [Change::ListingBegin]
+            .into_iter()
+            .chain(listed)
+            .chain([Change::ListingEnd(Listing::Complete)]);
+        // These two come last in the order in which a listing is taken in.
+        let live = [
+            Change::Upsert(Self::entry(MANY + 1, "live@example.org")),
+            Change::Upsert(Self::entry(MANY - 1, "changed@example.org")),
+            Change::Gone(Self::id(MANY)),
+            Change::Checkpoint(Cursor(b"end".into())),
+        ];
+        let later = stream::once(async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            stream::iter(live)
+        });
+        let changes = stream::iter(listing)
+            .chain(later.flatten())
+            .map(Ok)
+            .chain(stream::pending());
+        let opened = Opened {
+            refused: Vec::new(),
+            resumed: false,
+            server: "ldap://busy".into(),
+            stream: StreamKind::Syncrepl,
+            why: "it is scripted",
+            reconcile: false,
+            changes: changes.boxed(),
+        };
+        async { Ok(opened) }.boxed()
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Changes, DirectoryError>> {
+        unreachable!("the stream lists")
+    }
+
+    fn lookup<'a>(&'a self, _: &'a [EntryId]) -> BoxFuture<'a, Result<Vec<Entry>, DirectoryError>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
+}
+
+#[tokio::test]
+async fn a_change_does_not_wait_for_a_large_listing_and_is_newer_than_what_was_listed() {
+    let store = Arc::new(Sqlite::in_memory().await.unwrap());
+    let (listener, stop) = (listener(Arc::new(Busy), store.clone()), CancellationToken::new());
+    let mut running = tokio::task::JoinSet::new();
+    let stopped = stop.clone();
+    running.spawn(async move { listener.run(&stopped).await });
+    let row = loop {
+        let row = store.register("main", "scope", "settings").await.unwrap();
+        if row.cursor.is_some() {
+            break row.id;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    // The cursor is stored last.
+    assert_eq!(store.report().await.unwrap().members, u64::from(MANY));
+    assert_eq!(store.known(row, &[Busy::id(MANY)]).await.unwrap(), []);
+    let changed = store.known(row, &[Busy::id(MANY - 1)]).await.unwrap();
+    assert_eq!(
+        changed[0].address.as_ref().unwrap().as_str(),
+        "changed@example.org"
+    );
+    let events = store.journal(0, Timestamp(0), 1_000_000).await.unwrap().events;
+    let joined = |source| {
+        let is = move |event: &Event| event.what == What::Joined && event.source == source;
+        events.iter().rposition(is).unwrap()
+    };
+    assert!(joined(Source::Stream) < joined(Source::Listing));
+    stop.cancel();
+    while running.join_next().await.is_some() {}
 }

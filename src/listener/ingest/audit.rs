@@ -57,7 +57,7 @@ impl Ingest<'_> {
         let Some(mut active) = self.audit.take() else {
             return Err(replaced());
         };
-        let end = match self.repair_page(&mut active, *listing == Listing::Complete).await {
+        let end = match self.repair_page(&mut active, listing.is_cut_short()).await {
             Ok(true) => {
                 self.audit = Some(active);
                 return Ok(true);
@@ -72,11 +72,11 @@ impl Ingest<'_> {
         Ok(false)
     }
 
-    async fn repair_page(&self, active: &mut ActiveListing, complete: bool) -> Result<bool, SessionError> {
+    async fn repair_page(&self, active: &mut ActiveListing, cut_short: bool) -> Result<bool, SessionError> {
         let Listener { store, .. } = self.listener;
         let verdict = match active.verdict {
             Some(verdict) => verdict,
-            None => self.judge_listing(!complete, Source::Audit).await?,
+            None => self.judge_listing(cut_short, Source::Audit).await?,
         };
         active.verdict = Some(verdict);
         let page = store.differences(self.row, active.after, LOOK_UPS).await?;
