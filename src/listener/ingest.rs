@@ -155,7 +155,10 @@ impl<'a> Ingest<'a> {
         match self.merge_all().await {
             // A listing that ended counts, whatever becomes of the session. Where a look-up fails, it counts as cut short.
             Ok(_) | Err(SessionError::Directory(_)) => {}
-            Err(error) => return Err(error),
+            Err(error) => {
+                self.merge = None;
+                return Err(error);
+            }
         }
         let Some(active) = self.listing.take() else {
             return Ok(());

@@ -100,3 +100,30 @@ async fn a_state_file_of_version_0_1_opens_and_loses_nothing() {
         .unwrap();
     assert_eq!(newest, 4);
 }
+
+#[tokio::test]
+async fn a_state_file_of_every_earlier_schema_opens() {
+    let migrations = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/migrations");
+    let mut files: Vec<_> = std::fs::read_dir(migrations)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
+    files.sort();
+    for version in 1..=files.len() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        for file in &files[..version] {
+            sql(&path, &std::fs::read_to_string(file).unwrap());
+        }
+        sql(
+            &path,
+            &format!(
+                "insert into directory (name, settings) values ('main', 'settings'); pragma user_version = {version}"
+            ),
+        );
+        let store = Sqlite::open(&path).await.unwrap();
+        let row = store.register("main", "scope", "settings").await.unwrap();
+        assert_eq!(row.id, 1, "version {version}");
+        assert!(store.check_counts().await.unwrap(), "version {version}");
+    }
+}
