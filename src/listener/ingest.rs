@@ -115,18 +115,22 @@ impl<'a> Ingest<'a> {
             active.cursor = cursor.or(active.cursor.take());
             return self.append(sightings).await;
         }
-        let mut cursor = cursor;
-        if let Some(merge) = &mut self.merge {
+        let (now, later) = match self.merge {
             // A cursor covers everyone whom the listing found, so it is stored when all of them are.
-            merge.active.cursor = cursor.take().or(merge.active.cursor.take());
-            merge.outdated.extend(sightings.iter().map(Sighting::id));
-        }
+            Some(_) => (None, cursor),
+            None => (cursor, None),
+        };
         let sightings = self.with_unknown_fetched(sightings).await?;
+        let ids: Vec<EntryId> = sightings.iter().map(Sighting::id).collect();
         let batch = ChangeBatch {
             together: mem::take(&mut self.together),
-            ..self.batch(sightings, Source::Stream, cursor)
+            ..self.batch(sightings, Source::Stream, now)
         };
         self.commit(batch).await?;
+        if let Some(merge) = &mut self.merge {
+            merge.active.cursor = later.or(merge.active.cursor.take());
+            merge.outdated.extend(ids);
+        }
         Ok(())
     }
 
