@@ -2,13 +2,14 @@
 
 mod active_listing;
 mod audit;
+mod ended_listing;
 mod merge;
 
 use std::collections::HashMap;
 use std::mem;
 
 use active_listing::ActiveListing;
-use merge::Merge;
+use ended_listing::EndedListing;
 
 use super::batches;
 use super::{Listener, SessionError};
@@ -35,7 +36,7 @@ pub(super) struct Ingest<'a> {
     /// The stream's own listing, while there is one.
     listing: Option<ActiveListing>,
     /// The stream's last listing, until all that it found is applied.
-    merge: Option<Merge>,
+    merge: Option<EndedListing>,
     /// For the people of the current batch that [`Change::Together`] reports: the number of people whom the change concerns.
     together: HashMap<EntryId, usize>,
     /// The audit beside the stream, while there is one.

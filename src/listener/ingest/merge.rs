@@ -1,73 +1,26 @@
 //! Applies what a listing of the stream found, page by page. The stream goes on in between: nobody who comes or leaves
 //! meanwhile waits for a large listing.
 
-use std::collections::HashSet;
 use std::future::pending;
-use std::sync::{Mutex, PoisonError};
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
 
 use super::active_listing::ActiveListing;
+use super::ended_listing::{EndedListing, Judgement};
 use super::{Ingest, LOOK_UPS, PAGE};
 use crate::listener::SessionError;
-use crate::model::{EmailAddress, EntryId, Listing, Source};
+use crate::model::{Listing, Source};
 use crate::rules::Verdict;
 use crate::rules::membership::Sighting;
-use crate::store::{ChangeBatch, Decisions, Difference, StoreError};
+use crate::store::{Decisions, StoreError};
 use crate::telemetry::Purpose;
-
-/// A listing of the stream that has ended, while its differences are applied.
-pub(super) struct Merge {
-    pub(super) active: ActiveListing,
-    end: Listing,
-    /// The comparison with the members, until it is done. Nobody locks it: the mutex makes it `Sync`.
-    comparison: Option<Mutex<BoxFuture<'static, Result<(), StoreError>>>>,
-    judgement: Judgement,
-    /// Entries that the stream has reported since the listing ended, which is newer.
-    pub(super) outdated: HashSet<EntryId>,
-}
-
-/// How many people a listing would bring, counted until the limit is exceeded.
-#[derive(Default)]
-pub(super) struct Judgement {
-    found: HashSet<EmailAddress>,
-    after: i64,
-}
-
-impl Merge {
-    /// Waits until the comparison is done.
-    ///
-    /// # Cancellation
-    /// Safe: the comparison goes on, and the next call waits for it.
-    async fn compared(&mut self) -> Result<(), StoreError> {
-        let Some(comparison) = &mut self.comparison else {
-            return Ok(());
-        };
-        let comparison = comparison.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let compared = comparison.await;
-        self.comparison = None;
-        compared
-    }
-
-    fn is_current(&self, difference: &Difference) -> bool {
-        !self.outdated.contains(&difference.id)
-    }
-}
 
 impl Ingest<'_> {
     /// Begins to apply a listing that has ended.
-    pub(super) fn begin_merge(&self, active: ActiveListing, end: Listing) -> Merge {
+    pub(super) fn begin_merge(&self, active: ActiveListing, end: Listing) -> EndedListing {
         let (store, row, complete) = (self.listener.store.clone(), self.row, end == Listing::Complete);
-        Merge {
-            active,
-            end,
-            comparison: Some(Mutex::new(
-                async move { store.compare(row, complete).await }.boxed(),
-            )),
-            judgement: Judgement::default(),
-            outdated: HashSet::new(),
-        }
+        let comparison = async move { store.compare(row, complete).await };
+        EndedListing::new(active, end, comparison.boxed())
     }
 
     /// Waits until there is something to do for [`Ingest::merge_step`].
@@ -122,7 +75,7 @@ impl Ingest<'_> {
     }
 
     /// Applies what a listing found before its session failed. People who would have to be fetched are skipped.
-    pub(super) async fn merge_interrupted(&self, merge: &mut Merge) -> Result<(), SessionError> {
+    pub(super) async fn merge_interrupted(&self, merge: &mut EndedListing) -> Result<(), SessionError> {
         merge.compared().await?;
         merge.active.verdict = Some(self.judge_listing(true, Source::Listing).await?);
         loop {
@@ -139,7 +92,7 @@ impl Ingest<'_> {
     }
 
     /// Judges or applies one page of differences. Returns whether there may be more to do.
-    async fn apply_part(&self, merge: &mut Merge) -> Result<bool, SessionError> {
+    async fn apply_part(&self, merge: &mut EndedListing) -> Result<bool, SessionError> {
         if merge.active.verdict.is_none() {
             let cut_short = merge.end.is_cut_short();
             merge.active.verdict = self
@@ -202,8 +155,7 @@ impl Ingest<'_> {
         if !cut_short {
             sightings = self.with_unknown_fetched(sightings).await?;
         }
-        let batch: ChangeBatch = self.batch(sightings, source, None);
-        let (brake, opened) = store.preview(batch).await?;
+        let (brake, opened) = store.preview(self.batch(sightings, source, None)).await?;
         judgement.found.extend(opened);
         let found = judgement.found.len() as u64;
         let verdict = brake.check_listing(found, cut_short, limits, self.listener.clock.now());
