@@ -18,6 +18,7 @@ mod ingest;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -263,8 +264,15 @@ impl Listener {
                 },
                 ready = ingest.merge_is_ready() => {
                     ready?;
+                    // Changes that have arrived go first: they wait for one page at most.
+                    let earlier = match stream.next().now_or_never() {
+                        Some(None) => return Ok(()),
+                        Some(Some(batch)) => stream.read_during(ingest.process(batch)).await?,
+                        None => None,
+                    };
+                    let ended = stream.read_during(ingest.merge_step()).await?.or(earlier);
                     // A complete listing of the stream replaces an audit.
-                    if stream.read_during(ingest.merge_step()).await? == Some(Listing::Complete) {
+                    if ended == Some(Listing::Complete) {
                         audits.postpone();
                     }
                 }

@@ -224,7 +224,7 @@ proptest! {
 /// A directory that lists many people and reports changes while they are taken in.
 struct Busy;
 
-const MANY: u32 = 6000;
+const MANY: u32 = 10_000;
 
 impl Busy {
     fn id(person: u32) -> EntryId {

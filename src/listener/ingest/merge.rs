@@ -34,11 +34,12 @@ impl Ingest<'_> {
         }
     }
 
-    /// Applies a part of a listing that has ended. Returns how the listing ended when this was the last one.
+    /// Applies a part of a listing that has ended, once it is compared. Returns how the listing ended when this was the last one.
     pub(in crate::listener) async fn merge_step(&mut self) -> Result<Option<Listing>, SessionError> {
         let Some(mut merge) = self.merge.take() else {
             return Ok(None);
         };
+        merge.compared().await?;
         let (listing, failed) = match self.apply_part(&mut merge).await {
             Ok(true) => {
                 self.merge = Some(merge);
@@ -65,8 +66,7 @@ impl Ingest<'_> {
 
     /// Applies all that is left of a listing that has ended. Returns how it ended, if there was one.
     pub(in crate::listener) async fn merge_all(&mut self) -> Result<Option<Listing>, SessionError> {
-        while let Some(merge) = &mut self.merge {
-            merge.compared().await?;
+        while self.merge.is_some() {
             if let Some(listing) = self.merge_step().await? {
                 return Ok(Some(listing));
             }
