@@ -15,6 +15,7 @@ mod brake;
 mod context;
 mod invitations;
 pub mod membership;
+mod requeue;
 mod sightings;
 
 pub use attempt::{Breaker, FaultDetector, longest_wait, settlement_for};

@@ -1,21 +1,21 @@
 //! The queue of invitations: claimed, released, and compared with Vaultwarden's accounts.
 
-use rusqlite::{Row, ToSql, Transaction};
+use rusqlite::{ToSql, Transaction};
 
 use super::counts::Counts;
 use super::listing::judge_new;
-use super::{journal, rows};
+use super::{book, rows};
 use crate::clock::Timestamp;
-use crate::model::{Action, ActionState, Compared, EmailAddress, Release, Source, What};
-use crate::rules::{Brake, Verdict, longest_wait};
-use crate::store::{Claim, Claimed, Unchecked};
+use crate::model::{Action, ActionState, Compared, EmailAddress, Release};
+use crate::rules::{Book, Brake, Verdict, longest_wait};
+use crate::store::{Claim, Claimed, Scope, Unchecked};
+
+/// Actions that are in memory at a time where very many are decided on.
+const PAGE: usize = 500;
 
 pub(super) fn take_over(db: &Transaction<'_>, owner: i64, now: Timestamp) -> rusqlite::Result<()> {
-    db.execute(
-        "update action set owner = null, doubt_since = coalesce(doubt_since, ?2), due = min(due, ?2)
-         where owner is not null and owner <> ?1",
-        (owner, now.0),
-    )?;
+    let lost = numbers(db, "a.owner is not null and a.owner <> ?", &[&owner])?;
+    decide_on(db, &lost, &mut |book, id| book.take_back(id, now))?;
     db.execute(
         "update action set due = min(due, ?1), since = min(since, ?2), doubt_since = min(doubt_since, ?2)
          where (state = 'queued' or state = 'held')
@@ -99,34 +99,58 @@ pub(super) fn next_due(db: &Transaction<'_>) -> rusqlite::Result<Option<Timestam
 }
 
 pub(super) fn pardon(db: &Transaction<'_>, fault: &str, now: Timestamp) -> rusqlite::Result<Vec<String>> {
-    journal::append_for(
-        db,
-        "a.state = 'quarantined' and a.fault = :fault",
-        &[(":fault", &fault)],
-        (now, Source::Vaultwarden),
-        &What::Released {
-            because: Release::FaultOfServer,
-        },
-    )?;
-    let mut counts = Counts::default();
-    let pardoned = db
-        .prepare_cached(
-            "update action set state = 'queued', since = ?2, due = ?2, fault = null
-             where state = 'quarantined' and fault = ?1 returning address, compared",
-        )?
-        .query_map((fault, now.0), |row| {
-            queued_from(ActionState::Quarantined, row, &mut counts)
-        })?
-        .collect::<rusqlite::Result<_>>()?;
-    counts.save(db)?;
-    Ok(pardoned)
+    let quarantined = ActionState::Quarantined;
+    let ids = numbers(db, "a.state = 'quarantined' and a.fault = ?", &[&fault])?;
+    requeue(db, &ids, quarantined, Release::FaultOfServer, now)
 }
 
-/// Reads the address and `compared` of an action that was queued from `state`. Counts the change of its state.
-fn queued_from(state: ActionState, row: &Row<'_>, counts: &mut Counts) -> rusqlite::Result<String> {
-    let compared = rows::compared(row, 1)?;
-    counts.action(Some((state, compared)), (ActionState::Queued, compared));
-    row.get(0)
+/// The numbers of the actions (`a`, of the member `m`) that meet a condition.
+fn numbers(db: &Transaction<'_>, condition: &str, parameters: &[&dyn ToSql]) -> rusqlite::Result<Vec<i64>> {
+    db.prepare_cached(&format!(
+        "select a.id from action a cross join member m on m.id = a.member where {condition} order by a.id"
+    ))?
+    .query_map(parameters, |row| row.get(0))?
+    .collect()
+}
+
+/// Queues actions as [`Book::requeue`] does; returns their addresses.
+fn requeue(
+    db: &Transaction<'_>,
+    ids: &[i64],
+    from: ActionState,
+    because: Release,
+    now: Timestamp,
+) -> rusqlite::Result<Vec<String>> {
+    let mut addresses = Vec::new();
+    decide_on(db, ids, &mut |book, id| {
+        addresses.extend(
+            book.requeue(id, from, because, now)
+                .map(|address| address.to_string()),
+        );
+    })?;
+    Ok(addresses)
+}
+
+/// Decides on actions, a few at a time: there may be very many.
+fn decide_on(
+    db: &Transaction<'_>,
+    ids: &[i64],
+    rule: &mut dyn FnMut(&mut Book, i64),
+) -> rusqlite::Result<()> {
+    for page in ids.chunks(PAGE) {
+        let scope = Scope {
+            invitations: page.to_vec(),
+            invitations_only: true,
+            ..Scope::default()
+        };
+        book::decide(db, scope, &mut |book| {
+            for &id in page {
+                rule(book, id);
+            }
+            None
+        })?;
+    }
+    Ok(())
 }
 
 pub(super) fn unchecked(db: &Transaction<'_>) -> rusqlite::Result<Unchecked> {
@@ -203,25 +227,12 @@ pub(super) fn end_comparison(
             held.push((name, held_of(db, directory)?));
             continue;
         }
-        journal::append_for(
+        let ids = numbers(
             db,
-            "a.state = 'held' and a.compared = 2 and m.directory = :directory",
-            &[(":directory", &directory)],
-            (now, Source::Vaultwarden),
-            &What::Released {
-                because: Release::Comparison,
-            },
+            "a.state = 'held' and a.compared = 2 and m.directory = ?",
+            &[&directory],
         )?;
-        let released = db
-            .prepare_cached(
-                "update action set state = 'queued', since = ?2, compared = 1
-                 where state = 'held' and compared = 2
-                   and (select directory from member where id = action.member) = ?1",
-            )?
-            .execute((directory, now.0))?;
-        let released = i64::try_from(released).unwrap_or(i64::MAX);
-        counts.actions((ActionState::Held, Compared::UnderWay), -released);
-        counts.actions((ActionState::Queued, Compared::Yes), released);
+        requeue(db, &ids, ActionState::Held, Release::Comparison, now)?;
     }
     for state in WAITING {
         compare(db, state, (Compared::UnderWay, Compared::Yes), &mut counts)?;
@@ -255,40 +266,23 @@ pub(super) fn release(
     because: Release,
     now: Timestamp,
 ) -> rusqlite::Result<Vec<String>> {
-    let mut counts = Counts::default();
     let mut released = Vec::new();
-    let (stamp, what) = ((now, because.source()), What::Released { because });
-    for state in from {
-        let begin = format!(
-            "update action set state = 'queued', since = ?1, due = min(due, ?1), attempts = 0, reason = null,
-                    fault = null, outcome = null
-             where state = '{}'",
-            state.as_str()
-        );
-        match to {
-            None => {
-                let name: &dyn ToSql = &state.as_str();
-                journal::append_for(db, "a.state = :state", &[(":state", name)], stamp, &what)?;
-                let mut all = db.prepare_cached(&format!("{begin} returning address, compared"))?;
-                let all = all.query_map([now.0], |row| queued_from(*state, row, &mut counts))?;
-                released.extend(all.collect::<rusqlite::Result<Vec<String>>>()?);
-            }
+    for &state in from {
+        let in_state = format!("a.state = '{}'", state.as_str());
+        let ids = match to {
+            None => numbers(db, &in_state, &[])?,
             Some(addresses) => {
-                let mut one =
-                    db.prepare_cached(&format!("{begin} and address = ?2 returning address, compared"))?;
+                let mut ids = Vec::new();
                 for address in addresses {
-                    let parameters: [(&str, &dyn ToSql); 2] =
-                        [(":state", &state.as_str()), (":address", &address.as_str())];
-                    let condition = "a.state = :state and a.address = :address";
-                    journal::append_for(db, condition, &parameters, stamp, &what)?;
-                    let one = one.query_map((now.0, address.as_str()), |row| {
-                        queued_from(*state, row, &mut counts)
-                    })?;
-                    released.extend(one.collect::<rusqlite::Result<Vec<String>>>()?);
+                    let condition = format!("{in_state} and a.address = ?");
+                    ids.extend(numbers(db, &condition, &[&address.as_str()])?);
                 }
+                ids
             }
-        }
+        };
+        released.extend(requeue(db, &ids, state, because, now)?);
     }
+    let mut counts = Counts::default();
     if from.contains(&ActionState::Held) && !released.is_empty() {
         // The administrator has seen all of them and approved only some: no comparison may release the others.
         for stage in [Compared::No, Compared::UnderWay] {

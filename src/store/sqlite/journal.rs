@@ -1,11 +1,11 @@
 //! The journal of events: appended in the transaction of the decision, read by person or by time, pruned from the oldest.
 
 use rusqlite::types::Type;
-use rusqlite::{Row, ToSql, Transaction};
+use rusqlite::{Row, Transaction};
 
 use super::rows;
 use crate::clock::Timestamp;
-use crate::model::{EmailAddress, Event, Source, What};
+use crate::model::{EmailAddress, Event, What};
 use crate::rules::Noted;
 use crate::store::JournalPage;
 
@@ -30,27 +30,6 @@ pub(super) fn append(db: &Transaction<'_>, noted: &[Noted]) -> rusqlite::Result<
             text(&event.what)?,
         ))?;
     }
-    Ok(())
-}
-
-/// Appends one event for each invitation that meets `condition`, which refers to `action` as `a` and to its person as `m`,
-/// and to `parameters`.
-pub(super) fn append_for(
-    db: &Transaction<'_>,
-    condition: &str,
-    parameters: &[(&str, &dyn ToSql)],
-    (at, source): (Timestamp, Source),
-    what: &What,
-) -> rusqlite::Result<()> {
-    let (source, event) = (source.as_str(), text(what)?);
-    let mut all: Vec<(&str, &dyn ToSql)> = vec![(":at", &at.0), (":source", &source), (":event", &event)];
-    all.extend_from_slice(parameters);
-    db.prepare_cached(&format!(
-        "insert into journal (at, directory, entry_id, dn, address, source, event)
-         select :at, m.directory, m.entry_id, m.dn, a.address, :source, :event
-         from action a cross join member m on m.id = a.member where {condition} order by a.id"
-    ))?
-    .execute(all.as_slice())?;
     Ok(())
 }
 

@@ -18,7 +18,10 @@ const WRITES: [(&str, &str); 6] = [
     ("insert on action", "the invitation is created"),
     ("update of cursor on directory", "the cursor is stored"),
     ("update of owner on action", "the invitation is claimed"),
-    ("update of state on action", "the invitation is settled"),
+    (
+        "update of outcome on action when new.outcome is not null",
+        "the invitation is settled",
+    ),
     ("insert on note", "a session is stored"),
 ];
 

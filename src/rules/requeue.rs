@@ -1,0 +1,133 @@
+//! Invitations that are tried again: released, or lost by the worker that had claimed them.
+
+use super::book::Book;
+use crate::clock::Timestamp;
+use crate::model::{ActionState, Compared, EmailAddress, Release, What};
+
+impl Book {
+    /// Queues an invitation that is in the state `from`; returns its address. It keeps its history only if the server was at
+    /// fault.
+    pub fn requeue(
+        &mut self,
+        row: i64,
+        from: ActionState,
+        because: Release,
+        now: Timestamp,
+    ) -> Option<EmailAddress> {
+        let index = self.invitation_by_row(row)?;
+        let invitation = self.invitation_mut(index);
+        if invitation.state != from {
+            return None;
+        }
+        let compared = invitation.compared;
+        invitation.set_state(ActionState::Queued, now);
+        invitation.compared = compared;
+        invitation.fault = None;
+        match because {
+            Release::Approved | Release::Retried => {
+                invitation.due = invitation.due.min(now);
+                invitation.attempts = 0;
+                invitation.reason = None;
+                invitation.outcome = None;
+            }
+            Release::FaultOfServer => invitation.due = now,
+            Release::Comparison => invitation.compared = Compared::Yes,
+        }
+        let address = invitation.address.clone();
+        self.record_for(index, (now, because.source()), What::Released { because });
+        Some(address)
+    }
+
+    /// Takes an invitation back from a worker that is gone. It is due at once, and may have been sent.
+    pub fn take_back(&mut self, row: i64, now: Timestamp) {
+        if let Some(index) = self.invitation_by_row(row) {
+            let invitation = self.invitation_mut(index);
+            invitation.owner = None;
+            invitation.in_doubt = invitation.in_doubt.or(Some(now));
+            invitation.due = invitation.due.min(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{EntryId, Member, Standing};
+    use crate::rules::Invitation;
+
+    const NOW: Timestamp = Timestamp(9_000);
+
+    fn book(change: impl FnOnce(&mut Invitation)) -> Book {
+        let address = EmailAddress::parse(b"ann@x.org").unwrap();
+        let member = Member {
+            row: 1,
+            id: EntryId::from_slice(&[1; 16]).unwrap(),
+            dn: "uid=ann".into(),
+            address: Some(address.clone()),
+            standing: Standing::Member,
+            returning: false,
+        };
+        let mut book = Book::default();
+        let person = book.load_person((1, "main"), true, (member, None));
+        let mut invitation = Invitation::new(address, person, ActionState::Held, Timestamp(1), Timestamp(1));
+        invitation.row = 7;
+        change(&mut invitation);
+        book.load_invitation(invitation);
+        book
+    }
+
+    fn quarantined(invitation: &mut Invitation) {
+        invitation.state = ActionState::Quarantined;
+        invitation.attempts = 3;
+        invitation.reason = Some("refused".into());
+        invitation.fault = Some("550".into());
+    }
+
+    #[test]
+    fn a_retry_forgets_the_failures_and_the_fault_of_the_server_keeps_them() {
+        let quarantine = ActionState::Quarantined;
+        let mut retried = book(quarantined);
+        assert!(retried.requeue(7, quarantine, Release::Retried, NOW).is_some());
+        let invitation = &retried.invitations()[0];
+        assert_eq!((invitation.state, invitation.attempts), (ActionState::Queued, 0));
+        assert_eq!((&invitation.reason, &invitation.fault), (&None, &None));
+
+        let mut pardoned = book(quarantined);
+        assert!(
+            pardoned
+                .requeue(7, quarantine, Release::FaultOfServer, NOW)
+                .is_some()
+        );
+        let invitation = &pardoned.invitations()[0];
+        assert_eq!((invitation.due, invitation.attempts), (NOW, 3));
+        assert_eq!(invitation.reason.as_deref(), Some("refused"));
+        assert_eq!(pardoned.events.len(), 1);
+    }
+
+    #[test]
+    fn nothing_is_queued_from_another_state_than_was_meant() {
+        let mut held = book(|_| {});
+        assert_eq!(
+            held.requeue(7, ActionState::Quarantined, Release::Retried, NOW),
+            None
+        );
+        assert_eq!(held.invitations()[0].state, ActionState::Held);
+        assert!(held.events.is_empty());
+    }
+
+    #[test]
+    fn what_a_lost_worker_had_claimed_is_due_and_in_doubt_since_the_first_doubt() {
+        for (before, after) in [(None, NOW), (Some(Timestamp(5)), Timestamp(5))] {
+            let mut claimed = book(|invitation| {
+                invitation.state = ActionState::Queued;
+                invitation.owner = Some(3);
+                invitation.in_doubt = before;
+                invitation.due = Timestamp(99_000);
+            });
+            claimed.take_back(7, NOW);
+            let invitation = &claimed.invitations()[0];
+            assert_eq!((invitation.owner, invitation.in_doubt), (None, Some(after)));
+            assert_eq!(invitation.due, NOW);
+        }
+    }
+}
