@@ -150,8 +150,8 @@ impl<'a> Ingest<'a> {
         Ok(())
     }
 
-    /// Ends the active listing or audit after a failed session. People whom the listing reported until then may join;
-    /// nobody counts as having left.
+    /// Ends what a failed session leaves behind. A listing that had ended is applied in full. Of one that had not, the people
+    /// whom it reported until then may join, and nobody counts as having left.
     pub(super) async fn abandon(&mut self, error: &SessionError) -> Result<(), SessionError> {
         if let Some(active) = self.audit.take() {
             let listing = Listing::Partial(error.to_string());

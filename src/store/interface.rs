@@ -16,7 +16,7 @@ use crate::model::{ActionState, EmailAddress, EntryId, Member, Release, WorkerId
 use crate::rules::membership::Sighting;
 use crate::rules::{Book, Brake, Noted, Verdict};
 
-/// The result of a method. The method takes effect even if this is dropped.
+/// The result of a method. A method that is one transaction takes effect even if this is dropped.
 pub type Reply<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
 /// Changes a book, or returns what the book must hold for that. It is called again with more, and its changes are saved
@@ -74,7 +74,8 @@ pub trait ListenerStore: BaseStore {
     /// Then come the members (without those who have left) whom a complete listing did not name.
     fn differences(&self, directory: i64, after: i64, limit: u32) -> Reply<'_, Vec<Difference>>;
 
-    /// Ends a listing. `complete` says whether it named everyone, `noted` what it changed.
+    /// Ends a listing. `complete` says whether it named everyone, `noted` what it changed. Its set is forgotten in a step of
+    /// its own before that; if this is interrupted, the next listing begins anew.
     fn end_listing(
         &self,
         directory: i64,

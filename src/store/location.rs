@@ -1,7 +1,7 @@
 //! The place of a store, and the ways to open it.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -15,17 +15,6 @@ impl Location {
     /// Whether the file exists.
     pub fn exists(&self) -> bool {
         self.0.exists()
-    }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl From<PathBuf> for Location {
-    fn from(path: PathBuf) -> Self {
-        Self(path)
     }
 }
 
