@@ -2,24 +2,82 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::EmailAddress;
+use super::{EmailAddress, EntryId};
 use crate::clock::Timestamp;
 
 /// The kinds of actions. [`crate::worker`] has a handler for each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ActionKind {
     /// Invite the person to Vaultwarden.
+    #[default]
     Invite,
+    /// Mail the invitation of a person who has not registered again.
+    Resend,
+    /// End all sessions of a leaver.
+    Deauthorize,
+    /// Disable the account of a leaver.
+    Disable,
+    /// Delete the account of a leaver.
+    Delete,
+    /// Enable the account of a person who is back, if this program disabled it.
+    Enable,
 }
 
 impl ActionKind {
     /// All kinds.
-    pub const ALL: [Self; 1] = [Self::Invite];
+    pub const ALL: [Self; 6] = [
+        Self::Invite,
+        Self::Resend,
+        Self::Deauthorize,
+        Self::Disable,
+        Self::Delete,
+        Self::Enable,
+    ];
 
     /// The kind's name in the store.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Invite => "invite",
+            Self::Resend => "resend",
+            Self::Deauthorize => "deauthorize",
+            Self::Disable => "disable",
+            Self::Delete => "delete",
+            Self::Enable => "enable",
+        }
+    }
+
+    /// Whether it is done to the account of a person who left.
+    pub fn is_leave(self) -> bool {
+        matches!(self, Self::Deauthorize | Self::Disable | Self::Delete)
+    }
+
+    /// Whether it is an invitation. The default, so that events of older versions are read as such.
+    pub fn is_invite(&self) -> bool {
+        *self == Self::Invite
+    }
+
+    /// What is done, for a sentence such as "the account is to be ..".
+    pub fn participle(self) -> &'static str {
+        match self {
+            Self::Invite => "invited",
+            Self::Resend => "reminded",
+            Self::Deauthorize => "logged out everywhere",
+            Self::Disable => "disabled",
+            Self::Delete => "deleted",
+            Self::Enable => "enabled again",
+        }
+    }
+
+    /// The action, for a sentence such as "the .. is held back".
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Invite => "invitation",
+            Self::Resend => "reminder",
+            Self::Deauthorize => "logout of the leaver",
+            Self::Disable => "disabling of the leaver's account",
+            Self::Delete => "deletion of the leaver's account",
+            Self::Enable => "enabling of the account",
         }
     }
 }
@@ -35,8 +93,18 @@ pub struct Action {
     pub address: EmailAddress,
     /// The DN of the person.
     pub dn: String,
+    /// The identity of the person's entry.
+    pub entry: EntryId,
     /// The name of the person's directory.
     pub directory: String,
+    /// The number of their directory in the store.
+    pub directory_row: i64,
+    /// Whether their directory is configured.
+    pub configured: bool,
+    /// Whether their directory is not configured, and an administrator said that its people have left.
+    pub forgotten: bool,
+    /// Vaultwarden's id of the account at the address, if the account is in our care and its id is known.
+    pub account: Option<String>,
     /// The number of failed attempts.
     pub attempts: u32,
     /// Set if an earlier attempt may have taken effect, to the time when it ended: look the address up before the next
@@ -107,14 +175,42 @@ pub enum Outcome {
     Invited,
     /// The person already had an account.
     HadAccount,
+    /// Vaultwarden carried out an action other than an invitation.
+    CarriedOut,
+    /// The account was already as the action would have left it.
+    NotNeeded,
+    /// The account does not exist any more.
+    NoAccount,
 }
 
 impl Outcome {
+    /// All outcomes.
+    pub const ALL: [Self; 5] = [
+        Self::Invited,
+        Self::HadAccount,
+        Self::CarriedOut,
+        Self::NotNeeded,
+        Self::NoAccount,
+    ];
+
     /// The name in the store, in logs and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Invited => "invited",
             Self::HadAccount => "had-account",
+            Self::CarriedOut => "carried-out",
+            Self::NotNeeded => "not-needed",
+            Self::NoAccount => "no-account",
+        }
+    }
+}
+
+impl From<Outcome> for Settlement {
+    /// The settlement of an action that succeeded, whose answer named no account.
+    fn from(outcome: Outcome) -> Self {
+        Self::Done {
+            outcome,
+            account: None,
         }
     }
 }
@@ -123,7 +219,14 @@ impl Outcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
     /// It succeeded.
-    Done(Outcome),
+    Done {
+        /// How.
+        outcome: Outcome,
+        /// Vaultwarden's id of the account, if the answer named it.
+        account: Option<String>,
+    },
+    /// It is not owed any more, for this reason.
+    Cancel(String),
     /// Not begun: the claim is given back, and nothing else changes.
     NotBegun,
     /// Try again at this time. `failed` counts the attempt; `in_doubt` asks for a look-up first.

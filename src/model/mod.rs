@@ -1,5 +1,6 @@
 //! Domain types shared by all modules: no I/O, no async.
 
+mod account;
 mod action;
 mod change;
 pub mod description;
@@ -10,11 +11,12 @@ mod event;
 mod member;
 mod text;
 
+pub use account::{AccountState, Care, ListedAccount, ManagedAccount};
 pub use action::{Action, ActionKind, ActionState, Compared, Outcome, Settlement, WorkerId};
 pub use change::{Change, Cursor, Listing};
 pub use disposition::{Disposition, Rejection};
 pub use email::{AddressProblem, EmailAddress};
 pub use entry::{Attribute, Entry, EntryId};
-pub use event::{Event, Hold, Release, Source, What};
+pub use event::{Event, Hold, ObservedChange, Release, Source, What};
 pub use member::{Member, Standing};
 pub use text::prepared;

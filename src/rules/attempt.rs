@@ -48,7 +48,7 @@ pub fn settlement_for(
 ) -> Settlement {
     let in_doubt = action.in_doubt.is_some();
     let (disposition, error) = match attempt {
-        Ok(Some(outcome)) => return Settlement::Done(outcome),
+        Ok(Some(outcome)) => return outcome.into(),
         Ok(None) if in_doubt && now.since(action.in_doubt.unwrap_or(now)) < resend_after => {
             let waited = now.since(action.in_doubt.unwrap_or(now));
             let pause = waited
@@ -249,7 +249,7 @@ mod tests {
             NOW,
             0.5,
         );
-        assert_eq!(done, Settlement::Done(Outcome::HadAccount));
+        assert_eq!(done, Settlement::from(Outcome::HadAccount));
         let rejected = after(
             &action(0, false),
             Disposition::Reject("no such mailbox".into()),

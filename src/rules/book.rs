@@ -1,17 +1,17 @@
-//! The working set of one decision: people, the invitations to their addresses, and the directory.
+//! The working set of one decision: people, the actions that are owed to their addresses, and the directory.
 
 use std::collections::{BTreeSet, HashMap};
 
 use super::brake::Brake;
+use super::leaver_brake::LeaverBrake;
+use super::task::Task;
 use crate::clock::Timestamp;
-use crate::model::{
-    ActionState, Compared, Cursor, EmailAddress, EntryId, Event, Member, Outcome, Source, Standing, What,
-};
+use crate::model::{ActionKind, Cursor, EmailAddress, EntryId, Event, Hold, Member, Source, Standing, What};
 
-/// The stored people and invitations that one decision is about.
+/// The stored people and tasks that one decision is about.
 ///
-/// The store loads it, the rules change it, and the store saves the changes. People and invitations are identified by
-/// their index in [`Book::people`] and [`Book::invitations`].
+/// The store loads it, the rules change it, and the store saves the changes. People and tasks are identified by their
+/// index in [`Book::people`] and [`Book::tasks`].
 ///
 /// A person is *owed* an invitation from the moment they become a member until it is sent or they leave.
 #[derive(Debug, Default)]
@@ -20,14 +20,16 @@ pub struct Book {
     pub directory: Option<Directory>,
     /// The events that result from the decision, in order.
     pub events: Vec<Noted>,
+    /// The limit on leavers that this decision exceeded: all leavers of the directory whose time has not come are held.
+    pub leavers_exceeded: Option<Hold>,
     people: Vec<Person>,
     by_id: HashMap<(i64, EntryId), usize>,
     /// People by current or earlier address: a superset, to be filtered.
     by_address: HashMap<EmailAddress, Vec<usize>>,
-    invitations: Vec<Invitation>,
-    invitation_by_address: HashMap<EmailAddress, usize>,
+    tasks: Vec<Task>,
+    by_target: HashMap<(ActionKind, EmailAddress), usize>,
     by_row: HashMap<i64, usize>,
-    /// Invitations by current or earlier person: a superset, to be filtered.
+    /// Tasks by current or earlier person: a superset, to be filtered.
     by_person: HashMap<usize, BTreeSet<usize>>,
 }
 
@@ -40,6 +42,10 @@ pub struct Directory {
     pub name: String,
     /// The count of new people that it added recently.
     pub brake: Brake,
+    /// The count of people who left it recently.
+    pub leaver_brake: LeaverBrake,
+    /// The number of people who are in it now, with or without an address.
+    pub present: u64,
     /// The resume point to store together with the decision, and its time.
     pub cursor: Option<(Cursor, Timestamp)>,
 }
@@ -71,43 +77,6 @@ pub struct Person {
     stored: Option<(Member, Option<i64>)>,
 }
 
-/// An invitation to an address, which has at most one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Invitation {
-    /// Its row in the store; `0` until it is saved.
-    pub row: i64,
-    /// The address that is invited.
-    pub address: EmailAddress,
-    /// The person whom it is for, by index in [`Book::people`].
-    pub person: usize,
-    /// Its state.
-    pub state: ActionState,
-    /// The earliest time of the next attempt, while queued.
-    pub due: Timestamp,
-    /// The worker that claimed it and has not settled it yet.
-    pub owner: Option<i64>,
-    /// Since when the outcome of an earlier attempt is unknown, if it is.
-    pub in_doubt: Option<Timestamp>,
-    /// Whether it was compared with Vaultwarden's list of accounts.
-    pub compared: Compared,
-    /// It was cancelled while held, so that a new invitation to this person is held, too.
-    pub was_held: bool,
-    /// The number of failed attempts.
-    pub attempts: u32,
-    /// When the change that caused it arrived.
-    pub arrived: Timestamp,
-    /// When it entered its current state.
-    pub since: Timestamp,
-    /// The last error, or why it is held or in quarantine.
-    pub reason: Option<String>,
-    /// The key of a rejection that may turn out to concern the server ([`crate::model::Rejection::key`]).
-    pub fault: Option<String>,
-    /// How it succeeded, if it did.
-    pub outcome: Option<Outcome>,
-    /// The invitation as stored; `None` for a new one.
-    stored: Option<Box<Self>>,
-}
-
 impl Person {
     /// Whether they are a member of a configured directory and have this address.
     pub fn is_member_at(&self, address: &EmailAddress) -> bool {
@@ -117,71 +86,15 @@ impl Person {
     }
 }
 
-impl Invitation {
-    /// A new invitation, due since its change arrived.
-    pub fn new(
-        address: EmailAddress,
-        person: usize,
-        state: ActionState,
-        arrived: Timestamp,
-        now: Timestamp,
-    ) -> Self {
-        Self {
-            row: 0,
-            address,
-            person,
-            state,
-            due: arrived,
-            owner: None,
-            in_doubt: None,
-            compared: Compared::No,
-            was_held: false,
-            attempts: 0,
-            arrived,
-            since: now,
-            reason: None,
-            fault: None,
-            outcome: None,
-            stored: None,
-        }
-    }
-
-    /// Whether it was sent or may have been sent.
-    pub fn maybe_sent(&self) -> bool {
-        self.state == ActionState::Done || self.owner.is_some() || self.in_doubt.is_some()
-    }
-
-    /// Whether it has the same stored fields as `other`.
-    fn same_as(&self, other: &Self) -> bool {
-        let fields = |invitation: &Self| Self {
-            stored: None,
-            ..invitation.clone()
-        };
-        fields(self) == fields(other)
-    }
-
-    /// Changes its state and drops the claim.
-    pub(super) fn set_state(&mut self, state: ActionState, now: Timestamp) {
-        self.state = state;
-        self.since = now;
-        self.owner = None;
-        self.in_doubt = None;
-        // A comparison in progress started with the former state.
-        if self.compared == Compared::UnderWay {
-            self.compared = Compared::No;
-        }
-    }
-}
-
 impl Book {
     /// All people.
     pub fn people(&self) -> &[Person] {
         &self.people
     }
 
-    /// All invitations.
-    pub fn invitations(&self) -> &[Invitation] {
-        &self.invitations
+    /// All tasks.
+    pub fn tasks(&self) -> &[Task] {
+        &self.tasks
     }
 
     /// The index of a person, by the row of their directory and the identity of their entry.
@@ -191,18 +104,25 @@ impl Book {
 
     /// The index of the invitation to an address.
     pub fn invitation_to(&self, address: &EmailAddress) -> Option<usize> {
-        self.invitation_by_address.get(address).copied()
+        self.task_at(ActionKind::Invite, address)
     }
 
-    /// The index of an invitation, by its row in the store.
-    pub fn invitation_by_row(&self, row: i64) -> Option<usize> {
+    /// The index of the task of this kind for an address.
+    pub fn task_at(&self, kind: ActionKind, address: &EmailAddress) -> Option<usize> {
+        self.by_target.get(&(kind, address.clone())).copied()
+    }
+
+    /// The index of a task, by its row in the store.
+    pub fn task_by_row(&self, row: i64) -> Option<usize> {
         self.by_row.get(&row).copied()
     }
 
     /// The indices of the invitations for a person.
     pub fn invitations_for(&self, person: usize) -> impl Iterator<Item = usize> {
         let candidates = self.by_person.get(&person).into_iter().flatten().copied();
-        candidates.filter(move |&index| self.invitations[index].person == person)
+        candidates.filter(move |&index| {
+            self.tasks[index].person == person && self.tasks[index].kind == ActionKind::Invite
+        })
     }
 
     // -- for the store -----------------------------------------------------------------------------------------
@@ -228,14 +148,14 @@ impl Book {
         })
     }
 
-    /// Adds a stored invitation, unless the book contains one to the same address already.
-    pub fn load_invitation(&mut self, mut invitation: Invitation) {
-        if self.invitation_by_address.contains_key(&invitation.address) {
+    /// Adds a stored task, unless the book contains it already.
+    pub fn load_task(&mut self, mut task: Task) {
+        if self.task_at(task.kind, &task.address).is_some() {
             return;
         }
-        invitation.stored = Some(Box::new(invitation.clone()));
-        let row = invitation.row;
-        let index = self.add_invitation(invitation);
+        task.stored = Some(Box::new(task.clone()));
+        let row = task.row;
+        let index = self.add_task(task);
         self.by_row.insert(row, index);
     }
 
@@ -259,19 +179,19 @@ impl Book {
         Ok(())
     }
 
-    /// Calls `save` with each new or changed invitation, its stored state, and the row of its person. Must be called after
+    /// Calls `save` with each new or changed task, its stored state, and the row of its person. Must be called after
     /// [`Book::save_people`], which sets the rows of new people.
     ///
     /// # Errors
     /// The first error of `save`.
-    pub fn save_invitations<E>(
+    pub fn save_tasks<E>(
         &self,
-        mut save: impl FnMut(&Invitation, Option<&Invitation>, i64) -> Result<(), E>,
+        mut save: impl FnMut(&Task, Option<&Task>, i64) -> Result<(), E>,
     ) -> Result<(), E> {
-        for invitation in &self.invitations {
-            let stored = invitation.stored.as_deref();
-            if !stored.is_some_and(|stored| stored.same_as(invitation)) {
-                save(invitation, stored, self.people[invitation.person].member.row)?;
+        for task in &self.tasks {
+            let stored = task.stored.as_deref();
+            if !stored.is_some_and(|stored| stored.same_as(task)) {
+                save(task, stored, self.people[task.person].member.row)?;
             }
         }
         Ok(())
@@ -344,34 +264,35 @@ impl Book {
         });
     }
 
-    /// Adds an event about an invitation's person and address.
-    pub(super) fn record_for(&mut self, invitation: usize, stamp: (Timestamp, Source), what: What) {
-        let Invitation { person, address, .. } = &self.invitations[invitation];
+    /// Adds an event about a task's person and address.
+    pub(super) fn record_for(&mut self, task: usize, stamp: (Timestamp, Source), what: What) {
+        let Task { person, address, .. } = &self.tasks[task];
         self.record(*person, Some(address.clone()), stamp, what);
     }
 
-    pub(super) fn invitation_mut(&mut self, index: usize) -> &mut Invitation {
-        &mut self.invitations[index]
+    pub(super) fn task_mut(&mut self, index: usize) -> &mut Task {
+        &mut self.tasks[index]
     }
 
-    /// Gives an invitation to another person.
+    /// Gives a task to another person.
     pub(super) fn hand_over(&mut self, index: usize, successor: usize) {
-        self.invitations[index].person = successor;
+        self.tasks[index].person = successor;
         self.link(index, successor);
     }
 
-    /// Adds an invitation, or replaces an earlier one to the same address and takes over its row.
-    pub(super) fn insert_invitation(&mut self, mut invitation: Invitation) -> usize {
-        match self.invitation_to(&invitation.address) {
+    /// Adds a task, or replaces an earlier one of the same kind for the same address and takes over its row and its account.
+    pub(super) fn insert_task(&mut self, mut task: Task) -> usize {
+        match self.task_at(task.kind, &task.address) {
             Some(index) => {
-                self.link(index, invitation.person);
-                let former = &mut self.invitations[index];
-                invitation.row = former.row;
-                invitation.stored = former.stored.take();
-                *former = invitation;
+                self.link(index, task.person);
+                let former = &mut self.tasks[index];
+                task.row = former.row;
+                task.account = former.account.take();
+                task.stored = former.stored.take();
+                *former = task;
                 index
             }
-            None => self.add_invitation(invitation),
+            None => self.add_task(task),
         }
     }
 
@@ -386,6 +307,20 @@ impl Book {
             })
     }
 
+    /// A person other than `person` whose last known address is this one, and who has not left. People of a directory that is
+    /// not configured count: nobody knows whether they have left.
+    pub(super) fn other_claimant_at(&self, address: &EmailAddress, person: usize) -> Option<usize> {
+        let candidates = self.by_address.get(address)?.iter().copied();
+        candidates
+            .filter(|&other| {
+                let member = &self.people[other].member;
+                other != person
+                    && member.standing != Standing::Left
+                    && member.address.as_ref() == Some(address)
+            })
+            .min_by_key(|&other| (!self.people[other].configured, self.people[other].member.row))
+    }
+
     fn add_person(&mut self, person: Person) -> usize {
         let index = self.people.len();
         self.by_id.insert((person.directory, person.member.id), index);
@@ -396,16 +331,15 @@ impl Book {
         index
     }
 
-    fn add_invitation(&mut self, invitation: Invitation) -> usize {
-        let index = self.invitations.len();
-        self.invitation_by_address
-            .insert(invitation.address.clone(), index);
-        self.link(index, invitation.person);
-        self.invitations.push(invitation);
+    fn add_task(&mut self, task: Task) -> usize {
+        let index = self.tasks.len();
+        self.by_target.insert((task.kind, task.address.clone()), index);
+        self.link(index, task.person);
+        self.tasks.push(task);
         index
     }
 
-    fn link(&mut self, invitation: usize, person: usize) {
-        self.by_person.entry(person).or_default().insert(invitation);
+    fn link(&mut self, task: usize, person: usize) {
+        self.by_person.entry(person).or_default().insert(task);
     }
 }

@@ -19,6 +19,14 @@ pub struct Limits {
     pub invites_per_hour: Option<u32>,
     /// The number of addresses at which one entry may be invited in a day.
     pub addresses_per_person: Option<u32>,
+    /// Whether everyone new waits for approval (`[invite] hold`).
+    pub hold_everyone: bool,
+    /// The number of leavers that the listings of a directory may cause until an hour passes without any.
+    pub leavers_per_listing: Option<u32>,
+    /// The same as a share of the directory's members, in percent.
+    pub leavers_percent: Option<u32>,
+    /// The number of people who may leave a directory by single changes in an hour.
+    pub leavers_per_hour: Option<u32>,
 }
 
 /// Counts the new people that a directory added recently. People whose invitations are held do not count.
@@ -133,6 +141,10 @@ mod tests {
         invites_per_listing: Some(100),
         invites_per_hour: Some(3),
         addresses_per_person: None,
+        hold_everyone: false,
+        leavers_per_listing: None,
+        leavers_percent: None,
+        leavers_per_hour: None,
     };
 
     /// A listing that finds `found` new people.

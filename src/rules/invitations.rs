@@ -1,4 +1,4 @@
-//! Opens, hands over, cancels and settles invitations.
+//! Opens, hands over and cancels invitations.
 //!
 //! - An address has at most one invitation. If several people have the address, the invitation is for one of them and
 //!   passes to another when that one leaves.
@@ -8,13 +8,18 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::book::{Book, Invitation};
+use super::book::Book;
 use super::brake::{Limits, Verdict};
 use super::context::DecisionContext;
+use super::leavers::LeavePolicies;
 use super::membership::Reason;
+use super::settling::complete;
 use super::sightings::Changed;
+use super::task::Task;
 use crate::clock::Timestamp;
-use crate::model::{ActionState, Compared, EmailAddress, Hold, Outcome, Settlement, Source, Standing, What};
+use crate::model::{
+    AccountState, ActionKind, ActionState, Compared, EmailAddress, Hold, Outcome, Source, What,
+};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -35,8 +40,14 @@ impl Book {
                         self.withdraw(invitation, context);
                     }
                 }
-                Reason::Left | Reason::Disabled(_) => self.withdraw_all(person, context),
+                Reason::Left | Reason::Disabled(_) => {
+                    self.withdraw_all(person, context);
+                    self.offboard(person, context);
+                }
                 Reason::Waiting(_) | Reason::Moved => {}
+            }
+            if !matches!(reason, Reason::Left | Reason::Disabled(_) | Reason::Moved) {
+                self.come_back(person, context);
             }
             if let Reason::Joined(address)
             | Reason::Rejoined(address)
@@ -47,103 +58,19 @@ impl Book {
         }
     }
 
-    /// Settles an invitation after an attempt.
-    ///
-    /// [`Settlement::Done`] always applies; the others apply only while the invitation is claimed. If it was not sent and
-    /// its person left or changed address in the meantime, it is handed over or cancelled, and an invitation to the
-    /// person's new address, if any, is opened.
-    pub fn settle(&mut self, row: i64, settlement: &Settlement, limits: &Limits, now: Timestamp) {
-        let Some(index) = self.invitation_by_row(row) else {
-            return;
-        };
-        let stamp = (now, Source::Vaultwarden);
-        let invitation = self.invitation_mut(index);
-        match settlement {
-            Settlement::Done(outcome) => {
-                if invitation.state != ActionState::Done {
-                    let what = match outcome {
-                        Outcome::Invited => What::Invited {
-                            after_ms: millis(now.since(invitation.arrived)),
-                        },
-                        Outcome::HadAccount => What::HadAccount,
-                    };
-                    complete(invitation, *outcome, now);
-                    self.record_for(index, stamp, what);
-                }
-                return;
-            }
-            _ if invitation.owner.is_none() => return,
-            Settlement::NotBegun => invitation.owner = None,
-            Settlement::RetryAt {
-                at,
-                failed,
-                in_doubt,
-                error,
-            } => {
-                let unknown_is_new = *in_doubt && invitation.in_doubt.is_none();
-                invitation.due = *at;
-                invitation.attempts += u32::from(*failed);
-                invitation.in_doubt = in_doubt.then(|| invitation.in_doubt.unwrap_or(now));
-                invitation.owner = None;
-                invitation.reason = (!error.is_empty()).then(|| error.clone());
-                let (attempts, error) = (invitation.attempts, error.clone());
-                if unknown_is_new {
-                    let error = error.clone();
-                    self.record_for(index, stamp, What::OutcomeUnknown { error });
-                }
-                // An outage that delays everyone is not an event of one person.
-                if *failed {
-                    let retry_at = at.0;
-                    let what = What::Failed {
-                        error,
-                        attempts,
-                        retry_at,
-                    };
-                    self.record_for(index, stamp, what);
-                }
-            }
-            Settlement::Quarantine { reason, fault } => {
-                invitation.set_state(ActionState::Quarantined, now);
-                invitation.attempts += 1;
-                invitation.reason = Some(reason.clone());
-                invitation.fault.clone_from(fault);
-                let reason = reason.clone();
-                self.record_for(index, stamp, What::Quarantined { reason });
-            }
-        }
-        let (person, arrived) = (
-            self.invitations()[index].person,
-            self.invitations()[index].arrived,
-        );
-        let person_now = &self.people()[person];
-        if self.invitations()[index].maybe_sent()
-            || person_now.is_member_at(&self.invitations()[index].address)
-        {
-            return;
-        }
-        let address = (person_now.member.standing == Standing::Member)
-            .then(|| person_now.member.address.clone())
-            .flatten();
-        let context = DecisionContext::single(Source::Vaultwarden, arrived, now, limits);
-        self.withdraw(index, &context);
-        if let Some(address) = address {
-            self.open(person, &address, false, Some(ActionState::Queued), &context);
-        }
-    }
-
     /// Hands over or cancels an unsent invitation whose directory is no longer configured. If it is cancelled, the person
     /// waits until the directory is configured again.
-    pub fn retire(&mut self, row: i64, limits: &Limits, now: Timestamp) {
-        let Some(index) = self.invitation_by_row(row) else {
+    pub fn retire(&mut self, row: i64, limits: &Limits, leave: &LeavePolicies, now: Timestamp) {
+        let Some(index) = self.task_by_row(row) else {
             return;
         };
-        let person = self.invitations()[index].person;
-        if self.people()[person].configured || self.invitations()[index].maybe_sent() {
+        let person = self.tasks()[index].person;
+        if self.people()[person].configured || self.tasks()[index].maybe_sent() {
             return;
         }
-        let context = DecisionContext::single(Source::Administrator, now, now, limits);
+        let context = DecisionContext::single(Source::Administrator, now, now, limits, leave);
         self.withdraw(index, &context);
-        if self.invitations()[index].state == ActionState::Cancelled {
+        if self.tasks()[index].state == ActionState::Cancelled {
             self.set_waiting(person, "its directory is not in the configuration");
         }
     }
@@ -151,7 +78,7 @@ impl Book {
     /// Stores the key of the rejection ([`crate::model::Rejection::key`]) of a quarantined invitation.
     pub fn set_fault(&mut self, address: &EmailAddress, fault: &str) {
         if let Some(index) = self.invitation_to(address) {
-            let invitation = self.invitation_mut(index);
+            let invitation = self.task_mut(index);
             if invitation.state == ActionState::Quarantined {
                 invitation.fault = Some(fault.to_owned());
             }
@@ -164,7 +91,7 @@ impl Book {
         let Some(index) = self.invitation_to(address) else {
             return false;
         };
-        let invitation = self.invitation_mut(index);
+        let invitation = self.task_mut(index);
         let waits =
             matches!(invitation.state, ActionState::Queued | ActionState::Held) && invitation.owner.is_none();
         if waits {
@@ -175,7 +102,7 @@ impl Book {
     }
 
     /// Withdraws all invitations of a person.
-    fn withdraw_all(&mut self, person: usize, context: &DecisionContext<'_>) {
+    pub(super) fn withdraw_all(&mut self, person: usize, context: &DecisionContext<'_>) {
         let indices: Vec<usize> = self.invitations_for(person).collect();
         for index in indices {
             self.withdraw(index, context);
@@ -184,15 +111,21 @@ impl Book {
 
     /// Takes an invitation from its person. Another member with the address takes it over; if there is none, it is
     /// cancelled unless it may have been sent. If it was sent, the other member may get a new one.
-    fn withdraw(&mut self, index: usize, context: &DecisionContext<'_>) {
-        let invitation = &self.invitations()[index];
+    pub(super) fn withdraw(&mut self, index: usize, context: &DecisionContext<'_>) {
+        let invitation = &self.tasks()[index];
         let (state, maybe_sent) = (invitation.state, invitation.maybe_sent());
         if state == ActionState::Cancelled {
             return;
         }
         let address = invitation.address.clone();
         let former = invitation.person;
-        match self.other_member_at(&address, former) {
+        // A person without a usable address takes over an account, but no invitation.
+        let successor = self.other_member_at(&address, former).or_else(|| {
+            maybe_sent
+                .then(|| self.other_claimant_at(&address, former))
+                .flatten()
+        });
+        match successor {
             Some(successor) => {
                 let (new, old) = (&self.people()[successor], &self.people()[former]);
                 // The entry was recreated by an import, or its identity changed. It is the same person.
@@ -202,15 +135,20 @@ impl Book {
                 self.record_for(index, context.stamp(), What::HandedOver { from, state });
                 // A listing reports the new owner of an address before it finds that the former one has left, so the new
                 // owner was not invited. In live changes both were members at once and shared the invitation.
-                if state == ActionState::Done && context.source.is_listing() && !is_recreated {
+                let is_member = self.people()[successor].is_member_at(&address);
+                if state == ActionState::Done && context.source.is_listing() && !is_recreated && is_member {
                     self.open(successor, &address, true, None, context);
                 }
             }
             None if !maybe_sent => {
-                let invitation = self.invitation_mut(index);
+                let invitation = self.task_mut(index);
                 invitation.was_held = state == ActionState::Held;
                 invitation.set_state(ActionState::Cancelled, context.now);
-                self.record_for(index, context.stamp(), What::Cancelled);
+                let what = What::Cancelled {
+                    action: ActionKind::Invite,
+                    reason: None,
+                };
+                self.record_for(index, context.stamp(), what);
             }
             None => {}
         }
@@ -221,7 +159,7 @@ impl Book {
     /// An earlier invitation to the address is replaced if it was cancelled. One that was sent or is in quarantine is
     /// replaced if the person left and came back (`again`), or if it was for another person who no longer has the address.
     /// Any other stays as it is. The brake decides on the initial state unless `state` is given.
-    fn open(
+    pub(super) fn open(
         &mut self,
         person: usize,
         address: &EmailAddress,
@@ -229,9 +167,7 @@ impl Book {
         state: Option<ActionState>,
         context: &DecisionContext<'_>,
     ) {
-        let former = self
-            .invitation_to(address)
-            .map(|index| &self.invitations()[index]);
+        let former = self.invitation_to(address).map(|index| &self.tasks()[index]);
         let opens = former.is_none_or(|former| match former.state {
             ActionState::Cancelled => true,
             ActionState::Done | ActionState::Quarantined if former.person == person => again,
@@ -248,10 +184,12 @@ impl Book {
             Some(state) => (state, None),
             None => self.initial_state(person, context),
         };
-        let mut invitation = Invitation::new(address.clone(), person, state, context.arrived, context.now);
+        let kind = ActionKind::Invite;
+        let mut invitation = Task::new(kind, address.clone(), person, state, context.arrived, context.now);
+        let held_event = |by| What::Held { by, action: kind };
         let what = match &held {
-            Some((by, _)) => What::Held { by: *by },
-            None if state == ActionState::Held => What::Held { by: Hold::Before },
+            Some((by, _)) => held_event(*by),
+            None if state == ActionState::Held => held_event(Hold::Before),
             None => What::Owed { state, formerly },
         };
         let held_by = held.as_ref().map(|(by, _)| *by);
@@ -260,8 +198,29 @@ impl Book {
         if state == ActionState::Held && !matches!(held_by, Some(Hold::Listing)) {
             invitation.compared = Compared::Yes;
         }
-        let index = self.insert_invitation(invitation);
+        self.drop_account_of_another(person, address);
+        let index = self.insert_task(invitation);
         self.record_for(index, context.stamp(), what);
+    }
+
+    /// Drops the care for an account that this program disabled, if the address now belongs to another person: enabling it
+    /// would let the former person in.
+    fn drop_account_of_another(&mut self, person: usize, address: &EmailAddress) {
+        let Some(index) = self.invitation_to(address) else {
+            return;
+        };
+        let former = &self.people()[self.tasks()[index].person];
+        let new = &self.people()[person];
+        let is_same = former.directory == new.directory
+            && (former.member.id == new.member.id || former.member.dn == new.member.dn);
+        let account = &mut self.task_mut(index).account;
+        if !is_same
+            && account
+                .as_ref()
+                .is_some_and(|account| account.state.is_disabled())
+        {
+            *account = None;
+        }
     }
 
     /// The initial state of an invitation to a person. If it is held, also returns which limit holds it, and the reason
@@ -272,9 +231,12 @@ impl Book {
         context: &DecisionContext<'_>,
     ) -> (ActionState, Option<(Hold, Option<String>)>) {
         let held = |by, reason| (ActionState::Held, Some((by, Some(reason))));
+        if context.limits.hold_everyone {
+            return held(Hold::Everyone, Hold::Everyone.to_string());
+        }
         let theirs = || {
             let indices = self.invitations_for(person);
-            indices.map(|index| &self.invitations()[index])
+            indices.map(|index| &self.tasks()[index])
         };
         let was_held = theirs().any(|invitation| match invitation.state {
             ActionState::Held => true,
@@ -344,20 +306,17 @@ impl Book {
     ) {
         let unsent = self
             .current_invitation(person, from)
-            .filter(|&index| !self.invitations()[index].maybe_sent());
+            .filter(|&index| !self.tasks()[index].maybe_sent());
         match unsent {
             Some(index) => {
-                let (state, compared) = (
-                    self.invitations()[index].state,
-                    self.invitations()[index].compared,
-                );
+                let (state, compared) = (self.tasks()[index].state, self.tasks()[index].compared);
                 self.withdraw(index, context);
                 let initial = (state == ActionState::Held).then_some(state);
                 self.open(person, to, false, initial, context);
                 if let Some(index) = self.current_invitation(person, to)
-                    && self.invitations()[index].state == ActionState::Held
+                    && self.tasks()[index].state == ActionState::Held
                 {
-                    self.invitation_mut(index).compared = compared;
+                    self.task_mut(index).compared = compared;
                 }
             }
             None if invite || !self.was_invited(person) => {
@@ -370,15 +329,22 @@ impl Book {
     /// The invitation to this address, if it is for this person and not cancelled.
     fn current_invitation(&self, person: usize, address: &EmailAddress) -> Option<usize> {
         self.invitation_to(address).filter(|&index| {
-            let invitation = &self.invitations()[index];
+            let invitation = &self.tasks()[index];
             invitation.person == person && invitation.state != ActionState::Cancelled
         })
     }
 
-    /// Whether an invitation to this person, at any address, may have been sent.
+    /// Whether an invitation to this person, at any address, may have been sent, and its account may still exist.
     fn was_invited(&self, person: usize) -> bool {
         let mut theirs = self.invitations_for(person);
-        theirs.any(|index| self.invitations()[index].maybe_sent())
+        theirs.any(|index| {
+            let task = &self.tasks()[index];
+            let was_deleted = task
+                .account
+                .as_ref()
+                .is_some_and(|account| account.state == AccountState::Deleted);
+            task.maybe_sent() && !was_deleted
+        })
     }
 
     /// Records that another person has the same address. An entry with the same DN in the same directory is not another
@@ -404,15 +370,4 @@ impl Book {
             self.record(person, address, context.stamp(), What::SharesAddress { with });
         }
     }
-}
-
-fn complete(invitation: &mut Invitation, outcome: Outcome, now: Timestamp) {
-    invitation.set_state(ActionState::Done, now);
-    invitation.outcome = Some(outcome);
-    invitation.reason = None;
-    invitation.fault = None;
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,11 +1,11 @@
-//! Invitations that are tried again: released, or lost by the worker that had claimed them.
+//! Tasks that are tried again or dropped: released, discarded, or lost by the worker that had claimed them.
 
 use super::book::Book;
 use crate::clock::Timestamp;
-use crate::model::{ActionState, Compared, EmailAddress, Release, What};
+use crate::model::{ActionState, Compared, EmailAddress, Release, Source, What};
 
 impl Book {
-    /// Queues an invitation that is in the state `from`; returns its address. It keeps its history only if the server was at
+    /// Queues a task that is in the state `from`; returns its address. It keeps its history only if the server was at
     /// fault.
     pub fn requeue(
         &mut self,
@@ -14,17 +14,20 @@ impl Book {
         because: Release,
         now: Timestamp,
     ) -> Option<EmailAddress> {
-        let index = self.invitation_by_row(row)?;
-        let invitation = self.invitation_mut(index);
+        let index = self.task_by_row(row)?;
+        let invitation = self.task_mut(index);
         if invitation.state != from {
             return None;
         }
-        let compared = invitation.compared;
+        let (compared, action) = (invitation.compared, invitation.kind);
         invitation.set_state(ActionState::Queued, now);
         invitation.compared = compared;
         invitation.fault = None;
         match because {
             Release::Approved | Release::Retried => {
+                if action.is_leave() {
+                    invitation.compared = Compared::Yes;
+                }
                 invitation.due = invitation.due.min(now);
                 invitation.attempts = 0;
                 invitation.reason = None;
@@ -34,14 +37,28 @@ impl Book {
             Release::Comparison => invitation.compared = Compared::Yes,
         }
         let address = invitation.address.clone();
-        self.record_for(index, (now, because.source()), What::Released { because });
+        self.record_for(index, (now, because.source()), What::Released { because, action });
         Some(address)
     }
 
-    /// Takes an invitation back from a worker that is gone. It is due at once, and may have been sent.
+    /// Drops a task that is held. A further invitation to the same person is held as well. Returns its address.
+    pub fn discard(&mut self, row: i64, now: Timestamp) -> Option<EmailAddress> {
+        let index = self.task_by_row(row)?;
+        let task = self.task_mut(index);
+        if task.state != ActionState::Held {
+            return None;
+        }
+        task.was_held = task.kind.is_invite();
+        task.set_state(ActionState::Cancelled, now);
+        let (action, address) = (task.kind, task.address.clone());
+        self.record_for(index, (now, Source::Administrator), What::Discarded { action });
+        Some(address)
+    }
+
+    /// Takes a task back from a worker that is gone. It is due at once, and may have been sent.
     pub fn take_back(&mut self, row: i64, now: Timestamp) {
-        if let Some(index) = self.invitation_by_row(row) {
-            let invitation = self.invitation_mut(index);
+        if let Some(index) = self.task_by_row(row) {
+            let invitation = self.task_mut(index);
             invitation.owner = None;
             invitation.in_doubt = invitation.in_doubt.or(Some(now));
             invitation.due = invitation.due.min(now);
@@ -52,12 +69,12 @@ impl Book {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{EntryId, Member, Standing};
-    use crate::rules::Invitation;
+    use crate::model::{ActionKind, EntryId, Member, Standing};
+    use crate::rules::Task;
 
     const NOW: Timestamp = Timestamp(9_000);
 
-    fn book(change: impl FnOnce(&mut Invitation)) -> Book {
+    fn book(change: impl FnOnce(&mut Task)) -> Book {
         let address = EmailAddress::parse(b"ann@x.org").unwrap();
         let member = Member {
             row: 1,
@@ -69,14 +86,21 @@ mod tests {
         };
         let mut book = Book::default();
         let person = book.load_person((1, "main"), true, (member, None));
-        let mut invitation = Invitation::new(address, person, ActionState::Held, Timestamp(1), Timestamp(1));
+        let mut invitation = Task::new(
+            ActionKind::Invite,
+            address,
+            person,
+            ActionState::Held,
+            Timestamp(1),
+            Timestamp(1),
+        );
         invitation.row = 7;
         change(&mut invitation);
-        book.load_invitation(invitation);
+        book.load_task(invitation);
         book
     }
 
-    fn quarantined(invitation: &mut Invitation) {
+    fn quarantined(invitation: &mut Task) {
         invitation.state = ActionState::Quarantined;
         invitation.attempts = 3;
         invitation.reason = Some("refused".into());
@@ -88,7 +112,7 @@ mod tests {
         let quarantine = ActionState::Quarantined;
         let mut retried = book(quarantined);
         assert!(retried.requeue(7, quarantine, Release::Retried, NOW).is_some());
-        let invitation = &retried.invitations()[0];
+        let invitation = &retried.tasks()[0];
         assert_eq!((invitation.state, invitation.attempts), (ActionState::Queued, 0));
         assert_eq!((&invitation.reason, &invitation.fault), (&None, &None));
 
@@ -98,7 +122,7 @@ mod tests {
                 .requeue(7, quarantine, Release::FaultOfServer, NOW)
                 .is_some()
         );
-        let invitation = &pardoned.invitations()[0];
+        let invitation = &pardoned.tasks()[0];
         assert_eq!((invitation.due, invitation.attempts), (NOW, 3));
         assert_eq!(invitation.reason.as_deref(), Some("refused"));
         assert_eq!(pardoned.events.len(), 1);
@@ -111,7 +135,7 @@ mod tests {
             held.requeue(7, ActionState::Quarantined, Release::Retried, NOW),
             None
         );
-        assert_eq!(held.invitations()[0].state, ActionState::Held);
+        assert_eq!(held.tasks()[0].state, ActionState::Held);
         assert!(held.events.is_empty());
     }
 
@@ -125,7 +149,7 @@ mod tests {
                 invitation.due = Timestamp(99_000);
             });
             claimed.take_back(7, NOW);
-            let invitation = &claimed.invitations()[0];
+            let invitation = &claimed.tasks()[0];
             assert_eq!((invitation.owner, invitation.in_doubt), (None, Some(after)));
             assert_eq!(invitation.due, NOW);
         }

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::interface::{AdminStore, BaseStore, Decision, QueueStore};
 use super::{Claim, Claimed, Scope, StoreError};
 use crate::clock::Timestamp;
-use crate::model::{Cursor, EmailAddress, EntryId, Event, Settlement, Source, What};
+use crate::model::{Cursor, EmailAddress, EntryId, Event, Hold, Settlement, Source, What};
 use crate::rules::membership::{Policy, Sighting};
-use crate::rules::{Book, Brake, Changed, DecisionContext, Limits, Noted, Verdict};
+use crate::rules::{Book, Brake, Changed, DecisionContext, LeavePolicies, Limits, Noted, Verdict};
 use crate::timing::{self, Step as Milestone};
 
 /// The result of one step of a decision.
@@ -40,8 +40,12 @@ pub struct ChangeBatch {
     pub policy: Policy,
     /// The limits on invitations.
     pub limits: Limits,
+    /// What happens to the accounts of leavers.
+    pub leave: Arc<LeavePolicies>,
     /// Whether new people of a listing are invited or held.
     pub listing: Verdict,
+    /// The limit that holds the leavers of a listing.
+    pub leaving: Option<Hold>,
     /// When the changes arrived.
     pub arrived: Timestamp,
 }
@@ -128,14 +132,14 @@ pub trait Decisions: BaseStore {
     fn settle_and_claim(
         &self,
         settled: Vec<(i64, Settlement)>,
-        limits: Limits,
+        (limits, leave): (Limits, Arc<LeavePolicies>),
         claim: Claim,
         now: Timestamp,
     ) -> impl Future<Output = Result<(Vec<Event>, Claimed), StoreError>> + Send
     where
         Self: QueueStore,
     {
-        let (scope, decision, events) = settlement(settled, limits, now);
+        let (scope, decision, events) = settlement(settled, (limits, leave), now);
         let done = self.exchange(scope, decision, claim, now);
         async move {
             let claimed = done.await?;
@@ -178,7 +182,12 @@ pub trait Decisions: BaseStore {
 
     /// Cancels or hands over the unsent invitations of people in directories that are no longer configured. Returns their
     /// number.
-    fn retire(&self, limits: Limits, now: Timestamp) -> impl Future<Output = Result<u64, StoreError>> + Send
+    fn retire(
+        &self,
+        limits: Limits,
+        leave: Arc<LeavePolicies>,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send
     where
         Self: AdminStore,
     {
@@ -194,9 +203,10 @@ pub trait Decisions: BaseStore {
                     invitations: orphans.clone(),
                     ..Scope::default()
                 };
+                let leave = leave.clone();
                 self.decide(scope, move |book| {
                     for &row in &orphans {
-                        book.retire(row, &limits, now);
+                        book.retire(row, &limits, &leave, now);
                     }
                     Step::Done(())
                 })
@@ -209,22 +219,33 @@ pub trait Decisions: BaseStore {
 /// Decides on a batch in two steps: membership first, then the invitations of those whose membership changed.
 fn batch_decision(batch: ChangeBatch) -> impl FnMut(&mut Book) -> Step<Vec<Event>> + Send + 'static {
     let mut decided: Option<Vec<Changed>> = None;
+    let mut holding: Option<Hold> = None;
     move |book| {
+        let context = DecisionContext {
+            source: batch.source,
+            arrived: batch.arrived,
+            now: batch.arrived,
+            limits: &batch.limits,
+            leave: &batch.leave,
+            together: Some(&batch.together),
+            listing: batch.listing,
+            leaving: batch.leaving,
+        };
         if let Some(changed) = decided.take() {
-            let context = DecisionContext {
-                source: batch.source,
-                arrived: batch.arrived,
-                now: batch.arrived,
-                limits: &batch.limits,
-                together: Some(&batch.together),
-                listing: batch.listing,
-            };
             book.update_invitations(&changed, &context);
-            timing::reached(Milestone::Decided);
-            let kept = |noted: &&Noted| !(batch.summarised && noted.event.what.is_routine());
-            let noted = mem::take(&mut book.events);
-            book.events = noted.iter().filter(kept).cloned().collect();
-            return Step::Done(noted.into_iter().map(|noted| noted.event).collect());
+            if let Some(by) = book.leavers_exceeded.take() {
+                holding = Some(by);
+                return Step::More(Scope {
+                    directory: batch.directory,
+                    pending_leavers: true,
+                    ..Scope::default()
+                });
+            }
+            return Step::Done(events(book, batch.summarised));
+        }
+        if let Some(by) = holding.take() {
+            book.hold_leavers(by, &context);
+            return Step::Done(events(book, batch.summarised));
         }
         let changed = book.apply_sightings(&batch.sightings, &batch.policy, batch.source);
         if let Some(directory) = &mut book.directory {
@@ -246,23 +267,35 @@ fn batch_decision(batch: ChangeBatch) -> impl FnMut(&mut Book) -> Step<Vec<Event
     }
 }
 
+/// The events of a decision. Leaves out of the journal those that are only counted.
+fn events(book: &mut Book, summarised: bool) -> Vec<Event> {
+    timing::reached(Milestone::Decided);
+    let kept = |noted: &&Noted| !(summarised && noted.event.what.is_routine());
+    let noted = mem::take(&mut book.events);
+    book.events = noted.iter().filter(kept).cloned().collect();
+    noted.into_iter().map(|noted| noted.event).collect()
+}
+
 /// The scope and the decision for settlements, and the place where the decision stores its events.
 fn settlement(
     settled: Vec<(i64, Settlement)>,
-    limits: Limits,
+    (limits, leave): (Limits, Arc<LeavePolicies>),
     now: Timestamp,
 ) -> (Scope, Decision, Arc<Mutex<Vec<Event>>>) {
     let scope = Scope {
         invitations: settled.iter().map(|(row, _)| *row).collect(),
         // A completed invitation is neither repeated nor handed over.
-        invitations_only: settled.iter().all(|(_, how)| matches!(how, Settlement::Done(_))),
+        // Only a completed invitation needs nothing else.
+        invitations_only: settled
+            .iter()
+            .all(|(_, how)| matches!(how, Settlement::Done { account: Some(_), .. })),
         ..Scope::default()
     };
     let events = Arc::new(Mutex::new(Vec::new()));
     let result = events.clone();
     let decision = move |book: &mut Book| {
         for (row, settlement) in &settled {
-            book.settle(*row, settlement, &limits, now);
+            book.settle(*row, settlement, &limits, &leave, now);
         }
         *lock(&result) = events_of(book);
         None

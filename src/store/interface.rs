@@ -7,12 +7,12 @@
 use futures::future::BoxFuture;
 
 use super::types::{
-    Claim, Claimed, Configured, Difference, DirectoryRow, DirectoryState, Report, Scope, StoreError,
-    TaskReport, Unchecked, Which,
+    Claim, Claimed, Configured, Difference, DirectoryRow, DirectoryState, ManagedRow, Matched, Report, Scope,
+    StoreError, TaskReport, Unchecked, Which,
 };
 use super::{JournalPage, PersonQuery, PersonReport};
 use crate::clock::Timestamp;
-use crate::model::{ActionState, EmailAddress, EntryId, Member, Release, WorkerId};
+use crate::model::{ActionState, EmailAddress, EntryId, ListedAccount, Member, Release, WorkerId};
 use crate::rules::membership::Sighting;
 use crate::rules::{Book, Brake, Noted, Verdict};
 
@@ -74,6 +74,10 @@ pub trait ListenerStore: BaseStore {
     /// Then come the members (without those who have left) whom a complete listing did not name.
     fn differences(&self, directory: i64, after: i64, limit: u32) -> Reply<'_, Vec<Difference>>;
 
+    /// Up to `limit` of the differences that [`ListenerStore::differences`] returns after the place `after`: those that may
+    /// show that a member has left.
+    fn leavers(&self, directory: i64, after: i64, limit: u32) -> Reply<'_, Vec<Difference>>;
+
     /// Ends a listing. `complete` says whether it named everyone, `noted` what it changed. Its set is forgotten in a step of
     /// its own before that; if this is interrupted, the next listing begins anew.
     fn end_listing(
@@ -122,6 +126,13 @@ pub trait QueueStore: BaseStore {
 
     /// How many of these addresses were invited.
     fn invited<'a>(&'a self, addresses: &'a [EmailAddress]) -> Reply<'a, u64>;
+
+    /// The invitations to which these accounts belong, by the account's id or else by its address. Accounts that belong to
+    /// none are left out.
+    fn matched(&self, listed: Vec<ListedAccount>) -> Reply<'_, Vec<Matched>>;
+
+    /// Up to `limit` accounts in our care after the row `after` that exist as far as is known.
+    fn managed(&self, after: i64, limit: u32) -> Reply<'_, Vec<ManagedRow>>;
 }
 
 /// What commands, and the service at its start, need.

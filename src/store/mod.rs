@@ -11,11 +11,11 @@ mod types;
 pub use decisions::{ChangeBatch, Decisions, Step};
 pub use interface::{AdminStore, BaseStore, ListenerStore, QueueStore, Store};
 pub use location::{Location, dry_run, in_memory, is_served, open, open_read_only, open_shared};
-pub use people::{InvitationReport, JournalPage, PersonQuery, PersonReport};
+pub use people::{ActionReport, JournalPage, PersonQuery, PersonReport};
 pub use sqlite::Sqlite;
 pub use types::{
     Claim, Claimed, Configured, Difference, DirectoryReport, DirectoryRow, DirectoryState, ListingOutcome,
-    Report, Scope, StoreError, TaskReport, Unchecked, Which,
+    ManagedRow, Matched, Report, Scope, StoreError, TaskReport, Unchecked, Which,
 };
 
 /// The name of the note that says what is wrong with the present Vaultwarden, for [`Report`]; the note is empty if nothing is.

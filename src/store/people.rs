@@ -1,7 +1,7 @@
 //! Everything that the store knows of a person, for `explain` and `plan`.
 
 use crate::clock::Timestamp;
-use crate::model::{ActionState, EmailAddress, EntryId, Event, Member, Outcome};
+use crate::model::{ActionKind, ActionState, EmailAddress, EntryId, Event, ManagedAccount, Member, Outcome};
 
 /// One person with their invitations and events.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,18 +12,20 @@ pub struct PersonReport {
     pub configured: bool,
     /// Their identity and membership.
     pub member: Member,
-    /// Their invitations, in the order of creation.
-    pub invitations: Vec<InvitationReport>,
+    /// Their actions, in the order of creation.
+    pub actions: Vec<ActionReport>,
     /// The DN of another person who has the invitation to their address.
     pub holder_dn: Option<String>,
     /// Their events in the journal, oldest first.
     pub events: Vec<Event>,
 }
 
-/// One invitation of a [`PersonReport`].
+/// One action of a [`PersonReport`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InvitationReport {
-    /// The address that is invited.
+pub struct ActionReport {
+    /// What is or was owed.
+    pub kind: ActionKind,
+    /// The address that it concerns.
     pub address: EmailAddress,
     /// Its state.
     pub state: ActionState,
@@ -41,6 +43,15 @@ pub struct InvitationReport {
     pub arrived: Timestamp,
     /// When it entered its state.
     pub since: Timestamp,
+    /// The account at the address, for an invitation whose account is in our care.
+    pub account: Option<ManagedAccount>,
+}
+
+impl PersonReport {
+    /// Their invitations.
+    pub fn invitations(&self) -> impl Iterator<Item = &ActionReport> {
+        self.actions.iter().filter(|action| action.kind.is_invite())
+    }
 }
 
 /// Which people to report.

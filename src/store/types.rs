@@ -1,7 +1,10 @@
 //! The parameters and results of the store.
 
 use crate::clock::Timestamp;
-use crate::model::{Action, ActionState, Cursor, Disposition, EmailAddress, EntryId, WorkerId};
+use crate::model::{
+    Action, ActionKind, ActionState, Cursor, Disposition, EmailAddress, EntryId, ListedAccount,
+    ManagedAccount, WorkerId,
+};
 use crate::rules::membership::Sighting;
 
 /// What to read into a book.
@@ -16,10 +19,12 @@ pub struct Scope {
     pub with_invitations: Vec<EntryId>,
     /// Addresses: the invitation to each, its person, and the people who have the address.
     pub addresses: Vec<EmailAddress>,
-    /// Numbers of invitations: each with its person, and with what `addresses` reads for the addresses of both.
+    /// Numbers of actions: each with its person, and with what `addresses` reads for the addresses of both.
     pub invitations: Vec<i64>,
     /// Whether to read only the invitations and their people, and nothing for any address.
     pub invitations_only: bool,
+    /// Whether to read the queued actions for leavers of that directory.
+    pub pending_leavers: bool,
 }
 
 /// Which invitations are meant.
@@ -107,6 +112,30 @@ pub struct Claimed {
     pub next_due: Option<Timestamp>,
 }
 
+/// An account in our care, with the number of its invitation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManagedRow {
+    /// The number of the invitation.
+    pub row: i64,
+    /// The number of the directory of its person.
+    pub directory: i64,
+    /// The account.
+    pub account: ManagedAccount,
+}
+
+/// An account as Vaultwarden lists it, compared with the invitation to which it belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Matched {
+    /// The number of the invitation.
+    pub row: i64,
+    /// Whether the invitation waits, although there is an account.
+    pub waits: bool,
+    /// What is known of the account; `None` if it is not in our care.
+    pub known: Option<ManagedAccount>,
+    /// What Vaultwarden lists.
+    pub listed: ListedAccount,
+}
+
 /// The state of a directory's stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectoryState {
@@ -125,8 +154,10 @@ pub struct Report {
     pub members: u64,
     /// Present members without a usable address.
     pub without_address: u64,
-    /// The number of actions in each state, in the order of [`crate::model::ActionState::ALL`].
+    /// The number of invitations in each state, in the order of [`crate::model::ActionState::ALL`].
     pub tasks: Vec<(&'static str, u64)>,
+    /// The number of actions for leavers in each state, in the same order.
+    pub leavers: Vec<(&'static str, u64)>,
     /// The directories.
     pub directories: Vec<DirectoryReport>,
     /// The quarantined actions, newest first, at most 100.
@@ -169,6 +200,10 @@ pub struct DirectoryReport {
 /// One action in a [`Report`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskReport {
+    /// Its number.
+    pub row: i64,
+    /// What is owed.
+    pub kind: ActionKind,
     /// The address.
     pub address: String,
     /// The DN of the person.

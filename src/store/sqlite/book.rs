@@ -2,20 +2,22 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{CachedStatement, OptionalExtension, Row, ToSql, Transaction, params};
+use rusqlite::{OptionalExtension, Row, Transaction};
 
 use super::counts::Counts;
 use super::journal;
-use super::rows::{self, INVITE, MEMBER};
-use crate::clock::Timestamp;
-use crate::model::{Cursor, EmailAddress, EntryId, Member, Outcome};
-use crate::rules::{Book, Brake, Directory, Invitation, Person};
+use super::rows::{self, ACCOUNT, MEMBER};
+use super::writers::{PersonWriter, TaskWriter};
+use crate::model::{Cursor, EmailAddress, EntryId, Member};
+use crate::rules::{Book, Brake, Directory, LeaverBrake, Task};
 use crate::store::Scope;
 
-/// The columns of [`invitation`].
-const INVITATION: &str =
+/// The columns of [`task`].
+const TASK: &str =
     "a.id, a.address, a.state, a.due, a.owner, a.doubt_since, a.compared, a.was_held, a.attempts,
-     a.arrived, a.since, a.reason, a.fault, a.outcome, a.member";
+     a.arrived, a.since, a.reason, a.fault, a.outcome, a.member, a.kind";
+/// The number of columns in [`TASK`]. Those of the account follow.
+const TASK_COLUMNS: usize = 16;
 
 pub(super) fn decide(
     db: &Transaction<'_>,
@@ -81,12 +83,15 @@ impl<'a> Reader<'a> {
                 addresses.extend(member.address.clone());
                 // A new person has no row yet, and so no invitation.
                 if row != 0 {
-                    addresses.extend(self.read_invitations_of(row)?);
+                    addresses.extend(self.read_tasks_of(row)?);
                 }
             }
         }
         for row in &scope.invitations {
-            addresses.extend(self.read_invitation(*row)?);
+            addresses.extend(self.read_task(*row)?);
+        }
+        if scope.pending_leavers {
+            self.read_pending_leavers(scope.directory)?;
         }
         if !scope.invitations_only {
             for address in addresses {
@@ -100,7 +105,10 @@ impl<'a> Reader<'a> {
         let directory = self
             .db
             .prepare_cached(
-                "select name, brake_listed, brake_listed_at, brake_changed, brake_changed_since, brake_holding
+                "select name, brake_listed, brake_listed_at, brake_changed, brake_changed_since, brake_holding,
+                        leave_listed, leave_listed_at, leave_changed, leave_changed_since,
+                        (select coalesce(sum(members), 0) from member_count
+                         where directory = directory.id and standing <> 'left')
                  from directory where id = ?",
             )?
             .query_row([id], |row| {
@@ -108,6 +116,13 @@ impl<'a> Reader<'a> {
                     id,
                     name: row.get(0)?,
                     brake: brake(row, 1)?,
+                    leaver_brake: LeaverBrake {
+                        listed: row.get(6)?,
+                        listed_at: rows::time(row, 7)?,
+                        changed: row.get(8)?,
+                        changed_since: rows::time(row, 9)?,
+                    },
+                    present: row.get(10)?,
                     cursor: None,
                 })
             })
@@ -141,60 +156,67 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Reads all invitations of a member. Returns their addresses and that of the member.
-    fn read_invitations_of(&mut self, member: i64) -> rusqlite::Result<Vec<EmailAddress>> {
-        self.read_invitations(
-            &format!("select {INVITATION} from action a where a.member = ? and a.kind = '{INVITE}'"),
-            member,
-        )
+    /// Reads all tasks of a member. Returns their addresses and that of the member.
+    fn read_tasks_of(&mut self, member: i64) -> rusqlite::Result<Vec<EmailAddress>> {
+        self.read_tasks("a.member = ?", member)
     }
 
-    /// Reads one invitation with its person. Returns the addresses of both.
-    fn read_invitation(&mut self, row: i64) -> rusqlite::Result<Vec<EmailAddress>> {
-        self.read_invitations(&format!("select {INVITATION} from action a where a.id = ?"), row)
+    /// Reads one task with its person. Returns the addresses of both.
+    fn read_task(&mut self, row: i64) -> rusqlite::Result<Vec<EmailAddress>> {
+        self.read_tasks("a.id = ?", row)
     }
 
-    /// Reads the invitations that `query` selects, with their people. Returns the addresses of both.
-    fn read_invitations(
+    /// Reads the actions for leavers of a directory that are queued.
+    fn read_pending_leavers(&mut self, directory: i64) -> rusqlite::Result<()> {
+        self.read_tasks(
+            "a.state = 'queued' and a.kind in ('deauthorize', 'disable', 'delete')
+             and (select m.directory from member m where m.id = a.member) = ?",
+            directory,
+        )?;
+        Ok(())
+    }
+
+    /// Reads the tasks that meet a condition, with their people. Returns the addresses of both.
+    fn read_tasks(
         &mut self,
-        query: &str,
+        condition: &str,
         parameter: impl rusqlite::ToSql,
     ) -> rusqlite::Result<Vec<EmailAddress>> {
-        let found: Vec<(Invitation, i64)> = self
+        let found: Vec<(Task, i64)> = self
             .db
-            .prepare_cached(query)?
-            .query_map([parameter], invitation)?
+            .prepare_cached(&format!(
+                "select {TASK}, {ACCOUNT} from action a where {condition}"
+            ))?
+            .query_map([parameter], task)?
             .collect::<rusqlite::Result<_>>()?;
         let mut addresses = Vec::new();
-        for (mut invitation, member) in found {
-            invitation.person = self.read_member(member)?;
-            addresses.push(invitation.address.clone());
-            addresses.extend(self.book.people()[invitation.person].member.address.clone());
-            self.book.load_invitation(invitation);
+        for (mut task, member) in found {
+            task.person = self.read_member(member)?;
+            addresses.push(task.address.clone());
+            addresses.extend(self.book.people()[task.person].member.address.clone());
+            self.book.load_task(task);
         }
         Ok(addresses)
     }
 
-    /// Reads the invitation to an address, its person, and the people who have the address: of those that are not in the
-    /// book yet only the first, because a decision needs one person to whom it can hand over the invitation.
+    /// Reads the tasks for an address, their people, and the people who have the address: of those that are not in the book
+    /// yet only the first, preferably a member, because a decision needs one person to whom it can hand over a task.
     fn read_address(&mut self, address: EmailAddress) -> rusqlite::Result<()> {
         if self.addresses.contains(&address) {
             return Ok(());
         }
-        self.read_invitations(
-            &format!("select {INVITATION} from action a where a.address = ? and a.kind = '{INVITE}'"),
-            address.as_str(),
-        )?;
+        self.read_tasks("a.address = ?", address.as_str())?;
         let mut query = self.db.prepare_cached(&format!(
-            "select d.id, d.name, {MEMBER} from member m cross join directory d on d.id = m.directory
-             where m.address = ? and m.standing = 'member' and d.retired = 0 order by m.id"
+            "select d.id, d.name, d.retired, {MEMBER} from member m cross join directory d on d.id = m.directory
+             where m.address = ? and m.standing <> 'left'
+             order by d.retired, m.standing <> 'member', m.id"
         ))?;
         let mut holders = query.query([address.as_str()])?;
         while let Some(row) = holders.next()? {
-            let (directory, name): (i64, String) = (row.get(0)?, row.get(1)?);
-            let member = rows::decided(row, 2)?;
+            let (directory, name, retired): (i64, String, bool) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let member = rows::decided(row, 3)?;
             let is_new = self.book.person_by_id(directory, member.0.id).is_none();
-            self.book.load_person((directory, &name), true, member);
+            self.book.load_person((directory, &name), !retired, member);
             if is_new {
                 break;
             }
@@ -229,40 +251,42 @@ pub(super) fn brake(row: &Row<'_>, first: usize) -> rusqlite::Result<Brake> {
     })
 }
 
-fn invitation(row: &Row<'_>) -> rusqlite::Result<(Invitation, i64)> {
+fn task(row: &Row<'_>) -> rusqlite::Result<(Task, i64)> {
     let address = EmailAddress::stored(row.get(1)?);
-    let mut invitation = Invitation::new(
+    let mut task = Task::new(
+        rows::kind(row, 15)?,
         address,
         0,
         rows::state(row, 2)?,
         rows::time(row, 9)?,
         rows::time(row, 10)?,
     );
-    invitation.row = row.get(0)?;
-    invitation.due = rows::time(row, 3)?;
-    invitation.owner = row.get(4)?;
-    invitation.in_doubt = rows::optional_time(row, 5)?;
-    invitation.compared = rows::compared(row, 6)?;
-    invitation.was_held = row.get(7)?;
-    invitation.attempts = row.get(8)?;
-    invitation.reason = row.get(11)?;
-    invitation.fault = row.get(12)?;
-    invitation.outcome = rows::outcome(row, 13)?;
-    Ok((invitation, row.get(14)?))
+    task.row = row.get(0)?;
+    task.due = rows::time(row, 3)?;
+    task.owner = row.get(4)?;
+    task.in_doubt = rows::optional_time(row, 5)?;
+    task.compared = rows::compared(row, 6)?;
+    task.was_held = row.get(7)?;
+    task.attempts = row.get(8)?;
+    task.reason = row.get(11)?;
+    task.fault = row.get(12)?;
+    task.outcome = rows::outcome(row, 13)?;
+    task.account = rows::account(row, TASK_COLUMNS)?;
+    Ok((task, row.get(14)?))
 }
 
 fn save(db: &Transaction<'_>, mut book: Book) -> rusqlite::Result<()> {
     let mut counts = Counts::default();
-    let (mut people, mut invitations) = (PersonWriter::new(db)?, InvitationWriter::new(db)?);
+    let (mut people, mut tasks) = (PersonWriter::new(db)?, TaskWriter::new(db)?);
     book.save_people(|person, before| {
         let before = before.map(|member| &member.standing);
         counts.member(person.directory, before, &person.member.standing);
         people.save(person)
     })?;
-    book.save_invitations(|invitation, before, member| {
-        let state = |invitation: &Invitation| (invitation.state, invitation.compared);
-        counts.action(before.map(state), state(invitation));
-        invitations.save(invitation, member)
+    book.save_tasks(|task, before, member| {
+        let state = |task: &Task| (task.state, task.compared);
+        counts.action(task.kind, before.map(state), state(task));
+        tasks.save(task, member)
     })?;
     counts.save(db)?;
     journal::append(db, &book.events)?;
@@ -270,6 +294,7 @@ fn save(db: &Transaction<'_>, mut book: Book) -> rusqlite::Result<()> {
         return Ok(());
     };
     save_brake(db, directory.id, &directory.brake)?;
+    save_leaver_brake(db, directory.id, &directory.leaver_brake)?;
     if let Some((Cursor(cursor), now)) = &directory.cursor {
         db.prepare_cached("update directory set cursor = ?2, cursor_stored = ?3 where id = ?1")?
             .execute((directory.id, cursor, now.0))?;
@@ -296,121 +321,17 @@ pub(super) fn save_brake(db: &Transaction<'_>, directory: i64, brake: &Brake) ->
     Ok(())
 }
 
-/// The statements that write people.
-struct PersonWriter<'a> {
-    db: &'a Transaction<'a>,
-    insert: CachedStatement<'a>,
-    update: CachedStatement<'a>,
-}
-
-impl<'a> PersonWriter<'a> {
-    fn new(db: &'a Transaction<'a>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            db,
-            insert: db.prepare_cached(
-                "insert into member (dn, address, standing, reason, had_left, decided_on, directory, entry_id)
-                 values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            )?,
-            update: db.prepare_cached(
-                "update member set dn = ?1, address = ?2, standing = ?3, reason = ?4, had_left = ?5, decided_on = ?6
-                 where id = ?7",
-            )?,
-        })
-    }
-
-    /// Writes a person. Returns the number of the row.
-    fn save(&mut self, person: &Person) -> rusqlite::Result<i64> {
-        let member = &person.member;
-        let (standing, reason) = rows::standing(&member.standing);
-        let address = member.address.as_ref().map(EmailAddress::as_str);
-        if member.row == 0 {
-            // Without `returning`, for which SQLite would open a temporary table each time.
-            self.insert.execute(params![
-                member.dn,
-                address,
-                standing,
-                reason,
-                member.returning,
-                person.decided_on,
-                person.directory,
-                member.id.as_bytes().as_slice(),
-            ])?;
-            return Ok(self.db.last_insert_rowid());
-        }
-        self.update.execute(params![
-            member.dn,
-            address,
-            standing,
-            reason,
-            member.returning,
-            person.decided_on,
-            member.row,
-        ])?;
-        Ok(member.row)
-    }
-}
-
-/// The statements that write invitations.
-struct InvitationWriter<'a> {
-    insert: CachedStatement<'a>,
-    update: CachedStatement<'a>,
-}
-
-impl<'a> InvitationWriter<'a> {
-    fn new(db: &'a Transaction<'a>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            insert: db.prepare_cached(&format!(
-                "insert into action (kind, member, due, doubt_since, compared, was_held, attempts, arrived, since, reason,
-                                     fault, outcome, state, owner, address)
-                 values ('{INVITE}', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
-            ))?,
-            update: db.prepare_cached(
-                "update action set member = ?1, due = ?2, doubt_since = ?3, compared = ?4, was_held = ?5, attempts = ?6,
-                        arrived = ?7, since = ?8, reason = ?9, fault = ?10, outcome = ?11, state = ?12, owner = ?13
-                 where id = ?14",
-            )?,
-        })
-    }
-
-    /// Writes an invitation for the member of this row.
-    fn save(&mut self, invitation: &Invitation, member: i64) -> rusqlite::Result<()> {
-        let Invitation {
-            row,
-            address,
-            state,
-            due,
-            owner,
-            in_doubt,
-            compared,
-            was_held,
-            attempts,
-            arrived,
-            since,
-            reason,
-            fault,
-            outcome,
-            ..
-        } = invitation;
-        let (statement, which): (_, &dyn ToSql) = match row {
-            0 => (&mut self.insert, &address.as_str()),
-            row => (&mut self.update, row),
-        };
-        statement.execute(params![
-            member,
-            due.0,
-            in_doubt.map(|Timestamp(since)| since),
-            rows::compared_number(*compared),
-            was_held,
-            attempts,
-            arrived.0,
-            since.0,
-            reason,
-            fault,
-            outcome.map(Outcome::as_str),
-            state.as_str(),
-            owner,
-            which,
-        ])?;
-        Ok(())
-    }
+fn save_leaver_brake(db: &Transaction<'_>, directory: i64, brake: &LeaverBrake) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "update directory set leave_listed = ?2, leave_listed_at = ?3, leave_changed = ?4, leave_changed_since = ?5
+         where id = ?1 and (leave_listed, leave_listed_at, leave_changed, leave_changed_since) <> (?2, ?3, ?4, ?5)",
+    )?
+    .execute((
+        directory,
+        brake.listed,
+        brake.listed_at.0,
+        brake.changed,
+        brake.changed_since.0,
+    ))?;
+    Ok(())
 }

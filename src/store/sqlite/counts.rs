@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use rusqlite::Transaction;
 
 use super::rows;
-use crate::model::{ActionState, Compared, Standing};
+use crate::model::{ActionKind, ActionState, Compared, Standing};
 
 /// Changes of the counts.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     members: BTreeMap<(i64, &'static str), i64>,
-    actions: BTreeMap<(&'static str, i64), i64>,
+    actions: BTreeMap<(&'static str, &'static str, i64), i64>,
 }
 
 impl Counts {
@@ -32,18 +32,23 @@ impl Counts {
     }
 
     /// Counts a change of state; `before` is `None` for a new action.
-    pub(super) fn action(&mut self, before: Option<(ActionState, Compared)>, now: (ActionState, Compared)) {
+    pub(super) fn action(
+        &mut self,
+        kind: ActionKind,
+        before: Option<(ActionState, Compared)>,
+        now: (ActionState, Compared),
+    ) {
         if let Some(before) = before {
-            self.actions(before, -1);
+            self.actions(kind, before, -1);
         }
-        self.actions(now, 1);
+        self.actions(kind, now, 1);
     }
 
     /// Adds `by` to the number of actions in a state.
-    pub(super) fn actions(&mut self, (state, compared): (ActionState, Compared), by: i64) {
+    pub(super) fn actions(&mut self, kind: ActionKind, (state, compared): (ActionState, Compared), by: i64) {
         *self
             .actions
-            .entry((state.as_str(), rows::compared_number(compared)))
+            .entry((kind.as_str(), state.as_str(), rows::compared_number(compared)))
             .or_default() += by;
     }
 
@@ -64,12 +69,12 @@ impl Counts {
             )?
             .execute((directory, standing, by))?;
         }
-        for ((state, compared), by) in self.actions.into_iter().filter(|(_, by)| *by != 0) {
+        for ((kind, state, compared), by) in self.actions.into_iter().filter(|(_, by)| *by != 0) {
             db.prepare_cached(
-                "insert into action_count (state, compared, actions) values (?, ?, max(?3, 0))
-                 on conflict do update set actions = max(actions + ?3, 0)",
+                "insert into action_count (kind, state, compared, actions) values (?, ?, ?, max(?4, 0))
+                 on conflict do update set actions = max(actions + ?4, 0)",
             )?
-            .execute((state, compared, by))?;
+            .execute((kind, state, compared, by))?;
         }
         Ok(())
     }
@@ -83,10 +88,11 @@ pub(super) fn corrections(db: &Transaction<'_>) -> rusqlite::Result<Counts> {
     while let Some(row) = rows.next()? {
         counts.member(row.get(0)?, None, &rows::read_standing(row, 1)?);
     }
-    let mut actions = db.prepare("select state, compared from action")?;
+    let mut actions = db.prepare("select kind, state, compared from action")?;
     let mut rows = actions.query([])?;
     while let Some(row) = rows.next()? {
-        counts.action(None, (rows::state(row, 0)?, rows::compared(row, 1)?));
+        let now = (rows::state(row, 1)?, rows::compared(row, 2)?);
+        counts.action(rows::kind(row, 0)?, None, now);
     }
     let mut stored = db.prepare("select directory, standing, members from member_count")?;
     let mut rows = stored.query([])?;
@@ -94,12 +100,13 @@ pub(super) fn corrections(db: &Transaction<'_>) -> rusqlite::Result<Counts> {
         let standing = rows::standing_named(row.get_ref(1)?.as_str()?);
         *counts.members.entry((row.get(0)?, standing)).or_default() -= row.get::<_, i64>(2)?;
     }
-    let mut stored = db.prepare("select state, compared, actions from action_count")?;
+    let mut stored = db.prepare("select kind, state, compared, actions from action_count")?;
     let mut rows = stored.query([])?;
     while let Some(row) = rows.next()? {
         counts.actions(
-            (rows::state(row, 0)?, rows::compared(row, 1)?),
-            -row.get::<_, i64>(2)?,
+            rows::kind(row, 0)?,
+            (rows::state(row, 1)?, rows::compared(row, 2)?),
+            -row.get::<_, i64>(3)?,
         );
     }
     Ok(counts)

@@ -25,7 +25,7 @@ pub(super) fn configure(
         if let Some(renamed) = new.iter().position(|(_, new)| new == scope) {
             let (new_name, _) = new.remove(renamed);
             db.execute(
-                "update directory set name = ?2, retired = 0 where id = ?1",
+                "update directory set name = ?2, retired = 0, forgotten = 0 where id = ?1",
                 (id, new_name),
             )?;
             changes.renamed.push((name.clone(), new_name.clone()));
@@ -66,7 +66,7 @@ pub(super) fn register(
     };
     let same = before == settings;
     db.prepare_cached(
-        "update directory set scope = ?2, settings = ?3, retired = 0, cursor = iif(?4, cursor, null),
+        "update directory set scope = ?2, settings = ?3, retired = 0, forgotten = 0, cursor = iif(?4, cursor, null),
                 cursor_stored = iif(?4, cursor_stored, null)
          where id = ?1 and (scope, settings, retired) <> (?2, ?3, 0)",
     )?

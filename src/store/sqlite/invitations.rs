@@ -2,11 +2,12 @@
 
 use rusqlite::{ToSql, Transaction};
 
+use super::book;
 use super::counts::Counts;
 use super::listing::judge_new;
-use super::{book, rows};
+use super::rows::{self, INVITE};
 use crate::clock::Timestamp;
-use crate::model::{Action, ActionState, Compared, EmailAddress, Release};
+use crate::model::{Action, ActionKind, ActionState, Compared, EmailAddress, Release};
 use crate::rules::{Book, Brake, Verdict, longest_wait};
 use crate::store::{Claim, Claimed, Scope, Unchecked};
 
@@ -17,13 +18,18 @@ pub(super) fn take_over(db: &Transaction<'_>, owner: i64, now: Timestamp) -> rus
     let lost = numbers(db, "a.owner is not null and a.owner <> ?", &[&owner])?;
     decide_on(db, &lost, &mut |book, id| book.take_back(id, now))?;
     db.execute(
-        "update action set due = min(due, ?1), since = min(since, ?2), doubt_since = min(doubt_since, ?2)
+        // The grace of a leaver counts from `arrived`. An attempt before its end waits again.
+        "update action set due = min(due, ?1), since = min(since, ?2), arrived = min(arrived, ?2),
+                           doubt_since = min(doubt_since, ?2)
          where (state = 'queued' or state = 'held')
-           and (due > ?1 or since > ?2 or doubt_since > ?2)",
+           and (due > ?1 or since > ?2 or arrived > ?2 or doubt_since > ?2)",
         ((now + longest_wait()).0, now.0),
     )?;
     db.execute(
-        "update directory set brake_listed_at = min(brake_listed_at, ?1), brake_changed_since = min(brake_changed_since, ?1)",
+        "update directory set brake_listed_at = min(brake_listed_at, ?1),
+                              brake_changed_since = min(brake_changed_since, ?1),
+                              leave_listed_at = min(leave_listed_at, ?1),
+                              leave_changed_since = min(leave_changed_since, ?1)",
         [now.0],
     )?;
     Ok(())
@@ -36,7 +42,8 @@ pub(super) fn rebase(db: &Transaction<'_>, by: i64) -> rusqlite::Result<()> {
         [by],
     )?;
     db.execute(
-        "update directory set brake_listed_at = brake_listed_at + ?1, brake_changed_since = brake_changed_since + ?1",
+        "update directory set brake_listed_at = brake_listed_at + ?1, brake_changed_since = brake_changed_since + ?1,
+                              leave_listed_at = leave_listed_at + ?1, leave_changed_since = leave_changed_since + ?1",
         [by],
     )?;
     Ok(())
@@ -48,32 +55,42 @@ pub(super) fn claim(
     max: u32,
     now: Timestamp,
 ) -> rusqlite::Result<Vec<Action>> {
-    let mut claimed: Vec<(Timestamp, Action)> = db
+    let claimed: Vec<Action> = db
         .prepare_cached(
-            "update action set owner = ?3
-             where id in (select id from action
-                          where state = 'queued' and due <= ?2 and owner is null
-                          order by due, id limit ?1)
-             returning id, kind, address, (select dn from member where id = action.member),
-                       (select d.name from member m join directory d on d.id = m.directory where m.id = action.member),
-                       attempts, doubt_since, arrived, due",
+            "select a.id, a.kind, a.address, m.dn, m.entry_id, d.name, d.id, d.retired = 0, d.forgotten,
+                    a.attempts, a.doubt_since, a.arrived,
+                    iif(a.kind = 'invite', null,
+                        (select i.account from action i where i.address = a.address and i.kind = 'invite'))
+             from (select id from action
+                   where state = 'queued' and due <= ?2 and owner is null
+                   order by due, id limit ?1) due
+             cross join action a on a.id = due.id
+             cross join member m on m.id = a.member
+             cross join directory d on d.id = m.directory",
         )?
-        .query_map((max, now.0, owner), |row| {
-            let action = Action {
+        .query_map((max, now.0), |row| {
+            Ok(Action {
                 id: row.get(0)?,
                 kind: rows::kind(row, 1)?,
                 address: EmailAddress::stored(row.get(2)?),
                 dn: row.get(3)?,
-                directory: row.get(4)?,
-                attempts: row.get(5)?,
-                in_doubt: rows::optional_time(row, 6)?,
-                arrived: rows::time(row, 7)?,
-            };
-            Ok((rows::time(row, 8)?, action))
+                entry: rows::entry_id(row, 4)?,
+                directory: row.get(5)?,
+                directory_row: row.get(6)?,
+                configured: row.get(7)?,
+                forgotten: row.get(8)?,
+                attempts: row.get(9)?,
+                in_doubt: rows::optional_time(row, 10)?,
+                arrived: rows::time(row, 11)?,
+                account: row.get(12)?,
+            })
         })?
         .collect::<rusqlite::Result<_>>()?;
-    claimed.sort_unstable_by_key(|(due, action)| (*due, action.id));
-    Ok(claimed.into_iter().map(|(_, action)| action).collect())
+    let mut claim = db.prepare_cached("update action set owner = ? where id = ?")?;
+    for action in &claimed {
+        claim.execute((owner, action.id))?;
+    }
+    Ok(claimed)
 }
 
 /// Claims as many as `claim` allows.
@@ -158,7 +175,8 @@ pub(super) fn unchecked(db: &Transaction<'_>) -> rusqlite::Result<Unchecked> {
         "select coalesce(sum(actions) filter (where state = 'queued' and compared <> 1), 0),
                 coalesce(sum(actions) filter (where state = 'held' and compared <> 1), 0),
                 coalesce(sum(actions) filter (where state = 'held'), 0)
-         from action_count where state = 'queued' or state = 'held' and not exists ({HOLDING})",
+         from action_count
+         where kind = '{INVITE}' and (state = 'queued' or state = 'held' and not exists ({HOLDING}))",
     ))?
     .query_row([], |row| {
         Ok(Unchecked {
@@ -196,13 +214,13 @@ fn compare(
     let number = rows::compared_number;
     let compared = db
         .prepare_cached(&format!(
-            "update action set compared = ?2 where state = '{}' and compared = ?1",
+            "update action set compared = ?2 where state = '{}' and compared = ?1 and kind = '{INVITE}'",
             state.as_str()
         ))?
         .execute((number(from), number(to)))?;
     let compared = i64::try_from(compared).unwrap_or(i64::MAX);
-    counts.actions((state, from), -compared);
-    counts.actions((state, to), compared);
+    counts.actions(ActionKind::Invite, (state, from), -compared);
+    counts.actions(ActionKind::Invite, (state, to), compared);
     Ok(())
 }
 
@@ -215,7 +233,7 @@ pub(super) fn end_comparison(
         .prepare_cached(
             "select d.id, d.name, count(*)
              from action a cross join member m on m.id = a.member cross join directory d on d.id = m.directory
-             where a.state = 'held' and a.compared = 2
+             where a.state = 'held' and a.compared = 2 and a.kind = 'invite'
              group by d.id order by d.id",
         )?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
@@ -244,14 +262,15 @@ pub(super) fn end_comparison(
 fn held_of(db: &Transaction<'_>, directory: i64) -> rusqlite::Result<u64> {
     db.prepare_cached(
         "select count(*) from action a cross join member m on m.id = a.member
-         where a.state = 'held' and m.directory = ?",
+         where a.state = 'held' and m.directory = ? and a.kind = 'invite'",
     )?
     .query_row([directory], |row| row.get(0))
 }
 
 pub(super) fn invited(db: &Transaction<'_>, addresses: &[EmailAddress]) -> rusqlite::Result<u64> {
-    let mut query =
-        db.prepare_cached("select exists (select 1 from action where address = ? and state = 'done')")?;
+    let mut query = db.prepare_cached(
+        "select exists (select 1 from action where address = ? and kind = 'invite' and state = 'done')",
+    )?;
     let mut count = 0;
     for address in addresses {
         count += query.query_row([address.as_str()], |row| row.get::<_, u64>(0))?;
@@ -268,7 +287,11 @@ pub(super) fn release(
 ) -> rusqlite::Result<Vec<String>> {
     let mut released = Vec::new();
     for &state in from {
-        let in_state = format!("a.state = '{}'", state.as_str());
+        let in_state = match state {
+            // Only an invitation is repeated after it was carried out.
+            ActionState::Done => format!("a.state = 'done' and a.kind = '{INVITE}'"),
+            state => format!("a.state = '{}'", state.as_str()),
+        };
         let ids = match to {
             None => numbers(db, &in_state, &[])?,
             Some(addresses) => {

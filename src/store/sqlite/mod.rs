@@ -4,6 +4,7 @@
 //! The journal mode is WAL with `synchronous = NORMAL`: a commit costs no sync and transactions reach the disk in order. The
 //! last ones may be lost in a power loss. Each contains the cursor, so the directory then repeats the changes.
 
+mod accounts;
 mod book;
 mod connection;
 mod counts;
@@ -22,6 +23,7 @@ mod report;
 mod rows;
 mod schema;
 mod staging;
+mod writers;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,11 +33,11 @@ use rusqlite::Transaction;
 
 use super::interface::{AdminStore, BaseStore, Decision, Judge, ListenerStore, QueueStore, Reply};
 use super::{
-    Claim, Claimed, Configured, Difference, DirectoryRow, DirectoryState, JournalPage, PersonQuery,
-    PersonReport, Report, Scope, TaskReport, Unchecked, Which,
+    Claim, Claimed, Configured, Difference, DirectoryRow, DirectoryState, JournalPage, ManagedRow, Matched,
+    PersonQuery, PersonReport, Report, Scope, TaskReport, Unchecked, Which,
 };
 use crate::clock::Timestamp;
-use crate::model::{ActionState, EmailAddress, EntryId, Member, Release, WorkerId};
+use crate::model::{ActionState, EmailAddress, EntryId, ListedAccount, Member, Release, WorkerId};
 use crate::rules::Noted;
 use crate::rules::membership::Sighting;
 use connection::Connection;
@@ -177,6 +179,12 @@ impl ListenerStore for Sqlite {
         })
     }
 
+    fn leavers(&self, directory: i64, after: i64, limit: u32) -> Reply<'_, Vec<Difference>> {
+        self.on_listings("reading who may have left", move |db, _| {
+            staging::leavers(db, directory, after, limit)
+        })
+    }
+
     fn end_listing(
         &self,
         directory: i64,
@@ -253,6 +261,16 @@ impl QueueStore for Sqlite {
         let addresses = addresses.to_vec();
         self.read("reading invitations", move |db| {
             invitations::invited(db, &addresses)
+        })
+    }
+
+    fn matched(&self, listed: Vec<ListedAccount>) -> Reply<'_, Vec<Matched>> {
+        self.read("comparing accounts", move |db| accounts::matched(db, listed))
+    }
+
+    fn managed(&self, after: i64, limit: u32) -> Reply<'_, Vec<ManagedRow>> {
+        self.read("reading the accounts in our care", move |db| {
+            accounts::managed(db, after, limit)
         })
     }
 }

@@ -3,9 +3,9 @@
 use rusqlite::{Row, Transaction};
 
 use super::journal::{EVENT, event};
-use super::rows::{self, MEMBER};
+use super::rows::{self, ACCOUNT, MEMBER};
 use crate::model::{EmailAddress, EntryId, Member};
-use crate::store::{InvitationReport, PersonQuery, PersonReport};
+use crate::store::{ActionReport, PersonQuery, PersonReport};
 
 /// The largest number of people with one address, DN or identity that are reported.
 const MAX_PEOPLE: u32 = 100;
@@ -68,12 +68,15 @@ fn person(db: &Transaction<'_>, row: i64, since: i64) -> rusqlite::Result<Person
         .query_row([row], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, rows::member(row, 3)?))
         })?;
-    let invitations = db
+    let actions = db
         .prepare_cached(
-            "select address, state, outcome, reason, due, attempts, doubt_since, arrived, since
-             from action where member = ? order by id",
+            &format!(
+                "select a.address, a.state, a.outcome, a.reason, a.due, a.attempts, a.doubt_since, a.arrived, a.since, a.kind,
+                        {ACCOUNT}
+                 from action a where a.member = ? order by a.id"
+            ),
         )?
-        .query_map([row], invitation)?
+        .query_map([row], action)?
         .collect::<rusqlite::Result<_>>()?;
     let holder_dn = match &member.address {
         Some(address) => holder(db, address, row)?,
@@ -84,7 +87,7 @@ fn person(db: &Transaction<'_>, row: i64, since: i64) -> rusqlite::Result<Person
         directory,
         configured,
         member,
-        invitations,
+        actions,
         holder_dn,
     })
 }
@@ -92,7 +95,7 @@ fn person(db: &Transaction<'_>, row: i64, since: i64) -> rusqlite::Result<Person
 fn holder(db: &Transaction<'_>, address: &EmailAddress, row: i64) -> rusqlite::Result<Option<String>> {
     db.prepare_cached(
         "select m.dn from action a cross join member m on m.id = a.member
-         where a.address = ? and a.member <> ? and a.state <> 'cancelled'",
+         where a.address = ? and a.member <> ? and a.kind = 'invite' and a.state <> 'cancelled'",
     )?
     .query_map((address.as_str(), row), |row| row.get(0))?
     .next()
@@ -113,8 +116,8 @@ fn events(
     .collect()
 }
 
-fn invitation(row: &Row<'_>) -> rusqlite::Result<InvitationReport> {
-    Ok(InvitationReport {
+fn action(row: &Row<'_>) -> rusqlite::Result<ActionReport> {
+    Ok(ActionReport {
         address: EmailAddress::stored(row.get(0)?),
         state: rows::state(row, 1)?,
         outcome: rows::outcome(row, 2)?,
@@ -124,5 +127,7 @@ fn invitation(row: &Row<'_>) -> rusqlite::Result<InvitationReport> {
         in_doubt: rows::optional_time(row, 6)?,
         arrived: rows::time(row, 7)?,
         since: rows::time(row, 8)?,
+        kind: rows::kind(row, 9)?,
+        account: rows::account(row, 10)?,
     })
 }

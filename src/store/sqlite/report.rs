@@ -4,11 +4,11 @@
 use rusqlite::{Row, Transaction};
 
 use super::{notes, rows};
-use crate::model::{ActionState, EmailAddress};
+use crate::model::{ActionKind, ActionState, EmailAddress};
 use crate::store::{DirectoryReport, DirectoryState, Report, TaskReport, VAULTWARDEN_TROUBLE};
 
 /// Selects the columns that [`task`] reads; a condition follows.
-const TASK: &str = "select a.address, m.dn, d.name, a.reason, a.attempts, a.arrived
+const TASK: &str = "select a.address, m.dn, d.name, a.reason, a.attempts, a.arrived, a.kind, a.id
      from action a cross join member m on m.id = a.member cross join directory d on d.id = m.directory";
 
 fn task(row: &Row<'_>) -> rusqlite::Result<TaskReport> {
@@ -19,6 +19,8 @@ fn task(row: &Row<'_>) -> rusqlite::Result<TaskReport> {
         reason: row.get::<_, Option<String>>(3)?.unwrap_or_default(),
         attempts: row.get(4)?,
         arrived: rows::time(row, 5)?,
+        kind: rows::kind(row, 6)?,
+        row: row.get(7)?,
     })
 }
 
@@ -52,7 +54,8 @@ pub(super) fn report(db: &Transaction<'_>) -> rusqlite::Result<Report> {
     Ok(Report {
         members: configured().map(|directory| directory.members).sum(),
         without_address: configured().map(|directory| directory.without_address).sum(),
-        tasks: tasks(db)?,
+        tasks: tasks(db, |kind| kind.is_invite())?,
+        leavers: tasks(db, ActionKind::is_leave)?,
         vaultwarden_trouble: notes::get(db, VAULTWARDEN_TROUBLE)?
             .and_then(|note| String::from_utf8(note).ok())
             .filter(|note| !note.is_empty()),
@@ -64,7 +67,7 @@ pub(super) fn report(db: &Transaction<'_>) -> rusqlite::Result<Report> {
             .collect::<rusqlite::Result<_>>()?,
         failing: db
             .prepare_cached(
-                "select a.address, m.dn, d.name, a.reason, a.attempts, a.arrived
+                "select a.address, m.dn, d.name, a.reason, a.attempts, a.arrived, a.kind, a.id
                  from action a indexed by action_failing
                  cross join member m on m.id = a.member cross join directory d on d.id = m.directory
                  where a.state = 'queued' and a.reason is not null order by a.arrived desc, a.id desc limit 100",
@@ -75,16 +78,22 @@ pub(super) fn report(db: &Transaction<'_>) -> rusqlite::Result<Report> {
     })
 }
 
-fn tasks(db: &Transaction<'_>) -> rusqlite::Result<Vec<(&'static str, u64)>> {
-    let counts: Vec<(String, u64)> = db
-        .prepare_cached("select state, sum(actions) from action_count group by state")?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+/// The number of actions of some kinds in each state.
+fn tasks(
+    db: &Transaction<'_>,
+    of: impl Fn(ActionKind) -> bool,
+) -> rusqlite::Result<Vec<(&'static str, u64)>> {
+    let counts: Vec<(ActionKind, ActionState, u64)> = db
+        .prepare_cached("select kind, state, sum(actions) from action_count group by kind, state")?
+        .query_map([], |row| {
+            Ok((rows::kind(row, 0)?, rows::state(row, 1)?, row.get(2)?))
+        })?
         .collect::<rusqlite::Result<_>>()?;
     let count = |state: ActionState| {
-        counts
+        let counts = counts
             .iter()
-            .find(|(name, _)| name == state.as_str())
-            .map_or(0, |&(_, count)| count)
+            .filter(|(kind, of_state, _)| of(*kind) && *of_state == state);
+        counts.map(|(_, _, count)| count).sum()
     };
     Ok(ActionState::ALL
         .map(|state| (state.as_str(), count(state)))

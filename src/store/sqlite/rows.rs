@@ -4,7 +4,10 @@ use rusqlite::Row;
 use rusqlite::types::Type;
 
 use crate::clock::Timestamp;
-use crate::model::{ActionKind, ActionState, Compared, EmailAddress, EntryId, Member, Outcome, Standing};
+use crate::model::{
+    AccountState, ActionKind, ActionState, Care, Compared, EmailAddress, EntryId, ManagedAccount, Member,
+    Outcome, Standing,
+};
 
 /// The kind of action that an invitation is.
 pub(super) const INVITE: &str = ActionKind::Invite.as_str();
@@ -104,12 +107,33 @@ pub(super) fn compared(row: &Row<'_>, column: usize) -> rusqlite::Result<Compare
 /// Reads an outcome.
 pub(super) fn outcome(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Outcome>> {
     let word: Option<String> = row.get(column)?;
-    Ok(word.map(|word| {
-        if word == Outcome::Invited.as_str() {
-            Outcome::Invited
-        } else {
-            Outcome::HadAccount
-        }
+    word.map(|word| {
+        let outcome = Outcome::ALL.into_iter().find(|outcome| outcome.as_str() == word);
+        outcome.ok_or_else(|| broken(column, "unknown outcome"))
+    })
+    .transpose()
+}
+
+/// The columns that [`account`] reads, of the table or alias `a`.
+pub(super) const ACCOUNT: &str = "a.care, a.account, a.account_state, a.care_since, a.reminders, a.reminded";
+
+/// Reads an account from the columns [`ACCOUNT`], of which the first is at `first`.
+pub(super) fn account(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<ManagedAccount>> {
+    let Some(care) = row.get_ref(first)?.as_str_or_null()? else {
+        return Ok(None);
+    };
+    let care = Care::ALL.into_iter().find(|known| known.as_str() == care);
+    let state = row.get_ref(first + 2)?.as_str()?;
+    let state = AccountState::ALL
+        .into_iter()
+        .find(|known| known.as_str() == state);
+    Ok(Some(ManagedAccount {
+        care: care.ok_or_else(|| broken(first, "unknown care"))?,
+        id: row.get(first + 1)?,
+        state: state.ok_or_else(|| broken(first + 2, "unknown state of an account"))?,
+        since: time(row, first + 3)?,
+        reminders: row.get(first + 4)?,
+        reminded: optional_time(row, first + 5)?,
     }))
 }
 

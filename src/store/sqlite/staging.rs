@@ -180,6 +180,21 @@ pub(super) fn differences(
     .collect()
 }
 
+/// Up to `limit` differences after the place `after` that may show that a member has left.
+pub(super) fn leavers(
+    db: &Transaction<'_>,
+    directory: i64,
+    after: i64,
+    limit: u32,
+) -> rusqlite::Result<Vec<Difference>> {
+    db.prepare_cached(&format!(
+        "select place, entry_id, kind, dn, account from temp.difference_{directory}
+         where place > ? and (kind is null or kind = {GONE} or kind = {DISABLED}) order by place limit ?"
+    ))?
+    .query_map((after, limit), difference)?
+    .collect()
+}
+
 fn decided(row: &Row<'_>) -> rusqlite::Result<Decided> {
     Ok(Decided {
         standing: rows::read_standing(row, 1)?,

@@ -1,10 +1,10 @@
 //! The events of the journal: what happened to people.
 
-use std::fmt;
+mod text;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ActionState, EmailAddress, EntryId};
+use super::{ActionKind, ActionState, EmailAddress, EntryId};
 use crate::clock::Timestamp;
 
 /// Something that happened to a person. The transaction that makes an event true also stores it in the journal. Log lines,
@@ -39,6 +39,8 @@ pub enum Source {
     /// A listing that runs beside the stream and finds changes that the stream did not report. The limits apply as to any
     /// other listing.
     Audit,
+    /// A look-up of a person by identity, before they are treated as a leaver.
+    LookUp,
     /// The worker, from an answer of Vaultwarden.
     Vaultwarden,
     /// An administrator, who ran a command or changed the configuration.
@@ -91,15 +93,39 @@ pub enum What {
         #[serde(skip_serializing_if = "Option::is_none")]
         formerly: Option<ActionState>,
     },
-    /// An invitation is held back until it is approved.
+    /// The person left, and this is to be done to their account unless they come back.
+    Leaving {
+        /// What is to be done.
+        action: ActionKind,
+        /// When, in milliseconds since 1970.
+        at: i64,
+    },
+    /// The person left, and their account is left alone.
+    Spared {
+        /// Why.
+        reason: String,
+    },
+    /// An action is held back until it is approved.
     Held {
         /// Why.
         by: Hold,
+        /// The action.
+        #[serde(default, skip_serializing_if = "ActionKind::is_invite")]
+        action: ActionKind,
     },
-    /// An invitation that was held back or in quarantine is due.
+    /// An action that was held back or in quarantine is due.
     Released {
         /// Why.
         because: Release,
+        /// The action.
+        #[serde(default, skip_serializing_if = "ActionKind::is_invite")]
+        action: ActionKind,
+    },
+    /// An administrator dropped an action that was held back.
+    Discarded {
+        /// The action.
+        #[serde(default, skip_serializing_if = "ActionKind::is_invite")]
+        action: ActionKind,
     },
     /// The person takes over the invitation of another person who had the same address.
     HandedOver {
@@ -108,10 +134,20 @@ pub enum What {
         /// Its state.
         state: ActionState,
     },
-    /// An invitation that was not sent is no longer owed.
-    Cancelled,
-    /// An attempt to invite failed and will be repeated.
+    /// An action that was not carried out is no longer owed.
+    Cancelled {
+        /// The action.
+        #[serde(default, skip_serializing_if = "ActionKind::is_invite")]
+        action: ActionKind,
+        /// Why, unless the person left.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// An attempt failed and will be repeated.
     Failed {
+        /// The action.
+        #[serde(default, skip_serializing_if = "ActionKind::is_invite")]
+        action: ActionKind,
         /// What went wrong.
         error: String,
         /// The number of failed attempts, including this one.
@@ -121,6 +157,9 @@ pub enum What {
     },
     /// The outcome of an attempt is unknown: the address is looked up before it is invited again.
     OutcomeUnknown {
+        /// The action.
+        #[serde(default, skip_serializing_if = "ActionKind::is_invite")]
+        action: ActionKind,
         /// What went wrong.
         error: String,
     },
@@ -131,8 +170,34 @@ pub enum What {
     },
     /// The address already had an account.
     HadAccount,
-    /// The invitation was rejected permanently.
+    /// Vaultwarden carried out an action other than an invitation, this long after the change arrived.
+    CarriedOut {
+        /// The action.
+        action: ActionKind,
+        /// The time since the change arrived, in milliseconds.
+        after_ms: u64,
+    },
+    /// The account was already as an action would have left it, or does not exist any more.
+    NotNeeded {
+        /// The action.
+        action: ActionKind,
+        /// Whether the account exists.
+        exists: bool,
+    },
+    /// The account is in our care from now on.
+    Adopted,
+    /// The person registered: the account is in use.
+    Registered,
+    /// Somebody else changed the account.
+    AccountChanged {
+        /// How.
+        how: ObservedChange,
+    },
+    /// An action was rejected permanently.
     Quarantined {
+        /// The action.
+        #[serde(default, skip_serializing_if = "ActionKind::is_invite")]
+        action: ActionKind,
         /// Why.
         reason: String,
     },
@@ -149,7 +214,21 @@ pub enum What {
     },
 }
 
-/// Which limit holds an invitation back.
+/// What somebody else did to an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ObservedChange {
+    /// It was disabled.
+    Disabled,
+    /// It was enabled.
+    Enabled,
+    /// It was deleted, or is not in this Vaultwarden.
+    Deleted,
+    /// It exists again.
+    Restored,
+}
+
+/// Which limit holds an action back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Hold {
@@ -163,6 +242,16 @@ pub enum Hold {
     Person,
     /// An earlier invitation to the person was held back and never approved.
     Before,
+    /// `hold = "all"` in `[invite]`.
+    Everyone,
+    /// Many accounts are missing from Vaultwarden at once.
+    Missing,
+    /// `limits.leavers_per_listing` or `limits.leavers_percent`.
+    LeaversListing,
+    /// `limits.leavers_per_hour`.
+    LeaversHour,
+    /// More than half of a directory's members left.
+    LeaversHalf,
 }
 
 /// Why an invitation is released.
@@ -192,6 +281,7 @@ impl Source {
             Self::Listing => "listing",
             Self::Audit => "audit",
             Self::Vaultwarden => "vaultwarden",
+            Self::LookUp => "look-up",
             Self::Administrator => "administrator",
         }
     }
@@ -217,96 +307,9 @@ impl What {
     pub fn is_due(&self) -> bool {
         match self {
             Self::Owed { state, .. } | Self::HandedOver { state, .. } => *state == ActionState::Queued,
-            Self::Released { .. } => true,
+            Self::Released { .. } | Self::Leaving { .. } => true,
             _ => false,
         }
-    }
-}
-
-impl fmt::Display for What {
-    /// One line for people, without a full stop.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Joined => f.write_str("became a member: matches the filter and has a usable address"),
-            Self::Rejoined => f.write_str("became a member again after leaving"),
-            Self::WithoutAddress { reason } => {
-                write!(f, "matches the filter and cannot be invited: {reason}")
-            }
-            Self::LostAddress => f.write_str("lost this address and has no other one"),
-            Self::ChangedAddress { from, invite: true } => {
-                write!(f, "has this address instead of {from}, and is invited at it")
-            }
-            Self::ChangedAddress { from, invite: false } => write!(f, "has this address instead of {from}"),
-            Self::Moved { from } => write!(f, "was renamed or moved; the former DN is {from}"),
-            Self::Left { reason: None } => {
-                f.write_str("left: the entry is gone or no longer matches the filter")
-            }
-            Self::Left { reason: Some(reason) } => write!(f, "left: {reason}"),
-            Self::SharesAddress { with } => {
-                write!(f, "has the same address as {with}; the address is invited once")
-            }
-            Self::Owed { formerly: None, .. } => f.write_str("is owed an invitation"),
-            Self::Owed {
-                formerly: Some(_), ..
-            } => f.write_str("is owed an invitation again"),
-            Self::Held { by } => write!(f, "the invitation is held back: {by}"),
-            Self::Released { because } => write!(f, "the invitation is due: {because}"),
-            Self::HandedOver { from, .. } => {
-                write!(f, "takes over the invitation of {from}, who had the same address")
-            }
-            Self::Cancelled => f.write_str("the invitation was cancelled before it was sent"),
-            Self::Failed {
-                error,
-                attempts,
-                retry_at,
-            } => {
-                let at = Timestamp(*retry_at);
-                write!(
-                    f,
-                    "invitation attempt {attempts} failed, the next one is at {at}: {error}"
-                )
-            }
-            Self::OutcomeUnknown { error } => {
-                write!(f, "it is not known whether the invitation was sent: {error}")
-            }
-            Self::Invited { after_ms } => write!(f, "invited, {after_ms} ms after the change arrived"),
-            Self::HadAccount => f.write_str("already has an account"),
-            Self::Quarantined { reason } => write!(f, "the invitation is in quarantine: {reason}"),
-            Self::Listed {
-                joined,
-                left,
-                queued,
-                held,
-            } => write!(
-                f,
-                "listing ended: {joined} joined, {left} left, {queued} invitations due, {held} held back"
-            ),
-        }
-    }
-}
-
-impl fmt::Display for Hold {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Listing => "one listing found more new people than limits.invites_per_listing",
-            Self::Together => "one change added more new people than limits.invites_per_listing",
-            Self::Hour => "more new people in an hour than limits.invites_per_hour",
-            Self::Person => "more addresses of one entry in a day than limits.addresses_per_person",
-            Self::Before => "the person was held back before, at another address or before leaving",
-        })
-    }
-}
-
-impl fmt::Display for Release {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Comparison => {
-                "without the people who have an account, limits.invites_per_listing is not exceeded"
-            }
-            Self::Approved => "an administrator approved it",
-            Self::Retried => "an administrator asked to retry it",
-            Self::FaultOfServer => "the reason for the quarantine concerned the server, not the person",
-        })
     }
 }
 
@@ -327,13 +330,34 @@ mod tests {
             ),
             (
                 What::Failed {
+                    action: ActionKind::Invite,
                     error: "no \"route\"".into(),
                     attempts: 2,
                     retry_at: 7,
                 },
                 r#"{"event":"failed","error":"no \"route\"","attempts":2,"retry_at":7}"#,
             ),
-            (What::Held { by: Hold::Hour }, r#"{"event":"held","by":"hour"}"#),
+            (
+                What::Held {
+                    by: Hold::Hour,
+                    action: ActionKind::Invite,
+                },
+                r#"{"event":"held","by":"hour"}"#,
+            ),
+            (
+                What::Held {
+                    by: Hold::LeaversHour,
+                    action: ActionKind::Disable,
+                },
+                r#"{"event":"held","by":"leavers-hour","action":"disable"}"#,
+            ),
+            (
+                What::Cancelled {
+                    action: ActionKind::Invite,
+                    reason: None,
+                },
+                r#"{"event":"cancelled"}"#,
+            ),
         ];
         for (what, text) in all {
             assert_eq!(serde_json::to_string(&what).unwrap(), text);

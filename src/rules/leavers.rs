@@ -1,0 +1,256 @@
+//! Decides what happens to the accounts of people who leave, and of those who come back.
+//!
+//! - Only accounts in our care are touched, and none that is protected.
+//! - The decision opens a task. The worker looks the person up at once and again after the grace period, and carries the
+//!   task out only if they are gone both times.
+//! - A limit that is exceeded holds all leavers of the directory whose time has not come.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::book::Book;
+use super::context::DecisionContext;
+use super::protect::Protect;
+use super::task::Task;
+use crate::model::{
+    AccountState, ActionKind, ActionState, Compared, EmailAddress, Hold, ManagedAccount, Standing, What,
+};
+
+/// The actions for leavers.
+const LEAVE: [ActionKind; 3] = [ActionKind::Deauthorize, ActionKind::Disable, ActionKind::Delete];
+
+/// What happens to the accounts of people who leave one directory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LeavePolicy {
+    /// The action; `None` leaves their accounts alone.
+    pub action: Option<ActionKind>,
+    /// How long the person must have been gone.
+    pub grace: Duration,
+}
+
+/// What happens to the accounts of people who leave.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeavePolicies {
+    /// By the name of the directory.
+    pub directories: BTreeMap<String, LeavePolicy>,
+    /// For directories that are no longer configured and whose people an administrator declared to have left.
+    pub forgotten: LeavePolicy,
+    /// The accounts that are never touched.
+    pub protect: Protect,
+}
+
+impl LeavePolicies {
+    /// The policy for a directory.
+    pub fn of(&self, directory: &str) -> LeavePolicy {
+        self.directories.get(directory).copied().unwrap_or(self.forgotten)
+    }
+}
+
+impl Book {
+    /// Opens the action for each account of a person who left.
+    pub(super) fn offboard(&mut self, person: usize, context: &DecisionContext<'_>) {
+        let policy = context.leave.of(&self.people()[person].directory_name);
+        let Some(action) = policy.action else {
+            return;
+        };
+        let hold = self.count_leaver(context);
+        let invitations: Vec<usize> = self.invitations_for(person).collect();
+        for invitation in invitations {
+            if self.tasks()[invitation].state == ActionState::Done {
+                self.offboard_account(invitation, action, policy.grace, hold, context);
+            }
+        }
+    }
+
+    /// Opens the action for one account of a person who left.
+    pub(super) fn offboard_account(
+        &mut self,
+        invitation: usize,
+        action: ActionKind,
+        grace: Duration,
+        hold: Option<Hold>,
+        context: &DecisionContext<'_>,
+    ) {
+        let task = &self.tasks()[invitation];
+        let (person, address) = (task.person, task.address.clone());
+        if let Err(reason) = may_touch(task.account.as_ref(), &address, &context.leave.protect) {
+            if let Some(reason) = reason {
+                self.record_for(invitation, context.stamp(), What::Spared { reason });
+            }
+            return;
+        }
+        let is_open = LEAVE.iter().any(|&kind| {
+            self.task_at(kind, &address).is_some_and(|index| {
+                matches!(self.tasks()[index].state, ActionState::Queued | ActionState::Held)
+            })
+        });
+        if is_open {
+            return;
+        }
+        let state = if hold.is_some() {
+            ActionState::Held
+        } else {
+            ActionState::Queued
+        };
+        let mut leave = Task::new(action, address, person, state, context.arrived, context.now);
+        leave.reason = hold.map(|hold| hold.to_string());
+        let index = self.insert_task(leave);
+        let at = (context.arrived + grace).0;
+        self.record_for(index, context.stamp(), What::Leaving { action, at });
+        if let Some(by) = hold {
+            self.record_for(index, context.stamp(), What::Held { by, action });
+        }
+    }
+
+    /// Counts a leaver. Returns the limit that holds them.
+    fn count_leaver(&mut self, context: &DecisionContext<'_>) -> Option<Hold> {
+        let directory = self.directory.as_mut()?;
+        directory.present = directory.present.saturating_sub(1);
+        let (present, brake) = (directory.present, &mut directory.leaver_brake);
+        let exceeded = if context.source.is_listing() {
+            // The verdict on the listing as a whole comes before the first of its leavers.
+            let exceeded = brake.admit_listed(present, context.limits, context.now);
+            context.leaving.or(exceeded)
+        } else {
+            brake.admit_change(present, context.limits, context.now)
+        };
+        self.leavers_exceeded = exceeded.or(self.leavers_exceeded);
+        exceeded
+    }
+
+    /// Holds the leavers of the book's directory whose time has not come, except those whom an administrator approved.
+    pub fn hold_leavers(&mut self, by: Hold, context: &DecisionContext<'_>) {
+        let Some(directory) = self.directory.as_ref().map(|directory| directory.id) else {
+            return;
+        };
+        for index in 0..self.tasks().len() {
+            let task = &self.tasks()[index];
+            let holds = task.kind.is_leave()
+                && task.state == ActionState::Queued
+                && task.waits()
+                && task.compared != Compared::Yes
+                && self.people()[task.person].directory == directory;
+            if holds {
+                let action = task.kind;
+                let task = self.task_mut(index);
+                task.set_state(ActionState::Held, context.now);
+                task.reason = Some(by.to_string());
+                self.record_for(index, context.stamp(), What::Held { by, action });
+            }
+        }
+    }
+
+    /// Undoes what leaving caused, for the accounts of a person who is in the directory: actions that wait are cancelled, and
+    /// an account that this program disabled is enabled.
+    pub(super) fn come_back(&mut self, person: usize, context: &DecisionContext<'_>) {
+        let mut addresses: Vec<EmailAddress> = self
+            .invitations_for(person)
+            .map(|index| self.tasks()[index].address.clone())
+            .collect();
+        if let Some(address) = &self.people()[person].member.address
+            && !addresses.contains(address)
+        {
+            addresses.push(address.clone());
+        }
+        for address in addresses {
+            for kind in LEAVE {
+                if let Some(index) = self.task_at(kind, &address)
+                    && self.tasks()[index].waits()
+                {
+                    self.cancel(index, None, context);
+                }
+            }
+            if let Some(invitation) = self.invitation_to(&address)
+                && self.tasks()[invitation].person == person
+            {
+                self.enable_again(invitation, context);
+            }
+        }
+    }
+
+    /// Opens the action that enables an account, if this program disabled it.
+    pub(super) fn enable_again(&mut self, invitation: usize, context: &DecisionContext<'_>) {
+        let task = &self.tasks()[invitation];
+        let is_ours = task
+            .account
+            .as_ref()
+            .is_some_and(|account| account.state == AccountState::Disabled);
+        let kind = ActionKind::Enable;
+        let is_open = self
+            .task_at(kind, &task.address)
+            .is_some_and(|index| self.tasks()[index].state == ActionState::Queued);
+        if !is_ours || is_open {
+            return;
+        }
+        let (address, person) = (task.address.clone(), task.person);
+        let enable = Task::new(
+            kind,
+            address,
+            person,
+            ActionState::Queued,
+            context.arrived,
+            context.now,
+        );
+        self.insert_task(enable);
+    }
+
+    /// Cancels a task.
+    pub(super) fn cancel(&mut self, index: usize, reason: Option<String>, context: &DecisionContext<'_>) {
+        let task = self.task_mut(index);
+        let action = task.kind;
+        task.set_state(ActionState::Cancelled, context.now);
+        task.reason = None;
+        self.record_for(index, context.stamp(), What::Cancelled { action, reason });
+    }
+
+    /// Makes everyone of the book's directory who is in the book a leaver, because an administrator says so.
+    pub fn forget_directory(&mut self, context: &DecisionContext<'_>) -> usize {
+        let mut left = 0;
+        for person in 0..self.people().len() {
+            if self.leave_by_word(person) {
+                left += 1;
+                self.record(person, None, context.stamp(), What::Left { reason: None });
+                self.withdraw_all(person, context);
+                let policy = context.leave.forgotten;
+                let Some(action) = policy.action else { continue };
+                let invitations: Vec<usize> = self.invitations_for(person).collect();
+                for invitation in invitations {
+                    if self.tasks()[invitation].state == ActionState::Done {
+                        self.offboard_account(invitation, action, policy.grace, None, context);
+                    }
+                }
+            }
+        }
+        left
+    }
+
+    /// Whether a person is in their directory, as far as is known.
+    pub(super) fn is_present(&self, person: usize) -> bool {
+        self.people()[person].member.standing != Standing::Left
+    }
+}
+
+/// Whether an account may be touched because its person left.
+///
+/// # Errors
+/// Why not, for people; `None` if there is nothing to touch.
+pub fn may_touch(
+    account: Option<&ManagedAccount>,
+    address: &EmailAddress,
+    protect: &Protect,
+) -> Result<(), Option<String>> {
+    let Some(account) = account else {
+        return Err(Some(
+            "it existed before and is not in our care; `ldap-usher adopt` takes such accounts into care"
+                .into(),
+        ));
+    };
+    if let Some(reason) = protect.reason(address) {
+        return Err(Some(reason));
+    }
+    match account.state {
+        AccountState::Invited | AccountState::Registered => Ok(()),
+        AccountState::DisabledByOthers => Err(Some("somebody else disabled it".into())),
+        AccountState::Disabled | AccountState::Deleted | AccountState::DeletedByOthers => Err(None),
+    }
+}

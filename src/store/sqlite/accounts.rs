@@ -1,0 +1,54 @@
+//! The accounts in our care, compared with those that Vaultwarden lists.
+
+use rusqlite::{OptionalExtension, Transaction};
+
+use super::rows::{self, ACCOUNT, INVITE};
+use crate::model::ListedAccount;
+use crate::store::{ManagedRow, Matched};
+
+pub(super) fn matched(db: &Transaction<'_>, listed: Vec<ListedAccount>) -> rusqlite::Result<Vec<Matched>> {
+    let columns = format!(
+        "select a.id, (a.state = 'queued' or a.state = 'held') and a.owner is null and a.doubt_since is null, {ACCOUNT}
+         from action a where a.kind = '{INVITE}'"
+    );
+    let mut by_id = db.prepare_cached(&format!("{columns} and a.account = ?"))?;
+    let mut by_address = db.prepare_cached(&format!("{columns} and a.address = ?"))?;
+    let mut matched = Vec::new();
+    for listed in listed {
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, rows::account(row, 2)?));
+        let mut found = by_id.query_row([&listed.id], read).optional()?;
+        if found.is_none() {
+            found = by_address.query_row([listed.address.as_str()], read).optional()?;
+        }
+        if let Some((row, waits, known)) = found {
+            matched.push(Matched {
+                row,
+                waits,
+                known,
+                listed,
+            });
+        }
+    }
+    Ok(matched)
+}
+
+pub(super) fn managed(db: &Transaction<'_>, after: i64, limit: u32) -> rusqlite::Result<Vec<ManagedRow>> {
+    db.prepare_cached(&format!(
+        "select a.id, m.directory, {ACCOUNT} from action a cross join member m on m.id = a.member
+         where a.id > ? and a.account_state is not null and a.account_state not like 'deleted%' order by a.id limit ?"
+    ))?
+    .query_map((after, limit), |row| {
+        let account = rows::account(row, 2)?;
+        Ok(account.map(|account| (row.get(0), row.get(1), account)))
+    })?
+    .filter_map(|found| found.transpose())
+    .map(|found| {
+        let (row, directory, account) = found?;
+        Ok(ManagedRow {
+            row: row?,
+            directory: directory?,
+            account,
+        })
+    })
+    .collect()
+}
