@@ -19,6 +19,13 @@ pub struct Limits {
     pub invites_per_hour: Option<u32>,
     /// The number of addresses at which one entry may be invited in a day.
     pub addresses_per_person: Option<u32>,
+    /// The number of members who may leave in one listing of a directory.
+    pub leavers_per_listing: Option<u32>,
+    /// The share of a directory's members who may leave in one listing, in percent. The lesser of the two counts, but one
+    /// person may always leave.
+    pub leavers_percent: Option<u32>,
+    /// The number of members whom single changes of a directory may make leave in an hour.
+    pub leavers_per_hour: Option<u32>,
 }
 
 /// Counts the new people that a directory added recently. People whose invitations are held do not count.
@@ -133,6 +140,9 @@ mod tests {
         invites_per_listing: Some(100),
         invites_per_hour: Some(3),
         addresses_per_person: None,
+        leavers_per_listing: None,
+        leavers_percent: None,
+        leavers_per_hour: None,
     };
 
     /// A listing that finds `found` new people.
