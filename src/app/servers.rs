@@ -56,6 +56,7 @@ pub(super) fn vaultwarden_settings(config: &Config) -> vaultwarden::ClientSettin
         tls,
         proxy,
         headers,
+        accounts_interval: _,
     } = config.vaultwarden.clone();
     vaultwarden::ClientSettings {
         tls,

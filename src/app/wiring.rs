@@ -122,7 +122,7 @@ impl Components {
                 Ok(Listener {
                     name: settings.name.clone(),
                     scope: settings.scope(),
-                    fingerprint: settings.fingerprint(),
+                    fingerprint: fingerprint(config, directory),
                     directory: connection,
                     store: store.clone(),
                     observer: observer.clone(),
@@ -176,12 +176,28 @@ fn limits(config: &Config) -> Limits {
         invites_per_listing,
         invites_per_hour,
         addresses_per_person,
+        leavers_per_listing,
+        leavers_percent,
+        leavers_per_hour,
     } = config.limits;
     Limits {
         invites_per_listing,
         invites_per_hour,
         addresses_per_person,
+        leavers_per_listing,
+        leavers_percent,
+        leavers_per_hour,
     }
+}
+
+/// The settings on which a cursor depends. Those that decide who is a member are among them, so that after a change
+/// everyone is listed and decided on again.
+fn fingerprint(config: &Config, directory: &config::Directory) -> String {
+    let mut fingerprint = directory.settings.fingerprint();
+    if let Some(accept) = config.accept.fingerprint() {
+        fingerprint = format!("{fingerprint}\n{accept}");
+    }
+    fingerprint
 }
 
 /// The membership policy of a directory, at the time `now`.
@@ -189,6 +205,7 @@ pub fn policy(config: &Config, directory: &config::Directory, now: Timestamp) ->
     Policy {
         now,
         mail_attributes: directory.mail_attributes.clone(),
+        accept: config.accept.clone(),
         invite_changed_address: config.invite.on_address_change == config::OnAddressChange::Invite,
         disabled_are_members: directory.disabled_accounts == config::DisabledAccounts::Ignore,
     }

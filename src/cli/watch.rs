@@ -302,6 +302,7 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::model::Attribute;
+    use crate::rules::membership::Accept;
 
     fn upsert(person: u8, mail: &str) -> Change {
         let value = mail.as_bytes().to_vec();
@@ -328,6 +329,7 @@ mod tests {
             name: "main".into(),
             policy: Policy {
                 mail_attributes: vec!["mail".into()],
+                accept: Accept::default(),
                 invite_changed_address: false,
                 disabled_are_members: false,
                 now: Timestamp(0),

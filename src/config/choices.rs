@@ -94,6 +94,37 @@ choices! {
 }
 
 choices! {
+    /// Whose invitations wait for an administrator.
+    pub HoldInvitations, "word";
+    /// Those that exceed a limit.
+    None = "none",
+    /// Everyone's.
+    All = "all",
+}
+
+choices! {
+    /// What to do when an administrator of Vaultwarden deleted the account of somebody who was invited.
+    pub OnDeleted, "policy";
+    /// The person is not invited again.
+    Respect = "respect",
+    /// The person is invited again.
+    Invite = "invite",
+}
+
+choices! {
+    /// What happens to the account of somebody who has left.
+    pub LeaveAction, "action";
+    /// Nothing.
+    None = "none",
+    /// All its sessions end. The person can log in again.
+    Deauthorize = "deauthorize",
+    /// Nobody can log in until the account is enabled again.
+    Disable = "disable",
+    /// The account and its vault are deleted for good.
+    Delete = "delete",
+}
+
+choices! {
     /// The least severe level that is logged.
     pub Level, "level";
     /// Failures that an administrator must fix.

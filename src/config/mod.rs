@@ -22,14 +22,18 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
-pub use choices::{DisabledAccounts, Format, Level, OnAddressChange};
+pub use choices::{
+    DisabledAccounts, Format, HoldInvitations, LeaveAction, Level, OnAddressChange, OnDeleted,
+};
 #[cfg(fuzzing)]
 pub use load::fuzz;
 pub use load::{load, state};
 pub use problem::ConfigError;
-pub use schema::{Http, Invite, Limits, Log};
+pub use schema::{Http, Invite, Leave, Limits, Log};
 
 use crate::directory::{self, Bind};
+use crate::rules::Protect;
+use crate::rules::membership::Accept;
 use crate::store::Location;
 use crate::tls::TlsOptions;
 
@@ -48,7 +52,11 @@ pub struct Config {
     pub directories: Vec<Directory>,
     /// `[invite]`: how invitations are sent.
     pub invite: Invite,
-    /// `[limits]`: when invitations are held back.
+    /// `[accept]`: which addresses may be invited.
+    pub accept: Accept,
+    /// `[protect]` and the administrators of Vaultwarden: accounts that are never deauthorized, disabled or deleted.
+    pub protect: Protect,
+    /// `[limits]`: when invitations and actions on people who left are held back.
     pub limits: Limits,
     /// `[http]`: the endpoints for health and metrics.
     pub http: Http,
@@ -124,6 +132,8 @@ pub struct Vaultwarden {
     pub proxy: Option<SecretString>,
     /// Headers for every request, one per line.
     pub headers: Option<SecretString>,
+    /// The time between two comparisons of Vaultwarden's accounts with the state.
+    pub accounts_interval: Duration,
 }
 
 /// One directory.
@@ -137,6 +147,8 @@ pub struct Directory {
     pub disabled_accounts: DisabledAccounts,
     /// The time between two full listings beside any stream but `poll`. `None` is the default for the kind of stream.
     pub audit_interval: Option<Duration>,
+    /// What happens to the accounts of people who have left this directory.
+    pub leave: Leave,
 }
 
 /// A configuration, and its TOML form with all defaults.

@@ -11,10 +11,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::choices::{DisabledAccounts, Format, Level, OnAddressChange, Sasl, Stream};
+use super::choices::{
+    DisabledAccounts, Format, HoldInvitations, LeaveAction, Level, OnAddressChange, OnDeleted, Sasl, Stream,
+};
 use super::secret::Secret;
 use super::value::{
-    auto_duration, count, duration, limit, listen, one_base, one_or_many, optional_count, size, tables,
+    auto_duration, count, duration, grace, limit, listen, one_base, one_or_many, optional_count,
+    optional_grace, percent, size, tables, whole,
 };
 
 /// The value of `id_attribute` that stands for the server's own UUID.
@@ -31,6 +34,9 @@ pub(super) struct File {
     #[serde(deserialize_with = "tables")]
     pub(super) directory: Vec<DirectoryTable>,
     pub(super) invite: Invite,
+    pub(super) accept: AcceptTable,
+    pub(super) protect: ProtectTable,
+    pub(super) leave: Leave,
     pub(super) limits: Limits,
     pub(super) http: Http,
     pub(super) log: Log,
@@ -44,6 +50,9 @@ impl Default for File {
             vaultwarden: VaultwardenTable::default(),
             directory: Vec::new(),
             invite: Invite::default(),
+            accept: AcceptTable::default(),
+            protect: ProtectTable::default(),
+            leave: Leave::default(),
             limits: Limits::default(),
             http: Http::default(),
             log: Log::default(),
@@ -67,6 +76,10 @@ pub(super) struct VaultwardenTable {
     pub(super) proxy_file: Option<PathBuf>,
     pub(super) headers: Option<Secret>,
     pub(super) headers_file: Option<PathBuf>,
+    #[serde(with = "duration")]
+    pub(super) accounts_interval: Duration,
+    #[serde(deserialize_with = "one_or_many")]
+    pub(super) administrators: Vec<String>,
 }
 
 impl Default for VaultwardenTable {
@@ -84,6 +97,8 @@ impl Default for VaultwardenTable {
             proxy_file: None,
             headers: None,
             headers_file: None,
+            accounts_interval: Duration::from_secs(3600),
+            administrators: Vec::new(),
         }
     }
 }
@@ -125,6 +140,9 @@ pub(super) struct DirectoryTable {
     pub(super) page_size: NonZeroU32,
     #[serde(with = "size")]
     pub(super) max_message_size: usize,
+    pub(super) leave_action: Option<LeaveAction>,
+    #[serde(with = "optional_grace")]
+    pub(super) leave_grace: Option<Duration>,
 }
 
 impl Default for DirectoryTable {
@@ -154,6 +172,8 @@ impl Default for DirectoryTable {
             audit_interval: None,
             page_size: const { NonZeroU32::new(500).unwrap() },
             max_message_size: 16 << 20,
+            leave_action: None,
+            leave_grace: None,
         }
     }
 }
@@ -162,8 +182,18 @@ impl Default for DirectoryTable {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, expecting = "a table")]
 pub struct Invite {
+    /// Whose invitations wait for an administrator.
+    pub hold: HoldInvitations,
     /// What to do when the address of an invited person changes.
     pub on_address_change: OnAddressChange,
+    /// What to do when an administrator of Vaultwarden deleted the account of an invited person.
+    pub on_deleted: OnDeleted,
+    /// How long after a mail a person who has not registered is reminded; at least an hour.
+    #[serde(with = "duration")]
+    pub resend_after: Duration,
+    /// The largest number of reminders for one invitation.
+    #[serde(deserialize_with = "whole")]
+    pub resend_limit: u32,
     /// The number of invitations that are sent at the same time.
     #[serde(deserialize_with = "count")]
     pub concurrency: NonZeroU32,
@@ -178,7 +208,11 @@ pub struct Invite {
 impl Default for Invite {
     fn default() -> Self {
         Self {
+            hold: HoldInvitations::None,
             on_address_change: OnAddressChange::Report,
+            on_deleted: OnDeleted::Respect,
+            resend_after: Duration::from_secs(96 * 3600),
+            resend_limit: 2,
             concurrency: const { NonZeroU32::new(8).unwrap() },
             per_minute: None,
             resend_unknown_after: Duration::from_secs(180),
@@ -186,7 +220,47 @@ impl Default for Invite {
     }
 }
 
-/// `[limits]`: when invitations are held back.
+/// `[accept]`: which addresses may be invited.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, expecting = "a table")]
+pub(super) struct AcceptTable {
+    #[serde(deserialize_with = "one_or_many")]
+    pub(super) domains: Vec<String>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub(super) deny: Vec<String>,
+}
+
+/// `[protect]`: accounts that are never deauthorized, disabled or deleted.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, expecting = "a table")]
+pub(super) struct ProtectTable {
+    #[serde(deserialize_with = "one_or_many")]
+    pub(super) addresses: Vec<String>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub(super) domains: Vec<String>,
+}
+
+/// `[leave]`: what happens to the accounts of people who have left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, expecting = "a table")]
+pub struct Leave {
+    /// What happens to the account.
+    pub action: LeaveAction,
+    /// How long a person must have been gone before it happens. May be zero.
+    #[serde(with = "grace")]
+    pub grace: Duration,
+}
+
+impl Default for Leave {
+    fn default() -> Self {
+        Self {
+            action: LeaveAction::None,
+            grace: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// `[limits]`: when invitations and actions on people who left are held back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, expecting = "a table")]
 pub struct Limits {
@@ -200,6 +274,16 @@ pub struct Limits {
     /// The largest number of addresses at which one entry is invited per day; `None` is no limit.
     #[serde(with = "limit")]
     pub addresses_per_person: Option<u32>,
+    /// The largest number of members who leave in one listing of a directory; `None` is no limit.
+    #[serde(with = "limit")]
+    pub leavers_per_listing: Option<u32>,
+    /// The largest share of a directory's members who leave in one listing, in percent; `None` is no limit. The lesser of
+    /// the two counts, but one person may always leave.
+    #[serde(with = "percent")]
+    pub leavers_percent: Option<u32>,
+    /// The largest number of members whom single changes of a directory make leave per hour; `None` is no limit.
+    #[serde(with = "limit")]
+    pub leavers_per_hour: Option<u32>,
 }
 
 impl Default for Limits {
@@ -208,6 +292,9 @@ impl Default for Limits {
             invites_per_listing: Some(500),
             invites_per_hour: Some(500),
             addresses_per_person: Some(2),
+            leavers_per_listing: Some(10),
+            leavers_percent: Some(5),
+            leavers_per_hour: Some(20),
         }
     }
 }

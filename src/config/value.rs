@@ -86,6 +86,14 @@ pub(super) fn optional_count<'de, D: Deserializer<'de>>(
     count(deserializer).map(Some)
 }
 
+/// A whole number.
+pub(super) fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    i64::deserialize(deserializer)
+        .ok()
+        .and_then(|number| u32::try_from(number).ok())
+        .ok_or_else(|| de::Error::custom("expected a whole number"))
+}
+
 /// A limit: a whole number, or "unlimited".
 pub(super) mod limit {
     use std::fmt;
@@ -136,6 +144,22 @@ pub(super) mod limit {
     }
 }
 
+/// A share in percent, or "unlimited".
+pub(super) mod percent {
+    use serde::{Deserializer, de};
+
+    pub(in crate::config) use super::limit::serialize;
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<u32>, D::Error> {
+        super::limit::deserialize(deserializer)
+            .ok()
+            .filter(|percent| percent.is_none_or(|percent| percent <= 100))
+            .ok_or_else(|| de::Error::custom("expected a whole number from 0 to 100, or \"unlimited\""))
+    }
+}
+
 /// A duration above zero, with units: "60s", "6h", "1h 30m".
 pub(super) mod duration {
     use std::time::Duration;
@@ -159,6 +183,48 @@ pub(super) mod duration {
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&humantime::format_duration(*duration))
+    }
+}
+
+/// A duration with units, which may be zero: "0s", "1h".
+pub(super) mod grace {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, de};
+
+    pub(in crate::config) use super::duration::serialize;
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        String::deserialize(deserializer)
+            .ok()
+            .and_then(|text| humantime::parse_duration(&text).ok())
+            .ok_or_else(|| de::Error::custom("expected a time with its unit, such as \"1h\" or \"0s\""))
+    }
+}
+
+/// A duration with units, which may be zero, for a key that may be absent.
+pub(super) mod optional_grace {
+    use std::time::Duration;
+
+    use serde::{Deserializer, Serializer};
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        super::grace::deserialize(deserializer).map(Some)
+    }
+
+    #[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
+    pub(in crate::config) fn serialize<S: Serializer>(
+        duration: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match duration {
+            Some(duration) => super::grace::serialize(duration, serializer),
+            None => serializer.serialize_none(),
+        }
     }
 }
 

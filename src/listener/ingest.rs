@@ -217,7 +217,7 @@ impl<'a> Ingest<'a> {
         let events = store.apply(batch).await?;
         timing::reached(Step::Committed);
         observer.record(&events);
-        let held = |by| events.iter().filter(move |event| event.what == What::Held { by });
+        let held = |by| events.iter().filter(move |event| matches!(event.what, What::Held { by: other, .. } if other == by));
         let together = held(Hold::Together).count() as u64;
         if together > 0 {
             observer.held_together(name, together, limits.invites_per_listing.unwrap_or(u32::MAX));
@@ -225,6 +225,12 @@ impl<'a> Ingest<'a> {
         let by_hour = held(Hold::Hour).count() as u64;
         if by_hour > 0 {
             observer.held_by_hour(name, by_hour, limits.invites_per_hour.unwrap_or(u32::MAX));
+        }
+        for by in [Hold::LeaversListing, Hold::LeaversHour, Hold::LeaversHalf] {
+            let count = held(by).count() as u64;
+            if count > 0 {
+                observer.leavers_held(name, count, by);
+            }
         }
         for event in held(Hold::Person) {
             let limit = limits.addresses_per_person.unwrap_or(u32::MAX);
@@ -248,7 +254,9 @@ impl<'a> Ingest<'a> {
             cursor,
             policy: self.listener.policy.at(arrived),
             limits: self.listener.limits,
+            leave: self.listener.leave.clone(),
             listing: Verdict::Hold,
+            leaving: None,
             arrived,
         }
     }
@@ -299,6 +307,7 @@ impl<'a> Ingest<'a> {
         let batch = ChangeBatch {
             summarised: active.outcome.joined >= self.listener.max_journaled_joins,
             listing: active.verdict.unwrap_or(Verdict::Hold),
+            leaving: active.leaving,
             ..self.batch(sightings, Source::Listing, None)
         };
         active.count(&self.commit(batch).await?);

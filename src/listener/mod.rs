@@ -27,7 +27,7 @@ use crate::clock::Clock;
 use crate::directory::{Directory, DirectoryError, Opened, StreamKind};
 use crate::model::{Cursor, Disposition, Listing};
 use crate::retry::{Retry, RetryNow};
-use crate::rules::Limits;
+use crate::rules::{LeavePolicies, Limits};
 use crate::rules::membership::Policy;
 use crate::store::{DirectoryState, ListenerStore, StoreError};
 use crate::telemetry::Observer;
@@ -68,8 +68,10 @@ pub struct Listener {
     pub fingerprint: String,
     /// The administrator's settings for membership.
     pub policy: Policy,
-    /// The limits on the number of new people.
+    /// The limits on the number of new people, and of leavers.
     pub limits: Limits,
+    /// What happens to the accounts of leavers.
+    pub leave: Arc<LeavePolicies>,
     /// The number of people per listing whose joining is recorded individually in the journal. Further people are only
     /// counted.
     pub max_journaled_joins: u64,

@@ -229,6 +229,15 @@ impl Book {
         }
     }
 
+    /// Makes a person one who has left. Returns whether they had not.
+    pub(super) fn set_left(&mut self, index: usize) -> bool {
+        let person = &mut self.people[index];
+        let changes = person.member.standing != Standing::Left;
+        person.member.standing = Standing::Left;
+        person.decided_on = None;
+        changes
+    }
+
     /// Stores the digest of the entry that led to a person's state, or `None` if something else did.
     pub(super) fn set_decided_on(&mut self, directory: i64, id: EntryId, digest: Option<i64>) {
         if let Some(index) = self.person_by_id(directory, id) {

@@ -207,7 +207,7 @@ impl Book {
     pub fn forget_directory(&mut self, context: &DecisionContext<'_>) -> usize {
         let mut left = 0;
         for person in 0..self.people().len() {
-            if self.leave_by_word(person) {
+            if self.set_left(person) {
                 left += 1;
                 self.record(person, None, context.stamp(), What::Left { reason: None });
                 self.withdraw_all(person, context);
@@ -246,7 +246,7 @@ pub fn may_touch(
         ));
     };
     if let Some(reason) = protect.reason(address) {
-        return Err(Some(reason));
+        return Err(Some(format!("it {reason}")));
     }
     match account.state {
         AccountState::Invited | AccountState::Registered => Ok(()),

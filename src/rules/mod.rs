@@ -33,6 +33,6 @@ pub use brake::{Brake, Limits, Verdict};
 pub use context::DecisionContext;
 pub use leaver_brake::LeaverBrake;
 pub use leavers::{LeavePolicies, LeavePolicy, may_touch};
-pub use protect::Protect;
+pub use protect::{Protect, Untouchable};
 pub use sightings::Changed;
 pub use task::Task;

@@ -8,8 +8,8 @@ use super::interface::{AdminStore, BaseStore, Decision, QueueStore};
 use super::{Claim, Claimed, Scope, StoreError};
 use crate::clock::Timestamp;
 use crate::model::{Cursor, EmailAddress, EntryId, Event, Hold, Settlement, Source, What};
-use crate::rules::membership::{Policy, Sighting};
-use crate::rules::{Book, Brake, Changed, DecisionContext, LeavePolicies, Limits, Noted, Verdict};
+use crate::rules::membership::{Policy, Reason, Sighting};
+use crate::rules::{Book, Brake, Changed, DecisionContext, LeavePolicies, LeaverBrake, Limits, Noted, Verdict};
 use crate::timing::{self, Step as Milestone};
 
 /// The result of one step of a decision.
@@ -58,6 +58,17 @@ impl ChangeBatch {
             ..Scope::default()
         }
     }
+}
+
+/// The leavers in some sightings.
+#[derive(Debug, Clone, Copy)]
+pub struct Leaving {
+    /// The number of leavers.
+    pub count: u64,
+    /// The number of people in the directory, including them.
+    pub members: u64,
+    /// The count of people who left the directory recently.
+    pub brake: LeaverBrake,
 }
 
 /// The number of invitations that are cancelled in one transaction.
@@ -124,6 +135,23 @@ pub trait Decisions: BaseStore {
                     Step::Done((brake, opened.filter_map(|event| event.address).collect()))
                 }
             }
+        })
+    }
+
+    /// Counts whom [`Decisions::apply`] would make leave. Saves nothing.
+    fn leaving(&self, batch: ChangeBatch) -> impl Future<Output = Result<Leaving, StoreError>> + Send {
+        self.decide(batch.scope(), move |book| {
+            let changed = book.apply_sightings(&batch.sightings, &batch.policy, batch.source);
+            let left = changed
+                .iter()
+                .filter(|(_, reason)| matches!(reason, Reason::Left | Reason::Disabled(_)));
+            let count = left.count() as u64;
+            let directory = mem::take(book).directory;
+            Step::Done(Leaving {
+                count,
+                members: directory.as_ref().map_or(0, |directory| directory.present),
+                brake: directory.map_or_else(LeaverBrake::default, |directory| directory.leaver_brake),
+            })
         })
     }
 
@@ -284,16 +312,29 @@ fn settlement(
 ) -> (Scope, Decision, Arc<Mutex<Vec<Event>>>) {
     let scope = Scope {
         invitations: settled.iter().map(|(row, _)| *row).collect(),
-        // A completed invitation is neither repeated nor handed over.
-        // Only a completed invitation needs nothing else.
-        invitations_only: settled
-            .iter()
-            .all(|(_, how)| matches!(how, Settlement::Done { account: Some(_), .. })),
+        invitations_only: true,
         ..Scope::default()
     };
+    let mut more = Some(Scope {
+        invitations_only: false,
+        ..scope.clone()
+    });
     let events = Arc::new(Mutex::new(Vec::new()));
     let result = events.clone();
     let decision = move |book: &mut Book| {
+        // Usually invitations to members are completed, which concerns nobody else.
+        let is_simple = |(row, how): &(i64, Settlement)| {
+            let task = book.task_by_row(*row).map(|index| &book.tasks()[index]);
+            matches!(how, Settlement::Done { .. })
+                && task.is_some_and(|task| {
+                    task.kind.is_invite() && book.people()[task.person].is_member_at(&task.address)
+                })
+        };
+        if let Some(more) = more.take()
+            && !settled.iter().all(is_simple)
+        {
+            return Some(more);
+        }
         for (row, settlement) in &settled {
             book.settle(*row, settlement, &limits, &leave, now);
         }

@@ -8,7 +8,7 @@ mod people;
 mod sqlite;
 mod types;
 
-pub use decisions::{ChangeBatch, Decisions, Step};
+pub use decisions::{ChangeBatch, Decisions, Leaving, Step};
 pub use interface::{AdminStore, BaseStore, ListenerStore, QueueStore, Store};
 pub use location::{Location, dry_run, in_memory, is_served, open, open_read_only, open_shared};
 pub use people::{ActionReport, JournalPage, PersonQuery, PersonReport};

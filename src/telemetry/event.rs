@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 use super::health::Health;
 use super::log_limit::LogLimiter;
 use super::metrics::Metrics;
-use crate::model::Listing;
+use crate::model::{Hold, Listing};
 use crate::store::{ListingOutcome, Report, StoreError};
 
 /// How long a directory or Vaultwarden may fail before `/readyz` answers 503.
@@ -198,6 +198,16 @@ impl Observer {
             limit,
             "invitations are held back: changes may cause at most {limit} per hour (limits.invites_per_hour); \
              `ldap-usher approve --all` shows them and asks whether to release them"
+        );
+    }
+
+    /// More people left than one of the limits allows.
+    pub fn leavers_held(&self, directory: &str, count: u64, by: Hold) {
+        warn!(
+            directory,
+            count,
+            "leavers are held, and their accounts are left alone: {by}; if this is right, `ldap-usher approve` shows them and \
+             asks, otherwise `ldap-usher discard` drops them; whoever comes back is dropped by itself"
         );
     }
 

@@ -9,7 +9,7 @@ use tracing::{Level, debug, info, warn};
 use super::event::{Observer, ms};
 use crate::clock::Timestamp;
 use crate::foreign::shown;
-use crate::model::{Event, Source, What};
+use crate::model::{ActionKind, Event, Source, What};
 
 impl Observer {
     /// Logs events and counts them in metrics.
@@ -93,6 +93,7 @@ impl Observer {
                 event!(is_new, %address, dn, directory, "already has an account");
             }
             What::Failed {
+                action: ActionKind::Invite,
                 error,
                 attempts,
                 retry_at,
@@ -110,7 +111,10 @@ impl Observer {
                     "could not invite, will try again"
                 );
             }
-            What::Quarantined { reason } => {
+            What::Quarantined {
+                action: ActionKind::Invite,
+                reason,
+            } => {
                 let is_new = self.admits(directory, "quarantined", Level::WARN);
                 failure!(
                     is_new,
@@ -121,12 +125,26 @@ impl Observer {
                     "cannot be invited; see `ldap-usher status`"
                 );
             }
+            What::Leaving { .. } => self.line(event, "leaving", Level::INFO, &dn, &address),
+            What::CarriedOut { action, .. } => {
+                self.line(event, action.as_str(), Level::INFO, &dn, &address);
+            }
+            What::Adopted => self.line(event, "adopted", Level::INFO, &dn, &address),
+            What::AccountChanged { .. } => self.line(event, "account-changed", Level::INFO, &dn, &address),
+            What::Failed { .. } => self.line(event, "action-failed", Level::WARN, &dn, &address),
+            What::Quarantined { .. } => {
+                self.line(event, "action-quarantined", Level::WARN, &dn, &address);
+            }
             // These follow from events that are logged, or are logged as a total.
             What::Owed { .. }
             | What::Held { .. }
             | What::Released { .. }
             | What::HandedOver { .. }
-            | What::Cancelled
+            | What::Cancelled { .. }
+            | What::Discarded { .. }
+            | What::Spared { .. }
+            | What::NotNeeded { .. }
+            | What::Registered
             | What::OutcomeUnknown { .. }
             | What::Listed { .. } => {
                 debug!(directory, dn, address, source = source.as_str(), "{what}");
@@ -136,6 +154,17 @@ impl Observer {
             && let Some(kind) = repaired(what)
         {
             self.audit_repaired(directory, kind, &dn);
+        }
+    }
+
+    /// Logs an event in its own words.
+    fn line(&self, event: &Event, kind: &'static str, level: Level, dn: &str, address: &str) {
+        let Event { directory, what, .. } = event;
+        let is_new = self.admits(directory, kind, level);
+        if is_new && level == Level::WARN {
+            warn!(directory, dn, address, "{what}");
+        } else {
+            event!(is_new, directory, dn, address, "{what}");
         }
     }
 
@@ -197,6 +226,9 @@ impl Observer {
 fn counted(what: &What) -> Option<&'static str> {
     match what {
         What::SharesAddress { .. } => Some("duplicate-address"),
+        What::CarriedOut { action, .. } => Some(action.as_str()),
+        What::Adopted => Some("adopted"),
+        What::Registered => Some("registered"),
         what => repaired(what),
     }
 }

@@ -7,7 +7,7 @@ use ldap_usher::clock::{Clock, Timestamp};
 use ldap_usher::model::Release;
 use ldap_usher::model::Source;
 use ldap_usher::model::{ActionState, Attribute, Entry, EntryId, Settlement};
-use ldap_usher::rules::membership::{Policy, Sighting};
+use ldap_usher::rules::membership::{Accept, Policy, Sighting};
 use ldap_usher::rules::{Limits, Verdict};
 use ldap_usher::store::interface::*;
 use ldap_usher::store::{ChangeBatch, Decisions, Sqlite, Which};
@@ -39,6 +39,7 @@ async fn three_held(dir: &Path) {
     let directory = store.register("main", "scope", "settings").await.unwrap().id;
     let policy = Policy {
         mail_attributes: vec!["mail".into()],
+        accept: Accept::default(),
         disabled_are_members: false,
         now: Timestamp(0),
         invite_changed_address: false,

@@ -14,7 +14,7 @@ use ldap_usher::listener::Listener;
 use ldap_usher::model::{Attribute, Change, Cursor, Entry, EntryId, Event, Listing, Source, Standing, What};
 use ldap_usher::retry::{Retry, RetryNow};
 use ldap_usher::rules::Limits;
-use ldap_usher::rules::membership::Policy;
+use ldap_usher::rules::membership::{Accept, Policy};
 use ldap_usher::store::Sqlite;
 use ldap_usher::store::interface::*;
 use ldap_usher::telemetry::Observer;
@@ -77,6 +77,7 @@ fn listener(directory: Arc<dyn Directory>, store: Arc<Sqlite>) -> Listener {
         fingerprint: "settings".into(),
         policy: Policy {
             mail_attributes: vec!["mail".into()],
+            accept: Accept::default(),
             disabled_are_members: false,
             now: Timestamp(0),
             invite_changed_address: false,

@@ -18,7 +18,7 @@ use ldap_usher::model::{
 };
 use ldap_usher::retry::{Retry, RetryNow};
 use ldap_usher::rules::Limits;
-use ldap_usher::rules::membership::Policy;
+use ldap_usher::rules::membership::{Accept, Policy};
 use ldap_usher::store::interface::*;
 use ldap_usher::store::{PersonQuery, PersonReport, Sqlite, Which};
 use ldap_usher::telemetry::Observer;
@@ -162,6 +162,7 @@ impl World {
                 fingerprint: "settings".into(),
                 policy: Policy {
                     mail_attributes: vec!["mail".into()],
+                    accept: Accept::default(),
                     disabled_are_members: false,
                     now: Timestamp(0),
                     invite_changed_address: self.invite_changed_address,

@@ -21,7 +21,7 @@ use ldap_usher::clock::{Clock, Timestamp};
 use ldap_usher::listener::Listener;
 use ldap_usher::retry::{Retry, RetryNow};
 use ldap_usher::rules::Limits;
-use ldap_usher::rules::membership::Policy;
+use ldap_usher::rules::membership::{Accept, Policy};
 use ldap_usher::telemetry::Observer;
 use ldap_usher::worker::{Until, Worker, WorkerSettings};
 use tokio::sync::Notify;
@@ -90,6 +90,7 @@ impl Simulation {
             fingerprint: "settings".into(),
             policy: Policy {
                 mail_attributes: vec!["mail".into()],
+                accept: Accept::default(),
                 disabled_are_members: false,
                 now: Timestamp(0),
                 invite_changed_address: false,

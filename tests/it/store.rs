@@ -16,7 +16,7 @@ use crate::support::queue::Queue as _;
 use ldap_usher::clock::Timestamp;
 use ldap_usher::model::{Action, Attribute, EmailAddress, Entry, EntryId, Listing, Member, Settlement};
 use ldap_usher::model::{Event, Hold, Source, What};
-use ldap_usher::rules::membership::{Policy, Sighting};
+use ldap_usher::rules::membership::{Accept, Policy, Sighting};
 use ldap_usher::rules::{Brake, Limits, Verdict};
 use ldap_usher::store::interface::*;
 use ldap_usher::store::{ChangeBatch, Decisions, Difference, ListingOutcome, Sqlite};
@@ -56,6 +56,7 @@ fn entry(n: u8, name: Option<&str>) -> Entry {
 fn policy(invite_changed_address: bool) -> Policy {
     Policy {
         mail_attributes: vec!["mail".into()],
+        accept: Accept::default(),
         disabled_are_members: false,
         now: Timestamp(0),
         invite_changed_address,

@@ -12,7 +12,7 @@ use ldap_usher::clock::{Clock, Timestamp};
 use ldap_usher::model::Source;
 use ldap_usher::model::{ActionState, Attribute, EmailAddress, Entry, EntryId, Outcome};
 use ldap_usher::retry::RetryNow;
-use ldap_usher::rules::membership::{Policy, Sighting};
+use ldap_usher::rules::membership::{Accept, Policy, Sighting};
 use ldap_usher::rules::{Limits, Verdict};
 use ldap_usher::store::interface::*;
 use ldap_usher::store::{ChangeBatch, Decisions, DirectoryState, Sqlite};
@@ -65,6 +65,7 @@ async fn bring(store: &dyn Store, source: Source, people: std::ops::Range<u8>, n
     let directory = store.register("main", "scope", "settings").await.unwrap().id;
     let policy = Policy {
         mail_attributes: vec!["mail".into()],
+        accept: Accept::default(),
         disabled_are_members: false,
         now: Timestamp(0),
         invite_changed_address: false,

@@ -7,15 +7,16 @@ use secrecy::SecretString;
 use super::super::Directory;
 use super::super::choices::{DisabledAccounts, Sasl, Stream};
 use super::super::problem::{KeyPath, Problems};
-use super::super::schema::{AUTO, DirectoryTable};
+use super::super::schema::{AUTO, DirectoryTable, Leave};
 use super::super::secret::Secrets;
-use super::{TlsKeys, controllers, tls, warn_if_public};
+use super::{TlsKeys, controllers, element, leave, tls, warn_if_public};
 use crate::directory::{Bind, DirectorySettings, Filter, Server, StreamKind};
 use crate::rules::membership::DISABLED_ATTRIBUTES;
 
-/// Checks every directory, and that their names are unique.
+/// Checks every directory, and that their names are unique. `general` is `[leave]`.
 pub(super) fn directories(
     tables: &mut [DirectoryTable],
+    general: Leave,
     at: &KeyPath,
     public: bool,
     secrets: &Secrets,
@@ -42,13 +43,14 @@ pub(super) fn directories(
     let checked: Vec<_> = tables
         .iter_mut()
         .enumerate()
-        .map(|(i, table)| directory(table, &at.index(i), public, secrets, problems))
+        .map(|(i, table)| directory(table, general, &at.index(i), public, secrets, problems))
         .collect();
     checked.into_iter().collect()
 }
 
 fn directory(
     table: &mut DirectoryTable,
+    general: Leave,
     at: &KeyPath,
     public: bool,
     secrets: &Secrets,
@@ -151,6 +153,7 @@ fn directory(
         mail_attributes: table.mail_attributes.clone(),
         disabled_accounts: table.disabled_accounts,
         audit_interval: table.audit_interval,
+        leave: leave::of_directory(table, general, at, problems),
     })
 }
 
@@ -178,9 +181,7 @@ fn servers(urls: &[String], at: &KeyPath, problems: &mut Problems<'_>) -> Option
         .map(|(i, url)| {
             let server = server(url);
             if let Err(problem) = &server {
-                // A single string has no elements: the line of the key itself is the right one.
-                let place = if urls.len() == 1 { at.clone() } else { at.index(i) };
-                problems.error(&place, problem);
+                problems.error(&element(at, i, urls), problem);
             }
             server.ok()
         })

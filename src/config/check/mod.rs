@@ -3,14 +3,17 @@
 
 mod controllers;
 mod directory;
+mod leave;
+mod people;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
 use super::problem::{KeyPath, Problems};
-use super::schema::{File, VaultwardenTable};
+use super::schema::{File, Invite, VaultwardenTable};
 use super::secret::Secrets;
 use super::{Config, Vaultwarden};
 use crate::store::Location;
@@ -33,13 +36,17 @@ pub(super) fn check(
         secrets,
         problems,
     );
+    let (accept, protect) = (people::accept(file, problems), people::protect(file, problems));
+    let leave = leave::leave(file, problems);
     let directories = directory::directories(
         &mut file.directory,
+        leave,
         &root.key("directory"),
         public,
         secrets,
         problems,
     );
+    reminders(&file.invite, &root.key("invite"), problems);
     hosts(&file.http.hosts, &root.key("http").key("hosts"), problems);
     Some(Config {
         // `load` sets it from the environment.
@@ -49,6 +56,8 @@ pub(super) fn check(
         vaultwarden: vaultwarden?,
         directories: directories?,
         invite: file.invite.clone(),
+        accept,
+        protect,
         limits: file.limits.clone(),
         http: file.http.clone(),
         log: file.log.clone(),
@@ -65,6 +74,26 @@ pub(super) fn state(file: &File, problems: &mut Problems<'_>) -> Option<Location
             problems.error(&KeyPath::root().key("state"), problem);
             None
         }
+    }
+}
+
+fn reminders(invite: &Invite, at: &KeyPath, problems: &mut Problems<'_>) {
+    const SHORTEST: Duration = Duration::from_secs(3600);
+    if invite.resend_after < SHORTEST {
+        problems.error(
+            &at.key("resend_after"),
+            "is shorter than an hour, and each reminder is a mail; write at least \"1h\", or `resend_limit = 0` for no reminders",
+        );
+    }
+}
+
+/// The path of one text in the value of a key that takes a text or a list of texts.
+fn element(at: &KeyPath, index: usize, texts: &[String]) -> KeyPath {
+    // A single text has no elements: the line of the key itself is the right one.
+    if texts.len() == 1 {
+        at.clone()
+    } else {
+        at.index(index)
     }
 }
 
@@ -142,6 +171,7 @@ fn vaultwarden(
         tls,
         proxy,
         headers,
+        accounts_interval: table.accounts_interval,
     })
 }
 

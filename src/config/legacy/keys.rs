@@ -76,6 +76,7 @@ impl<'a> Keys<'a> {
             "invite",
             "vaultwarden_ldap invites every address that it does not know.",
         );
+        self.add_default("invite", "resend_limit", 0, "vaultwarden_ldap reminds nobody.");
         for limit in ["invites_per_listing", "invites_per_hour", "addresses_per_person"] {
             self.add_default(
                 "limits",

@@ -13,6 +13,8 @@ pub(super) struct ActiveListing {
     pub(super) outcome: ListingOutcome,
     /// Whether its new people may be invited, once that is decided.
     pub(super) verdict: Option<Verdict>,
+    /// The limit that holds its leavers, once that is decided.
+    pub(super) leaving: Option<Hold>,
     /// The place of the last difference that was processed ([`Difference::place`](crate::store::Difference::place)).
     pub(super) after: i64,
     /// The resume point that the stream sent during the listing. It covers people who are listed but not decided on yet.
@@ -25,6 +27,7 @@ impl ActiveListing {
             progress: ListingProgress::begin(),
             outcome: ListingOutcome::default(),
             verdict: None,
+            leaving: None,
             after: 0,
             cursor: None,
         }
@@ -43,7 +46,9 @@ impl ActiveListing {
                 What::Joined | What::Rejoined => *joined += 1,
                 What::Left { .. } => *left += 1,
                 What::Owed { .. } => *queued += 1,
-                What::Held { by: Hold::Listing } => *held += 1,
+                What::Held {
+                    by: Hold::Listing, ..
+                } => *held += 1,
                 _ => {}
             }
         }

@@ -76,7 +76,10 @@ impl Ingest<'_> {
         let Listener { store, .. } = self.listener;
         let verdict = match active.verdict {
             Some(verdict) => verdict,
-            None => self.judge_listing(cut_short, Source::Audit).await?,
+            None => {
+                active.leaving = self.judge_leavers(!cut_short).await?;
+                self.judge_listing(cut_short, Source::Audit).await?
+            }
         };
         active.verdict = Some(verdict);
         let page = store.differences(self.row, active.after, LOOK_UPS).await?;
@@ -98,6 +101,7 @@ impl Ingest<'_> {
         sightings.extend(self.look_up_unlisted(&unlisted).await?);
         let batch = ChangeBatch {
             listing: verdict,
+            leaving: active.leaving,
             ..self.batch(sightings, Source::Audit, None)
         };
         active.count(&self.commit(batch).await?);

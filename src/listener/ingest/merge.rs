@@ -8,8 +8,8 @@ use futures::FutureExt;
 use super::active_listing::ActiveListing;
 use super::ended_listing::{EndedListing, Judgement};
 use super::{Ingest, LOOK_UPS, PAGE};
-use crate::listener::SessionError;
-use crate::model::{Listing, Source};
+use crate::listener::{Listener, SessionError};
+use crate::model::{Hold, Listing, Source};
 use crate::rules::Verdict;
 use crate::rules::membership::Sighting;
 use crate::store::{Decisions, StoreError};
@@ -78,6 +78,7 @@ impl Ingest<'_> {
     pub(super) async fn merge_interrupted(&self, merge: &mut EndedListing) -> Result<(), SessionError> {
         merge.compared().await?;
         merge.active.verdict = Some(self.judge_listing(true, Source::Listing).await?);
+        merge.active.leaving = self.judge_leavers(false).await?;
         loop {
             let page = self.page(&mut merge.active).await?;
             if page.is_empty() {
@@ -98,6 +99,9 @@ impl Ingest<'_> {
             merge.active.verdict = self
                 .judge_page(&mut merge.judgement, cut_short, Source::Listing)
                 .await?;
+            if merge.active.verdict.is_some() {
+                merge.active.leaving = self.judge_leavers(!cut_short).await?;
+            }
             return Ok(true);
         }
         let page = self.page(&mut merge.active).await?;
@@ -127,6 +131,46 @@ impl Ingest<'_> {
         loop {
             if let Some(verdict) = self.judge_page(&mut judgement, cut_short, source).await? {
                 return Ok(verdict);
+            }
+        }
+    }
+
+    /// Decides whether the leavers of a listing are held, by their number. Stores nothing. A listing that was cut short shows
+    /// only those whose accounts are disabled.
+    pub(super) async fn judge_leavers(&self, complete: bool) -> Result<Option<Hold>, SessionError> {
+        let Listener {
+            name,
+            store,
+            limits,
+            leave,
+            clock,
+            ..
+        } = self.listener;
+        if leave.of(name).action.is_none() {
+            return Ok(None);
+        }
+        let (mut found, mut after) = (0, 0);
+        loop {
+            let page = store.leavers(self.row, after, LOOK_UPS).await?;
+            let Some(last) = page.last() else {
+                return Ok(None);
+            };
+            after = last.place;
+            let (listed, unlisted): (Vec<_>, Vec<_>) = page
+                .into_iter()
+                .partition(|difference| difference.sighting.is_some());
+            let mut sightings: Vec<Sighting> = listed
+                .into_iter()
+                .filter_map(|difference| difference.sighting)
+                .collect();
+            if complete {
+                sightings.extend(self.look_up_unlisted(&unlisted).await?);
+            }
+            let leaving = store.leaving(self.batch(sightings, Source::Listing, None)).await?;
+            found += leaving.count;
+            let brake = leaving.brake;
+            if let Some(hold) = brake.check_listing(found, leaving.members, limits, clock.now()) {
+                return Ok(Some(hold));
             }
         }
     }

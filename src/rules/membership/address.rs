@@ -1,5 +1,6 @@
 //! Finds the usable addresses in an entry.
 
+use super::Accept;
 use crate::model::{EmailAddress, Entry, description};
 
 /// The key of Exchange's attribute, which contains addresses of all kinds, each with a prefix.
@@ -7,17 +8,19 @@ const PROXY_ADDRESSES: &str = "proxyaddresses";
 /// The prefix of the primary address. Aliases have the prefix `smtp:`.
 const PRIMARY: &[u8] = b"SMTP:";
 
-/// The usable addresses in the first attribute, in the configured order, that has any. Each address appears once, in the
-/// entry's order. Servers may return the values in any order (RFC 4512, 2.2), so a person's known address counts wherever
+/// The usable and accepted addresses in the first attribute, in the configured order, that has any. Each address appears
+/// once, in the entry's order. Servers may return the values in any order (RFC 4512, 2.2), so a person's known address counts wherever
 /// it appears.
 ///
 /// # Errors
-/// Why there is none, for people: which attributes are empty, or what is wrong with the first value.
+/// Why there is none, for people: which attributes are empty, or what is wrong with the first value. That the first usable
+/// address is not accepted comes before that.
 pub(super) fn usable_addresses(
     entry: &Entry,
     mail_attributes: &[String],
+    accept: &Accept,
 ) -> Result<Vec<EmailAddress>, String> {
-    let mut first_problem = None;
+    let (mut first_refusal, mut first_problem) = (None, None);
     for attribute in mail_attributes {
         let mut usable = Vec::new();
         for value in entry
@@ -26,7 +29,12 @@ pub(super) fn usable_addresses(
         {
             match EmailAddress::parse(value) {
                 Ok(address) if usable.contains(&address) => {}
-                Ok(address) => usable.push(address),
+                Ok(address) => match accept.refusal(&address) {
+                    None => usable.push(address),
+                    Some(why) => {
+                        first_refusal.get_or_insert(why);
+                    }
+                },
                 Err(problem) => {
                     first_problem.get_or_insert_with(|| {
                         format!("the value {:?} of {attribute} {problem}", shown(value))
@@ -38,7 +46,9 @@ pub(super) fn usable_addresses(
             return Ok(usable);
         }
     }
-    Err(first_problem.unwrap_or_else(|| format!("has no {}", mail_attributes.join(", "))))
+    Err(first_refusal
+        .or(first_problem)
+        .unwrap_or_else(|| format!("has no {}", mail_attributes.join(", "))))
 }
 
 /// The address in a value; in `proxyAddresses`, only the primary address counts.
@@ -62,6 +72,7 @@ fn shown(value: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Denied, DomainPattern};
     use super::*;
     use crate::model::{Attribute, EntryId};
 
@@ -71,6 +82,15 @@ mod tests {
 
     /// As [`address`], with the given configured attributes.
     fn address_in(order: [&str; 3], attributes: &[(&str, &[&[u8]])]) -> Result<String, String> {
+        accepted_address(&Accept::default(), order, attributes)
+    }
+
+    /// As [`address_in`], with the addresses that are accepted.
+    fn accepted_address(
+        accept: &Accept,
+        order: [&str; 3],
+        attributes: &[(&str, &[&[u8]])],
+    ) -> Result<String, String> {
         let attributes = attributes
             .iter()
             .map(|(name, values)| Attribute {
@@ -83,7 +103,7 @@ mod tests {
             dn: "cn=a".into(),
             attributes,
         };
-        usable_addresses(&entry, &order.map(str::to_owned)).map(|usable| usable[0].to_string())
+        usable_addresses(&entry, &order.map(str::to_owned), accept).map(|usable| usable[0].to_string())
     }
 
     #[test]
@@ -133,5 +153,29 @@ mod tests {
         );
         let bad = address(&[("mail", &[b"\xffann"])]).unwrap_err();
         assert_eq!(bad, "the value \"\u{fffd}ann\" of mail is not UTF-8 text");
+    }
+
+    #[test]
+    fn the_first_accepted_address_is_chosen_and_without_one_the_reason_is_why_the_first_is_not() {
+        let accept = Accept {
+            domains: vec![DomainPattern::parse("x.org").unwrap()],
+            deny: vec![Denied::Address(EmailAddress::parse(b"eve@x.org").unwrap())],
+        };
+        let order = ["mail", "mailAlternateAddress", "proxyAddresses"];
+        let chosen = |attributes: &[(&str, &[&[u8]])]| accepted_address(&accept, order, attributes);
+        let second: &[(&str, &[&[u8]])] = &[("mail", &[b"ann@y.org", b"eve@x.org", b"ann@x.org"])];
+        assert_eq!(chosen(second).as_deref(), Ok("ann@x.org"));
+        let alternate: &[(&str, &[&[u8]])] = &[
+            ("mail", &[b"ann@y.org"]),
+            ("mailAlternateAddress", &[b"ann@x.org"]),
+        ];
+        assert_eq!(chosen(alternate).as_deref(), Ok("ann@x.org"));
+        let none: &[(&str, &[&[u8]])] = &[("mail", &[b"ann", b"ann@y.org", b"eve@x.org"])];
+        assert_eq!(
+            chosen(none).unwrap_err(),
+            "the domain y.org is not in [accept] domains"
+        );
+        let denied: &[(&str, &[&[u8]])] = &[("mail", &[b"eve@x.org"])];
+        assert_eq!(chosen(denied).unwrap_err(), "eve@x.org is in [accept] deny");
     }
 }

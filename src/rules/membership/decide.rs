@@ -36,7 +36,11 @@ pub fn decide(known: Option<&Member>, sighting: &Sighting, policy: &Policy) -> D
 
 fn decide_entry(known: Option<&Member>, facts: &EntryFacts, policy: &Policy) -> Decision {
     match (known, &facts.account) {
-        (Some(member), Account::Disabled(why)) if member.standing == Standing::Member => {
+        // Somebody who lost their address and was invited before leaves as well.
+        (Some(member), Account::Disabled(why))
+            if member.standing == Standing::Member
+                || member.standing != Standing::Left && member.address.is_some() && !member.returning =>
+        {
             let left = Member {
                 standing: Standing::Left,
                 ..member.clone()
@@ -100,6 +104,7 @@ fn decide_entry(known: Option<&Member>, facts: &EntryFacts, policy: &Policy) -> 
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Accept, DomainPattern};
     use super::*;
     use crate::clock::Timestamp;
     use crate::model::{Attribute, EmailAddress, Entry, EntryId};
@@ -157,6 +162,7 @@ mod tests {
     fn policy(invite_changed_address: bool) -> Policy {
         Policy {
             mail_attributes: vec!["mail".into()],
+            accept: Accept::default(),
             invite_changed_address,
             disabled_are_members: false,
             now: Timestamp(0),
@@ -234,6 +240,47 @@ mod tests {
         assert_eq!(
             reason(Some(&without), &entry(&["a@x.org"])),
             Some(Reason::Joined(address("a@x.org")))
+        );
+    }
+
+    #[test]
+    fn a_person_whose_address_is_no_longer_accepted_has_not_left() {
+        let accepting = |domain: &str| Policy {
+            accept: Accept {
+                domains: vec![DomainPattern::parse(domain).unwrap()],
+                ..Accept::default()
+            },
+            ..policy(true)
+        };
+        let member = known(Some("a@x.org"), Standing::Member);
+        let seen = entry(&["a@x.org"]);
+        let Decision::Change(refused, lost) = decide(Some(&member), &seen, &accepting("y.org")) else {
+            panic!("no change")
+        };
+        assert_eq!(lost, Reason::LostAddress(address("a@x.org")));
+        let why = "the domain x.org is not in [accept] domains".to_owned();
+        assert_eq!(refused.standing, Standing::WithoutAddress(why));
+        assert!(!refused.returning);
+        let Decision::Change(_, joined) = decide(Some(&refused), &seen, &accepting("x.org")) else {
+            panic!("no change")
+        };
+        assert_eq!(joined, Reason::Joined(address("a@x.org")));
+        // Another value of the entry takes its place if that is accepted.
+        let Decision::Change(_, changed) = decide(
+            Some(&member),
+            &entry(&["a@x.org", "a@y.org"]),
+            &accepting("y.org"),
+        ) else {
+            panic!("no change")
+        };
+        let (from, to) = (address("a@x.org"), address("a@y.org"));
+        assert_eq!(
+            changed,
+            Reason::ChangedAddress {
+                from,
+                to,
+                invite: true
+            }
         );
     }
 

@@ -47,7 +47,7 @@ impl Policy {
         if let Some(why) = self.disabled(entry) {
             return Account::Disabled(why);
         }
-        match usable_addresses(entry, &self.mail_attributes) {
+        match usable_addresses(entry, &self.mail_attributes, &self.accept) {
             Ok(addresses) => Account::Usable(addresses),
             Err(why) => Account::WithoutAddress(why),
         }

@@ -1,5 +1,6 @@
 //! Decides what a sighting of an entry means for the person.
 
+mod accept;
 mod address;
 mod decide;
 mod disabled;
@@ -9,6 +10,7 @@ mod standing;
 use crate::clock::Timestamp;
 use crate::model::{EmailAddress, Entry, EntryId, Member};
 
+pub use accept::{Accept, Denied, DomainPattern};
 pub use decide::decide;
 pub use disabled::DISABLED_ATTRIBUTES;
 pub use facts::{Account, EntryFacts};
@@ -21,6 +23,8 @@ use disabled::disabled;
 pub struct Policy {
     /// The attributes that may contain an address, in order of preference.
     pub mail_attributes: Vec<String>,
+    /// Which addresses may be invited at all (`[accept]`).
+    pub accept: Accept,
     /// Whether a person who was invited is invited again at a new address (`[invite] on_address_change`).
     pub invite_changed_address: bool,
     /// Whether people with a disabled account are members (`disabled_accounts`).

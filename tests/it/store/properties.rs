@@ -325,7 +325,7 @@ proptest! {
         per_listing in prop::option::of(0..3_u32),
         per_hour in prop::option::of(0..4_u32),
     ) {
-        let limits = Limits { invites_per_listing: per_listing, invites_per_hour: per_hour, addresses_per_person: None };
+        let limits = Limits { invites_per_listing: per_listing, invites_per_hour: per_hour, ..Limits::default() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(play(steps, limits))?;
     }
