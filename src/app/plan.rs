@@ -17,7 +17,9 @@ use crate::config::Config;
 use crate::listener::Listener;
 use crate::model::{ActionState, EmailAddress, Event, Hold, Outcome, Standing, What};
 use crate::store::{self, InvitationReport, PersonQuery, PersonReport, Store, StoreError};
-use crate::vaultwarden::{Account, Admin, Identity, Recognition, Reply, VaultwardenError};
+use crate::vaultwarden::{
+    Account, AccountChange, Admin, Changed, Identity, Invitation, Recognition, Reply, VaultwardenError,
+};
 use crate::worker::{Until, Worker};
 
 /// The number of people that are read at a time.
@@ -330,8 +332,8 @@ impl Invited {
     }
 }
 
-/// A client that never changes Vaultwarden: instead of inviting a person, it checks whether they have an account. It uses
-/// the list of accounts if that was read, and single look-ups otherwise.
+/// A client that never changes Vaultwarden: instead of inviting a person or changing an account, it looks the account up.
+/// For invitations it uses the list of accounts if that was read, and single look-ups otherwise.
 pub struct DryRun {
     vaultwarden: Arc<dyn Admin>,
     invited: Arc<Invited>,
@@ -366,19 +368,42 @@ impl DryRun {
 }
 
 impl Admin for DryRun {
-    fn invite<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Outcome> {
+    fn invite<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Invitation> {
         async move {
-            if self.has_account(address).await? {
-                return Ok(Outcome::HadAccount);
-            }
-            self.invited.all().insert(address.clone());
-            Ok(Outcome::Invited)
+            let outcome = if self.has_account(address).await? {
+                Outcome::HadAccount
+            } else {
+                self.invited.all().insert(address.clone());
+                Outcome::Invited
+            };
+            Ok(Invitation {
+                outcome,
+                account: None,
+            })
+        }
+        .boxed()
+    }
+
+    fn change<'a>(&'a self, account: &'a str, change: AccountChange) -> Reply<'a, Changed> {
+        async move {
+            Ok(match self.account_by_id(account).await? {
+                None => Changed::NoAccount,
+                Some(account) if change == AccountChange::Resend && !account.invited => {
+                    Changed::AlreadyRegistered
+                }
+                Some(_) => Changed::Done,
+            })
         }
         .boxed()
     }
 
     fn account<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Option<Account>> {
         let answer = self.vaultwarden.account(address);
+        answer.inspect(|answer| self.invited.record(answer)).boxed()
+    }
+
+    fn account_by_id<'a>(&'a self, id: &'a str) -> Reply<'a, Option<Account>> {
+        let answer = self.vaultwarden.account_by_id(id);
         answer.inspect(|answer| self.invited.record(answer)).boxed()
     }
 

@@ -10,10 +10,11 @@ use super::client::{Call, Client};
 use super::decode::Objects;
 use super::session::{AdminSession, AuthMethod};
 use super::{
-    Account, Admin, ClientSettings, Configuration, Identity, Recognition, Reply, ServerInfo, SessionStore,
-    VaultwardenError, decode, diagnose, identity, refusal,
+    Account, AccountChange, Admin, Changed, ClientSettings, Configuration, Identity, Invitation, Recognition,
+    Reply, ServerInfo, SessionStore, VaultwardenError, account, decode, diagnose, identity, refusal,
 };
 use crate::clock::Clock;
+use crate::foreign;
 use crate::model::{EmailAddress, Outcome};
 
 /// A client for the admin API of one Vaultwarden.
@@ -101,7 +102,7 @@ impl Vaultwarden {
         self.session().auth_method().await
     }
 
-    async fn send_invitation(&self, address: &EmailAddress) -> Result<Outcome, VaultwardenError> {
+    async fn send_invitation(&self, address: &EmailAddress) -> Result<Invitation, VaultwardenError> {
         let mut answer = self.session().call(Call::Invite(address)).await?;
         let status = answer.status;
         match status {
@@ -109,17 +110,25 @@ impl Vaultwarden {
                 let body = answer.body().await?;
                 // The body is empty up to 1.20.
                 if body.is_empty() || decode::is_object(&body) {
-                    Ok(Outcome::Invited)
+                    Ok(Invitation {
+                        outcome: Outcome::Invited,
+                        account: decode::account(&body)
+                            .map(|account| account.id)
+                            .filter(|id| account::is_id(id)),
+                    })
                 } else {
                     Err(answer.foreign_page())
                 }
             }
-            409 => Ok(Outcome::HadAccount),
+            409 => Ok(had_account(None)),
             400 | 500 => {
                 let message = answer.message.as_deref().unwrap_or_default();
                 // A concurrent invitation may have created the account, and 1.20 creates it before it sends the mail.
-                if refusal::has_account(message) || matches!(self.find(address).await, Ok(Some(_))) {
-                    return Ok(Outcome::HadAccount);
+                if refusal::has_account(message) {
+                    return Ok(had_account(None));
+                }
+                if let Ok(Some(account)) = self.find(address).await {
+                    return Ok(had_account(Some(account.id)));
                 }
                 if message.is_empty() && status == 400 {
                     return Err(answer.strange_status("an invitation"));
@@ -132,6 +141,64 @@ impl Vaultwarden {
                 ))
             }
             _ => Err(answer.strange_status("an invitation")),
+        }
+    }
+
+    async fn send_change(&self, id: &str, change: AccountChange) -> Result<Changed, VaultwardenError> {
+        check_id(id)?;
+        let answer = self.session().call(Call::Change(id, change)).await;
+        let mut answer = answer.map_err(|error| match error {
+            VaultwardenError::Blocked { url, status } => VaultwardenError::NoEndpoint {
+                url,
+                status,
+                since: change.since(),
+            },
+            other => other,
+        })?;
+        let message = answer.message.clone().unwrap_or_default();
+        let status = answer.status;
+        match status {
+            200 if answer.body().await?.is_empty() => Ok(Changed::Done),
+            // No version says more.
+            200 => Err(answer.foreign_page()),
+            404 if !message.is_empty() => Ok(Changed::NoAccount),
+            400 if message.is_empty() => Err(answer.strange_status("a change of an account")),
+            400 | 500 => match self.find_by_id(id).await? {
+                // Up to 1.20 the status is 400 if there is no account.
+                None => Ok(Changed::NoAccount),
+                Some(account) if change == AccountChange::Resend && !account.invited => {
+                    Ok(Changed::AlreadyRegistered)
+                }
+                Some(account) => Err(self.not_changed(&answer, account, change, status, message)),
+            },
+            _ => Err(answer.strange_status("a change of an account")),
+        }
+    }
+
+    /// The error for a change of `account` that was answered with `status` and `message`.
+    fn not_changed(
+        &self,
+        answer: &Answer,
+        account: Account,
+        change: AccountChange,
+        status: u16,
+        message: String,
+    ) -> VaultwardenError {
+        if let Some(reason) = refusal::declined(&message) {
+            return VaultwardenError::Declined {
+                account: account.id,
+                rejection: reason.into(),
+            };
+        }
+        match EmailAddress::parse(account.email.as_bytes()) {
+            // Only this change sends mail.
+            Ok(address) if change == AccountChange::Resend => {
+                refusal::classify(self.session().client().url(), &address, status, &message)
+            }
+            _ => VaultwardenError::NotChanged {
+                url: answer.url(),
+                message,
+            },
         }
     }
 
@@ -181,16 +248,16 @@ impl Vaultwarden {
         })
     }
 
-    /// Whether an account with this id exists.
-    async fn exists(&self, id: &str) -> Result<bool, VaultwardenError> {
+    async fn find_by_id(&self, id: &str) -> Result<Option<Account>, VaultwardenError> {
+        check_id(id)?;
         let mut answer = self.session().call(Call::ById(id)).await?;
         match answer.status {
             200 => match decode::account(&answer.body().await?) {
-                Some(_) => Ok(true),
+                Some(account) => Ok(Some(account)),
                 None => Err(answer.unexpected("something that is not an account")),
             },
             // The status is 400 up to 1.20.
-            400 | 404 if answer.message.is_some() => Ok(false),
+            400 | 404 if answer.message.is_some() => Ok(None),
             _ => Err(answer.strange_status("a look-up")),
         }
     }
@@ -199,7 +266,7 @@ impl Vaultwarden {
         let mut left = known.clone();
         let mut gone = Vec::new();
         for id in &known.accounts {
-            if !self.exists(id).await? {
+            if self.find_by_id(id).await?.is_none() {
                 gone.push(id);
             } else if gone.is_empty() && known.is_full() {
                 // The usual case: one look-up.
@@ -219,6 +286,26 @@ impl Vaultwarden {
         noted.domain = info.and_then(|info| info.domain);
         Ok(recognition)
     }
+}
+
+fn had_account(account: Option<String>) -> Invitation {
+    Invitation {
+        outcome: Outcome::HadAccount,
+        account,
+    }
+}
+
+/// Checks that `id` may become part of a URL.
+fn check_id(id: &str) -> Result<(), VaultwardenError> {
+    if account::is_id(id) {
+        return Ok(());
+    }
+    Err(VaultwardenError::Declined {
+        account: foreign::shown(id),
+        rejection:
+            "has an id that is not a UUID, which no Vaultwarden issues; look it up again by its address"
+                .into(),
+    })
 }
 
 /// The accounts of a list, while it arrives. Objects without an address are not accounts and are skipped.
@@ -242,12 +329,20 @@ fn read_list(answer: Answer) -> impl futures::Stream<Item = Result<Account, Vaul
 }
 
 impl Admin for Vaultwarden {
-    fn invite<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Outcome> {
+    fn invite<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Invitation> {
         self.send_invitation(address).boxed()
+    }
+
+    fn change<'a>(&'a self, account: &'a str, change: AccountChange) -> Reply<'a, Changed> {
+        self.send_change(account, change).boxed()
     }
 
     fn account<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Option<Account>> {
         self.find(address).boxed()
+    }
+
+    fn account_by_id<'a>(&'a self, id: &'a str) -> Reply<'a, Option<Account>> {
+        self.find_by_id(id).boxed()
     }
 
     fn accounts(&self) -> BoxStream<'_, Result<Account, VaultwardenError>> {

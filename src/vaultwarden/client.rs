@@ -11,7 +11,7 @@ use url::Url;
 
 use super::answer::{Answer, Exchange};
 use super::settings::{read_headers, shown};
-use super::{ClientSettings, VaultwardenError};
+use super::{AccountChange, ClientSettings, VaultwardenError};
 use crate::model::EmailAddress;
 use crate::tls::TlsOptions;
 
@@ -24,6 +24,7 @@ const LONGEST_SMTP_TIMEOUT: Duration = Duration::from_secs(40);
 pub(super) enum Call<'a> {
     Login(&'a SecretString),
     Invite(&'a EmailAddress),
+    Change(&'a str, AccountChange),
     ByMail(&'a EmailAddress),
     ById(&'a str),
     Users,
@@ -40,7 +41,7 @@ impl Call<'_> {
             Self::Login(_) | Self::AdminPage => &["admin"],
             Self::Invite(_) => &["admin", "invite"],
             Self::ByMail(_) => &["admin", "users", "by-mail"],
-            Self::Users | Self::ById(_) => &["admin", "users"],
+            Self::Users | Self::ById(_) | Self::Change(..) => &["admin", "users"],
             Self::Configuration => &["admin", "diagnostics", "config"],
             Self::Alive => &["alive"],
             Self::Version => &["api", "version"],
@@ -140,14 +141,15 @@ impl Client {
     }
 
     /// How long to wait for the start of an answer. An invitation waits for the mail server about six times in turn: for
-    /// the connection and for about five replies, each of which may take up to `SMTP_TIMEOUT`.
+    /// the connection and for about five replies, each of which may take up to `SMTP_TIMEOUT`. Other changes wait for the
+    /// push service of each device, or for every file of a vault to be deleted.
     pub(super) fn deadline(&self, call: Call<'_>, smtp_timeout: Option<Duration>) -> Duration {
         match call {
-            Call::Invite(_) => {
+            Call::Invite(_) | Call::Change(_, AccountChange::Resend) => {
                 let dialogue = 6 * smtp_timeout.unwrap_or_default().min(LONGEST_SMTP_TIMEOUT);
                 self.slow_timeout.max(dialogue)
             }
-            Call::Users => self.slow_timeout,
+            Call::Users | Call::Change(..) => self.slow_timeout,
             _ => self.timeout,
         }
     }
@@ -174,6 +176,7 @@ impl Client {
             Call::Invite(address) => self
                 .json(Method::POST, url.clone())
                 .body(serde_json::json!({ "email": address.as_str() }).to_string()),
+            Call::Change(..) => self.json(Method::POST, url.clone()),
             _ => self.json(Method::GET, url.clone()),
         };
         if let Some(value) = cookie.and_then(cookie_header) {
@@ -182,7 +185,7 @@ impl Client {
         let exchange = Exchange {
             base: self.shown.clone(),
             url: shown(&url),
-            repeatable: !matches!(call, Call::Invite(_)),
+            repeatable: !matches!(call, Call::Invite(_) | Call::Change(..)),
             silence: self.timeout,
             length: match call {
                 // A list of 100,000 accounts takes about 30 seconds.
@@ -214,6 +217,7 @@ impl Client {
             match call {
                 Call::ByMail(address) => path.push(address.as_str()),
                 Call::ById(id) => path.push(id),
+                Call::Change(id, change) => path.push(id).extend(change.path()),
                 _ => &mut path,
             };
         }

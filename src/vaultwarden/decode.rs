@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::{Account, Configuration, ServerInfo, SignUps, SingleSignOn};
+use crate::clock::Timestamp;
 use crate::foreign;
 
 /// The largest account that is read, in bytes. Each organization adds to an account, but real ones stay far smaller.
@@ -26,6 +27,10 @@ pub(super) fn account(json: &[u8]) -> Option<Account> {
         email: get(&object, "email")?.as_str()?.to_lowercase(),
         invited: get(&object, "_status").and_then(Value::as_i64) == Some(1),
         enabled: get(&object, "userEnabled").and_then(Value::as_bool),
+        // The first is in UTC (since 1.32.3), the second in Vaultwarden's time zone.
+        created: ["creationDate", "createdAt"]
+            .iter()
+            .find_map(|key| Timestamp::parse(get(&object, key)?.as_str()?)),
     })
 }
 
@@ -33,6 +38,10 @@ pub(super) fn account(json: &[u8]) -> Option<Account> {
 /// of the web framework (unknown route, malformed JSON) and for pages of a proxy.
 pub(super) fn message(json: &[u8]) -> Option<String> {
     let object: Map<String, Value> = serde_json::from_slice(json).ok()?;
+    // Proxies have error objects with a message as well.
+    if get(&object, "object")?.as_str() != Some("error") {
+        return None;
+    }
     let outer = get(&object, "message")?.as_str()?;
     let inner = || get(get(&object, "errorModel")?.as_object()?, "message")?.as_str();
     let text = if outer.is_empty() { inner() } else { Some(outer) };
@@ -235,13 +244,16 @@ mod tests {
             email: "ann@example.org".into(),
             invited: true,
             enabled: Some(true),
+            created: Some(Timestamp(1_767_323_045_000)),
         };
-        let camel = br#"{"_status":1,"id":"63ef","email":"Ann@example.org","userEnabled":true,"organizations":[{"id":"x"}]}"#;
-        let pascal = br#"{"_Status":1,"Id":"63ef","Email":"ann@example.org","UserEnabled":true}"#;
+        let camel = br#"{"_status":1,"id":"63ef","email":"Ann@example.org","userEnabled":true,"organizations":[{"id":"x"}],
+            "creationDate":"2026-01-02T03:04:05.000000Z","createdAt":"2026-01-02 04:04:05 CET"}"#;
+        let pascal = br#"{"_Status":1,"Id":"63ef","Email":"ann@example.org","UserEnabled":true,"CreatedAt":"2026-01-02 03:04:05 +00:00"}"#;
         let oldest = br#"{"_Status":1,"Id":"63ef","Email":"ann@example.org"}"#;
         assert_eq!(account(camel).as_ref(), Some(&expected));
         assert_eq!(account(pascal).as_ref(), Some(&expected));
-        assert_eq!(account(oldest).unwrap().enabled, None);
+        let oldest = account(oldest).unwrap();
+        assert_eq!((oldest.enabled, oldest.created), (None, None));
     }
 
     #[test]
@@ -258,10 +270,15 @@ mod tests {
             Some("User doesn't exist")
         );
         assert_eq!(
-            message(br#"{"Message":"","ErrorModel":{"Message":"User already exists"}}"#).as_deref(),
+            message(br#"{"Message":"","ErrorModel":{"Message":"User already exists"},"Object":"error"}"#)
+                .as_deref(),
             Some("User already exists")
         );
         assert_eq!(message(br#"{"error":{"code":404,"reason":"Not Found"}}"#), None);
+        assert_eq!(
+            message(br#"{"message":"no Route matched with those values"}"#),
+            None
+        );
         assert_eq!(message(b"<!DOCTYPE html>"), None);
     }
 

@@ -191,6 +191,34 @@ pub enum VaultwardenError {
         /// The server's message.
         reason: String,
     },
+    /// Vaultwarden will never make this change.
+    #[error("the account {account} {}", rejection.reason)]
+    Declined {
+        /// The id of the account.
+        account: String,
+        /// Why, as what follows "the account".
+        rejection: Rejection,
+    },
+    /// Vaultwarden fails to change one account.
+    #[error("{url} fails: {message}; see Vaultwarden's log")]
+    NotChanged {
+        /// The URL called.
+        url: String,
+        /// The server's message.
+        message: String,
+    },
+    /// Vaultwarden does not know a call, or a proxy in front of it does not let this call pass.
+    #[error(
+        "{url} is not there (status {status}); Vaultwarden knows this call since {since}: update an older one, or let the path pass the proxy in front of it"
+    )]
+    NoEndpoint {
+        /// The URL called.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// The version of Vaultwarden that brought the call.
+        since: &'static str,
+    },
     /// Vaultwarden cannot send mail to anyone.
     #[error("{url} cannot send mail: {message}; see its SMTP settings and its log")]
     Mail {
@@ -220,8 +248,14 @@ impl VaultwardenError {
             Self::Unreachable { .. } | Self::Unavailable { .. } | Self::Mail { .. } => Disposition::Outage,
             Self::OutcomeUnknown { .. } => Disposition::Ambiguous,
             Self::LoginsSpent { wait, .. } | Self::RateLimited { wait, .. } => Disposition::RetryAfter(*wait),
-            Self::Refused { rejection, .. } => Disposition::Reject(rejection.clone()),
-            Self::Deferred { .. } | Self::NoList { .. } => Disposition::Retry,
+            Self::Refused { rejection, .. } | Self::Declined { rejection, .. } => {
+                Disposition::Reject(rejection.clone())
+            }
+            // Other calls work.
+            Self::Deferred { .. }
+            | Self::NotChanged { .. }
+            | Self::NoEndpoint { .. }
+            | Self::NoList { .. } => Disposition::Retry,
             Self::EmptyToken
             | Self::HashedToken
             | Self::Url { .. }

@@ -130,6 +130,7 @@ mod tests {
             email: format!("{id}@example.org"),
             invited,
             enabled: None,
+            created: None,
         }
     }
 

@@ -1,10 +1,11 @@
 //! Vaultwarden's admin API. The only folder that knows `reqwest`.
 //!
 //! Supports every version from 1.19 on. [`Vaultwarden`] is the client. It sends each call with the session that it has
-//! and logs in only when an answer requires it. `refusal` and `smtp` interpret a refused invitation, `budget` tracks the
-//! login rate limit, and `decode` decodes answers; these four are pure. `identity` detects another server, and `diagnose`
+//! and logs in only when an answer requires it. `account` is what it reads and changes. `refusal` and `smtp` interpret a
+//! refused call, `budget` tracks the login rate limit, and `decode` decodes answers; these five are pure. `identity` detects another server, and `diagnose`
 //! collects information for people.
 
+mod account;
 mod admin;
 mod answer;
 mod budget;
@@ -25,8 +26,9 @@ mod store;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::BoxStream;
 
-use crate::model::{EmailAddress, Outcome};
+use crate::model::EmailAddress;
 
+pub use account::{Account, AccountChange, Changed, Invitation};
 pub use admin::Vaultwarden;
 pub use diagnose::presented;
 pub use error::VaultwardenError;
@@ -42,11 +44,23 @@ pub type Reply<'a, T> = BoxFuture<'a, Result<T, VaultwardenError>>;
 
 /// The calls to Vaultwarden that the worker needs.
 pub trait Admin: Send + Sync {
-    /// Invites an address. An existing account is a success ([`Outcome::HadAccount`]).
-    fn invite<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Outcome>;
+    /// Invites an address. An existing account is a success ([`Outcome::HadAccount`](crate::model::Outcome::HadAccount)).
+    fn invite<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Invitation>;
+
+    /// Changes the account with this id.
+    ///
+    /// # Errors
+    /// [`Disposition::Ambiguous`](crate::model::Disposition::Ambiguous) if the request was sent and its answer is lost.
+    /// It can be repeated, except a [`AccountChange::Resend`], which would send a second mail.
+    /// [`Disposition::Reject`](crate::model::Disposition::Reject) if it can never succeed: the last owner of an organization cannot be
+    /// deleted. [`VaultwardenError::NoEndpoint`] if this Vaultwarden, or a proxy in front of it, has no such call.
+    fn change<'a>(&'a self, account: &'a str, change: AccountChange) -> Reply<'a, Changed>;
 
     /// The account of an address, if there is one.
     fn account<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Option<Account>>;
+
+    /// The account with this id, if there is one.
+    fn account_by_id<'a>(&'a self, id: &'a str) -> Reply<'a, Option<Account>>;
 
     /// Streams all accounts; only the current one is held in memory. The error is [`VaultwardenError::NoList`] if only
     /// the list fails and other calls work.
@@ -59,17 +73,4 @@ pub trait Admin: Send + Sync {
     fn recognise<'a>(&'a self, known: &'a Identity) -> Reply<'a, Recognition> {
         identity::compare(self.accounts(), known).boxed()
     }
-}
-
-/// The parts of an account that this program uses.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Account {
-    /// Vaultwarden's id of the user.
-    pub id: String,
-    /// The address, in lower case.
-    pub email: String,
-    /// Whether the person was invited and has not registered yet (`_status` 1).
-    pub invited: bool,
-    /// Whether the account is enabled; `None` before 1.25.1.
-    pub enabled: Option<bool>,
 }

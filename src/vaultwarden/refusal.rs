@@ -1,4 +1,4 @@
-//! Interprets the text of a refused invitation. Pure.
+//! Interprets the text of a refused invitation, or of a refused change of an account. Pure.
 //!
 //! The admin API answers 500 (400 up to 1.20) to everything from an invalid address to a broken mail server; only the
 //! text differs. The SMTP texts are those of `send_with_selected_transport` in Vaultwarden's `mail.rs`. Only a reason
@@ -14,6 +14,13 @@ const SAYS: &str = "Vaultwarden says: ";
 /// Whether the text says that the address already has an account.
 pub(super) fn has_account(message: &str) -> bool {
     message.eq_ignore_ascii_case("User already exists")
+}
+
+/// Why Vaultwarden will never make a change that it refused with this text, as what follows "the account".
+pub(super) fn declined(message: &str) -> Option<&'static str> {
+    let is_owner = message.eq_ignore_ascii_case("Can't delete last owner");
+    is_owner
+        .then_some("is the last owner of an organization in Vaultwarden; make someone else an owner first")
 }
 
 /// The error for an invitation that was answered with `status` and `message`.

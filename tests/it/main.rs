@@ -9,6 +9,7 @@
 
 mod support;
 
+mod account_changes;
 mod active_directory;
 mod apacheds;
 mod architecture;

@@ -77,6 +77,11 @@ pub async fn addresses(client: &Vaultwarden) -> Result<Vec<String>, Error> {
         .await
 }
 
+/// Invites, and says how it went.
+async fn invite(client: &Vaultwarden, who: &EmailAddress) -> Result<Outcome, Error> {
+    client.invite(who).await.map(|invitation| invitation.outcome)
+}
+
 // -- the everyday -------------------------------------------------------------------------------------------------
 
 #[tokio::test]
@@ -86,7 +91,7 @@ async fn an_invitation_creates_an_account_that_can_be_looked_up() {
     let ann = address("Ann+vault@Example.org");
 
     assert_eq!(client.account(&ann).await, Ok(None));
-    assert_eq!(client.invite(&ann).await, Ok(Outcome::Invited));
+    assert_eq!(invite(&client, &ann).await, Ok(Outcome::Invited));
     let account = client.account(&ann).await.unwrap().unwrap();
 
     assert_eq!(stand_in.invited(), ["ann+vault@example.org"]);
@@ -100,7 +105,7 @@ async fn an_existing_account_is_a_success() {
     stand_in.preload(["ann@example.org"]);
     let client = client(&stand_in);
     assert_eq!(
-        client.invite(&address("ann@example.org")).await,
+        invite(&client, &address("ann@example.org")).await,
         Ok(Outcome::HadAccount)
     );
     assert!(stand_in.mailed().is_empty());
@@ -144,7 +149,7 @@ async fn a_sub_path_is_part_of_every_call_with_or_without_a_slash_at_its_end() {
     ] {
         let client = client_of(&settings(&url));
         assert_eq!(client.alive().await, Ok(()));
-        assert_eq!(client.invite(&address(who)).await, Ok(Outcome::Invited));
+        assert_eq!(invite(&client, &address(who)).await, Ok(Outcome::Invited));
         assert_eq!(client.account(&address(who)).await.unwrap().unwrap().email, who);
     }
 }
@@ -161,7 +166,7 @@ async fn unusual_addresses_are_looked_up_as_they_are() {
         "#1@example.org",
     ] {
         let who = address(text);
-        assert_eq!(client.invite(&who).await, Ok(Outcome::Invited), "{text}");
+        assert_eq!(invite(&client, &who).await, Ok(Outcome::Invited), "{text}");
         assert_eq!(client.account(&who).await.unwrap().unwrap().email, text);
     }
 }
@@ -175,7 +180,7 @@ async fn one_login_serves_many_callers_at_once() {
     let people: Vec<_> = (0..20)
         .map(|n| address(&format!("person-{n}@example.org")))
         .collect();
-    let outcomes = join_all(people.iter().map(|who| client.invite(who))).await;
+    let outcomes = join_all(people.iter().map(|who| invite(&client, who))).await;
 
     assert!(
         outcomes.iter().all(|outcome| *outcome == Ok(Outcome::Invited)),
@@ -195,7 +200,7 @@ async fn one_failed_login_is_the_answer_to_all_who_waited_for_it() {
     let people: Vec<_> = (0..20)
         .map(|n| address(&format!("person-{n}@example.org")))
         .collect();
-    let outcomes = join_all(people.iter().map(|who| client.invite(who))).await;
+    let outcomes = join_all(people.iter().map(|who| invite(&client, who))).await;
 
     assert!(
         outcomes
@@ -241,10 +246,10 @@ async fn a_session_past_its_lifetime_is_not_sent() {
 async fn a_session_that_vaultwarden_forgot_is_opened_again_and_the_call_repeated() {
     let stand_in = StandIn::start();
     let client = client(&stand_in);
-    client.invite(&address("ann@example.org")).await.unwrap();
+    invite(&client, &address("ann@example.org")).await.unwrap();
     stand_in.forget_sessions();
     assert_eq!(
-        client.invite(&address("bob@example.org")).await,
+        invite(&client, &address("bob@example.org")).await,
         Ok(Outcome::Invited)
     );
     assert_eq!(addresses(&client).await.unwrap().len(), 2);
@@ -412,7 +417,7 @@ async fn a_configuration_that_cannot_be_had_costs_nobody_an_invitation() {
     ] {
         let stand_in = StandIn::start();
         stand_in.fail(On::Configuration, None, FOREVER, fault.clone());
-        let invited = client(&stand_in).invite(&address("ann@example.org")).await;
+        let invited = invite(&client(&stand_in), &address("ann@example.org")).await;
         assert_eq!(invited, Ok(Outcome::Invited), "{fault:?}");
         assert_eq!(stand_in.logins(), 1, "{fault:?}");
     }
@@ -429,7 +434,7 @@ async fn a_wrong_token_is_tried_once_and_a_restart_may_try_a_better_one_at_once(
     };
     let client = client_with(&wrong, store.clone(), Duration::ZERO);
     for _ in 0..5 {
-        let error = client.invite(&ann).await.unwrap_err();
+        let error = invite(&client, &ann).await.unwrap_err();
         assert!(matches!(error, Error::WrongToken { .. }), "{error}");
         assert_eq!(error.disposition(), Disposition::Operator);
         assert!(!error.to_string().contains("wrong"), "{error}");
@@ -437,7 +442,7 @@ async fn a_wrong_token_is_tried_once_and_a_restart_may_try_a_better_one_at_once(
     assert_eq!(stand_in.logins(), 1);
 
     let better = client_with(&settings(&stand_in.url()), store, Duration::from_secs(1));
-    assert_eq!(better.invite(&ann).await, Ok(Outcome::Invited));
+    assert_eq!(invite(&better, &ann).await, Ok(Outcome::Invited));
 }
 
 #[tokio::test]
@@ -461,7 +466,7 @@ async fn without_an_admin_token_check_nobody_logs_in() {
     let client = client(&stand_in);
     assert_eq!(client.account(&address("ann@example.org")).await, Ok(None));
     assert_eq!(
-        client.invite(&address("ann@example.org")).await,
+        invite(&client, &address("ann@example.org")).await,
         Ok(Outcome::Invited)
     );
     assert_eq!(stand_in.logins(), 0);
@@ -503,8 +508,8 @@ async fn every_version_is_spoken_with() {
         stand_in.preload(["old@example.org"]);
         let client = client(&stand_in);
         let [ann, old] = [address("ann@example.org"), address("old@example.org")];
-        assert_eq!(client.invite(&ann).await, Ok(Outcome::Invited), "1.{minor}");
-        assert_eq!(client.invite(&old).await, Ok(Outcome::HadAccount), "1.{minor}");
+        assert_eq!(invite(&client, &ann).await, Ok(Outcome::Invited), "1.{minor}");
+        assert_eq!(invite(&client, &old).await, Ok(Outcome::HadAccount), "1.{minor}");
         assert!(client.account(&ann).await.unwrap().unwrap().invited, "1.{minor}");
         assert!(!client.account(&old).await.unwrap().unwrap().invited, "1.{minor}");
         assert_eq!(
@@ -539,10 +544,10 @@ async fn an_old_version_is_looked_up_before_anyone_has_logged_in() {
 async fn an_old_version_that_forgot_the_session_is_recognised_by_its_404() {
     let stand_in = version(1, 26);
     let client = client(&stand_in);
-    client.invite(&address("ann@example.org")).await.unwrap();
+    invite(&client, &address("ann@example.org")).await.unwrap();
     stand_in.forget_sessions();
     assert_eq!(
-        client.invite(&address("bob@example.org")).await,
+        invite(&client, &address("bob@example.org")).await,
         Ok(Outcome::Invited)
     );
     assert_eq!(stand_in.logins(), 2);
@@ -555,7 +560,7 @@ async fn an_old_versions_redirect_without_a_session_means_a_wrong_token() {
         admin_token: "wrong".into(),
         ..settings(&stand_in.url())
     });
-    let error = client.invite(&address("ann@example.org")).await.unwrap_err();
+    let error = invite(&client, &address("ann@example.org")).await.unwrap_err();
     assert!(matches!(error, Error::WrongToken { .. }), "{error}");
 }
 
@@ -619,13 +624,13 @@ async fn a_500_that_is_one_persons_fault_is_told_from_one_that_is_everybodys() {
             Fault::Error(500, words),
         );
         let client = client(&stand_in);
-        let error = client.invite(&address("ann@example.org")).await.unwrap_err();
+        let error = invite(&client, &address("ann@example.org")).await.unwrap_err();
         assert_eq!(error.disposition(), expected, "{error}");
         assert!(error.to_string().contains(words), "{error}");
         // It was looked up first, and nobody else is affected.
         assert_eq!(stand_in.count("GET /admin/users/by-mail/ann@example.org"), 1);
         assert_eq!(
-            client.invite(&address("bob@example.org")).await,
+            invite(&client, &address("bob@example.org")).await,
             Ok(Outcome::Invited)
         );
     }
@@ -637,7 +642,7 @@ async fn of_two_invitations_at_once_both_succeed_and_one_account_is_made() {
     stand_in.fail(On::Invite, None, 2, Fault::Hold(Moment::Mailed));
     let client = client(&stand_in);
     let ann = address("ann@example.org");
-    let (one, other, held) = tokio::join!(client.invite(&ann), client.invite(&ann), async {
+    let (one, other, held) = tokio::join!(invite(&client, &ann), invite(&client, &ann), async {
         let held = stand_in.wait_until_held(2, SOON).await;
         stand_in.release();
         held
@@ -654,14 +659,14 @@ async fn of_two_invitations_at_once_both_succeed_and_one_account_is_made() {
 async fn a_vaultwarden_that_is_down_is_an_outage_and_is_used_again_once_it_is_up() {
     let mut stand_in = StandIn::start();
     let client = client(&stand_in);
-    client.invite(&address("ann@example.org")).await.unwrap();
+    invite(&client, &address("ann@example.org")).await.unwrap();
     stand_in.down();
     // Uses up the connection that was open, of which nobody knows at once that it broke.
     assert_eq!(
         client.alive().await.unwrap_err().disposition(),
         Disposition::Outage
     );
-    let error = client.invite(&address("bob@example.org")).await.unwrap_err();
+    let error = invite(&client, &address("bob@example.org")).await.unwrap_err();
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
     assert!(error.to_string().contains("Connection refused"), "{error}");
     assert_eq!(error.disposition(), Disposition::Outage);
@@ -672,7 +677,7 @@ async fn a_vaultwarden_that_is_down_is_an_outage_and_is_used_again_once_it_is_up
 
     stand_in.up();
     assert_eq!(
-        client.invite(&address("bob@example.org")).await,
+        invite(&client, &address("bob@example.org")).await,
         Ok(Outcome::Invited)
     );
     assert_eq!(stand_in.logins(), 1);
@@ -689,7 +694,7 @@ async fn an_invitation_whose_connection_breaks_has_an_unknown_outcome() {
         let client = client(&stand_in);
         let ann = address("ann@example.org");
         stand_in.fail(On::Invite, None, 1, Fault::Drop(moment));
-        let error = client.invite(&ann).await.unwrap_err();
+        let error = invite(&client, &ann).await.unwrap_err();
         assert!(
             matches!(error, Error::OutcomeUnknown { .. }),
             "{moment:?}: {error}"
@@ -711,7 +716,7 @@ async fn an_invitation_that_takes_too_long_has_an_unknown_outcome_and_may_still_
     client.account(&ann).await.unwrap();
     stand_in.fail(On::Invite, None, 1, Fault::Delay(Duration::from_secs(1)));
     assert_eq!(
-        client.invite(&ann).await.unwrap_err().disposition(),
+        invite(&client, &ann).await.unwrap_err().disposition(),
         Disposition::Ambiguous
     );
 }
@@ -723,7 +728,7 @@ async fn a_vaultwarden_that_waits_long_for_its_mail_server_is_waited_for() {
     let ann = address("ann@example.org");
     client.account(&ann).await.unwrap();
     stand_in.fail(On::Invite, None, 1, Fault::Delay(Duration::from_secs(1)));
-    assert_eq!(client.invite(&ann).await, Ok(Outcome::Invited));
+    assert_eq!(invite(&client, &ann).await, Ok(Outcome::Invited));
 }
 
 #[tokio::test]
@@ -767,7 +772,7 @@ async fn a_list_that_alone_cannot_be_had_concerns_no_other_call() {
         assert!(matches!(error, Error::NoList { .. }), "{fault:?}: {error}");
         assert_eq!(error.disposition(), Disposition::Retry);
         assert_eq!(
-            client.invite(&address("ann@example.org")).await,
+            invite(&client, &address("ann@example.org")).await,
             Ok(Outcome::Invited)
         );
     }
@@ -992,7 +997,7 @@ async fn a_foreign_login_page_is_recognised() {
     let client = client(&stand_in);
     let ann = address("ann@example.org");
     for error in [
-        client.invite(&ann).await.unwrap_err(),
+        invite(&client, &ann).await.unwrap_err(),
         client.account(&ann).await.unwrap_err(),
         addresses(&client).await.unwrap_err(),
         client.alive().await.unwrap_err(),
@@ -1048,7 +1053,7 @@ async fn a_url_without_the_sub_path_is_named_as_such() {
     let client = client_of(&settings(url.strip_suffix("/vault").unwrap()));
     for error in [
         client.alive().await.unwrap_err(),
-        client.invite(&address("ann@example.org")).await.unwrap_err(),
+        invite(&client, &address("ann@example.org")).await.unwrap_err(),
         client.account(&address("ann@example.org")).await.unwrap_err(),
     ] {
         assert!(matches!(error, Error::WrongPath { .. }), "{error}");

@@ -17,7 +17,7 @@ use ldap_usher::rules::{Limits, Verdict};
 use ldap_usher::store::interface::*;
 use ldap_usher::store::{ChangeBatch, Decisions, DirectoryState, Sqlite};
 use ldap_usher::telemetry::{GRACE, Observer};
-use ldap_usher::vaultwarden::{Account, Admin, Reply, VaultwardenError};
+use ldap_usher::vaultwarden::{Account, AccountChange, Admin, Changed, Invitation, Reply, VaultwardenError};
 use ldap_usher::worker::{Until, Worker, WorkerSettings};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -30,16 +30,27 @@ use server::{Behaviour, Server};
 struct Obliging(Arc<dyn Store>);
 
 impl Admin for Obliging {
-    fn invite<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Outcome> {
+    fn invite<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Invitation> {
         async {
             self.0.get_note("session").await.unwrap();
             self.0
                 .set_note("session", address.as_str().as_bytes())
                 .await
                 .unwrap();
-            Ok(Outcome::Invited)
+            Ok(Invitation {
+                outcome: Outcome::Invited,
+                account: None,
+            })
         }
         .boxed()
+    }
+
+    fn change<'a>(&'a self, _: &'a str, _: AccountChange) -> Reply<'a, Changed> {
+        async { Ok(Changed::NoAccount) }.boxed()
+    }
+
+    fn account_by_id<'a>(&'a self, _: &'a str) -> Reply<'a, Option<Account>> {
+        async { Ok(None) }.boxed()
     }
 
     fn account<'a>(&'a self, _: &'a EmailAddress) -> Reply<'a, Option<Account>> {

@@ -12,6 +12,7 @@ impl Handler for Invite {
     fn attempt<'a>(&'a self, context: &'a Context, action: &'a Action) -> CallFuture<'a, Outcome> {
         async {
             let result = context.vaultwarden.invite(&action.address).await;
+            let result = result.map(|invitation| invitation.outcome);
             let label = match &result {
                 Ok(outcome) => outcome.as_str(),
                 Err(error) => result_label(Err(error)),

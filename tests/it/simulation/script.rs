@@ -11,7 +11,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 use futures::{FutureExt, TryStreamExt};
 use ldap_usher::directory::{Changes, Directory, DirectoryError, Opened};
 use ldap_usher::model::{Cursor, EmailAddress, Entry, EntryId, Outcome};
-use ldap_usher::vaultwarden::{Account, Admin, Reply, VaultwardenError};
+use ldap_usher::vaultwarden::{Account, AccountChange, Admin, Changed, Invitation, Reply, VaultwardenError};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::time::sleep;
@@ -225,12 +225,34 @@ fn account(address: &str) -> Account {
         email: address.into(),
         invited: true,
         enabled: Some(true),
+        created: None,
     }
 }
 
 impl Admin for Server {
-    fn invite<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Outcome> {
-        self.receive(address).boxed()
+    fn invite<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Invitation> {
+        async {
+            Ok(Invitation {
+                outcome: self.receive(address).await?,
+                account: Some(address.as_str().into()),
+            })
+        }
+        .boxed()
+    }
+
+    fn change<'a>(&'a self, id: &'a str, change: AccountChange) -> Reply<'a, Changed> {
+        async move {
+            Ok(match self.account_by_id(id).await? {
+                None => Changed::NoAccount,
+                Some(_) => {
+                    if change == AccountChange::Delete {
+                        self.accounts.lock().unwrap().remove(id);
+                    }
+                    Changed::Done
+                }
+            })
+        }
+        .boxed()
     }
 
     fn account<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Option<Account>> {
@@ -238,6 +260,15 @@ impl Admin for Server {
             self.reach().await?;
             let known = self.accounts.lock().unwrap().contains(address.as_str());
             Ok(known.then(|| account(address.as_str())))
+        }
+        .boxed()
+    }
+
+    fn account_by_id<'a>(&'a self, id: &'a str) -> Reply<'a, Option<Account>> {
+        async move {
+            self.reach().await?;
+            let known = self.accounts.lock().unwrap().contains(id);
+            Ok(known.then(|| account(id)))
         }
         .boxed()
     }

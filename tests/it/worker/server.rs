@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::stream::{self, BoxStream, StreamExt};
 use futures::{FutureExt, TryStreamExt};
 use ldap_usher::model::{EmailAddress, Outcome, Rejection};
-use ldap_usher::vaultwarden::{Account, Admin, Reply, VaultwardenError};
+use ldap_usher::vaultwarden::{Account, AccountChange, Admin, Changed, Invitation, Reply, VaultwardenError};
 use tokio::time::sleep;
 
 /// How long a call waits for its answer.
@@ -149,12 +149,34 @@ fn account(address: &str) -> Account {
         email: address.into(),
         invited: true,
         enabled: Some(true),
+        created: None,
     }
 }
 
 impl Admin for Server {
-    fn invite<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Outcome> {
-        self.receive(address).boxed()
+    fn invite<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Invitation> {
+        async {
+            Ok(Invitation {
+                outcome: self.receive(address).await?,
+                account: Some(address.as_str().into()),
+            })
+        }
+        .boxed()
+    }
+
+    fn change<'a>(&'a self, id: &'a str, change: AccountChange) -> Reply<'a, Changed> {
+        async move {
+            Ok(match self.account_by_id(id).await? {
+                None => Changed::NoAccount,
+                Some(_) => {
+                    if change == AccountChange::Delete {
+                        self.state.lock().unwrap().accounts.remove(id);
+                    }
+                    Changed::Done
+                }
+            })
+        }
+        .boxed()
     }
 
     fn account<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Option<Account>> {
@@ -164,6 +186,17 @@ impl Admin for Server {
             }
             let known = self.state.lock().unwrap().accounts.contains(address.as_str());
             Ok(known.then(|| account(address.as_str())))
+        }
+        .boxed()
+    }
+
+    fn account_by_id<'a>(&'a self, id: &'a str) -> Reply<'a, Option<Account>> {
+        async move {
+            if let Behaviour::Down = self.behaviour() {
+                return Err(down());
+            }
+            let known = self.state.lock().unwrap().accounts.contains(id);
+            Ok(known.then(|| account(id)))
         }
         .boxed()
     }

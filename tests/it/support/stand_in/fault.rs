@@ -15,13 +15,15 @@ pub enum On {
     ByMail,
     /// `GET /admin/users/..`, by id.
     ById,
+    /// `POST /admin/users/../..`: `deauth`, `disable`, `enable`, `delete` or `invite/resend`.
+    Change(&'static str),
     /// `GET /admin/diagnostics/config`.
     Configuration,
     /// Everything.
     All,
 }
 
-/// A fault. Faults at a [`Moment`] apply to invitations.
+/// A fault. Faults at a [`Moment`] apply to invitations and to changes of an account.
 #[derive(Debug, Clone)]
 pub enum Fault {
     /// An error of Vaultwarden, with its JSON.
@@ -51,13 +53,13 @@ impl Fault {
     }
 }
 
-/// A point in the processing of an invitation by Vaultwarden.
+/// A point in the processing of an invitation or of a change by Vaultwarden.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
     /// Nothing has happened.
     Arrived,
-    /// The mail was sent, and the account does not exist yet.
+    /// The mail was sent, and nothing is saved yet.
     Mailed,
-    /// The account exists, and no answer was sent.
+    /// It is saved, and no answer was sent.
     Saved,
 }

@@ -5,10 +5,12 @@
 //! and start it again on the same port with the same accounts. It depends on nothing else in the tests.
 
 mod answers;
+mod changes;
 mod fault;
 mod server;
 mod world;
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -18,7 +20,7 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 
 use server::{Shared, answer};
-use world::{Injected, World};
+use world::{Account, Injected, World};
 
 pub use fault::{Fault, Moment, On};
 
@@ -74,7 +76,7 @@ pub struct Call {
     pub at: Instant,
     /// `POST /admin/invite`.
     pub what: String,
-    /// The address of an invitation.
+    /// The address that is invited, or whose account is changed.
     pub address: Option<String>,
     /// Its session.
     pub cookie: Option<String>,
@@ -91,6 +93,9 @@ pub fn toil(rounds: u64) {
         state = std::hint::black_box(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
     }
 }
+
+/// The accounts of a stand-in, as a backup of the database holds them.
+pub struct Backup(BTreeMap<String, Account>);
 
 /// The stand-in. Stops when dropped.
 pub struct StandIn {
@@ -173,9 +178,47 @@ impl StandIn {
         self.shared.world().invited.len()
     }
 
-    /// The addresses to which an invitation was mailed, in order; there is no account for each of them.
+    /// The addresses to which an invitation was mailed, in order, for the first time or again; there is no account for
+    /// each of them.
     pub fn mailed(&self) -> Vec<String> {
         self.shared.world().mailed.clone()
+    }
+
+    /// How many invitations were mailed to an address.
+    pub fn mails(&self, address: &str) -> usize {
+        let world = self.shared.world();
+        world.mailed.iter().filter(|mailed| *mailed == address).count()
+    }
+
+    /// The changes of an account that calls have made, in order: `deauth`, `disable`, `enable`, `delete`,
+    /// `invite/resend`.
+    pub fn changes(&self, address: &str) -> Vec<&'static str> {
+        let world = self.shared.world();
+        let changes = world.changes.iter().filter(|(whose, _)| whose == address);
+        changes.map(|(_, change)| *change).collect()
+    }
+
+    /// Every change that calls have made, with its address, in order.
+    pub fn all_changes(&self) -> Vec<(String, &'static str)> {
+        self.shared.world().changes.clone()
+    }
+
+    /// Whether the account of an address is enabled; `None` if there is none.
+    pub fn enabled(&self, address: &str) -> Option<bool> {
+        let world = self.shared.world();
+        Some(world.accounts.get(address)?.enabled)
+    }
+
+    /// Whether the account of an address waits for the person to register; `None` if there is none.
+    pub fn awaits(&self, address: &str) -> Option<bool> {
+        let world = self.shared.world();
+        Some(world.accounts.get(address)?.invited)
+    }
+
+    /// The id of the account of an address.
+    pub fn id(&self, address: &str) -> Option<String> {
+        let world = self.shared.world();
+        Some(self.shared.id(world.accounts.get(address)?))
     }
 
     /// The number of attempted logins.
@@ -226,6 +269,17 @@ impl StandIn {
         .await
     }
 
+    /// Waits until calls have made this change of an account; `false` if that takes too long.
+    pub async fn wait_for_change(&self, address: &str, change: &str, limit: Duration) -> bool {
+        self.wait(limit, |world| {
+            world
+                .changes
+                .iter()
+                .any(|(whose, what)| whose == address && *what == change)
+        })
+        .await
+    }
+
     /// Waits until this many requests are held; `false` if that takes too long.
     pub async fn wait_until_held(&self, count: usize, limit: Duration) -> bool {
         self.wait(limit, |world| world.held == count).await
@@ -259,9 +313,43 @@ impl StandIn {
         }
     }
 
-    /// Disables an account.
+    /// Deletes every account.
+    pub fn delete_all(&self) {
+        self.shared.world().accounts.clear();
+    }
+
+    /// Disables an account, as an administrator does by hand.
     pub fn disable(&self, address: &str) {
-        self.shared.world().accounts.get_mut(address).unwrap().enabled = false;
+        self.edit(address, |account| account.enabled = false);
+    }
+
+    /// Enables an account, as an administrator does by hand.
+    pub fn enable(&self, address: &str) {
+        self.edit(address, |account| account.enabled = true);
+    }
+
+    /// The person who was invited registers.
+    pub fn register(&self, address: &str) {
+        self.edit(address, |account| account.invited = false);
+    }
+
+    /// Makes the person the last owner of an organization: the account cannot be deleted.
+    pub fn make_last_owner(&self, address: &str) {
+        self.edit(address, |account| account.last_owner = true);
+    }
+
+    fn edit(&self, address: &str, edit: impl FnOnce(&mut Account)) {
+        edit(self.shared.world().accounts.get_mut(address).unwrap());
+    }
+
+    /// A backup of the accounts.
+    pub fn back_up(&self) -> Backup {
+        Backup(self.shared.world().accounts.clone())
+    }
+
+    /// Restores a backup: later accounts are gone, and deleted ones are back with their ids.
+    pub fn restore(&self, backup: &Backup) {
+        self.shared.world().accounts.clone_from(&backup.0);
     }
 
     /// Lets the next `times` calls of a kind fail; with an address, only calls about it. Faults inside Vaultwarden apply

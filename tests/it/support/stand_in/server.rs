@@ -1,17 +1,19 @@
 //! The server of the stand-in.
 
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{Method, Response, header};
+use ldap_usher::clock::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::sync::{Semaphore, watch};
 
 use super::answers::{
     error, json_answer, page, pascal_case, plain, redirect, rocket_error, truncate, unescape,
 };
+use super::changes;
 use super::world::{Account, World};
 use super::{Call, Fault, Moment, On, Setup, toil};
 
@@ -59,12 +61,12 @@ pub(super) async fn answer(State(shared): State<Arc<Shared>>, request: Request) 
     }
 }
 
-struct Incoming {
+pub(super) struct Incoming {
     method: Method,
     path: String,
     what: String,
-    accepts_json: bool,
-    sends_json: bool,
+    pub(super) accepts_json: bool,
+    pub(super) sends_json: bool,
     cookie: Option<String>,
     body: Bytes,
 }
@@ -89,11 +91,16 @@ impl Shared {
     }
 
     fn record(&self, request: &Incoming) -> usize {
+        let path = request
+            .path
+            .strip_prefix(&self.setup.sub_path)
+            .unwrap_or_default();
+        let changed = changes::parse(path).and_then(|(id, _)| self.address_of(id));
         let mut world = self.world();
         world.calls.push(Call {
             at: Instant::now(),
             what: request.what.clone(),
-            address: request.invitee(),
+            address: changed.or_else(|| request.invitee()),
             cookie: request.cookie.clone(),
             status: None,
             ended: None,
@@ -108,6 +115,7 @@ impl Shared {
         let by_mail = path
             .strip_prefix("/admin/users/by-mail/")
             .map(|mail| unescape(mail).to_lowercase());
+        let change = changes::parse(path);
         let (on, about) = match (&request.method, path.trim_end_matches('/')) {
             (&Method::POST, "/admin") => (On::Login, None),
             (&Method::POST, "/admin/invite") => (On::Invite, request.invitee()),
@@ -115,11 +123,12 @@ impl Shared {
             (&Method::GET, "/admin/diagnostics/config") => (On::Configuration, None),
             (&Method::GET, _) if by_mail.is_some() => (On::ByMail, by_mail),
             (&Method::GET, other) if other.starts_with("/admin/users/") => (On::ById, None),
+            (&Method::POST, _) if let Some((id, what)) = change => (On::Change(what), self.address_of(id)),
             _ => (On::All, None),
         };
         // Faults inside Vaultwarden need a session.
         let admitted = match on {
-            On::Invite | On::List | On::ByMail | On::ById | On::Configuration => {
+            On::Invite | On::List | On::ByMail | On::ById | On::Change(_) | On::Configuration => {
                 self.guard(request).is_none()
             }
             On::Login | On::All => true,
@@ -139,6 +148,10 @@ impl Shared {
             On::List => self.list(request),
             On::ByMail => self.by_mail(request, &about.unwrap_or_default()),
             On::ById => self.by_id(request, path.rsplit('/').next().unwrap_or_default()),
+            On::Change(what) => {
+                let id = change.map_or("", |(id, _)| id);
+                self.change(request, id, what, fault.as_ref()).await
+            }
             On::Configuration => self.configuration(request),
             On::All => self.other(request, path),
         };
@@ -217,7 +230,7 @@ impl Shared {
     }
 
     /// The answer to a call without a session.
-    fn guard(&self, request: &Incoming) -> Option<Response<Body>> {
+    pub(super) fn guard(&self, request: &Incoming) -> Option<Response<Body>> {
         if self.setup.token.is_none() && !self.setup.open {
             return Some(rocket_error(404, request.accepts_json));
         }
@@ -260,7 +273,9 @@ impl Shared {
                 &format!("Invitation email {address} is not a valid email address"),
             );
         }
-        self.world().mailed.push(address.clone());
+        if self.setup.mail {
+            self.world().mailed.push(address.clone());
+        }
         self.moment(Moment::Mailed, fault).await;
         {
             let mut world = self.world();
@@ -286,11 +301,11 @@ impl Shared {
         }
     }
 
-    fn error(&self, status: u16, message: &str) -> Response<Body> {
+    pub(super) fn error(&self, status: u16, message: &str) -> Response<Body> {
         error(self.setup.version, status, message)
     }
 
-    async fn moment(&self, now: Moment, fault: Option<&Fault>) {
+    pub(super) async fn moment(&self, now: Moment, fault: Option<&Fault>) {
         match fault {
             Some(Fault::Drop(moment)) if *moment == now => {
                 std::panic::resume_unwind(Box::new("the connection breaks"));
@@ -342,8 +357,9 @@ impl Shared {
         if let Some(refusal) = self.guard(request) {
             return refusal;
         }
+        let address = self.address_of(id);
         let world = self.world();
-        match world.accounts.iter().find(|(_, account)| self.id(account) == id) {
+        match address.and_then(|address| world.accounts.get_key_value(&address)) {
             Some((address, account)) => json_answer(200, &self.account(address, account, true)),
             None => {
                 let status = if self.setup.version <= (1, 20) { 400 } else { 404 };
@@ -399,7 +415,7 @@ impl Shared {
         json_answer(200, &Value::Object(told))
     }
 
-    fn id(&self, account: &Account) -> String {
+    pub(super) fn id(&self, account: &Account) -> String {
         format!(
             "63efca19-3103-4a59-{:04x}-{:012x}",
             self.setup.accounts, account.id
@@ -407,6 +423,8 @@ impl Shared {
     }
 
     fn account(&self, address: &str, account: &Account, in_full: bool) -> Value {
+        let age = account.created.duration_since(UNIX_EPOCH).unwrap();
+        let created = Timestamp(i64::try_from(age.as_millis()).unwrap()).to_string();
         let mut object = json!({
             "_status": i32::from(account.invited),
             "id": self.id(account),
@@ -420,7 +438,13 @@ impl Shared {
         });
         if in_full && self.setup.version > (1, 25) {
             object["userEnabled"] = json!(account.enabled);
-            object["createdAt"] = json!("2026-01-01 00:00:00 +00:00");
+            // The time zone is that of TZ.
+            let time = created.replace('T', " ").replace('Z', " +00:00");
+            object["createdAt"] = json!(time);
+        }
+        // Since 1.32.3.
+        if self.setup.version > (1, 32) {
+            object["creationDate"] = json!(created.replace('Z', ".000000Z"));
         }
         if self.setup.version < (1, 31) {
             pascal_case(object)

@@ -15,6 +15,8 @@ pub(super) struct World {
     pub(super) saved: usize,
     pub(super) invited: Vec<String>,
     pub(super) mailed: Vec<String>,
+    /// The address and the change of each that succeeded.
+    pub(super) changes: Vec<(String, &'static str)>,
     pub(super) calls: Vec<Call>,
     pub(super) sessions: BTreeMap<String, Instant>,
     /// Every session ever opened, for serial numbers.
@@ -26,10 +28,13 @@ pub(super) struct World {
     pub(super) released: u64,
 }
 
+#[derive(Clone)]
 pub(super) struct Account {
     pub(super) id: usize,
     pub(super) invited: bool,
     pub(super) enabled: bool,
+    pub(super) last_owner: bool,
+    pub(super) created: SystemTime,
 }
 
 pub(super) struct Injected {
@@ -46,6 +51,8 @@ impl World {
             id: self.saved,
             invited,
             enabled: true,
+            last_owner: false,
+            created: SystemTime::now(),
         };
         self.accounts.insert(address.into(), account);
     }
