@@ -112,7 +112,7 @@ pub async fn explain(config: &Config, who: &str) -> anyhow::Result<Vec<Explained
 /// The current address, then all others that have or had an invitation.
 fn addresses(person: &PersonReport) -> Vec<EmailAddress> {
     let mut addresses: Vec<EmailAddress> = person.member.address.iter().cloned().collect();
-    for invitation in &person.invitations {
+    for invitation in person.invitations() {
         if !addresses.contains(&invitation.address) {
             addresses.push(invitation.address.clone());
         }

@@ -16,11 +16,11 @@ use super::wiring::Components;
 use crate::config::Config;
 use crate::listener::Listener;
 use crate::model::{ActionState, EmailAddress, Event, Hold, Outcome, Standing, What};
-use crate::store::{self, InvitationReport, PersonQuery, PersonReport, Store, StoreError};
+use crate::store::{self, ActionReport, PersonQuery, PersonReport, Store, StoreError};
 use crate::vaultwarden::{
     Account, AccountChange, Admin, Changed, Identity, Invitation, Recognition, Reply, VaultwardenError,
 };
-use crate::worker::{Until, Worker};
+use crate::worker::{Accounts, Until, Worker};
 
 /// The number of people that are read at a time.
 const PAGE: u32 = 1000;
@@ -95,6 +95,7 @@ pub async fn plan(config: &Config) -> anyhow::Result<Plan> {
     let Components {
         mut listeners,
         mut worker,
+        accounts,
         ..
     } = components;
     // The plan is made from the journal, which must name everyone here.
@@ -103,7 +104,7 @@ pub async fn plan(config: &Config) -> anyhow::Result<Plan> {
     }
     // The plan does not depend on the rate limit.
     worker.settings.per_minute = None;
-    Ok(run_dry(&listeners, &worker, store, invited).await?)
+    Ok(run_dry(&listeners, (&accounts, &worker), store, invited).await?)
 }
 
 /// Does what `sync` does. `listeners` and `worker` must use `store`, and the worker's Vaultwarden must be a [`DryRun`] that
@@ -113,11 +114,12 @@ pub async fn plan(config: &Config) -> anyhow::Result<Plan> {
 /// The store failed.
 pub async fn run_dry(
     listeners: &[Listener],
-    worker: &Worker,
+    (accounts, worker): (&Accounts, &Worker),
     store: Arc<dyn Store>,
     invited: Arc<Invited>,
 ) -> Result<Plan, StoreError> {
     let mut failures = list_everything(listeners).await;
+    accounts.look().await?;
     let never = CancellationToken::new();
     worker.run(Until::Drained, &never, &never).await?;
     failures.extend(store.report().await?.vaultwarden_trouble);
@@ -170,8 +172,7 @@ fn planned(person: &PersonReport, invited: &HashSet<EmailAddress>) -> Vec<PlanEn
         reason,
     };
     let concerning: Vec<PlanEntry> = person
-        .invitations
-        .iter()
+        .invitations()
         .filter_map(|invitation| {
             let own = address.as_ref() == Some(&invitation.address) && *standing == Standing::Member;
             let first = person.events.iter().find(|event| changes(event, invitation));
@@ -197,7 +198,7 @@ fn planned(person: &PersonReport, invited: &HashSet<EmailAddress>) -> Vec<PlanEn
             if !happened(|what| matches!(what, What::Left { .. })) {
                 return Vec::new();
             }
-            let cancelled = happened(|what| *what == What::Cancelled);
+            let cancelled = happened(|what| matches!(what, What::Cancelled { .. }));
             (PlannedAction::Left, left(cancelled).to_owned())
         }
         Standing::WithoutAddress(why) => (PlannedAction::None, format!("cannot be invited: {why}")),
@@ -208,8 +209,8 @@ fn planned(person: &PersonReport, invited: &HashSet<EmailAddress>) -> Vec<PlanEn
 
 /// Why a member is not owed an invitation to their address.
 fn not_owed(person: &PersonReport) -> String {
-    let invited = |invitation: &&InvitationReport| invitation.state == ActionState::Done;
-    match (&person.holder_dn, person.invitations.iter().find(invited)) {
+    let invited = |invitation: &&ActionReport| invitation.state == ActionState::Done;
+    match (&person.holder_dn, person.invitations().find(invited)) {
         (Some(holder), _) => format!("shares the address with {holder}, who gets the invitation"),
         (None, Some(former)) => format!(
             "was invited as {}; `on_address_change` in [invite] is set not to invite the new address",
@@ -220,7 +221,7 @@ fn not_owed(person: &PersonReport) -> String {
 }
 
 /// Whether an event of the dry run changed the state of this invitation.
-fn changes(event: &Event, invitation: &InvitationReport) -> bool {
+fn changes(event: &Event, invitation: &ActionReport) -> bool {
     let changes = matches!(
         event.what,
         What::Owed { .. }
@@ -236,7 +237,7 @@ fn changes(event: &Event, invitation: &InvitationReport) -> bool {
 /// The action and the reason for one invitation. `first` is the first event of the dry run that changed it; `invited` are
 /// the addresses that would be invited.
 fn of_invitation(
-    invitation: &InvitationReport,
+    invitation: &ActionReport,
     first: Option<&Event>,
     invited: &HashSet<EmailAddress>,
 ) -> (PlannedAction, String) {
@@ -422,6 +423,10 @@ impl Admin for DryRun {
                 }
             })
             .boxed()
+    }
+
+    fn sends_mail(&self) -> Reply<'_, Option<bool>> {
+        self.vaultwarden.sends_mail()
     }
 
     fn alive(&self) -> Reply<'_, ()> {

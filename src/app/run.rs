@@ -30,6 +30,12 @@ pub struct SyncSummary {
     pub invited: u64,
     /// People who already had an account.
     pub had_account: u64,
+    /// Accounts changed by this run: those of leavers, of people who are back, and reminders.
+    pub changed: u64,
+    /// Leavers whose accounts are left alone until they have been gone for long enough.
+    pub leaving: u64,
+    /// Leavers who are held back by one of the `limits`.
+    pub leavers_held: u64,
     /// Invitations still to be delivered.
     pub queued: u64,
     /// Invitations held back by one of the `limits`.
@@ -122,6 +128,11 @@ pub async fn run(
         let (store, clock, stop) = (store.clone(), clock.clone(), stop.clone());
         async move { Ok(housekeeping::keep_house(&*store, &clock, kept, &stop).await?) }
     });
+    let (accounts, stop) = (components.accounts, requests.stop.clone());
+    supervisor.spawn("accounts", move || {
+        let (accounts, stop) = (accounts.clone(), stop.clone());
+        async move { Ok(accounts.run(&stop).await?) }
+    });
     let (worker, stop, abort) = (
         Arc::new(components.worker),
         requests.stop.clone(),
@@ -182,6 +193,7 @@ pub async fn sync(config: Config) -> anyhow::Result<SyncSummary> {
             failures = list_everything(&components.listeners) => failures,
             () = requests.stop.cancelled() => bail!("{STOPPED}"),
         };
+        components.accounts.look().await?;
         let tally = components
             .worker
             .run(Until::Drained, &requests.stop, &requests.abort)
@@ -190,6 +202,9 @@ pub async fn sync(config: Config) -> anyhow::Result<SyncSummary> {
         Ok(SyncSummary {
             invited: tally.invited,
             had_account: tally.had_account,
+            changed: tally.changed,
+            leaving: report.leavers_in(ActionState::Queued),
+            leavers_held: report.leavers_in(ActionState::Held),
             queued: report.count(ActionState::Queued),
             held: report.count(ActionState::Held),
             quarantined: report.count(ActionState::Quarantined),

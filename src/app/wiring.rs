@@ -1,5 +1,6 @@
 //! Builds the components of the service from the configuration.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,17 +9,17 @@ use tokio::sync::Notify;
 use super::servers::{Servers, vaultwarden_settings};
 use super::sessions::Sessions;
 use crate::clock::{Clock, Timestamp};
-use crate::config::{self, Config};
-use crate::directory::LdapDirectory;
+use crate::config::{self, Config, LeaveAction};
+use crate::directory::{Directory, LdapDirectory};
 use crate::listener::{Listener, MAX_JOURNALED_JOINS};
-use crate::model::{ActionState, EmailAddress, Release};
+use crate::model::{ActionKind, ActionState, EmailAddress, Release};
 use crate::retry::{Retry, RetryNow};
-use crate::rules::Limits;
 use crate::rules::membership::Policy;
+use crate::rules::{LeavePolicies, LeavePolicy, Limits, ReminderPolicy};
 use crate::store::{self, Decisions, Store, StoreError, Which};
 use crate::telemetry::{GRACE, Observer};
 use crate::vaultwarden::{self, Admin, Vaultwarden};
-use crate::worker::{Worker, WorkerSettings};
+use crate::worker::{Accounts, AccountsSettings, Recheck, Worker, WorkerSettings};
 
 /// The wait before a reconnect to a directory.
 pub const RECONNECT: Retry = Retry {
@@ -33,6 +34,7 @@ pub(super) struct Components {
     pub(super) observer: Observer,
     pub(super) listeners: Vec<Listener>,
     pub(super) worker: Worker,
+    pub(super) accounts: Accounts,
     limits: Limits,
     pub(super) servers: Servers,
     pub(super) retry_now: RetryNow,
@@ -66,7 +68,10 @@ impl Components {
         for directory in &changed.retired {
             self.observer.directory_retired(directory);
         }
-        self.store.retire(self.limits, self.worker.clock.now()).await?;
+        let leave = self.worker.recheck.leave.clone();
+        self.store
+            .retire(self.limits, leave, self.worker.clock.now())
+            .await?;
         self.reclassify_quarantined().await
     }
 
@@ -77,6 +82,9 @@ impl Components {
             let Ok(address) = EmailAddress::parse(task.address.as_bytes()) else {
                 continue;
             };
+            if !task.kind.is_invite() {
+                continue;
+            }
             match vaultwarden::judge_reason(&address, &task.reason) {
                 None => released.push(address),
                 Some(rejection) => accused.extend(rejection.key.map(|key| (address, key))),
@@ -110,8 +118,9 @@ impl Components {
             GRACE,
         );
         let (wake, retry_now) = (Arc::new(Notify::new()), RetryNow::default());
-        let limits = limits(config);
+        let (limits, leave) = (limits(config), Arc::new(leave(config)));
         let mut directories = Vec::new();
+        let mut rechecked: BTreeMap<String, (Arc<dyn Directory>, Policy)> = BTreeMap::new();
         let listeners = config
             .directories
             .iter()
@@ -119,6 +128,8 @@ impl Components {
                 let settings = &directory.settings;
                 let connection = Arc::new(LdapDirectory::new(settings.clone())?);
                 directories.push(connection.clone());
+                let policy = policy(config, directory, clock.now());
+                rechecked.insert(settings.name.clone(), (connection.clone(), policy.clone()));
                 Ok(Listener {
                     name: settings.name.clone(),
                     scope: settings.scope(),
@@ -128,8 +139,9 @@ impl Components {
                     observer: observer.clone(),
                     clock: clock.clone(),
                     wake: wake.clone(),
-                    policy: policy(config, directory, clock.now()),
+                    policy,
                     limits,
+                    leave: leave.clone(),
                     max_journaled_joins: MAX_JOURNALED_JOINS,
                     audit_interval: directory.audit_interval,
                     retry: RECONNECT,
@@ -140,11 +152,35 @@ impl Components {
             .collect::<anyhow::Result<_>>()?;
         let settings = vaultwarden_settings(config);
         let vaultwarden = Arc::new(Vaultwarden::new(&settings, Arc::new(sessions), clock.clone())?);
+        let admin = admin(vaultwarden.clone());
+        let accounts = Accounts {
+            store: store.clone(),
+            vaultwarden: admin.clone(),
+            observer: observer.clone(),
+            clock: clock.clone(),
+            wake: wake.clone(),
+            settings: AccountsSettings {
+                interval: config.vaultwarden.accounts_interval,
+                limits,
+                leave: leave.clone(),
+                reminders: ReminderPolicy {
+                    after: config.invite.resend_after,
+                    limit: config.invite.resend_limit,
+                },
+                invite_deleted: config.invite.on_deleted == config::OnDeleted::Invite,
+            },
+        };
         let worker = Worker {
             store: store.clone(),
-            vaultwarden: admin(vaultwarden.clone()),
+            vaultwarden: admin,
             observer: observer.clone(),
             clock,
+            recheck: Arc::new(Recheck {
+                directories: rechecked,
+                limits,
+                leave,
+                wake: wake.clone(),
+            }),
             wake,
             retry_now: retry_now.clone(),
             settings: WorkerSettings {
@@ -160,6 +196,7 @@ impl Components {
             observer,
             listeners,
             worker,
+            accounts,
             limits,
             servers: Servers {
                 vaultwarden,
@@ -184,9 +221,31 @@ fn limits(config: &Config) -> Limits {
         invites_per_listing,
         invites_per_hour,
         addresses_per_person,
+        hold_everyone: config.invite.hold == config::HoldInvitations::All,
         leavers_per_listing,
         leavers_percent,
         leavers_per_hour,
+    }
+}
+
+/// What happens to the accounts of leavers.
+fn leave(config: &Config) -> LeavePolicies {
+    let policy = |leave: &config::Leave| LeavePolicy {
+        action: match leave.action {
+            LeaveAction::None => None,
+            LeaveAction::Deauthorize => Some(ActionKind::Deauthorize),
+            LeaveAction::Disable => Some(ActionKind::Disable),
+            LeaveAction::Delete => Some(ActionKind::Delete),
+        },
+        grace: leave.grace,
+    };
+    let of_directory = |directory: &config::Directory| {
+        (directory.settings.name.clone(), policy(&directory.leave))
+    };
+    LeavePolicies {
+        directories: config.directories.iter().map(of_directory).collect(),
+        forgotten: policy(&config.leave),
+        protect: config.protect.clone(),
     }
 }
 

@@ -168,10 +168,13 @@ fn confirmed() -> anyhow::Result<bool> {
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
+    use crate::model::ActionKind;
 
     fn held(count: usize) -> Vec<TaskReport> {
         (0..count)
             .map(|i| TaskReport {
+                row: i64::try_from(i).unwrap(),
+                kind: ActionKind::Invite,
                 address: format!("p{i}@example.org"),
                 dn: format!("uid=p{i},dc=example,dc=org"),
                 directory: "main".into(),

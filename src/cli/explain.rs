@@ -13,7 +13,7 @@ use crate::app::{self, Explained, InDirectory, InVaultwarden};
 use crate::clock::{Clock, Timestamp};
 use crate::foreign::printable;
 use crate::model::{ActionState, Standing};
-use crate::store::{InvitationReport, PersonReport};
+use crate::store::{ActionReport, PersonReport};
 use crate::vaultwarden::Account;
 
 /// Prints the history of the people whom `who` names.
@@ -87,7 +87,7 @@ fn text(person: &Explained, now: Timestamp, palette: Palette) -> String {
 
 /// The history of a person without events in the journal.
 fn without_events(person: &PersonReport) -> String {
-    match person.invitations.first() {
+    match person.invitations().next() {
         Some(invitation) => format!(
             "{}  {}: found by a listing, together with many others",
             invitation.arrived, invitation.address
@@ -145,8 +145,7 @@ fn in_vaultwarden(answer: &InVaultwarden, palette: Palette) -> String {
 /// What happens next, and when.
 fn next(person: &PersonReport, now: Timestamp) -> Vec<String> {
     let open = person
-        .invitations
-        .iter()
+        .invitations()
         .filter_map(|invitation| next_of(invitation, now));
     let next: Vec<String> = open.collect();
     if !next.is_empty() {
@@ -162,8 +161,8 @@ fn next(person: &PersonReport, now: Timestamp) -> Vec<String> {
 }
 
 /// What happens next to an invitation, if anything.
-fn next_of(invitation: &InvitationReport, now: Timestamp) -> Option<String> {
-    let InvitationReport { address, reason, .. } = invitation;
+fn next_of(invitation: &ActionReport, now: Timestamp) -> Option<String> {
+    let ActionReport { address, reason, .. } = invitation;
     let why = reason
         .as_deref()
         .map(|reason| format!(" ({reason})"))
@@ -208,7 +207,7 @@ fn json(person: &Explained, now: Timestamp) -> Value {
         };
         json!({ "address": address.to_string(), "state": state, "detail": detail })
     });
-    let invitations = person.invitations.iter().map(|invitation| {
+    let invitations = person.invitations().map(|invitation| {
         json!({
             "address": invitation.address.to_string(),
             "state": invitation.state.as_str(),

@@ -234,6 +234,8 @@ mod tests {
             ..up
         };
         let task = TaskReport {
+            row: 1,
+            kind: ActionKind::Invite,
             address: "bob@localhost".into(),
             dn: "uid=bob,ou=people,dc=example,dc=org".into(),
             directory: "main".into(),

@@ -24,7 +24,7 @@ pub(super) async fn once(config: Config) -> anyhow::Result<Exit> {
 }
 
 fn exit(summary: &SyncSummary) -> Exit {
-    if summary.queued + summary.held + summary.quarantined == 0 {
+    if summary.queued + summary.held + summary.quarantined + summary.leavers_held == 0 {
         Exit::Done
     } else {
         Exit::Undelivered
@@ -35,6 +35,9 @@ fn text(summary: &SyncSummary) -> String {
     let SyncSummary {
         invited,
         had_account,
+        changed,
+        leaving,
+        leavers_held,
         queued,
         held,
         quarantined,
@@ -42,6 +45,12 @@ fn text(summary: &SyncSummary) -> String {
     } = summary;
     let mut text = format!("{invited} invited, {had_account} had an account\n");
     for (count, what) in [
+        (changed, "accounts changed: of leavers, of people who are back, or by a reminder"),
+        (leaving, "left and are within their grace, or are tried again"),
+        (
+            leavers_held,
+            "leavers held back by a limit; `ldap-usher approve --all` shows them and asks",
+        ),
         (queued, "could not be delivered yet; the next run tries again"),
         (
             held,

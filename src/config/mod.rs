@@ -50,6 +50,8 @@ pub struct Config {
     pub vaultwarden: Vaultwarden,
     /// `[[directory]]`: at least one, with unique names.
     pub directories: Vec<Directory>,
+    /// `[leave]`: what happens to the accounts of leavers, unless their directory differs.
+    pub leave: Leave,
     /// `[invite]`: how invitations are sent.
     pub invite: Invite,
     /// `[accept]`: which addresses may be invited.

@@ -131,6 +131,9 @@ pub trait QueueStore: BaseStore {
     /// none are left out.
     fn matched(&self, listed: Vec<ListedAccount>) -> Reply<'_, Vec<Matched>>;
 
+    /// Up to `limit` members of a directory, those that were found last.
+    fn witnesses(&self, directory: i64, limit: u32) -> Reply<'_, Vec<EntryId>>;
+
     /// Up to `limit` accounts in our care after the row `after` that exist as far as is known.
     fn managed(&self, after: i64, limit: u32) -> Reply<'_, Vec<ManagedRow>>;
 }

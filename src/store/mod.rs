@@ -5,6 +5,7 @@ mod decisions;
 pub mod interface;
 mod location;
 mod people;
+mod row_set;
 mod sqlite;
 mod types;
 
@@ -12,6 +13,7 @@ pub use decisions::{ChangeBatch, Decisions, Leaving, Step};
 pub use interface::{AdminStore, BaseStore, ListenerStore, QueueStore, Store};
 pub use location::{Location, dry_run, in_memory, is_served, open, open_read_only, open_shared};
 pub use people::{ActionReport, JournalPage, PersonQuery, PersonReport};
+pub use row_set::RowSet;
 pub use sqlite::Sqlite;
 pub use types::{
     Claim, Claimed, Configured, Difference, DirectoryReport, DirectoryRow, DirectoryState, ListingOutcome,
@@ -20,3 +22,6 @@ pub use types::{
 
 /// The name of the note that says what is wrong with the present Vaultwarden, for [`Report`]; the note is empty if nothing is.
 pub const VAULTWARDEN_TROUBLE: &str = "vaultwarden-trouble";
+
+/// The name of the note that says that many accounts are missing, for [`Report`]; the note is empty if they are not.
+pub const ACCOUNTS_TROUBLE: &str = "accounts-trouble";

@@ -171,9 +171,18 @@ pub struct Report {
 impl Report {
     /// The number of invitations in a state.
     pub fn count(&self, state: ActionState) -> u64 {
-        let count = self.tasks.iter().find(|(name, _)| *name == state.as_str());
-        count.map_or(0, |(_, count)| *count)
+        in_state(&self.tasks, state)
     }
+
+    /// The number of actions for leavers in a state.
+    pub fn leavers_in(&self, state: ActionState) -> u64 {
+        in_state(&self.leavers, state)
+    }
+}
+
+fn in_state(counts: &[(&'static str, u64)], state: ActionState) -> u64 {
+    let count = counts.iter().find(|(name, _)| *name == state.as_str());
+    count.map_or(0, |(_, count)| *count)
 }
 
 /// One directory in a [`Report`].

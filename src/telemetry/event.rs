@@ -293,6 +293,14 @@ impl Observer {
         );
     }
 
+    /// Many accounts in our care are missing, as `text` says.
+    pub fn many_accounts_missing(&self, text: &str) {
+        warn!(
+            "{text}; no one is invited again automatically: `ldap-usher approve --all` shows the people and invites them, if this \
+             is the right server"
+        );
+    }
+
     /// Many people who were invited have no account.
     pub fn accounts_missing(&self, missing: u64, invited: u64) {
         warn!(

@@ -349,6 +349,14 @@ impl Admin for Vaultwarden {
         self.list()
     }
 
+    fn sends_mail(&self) -> Reply<'_, Option<bool>> {
+        async {
+            let configuration = self.configuration().await?;
+            Ok(configuration.and_then(|configuration| configuration.mail))
+        }
+        .boxed()
+    }
+
     fn alive(&self) -> Reply<'_, ()> {
         async { self.session().alive().await }.boxed()
     }

@@ -66,6 +66,9 @@ pub trait Admin: Send + Sync {
     /// the list fails and other calls work.
     fn accounts(&self) -> BoxStream<'_, Result<Account, VaultwardenError>>;
 
+    /// Whether Vaultwarden sends mail. `None` if it does not say, as before 1.19.
+    fn sends_mail(&self) -> Reply<'_, Option<bool>>;
+
     /// Checks that Vaultwarden and its database answer (`/alive`). Needs no session.
     fn alive(&self) -> Reply<'_, ()>;
 

@@ -3,17 +3,22 @@
 //! `queue` is the main loop and is independent of the kinds of actions. `state` is what its steps share. `slots` holds the
 //! claimed actions and runs the attempts, `settlements` holds the settlements that wait to be stored. `settling` decides how
 //! each finished attempt is settled, and settles and claims in one transaction. `comparison` finds people who already have
-//! an account. `server_identity` detects a replaced Vaultwarden. Each kind of action is one file in `actions`.
+//! an account. `server_identity` detects a replaced Vaultwarden. `accounts` compares the accounts in our care with those that
+//! Vaultwarden has. `recheck` looks leavers up again. Each kind of action is one file in `actions`.
 
+mod accounts;
 mod actions;
 mod comparison;
 mod pace;
 mod queue;
+mod recheck;
 pub mod server_identity;
 mod settlements;
 mod settling;
 mod slots;
 mod state;
 
+pub use accounts::{Accounts, AccountsSettings};
 pub use queue::Until;
+pub use recheck::Recheck;
 pub use state::{Tally, Worker, WorkerSettings};

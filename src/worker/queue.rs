@@ -77,6 +77,9 @@ impl Worker {
             slots: Slots::new(Context {
                 vaultwarden: self.vaultwarden.clone(),
                 observer: self.observer.clone(),
+                store: self.store.clone(),
+                clock: self.clock.clone(),
+                recheck: self.recheck.clone(),
             }),
             settlements: Settlements::default(),
             breaker: Breaker::default(),
@@ -241,7 +244,7 @@ impl Worker {
         state.settlements.give_back(state.slots.take_ready());
         let count = state.slots.in_progress();
         if count > 0 {
-            tracing::info!(count, "waiting for the invitations that are in progress");
+            tracing::info!(count, "waiting for the actions that are in progress");
         }
         while !state.slots.is_empty() {
             self.exchange(state, true);

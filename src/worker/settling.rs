@@ -5,11 +5,13 @@ use std::mem;
 use futures::FutureExt;
 use tokio::time::Instant;
 
+use super::actions::Attempted;
 use super::comparison;
 use super::settlements::Exchanged;
 use super::slots::Attempt;
 use super::state::{PROBE, State, Worker};
-use crate::model::{Disposition, Outcome, Rejection, Settlement};
+use crate::clock::Timestamp;
+use crate::model::{Action, Disposition, Outcome, Rejection, Settlement};
 use crate::rules::settlement_for;
 use crate::store::{Claim, Decisions, StoreError};
 use crate::timing::{self, Step};
@@ -21,6 +23,21 @@ impl Worker {
         let now = self.clock.now();
         timing::reached(Step::Called);
         for Attempt { action, result, .. } in ended {
+            let result = match result {
+                Ok(Attempted::Settled(settlement)) => {
+                    state.settlements.push(action, settlement);
+                    continue;
+                }
+                Ok(Attempted::Failed(error)) => {
+                    let failure = Err((Disposition::Retry, error));
+                    let settlement = self.settlement_for(state, &action, failure, now);
+                    state.settlements.push(action, settlement);
+                    continue;
+                }
+                Ok(Attempted::NoEffect) => Ok(None),
+                Ok(Attempted::Done { outcome, account }) => Ok(Some((outcome, account))),
+                Err(error) => Err(error),
+            };
             let mut verdict = result.as_ref().map(drop).map_err(VaultwardenError::disposition);
             if let Err(Disposition::Reject(Rejection { key: Some(key), .. })) = &verdict
                 && state.fault_detector.record(key, action.id)
@@ -30,7 +47,15 @@ impl Worker {
             }
             self.record_server(&mut state.breaker, &verdict, result.as_ref().err());
             let attempt = match (result, verdict) {
-                (Ok(outcome), _) => Ok(outcome),
+                (Ok(Some((outcome, account))), _) => {
+                    if outcome == Outcome::Invited {
+                        state.fault_detector.reset();
+                    }
+                    let settlement = Settlement::Done { outcome, account };
+                    state.settlements.push(action, settlement);
+                    continue;
+                }
+                (Ok(None), _) => Ok(None),
                 // The rejection is attributed to the server: retry. It may still concern this person.
                 (Err(error), Err(Disposition::Outage))
                     if matches!(error.disposition(), Disposition::Reject(_)) =>
@@ -39,21 +64,21 @@ impl Worker {
                 }
                 (Err(error), _) => Err((error.disposition(), error.to_string())),
             };
-            let resend_after = self.settings.resend_after;
-            let settlement = settlement_for(
-                &action,
-                attempt,
-                &state.breaker,
-                resend_after,
-                now,
-                (self.jitter)(),
-            );
-            if settlement == Settlement::Done(Outcome::Invited) {
-                state.fault_detector.reset();
-            }
+            let settlement = self.settlement_for(state, &action, attempt, now);
             state.settlements.push(action, settlement);
         }
         state.probe_at = Instant::now() + PROBE;
+    }
+
+    fn settlement_for(
+        &self,
+        state: &State<'_>,
+        action: &Action,
+        attempt: Result<Option<Outcome>, (Disposition, String)>,
+        now: Timestamp,
+    ) -> Settlement {
+        let resend_after = self.settings.resend_after;
+        settlement_for(action, attempt, &state.breaker, resend_after, now, (self.jitter)())
     }
 
     /// Starts an exchange with the store if settlements are due, or if actions may be due and slots are free. `at_once`
@@ -98,7 +123,7 @@ impl Worker {
         // The store processes the request even if the future is dropped.
         let reply = self
             .store
-            .settle_and_claim(rows, self.settings.limits, claim, now);
+            .settle_and_claim(rows, (self.settings.limits, self.recheck.leave.clone()), claim, now);
         let exchange = async move {
             let (events, claimed) = reply.await?;
             Ok(Exchanged {
@@ -146,8 +171,12 @@ impl Worker {
         self.observer.record(&events);
         for (_, settlement) in &settled {
             match settlement {
-                Settlement::Done(Outcome::Invited) => state.tally.invited += 1,
-                Settlement::Done(Outcome::HadAccount) => state.tally.had_account += 1,
+                Settlement::Done { outcome, .. } => match outcome {
+                    Outcome::Invited => state.tally.invited += 1,
+                    Outcome::HadAccount => state.tally.had_account += 1,
+                    Outcome::CarriedOut => state.tally.changed += 1,
+                    Outcome::NotNeeded | Outcome::NoAccount => {}
+                },
                 // It may be due earlier than `next_due`.
                 _ => state.may_be_due = true,
             }

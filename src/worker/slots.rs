@@ -13,8 +13,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::actions::{Context, carry_out};
-use crate::model::{Action, Outcome};
+use super::actions::{Attempted, Context, carry_out};
+use crate::model::Action;
 use crate::vaultwarden::VaultwardenError;
 
 /// Actions are claimed ahead only if they are expected to start within this time.
@@ -22,10 +22,10 @@ const CLAIM_AHEAD: Duration = Duration::from_millis(20);
 /// A claim is given back if its action has not started within this time, because the person may have left.
 const CLAIM_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// An attempt that ended. The result is `None` if an earlier attempt was looked up and had no effect.
+/// An attempt that ended.
 pub(super) struct Attempt {
     pub(super) action: Action,
-    pub(super) result: Result<Option<Outcome>, VaultwardenError>,
+    pub(super) result: Result<Attempted, VaultwardenError>,
     duration: Duration,
 }
 

@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::pace::Pace;
+use super::recheck::Recheck;
 use super::settlements::Settlements;
 use super::slots::Slots;
 use crate::clock::{Clock, Timestamp};
@@ -40,6 +41,8 @@ pub struct Tally {
     pub invited: u64,
     /// People found to have an account.
     pub had_account: u64,
+    /// Accounts changed: those of leavers, of people who are back, and reminders.
+    pub changed: u64,
 }
 
 /// Carries out due actions in Vaultwarden.
@@ -56,6 +59,8 @@ pub struct Worker {
     pub wake: Arc<Notify>,
     /// Ends the wait after a failure of the server.
     pub retry_now: RetryNow,
+    /// Looks leavers up again.
+    pub recheck: Arc<Recheck>,
     /// The configuration.
     pub settings: WorkerSettings,
     /// Returns random numbers from `0.0..1.0`.

@@ -55,6 +55,7 @@ pub(super) fn check(
         journal_days: file.journal_days.get(),
         vaultwarden: vaultwarden?,
         directories: directories?,
+        leave: file.leave,
         invite: file.invite.clone(),
         accept,
         protect,

@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension, Transaction};
 
 use super::rows::{self, ACCOUNT, INVITE};
-use crate::model::ListedAccount;
+use crate::model::{EntryId, ListedAccount};
 use crate::store::{ManagedRow, Matched};
 
 pub(super) fn matched(db: &Transaction<'_>, listed: Vec<ListedAccount>) -> rusqlite::Result<Vec<Matched>> {
@@ -30,6 +30,12 @@ pub(super) fn matched(db: &Transaction<'_>, listed: Vec<ListedAccount>) -> rusql
         }
     }
     Ok(matched)
+}
+
+pub(super) fn witnesses(db: &Transaction<'_>, directory: i64, limit: u32) -> rusqlite::Result<Vec<EntryId>> {
+    db.prepare_cached("select entry_id from member where directory = ? and standing = 'member' order by id desc limit ?")?
+        .query_map((directory, limit), |row| rows::entry_id(row, 0))?
+        .collect()
 }
 
 pub(super) fn managed(db: &Transaction<'_>, after: i64, limit: u32) -> rusqlite::Result<Vec<ManagedRow>> {

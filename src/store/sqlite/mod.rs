@@ -268,6 +268,10 @@ impl QueueStore for Sqlite {
         self.read("comparing accounts", move |db| accounts::matched(db, listed))
     }
 
+    fn witnesses(&self, directory: i64, limit: u32) -> Reply<'_, Vec<EntryId>> {
+        self.read("reading members", move |db| accounts::witnesses(db, directory, limit))
+    }
+
     fn managed(&self, after: i64, limit: u32) -> Reply<'_, Vec<ManagedRow>> {
         self.read("reading the accounts in our care", move |db| {
             accounts::managed(db, after, limit)

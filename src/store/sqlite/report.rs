@@ -5,7 +5,9 @@ use rusqlite::{Row, Transaction};
 
 use super::{notes, rows};
 use crate::model::{ActionKind, ActionState, EmailAddress};
-use crate::store::{DirectoryReport, DirectoryState, Report, TaskReport, VAULTWARDEN_TROUBLE};
+use crate::store::{
+    ACCOUNTS_TROUBLE, DirectoryReport, DirectoryState, Report, TaskReport, VAULTWARDEN_TROUBLE,
+};
 
 /// Selects the columns that [`task`] reads; a condition follows.
 const TASK: &str = "select a.address, m.dn, d.name, a.reason, a.attempts, a.arrived, a.kind, a.id
@@ -56,9 +58,10 @@ pub(super) fn report(db: &Transaction<'_>) -> rusqlite::Result<Report> {
         without_address: configured().map(|directory| directory.without_address).sum(),
         tasks: tasks(db, |kind| kind.is_invite())?,
         leavers: tasks(db, ActionKind::is_leave)?,
-        vaultwarden_trouble: notes::get(db, VAULTWARDEN_TROUBLE)?
-            .and_then(|note| String::from_utf8(note).ok())
-            .filter(|note| !note.is_empty()),
+        vaultwarden_trouble: match trouble(db, VAULTWARDEN_TROUBLE)? {
+            None => trouble(db, ACCOUNTS_TROUBLE)?,
+            some => some,
+        },
         quarantined: db
             .prepare_cached(&format!(
                 "{TASK} where a.state = 'quarantined' order by a.since desc, a.id desc limit 100"
@@ -76,6 +79,11 @@ pub(super) fn report(db: &Transaction<'_>) -> rusqlite::Result<Report> {
             .collect::<rusqlite::Result<_>>()?,
         directories,
     })
+}
+
+fn trouble(db: &Transaction<'_>, note: &str) -> rusqlite::Result<Option<String>> {
+    let note = notes::get(db, note)?.and_then(|note| String::from_utf8(note).ok());
+    Ok(note.filter(|note| !note.is_empty()))
 }
 
 /// The number of actions of some kinds in each state.

@@ -11,7 +11,7 @@ use rusqlite::{OptionalExtension, Row, Transaction};
 use super::rows;
 use crate::model::EmailAddress;
 use crate::rules::membership::{Account, Decided, EntryFacts, Sighting};
-use crate::store::Difference;
+use crate::store::{Difference, RowSet};
 
 /// The values of the column `kind`.
 const PRESENT: i64 = 0;
@@ -26,34 +26,6 @@ const SEPARATOR: &str = "\n";
 /// The members that the listing of each directory has named.
 #[derive(Debug, Default)]
 pub(super) struct Listings(HashMap<i64, RowSet>);
-
-/// A set of numbers of rows.
-#[derive(Debug, Default)]
-struct RowSet(Vec<u64>);
-
-impl RowSet {
-    /// Adds a row. Returns whether the set contained it.
-    fn insert(&mut self, row: i64) -> bool {
-        let (word, bit) = Self::place(row);
-        if word >= self.0.len() {
-            self.0.resize(word + 1, 0);
-        }
-        let contained = self.0[word] & bit != 0;
-        self.0[word] |= bit;
-        contained
-    }
-
-    fn contains(&self, row: i64) -> bool {
-        let (word, bit) = Self::place(row);
-        self.0.get(word).is_some_and(|bits| bits & bit != 0)
-    }
-
-    fn place(row: i64) -> (usize, u64) {
-        // SQLite counts rows from 1.
-        let row = usize::try_from(row).unwrap_or_default();
-        (row / 64, 1 << (row % 64))
-    }
-}
 
 /// Begins a listing of a directory. An earlier one is forgotten.
 pub(super) fn begin(db: &Transaction<'_>, listings: &mut Listings, directory: i64) -> rusqlite::Result<()> {

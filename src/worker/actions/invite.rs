@@ -2,33 +2,42 @@
 
 use futures::FutureExt;
 
-use super::{CallFuture, Context, Handler, result_label};
+use super::{Attempted, CallFuture, Context, Handler, result_label};
 use crate::model::{Action, Outcome};
 use crate::vaultwarden::Account;
 
 pub(super) struct Invite;
 
 impl Handler for Invite {
-    fn attempt<'a>(&'a self, context: &'a Context, action: &'a Action) -> CallFuture<'a, Outcome> {
+    fn attempt<'a>(&'a self, context: &'a Context, action: &'a Action) -> CallFuture<'a> {
         async {
             let result = context.vaultwarden.invite(&action.address).await;
-            let result = result.map(|invitation| invitation.outcome);
             let label = match &result {
-                Ok(outcome) => outcome.as_str(),
+                Ok(invitation) => invitation.outcome.as_str(),
                 Err(error) => result_label(Err(error)),
             };
             context.observer.vaultwarden_call("invite", label);
-            result
+            let invitation = result?;
+            Ok(Attempted::Done {
+                outcome: invitation.outcome,
+                account: invitation.account,
+            })
         }
         .boxed()
     }
 
-    fn look_up<'a>(&'a self, context: &'a Context, action: &'a Action) -> CallFuture<'a, Option<Outcome>> {
+    fn look_up<'a>(&'a self, context: &'a Context, action: &'a Action) -> CallFuture<'a> {
         async {
             let account = context.vaultwarden.account(&action.address).await;
             let label = result_label(account.as_ref().map(drop));
             context.observer.vaultwarden_call("account", label);
-            Ok(account?.as_ref().map(outcome))
+            Ok(match account? {
+                Some(account) => Attempted::Done {
+                    outcome: outcome(&account),
+                    account: Some(account.id),
+                },
+                None => Attempted::NoEffect,
+            })
         }
         .boxed()
     }

@@ -1,0 +1,19 @@
+//! Ends all sessions of a leaver. It can be repeated.
+
+use futures::FutureExt;
+
+use super::{CallFuture, Context, Handler, leave};
+use crate::model::Action;
+use crate::vaultwarden::AccountChange;
+
+pub(super) struct Deauthorize;
+
+impl Handler for Deauthorize {
+    fn attempt<'a>(&'a self, context: &'a Context, action: &'a Action) -> CallFuture<'a> {
+        leave::carry_out(context, action, AccountChange::Deauthorize, |_| false).boxed()
+    }
+
+    fn look_up<'a>(&'a self, context: &'a Context, action: &'a Action) -> CallFuture<'a> {
+        self.attempt(context, action)
+    }
+}
