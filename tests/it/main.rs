@@ -9,6 +9,7 @@
 
 mod support;
 
+mod accept;
 mod active_directory;
 mod apacheds;
 mod architecture;
