@@ -58,8 +58,12 @@ pub enum What {
         /// Why.
         reason: String,
     },
-    /// The person lost the event's address and has no other.
-    LostAddress,
+    /// The person can no longer be invited at the event's address, and there is no other.
+    LostAddress {
+        /// Why. Empty in events of earlier versions.
+        #[serde(default)]
+        reason: String,
+    },
     /// The person has the event's address instead of another one.
     ChangedAddress {
         /// The former address.
@@ -232,7 +236,9 @@ impl fmt::Display for What {
             Self::WithoutAddress { reason } => {
                 write!(f, "matches the filter and cannot be invited: {reason}")
             }
-            Self::LostAddress => f.write_str("lost this address and has no other one"),
+            Self::LostAddress { reason } => {
+                write!(f, "can no longer be invited at this address: {reason}")
+            }
             Self::ChangedAddress { from, invite: true } => {
                 write!(f, "has this address instead of {from}, and is invited at it")
             }

@@ -85,7 +85,10 @@ async fn after_a_change_everyone_is_decided_on_again_and_nobody_has_left_by_it()
     world.members(3).await;
     world.tasks("done", 3).await;
     let journal = said(&world, &["journal", "--json"]).await;
-    assert!(!journal.contains("\"left\""), "{journal}");
+    assert!(!journal.contains("\"event\":\"left\""), "{journal}");
+    let story = said(&world, &["explain", &world.people().dn("ann")]).await;
+    let lost = "can no longer be invited at this address: the domain example.org is not in [accept] domains";
+    assert!(story.contains(lost), "{story}");
     let mut mailed = world.vault.mailed();
     mailed.sort();
     assert_eq!(mailed, ["ann@example.org", "bob@example.net", "eve@example.org"]);
