@@ -86,6 +86,7 @@ mod tests {
                 .iter()
                 .map(|(state, count)| (state.as_str(), *count))
                 .collect(),
+            leavers: Vec::new(),
             directories: Vec::new(),
             quarantined: Vec::new(),
             failing: Vec::new(),

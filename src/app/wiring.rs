@@ -239,9 +239,8 @@ fn leave(config: &Config) -> LeavePolicies {
         },
         grace: leave.grace,
     };
-    let of_directory = |directory: &config::Directory| {
-        (directory.settings.name.clone(), policy(&directory.leave))
-    };
+    let of_directory =
+        |directory: &config::Directory| (directory.settings.name.clone(), policy(&directory.leave));
     LeavePolicies {
         directories: config.directories.iter().map(of_directory).collect(),
         forgotten: policy(&config.leave),

@@ -197,6 +197,7 @@ fn ago(time: Option<Timestamp>, now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ActionKind;
     use crate::store::DirectoryState;
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -258,6 +259,13 @@ mod tests {
                 ("done", 140),
                 ("quarantined", 1),
                 ("cancelled", 0),
+            ],
+            leavers: vec![
+                ("queued", 1),
+                ("held", 0),
+                ("done", 3),
+                ("quarantined", 0),
+                ("cancelled", 2),
             ],
             directories: vec![up, down],
             quarantined: vec![task],

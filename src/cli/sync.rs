@@ -45,7 +45,10 @@ fn text(summary: &SyncSummary) -> String {
     } = summary;
     let mut text = format!("{invited} invited, {had_account} had an account\n");
     for (count, what) in [
-        (changed, "accounts changed: of leavers, of people who are back, or by a reminder"),
+        (
+            changed,
+            "accounts changed: of leavers, of people who are back, or by a reminder",
+        ),
         (leaving, "left and are within their grace, or are tried again"),
         (
             leavers_held,

@@ -258,7 +258,9 @@ mod tests {
     use secrecy::ExposeSecret;
 
     use super::*;
+    use crate::config::{Leave, LeaveAction};
     use crate::directory::{Bind, Server};
+    use crate::model::EmailAddress;
 
     const SMALL: &str = r#"
 [vaultwarden]
@@ -316,6 +318,51 @@ base_dn = "dc=example,dc=org"
         }
         let config = parsed(&format!("{SMALL}[limits]\ninvites_per_listing = 0\n"));
         assert_eq!(config.limits.invites_per_listing, Some(0));
+    }
+
+    #[test]
+    fn a_directory_may_differ_in_what_follows_when_somebody_leaves() {
+        let leave = |keys: &str, tables: &str| {
+            let config = parsed(&format!("{SMALL}{keys}{tables}"));
+            let Leave { action, grace } = config.directories[0].leave;
+            (action, grace.as_secs())
+        };
+        let general = "[leave]\naction = \"disable\"\ngrace = \"2h\"\n";
+        assert_eq!(leave("", ""), (LeaveAction::None, 3600));
+        assert_eq!(leave("", general), (LeaveAction::Disable, 7200));
+        assert_eq!(
+            leave("leave_action = \"none\"\n", general),
+            (LeaveAction::None, 7200)
+        );
+        assert_eq!(
+            leave("leave_grace = \"0s\"\n", general),
+            (LeaveAction::Disable, 0)
+        );
+    }
+
+    #[test]
+    fn people_are_named_by_address_or_domain() {
+        let config = parsed(&format!(
+            "{SMALL}[accept]\ndomains = \"example.org\"\ndeny = [\"Eve@example.org\", \"example.net\"]\n\
+             [protect]\naddresses = \"Boss@example.org\"\ndomains = [\".example.org\"]\n"
+        ));
+        let refused = |address: &str| {
+            let address = EmailAddress::parse(address.as_bytes()).unwrap();
+            config.accept.refusal(&address).is_some()
+        };
+        let all = [
+            "ann@example.org",
+            "eve@example.org",
+            "ann@example.net",
+            "ann@x.org",
+        ];
+        assert_eq!(all.map(refused), [false, true, true, true]);
+        let protected = |address: &str| {
+            let address = EmailAddress::parse(address.as_bytes()).unwrap();
+            config.protect.reason(&address).is_some()
+        };
+        let all = ["boss@example.org", "ann@it.example.org", "ann@example.org"];
+        assert_eq!(all.map(protected), [true, true, false]);
     }
 
     #[test]

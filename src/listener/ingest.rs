@@ -217,7 +217,11 @@ impl<'a> Ingest<'a> {
         let events = store.apply(batch).await?;
         timing::reached(Step::Committed);
         observer.record(&events);
-        let held = |by| events.iter().filter(move |event| matches!(event.what, What::Held { by: other, .. } if other == by));
+        let held = |by| {
+            events
+                .iter()
+                .filter(move |event| matches!(event.what, What::Held { by: other, .. } if other == by))
+        };
         let together = held(Hold::Together).count() as u64;
         if together > 0 {
             observer.held_together(name, together, limits.invites_per_listing.unwrap_or(u32::MAX));

@@ -27,8 +27,8 @@ use crate::clock::Clock;
 use crate::directory::{Directory, DirectoryError, Opened, StreamKind};
 use crate::model::{Cursor, Disposition, Listing};
 use crate::retry::{Retry, RetryNow};
-use crate::rules::{LeavePolicies, Limits};
 use crate::rules::membership::Policy;
+use crate::rules::{LeavePolicies, Limits};
 use crate::store::{DirectoryState, ListenerStore, StoreError};
 use crate::telemetry::Observer;
 

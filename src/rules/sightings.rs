@@ -2,7 +2,7 @@
 
 use super::book::Book;
 use super::membership::{Decision, Policy, Reason, Sighting, decide};
-use crate::model::{EmailAddress, Source, What};
+use crate::model::{EmailAddress, Member, Source, Standing, What};
 
 /// A person whose state changed, by their index in [`Book::people`], and why.
 pub type Changed = (usize, Reason);
@@ -36,8 +36,9 @@ impl Book {
                 Decision::Change(member, reason) => {
                     let former_dn = known.map(|former| former.dn.clone()).unwrap_or_default();
                     if let Some(person) = self.update_person(member) {
-                        let (address, what) = journal_entry(&reason, former_dn);
-                        let address = address.or_else(|| self.people()[person].member.address.clone());
+                        let member = &self.people()[person].member;
+                        let (address, what) = journal_entry(&reason, member, former_dn);
+                        let address = address.or_else(|| member.address.clone());
                         self.record(person, address, (policy.now, source), what);
                         changed.push((person, reason));
                     }
@@ -49,8 +50,8 @@ impl Book {
     }
 }
 
-/// The journal entry for a change of state, and the address that it concerns if that is not the person's current one.
-fn journal_entry(reason: &Reason, former_dn: String) -> (Option<EmailAddress>, What) {
+/// The journal entry for a change to the state of `member`, and the address that it concerns if that is not the person's current one.
+fn journal_entry(reason: &Reason, member: &Member, former_dn: String) -> (Option<EmailAddress>, What) {
     match reason {
         Reason::Joined(_) => (None, What::Joined),
         Reason::Rejoined(_) => (None, What::Rejoined),
@@ -58,7 +59,13 @@ fn journal_entry(reason: &Reason, former_dn: String) -> (Option<EmailAddress>, W
             let reason = reason.clone();
             (None, What::WithoutAddress { reason })
         }
-        Reason::LostAddress(address) => (Some(address.clone()), What::LostAddress),
+        Reason::LostAddress(address) => {
+            let reason = match &member.standing {
+                Standing::WithoutAddress(why) => why.clone(),
+                Standing::Member | Standing::Left => String::new(),
+            };
+            (Some(address.clone()), What::LostAddress { reason })
+        }
         Reason::ChangedAddress { from, to, invite } => {
             let what = What::ChangedAddress {
                 from: from.to_string(),

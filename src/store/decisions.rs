@@ -9,7 +9,9 @@ use super::{Claim, Claimed, Scope, StoreError};
 use crate::clock::Timestamp;
 use crate::model::{Cursor, EmailAddress, EntryId, Event, Hold, Settlement, Source, What};
 use crate::rules::membership::{Policy, Reason, Sighting};
-use crate::rules::{Book, Brake, Changed, DecisionContext, LeavePolicies, LeaverBrake, Limits, Noted, Verdict};
+use crate::rules::{
+    Book, Brake, Changed, DecisionContext, LeavePolicies, LeaverBrake, Limits, Noted, Verdict,
+};
 use crate::timing::{self, Step as Milestone};
 
 /// The result of one step of a decision.

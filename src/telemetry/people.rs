@@ -45,7 +45,10 @@ impl Observer {
                 event!(is_new, directory, dn, %address, "joined again");
             }
             What::WithoutAddress { reason } => self.without_address(directory, &dn, reason),
-            What::LostAddress => self.without_address(directory, &dn, &format!("{address} was removed")),
+            What::LostAddress { reason } => {
+                let reason = format!("{address} can no longer be used: {reason}");
+                self.without_address(directory, &dn, &reason);
+            }
             What::ChangedAddress { from, invite } => {
                 let is_new = self.admits(directory, "address-changed", Level::INFO);
                 event!(
@@ -238,7 +241,7 @@ fn repaired(what: &What) -> Option<&'static str> {
     match what {
         What::Joined => Some("joined"),
         What::Rejoined => Some("rejoined"),
-        What::WithoutAddress { .. } | What::LostAddress => Some("without-address"),
+        What::WithoutAddress { .. } | What::LostAddress { .. } => Some("without-address"),
         What::ChangedAddress { .. } => Some("address-changed"),
         What::Moved { .. } => Some("moved"),
         What::Left { .. } => Some("left"),

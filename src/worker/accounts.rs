@@ -122,7 +122,8 @@ impl Accounts {
             .await?;
         for (directory, rows) in &found.missing {
             for page in rows.chunks(DECISIONS) {
-                self.decide_missing(*directory, page.to_vec(), began, many).await?;
+                self.decide_missing(*directory, page.to_vec(), began, many)
+                    .await?;
             }
         }
         self.remind(found.due).await?;
@@ -197,7 +198,11 @@ impl Accounts {
                 }
                 found.known += 1;
                 if !seen.contains(managed.row) {
-                    found.missing.entry(managed.directory).or_default().push(managed.row);
+                    found
+                        .missing
+                        .entry(managed.directory)
+                        .or_default()
+                        .push(managed.row);
                 } else if self.settings.reminders.is_due(&managed.account, began) {
                     found.due.push(managed.row);
                 }
@@ -282,7 +287,12 @@ impl Accounts {
             .decide(scope, move |book| {
                 let context = DecisionContext::single(Source::Vaultwarden, now, now, &limits, &leave);
                 rule(book, &context);
-                Step::Done(book.events.iter().map(|noted| noted.event.clone()).collect::<Vec<_>>())
+                Step::Done(
+                    book.events
+                        .iter()
+                        .map(|noted| noted.event.clone())
+                        .collect::<Vec<_>>(),
+                )
             })
             .await?;
         self.observer.record(&events);

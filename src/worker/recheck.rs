@@ -17,6 +17,7 @@ use crate::telemetry::Observer;
 const WITNESSES: u32 = 5;
 
 /// The directories, and what is needed to decide on what they answer.
+#[derive(Default)]
 pub struct Recheck {
     /// By name.
     pub directories: BTreeMap<String, (Arc<dyn Directory>, Policy)>,

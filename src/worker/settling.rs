@@ -78,7 +78,14 @@ impl Worker {
         now: Timestamp,
     ) -> Settlement {
         let resend_after = self.settings.resend_after;
-        settlement_for(action, attempt, &state.breaker, resend_after, now, (self.jitter)())
+        settlement_for(
+            action,
+            attempt,
+            &state.breaker,
+            resend_after,
+            now,
+            (self.jitter)(),
+        )
     }
 
     /// Starts an exchange with the store if settlements are due, or if actions may be due and slots are free. `at_once`
@@ -121,9 +128,12 @@ impl Worker {
         };
         let now = self.clock.now();
         // The store processes the request even if the future is dropped.
-        let reply = self
-            .store
-            .settle_and_claim(rows, (self.settings.limits, self.recheck.leave.clone()), claim, now);
+        let reply = self.store.settle_and_claim(
+            rows,
+            (self.settings.limits, self.recheck.leave.clone()),
+            claim,
+            now,
+        );
         let exchange = async move {
             let (events, claimed) = reply.await?;
             Ok(Exchanged {

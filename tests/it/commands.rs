@@ -1,5 +1,7 @@
 //! The commands beside the service, on a real state file, and how they end.
 
+use std::sync::Arc;
+
 use std::path::Path;
 use std::process::Output;
 
@@ -56,6 +58,8 @@ async fn three_held(dir: &Path) {
         }))
     });
     let batch = ChangeBatch {
+        leave: Arc::default(),
+        leaving: None,
         directory,
         source: Source::Listing,
         summarised: false,

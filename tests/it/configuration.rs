@@ -119,7 +119,7 @@ format = "jsno"
 "#).await, @r#"
         error: the configuration cannot be used
         config.toml:2: state: names no file
-        config.toml:3: colour: unknown key; the top level has directory, http, invite, journal_days, limits, log, state, vaultwarden
+        config.toml:3: colour: unknown key; the top level has accept, directory, http, invite, journal_days, leave, limits, log, protect, state, vaultwarden
         config.toml:5: vaultwarden.url: ends in /admin; leave that out, it is added automatically
         config.toml:6: vaultwarden.admin_token_file: is the hash that Vaultwarden keeps as its ADMIN_TOKEN; give the secret from which it was made, in plain text
         config.toml:7: vaultwarden.ca_file: the CA file no-such-file cannot be read: No such file or directory (os error 2); check the path and its permissions
@@ -219,6 +219,97 @@ stream = "syncrepl"
         config.toml:52: directory[8].id_attribute: "uid number" is not the name of an attribute; write it as in "uidNumber", or "auto"
         config.toml:53: directory[8].stream: "syncrepl" identifies people by the server's own UUIDs, not by `id_attribute`; leave out one of the two, or write "poll"
         "#);
+}
+
+#[tokio::test]
+async fn people_are_named_by_addresses_and_domains_and_what_follows_has_its_bounds() {
+    let general =
+        "accounts_interval = \"0s\"\nadministrators = [\"root@example.org\", \"boss\"]\n[[directory]]";
+    let toml = good(
+        r#"leave_action = "disabled"
+leave_grace = "-1h"
+[invite]
+hold = "some"
+on_deleted = "reinvite"
+resend_after = "59m"
+resend_limit = -1
+[accept]
+domains = ["example.org", "@example.org", ".exa mple.org", "*.example.org"]
+deny = ["ann@", "eve@example.org", "guests"]
+[protect]
+addresses = "example.org"
+domains = "ann@example.org"
+[leave]
+action = "deauthorise"
+grace = 0
+[limits]
+leavers_per_listing = "none"
+leavers_percent = 101
+leavers_per_hour = -1
+"#,
+    );
+    insta::assert_snapshot!(problems(&toml.replace("[[directory]]", general)).await, @r#"
+        error: the configuration cannot be used
+        config.toml:5: vaultwarden.accounts_interval: expected a time above zero with its unit, such as "60s" or "6h"
+        config.toml:6: vaultwarden.administrators[1]: "boss" is not an e-mail address: missing separator character '@'; write it as in "ann@example.org"
+        config.toml:10: directory[0].leave_action: unknown action "disabled"; did you mean "disable"?
+        config.toml:11: directory[0].leave_grace: expected a time with its unit, such as "1h" or "0s"
+        config.toml:13: invite.hold: unknown word "some"; use one of "none", "all"
+        config.toml:14: invite.on_deleted: unknown policy "reinvite"; did you mean "invite"?
+        config.toml:15: invite.resend_after: is shorter than an hour, and each reminder is a mail; write at least "1h", or `resend_limit = 0` for no reminders
+        config.toml:16: invite.resend_limit: expected a whole number
+        config.toml:18: accept.domains[1]: "@example.org" is not the name of a domain; write it as in "example.org", or ".example.org" for every domain below it
+        config.toml:18: accept.domains[2]: ".exa mple.org" is not the name of a domain; write it as in "example.org", or ".example.org" for every domain below it
+        config.toml:18: accept.domains[3]: "*.example.org" is not the name of a domain; write it as in "example.org", or ".example.org" for every domain below it
+        config.toml:19: accept.deny[0]: "ann@" is not an e-mail address: domain is empty; write it as in "ann@example.org"
+        config.toml:21: protect.addresses: "example.org" is not an e-mail address: missing separator character '@'; write it as in "ann@example.org"
+        config.toml:22: protect.domains: "ann@example.org" is not the name of a domain; write it as in "example.org", or ".example.org" for every domain below it
+        config.toml:24: leave.action: unknown action "deauthorise"; did you mean "deauthorize"?
+        config.toml:25: leave.grace: expected a time with its unit, such as "1h" or "0s"
+        config.toml:27: limits.leavers_per_listing: invalid value: string "none", expected a whole number or "unlimited"
+        config.toml:28: limits.leavers_percent: expected a whole number from 0 to 100, or "unlimited"
+        config.toml:29: limits.leavers_per_hour: invalid value: integer `-1`, expected a whole number or "unlimited"
+        "#);
+}
+
+#[tokio::test]
+async fn the_keys_of_people_are_kept_as_written_and_deletion_is_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let toml = good(
+        r#"leave_action = "delete"
+leave_grace = "0s"
+[accept]
+domains = ["Example.org", ".example.org"]
+deny = "eve@example.org"
+[protect]
+domains = ".admins.example.org"
+[leave]
+action = "delete"
+[limits]
+leavers_percent = "unlimited"
+"#,
+    );
+    let output = show(dir.path(), &toml).await;
+    assert_eq!(output.status.code(), Some(0));
+    insta::assert_snapshot!(stderr(&output), @r#"
+        warning: config.toml:8: directory[0].leave_action: deletes the vaults of people who leave, and a deleted vault cannot be restored; "disable" is reversible
+        warning: config.toml:16: leave.action: deletes the vaults of people who leave, and a deleted vault cannot be restored; "disable" is reversible
+        "#);
+    let shown = stdout(&output);
+    for line in [
+        "leave_action = \"delete\"",
+        "leave_grace = \"0s\"",
+        "deny = [\"eve@example.org\"]",
+        "domains = [\".admins.example.org\"]",
+        "grace = \"1h\"",
+        "leavers_percent = \"unlimited\"",
+    ] {
+        assert!(
+            shown.lines().any(|shown| shown == line),
+            "{line} is missing in:\n{shown}"
+        );
+    }
+    assert_eq!(stdout(&show(dir.path(), &shown).await), shown);
 }
 
 #[tokio::test]
@@ -474,6 +565,8 @@ async fn the_effective_configuration_is_shown_without_secrets_and_is_one_itself(
         url = "https://vault.example.org"
         admin_token = "(set)"
         tls_verify = true
+        accounts_interval = "1h"
+        administrators = []
 
         [[directory]]
         name = "main"
@@ -496,14 +589,33 @@ async fn the_effective_configuration_is_shown_without_secrets_and_is_one_itself(
         max_message_size = "16MiB"
 
         [invite]
+        hold = "none"
         on_address_change = "report"
+        on_deleted = "respect"
+        resend_after = "4days"
+        resend_limit = 2
         concurrency = 8
         resend_unknown_after = "3m"
+
+        [accept]
+        domains = []
+        deny = []
+
+        [protect]
+        addresses = []
+        domains = []
+
+        [leave]
+        action = "none"
+        grace = "1h"
 
         [limits]
         invites_per_listing = 500
         invites_per_hour = 500
         addresses_per_person = 2
+        leavers_per_listing = 10
+        leavers_percent = 5
+        leavers_per_hour = 20
 
         [http]
         listen = "127.0.0.1:9464"

@@ -83,6 +83,7 @@ fn listener(directory: Arc<dyn Directory>, store: Arc<Sqlite>) -> Listener {
             invite_changed_address: false,
         },
         limits: Limits::default(),
+        leave: Arc::default(),
         max_journaled_joins: u64::MAX,
         audit_interval: Some(Duration::from_secs(3600)),
         retry: Retry {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ldap_usher::clock::Timestamp;
-use ldap_usher::model::{Action, ActionKind, EmailAddress, Event, Listing, Source, What};
+use ldap_usher::model::{Action, ActionKind, EmailAddress, EntryId, Event, Listing, Source, What};
 use ldap_usher::store::interface::*;
 use ldap_usher::store::{ListingOutcome, Sqlite};
 use ldap_usher::telemetry::http::{Public, bind, serve};
@@ -91,7 +91,12 @@ fn ann() -> Action {
         kind: ActionKind::Invite,
         address: EmailAddress::parse(b"ann@example.org").unwrap(),
         dn: "uid=ann,ou=people,dc=example,dc=org".into(),
+        entry: EntryId::from_slice(&[1; 16]).unwrap(),
         directory: "main".into(),
+        directory_row: 1,
+        configured: true,
+        forgotten: false,
+        account: None,
         attempts: 0,
         in_doubt: None,
         arrived: Timestamp(0),

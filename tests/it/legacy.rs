@@ -80,6 +80,8 @@ async fn a_file_is_migrated_with_comments_and_without_its_secrets() {
         [invite]
         # vaultwarden_ldap invites every address that it does not know.
         on_address_change = "invite"
+        # vaultwarden_ldap reminds nobody.
+        resend_limit = 0
 
         [limits]
         # vaultwarden_ldap has no such limit.

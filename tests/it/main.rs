@@ -9,6 +9,7 @@
 
 mod support;
 
+mod accept;
 mod account_changes;
 mod active_directory;
 mod apacheds;

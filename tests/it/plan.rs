@@ -17,13 +17,13 @@ use ldap_usher::model::{
     ActionState, Attribute, Change, Cursor, EmailAddress, Entry, EntryId, Listing, Settlement, Standing,
 };
 use ldap_usher::retry::{Retry, RetryNow};
-use ldap_usher::rules::Limits;
 use ldap_usher::rules::membership::{Accept, Policy};
+use ldap_usher::rules::{Limits, ReminderPolicy};
 use ldap_usher::store::interface::*;
 use ldap_usher::store::{PersonQuery, PersonReport, Sqlite, Which};
 use ldap_usher::telemetry::Observer;
 use ldap_usher::vaultwarden::{Admin, ClientSettings, InMemory, Vaultwarden};
-use ldap_usher::worker::{Until, Worker, WorkerSettings};
+use ldap_usher::worker::{Accounts, AccountsSettings, Until, Worker, WorkerSettings};
 use proptest::prelude::*;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -168,6 +168,7 @@ impl World {
                     invite_changed_address: self.invite_changed_address,
                 },
                 limits: self.limits(),
+                leave: Arc::default(),
                 max_journaled_joins: u64::MAX,
                 audit_interval: Some(Duration::from_secs(3600)),
                 retry_now: RetryNow::default(),
@@ -188,6 +189,7 @@ impl World {
 
     fn worker(&self, store: &Arc<Sqlite>, vaultwarden: Arc<dyn Admin>) -> Worker {
         Worker {
+            recheck: Arc::default(),
             retry_now: RetryNow::default(),
             jitter: rand::random,
             store: store.clone(),
@@ -200,6 +202,26 @@ impl World {
                 per_minute: None,
                 limits: self.limits(),
                 resend_after: Duration::ZERO,
+            },
+        }
+    }
+
+    fn accounts(&self, worker: &Worker) -> Accounts {
+        Accounts {
+            store: worker.store.clone(),
+            vaultwarden: worker.vaultwarden.clone(),
+            observer: worker.observer.clone(),
+            clock: worker.clock.clone(),
+            wake: worker.wake.clone(),
+            settings: AccountsSettings {
+                interval: Duration::from_secs(3600),
+                limits: self.limits(),
+                leave: Arc::default(),
+                reminders: ReminderPolicy {
+                    after: Duration::from_secs(3600),
+                    limit: 0,
+                },
+                invite_deleted: false,
             },
         }
     }
@@ -285,7 +307,9 @@ impl World {
         let dry_run = DryRun::new(Arc::new(self.vaultwarden()), Arc::clone(&invited));
         let worker = self.worker(&copy, Arc::new(dry_run));
         let listeners = self.listeners(&copy);
-        let mut plan = run_dry(&listeners, &worker, copy, invited).await.unwrap();
+        let mut plan = run_dry(&listeners, (&self.accounts(&worker), &worker), copy, invited)
+            .await
+            .unwrap();
         let mut all = Vec::new();
         loop {
             let part = plan.next().await.unwrap();
@@ -299,14 +323,11 @@ impl World {
     async fn standings(&self) -> Standings {
         let store = Sqlite::dry_run(&self.state).await.unwrap();
         let mut standings = Standings::new();
-        for PersonReport {
-            member, invitations, ..
-        } in store.people(PersonQuery::After(0, 1000), 0).await.unwrap()
+        for PersonReport { member, actions, .. } in
+            store.people(PersonQuery::After(0, 1000), 0).await.unwrap()
         {
             let fates = standings.entry(member.dn).or_default();
-            let open = invitations
-                .iter()
-                .filter(|owed| owed.state != ActionState::Cancelled);
+            let open = actions.iter().filter(|owed| owed.state != ActionState::Cancelled);
             fates.extend(open.map(|owed| {
                 (
                     member.standing.clone(),

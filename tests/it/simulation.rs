@@ -96,6 +96,7 @@ impl Simulation {
                 invite_changed_address: false,
             },
             limits: Limits::default(),
+            leave: Arc::default(),
             max_journaled_joins: u64::MAX,
             audit_interval: Some(Duration::from_secs(6 * 3600)),
             retry: Retry {
@@ -118,6 +119,7 @@ impl Simulation {
                 limits: Limits::default(),
                 resend_after: Duration::from_secs(180),
             },
+            recheck: Arc::default(),
             retry_now: RetryNow::default(),
             jitter,
         };

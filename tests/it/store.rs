@@ -12,6 +12,8 @@ mod retired;
 mod tasks;
 mod upgrade;
 
+use std::sync::Arc;
+
 use crate::support::queue::Queue as _;
 use ldap_usher::clock::Timestamp;
 use ldap_usher::model::{Action, Attribute, EmailAddress, Entry, EntryId, Listing, Member, Settlement};
@@ -124,6 +126,8 @@ impl Book {
     /// Changes in the directory.
     fn batch(&self, second: i64, source: Source, sightings: Vec<Sighting>) -> ChangeBatch {
         ChangeBatch {
+            leave: Arc::default(),
+            leaving: None,
             directory: self.directory,
             source,
             summarised: false,
@@ -182,7 +186,15 @@ impl Book {
             joined: count(|what| matches!(what, What::Joined | What::Rejoined)),
             left: count(|what| matches!(what, What::Left { .. })),
             queued: count(|what| matches!(what, What::Owed { .. })),
-            held: count(|what| matches!(what, What::Held { by: Hold::Listing })),
+            held: count(|what| {
+                matches!(
+                    what,
+                    What::Held {
+                        by: Hold::Listing,
+                        ..
+                    }
+                )
+            }),
         }
     }
 
@@ -289,7 +301,7 @@ impl Committed {
         let held = |by| {
             events
                 .iter()
-                .filter(|event| event.what == What::Held { by })
+                .filter(|event| matches!(event.what, What::Held { by: other, .. } if other == by))
                 .count()
         };
         let duplicates = events.iter().filter_map(|event| match &event.what {

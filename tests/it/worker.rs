@@ -45,6 +45,10 @@ impl Admin for Obliging {
         .boxed()
     }
 
+    fn sends_mail(&self) -> Reply<'_, Option<bool>> {
+        async { Ok(Some(true)) }.boxed()
+    }
+
     fn change<'a>(&'a self, _: &'a str, _: AccountChange) -> Reply<'a, Changed> {
         async { Ok(Changed::NoAccount) }.boxed()
     }
@@ -93,6 +97,8 @@ async fn bring(store: &dyn Store, source: Source, people: std::ops::Range<u8>, n
         }))
     });
     let batch = ChangeBatch {
+        leave: Arc::default(),
+        leaving: None,
         directory,
         source,
         summarised: false,
@@ -143,6 +149,7 @@ async fn an_attempt_that_waits_for_the_store_never_blocks_the_worker_that_waits_
             limits: Limits::default(),
             resend_after: Duration::ZERO,
         },
+        recheck: Arc::default(),
         retry_now: RetryNow::default(),
         jitter: rand::random,
     };
@@ -197,6 +204,7 @@ impl Stage {
                 limits: Limits::default(),
                 resend_after: Duration::from_secs(180),
             },
+            recheck: Arc::default(),
             retry_now: RetryNow::default(),
             jitter: rand::random,
         };

@@ -209,7 +209,7 @@ async fn check_people(
         (named, _) => named,
     };
     if let Some(people) = &people {
-        people::report(steps, config, people, groups_have_members);
+        people::report(steps, config, policy, people, groups_have_members);
     }
     let unnamed = unnamed.unwrap_or_default();
     let unnamed = if unnamed.count > 0 && stream == Some(StreamKind::Syncrepl) {

@@ -6,7 +6,7 @@ use super::{Severity, Steps};
 use crate::config;
 use crate::directory::Changes;
 use crate::model::{Change, Entry, Listing};
-use crate::rules::membership::Policy;
+use crate::rules::membership::{Accept, Policy};
 use crate::telemetry::ListingProgress;
 
 /// The attribute that shows whether the account may read operational attributes of OpenLDAP's entries.
@@ -75,6 +75,7 @@ pub(super) async fn count(
 pub(super) fn report(
     steps: &mut Steps<'_>,
     config: &config::Directory,
+    policy: &Policy,
     people: &People,
     groups_have_members: bool,
 ) {
@@ -122,6 +123,11 @@ pub(super) fn report(
     let attributes = config.mail_attributes.join(", ");
     let enabled = entries - disabled;
     if *usable < enabled {
+        let accept = if policy.accept == Accept::default() {
+            ""
+        } else {
+            " and [accept]"
+        };
         steps.say(
             if *usable == 0 {
                 Severity::Fail
@@ -133,7 +139,9 @@ pub(super) fn report(
                 "{usable} of {enabled} have a usable address; without: {}",
                 examples.join(", ")
             ),
-            &format!("check `mail_attributes` ({attributes}), and that the bind account may read them"),
+            &format!(
+                "check `mail_attributes` ({attributes}){accept}, and that the bind account may read them"
+            ),
         );
     } else if enabled > 0 {
         steps.say(

@@ -166,7 +166,9 @@ impl Ingest<'_> {
             if complete {
                 sightings.extend(self.look_up_unlisted(&unlisted).await?);
             }
-            let leaving = store.leaving(self.batch(sightings, Source::Listing, None)).await?;
+            let leaving = store
+                .leaving(self.batch(sightings, Source::Listing, None))
+                .await?;
             found += leaving.count;
             let brake = leaving.brake;
             if let Some(hold) = brake.check_listing(found, leaving.members, limits, clock.now()) {

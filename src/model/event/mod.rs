@@ -60,8 +60,12 @@ pub enum What {
         /// Why.
         reason: String,
     },
-    /// The person lost the event's address and has no other.
-    LostAddress,
+    /// The person can no longer be invited at the event's address, and there is no other.
+    LostAddress {
+        /// Why. Empty in events of earlier versions.
+        #[serde(default)]
+        reason: String,
+    },
     /// The person has the event's address instead of another one.
     ChangedAddress {
         /// The former address.

@@ -16,7 +16,9 @@ impl fmt::Display for What {
             Self::WithoutAddress { reason } => {
                 write!(f, "matches the filter and cannot be invited: {reason}")
             }
-            Self::LostAddress => f.write_str("lost this address and has no other one"),
+            Self::LostAddress { reason } => {
+                write!(f, "can no longer be invited at this address: {reason}")
+            }
             Self::ChangedAddress { from, invite: true } => {
                 write!(f, "has this address instead of {from}, and is invited at it")
             }

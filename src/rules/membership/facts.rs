@@ -27,7 +27,7 @@ pub struct EntryFacts {
 pub enum Account {
     /// They can, at any of these addresses; the preferred one comes first. Never empty.
     Usable(Vec<EmailAddress>),
-    /// They have no usable address, for this reason.
+    /// They have no usable address that is accepted, for this reason.
     WithoutAddress(String),
     /// The account is disabled, for this reason.
     Disabled(String),

@@ -33,9 +33,11 @@ pub(super) fn matched(db: &Transaction<'_>, listed: Vec<ListedAccount>) -> rusql
 }
 
 pub(super) fn witnesses(db: &Transaction<'_>, directory: i64, limit: u32) -> rusqlite::Result<Vec<EntryId>> {
-    db.prepare_cached("select entry_id from member where directory = ? and standing = 'member' order by id desc limit ?")?
-        .query_map((directory, limit), |row| rows::entry_id(row, 0))?
-        .collect()
+    db.prepare_cached(
+        "select entry_id from member where directory = ? and standing = 'member' order by id desc limit ?",
+    )?
+    .query_map((directory, limit), |row| rows::entry_id(row, 0))?
+    .collect()
 }
 
 pub(super) fn managed(db: &Transaction<'_>, after: i64, limit: u32) -> rusqlite::Result<Vec<ManagedRow>> {

@@ -269,7 +269,9 @@ impl QueueStore for Sqlite {
     }
 
     fn witnesses(&self, directory: i64, limit: u32) -> Reply<'_, Vec<EntryId>> {
-        self.read("reading members", move |db| accounts::witnesses(db, directory, limit))
+        self.read("reading members", move |db| {
+            accounts::witnesses(db, directory, limit)
+        })
     }
 
     fn managed(&self, after: i64, limit: u32) -> Reply<'_, Vec<ManagedRow>> {

@@ -10,7 +10,10 @@ pub(super) struct Disable;
 
 impl Handler for Disable {
     fn attempt<'a>(&'a self, context: &'a Context, action: &'a Action) -> CallFuture<'a> {
-        leave::carry_out(context, action, AccountChange::Disable, |account| account.enabled == Some(false)).boxed()
+        leave::carry_out(context, action, AccountChange::Disable, |account| {
+            account.enabled == Some(false)
+        })
+        .boxed()
     }
 
     fn look_up<'a>(&'a self, context: &'a Context, action: &'a Action) -> CallFuture<'a> {

@@ -11,7 +11,7 @@ pub(super) struct Enable;
 impl Handler for Enable {
     fn attempt<'a>(&'a self, context: &'a Context, action: &'a Action) -> CallFuture<'a> {
         async {
-            let Some(account) = context.account(action).await? else {
+            let Some(account) = context.account_or_none(action).await? else {
                 return Ok(Outcome::NoAccount.into());
             };
             if account.enabled == Some(true) {

@@ -55,7 +55,7 @@ pub(super) async fn carry_out(
     if now < due {
         return Ok(wait(action, due, ""));
     }
-    let Some(account) = context.account(action).await? else {
+    let Some(account) = context.account_or_none(action).await? else {
         return Ok(Outcome::NoAccount.into());
     };
     if is_done(&account) {
@@ -80,7 +80,12 @@ async fn found_again(
     action: &Action,
     is_done: fn(&Account) -> bool,
 ) -> Result<Attempted, VaultwardenError> {
-    if action.in_doubt.is_some() && context.account(action).await?.is_none_or(|account| is_done(&account)) {
+    if action.in_doubt.is_some()
+        && context
+            .account(action)
+            .await?
+            .is_none_or(|account| is_done(&account))
+    {
         return Ok(Outcome::CarriedOut.into());
     }
     let reason = "the person is in the directory".into();

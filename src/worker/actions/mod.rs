@@ -10,6 +10,7 @@ mod resend;
 
 use std::sync::Arc;
 
+use futures::TryStreamExt;
 use futures::future::BoxFuture;
 
 use super::recheck::Recheck;
@@ -101,6 +102,26 @@ impl Context {
         let label = result_label(account.as_ref().map(drop));
         self.observer.vaultwarden_call("account", label);
         account
+    }
+
+    /// As [`Context::account`]. An account that is not found is searched in the list of all accounts: a Vaultwarden whose
+    /// database fails answers as if the account did not exist.
+    async fn account_or_none(&self, action: &Action) -> Result<Option<Account>, VaultwardenError> {
+        let found = self.account(action).await?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        let mut accounts = self.vaultwarden.accounts();
+        while let Some(account) = accounts.try_next().await? {
+            let is_it = match &action.account {
+                Some(id) => account.id == *id,
+                None => account.email == action.address.as_str(),
+            };
+            if is_it {
+                return Ok(Some(account));
+            }
+        }
+        Ok(None)
     }
 
     /// Changes an account.

@@ -2,12 +2,13 @@
 
 use futures::FutureExt;
 use ldap_usher::clock::Timestamp;
-use ldap_usher::model::{Cursor, EmailAddress, EntryId, Member, WorkerId};
+use ldap_usher::model::{Cursor, EmailAddress, EntryId, ListedAccount, Member, WorkerId};
 use ldap_usher::rules::Noted;
 use ldap_usher::rules::membership::Sighting;
 use ldap_usher::store::interface::*;
 use ldap_usher::store::{
-    Claim, Claimed, Difference, DirectoryRow, DirectoryState, Report, Scope, Sqlite, Unchecked,
+    Claim, Claimed, Difference, DirectoryRow, DirectoryState, ManagedRow, Matched, Report, Scope, Sqlite,
+    Unchecked,
 };
 
 use super::PEOPLE;
@@ -84,6 +85,10 @@ impl ListenerStore for Watched {
         self.store.differences(directory, after, limit)
     }
 
+    fn leavers(&self, directory: i64, after: i64, limit: u32) -> Reply<'_, Vec<Difference>> {
+        self.store.leavers(directory, after, limit)
+    }
+
     fn end_listing(
         &self,
         directory: i64,
@@ -112,6 +117,18 @@ impl QueueStore for Watched {
 
     fn exchange(&self, scope: Scope, decision: Decision, claim: Claim, now: Timestamp) -> Reply<'_, Claimed> {
         self.store.exchange(scope, decision, claim, now)
+    }
+
+    fn matched(&self, listed: Vec<ListedAccount>) -> Reply<'_, Vec<Matched>> {
+        self.store.matched(listed)
+    }
+
+    fn witnesses(&self, directory: i64, limit: u32) -> Reply<'_, Vec<EntryId>> {
+        self.store.witnesses(directory, limit)
+    }
+
+    fn managed(&self, after: i64, limit: u32) -> Reply<'_, Vec<ManagedRow>> {
+        self.store.managed(after, limit)
     }
 
     fn next_due(&self) -> Reply<'_, Option<Timestamp>> {

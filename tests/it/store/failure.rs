@@ -10,7 +10,10 @@ use crate::support::file_system::FileSystem;
 use crate::support::queue::Queue as _;
 use ldap_usher::model::Source;
 
-const INVITED: Settlement = Settlement::Done(Outcome::Invited);
+const INVITED: Settlement = Settlement::Done {
+    outcome: Outcome::Invited,
+    account: None,
+};
 
 /// The writes from a new person to an invitation, each as the event of a trigger that makes it fail.
 const WRITES: [(&str, &str); 6] = [

@@ -323,6 +323,6 @@ async fn a_statement_that_fails_undoes_its_whole_transaction() {
 
     sql(&path, "drop trigger refuse");
     book.store.apply(batch).await.unwrap();
-    book.settles(4, Settlement::Done(Outcome::Invited)).await;
+    book.settles(4, Settlement::from(Outcome::Invited)).await;
     assert_eq!(book.tasks().await, "done 2");
 }

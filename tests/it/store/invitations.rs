@@ -6,7 +6,10 @@ use ldap_usher::store::interface::*;
 
 use super::{Book, OWNER, addresses, at, dn, email, gone, refused, retry, there};
 
-const INVITED: Settlement = Settlement::Done(Outcome::Invited);
+const INVITED: Settlement = Settlement::Done {
+    outcome: Outcome::Invited,
+    account: None,
+};
 
 #[tokio::test]
 async fn single_changes_and_listings_within_the_limit_are_queued_at_once() {

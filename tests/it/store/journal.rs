@@ -1,7 +1,7 @@
 //! The journal returns what was written, and is pruned.
 
 use ldap_usher::clock::Timestamp;
-use ldap_usher::model::{ActionState, Event, Hold, Release, Source, What};
+use ldap_usher::model::{ActionKind, ActionState, Event, Hold, Release, Source, What};
 use ldap_usher::rules::Noted;
 use ldap_usher::store::PersonQuery;
 use ldap_usher::store::interface::*;
@@ -16,10 +16,16 @@ fn what() -> impl Strategy<Value = What> {
         text().prop_map(|reason| What::WithoutAddress { reason }),
         (text(), any::<bool>()).prop_map(|(from, invite)| What::ChangedAddress { from, invite }),
         proptest::option::of(text()).prop_map(|reason| What::Left { reason }),
-        proptest::sample::select(vec![Hold::Listing, Hold::Hour, Hold::Person])
-            .prop_map(|by| What::Held { by }),
-        proptest::sample::select(vec![Release::Approved, Release::Comparison])
-            .prop_map(|because| What::Released { because }),
+        proptest::sample::select(vec![Hold::Listing, Hold::Hour, Hold::Person]).prop_map(|by| What::Held {
+            by,
+            action: ActionKind::Invite
+        }),
+        proptest::sample::select(vec![Release::Approved, Release::Comparison]).prop_map(|because| {
+            What::Released {
+                because,
+                action: ActionKind::Disable,
+            }
+        }),
         proptest::option::of(proptest::sample::select(ActionState::ALL.to_vec())).prop_map(|formerly| {
             What::Owed {
                 state: ActionState::Queued,
@@ -27,6 +33,7 @@ fn what() -> impl Strategy<Value = What> {
             }
         }),
         (text(), any::<u32>(), any::<i64>()).prop_map(|(error, attempts, retry_at)| What::Failed {
+            action: ActionKind::Delete,
             error,
             attempts,
             retry_at
@@ -140,7 +147,15 @@ async fn the_events_of_a_person_are_in_order_and_a_repeated_sighting_adds_none()
         state: ActionState::Queued,
         formerly: None,
     };
-    let expected = [What::Joined, owed, What::Left { reason: None }, What::Cancelled];
+    let expected = [
+        What::Joined,
+        owed,
+        What::Left { reason: None },
+        What::Cancelled {
+            action: ActionKind::Invite,
+            reason: None,
+        },
+    ];
     assert_eq!(kinds, expected);
     assert_eq!(people.len(), 1);
 }

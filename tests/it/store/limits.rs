@@ -1,5 +1,7 @@
 //! The limits on invitations: what is held, and that it stays held.
 
+use std::sync::Arc;
+
 use ldap_usher::model::Release;
 use ldap_usher::model::Source;
 use ldap_usher::model::{ActionState, Listing, Outcome, Settlement};
@@ -26,6 +28,8 @@ async fn a_listing_that_finds_more_new_people_than_allowed_holds_them_all_and_si
 async fn a_comparison_during_a_listing_over_its_limit_releases_nobody() {
     let book = Book::limited(3).await;
     let part = |people: [u8; 2]| ChangeBatch {
+        leave: Arc::default(),
+        leaving: None,
         listing: Verdict::Hold,
         ..book.batch(
             2,
@@ -162,7 +166,7 @@ async fn an_entry_that_changes_its_address_again_and_again_invites_no_strangers(
         for n in 0..25 {
             book.live(vec![super::gone(1)]).await;
             book.live(vec![there(1, &format!("stranger{n}"))]).await;
-            book.settles(2, Settlement::Done(Outcome::Invited)).await;
+            book.settles(2, Settlement::from(Outcome::Invited)).await;
         }
         let done = book.store.in_state(ActionState::Done, Which::All).await.unwrap();
         assert_eq!(done.len(), expected, "{done:?}");

@@ -1,5 +1,7 @@
 //! After any sequence of changes, exactly the people who are present have been invited.
 
+use std::sync::Arc;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use ldap_usher::clock::Timestamp;
@@ -110,6 +112,8 @@ impl World {
 
     fn batch(&self, directory: usize, source: Source, sightings: Vec<Sighting>) -> ChangeBatch {
         ChangeBatch {
+            leave: Arc::default(),
+            leaving: None,
             directory: self.rows[directory],
             source,
             summarised: false,
@@ -176,14 +180,14 @@ impl World {
             let address = task.address.to_string();
             let known = self.accounts.contains(&address);
             let settlement = match attempt {
-                _ if known => Settlement::Done(Outcome::HadAccount),
+                _ if known => Settlement::from(Outcome::HadAccount),
                 _ if task.in_doubt.is_some() => retry_at(self.now, false),
                 Attempt::Invited | Attempt::Unknown => {
                     self.accounts.insert(address);
                     self.mails += 1;
                     match attempt {
                         Attempt::Unknown => retry_at(self.now, true),
-                        _ => Settlement::Done(Outcome::Invited),
+                        _ => Settlement::from(Outcome::Invited),
                     }
                 }
                 Attempt::Refused => super::refused("no such mailbox"),

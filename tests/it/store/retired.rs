@@ -1,5 +1,7 @@
 //! Directories that are renamed in, removed from and put back into the configuration.
 
+use std::sync::Arc;
+
 use ldap_usher::model::Source;
 use ldap_usher::model::{Outcome, Settlement, Standing};
 use ldap_usher::store::interface::*;
@@ -14,7 +16,10 @@ async fn configure(book: &Book, directories: &[(&str, &str)]) -> Configured {
         .map(|(name, scope)| ((*name).to_owned(), (*scope).to_owned()))
         .collect();
     let configured = book.store.configure(configured).await.unwrap();
-    book.store.retire(book.limits, at(9)).await.unwrap();
+    book.store
+        .retire(book.limits, Arc::default(), at(9))
+        .await
+        .unwrap();
     configured
 }
 
@@ -44,7 +49,7 @@ async fn a_renamed_directory_keeps_its_people_and_their_invitations() {
 async fn people_of_a_directory_that_is_not_configured_do_not_count() {
     let book = Book::limited(1).await;
     book.joins(1, "ann").await;
-    book.settles(2, Settlement::Done(Outcome::Invited)).await;
+    book.settles(2, Settlement::from(Outcome::Invited)).await;
     book.joins(2, "bob").await;
     book.takes(3, Source::Listing, vec![there(3, "cat")]).await;
     let configured = configure(&book, &[("other", "other scope")]).await;
@@ -87,7 +92,7 @@ async fn the_invitation_of_a_retired_directory_passes_to_another_person_with_the
 async fn a_directory_that_is_configured_again_continues_and_nobody_counts_as_having_left() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
-    book.settles(2, Settlement::Done(Outcome::Invited)).await;
+    book.settles(2, Settlement::from(Outcome::Invited)).await;
     book.joins(2, "bob").await;
     configure(&book, &[]).await;
     assert_eq!(book.known(1).await.standing, Standing::Member);

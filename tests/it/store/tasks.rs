@@ -132,7 +132,7 @@ async fn the_invitation_of_a_person_with_an_account_is_done_unless_it_is_in_flig
     let accounts = ["ann", "cat", "dan", "stranger"].map(email);
     assert_eq!(book.store.had_accounts(accounts.into(), at(3)).await.unwrap(), 2);
     assert_eq!(book.tasks().await, "queued 1, held 1, done 2");
-    book.settle(4, vec![(claimed, Settlement::Done(Outcome::HadAccount))])
+    book.settle(4, vec![(claimed, Settlement::from(Outcome::HadAccount))])
         .await;
     assert_eq!(book.tasks().await, "held 1, done 3");
 }

@@ -1,5 +1,7 @@
 //! Single steps of a store's queue. The worker combines them in one exchange.
 
+use std::sync::Arc;
+
 use ldap_usher::clock::Timestamp;
 use ldap_usher::model::{Action, Event, Settlement, WorkerId};
 use ldap_usher::rules::Limits;
@@ -15,7 +17,12 @@ pub trait Queue: Store {
         max: u32,
         now: Timestamp,
     ) -> impl Future<Output = Result<Vec<Action>, StoreError>> + Send {
-        let exchanged = self.settle_and_claim(Vec::new(), Limits::default(), claim(owner, max), now);
+        let exchanged = self.settle_and_claim(
+            Vec::new(),
+            (Limits::default(), Arc::default()),
+            claim(owner, max),
+            now,
+        );
         async move { Ok(exchanged.await?.1.actions) }
     }
 
@@ -26,7 +33,7 @@ pub trait Queue: Store {
         limits: Limits,
         now: Timestamp,
     ) -> impl Future<Output = Result<Vec<Event>, StoreError>> + Send {
-        let exchanged = self.settle_and_claim(settled, limits, claim(0, 0), now);
+        let exchanged = self.settle_and_claim(settled, (limits, Arc::default()), claim(0, 0), now);
         async move { Ok(exchanged.await?.0) }
     }
 }

@@ -164,6 +164,10 @@ impl Admin for Server {
         .boxed()
     }
 
+    fn sends_mail(&self) -> Reply<'_, Option<bool>> {
+        async { Ok(Some(true)) }.boxed()
+    }
+
     fn change<'a>(&'a self, id: &'a str, change: AccountChange) -> Reply<'a, Changed> {
         async move {
             Ok(match self.account_by_id(id).await? {
