@@ -80,7 +80,8 @@ impl AccountChange {
 pub enum Changed {
     /// It is done.
     Done,
-    /// There is no account with this id.
+    /// There is no account with this id. Vaultwarden says the same while it cannot read its database, so that a list of all
+    /// accounts is a better proof.
     NoAccount,
     /// The person has registered, so no invitation was sent again.
     AlreadyRegistered,

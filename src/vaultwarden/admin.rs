@@ -197,7 +197,11 @@ impl Vaultwarden {
             }
             _ => VaultwardenError::NotChanged {
                 url: answer.url(),
-                message,
+                message: if message.is_empty() {
+                    format!("status {status}")
+                } else {
+                    message
+                },
             },
         }
     }

@@ -176,7 +176,8 @@ impl Client {
             Call::Invite(address) => self
                 .json(Method::POST, url.clone())
                 .body(serde_json::json!({ "email": address.as_str() }).to_string()),
-            Call::Change(..) => self.json(Method::POST, url.clone()),
+            // Vaultwarden ignores the body. Without one there is no `Content-Length`, which some proxies refuse (411).
+            Call::Change(..) => self.json(Method::POST, url.clone()).body("{}"),
             _ => self.json(Method::GET, url.clone()),
         };
         if let Some(value) = cookie.and_then(cookie_header) {

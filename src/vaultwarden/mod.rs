@@ -2,8 +2,8 @@
 //!
 //! Supports every version from 1.19 on. [`Vaultwarden`] is the client. It sends each call with the session that it has
 //! and logs in only when an answer requires it. `account` is what it reads and changes. `refusal` and `smtp` interpret a
-//! refused call, `budget` tracks the login rate limit, and `decode` decodes answers; these five are pure. `identity` detects another server, and `diagnose`
-//! collects information for people.
+//! refused call, `budget` tracks the login rate limit, and `decode` decodes answers; these five are pure. `identity`
+//! detects another server, and `diagnose` collects information for people.
 
 mod account;
 mod admin;
@@ -50,16 +50,17 @@ pub trait Admin: Send + Sync {
     /// Changes the account with this id.
     ///
     /// # Errors
-    /// [`Disposition::Ambiguous`](crate::model::Disposition::Ambiguous) if the request was sent and its answer is lost.
-    /// It can be repeated, except a [`AccountChange::Resend`], which would send a second mail.
-    /// [`Disposition::Reject`](crate::model::Disposition::Reject) if it can never succeed: the last owner of an organization cannot be
-    /// deleted. [`VaultwardenError::NoEndpoint`] if this Vaultwarden, or a proxy in front of it, has no such call.
+    /// - [`Disposition::Ambiguous`](crate::model::Disposition::Ambiguous) if the request was sent and its answer is lost.
+    ///   It can be repeated, except an [`AccountChange::Resend`], which would send a second mail.
+    /// - [`Disposition::Reject`](crate::model::Disposition::Reject) if it can never succeed: the last owner of an
+    ///   organization cannot be deleted, and no id but a UUID is sent.
+    /// - [`VaultwardenError::NoEndpoint`] if this Vaultwarden, or a proxy in front of it, has no such call.
     fn change<'a>(&'a self, account: &'a str, change: AccountChange) -> Reply<'a, Changed>;
 
     /// The account of an address, if there is one.
     fn account<'a>(&'a self, address: &'a EmailAddress) -> Reply<'a, Option<Account>>;
 
-    /// The account with this id, if there is one.
+    /// The account with this id, if there is one. An id that is not a UUID is an error, and is not sent.
     fn account_by_id<'a>(&'a self, id: &'a str) -> Reply<'a, Option<Account>>;
 
     /// Streams all accounts; only the current one is held in memory. The error is [`VaultwardenError::NoList`] if only

@@ -7,15 +7,18 @@ use super::answers::{plain, rocket_error};
 use super::server::{Incoming, Shared};
 use super::{Fault, Moment};
 
-/// The id and the change in `/admin/users/<id>/<change>`.
+/// The id and the change in `/admin/users/<id>/<change>`, with or without a slash at the end.
 pub(super) fn parse(path: &str) -> Option<(&str, &'static str)> {
-    let (id, change) = path.strip_prefix("/admin/users/")?.split_once('/')?;
+    let (id, change) = path
+        .trim_end_matches('/')
+        .strip_prefix("/admin/users/")?
+        .split_once('/')?;
     let known = ["deauth", "disable", "enable", "delete", "invite/resend"];
     Some((id, known.into_iter().find(|known| *known == change)?))
 }
 
-/// As in the framework of the real one, which accepts ids of any case.
-fn is_uuid(id: &str) -> bool {
+/// As the real one checks it, before it compares ids by their letters.
+pub(super) fn is_uuid(id: &str) -> bool {
     let groups: Vec<_> = id.split('-').collect();
     groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
         && groups.concat().bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -85,7 +88,6 @@ impl Shared {
 
     /// The address of the account with this id.
     pub(super) fn address_of(&self, id: &str) -> Option<String> {
-        let id = id.to_lowercase();
         // Numbers are compared first, because there may be 100,000 accounts.
         let number = usize::from_str_radix(id.rsplit('-').next()?, 16).ok()?;
         let world = self.world();

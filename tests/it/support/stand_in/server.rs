@@ -357,6 +357,9 @@ impl Shared {
         if let Some(refusal) = self.guard(request) {
             return refusal;
         }
+        if self.setup.version >= (1, 33) && !changes::is_uuid(id) {
+            return rocket_error(422, request.accepts_json);
+        }
         let address = self.address_of(id);
         let world = self.world();
         match address.and_then(|address| world.accounts.get_key_value(&address)) {
