@@ -12,6 +12,7 @@ use crate::config::{self, Config};
 use crate::directory::LdapDirectory;
 use crate::listener::{Listener, MAX_JOURNALED_JOINS};
 use crate::model::{ActionState, EmailAddress, Release};
+use crate::notify::{self, Notifier, NotifyError};
 use crate::retry::{Retry, RetryNow};
 use crate::rules::Limits;
 use crate::rules::membership::Policy;
@@ -50,6 +51,18 @@ impl Components {
         let components = Self::build(config, store, sessions, |vaultwarden| vaultwarden)?;
         components.configure().await?;
         Ok(components)
+    }
+
+    /// Who gets the events of these components.
+    pub(super) async fn notifier(&self, config: &Config) -> Result<Notifier, NotifyError> {
+        let context = notify::Context::new(
+            self.store.clone(),
+            self.observer.clone(),
+            self.worker.clock.clone(),
+            self.retry_now.clone(),
+            self.worker.jitter,
+        );
+        Notifier::open(&config.notify, context).await
     }
 
     /// Stores which directories are configured, and retires all others.

@@ -32,6 +32,7 @@ pub(super) struct File {
     pub(super) directory: Vec<DirectoryTable>,
     pub(super) invite: Invite,
     pub(super) limits: Limits,
+    pub(super) notify: NotifyTable,
     pub(super) http: Http,
     pub(super) log: Log,
 }
@@ -45,6 +46,7 @@ impl Default for File {
             directory: Vec::new(),
             invite: Invite::default(),
             limits: Limits::default(),
+            notify: NotifyTable::default(),
             http: Http::default(),
             log: Log::default(),
         }
@@ -208,6 +210,60 @@ impl Default for Limits {
             invites_per_listing: Some(500),
             invites_per_hour: Some(500),
             addresses_per_person: Some(2),
+        }
+    }
+}
+
+/// `[notify]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, expecting = "a table")]
+pub(super) struct NotifyTable {
+    #[serde(deserialize_with = "one_or_many")]
+    pub(super) events: Vec<String>,
+    pub(super) url: Option<Secret>,
+    pub(super) url_file: Option<PathBuf>,
+    pub(super) secret: Option<Secret>,
+    pub(super) secret_file: Option<PathBuf>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub(super) command: Vec<String>,
+    pub(super) ping_url: Option<Secret>,
+    pub(super) ping_url_file: Option<PathBuf>,
+    #[serde(with = "duration")]
+    pub(super) ping_interval: Duration,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) tls_verify: bool,
+    pub(super) proxy: Option<Secret>,
+    pub(super) proxy_file: Option<PathBuf>,
+}
+
+impl Default for NotifyTable {
+    fn default() -> Self {
+        const EVENTS: [&str; 10] = [
+            "joined",
+            "rejoined",
+            "left",
+            "without-address",
+            "lost-address",
+            "changed-address",
+            "shares-address",
+            "invited",
+            "held",
+            "quarantined",
+        ];
+        Self {
+            events: EVENTS.map(str::to_owned).into(),
+            url: None,
+            url_file: None,
+            secret: None,
+            secret_file: None,
+            command: Vec::new(),
+            ping_url: None,
+            ping_url_file: None,
+            ping_interval: Duration::from_secs(60),
+            ca_file: None,
+            tls_verify: true,
+            proxy: None,
+            proxy_file: None,
         }
     }
 }

@@ -7,6 +7,8 @@ mod disposition;
 mod email;
 mod entry;
 mod event;
+mod event_names;
+mod journal_line;
 mod member;
 mod text;
 
@@ -16,5 +18,6 @@ pub use disposition::{Disposition, Rejection};
 pub use email::{AddressProblem, EmailAddress};
 pub use entry::{Attribute, Entry, EntryId};
 pub use event::{Event, Hold, Release, Source, What};
+pub use journal_line::JournalLine;
 pub use member::{Member, Standing};
 pub use text::prepared;

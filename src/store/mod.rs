@@ -11,7 +11,7 @@ mod types;
 pub use decisions::{ChangeBatch, Decisions, Step};
 pub use interface::{AdminStore, BaseStore, ListenerStore, QueueStore, Store};
 pub use location::{Location, dry_run, in_memory, is_served, open, open_read_only, open_shared};
-pub use people::{InvitationReport, JournalPage, PersonQuery, PersonReport};
+pub use people::{InvitationReport, PersonQuery, PersonReport};
 pub use sqlite::Sqlite;
 pub use types::{
     Claim, Claimed, Configured, Difference, DirectoryReport, DirectoryRow, DirectoryState, ListingOutcome,

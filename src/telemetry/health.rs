@@ -1,4 +1,4 @@
-//! The health of the service, as `/readyz` shows it. No I/O; the time is passed in.
+//! The health of the service, as `/readyz` shows it, and of notifications, which it does not show. No I/O; the time is passed in.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,6 +12,7 @@ pub(super) struct Health {
     directories: BTreeMap<String, DirectoryHealth>,
     vaultwarden: Option<Failure>,
     store: Option<Failure>,
+    receivers: BTreeMap<&'static str, ReceiverHealth>,
 }
 
 #[derive(Debug, Default)]
@@ -24,6 +25,13 @@ struct DirectoryHealth {
     stream: String,
     /// Whether a warning was logged that the stream does not return everyone.
     warned_of_missing: bool,
+}
+
+#[derive(Debug, Default)]
+struct ReceiverHealth {
+    failure: Option<Failure>,
+    /// The age of the oldest event that was not delivered, at a time; no time if all are delivered.
+    oldest: (Duration, Option<Instant>),
 }
 
 /// A failure that lasts.
@@ -44,6 +52,7 @@ impl Health {
             directories: directories.collect(),
             vaultwarden: None,
             store: None,
+            receivers: BTreeMap::new(),
         }
     }
 
@@ -112,6 +121,37 @@ impl Health {
     /// The store works. Returns how long it failed, if it did.
     pub(super) fn store_works(&mut self, now: Instant) -> Option<Duration> {
         self.store.take().map(|failure| now.duration_since(failure.since))
+    }
+
+    /// A receiver of notifications waits for an event that had this `age` at this time; for none if there is no time.
+    pub(super) fn notifications_wait(&mut self, receiver: &'static str, age: Duration, at: Option<Instant>) {
+        self.receivers.entry(receiver).or_default().oldest = (age, at);
+    }
+
+    /// Each receiver of notifications, and the age of the oldest event that it has not got; zero if it has got all.
+    pub(super) fn notification_ages(&self, now: Instant) -> impl Iterator<Item = (&'static str, Duration)> {
+        self.receivers.iter().map(move |(receiver, health)| {
+            let (age, at) = health.oldest;
+            (
+                *receiver,
+                at.map_or(Duration::ZERO, |at| age + now.duration_since(at)),
+            )
+        })
+    }
+
+    /// A notification was not delivered. Returns whether this is new, as [`Health::failed`] does.
+    pub(super) fn notification_failed(&mut self, receiver: &'static str, error: &str, now: Instant) -> bool {
+        Failure::note(
+            &mut self.receivers.entry(receiver).or_default().failure,
+            error,
+            now,
+        )
+    }
+
+    /// A notification was delivered. Returns how long they failed, if they did.
+    pub(super) fn notified(&mut self, receiver: &'static str, now: Instant) -> Option<Duration> {
+        let failure = self.receivers.get_mut(receiver)?.failure.take()?;
+        Some(now.duration_since(failure.since))
     }
 
     /// Whether the service is ready.

@@ -1,0 +1,274 @@
+//! Delivers the events of the journal to one receiver.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::{Notification, NotifyError, Receiver};
+use crate::clock::{Clock, Timestamp};
+use crate::model::Event;
+use crate::retry::RetryNow;
+use crate::store::{Store, StoreError};
+use crate::telemetry::Observer;
+
+/// How often the journal is asked for news.
+const POLL: Duration = Duration::from_secs(1);
+/// The number of events that are read at a time.
+const PAGE: u32 = 500;
+/// How long a delivery may go on after the service was asked to stop.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+/// How long [`Until::Delivered`] may take.
+pub(super) const ONCE: Duration = Duration::from_secs(10);
+
+/// When to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// When it is stopped.
+    Stopped,
+    /// When all events are delivered, the receiver fails, or 10 seconds have passed.
+    Delivered,
+}
+
+/// What all deliveries share.
+#[derive(Clone)]
+pub struct Context {
+    /// Has the journal, and the cursor of each receiver.
+    pub store: Arc<dyn Store>,
+    /// Is told of successes and failures.
+    pub observer: Observer,
+    /// Tells the age of events.
+    pub clock: Clock,
+    /// Ends the waits after failures.
+    pub retry_now: RetryNow,
+    /// Returns random numbers from `0.0..1.0`.
+    pub jitter: fn() -> f64,
+    instance: String,
+}
+
+impl Context {
+    /// The context of receivers of this journal.
+    pub fn new(
+        store: Arc<dyn Store>,
+        observer: Observer,
+        clock: Clock,
+        retry_now: RetryNow,
+        jitter: fn() -> f64,
+    ) -> Self {
+        Self {
+            store,
+            observer,
+            clock,
+            retry_now,
+            jitter,
+            instance: String::new(),
+        }
+    }
+
+    /// The same, with the random identity of the state.
+    pub(super) fn named(&self, instance: String) -> Self {
+        Self {
+            instance,
+            ..self.clone()
+        }
+    }
+}
+
+/// Delivers events to one receiver.
+///
+/// # Guarantees
+/// The receiver accepts each event of the chosen kinds before the next one is sent. An event is sent again if the service
+/// ends between the acceptance and the storing of the cursor.
+pub struct Delivery {
+    receiver: Arc<dyn Receiver>,
+    events: Vec<&'static str>,
+    context: Arc<Context>,
+}
+
+/// How far a receiver is.
+struct Progress {
+    /// The number of the last event that is done with.
+    cursor: i64,
+    /// Whether the cursor is to be stored.
+    unsaved: bool,
+    /// The events after it that are read already.
+    page: VecDeque<(i64, Event)>,
+}
+
+impl Delivery {
+    /// A receiver of these kinds of events. If it has no cursor, it begins at the present end of the journal.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(super) async fn begin(
+        receiver: Arc<dyn Receiver>,
+        events: Vec<&'static str>,
+        context: Arc<Context>,
+    ) -> Result<Self, StoreError> {
+        let name = receiver.name();
+        if stored(name, &context).await?.is_none() {
+            let end = context.store.journal_end().await?;
+            store(name, end, &context).await?;
+            context.observer.notifications_begin(name, end);
+        }
+        Ok(Self {
+            receiver,
+            events,
+            context,
+        })
+    }
+
+    /// Forgets the cursor of a receiver that is not configured.
+    pub(super) async fn forget(name: &str, context: &Context) -> Result<(), StoreError> {
+        if stored(name, context).await?.is_some() {
+            context.store.set_note(&note(name), b"").await?;
+        }
+        Ok(())
+    }
+
+    /// The name of the receiver.
+    pub(super) fn receiver(&self) -> &'static str {
+        self.receiver.name()
+    }
+
+    /// Delivers events until the condition of `until` is met or `stop` is cancelled.
+    ///
+    /// # Cancellation
+    /// Safe: an event in progress is delivered again by the next run.
+    pub async fn run(&self, until: Until, stop: &CancellationToken) {
+        let stopped = async {
+            stop.cancelled().await;
+            sleep(STOP_GRACE).await;
+        };
+        let time_over = async {
+            match until {
+                Until::Stopped => std::future::pending().await,
+                Until::Delivered => sleep(ONCE).await,
+            }
+        };
+        tokio::select! {
+            () = self.deliver(until, stop) => {}
+            () = stopped => {}
+            () = time_over => {}
+        }
+    }
+
+    async fn deliver(&self, until: Until, stop: &CancellationToken) {
+        let Context {
+            observer,
+            retry_now,
+            jitter,
+            ..
+        } = &*self.context;
+        let (mut progress, mut failures) = (None, 0_u32);
+        let mut retried = retry_now.subscribe();
+        while !stop.is_cancelled() {
+            retried.mark_unchanged();
+            let wait = match self.step(&mut progress).await {
+                Ok(true) => {
+                    failures = 0;
+                    continue;
+                }
+                Ok(false) => POLL,
+                Err(error) => {
+                    failures = failures.saturating_add(1);
+                    let wait = error.wait(failures, jitter());
+                    observer.notification_failed(self.receiver(), &error, wait);
+                    wait
+                }
+            };
+            if until == Until::Delivered {
+                return;
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = sleep(wait) => {}
+                _ = retried.changed() => {}
+            }
+        }
+    }
+
+    /// Reads events, or delivers one. Returns whether there was anything to do.
+    async fn step(&self, progress: &mut Option<Progress>) -> Result<bool, NotifyError> {
+        let progress = match progress {
+            Some(progress) => progress,
+            None => progress.insert(Progress {
+                cursor: stored(self.receiver(), &self.context).await?.unwrap_or_default(),
+                unsaved: false,
+                page: VecDeque::new(),
+            }),
+        };
+        // Before anything else, so that an event is not delivered again just because its cursor cannot be stored now.
+        self.save(progress).await?;
+        let Some((number, event)) = progress.page.front() else {
+            progress.page = self.read(progress).await?.into();
+            return Ok(!progress.page.is_empty());
+        };
+        let is_chosen = self.events.contains(&event.what.name());
+        if is_chosen {
+            let Context {
+                observer,
+                clock,
+                instance,
+                ..
+            } = &*self.context;
+            observer.notifications_wait(self.receiver(), Some(clock.now().since(event.at)));
+            let notification = Notification::of(instance, *number, event);
+            self.receiver.deliver(&notification).await?;
+            observer.notified(self.receiver());
+        }
+        progress.cursor = *number;
+        progress.page.pop_front();
+        // Events that are not sent need no cursor of their own.
+        progress.unsaved = is_chosen || progress.page.is_empty();
+        self.save(progress).await?;
+        Ok(true)
+    }
+
+    /// The next events.
+    async fn read(&self, progress: &mut Progress) -> Result<Vec<(i64, Event)>, StoreError> {
+        let Context { store, observer, .. } = &*self.context;
+        let end = store.journal_end().await?;
+        if end < progress.cursor {
+            // All events were removed, and the numbers begin again.
+            progress.cursor = 0;
+        }
+        if end == progress.cursor {
+            observer.notifications_wait(self.receiver(), None);
+            return Ok(Vec::new());
+        }
+        let page = store.journal(progress.cursor, Timestamp(i64::MIN), PAGE).await?;
+        // Numbers have gaps only where events were removed.
+        let first = page.first().map(|(number, _)| *number).unwrap_or_default();
+        let lost = u64::try_from(first - progress.cursor - 1).unwrap_or_default();
+        if lost > 0 {
+            observer.notifications_lost(self.receiver(), lost);
+        }
+        Ok(page)
+    }
+
+    async fn save(&self, progress: &mut Progress) -> Result<(), StoreError> {
+        if progress.unsaved {
+            store(self.receiver(), progress.cursor, &self.context).await?;
+            progress.unsaved = false;
+        }
+        Ok(())
+    }
+}
+
+/// The name of the note with the cursor of a receiver.
+fn note(receiver: &str) -> String {
+    format!("notify-{receiver}")
+}
+
+async fn stored(receiver: &str, context: &Context) -> Result<Option<i64>, StoreError> {
+    let note = context.store.get_note(&note(receiver)).await?;
+    Ok(note.and_then(|note| str::from_utf8(&note).ok()?.parse().ok()))
+}
+
+async fn store(receiver: &str, cursor: i64, context: &Context) -> Result<(), StoreError> {
+    let cursor = cursor.to_string();
+    context.store.set_note(&note(receiver), cursor.as_bytes()).await
+}
