@@ -234,6 +234,7 @@ impl Delivery {
         if end < progress.cursor {
             // All events were removed, and the numbers begin again.
             progress.cursor = 0;
+            progress.unsaved = true;
         }
         if end == progress.cursor {
             observer.notifications_wait(self.receiver(), None);
@@ -271,4 +272,135 @@ async fn stored(receiver: &str, context: &Context) -> Result<Option<i64>, StoreE
 async fn store(receiver: &str, cursor: i64, context: &Context) -> Result<(), StoreError> {
     let cursor = cursor.to_string();
     context.store.set_note(&note(receiver), cursor.as_bytes()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use futures::FutureExt;
+    use futures::future::BoxFuture;
+    use tokio::task::JoinSet;
+
+    use super::*;
+    use crate::model::{Source, What};
+    use crate::rules::Noted;
+    use crate::store::in_memory;
+    use crate::telemetry::GRACE;
+
+    /// Accepts an event after it has failed as often as told.
+    #[derive(Default)]
+    struct Fake {
+        failures: Mutex<u32>,
+        accepted: Mutex<Vec<i64>>,
+    }
+
+    impl Receiver for Fake {
+        fn name(&self) -> &'static str {
+            "webhook"
+        }
+
+        fn shown(&self) -> String {
+            "fake".into()
+        }
+
+        fn deliver<'a>(
+            &'a self,
+            notification: &'a Notification,
+        ) -> BoxFuture<'a, Result<String, NotifyError>> {
+            async {
+                let mut failures = self.failures.lock().unwrap();
+                if *failures > 0 {
+                    *failures -= 1;
+                    return Err(NotifyError::Url { what: "URL" });
+                }
+                // Its id ends in the time of the event.
+                let json: serde_json::Value = serde_json::from_str(&notification.body).unwrap();
+                let id = json["id"].as_str().unwrap();
+                let at = id.rsplit('-').next().unwrap().parse().unwrap();
+                self.accepted.lock().unwrap().push(at);
+                Ok(String::new())
+            }
+            .boxed()
+        }
+    }
+
+    struct Journal {
+        store: Arc<dyn Store>,
+        directory: i64,
+    }
+
+    impl Journal {
+        async fn new() -> Self {
+            let store = in_memory().await.unwrap();
+            let directory = store.register("main", "", "").await.unwrap().id;
+            Self { store, directory }
+        }
+
+        async fn note(&self, times: impl IntoIterator<Item = i64>) {
+            for at in times.into_iter().map(Timestamp) {
+                let event = Event {
+                    at,
+                    directory: "main".into(),
+                    person: None,
+                    dn: String::new(),
+                    address: None,
+                    source: Source::Stream,
+                    what: What::Joined,
+                };
+                let directory = self.directory;
+                let noted = Some(Noted { directory, event });
+                self.store.end_listing(directory, false, noted, at).await.unwrap();
+            }
+        }
+
+        async fn delivery(&self, receiver: &Arc<Fake>) -> Delivery {
+            let observer = Observer::new([], GRACE);
+            let clock = Clock::following_tokio(Timestamp(1_000_000));
+            let context = Context::new(self.store.clone(), observer, clock, RetryNow::default(), || 0.5);
+            Delivery::begin(receiver.clone(), vec!["joined"], Arc::new(context))
+                .await
+                .unwrap()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_come_in_order_after_any_number_of_failures() {
+        let (journal, receiver) = (Journal::new().await, Arc::<Fake>::default());
+        *receiver.failures.lock().unwrap() = 30;
+        journal.note([1]).await;
+        let delivery = journal.delivery(&receiver).await;
+        journal.note(2..1202).await;
+        let (stop, mut running) = (CancellationToken::new(), JoinSet::new());
+        let token = stop.clone();
+        running.spawn(async move { delivery.run(Until::Stopped, &token).await });
+        sleep(Duration::from_secs(12 * 3600)).await;
+        journal.note([1202]).await;
+        sleep(2 * POLL).await;
+        stop.cancel();
+        running.join_next().await.unwrap().unwrap();
+        // The first one had happened before the receiver began.
+        assert_eq!(*receiver.accepted.lock().unwrap(), (2..=1202).collect::<Vec<_>>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cursor_into_a_part_of_the_journal_that_was_removed_goes_on_with_what_is_left() {
+        let (journal, receiver) = (Journal::new().await, Arc::<Fake>::default());
+        let never = CancellationToken::new();
+        let delivery = journal.delivery(&receiver).await;
+        journal.note(1..10).await;
+        journal.store.prune(Timestamp(5), 100).await.unwrap();
+        delivery.run(Until::Delivered, &never).await;
+        assert_eq!(*receiver.accepted.lock().unwrap(), [5, 6, 7, 8, 9]);
+        // Of an empty journal the numbers begin again.
+        journal.store.prune(Timestamp(100), 100).await.unwrap();
+        delivery.run(Until::Delivered, &never).await;
+        journal.note([10]).await;
+        journal
+            .delivery(&receiver)
+            .await
+            .run(Until::Delivered, &never)
+            .await;
+        assert_eq!(*receiver.accepted.lock().unwrap(), [5, 6, 7, 8, 9, 10]);
+    }
 }

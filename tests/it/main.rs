@@ -35,6 +35,7 @@ mod journal;
 mod legacy;
 mod lifecycle;
 mod names;
+mod notify;
 mod old_tls;
 mod onboarding;
 mod outage;
