@@ -179,7 +179,7 @@ impl Part {
 impl Renewal<'_> {
     /// Uses the new secrets from the next request on.
     pub fn apply(self) {
-        if let (Some(webhook), Some(renewed)) = (&self.notifier.webhook, self.webhook) {
+        if let (Some(webhook), Some(renewed)) = (&self.notifier.webhook, &self.webhook) {
             webhook.renew(renewed);
         }
         if let (Some(ping), Some(renewed)) = (&self.notifier.ping, self.ping) {

@@ -72,7 +72,7 @@ impl Target {
     /// Requests the URL. Returns the answer.
     pub(super) async fn get(&self) -> Result<String, NotifyError> {
         let answer = self.send(self.client.get(self.url.clone())).await?;
-        self.judge(answer)
+        self.judge(&answer)
     }
 
     /// Sends a notification. Returns the answer.
@@ -83,7 +83,7 @@ impl Target {
             .header(CONTENT_TYPE, CLOUD_EVENT)
             .body(body);
         let answer = self.send(request).await?;
-        self.judge(answer)
+        self.judge(&answer)
     }
 
     /// Whether the server answers at all. It gets a HEAD request for `/`, so that neither the token in the URL is used nor
@@ -114,7 +114,7 @@ impl Target {
     }
 
     /// Whether an answer accepts the request.
-    fn judge(&self, answer: Answer) -> Result<String, NotifyError> {
+    fn judge(&self, answer: &Answer) -> Result<String, NotifyError> {
         let said = self.without_secrets(&answer.body);
         // A page for browsers explains nothing in a line of a log.
         let said = if said.is_empty() || said.starts_with('<') {

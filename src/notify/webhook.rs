@@ -41,7 +41,7 @@ impl Webhook {
     }
 
     /// Uses the URL and the secret of `other` from the next request on.
-    pub(super) fn renew(&self, other: Self) {
+    pub(super) fn renew(&self, other: &Self) {
         let renewed = other.settings();
         *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = renewed;
     }
