@@ -42,6 +42,8 @@
 //! - A person is identified by the UUID of the entry, or by the configured attribute, never by DN or address.
 //! - The schema allows one invitation per address. An attempt with unknown outcome is looked up for minutes before it is
 //!   repeated.
+//! - The cursor of a receiver of notifications moves after the receiver has accepted the event: a crash repeats an event and
+//!   never loses it.
 //! - A held invitation stays held until an administrator approves it, unless the comparison with Vaultwarden's accounts
 //!   shows that the limit is not exceeded.
 //! - After a failure the storage is opened again. A transaction is done as a whole or not at all.

@@ -86,12 +86,15 @@ impl Target {
         self.judge(&answer)
     }
 
-    /// Whether the server answers at all. It gets a HEAD request for `/`, so that neither the token in the URL is used nor
+    /// Whether the server answers at all. It gets a HEAD request for `/`, so that neither a secret in the URL is used nor
     /// a ping is counted.
     pub(super) async fn reach(&self) -> Result<String, NotifyError> {
         let mut root = self.url.clone();
         root.set_path("/");
         root.set_query(None);
+        // These fail only for URLs without a host.
+        let _ = root.set_username("");
+        let _ = root.set_password(None);
         let answer = self.send(self.client.head(root)).await?;
         Ok(format!("the server answers (status {})", answer.status.as_u16()))
     }

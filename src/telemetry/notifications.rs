@@ -29,8 +29,7 @@ impl Observer {
 
     /// The age of the oldest event that this receiver has not got; `None` if it has got all.
     pub fn notifications_wait(&self, receiver: &'static str, age: Option<Duration>) {
-        self.health()
-            .notifications_wait(receiver, age.unwrap_or_default(), age.map(|_| Instant::now()));
+        self.health().notifications_wait(receiver, age, Instant::now());
     }
 
     /// A receiver accepted a notification.

@@ -476,6 +476,25 @@ async fn check_finds_receivers_that_cannot_work_and_sends_them_nothing() {
 }
 
 #[tokio::test]
+async fn secrets_of_receivers_are_taken_from_credentials_of_systemd() {
+    let receiver = Receiver::start();
+    let world = World::with(Slapd::builder()).await;
+    let config = Config::new(&world.config());
+    config.write("notify_url", &receiver.url());
+    config.write("notify_secret", SECRET);
+    let mut test = config.command();
+    test.args(["notify", "--test"])
+        .env("CREDENTIALS_DIRECTORY", config.dir());
+    let output = test.output().await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(
+        receiver.got(1).await[0]
+            .headers
+            .contains_key("ldap-usher-signature")
+    );
+}
+
+#[tokio::test]
 async fn a_configuration_that_cannot_work_is_refused_with_the_remedy() {
     let world = World::with(Slapd::builder()).await;
     for (keys, problem) in [

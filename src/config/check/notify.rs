@@ -29,6 +29,9 @@ pub(super) fn notify(
         ("proxy", &mut table.proxy, &mut table.proxy_file),
     ];
     let [url, secret, ping_url, proxy] = keys.map(|(key, inline, file)| {
+        if inline.is_none() && file.is_none() {
+            *file = secrets.credential(&[&format!("notify_{key}")]);
+        }
         warn_if_public(inline.is_some() && public, &at.key(key), problems);
         secrets.resolve(at, key, inline, file, problems)
     });
