@@ -55,13 +55,13 @@ impl Components {
 
     /// Who gets the events of these components.
     pub(super) async fn notifier(&self, config: &Config) -> Result<Notifier, NotifyError> {
-        let context = notify::Context::new(
-            self.store.clone(),
-            self.observer.clone(),
-            self.worker.clock.clone(),
-            self.retry_now.clone(),
-            self.worker.jitter,
-        );
+        let context = notify::Context {
+            store: self.store.clone(),
+            observer: self.observer.clone(),
+            clock: self.worker.clock.clone(),
+            retry_now: self.retry_now.clone(),
+            jitter: self.worker.jitter,
+        };
         Notifier::open(&config.notify, context).await
     }
 

@@ -28,7 +28,7 @@ const LONGEST_WORDS: usize = 4096;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A program that gets each event on standard input.
-pub struct Command {
+pub(super) struct Command {
     program: PathBuf,
     arguments: Vec<String>,
     deadline: Duration,

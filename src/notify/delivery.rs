@@ -25,7 +25,7 @@ pub(super) const ONCE: Duration = Duration::from_secs(10);
 
 /// When to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Until {
+pub(super) enum Until {
     /// When it is stopped.
     Stopped,
     /// When all events are delivered, the receiver fails, or 10 seconds have passed.
@@ -45,35 +45,6 @@ pub struct Context {
     pub retry_now: RetryNow,
     /// Returns random numbers from `0.0..1.0`.
     pub jitter: fn() -> f64,
-    instance: String,
-}
-
-impl Context {
-    /// The context of receivers of this journal.
-    pub fn new(
-        store: Arc<dyn Store>,
-        observer: Observer,
-        clock: Clock,
-        retry_now: RetryNow,
-        jitter: fn() -> f64,
-    ) -> Self {
-        Self {
-            store,
-            observer,
-            clock,
-            retry_now,
-            jitter,
-            instance: String::new(),
-        }
-    }
-
-    /// The same, with the random identity of the state.
-    pub(super) fn named(&self, instance: String) -> Self {
-        Self {
-            instance,
-            ..self.clone()
-        }
-    }
 }
 
 /// Delivers events to one receiver.
@@ -81,10 +52,12 @@ impl Context {
 /// # Guarantees
 /// The receiver accepts each event of the chosen kinds before the next one is sent. An event is sent again if the service
 /// ends between the acceptance and the storing of the cursor.
-pub struct Delivery {
+pub(super) struct Delivery {
     receiver: Arc<dyn Receiver>,
     events: Vec<&'static str>,
-    context: Arc<Context>,
+    /// The random identity of the state.
+    instance: String,
+    context: Context,
 }
 
 /// How far a receiver is.
@@ -105,7 +78,8 @@ impl Delivery {
     pub(super) async fn begin(
         receiver: Arc<dyn Receiver>,
         events: Vec<&'static str>,
-        context: Arc<Context>,
+        instance: String,
+        context: Context,
     ) -> Result<Self, StoreError> {
         let name = receiver.name();
         if stored(name, &context).await?.is_none() {
@@ -116,6 +90,7 @@ impl Delivery {
         Ok(Self {
             receiver,
             events,
+            instance,
             context,
         })
     }
@@ -137,7 +112,7 @@ impl Delivery {
     ///
     /// # Cancellation
     /// Safe: an event in progress is delivered again by the next run.
-    pub async fn run(&self, until: Until, stop: &CancellationToken) {
+    pub(super) async fn run(&self, until: Until, stop: &CancellationToken) {
         let stopped = async {
             stop.cancelled().await;
             sleep(STOP_GRACE).await;
@@ -161,7 +136,7 @@ impl Delivery {
             retry_now,
             jitter,
             ..
-        } = &*self.context;
+        } = &self.context;
         let (mut progress, mut failures) = (None, 0_u32);
         let mut retried = retry_now.subscribe();
         while !stop.is_cancelled() {
@@ -208,14 +183,9 @@ impl Delivery {
         };
         let is_chosen = self.events.contains(&event.what.name());
         if is_chosen {
-            let Context {
-                observer,
-                clock,
-                instance,
-                ..
-            } = &*self.context;
+            let Context { observer, clock, .. } = &self.context;
             observer.notifications_wait(self.receiver(), Some(clock.now().since(event.at)));
-            let notification = Notification::of(instance, *number, event);
+            let notification = Notification::of(&self.instance, *number, event);
             self.receiver.deliver(&notification).await?;
             observer.notified(self.receiver());
         }
@@ -229,7 +199,7 @@ impl Delivery {
 
     /// The next events.
     async fn read(&self, progress: &mut Progress) -> Result<Vec<(i64, Event)>, StoreError> {
-        let Context { store, observer, .. } = &*self.context;
+        let Context { store, observer, .. } = &self.context;
         let end = store.journal_end().await?;
         if end < progress.cursor {
             // All events were removed, and the numbers begin again.
@@ -355,10 +325,14 @@ mod tests {
         }
 
         async fn delivery(&self, receiver: &Arc<Fake>) -> Delivery {
-            let observer = Observer::new([], GRACE);
-            let clock = Clock::following_tokio(Timestamp(1_000_000));
-            let context = Context::new(self.store.clone(), observer, clock, RetryNow::default(), || 0.5);
-            Delivery::begin(receiver.clone(), vec!["joined"], Arc::new(context))
+            let context = Context {
+                store: self.store.clone(),
+                observer: Observer::new([], GRACE),
+                clock: Clock::following_tokio(Timestamp(1_000_000)),
+                retry_now: RetryNow::default(),
+                jitter: || 0.5,
+            };
+            Delivery::begin(receiver.clone(), vec!["joined"], "it".into(), context)
                 .await
                 .unwrap()
         }

@@ -1,6 +1,6 @@
 //! Tells others what happened: a webhook, a command, and a ping while all is well.
 //!
-//! A [`Delivery`] reads the journal for one receiver, with a cursor of its own that it keeps in the store. It goes on to the
+//! A `Delivery` reads the journal for one receiver, with a cursor of its own that it keeps in the store. It goes on to the
 //! next event when the receiver has accepted one, so each receiver gets all events at least once and in order, however
 //! long it was away, and one that fails delays neither another nor any invitation. `notification` and `signature` are pure:
 //! what is sent, and the proof of who sent it.
@@ -26,13 +26,14 @@ use futures::future::{BoxFuture, join_all};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-pub use command::Command;
-pub use delivery::{Context, Delivery, Until};
+use command::Command;
+pub use delivery::Context;
+use delivery::{Delivery, Until};
 pub use error::NotifyError;
-pub use notification::Notification;
-pub use ping::Ping;
+use notification::Notification;
+use ping::Ping;
 use target::Target;
-pub use webhook::Webhook;
+use webhook::Webhook;
 
 use crate::clock::Clock;
 use crate::config;
@@ -43,7 +44,7 @@ use crate::telemetry::Observer;
 const INSTANCE: &str = "notify-instance";
 
 /// Whoever gets notifications.
-pub trait Receiver: Send + Sync {
+trait Receiver: Send + Sync {
     /// `webhook` or `command`.
     fn name(&self) -> &'static str;
 
@@ -65,10 +66,10 @@ pub struct Notifier {
 }
 
 /// A loop of the service.
-pub enum Part {
-    /// Delivers events to one receiver.
+pub struct Part(Kind);
+
+enum Kind {
     Delivery(Arc<Delivery>),
-    /// Pings while all is well.
     Ping(Arc<Ping>),
 }
 
@@ -86,7 +87,7 @@ impl Notifier {
     /// # Errors
     /// A TLS file or a proxy cannot be used, or the store failed.
     pub async fn open(config: &config::Notify, context: Context) -> Result<Self, NotifyError> {
-        let context = Arc::new(context.named(instance(&context).await?));
+        let instance = instance(&context).await?;
         let webhook = webhook(config, &context.clock)?.map(Arc::new);
         let command = command(config).map(Arc::new);
         let mut deliveries = Vec::new();
@@ -97,10 +98,9 @@ impl Notifier {
         for (name, receiver) in receivers {
             match receiver {
                 Some(receiver) => {
-                    let events = config.events.clone();
-                    deliveries.push(Arc::new(
-                        Delivery::begin(receiver, events, context.clone()).await?,
-                    ));
+                    let (events, instance) = (config.events.clone(), instance.clone());
+                    let delivery = Delivery::begin(receiver, events, instance, context.clone());
+                    deliveries.push(Arc::new(delivery.await?));
                 }
                 // Otherwise it would get everything from the time in between, should it be configured again.
                 None => Delivery::forget(name, &context).await?,
@@ -116,8 +116,9 @@ impl Notifier {
 
     /// The loops of the service.
     pub fn parts(&self) -> Vec<Part> {
-        let deliveries = self.deliveries.iter().cloned().map(Part::Delivery);
-        deliveries.chain(self.ping.clone().map(Part::Ping)).collect()
+        let deliveries = self.deliveries.iter().cloned().map(Kind::Delivery);
+        let ping = self.ping.clone().map(Kind::Ping);
+        deliveries.chain(ping).map(Part).collect()
     }
 
     /// Delivers what is in the journal now, and pings if all is well; within about 10 seconds. A receiver that fails gets
@@ -158,9 +159,9 @@ impl Notifier {
 impl Part {
     /// The name of the loop.
     pub fn name(&self) -> String {
-        match self {
-            Self::Delivery(delivery) => format!("notify {}", delivery.receiver()),
-            Self::Ping(_) => "notify ping".into(),
+        match &self.0 {
+            Kind::Delivery(delivery) => format!("notify {}", delivery.receiver()),
+            Kind::Ping(_) => "notify ping".into(),
         }
     }
 
@@ -169,9 +170,9 @@ impl Part {
     /// # Cancellation
     /// Safe: an event in progress is delivered again by the next run.
     pub async fn run(&self, stop: &CancellationToken) {
-        match self {
-            Self::Delivery(delivery) => delivery.run(Until::Stopped, stop).await,
-            Self::Ping(ping) => ping.run(stop).await,
+        match &self.0 {
+            Kind::Delivery(delivery) => delivery.run(Until::Stopped, stop).await,
+            Kind::Ping(ping) => ping.run(stop).await,
         }
     }
 }

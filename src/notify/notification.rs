@@ -12,9 +12,9 @@ pub(super) const CONTENT_TYPE: &str = "application/cloudevents+json; charset=utf
 
 /// One event as receivers get it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notification {
+pub(super) struct Notification {
     /// The JSON object. It is the same at each attempt.
-    pub body: String,
+    pub(super) body: String,
 }
 
 #[derive(Serialize)]

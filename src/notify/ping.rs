@@ -15,7 +15,7 @@ const NAME: &str = "ping";
 const TICK: Duration = Duration::from_secs(1);
 
 /// Requests a URL while all is well, as `/readyz` judges it, and not otherwise.
-pub struct Ping {
+pub(super) struct Ping {
     target: Mutex<Arc<Target>>,
     interval: Duration,
     observer: Observer,
@@ -40,7 +40,7 @@ impl Ping {
     ///
     /// # Cancellation
     /// Safe.
-    pub async fn run(&self, stop: &CancellationToken) {
+    pub(super) async fn run(&self, stop: &CancellationToken) {
         let pinging = async {
             let mut due = Instant::now();
             loop {

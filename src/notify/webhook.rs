@@ -18,7 +18,7 @@ const TIMESTAMP: HeaderName = HeaderName::from_static("ldap-usher-timestamp");
 const SIGNATURE: HeaderName = HeaderName::from_static("ldap-usher-signature");
 
 /// A URL that gets each event.
-pub struct Webhook {
+pub(super) struct Webhook {
     settings: Mutex<Arc<Settings>>,
     clock: Clock,
 }
