@@ -3,6 +3,7 @@
 mod check;
 mod explain;
 mod housekeeping;
+mod notify;
 mod plan;
 mod run;
 mod servers;
@@ -14,6 +15,7 @@ mod wiring;
 
 pub use check::{Finding, Severity, check};
 pub use explain::{Explained, InDirectory, InVaultwarden, explain, parse_person};
+pub use notify::{Answer, notify_test};
 pub use plan::{DryRun, Invited, Plan, PlanEntry, PlannedAction, plan, run_dry};
 pub use run::{SyncSummary, run, sync};
 pub use wiring::{RECONNECT, policy};

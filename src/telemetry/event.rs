@@ -73,6 +73,9 @@ impl Observer {
         for (directory, silence) in health.silence(Instant::now()) {
             self.metrics.silence(directory, silence);
         }
+        for (receiver, age) in health.notification_ages(Instant::now()) {
+            self.metrics.notification_lag(receiver, age);
+        }
         self.metrics.store(report);
         self.metrics.encode()
     }

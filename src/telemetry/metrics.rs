@@ -55,6 +55,19 @@ pub(super) struct ByState {
     state: &'static str,
 }
 
+/// Label: a receiver of notifications.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByReceiver {
+    receiver: &'static str,
+}
+
+/// Labels: notifications.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByNotification {
+    receiver: &'static str,
+    result: &'static str,
+}
+
 /// All metrics of the service.
 #[derive(Debug)]
 pub(super) struct Metrics {
@@ -69,6 +82,8 @@ pub(super) struct Metrics {
     tasks: Family<ByState, Gauge>,
     calls: Family<ByCall, Counter>,
     invite_delay: Histogram,
+    notifications: Family<ByNotification, Counter>,
+    notification_lag: Family<ByReceiver, Gauge<f64, std::sync::atomic::AtomicU64>>,
 }
 
 impl Metrics {
@@ -86,6 +101,8 @@ impl Metrics {
             tasks: Family::default(),
             calls: Family::default(),
             invite_delay: Histogram::new(DELAYS),
+            notifications: Family::default(),
+            notification_lag: Family::default(),
         };
         metrics.register();
         metrics
@@ -141,6 +158,16 @@ impl Metrics {
             "From the arrival of a change to Vaultwarden's answer to the invitation",
             self.invite_delay.clone(),
         );
+        registry.register(
+            "notifications",
+            "Attempts to deliver a notification, by result",
+            self.notifications.clone(),
+        );
+        registry.register(
+            "notification_lag_seconds",
+            "Age of the oldest event that the receiver has not got; 0 if it has got all",
+            self.notification_lag.clone(),
+        );
     }
 
     /// A directory sent a change of this kind.
@@ -190,6 +217,20 @@ impl Metrics {
         self.silence
             .get_or_create(&by_directory(directory))
             .set(silence.as_secs_f64());
+    }
+
+    /// An attempt to deliver a notification ended.
+    pub(super) fn notification(&self, receiver: &'static str, result: &'static str) {
+        let labels = ByNotification { receiver, result };
+        self.notifications.get_or_create(&labels).inc();
+    }
+
+    /// Sets the age of the oldest event that a receiver has not got.
+    pub(super) fn notification_lag(&self, receiver: &'static str, age: Duration) {
+        let labels = ByReceiver { receiver };
+        self.notification_lag
+            .get_or_create(&labels)
+            .set(age.as_secs_f64());
     }
 
     /// Sets the gauges from the store's report. Without a report they are left out.

@@ -33,11 +33,11 @@ use rusqlite::Transaction;
 
 use super::interface::{AdminStore, BaseStore, Decision, Judge, ListenerStore, QueueStore, Reply};
 use super::{
-    Claim, Claimed, Configured, Difference, DirectoryRow, DirectoryState, JournalPage, ManagedRow, Matched,
-    PersonQuery, PersonReport, Report, Scope, TaskReport, Unchecked, Which,
+    Claim, Claimed, Configured, Difference, DirectoryRow, DirectoryState, ManagedRow, Matched, PersonQuery,
+    PersonReport, Report, Scope, TaskReport, Unchecked, Which,
 };
 use crate::clock::Timestamp;
-use crate::model::{ActionState, EmailAddress, EntryId, ListedAccount, Member, Release, WorkerId};
+use crate::model::{ActionState, EmailAddress, EntryId, Event, ListedAccount, Member, Release, WorkerId};
 use crate::rules::Noted;
 use crate::rules::membership::Sighting;
 use connection::Connection;
@@ -333,10 +333,14 @@ impl AdminStore for Sqlite {
         })
     }
 
-    fn journal(&self, after: i64, from: Timestamp, limit: u32) -> Reply<'_, JournalPage> {
+    fn journal(&self, after: i64, from: Timestamp, limit: u32) -> Reply<'_, Vec<(i64, Event)>> {
         self.read("reading the journal", move |db| {
             journal::since(db, after, from, limit)
         })
+    }
+
+    fn journal_end(&self) -> Reply<'_, i64> {
+        self.read("reading the journal", journal::end)
     }
 
     fn prune(&self, before: Timestamp, limit: u32) -> Reply<'_, u64> {
