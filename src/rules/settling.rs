@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::book::Book;
 use super::brake::Limits;
 use super::context::DecisionContext;
-use super::leavers::LeavePolicies;
+use super::leave_policy::LeavePolicies;
 use super::task::Task;
 use crate::clock::Timestamp;
 use crate::model::{
