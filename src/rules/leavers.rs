@@ -125,7 +125,7 @@ impl Book {
         for address in addresses {
             for kind in LEAVE {
                 if let Some(index) = self.task_at(kind, &address)
-                    && self.tasks()[index].waits()
+                    && (self.tasks()[index].waits() || self.tasks()[index].state == ActionState::Quarantined)
                 {
                     self.cancel(index, None, context);
                 }

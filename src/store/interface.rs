@@ -12,7 +12,7 @@ use super::types::{
 };
 use super::{PersonQuery, PersonReport};
 use crate::clock::Timestamp;
-use crate::model::{ActionState, EmailAddress, EntryId, Event, ListedAccount, Member, Release, WorkerId};
+use crate::model::{ActionState, EntryId, Event, ListedAccount, Member, Release, WorkerId};
 use crate::rules::membership::Sighting;
 use crate::rules::{Book, Brake, Noted, Verdict};
 
@@ -124,12 +124,13 @@ pub trait QueueStore: BaseStore {
     /// directory where they stay, and how many are held there.
     fn end_comparison(&self, judge: Judge, now: Timestamp) -> Reply<'_, Vec<(String, u64)>>;
 
-    /// How many of these addresses were invited.
-    fn invited<'a>(&'a self, addresses: &'a [EmailAddress]) -> Reply<'a, u64>;
-
     /// The invitations to which these accounts belong, by the account's id or else by its address. Accounts that belong to
     /// none are left out.
     fn matched(&self, listed: Vec<ListedAccount>) -> Reply<'_, Vec<Matched>>;
+
+    /// Writes a new mark into the state and beside it. Returns whether both had the same mark before. Otherwise the state is a
+    /// backup, and lacks what happened after it was made.
+    fn renew_mark(&self) -> Reply<'_, bool>;
 
     /// Up to `limit` members of a directory, those that were found last.
     fn witnesses(&self, directory: i64, limit: u32) -> Reply<'_, Vec<EntryId>>;

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// Leavers that are held are reported again after this time.
+const HOUR: Duration = Duration::from_secs(3600);
+
 /// The health of the directories, Vaultwarden and the store.
 #[derive(Debug)]
 pub(super) struct Health {
@@ -28,6 +31,8 @@ struct DirectoryHealth {
     stream: String,
     /// Whether a warning was logged that the stream does not return everyone.
     warned_of_missing: bool,
+    /// When leavers were last held.
+    holds_leavers: Option<Instant>,
 }
 
 /// A failure that lasts.
@@ -84,6 +89,12 @@ impl Health {
     pub(super) fn missing_from_stream(&mut self, directory: &str) -> bool {
         let health = self.directory(directory);
         health.stream == "syncrepl" && !std::mem::replace(&mut health.warned_of_missing, true)
+    }
+
+    /// Leavers of a directory are held. Returns whether this is the first time within an hour.
+    pub(super) fn holds_leavers(&mut self, directory: &str, now: Instant) -> bool {
+        let before = self.directory(directory).holds_leavers.replace(now);
+        before.is_none_or(|before| now.duration_since(before) > HOUR)
     }
 
     /// Each directory that has sent a message, and the time since the last one.

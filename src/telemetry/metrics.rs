@@ -80,6 +80,7 @@ pub(super) struct Metrics {
     silence: Family<ByDirectory, Gauge<f64, std::sync::atomic::AtomicU64>>,
     members: Family<ByDirectory, Gauge>,
     tasks: Family<ByState, Gauge>,
+    leavers: Family<ByState, Gauge>,
     calls: Family<ByCall, Counter>,
     invite_delay: Histogram,
     notifications: Family<ByNotification, Counter>,
@@ -99,6 +100,7 @@ impl Metrics {
             silence: Family::default(),
             members: Family::default(),
             tasks: Family::default(),
+            leavers: Family::default(),
             calls: Family::default(),
             invite_delay: Histogram::new(DELAYS),
             notifications: Family::default(),
@@ -148,6 +150,11 @@ impl Metrics {
             self.members.clone(),
         );
         registry.register("tasks", "Invitations by state", self.tasks.clone());
+        registry.register(
+            "leavers",
+            "Actions on the accounts of leavers by state",
+            self.leavers.clone(),
+        );
         registry.register(
             "vaultwarden_calls",
             "Calls to Vaultwarden by result",
@@ -237,6 +244,7 @@ impl Metrics {
     pub(super) fn store(&self, report: Option<&Report>) {
         self.members.clear();
         self.tasks.clear();
+        self.leavers.clear();
         let Some(report) = report else { return };
         for directory in &report.directories {
             self.members
@@ -245,6 +253,9 @@ impl Metrics {
         }
         for &(state, count) in &report.tasks {
             self.tasks.get_or_create(&ByState { state }).set(gauge(count));
+        }
+        for &(state, count) in &report.leavers {
+            self.leavers.get_or_create(&ByState { state }).set(gauge(count));
         }
     }
 
