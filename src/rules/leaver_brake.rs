@@ -143,6 +143,23 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_of_zero_holds_every_leaver() {
+        for limits in [
+            Limits {
+                leavers_percent: Some(0),
+                ..UNLIMITED
+            },
+            Limits {
+                leavers_per_listing: Some(0),
+                ..UNLIMITED
+            },
+        ] {
+            let verdict = LeaverBrake::default().check_listing(1, 9, &limits, at(0));
+            assert_eq!(verdict, Some(Hold::LeaversListing));
+        }
+    }
+
+    #[test]
     fn more_than_half_of_more_than_ten_members_is_held_even_without_limits() {
         let check = |found, members| LeaverBrake::default().check_listing(found, members, &UNLIMITED, at(0));
         assert_eq!(check(10, 10), None);
