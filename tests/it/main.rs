@@ -10,6 +10,7 @@
 mod support;
 
 mod accept;
+mod accidents;
 mod account_changes;
 mod active_directory;
 mod apacheds;
@@ -34,6 +35,7 @@ mod hostile;
 mod http;
 mod id_attribute;
 mod journal;
+mod leavers;
 mod legacy;
 mod lifecycle;
 mod names;
