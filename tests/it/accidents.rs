@@ -90,12 +90,22 @@ async fn an_emptied_directory_holds_everyone_until_it_is_restored() {
     held(&world, PEOPLE).await;
     nobody_is_lost(&world).await;
     // Joins go on.
-    world.witness("ann").await;
+    world.people().add_person("ann").await;
+    world.invites("ann").await;
     world.restart().await;
     nobody_is_lost(&world).await;
 
     world.server.restore().await;
-    all_is_well(&world).await;
+    world.members(PEOPLE as u64).await;
+    nobody_is_lost(&world).await;
+    // She alone is not in the backup.
+    let told = world.approve_all().await;
+    assert!(
+        told.contains("ann@example.org") && told.contains("1 released"),
+        "{told}"
+    );
+    world.changed("ann", &["disable"]).await;
+    assert_eq!(world.vault.all_changes().len(), 1);
 }
 
 #[tokio::test]
@@ -427,7 +437,7 @@ async fn an_emptied_vaultwarden_is_named_and_nobody_is_mailed_before_an_administ
 async fn an_old_backup_of_vaultwarden_mails_nobody_and_the_right_one_ends_the_trouble() {
     let mut world = prepared(Slapd::builder()).await;
     world.tables += "[limits]\ninvites_per_listing = 12\n";
-    world.start_only();
+    world.start().await;
     world.tasks("held", PEOPLE).await;
     for n in 1..=8 {
         world
