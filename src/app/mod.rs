@@ -2,7 +2,9 @@
 
 mod check;
 mod explain;
+mod group;
 mod housekeeping;
+mod link;
 mod plan;
 mod run;
 mod servers;
@@ -14,6 +16,8 @@ mod wiring;
 
 pub use check::{Finding, Severity, check};
 pub use explain::{Explained, InDirectory, InVaultwarden, explain, parse_person};
+pub use group::people_in_group;
+pub use link::{Link, Links};
 pub use plan::{DryRun, Invited, Plan, PlanEntry, PlannedAction, plan, run_dry};
 pub use run::{SyncSummary, run, sync};
 pub use wiring::{RECONNECT, policy};
