@@ -5,7 +5,7 @@
 //! ```text
 //! directory --> listener --> rules (pure) --> store --> worker --> Vaultwarden
 //!                                               |
-//!                                               +--> journal --> log, metrics, plan, explain
+//!                                               +--> journal --> log, metrics, notify, plan, explain
 //! ```
 //!
 //! 1. [`directory`] keeps a search open and turns what a server reports into [`model::Change`]s. If a server reports only
@@ -19,6 +19,7 @@
 //! 4. [`worker`] claims the actions that are due, calls [`vaultwarden`], and settles each attempt with its outcome. The
 //!    listener hands work to it only through the store; a `Notify` merely wakes it early.
 //! 5. [`telemetry`] turns events into log lines and metrics, tracks health, and serves `/livez`, `/readyz` and `/metrics`.
+//! 6. [`notify`] reads the journal at its own pace, and sends the events to a webhook and a command. Nothing waits for it.
 //!
 //! A listing is a set. The store collects what the directory lists, and compares it with the members when the listing has
 //! ended. The number of new people decides whether they are invited or held, before the first of them is stored. Then the
@@ -41,6 +42,8 @@
 //! - A person is identified by the UUID of the entry, or by the configured attribute, never by DN or address.
 //! - The schema allows one invitation per address. An attempt with unknown outcome is looked up for minutes before it is
 //!   repeated.
+//! - The cursor of a receiver of notifications moves after the receiver has accepted the event: a crash repeats an event and
+//!   never loses it.
 //! - A held invitation stays held until an administrator approves it, unless the comparison with Vaultwarden's accounts
 //!   shows that the limit is not exceeded.
 //! - After a failure the storage is opened again. A transaction is done as a whole or not at all.
@@ -50,7 +53,8 @@
 //!
 //! # Who may import whom
 //!
-//! `cli -> app -> {listener, worker} -> {config, telemetry} -> {directory, store, vaultwarden} -> rules -> {model, tls}`.
+//! `cli -> app -> {listener, notify, worker} -> {config, telemetry} -> {directory, store, vaultwarden} -> {http_client, rules} ->
+//! {model, tls}`.
 //! `directory`, `store` and `vaultwarden` never import each other. `rules` import only `model`, `clock` and `retry`, and do
 //! no input or output. All others may import `ber`, `clock`, `foreign`, `panics`, `retry`, `text` and `timing`, which import
 //! nothing of this crate. Each outside crate has one home. No two files import each other, except a `mod.rs` and its children outside of
@@ -63,8 +67,10 @@ pub mod clock;
 pub mod config;
 pub mod directory;
 mod foreign;
+mod http_client;
 pub mod listener;
 pub mod model;
+pub mod notify;
 pub mod panics;
 pub mod retry;
 pub mod rules;

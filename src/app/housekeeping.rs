@@ -85,7 +85,7 @@ mod tests {
 
     async fn events(store: &dyn Store) -> usize {
         let page = store.journal(0, Timestamp(i64::MIN), 10).await.unwrap();
-        page.events.len()
+        page.len()
     }
 
     #[tokio::test(start_paused = true)]

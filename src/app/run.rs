@@ -59,7 +59,18 @@ pub async fn run(
     let mut signals = Signals::install().context("the signal handlers cannot be installed")?;
     let requests = Requests::default();
     let components = Components::open(&config).await?;
+    let notifier = components.notifier(&config).await?;
     let mut supervisor = Supervisor::new(RESTART, rand::random, requests.stop.clone());
+    for part in notifier.parts() {
+        let (name, part, stop) = (part.name(), Arc::new(part), requests.stop.clone());
+        supervisor.spawn(name, move || {
+            let (part, stop) = (part.clone(), stop.clone());
+            async move {
+                part.run(&stop).await;
+                Ok(())
+            }
+        });
+    }
     let public = http::Public {
         hosts: config.http.hosts.clone(),
         dns: config.dns(),
@@ -147,7 +158,9 @@ pub async fn run(
             requests.reload.notified().await;
             let renewed = reload().and_then(|other| {
                 let renewed = config.renewed_by(&other);
+                let renewal = notifier.renewal(&renewed.notify)?;
                 servers.renew(&renewed)?;
+                renewal.apply();
                 log.set_level(renewed.log.level.as_str())?;
                 Ok(renewed.log.level.as_str())
             });
@@ -188,6 +201,7 @@ pub async fn sync(config: Config) -> anyhow::Result<SyncSummary> {
     let mut signals = Signals::install().context("the signal handlers cannot be installed")?;
     let requests = Requests::default();
     let components = Components::open(&config).await?;
+    let notifier = components.notifier(&config).await?;
     let work = async {
         let failures = tokio::select! {
             failures = list_everything(&components.listeners) => failures,
@@ -198,6 +212,7 @@ pub async fn sync(config: Config) -> anyhow::Result<SyncSummary> {
             .worker
             .run(Until::Drained, &requests.stop, &requests.abort)
             .await?;
+        notifier.once(&requests.stop).await;
         let report = components.store.report().await?;
         Ok(SyncSummary {
             invited: tally.invited,

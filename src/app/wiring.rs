@@ -13,6 +13,7 @@ use crate::config::{self, Config, LeaveAction};
 use crate::directory::{Directory, LdapDirectory};
 use crate::listener::{Listener, MAX_JOURNALED_JOINS};
 use crate::model::{ActionKind, ActionState, EmailAddress, Release};
+use crate::notify::{self, Notifier, NotifyError};
 use crate::retry::{Retry, RetryNow};
 use crate::rules::membership::Policy;
 use crate::rules::{LeavePolicies, LeavePolicy, Limits, ReminderPolicy};
@@ -52,6 +53,18 @@ impl Components {
         let components = Self::build(config, store, sessions, |vaultwarden| vaultwarden)?;
         components.configure().await?;
         Ok(components)
+    }
+
+    /// Who gets the events of these components.
+    pub(super) async fn notifier(&self, config: &Config) -> Result<Notifier, NotifyError> {
+        let context = notify::Context {
+            store: self.store.clone(),
+            observer: self.observer.clone(),
+            clock: self.worker.clock.clone(),
+            retry_now: self.retry_now.clone(),
+            jitter: self.worker.jitter,
+        };
+        Notifier::open(&config.notify, context).await
     }
 
     /// Stores which directories are configured, and retires all others.

@@ -73,6 +73,12 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Send a test event to each receiver of notifications
+    Notify {
+        /// Print what each of them answers; the only thing that this command does
+        #[arg(long, required = true)]
+        test: bool,
+    },
     /// Show or migrate the configuration
     Config {
         #[command(subcommand)]

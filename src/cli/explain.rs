@@ -7,12 +7,11 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::exit::Exit;
-use super::journal::Line;
 use super::palette::Palette;
 use crate::app::{self, Explained, InDirectory, InVaultwarden};
 use crate::clock::{Clock, Timestamp};
 use crate::foreign::printable;
-use crate::model::{ActionState, Standing};
+use crate::model::{ActionState, JournalLine, Standing};
 use crate::store::{ActionReport, PersonReport};
 use crate::vaultwarden::Account;
 
@@ -233,6 +232,6 @@ fn json(person: &Explained, now: Timestamp) -> Value {
         "in_directory": { "state": in_directory, "detail": detail },
         "in_vaultwarden": accounts.collect::<Vec<_>>(),
         "next": next(person, now),
-        "events": person.events.iter().map(Line::of).collect::<Vec<_>>(),
+        "events": person.events.iter().map(JournalLine::of).collect::<Vec<_>>(),
     })
 }

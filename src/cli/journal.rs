@@ -4,14 +4,12 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use serde::Serialize;
-
 use super::exit::Exit;
 use crate::app::parse_person;
 use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::foreign::printable;
-use crate::model::{Event, Source, What};
+use crate::model::{Event, JournalLine};
 use crate::store;
 
 /// The number of events that are read at a time.
@@ -41,19 +39,19 @@ pub(super) async fn journal(
     let mut last = 0;
     loop {
         let page = store.journal(last, from, PAGE).await?;
-        if page.events.is_empty() {
+        let Some((number, _)) = page.last() else {
             return Ok(Exit::Done);
-        }
-        last = page.last;
-        super::print(&lines(&page.events, as_json)?)?;
+        };
+        last = *number;
+        super::print(&lines(page.iter().map(|(_, event)| event), as_json)?)?;
     }
 }
 
-fn lines(events: &[Event], as_json: bool) -> anyhow::Result<String> {
+fn lines<'a>(events: impl IntoIterator<Item = &'a Event>, as_json: bool) -> anyhow::Result<String> {
     let mut text = String::new();
     for event in events {
         if as_json {
-            text.push_str(&serde_json::to_string(&Line::of(event))?);
+            text.push_str(&serde_json::to_string(&JournalLine::of(event))?);
         } else {
             text.push_str(&line(event));
         }
@@ -73,31 +71,4 @@ fn line(event: &Event) -> String {
     }
     let _ = write!(line, "  {}", printable(&event.what.to_string()));
     line
-}
-
-/// An event as one JSON object: `event` is its kind, and its details are further keys. Times are RFC 3339 in UTC.
-#[derive(Serialize)]
-pub(super) struct Line<'a> {
-    at: String,
-    directory: &'a str,
-    entry: Option<String>,
-    dn: Option<&'a str>,
-    address: Option<String>,
-    source: Source,
-    #[serde(flatten)]
-    what: &'a What,
-}
-
-impl<'a> Line<'a> {
-    pub(super) fn of(event: &'a Event) -> Self {
-        Self {
-            at: event.at.to_string(),
-            directory: &event.directory,
-            entry: event.person.map(|id| id.to_string()),
-            dn: (!event.dn.is_empty()).then_some(event.dn.as_str()),
-            address: event.address.as_ref().map(ToString::to_string),
-            source: event.source,
-            what: &event.what,
-        }
-    }
 }

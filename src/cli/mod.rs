@@ -10,6 +10,7 @@ mod config_show;
 pub mod exit;
 mod explain;
 mod journal;
+mod notify;
 mod palette;
 mod plan;
 mod proposal;
@@ -47,6 +48,7 @@ pub async fn main(args: Args) -> Exit {
         Command::Journal { since, person, json } => {
             journal::journal(config, since, person.as_deref(), json).await
         }
+        Command::Notify { test: _ } => notify::test(config).await,
         Command::Config {
             command: ConfigCommand::Show,
         } => config_show::config_show(config),

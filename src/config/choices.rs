@@ -43,7 +43,8 @@ macro_rules! choices {
     };
 }
 
-fn unknown(what: &str, word: &str, known: &[&str]) -> String {
+/// The error for an unknown word: the nearest known one, or all of them.
+pub(super) fn unknown(what: &str, word: &str, known: &[&str]) -> String {
     match nearest(word, known.iter().copied()) {
         Some(meant) => format!("unknown {what} \"{word}\"; did you mean \"{meant}\"?"),
         None => format!(

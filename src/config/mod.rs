@@ -60,6 +60,8 @@ pub struct Config {
     pub protect: Protect,
     /// `[limits]`: when invitations and actions on people who left are held back.
     pub limits: Limits,
+    /// `[notify]`: who is told what happens.
+    pub notify: Notify,
     /// `[http]`: the endpoints for health and metrics.
     pub http: Http,
     /// `[log]`: level and format.
@@ -107,6 +109,18 @@ impl Config {
         renewed.vaultwarden.admin_token = other.vaultwarden.admin_token.clone();
         renewed.vaultwarden.proxy = other.vaultwarden.proxy.clone();
         renewed.vaultwarden.headers = other.vaultwarden.headers.clone();
+        let (notify, others) = (&mut renewed.notify, &other.notify);
+        for (secret, other) in [
+            (&mut notify.url, &others.url),
+            (&mut notify.secret, &others.secret),
+            (&mut notify.ping_url, &others.ping_url),
+            (&mut notify.proxy, &others.proxy),
+        ] {
+            // A receiver is added or removed by a restart only.
+            if secret.is_some() && other.is_some() {
+                secret.clone_from(other);
+            }
+        }
         for Directory { settings, .. } in &mut renewed.directories {
             let namesake = other.directory(&settings.name);
             if let Bind::Simple { password, .. } = &mut settings.bind
@@ -136,6 +150,27 @@ pub struct Vaultwarden {
     pub headers: Option<SecretString>,
     /// The time between two comparisons of Vaultwarden's accounts with the state.
     pub accounts_interval: Duration,
+}
+
+/// Who is told what happens.
+#[derive(Debug, Clone)]
+pub struct Notify {
+    /// The names of the kinds of events that receivers get ([`crate::model::What::name`]).
+    pub events: Vec<&'static str>,
+    /// The `http` or `https` URL of the webhook. Secret, because it may hold a token.
+    pub url: Option<SecretString>,
+    /// The key of the webhook's signatures; without it there are none.
+    pub secret: Option<SecretString>,
+    /// The absolute path of a program and its arguments; empty for none.
+    pub command: Vec<String>,
+    /// The `http` or `https` URL that is requested while all is well. Secret as well.
+    pub ping_url: Option<SecretString>,
+    /// How often it is requested.
+    pub ping_interval: Duration,
+    /// TLS for both URLs.
+    pub tls: TlsOptions,
+    /// The URL of an HTTP proxy for both.
+    pub proxy: Option<SecretString>,
 }
 
 /// One directory.

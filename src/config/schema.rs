@@ -38,6 +38,7 @@ pub(super) struct File {
     pub(super) protect: ProtectTable,
     pub(super) leave: Leave,
     pub(super) limits: Limits,
+    pub(super) notify: NotifyTable,
     pub(super) http: Http,
     pub(super) log: Log,
 }
@@ -54,6 +55,7 @@ impl Default for File {
             protect: ProtectTable::default(),
             leave: Leave::default(),
             limits: Limits::default(),
+            notify: NotifyTable::default(),
             http: Http::default(),
             log: Log::default(),
         }
@@ -295,6 +297,63 @@ impl Default for Limits {
             leavers_per_listing: Some(10),
             leavers_percent: Some(5),
             leavers_per_hour: Some(20),
+        }
+    }
+}
+
+/// `[notify]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, expecting = "a table")]
+pub(super) struct NotifyTable {
+    #[serde(deserialize_with = "one_or_many")]
+    pub(super) events: Vec<String>,
+    pub(super) url: Option<Secret>,
+    pub(super) url_file: Option<PathBuf>,
+    pub(super) secret: Option<Secret>,
+    pub(super) secret_file: Option<PathBuf>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub(super) command: Vec<String>,
+    pub(super) ping_url: Option<Secret>,
+    pub(super) ping_url_file: Option<PathBuf>,
+    #[serde(with = "duration")]
+    pub(super) ping_interval: Duration,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) tls_verify: bool,
+    pub(super) proxy: Option<Secret>,
+    pub(super) proxy_file: Option<PathBuf>,
+}
+
+impl Default for NotifyTable {
+    fn default() -> Self {
+        const EVENTS: [&str; 13] = [
+            "joined",
+            "rejoined",
+            "left",
+            "without-address",
+            "lost-address",
+            "changed-address",
+            "shares-address",
+            "invited",
+            "leaving",
+            "carried-out",
+            "account-changed",
+            "held",
+            "quarantined",
+        ];
+        Self {
+            events: EVENTS.map(str::to_owned).into(),
+            url: None,
+            url_file: None,
+            secret: None,
+            secret_file: None,
+            command: Vec::new(),
+            ping_url: None,
+            ping_url_file: None,
+            ping_interval: Duration::from_secs(60),
+            ca_file: None,
+            tls_verify: true,
+            proxy: None,
+            proxy_file: None,
         }
     }
 }

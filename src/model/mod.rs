@@ -8,6 +8,8 @@ mod disposition;
 mod email;
 mod entry;
 mod event;
+mod event_names;
+mod journal_line;
 mod member;
 mod text;
 
@@ -18,5 +20,6 @@ pub use disposition::{Disposition, Rejection};
 pub use email::{AddressProblem, EmailAddress};
 pub use entry::{Attribute, Entry, EntryId};
 pub use event::{Event, Hold, ObservedChange, Release, Source, What};
+pub use journal_line::JournalLine;
 pub use member::{Member, Standing};
 pub use text::prepared;

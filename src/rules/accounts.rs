@@ -109,7 +109,17 @@ impl Book {
             },
             _ => return,
         };
+        let is_back = !before.exists();
         self.record_for(index, context.stamp(), what);
+        // Their time to leave came while the account was missing.
+        let person = self.tasks()[index].person;
+        let policy = context.leave.of(&self.people()[person].directory_name);
+        if let Some(action) = policy.action
+            && is_back
+            && !self.is_present(person)
+        {
+            self.offboard_account(index, action, policy.grace, None, context);
+        }
     }
 
     /// Records that an account in our care is not in the list that Vaultwarden began to send at `began`. If `invite_again` is

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::brake::{Limits, Verdict};
-use super::leavers::LeavePolicies;
+use super::leave_policy::LeavePolicies;
 use crate::clock::Timestamp;
 use crate::model::{EntryId, Hold, Source};
 

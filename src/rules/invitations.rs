@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::book::Book;
 use super::brake::{Limits, Verdict};
 use super::context::DecisionContext;
-use super::leavers::LeavePolicies;
+use super::leave_policy::LeavePolicies;
 use super::membership::Reason;
 use super::settling::complete;
 use super::sightings::Changed;

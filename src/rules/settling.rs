@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::book::Book;
 use super::brake::Limits;
 use super::context::DecisionContext;
-use super::leavers::LeavePolicies;
+use super::leave_policy::LeavePolicies;
 use super::task::Task;
 use crate::clock::Timestamp;
 use crate::model::{
@@ -48,6 +48,7 @@ impl Book {
             Settlement::NotBegun => task.owner = None,
             Settlement::Cancel(reason) => {
                 self.cancel(index, Some(reason.clone()), &context);
+                self.replace_leave(index, &context);
                 return;
             }
             Settlement::RetryAt {
@@ -116,6 +117,20 @@ impl Book {
         }
     }
 
+    /// Opens another action for a leaver, if the configuration asks for that instead of a cancelled one.
+    fn replace_leave(&mut self, index: usize, context: &DecisionContext<'_>) {
+        let task = &self.tasks()[index];
+        let (kind, person) = (task.kind, task.person);
+        let policy = context.leave.of(&self.people()[person].directory_name);
+        if let (Some(action), Some(invitation)) = (policy.action, self.invitation_to(&task.address))
+            && kind.is_leave()
+            && action != kind
+            && !self.is_present(person)
+        {
+            self.offboard_account(invitation, action, policy.grace, None, context);
+        }
+    }
+
     /// Updates what is known of the account after an action on it.
     fn update_account(&mut self, index: usize, outcome: Outcome, id: Option<&String>, now: Timestamp) {
         let task = &self.tasks()[index];
@@ -150,13 +165,9 @@ impl Book {
     fn correct(&mut self, index: usize, outcome: Outcome, context: &DecisionContext<'_>) {
         let task = &self.tasks()[index];
         let (kind, person, address) = (task.kind, task.person, task.address.clone());
-        if kind == ActionKind::Invite && outcome == Outcome::Invited && !self.is_present(person) {
-            let policy = context.leave.of(&self.people()[person].directory_name);
-            if let Some(action) = policy.action {
-                self.offboard_account(index, action, policy.grace, None, context);
-            }
-        }
-        if kind == ActionKind::Enable && !self.is_present(person) {
+        let came_in =
+            (kind == ActionKind::Invite && outcome == Outcome::Invited) || kind == ActionKind::Enable;
+        if came_in && !self.is_present(person) {
             let policy = context.leave.of(&self.people()[person].directory_name);
             if let (Some(action), Some(invitation)) = (policy.action, self.invitation_to(&address)) {
                 self.offboard_account(invitation, action, policy.grace, None, context);

@@ -10,9 +10,9 @@ use super::types::{
     Claim, Claimed, Configured, Difference, DirectoryRow, DirectoryState, ManagedRow, Matched, Report, Scope,
     StoreError, TaskReport, Unchecked, Unregistered, Which,
 };
-use super::{JournalPage, PersonQuery, PersonReport};
+use super::{PersonQuery, PersonReport};
 use crate::clock::Timestamp;
-use crate::model::{ActionState, EmailAddress, EntryId, ListedAccount, Member, Release, WorkerId};
+use crate::model::{ActionState, EntryId, Event, ListedAccount, Member, Release, WorkerId};
 use crate::rules::membership::Sighting;
 use crate::rules::{Book, Brake, Noted, Verdict};
 
@@ -124,12 +124,13 @@ pub trait QueueStore: BaseStore {
     /// directory where they stay, and how many are held there.
     fn end_comparison(&self, judge: Judge, now: Timestamp) -> Reply<'_, Vec<(String, u64)>>;
 
-    /// How many of these addresses were invited.
-    fn invited<'a>(&'a self, addresses: &'a [EmailAddress]) -> Reply<'a, u64>;
-
     /// The invitations to which these accounts belong, by the account's id or else by its address. Accounts that belong to
     /// none are left out.
     fn matched(&self, listed: Vec<ListedAccount>) -> Reply<'_, Vec<Matched>>;
+
+    /// Writes a new mark into the state and beside it. Returns whether both had the same mark before. Otherwise the state is a
+    /// backup, and lacks what happened after it was made.
+    fn renew_mark(&self) -> Reply<'_, bool>;
 
     /// Up to `limit` members of a directory, those that were found last.
     fn witnesses(&self, directory: i64, limit: u32) -> Reply<'_, Vec<EntryId>>;
@@ -173,8 +174,12 @@ pub trait AdminStore: BaseStore {
     /// The people of people, in the order of their rows, with the events after number `since`.
     fn people(&self, query: PersonQuery, since: i64) -> Reply<'_, Vec<PersonReport>>;
 
-    /// Up to `limit` events after number `after` that happened at `from` or later, oldest first.
-    fn journal(&self, after: i64, from: Timestamp, limit: u32) -> Reply<'_, JournalPage>;
+    /// Up to `limit` events after number `after` that happened at `from` or later, oldest first, each with its number.
+    fn journal(&self, after: i64, from: Timestamp, limit: u32) -> Reply<'_, Vec<(i64, Event)>>;
+
+    /// The number of the last event of the journal; `0` if it is empty. Numbers grow, and begin again after all events were
+    /// removed.
+    fn journal_end(&self) -> Reply<'_, i64>;
 
     /// Removes the events before `before` among the `limit` oldest; returns how many.
     fn prune(&self, before: Timestamp, limit: u32) -> Reply<'_, u64>;

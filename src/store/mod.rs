@@ -12,7 +12,7 @@ mod types;
 pub use decisions::{ChangeBatch, Decisions, Leaving, Step};
 pub use interface::{AdminStore, BaseStore, ListenerStore, QueueStore, Store};
 pub use location::{Location, dry_run, in_memory, is_served, open, open_read_only, open_shared};
-pub use people::{ActionReport, JournalPage, PersonQuery, PersonReport};
+pub use people::{ActionReport, PersonQuery, PersonReport};
 pub use row_set::RowSet;
 pub use sqlite::Sqlite;
 pub use types::{

@@ -66,12 +66,3 @@ pub enum PersonQuery {
     /// Everyone in the rows after this one, up to this number.
     After(i64, u32),
 }
-
-/// A page of the journal.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct JournalPage {
-    /// The events, oldest first.
-    pub events: Vec<Event>,
-    /// The number of the last event; the next page begins after it.
-    pub last: i64,
-}

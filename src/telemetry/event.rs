@@ -73,6 +73,9 @@ impl Observer {
         for (directory, silence) in health.silence(Instant::now()) {
             self.metrics.silence(directory, silence);
         }
+        for (receiver, age) in health.notification_ages(Instant::now()) {
+            self.metrics.notification_lag(receiver, age);
+        }
         self.metrics.store(report);
         self.metrics.encode()
     }
@@ -203,7 +206,9 @@ impl Observer {
 
     /// More people left than one of the limits allows.
     pub fn leavers_held(&self, directory: &str, count: u64, by: Hold) {
-        warn!(
+        let is_new = self.health().holds_leavers(directory, Instant::now());
+        failure!(
+            is_new,
             directory,
             count,
             "leavers are held, and their accounts are left alone: {by}; if this is right, `ldap-usher approve` shows them and \
@@ -298,16 +303,6 @@ impl Observer {
         warn!(
             "{text}; no one is invited again automatically: `ldap-usher approve --all` shows the people and invites them, if this \
              is the right server"
-        );
-    }
-
-    /// Many people who were invited have no account.
-    pub fn accounts_missing(&self, missing: u64, invited: u64) {
-        warn!(
-            missing,
-            invited,
-            "many people who were invited have no account: is this another Vaultwarden, or was it restored from a backup? \
-             They are not invited again automatically; `ldap-usher retry ADDRESS...` invites the people you name"
         );
     }
 

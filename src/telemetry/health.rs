@@ -1,9 +1,12 @@
-//! The health of the service, as `/readyz` shows it. No I/O; the time is passed in.
+//! The health of the service, as `/readyz` shows it, and of notifications, which it does not show. No I/O; the time is passed in.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+/// Leavers that are held are reported again after this time.
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// The health of the directories, Vaultwarden and the store.
 #[derive(Debug)]
@@ -12,6 +15,10 @@ pub(super) struct Health {
     directories: BTreeMap<String, DirectoryHealth>,
     vaultwarden: Option<Failure>,
     store: Option<Failure>,
+    /// The receivers of notifications that fail.
+    receivers: BTreeMap<&'static str, Option<Failure>>,
+    /// For each receiver of events the age of the oldest one that it has not got, and when it had this age.
+    oldest_events: BTreeMap<&'static str, Option<(Duration, Instant)>>,
 }
 
 #[derive(Debug, Default)]
@@ -24,6 +31,8 @@ struct DirectoryHealth {
     stream: String,
     /// Whether a warning was logged that the stream does not return everyone.
     warned_of_missing: bool,
+    /// When leavers were last held.
+    holds_leavers: Option<Instant>,
 }
 
 /// A failure that lasts.
@@ -44,6 +53,8 @@ impl Health {
             directories: directories.collect(),
             vaultwarden: None,
             store: None,
+            receivers: BTreeMap::new(),
+            oldest_events: BTreeMap::new(),
         }
     }
 
@@ -80,6 +91,12 @@ impl Health {
         health.stream == "syncrepl" && !std::mem::replace(&mut health.warned_of_missing, true)
     }
 
+    /// Leavers of a directory are held. Returns whether this is the first time within an hour.
+    pub(super) fn holds_leavers(&mut self, directory: &str, now: Instant) -> bool {
+        let before = self.directory(directory).holds_leavers.replace(now);
+        before.is_none_or(|before| now.duration_since(before) > HOUR)
+    }
+
     /// Each directory that has sent a message, and the time since the last one.
     pub(super) fn silence(&self, now: Instant) -> impl Iterator<Item = (&str, Duration)> {
         self.directories
@@ -112,6 +129,30 @@ impl Health {
     /// The store works. Returns how long it failed, if it did.
     pub(super) fn store_works(&mut self, now: Instant) -> Option<Duration> {
         self.store.take().map(|failure| now.duration_since(failure.since))
+    }
+
+    /// The oldest event that a receiver has not got has this age; `None` if it has got all.
+    pub(super) fn notifications_wait(&mut self, receiver: &'static str, age: Option<Duration>, now: Instant) {
+        self.oldest_events.insert(receiver, age.map(|age| (age, now)));
+    }
+
+    /// Each receiver of events, and the age of the oldest event that it has not got; zero if it has got all.
+    pub(super) fn notification_ages(&self, now: Instant) -> impl Iterator<Item = (&'static str, Duration)> {
+        self.oldest_events.iter().map(move |(receiver, oldest)| {
+            let age = oldest.map(|(age, at)| age + now.duration_since(at));
+            (*receiver, age.unwrap_or_default())
+        })
+    }
+
+    /// A notification was not delivered. Returns whether this is new, as [`Health::failed`] does.
+    pub(super) fn notification_failed(&mut self, receiver: &'static str, error: &str, now: Instant) -> bool {
+        Failure::note(self.receivers.entry(receiver).or_default(), error, now)
+    }
+
+    /// A notification was delivered. Returns how long they failed, if they did.
+    pub(super) fn notified(&mut self, receiver: &'static str, now: Instant) -> Option<Duration> {
+        let failure = self.receivers.get_mut(receiver)?.take()?;
+        Some(now.duration_since(failure.since))
     }
 
     /// Whether the service is ready.
@@ -256,5 +297,23 @@ mod tests {
         health.sign_of_life("main", now);
         let later: Vec<_> = health.silence(now + GRACE).collect();
         assert_eq!(later, [("main", GRACE)]);
+    }
+
+    #[test]
+    fn the_oldest_event_that_a_receiver_has_not_got_grows_older_and_a_failure_of_it_is_new_once() {
+        let (mut health, now) = one_directory();
+        let seconds = Duration::from_secs;
+        health.notifications_wait("webhook", Some(seconds(60)), now);
+        let ages = |health: &Health| health.notification_ages(now + seconds(5)).collect::<Vec<_>>();
+        assert_eq!(ages(&health), [("webhook", seconds(65))]);
+        health.notifications_wait("webhook", None, now);
+        assert_eq!(ages(&health), [("webhook", seconds(0))]);
+
+        let failures =
+            ["no route", "no route", "refused"].map(|error| health.notification_failed("ping", error, now));
+        assert_eq!(failures, [true, false, true]);
+        assert_eq!(health.notified("ping", now + seconds(9)), Some(seconds(9)));
+        assert_eq!(health.notified("ping", now), None);
+        assert!(!health.ready(now).unwrap_err().concat().contains("refused"));
     }
 }

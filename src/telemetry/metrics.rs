@@ -55,6 +55,19 @@ pub(super) struct ByState {
     state: &'static str,
 }
 
+/// Label: a receiver of notifications.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByReceiver {
+    receiver: &'static str,
+}
+
+/// Labels: notifications.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByNotification {
+    receiver: &'static str,
+    result: &'static str,
+}
+
 /// All metrics of the service.
 #[derive(Debug)]
 pub(super) struct Metrics {
@@ -67,8 +80,11 @@ pub(super) struct Metrics {
     silence: Family<ByDirectory, Gauge<f64, std::sync::atomic::AtomicU64>>,
     members: Family<ByDirectory, Gauge>,
     tasks: Family<ByState, Gauge>,
+    leavers: Family<ByState, Gauge>,
     calls: Family<ByCall, Counter>,
     invite_delay: Histogram,
+    notifications: Family<ByNotification, Counter>,
+    notification_lag: Family<ByReceiver, Gauge<f64, std::sync::atomic::AtomicU64>>,
 }
 
 impl Metrics {
@@ -84,8 +100,11 @@ impl Metrics {
             silence: Family::default(),
             members: Family::default(),
             tasks: Family::default(),
+            leavers: Family::default(),
             calls: Family::default(),
             invite_delay: Histogram::new(DELAYS),
+            notifications: Family::default(),
+            notification_lag: Family::default(),
         };
         metrics.register();
         metrics
@@ -132,6 +151,11 @@ impl Metrics {
         );
         registry.register("tasks", "Invitations by state", self.tasks.clone());
         registry.register(
+            "leavers",
+            "Actions on the accounts of leavers by state",
+            self.leavers.clone(),
+        );
+        registry.register(
             "vaultwarden_calls",
             "Calls to Vaultwarden by result",
             self.calls.clone(),
@@ -140,6 +164,16 @@ impl Metrics {
             "invite_delay_seconds",
             "From the arrival of a change to Vaultwarden's answer to the invitation",
             self.invite_delay.clone(),
+        );
+        registry.register(
+            "notifications",
+            "Attempts to deliver a notification, by result",
+            self.notifications.clone(),
+        );
+        registry.register(
+            "notification_lag_seconds",
+            "Age of the oldest event that the receiver has not got; 0 if it has got all",
+            self.notification_lag.clone(),
         );
     }
 
@@ -192,10 +226,25 @@ impl Metrics {
             .set(silence.as_secs_f64());
     }
 
+    /// An attempt to deliver a notification ended.
+    pub(super) fn notification(&self, receiver: &'static str, result: &'static str) {
+        let labels = ByNotification { receiver, result };
+        self.notifications.get_or_create(&labels).inc();
+    }
+
+    /// Sets the age of the oldest event that a receiver has not got.
+    pub(super) fn notification_lag(&self, receiver: &'static str, age: Duration) {
+        let labels = ByReceiver { receiver };
+        self.notification_lag
+            .get_or_create(&labels)
+            .set(age.as_secs_f64());
+    }
+
     /// Sets the gauges from the store's report. Without a report they are left out.
     pub(super) fn store(&self, report: Option<&Report>) {
         self.members.clear();
         self.tasks.clear();
+        self.leavers.clear();
         let Some(report) = report else { return };
         for directory in &report.directories {
             self.members
@@ -204,6 +253,9 @@ impl Metrics {
         }
         for &(state, count) in &report.tasks {
             self.tasks.get_or_create(&ByState { state }).set(gauge(count));
+        }
+        for &(state, count) in &report.leavers {
+            self.leavers.get_or_create(&ByState { state }).set(gauge(count));
         }
     }
 

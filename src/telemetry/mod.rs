@@ -23,6 +23,7 @@ pub mod http;
 pub mod log;
 mod log_limit;
 mod metrics;
+mod notifications;
 mod people;
 mod progress;
 

@@ -1,6 +1,5 @@
 //! One HTTP answer: reads a bounded body, and interprets the statuses that mean the same for every call.
 
-use std::error::Error;
 use std::time::Duration;
 
 use reqwest::Response;
@@ -14,16 +13,13 @@ use url::Url;
 use super::settings::shown;
 use super::{VaultwardenError, decode};
 use crate::foreign;
-use crate::tls::{self, Progress};
+use crate::http_client::{Failure, retry_after};
 
 /// The largest body that is read, in bytes; a list of accounts has no such bound.
 const LARGEST_BODY: usize = 1024 * 1024;
 
-/// The wait after a 429 without `Retry-After`: the default of Vaultwarden's `ADMIN_RATELIMIT_SECONDS`.
+/// The wait after a 429 without `Retry-After` in seconds: the default of Vaultwarden's `ADMIN_RATELIMIT_SECONDS`.
 const RATE_LIMIT: Duration = Duration::from_secs(300);
-
-/// The longest `Retry-After` that is respected.
-const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 
 /// The start of the session cookie.
 const SESSION_COOKIE: &str = "VW_ADMIN=";
@@ -149,7 +145,10 @@ impl Answer {
             403 | 405 | 407 | 451 => self.blocked(),
             429 => VaultwardenError::RateLimited {
                 url,
-                wait: self.header(&RETRY_AFTER).map_or(RATE_LIMIT, wait),
+                wait: self
+                    .header(&RETRY_AFTER)
+                    .and_then(retry_after)
+                    .unwrap_or(RATE_LIMIT),
             },
             // The proxy stopped waiting; Vaultwarden may still carry out the request.
             408 | 504 | 524 if !self.exchange.repeatable => VaultwardenError::OutcomeUnknown {
@@ -236,18 +235,6 @@ impl Answer {
     }
 }
 
-/// The wait in a `Retry-After` in seconds, at most [`LONGEST_WAIT`]. Vaultwarden does not use the form with a date.
-fn wait(retry_after: &str) -> Duration {
-    let seconds = retry_after.trim();
-    let is_number = !seconds.is_empty() && seconds.bytes().all(|byte| byte.is_ascii_digit());
-    match seconds.parse() {
-        Ok(seconds) => Duration::from_secs(seconds).min(LONGEST_WAIT),
-        // Larger than a u64.
-        Err(_) if is_number => LONGEST_WAIT,
-        Err(_) => RATE_LIMIT,
-    }
-}
-
 fn cookie(header: &str) -> Option<Cookie> {
     let mut parts = header.split(';').map(str::trim);
     let pair = parts.next()?;
@@ -296,21 +283,10 @@ impl Exchange {
     /// The error for a request that failed in the HTTP library.
     pub(super) fn failed(&self, error: &reqwest::Error) -> VaultwardenError {
         let url = self.url.clone();
-        if let Some(refusal) = tls_error(error) {
-            return VaultwardenError::Untrusted {
-                url,
-                cause: tls::explain(refusal),
-            };
-        }
-        if error.is_connect() {
-            let cause = if url.starts_with("https:") && is_cut_off(error) {
-                tls::broken_off(Progress::Unknown)
-            } else {
-                innermost(error)
-            };
-            VaultwardenError::Unreachable { url, cause }
-        } else {
-            self.lost(innermost(error))
+        match Failure::of(error, url.starts_with("https:")) {
+            Failure::Untrusted(cause) => VaultwardenError::Untrusted { url, cause },
+            Failure::Unconnected(cause) => VaultwardenError::Unreachable { url, cause },
+            Failure::Lost(cause) => self.lost(cause),
         }
     }
 
@@ -325,55 +301,11 @@ impl Exchange {
     }
 }
 
-/// The message of the innermost cause. The outer ones only say that a request failed.
-fn innermost(mut error: &(dyn Error + 'static)) -> String {
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    foreign::shown(&error.to_string())
-}
-
-/// Whether the peer accepted the connection and then closed it.
-fn is_cut_off(error: &(dyn Error + 'static)) -> bool {
-    use std::io::ErrorKind::{ConnectionReset, UnexpectedEof};
-    let io = error.downcast_ref::<std::io::Error>();
-    if io.is_some_and(|io| matches!(io.kind(), UnexpectedEof | ConnectionReset)) {
-        return true;
-    }
-    // An I/O error does not name what it wraps as its source.
-    match io.and_then(std::io::Error::get_ref) {
-        Some(wrapped) => is_cut_off(wrapped),
-        None => error.source().is_some_and(is_cut_off),
-    }
-}
-
-/// The rustls error within `error`. I/O errors wrap it without naming it as their source.
-fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    if let Some(tls) = error.downcast_ref() {
-        return Some(tls);
-    }
-    match error.downcast_ref::<std::io::Error>() {
-        Some(io) => tls_error(io.get_ref()?),
-        None => tls_error(error.source()?),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use secrecy::ExposeSecret;
 
     use super::*;
-
-    #[test]
-    fn a_wait_is_an_hour_at_most_whatever_the_server_asks_for() {
-        assert_eq!(wait("17"), Duration::from_secs(17));
-        for forever in ["3601", "99999999999", "99999999999999999999999999"] {
-            assert_eq!(wait(forever), LONGEST_WAIT, "{forever}");
-        }
-        for other in ["", "-1", "soon", "Fri, 31 Dec 9999 23:59:59 GMT"] {
-            assert_eq!(wait(other), RATE_LIMIT, "{other}");
-        }
-    }
 
     #[test]
     fn the_session_and_its_lifetime_are_read_from_the_cookie() {

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE, COOKIE, HeaderMap, HeaderValue};
-use reqwest::redirect::Policy;
-use reqwest::{Method, Proxy, RequestBuilder};
+use reqwest::{Method, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 use url::Url;
@@ -12,8 +11,8 @@ use url::Url;
 use super::answer::{Answer, Exchange};
 use super::settings::{read_headers, shown};
 use super::{AccountChange, ClientSettings, VaultwardenError};
+use crate::http_client::{self, SetupError};
 use crate::model::EmailAddress;
-use crate::tls::TlsOptions;
 
 /// A longer `SMTP_TIMEOUT` counts as this one. Six times this is four minutes; an invitation without an answer by then is
 /// looked up instead.
@@ -65,21 +64,12 @@ impl Client {
     pub(super) fn new(settings: &ClientSettings) -> Result<Self, VaultwardenError> {
         let base = settings.url.clone();
         let shown = shown(&base);
-        let tls = match base.scheme() {
-            "https" => settings.tls.client_config()?,
-            // TLS is never used here, because redirects are not followed; so no CA certificates are loaded.
-            "http" => TlsOptions {
-                verify: false,
-                ..TlsOptions::default()
-            }
-            .client_config()?,
-            _ => {
-                return Err(VaultwardenError::Url {
-                    url: shown,
-                    cause: "it must begin with https:// or http://",
-                });
-            }
-        };
+        if !matches!(base.scheme(), "https" | "http") {
+            return Err(VaultwardenError::Url {
+                url: shown,
+                cause: "it must begin with https:// or http://",
+            });
+        }
         let json = HeaderValue::from_static("application/json");
         let setup = |cause: String| VaultwardenError::Setup {
             url: shown.clone(),
@@ -92,24 +82,19 @@ impl Client {
             None => HeaderMap::new(),
         };
         headers.entry(ACCEPT).or_insert(json);
-        let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .user_agent(concat!("ldap-usher/", env!("CARGO_PKG_VERSION")))
+        let builder = http_client::builder(base.scheme() == "https", &settings.tls, settings.proxy.as_ref());
+        let builder = builder.map_err(|error| match error {
+            SetupError::Tls(error) => error.into(),
+            SetupError::Proxy => setup("its proxy is not a URL".into()),
+        })?;
+        let builder = builder
             .default_headers(headers)
             .connect_timeout(settings.connect_timeout)
             // Vaultwarden closes an idle connection after five seconds. An invitation sent at that moment would have an
             // unknown outcome.
             .pool_idle_timeout(Duration::from_secs(4))
             // `check` shows the certificate.
-            .tls_info(true)
-            .redirect(Policy::none())
-            .no_proxy();
-        if let Some(proxy) = &settings.proxy {
-            // The library's error might repeat the password.
-            let proxy =
-                Proxy::all(proxy.expose_secret()).map_err(|_| setup("its proxy is not a URL".into()))?;
-            builder = builder.proxy(proxy);
-        }
+            .tls_info(true);
         let http = builder.build().map_err(|error| setup(error.to_string()))?;
         Ok(Self {
             http,

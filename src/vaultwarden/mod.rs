@@ -1,4 +1,4 @@
-//! Vaultwarden's admin API. The only folder that knows `reqwest`.
+//! Vaultwarden's admin API.
 //!
 //! Supports every version from 1.19 on. [`Vaultwarden`] is the client. It sends each call with the session that it has
 //! and logs in only when an answer requires it. `account` is what it reads and changes. `refusal` and `smtp` interpret a

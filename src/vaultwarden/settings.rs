@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::VaultwardenError;
+use crate::http_client::CONNECT_TIMEOUT;
 use crate::tls::TlsOptions;
 
 /// Checks that headers can be sent as they are written.
@@ -72,7 +73,7 @@ impl ClientSettings {
             tls: TlsOptions::default(),
             proxy: None,
             headers: None,
-            connect_timeout: Duration::from_secs(10),
+            connect_timeout: CONNECT_TIMEOUT,
             timeout: Duration::from_secs(30),
             slow_timeout: Duration::from_secs(90),
         }

@@ -235,16 +235,20 @@ impl Accounts {
     async fn remind(&self, mut due: Vec<i64>) -> Result<(), StoreError> {
         let now = self.clock.now();
         let after = self.settings.reminders.after;
-        // After a long pause this may be a state from a backup: somebody may have been reminded since it was made.
+        if due.is_empty() {
+            return Ok(());
+        }
+        // Somebody may have been reminded since the backup was made. After a long pause this may be a backup as well.
         let looked = self.time(LOOKED).await?;
-        if looked.is_some_and(|looked| looked > now || now.since(looked) > after / 2) {
+        let was_long = looked.is_some_and(|looked| looked > now || now.since(looked) > after / 2);
+        if !self.store.renew_mark().await? || was_long {
             self.set_time(QUIET_UNTIL, now + after).await?;
         }
         let is_quiet = self
             .time(QUIET_UNTIL)
             .await?
             .is_some_and(|until| now < until && until.since(now) <= after);
-        if due.is_empty() || is_quiet || self.vaultwarden.sends_mail().await.ok().flatten() != Some(true) {
+        if is_quiet || self.vaultwarden.sends_mail().await.ok().flatten() != Some(true) {
             return Ok(());
         }
         due.truncate(

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::actions::result_label;
 use super::state::{State, Worker};
-use crate::model::{ActionState, EmailAddress};
+use crate::model::EmailAddress;
 use crate::retry::Retry;
 use crate::rules::Brake;
 use crate::store::{Decisions, StoreError, Unchecked};
@@ -21,10 +21,6 @@ const RETRY: Retry = Retry {
     ceiling: Duration::from_secs(600),
     floor: Duration::from_millis(200),
 };
-/// A warning is logged if more than one in this many invited people has no account ..
-const MISSING_SHARE: u64 = 10;
-/// .. and more than this many in total.
-const MISSING: u64 = 5;
 /// The number of accounts that are compared in one transaction.
 const PAGE: usize = 1000;
 
@@ -63,11 +59,10 @@ impl Worker {
         Ok(())
     }
 
-    /// Marks the people who have an account and returns their number. Warns if many invited people have none.
+    /// Marks the people who have an account and returns their number.
     async fn mark_accounts(&self) -> Result<Result<u64, VaultwardenError>, StoreError> {
-        let before = self.store.report().await?;
         let mut accounts = self.vaultwarden.accounts().chunks(PAGE);
-        let (mut known, mut found) = (0, 0);
+        let mut known = 0;
         while let Some(page) = accounts.next().await {
             let page: Result<Vec<_>, _> = page.into_iter().collect();
             self.observer
@@ -79,13 +74,7 @@ impl Worker {
                     .collect(),
                 Err(error) => return Ok(Err(error)),
             };
-            found += self.store.invited(&addresses).await?;
             known += self.store.had_accounts(addresses, self.clock.now()).await?;
-        }
-        let invited = before.count(ActionState::Done);
-        let missing = invited.saturating_sub(found);
-        if missing > MISSING && missing > invited / MISSING_SHARE {
-            self.observer.accounts_missing(missing, invited);
         }
         Ok(Ok(known))
     }

@@ -119,7 +119,7 @@ format = "jsno"
 "#).await, @r#"
         error: the configuration cannot be used
         config.toml:2: state: names no file
-        config.toml:3: colour: unknown key; the top level has accept, directory, http, invite, journal_days, leave, limits, log, protect, state, vaultwarden
+        config.toml:3: colour: unknown key; the top level has accept, directory, http, invite, journal_days, leave, limits, log, notify, protect, state, vaultwarden
         config.toml:5: vaultwarden.url: ends in /admin; leave that out, it is added automatically
         config.toml:6: vaultwarden.admin_token_file: is the hash that Vaultwarden keeps as its ADMIN_TOKEN; give the secret from which it was made, in plain text
         config.toml:7: vaultwarden.ca_file: the CA file no-such-file cannot be read: No such file or directory (os error 2); check the path and its permissions
@@ -617,6 +617,26 @@ async fn the_effective_configuration_is_shown_without_secrets_and_is_one_itself(
         leavers_percent = 5
         leavers_per_hour = 20
 
+        [notify]
+        events = [
+            "joined",
+            "rejoined",
+            "left",
+            "without-address",
+            "lost-address",
+            "changed-address",
+            "shares-address",
+            "invited",
+            "leaving",
+            "carried-out",
+            "account-changed",
+            "held",
+            "quarantined",
+        ]
+        command = []
+        ping_interval = "1m"
+        tls_verify = true
+
         [http]
         listen = "127.0.0.1:9464"
         hosts = []
@@ -813,6 +833,7 @@ async fn the_help_documents_commands_and_exit_codes() {
           status   Show members, invitations and directories, whether or not the service runs
           explain  Show one person: what happened, the current state, and what happens next
           journal  Print what happened to people, oldest first
+          notify   Send a test event to each receiver of notifications
           config   Show or migrate the configuration
           approve  Show the invitations that a limit holds back, and release them
           retry    Show the invitations in quarantine, which Vaultwarden rejected permanently, and retry

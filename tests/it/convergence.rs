@@ -312,9 +312,9 @@ async fn a_change_does_not_wait_for_a_large_listing_and_is_newer_than_what_was_l
         changed[0].address.as_ref().unwrap().as_str(),
         "changed@example.org"
     );
-    let events = store.journal(0, Timestamp(0), 1_000_000).await.unwrap().events;
+    let events = store.journal(0, Timestamp(0), 1_000_000).await.unwrap();
     let joined = |source| {
-        let is = move |event: &Event| event.what == What::Joined && event.source == source;
+        let is = move |(_, event): &(i64, Event)| event.what == What::Joined && event.source == source;
         events.iter().rposition(is).unwrap()
     };
     assert!(joined(Source::Stream) < joined(Source::Listing));

@@ -37,6 +37,7 @@ mod journal;
 mod legacy;
 mod lifecycle;
 mod names;
+mod notify;
 mod old_tls;
 mod onboarding;
 mod outage;

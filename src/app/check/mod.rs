@@ -1,6 +1,7 @@
 //! `check`: performs each step of the service separately, and reports what works, what does not, and what to do about it.
 
 mod directory;
+mod notify;
 mod people;
 mod state;
 mod vaultwarden;
@@ -79,6 +80,7 @@ pub async fn check(config: &Config, say: &mut dyn FnMut(Finding)) {
         check_directory(config, directory, say).await;
     }
     vaultwarden::check(config, sessions, &known, say).await;
+    notify::check(config, say).await;
 }
 
 /// Checks each server of a directory.

@@ -4,6 +4,7 @@
 mod controllers;
 mod directory;
 mod leave;
+mod notify;
 mod people;
 
 use std::path::PathBuf;
@@ -47,6 +48,7 @@ pub(super) fn check(
         problems,
     );
     reminders(&file.invite, &root.key("invite"), problems);
+    let notify = notify::notify(&mut file.notify, &root.key("notify"), public, secrets, problems);
     hosts(&file.http.hosts, &root.key("http").key("hosts"), problems);
     Some(Config {
         // `load` sets it from the environment.
@@ -60,6 +62,7 @@ pub(super) fn check(
         accept,
         protect,
         limits: file.limits.clone(),
+        notify: notify?,
         http: file.http.clone(),
         log: file.log.clone(),
         once: false,
@@ -188,14 +191,7 @@ fn proxy_and_headers(
         warn_if_public(inline.is_some() && public, &at.key(key), problems);
     }
     let proxy = secrets.resolve(at, "proxy", &mut table.proxy, &mut table.proxy_file, problems);
-    if let Some(proxy) = &proxy
-        && !Url::parse(proxy.expose_secret()).is_ok_and(|url| url.scheme() == "http" && url.has_host())
-    {
-        problems.error(
-            &at.key("proxy"),
-            "is not the URL of an HTTP proxy; write it as http://proxy.example.org:3128",
-        );
-    }
+    check_proxy(proxy.as_ref(), at, problems);
     let headers = secrets.resolve(
         at,
         "headers",
@@ -207,6 +203,17 @@ fn proxy_and_headers(
         problems.error(&at.key("headers"), problem);
     }
     (proxy, headers)
+}
+
+fn check_proxy(proxy: Option<&SecretString>, at: &KeyPath, problems: &mut Problems<'_>) {
+    if let Some(proxy) = proxy
+        && !Url::parse(proxy.expose_secret()).is_ok_and(|url| url.scheme() == "http" && url.has_host())
+    {
+        problems.error(
+            &at.key("proxy"),
+            "is not the URL of an HTTP proxy; write it as http://proxy.example.org:3128",
+        );
+    }
 }
 
 /// The URL of Vaultwarden. Problems do not repeat it, because it may hold a password.

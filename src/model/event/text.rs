@@ -85,12 +85,22 @@ impl fmt::Display for What {
             }
             Self::Invited { after_ms } => write!(f, "invited, {after_ms} ms after the change arrived"),
             Self::HadAccount => f.write_str("already has an account"),
-            Self::CarriedOut { action, after_ms } => write!(
-                f,
-                "the account was {}, {} after the change arrived",
-                action.participle(),
-                humantime::format_duration(Duration::from_secs(after_ms / 1000))
-            ),
+            Self::CarriedOut {
+                action: ActionKind::Resend,
+                ..
+            } => f.write_str("a reminder with a new link was mailed"),
+            Self::CarriedOut { action, after_ms } => {
+                let after = match after_ms / 1000 {
+                    0 => Duration::from_millis(*after_ms),
+                    seconds => Duration::from_secs(seconds),
+                };
+                let after = humantime::format_duration(after);
+                write!(
+                    f,
+                    "the account was {}, {after} after the change arrived",
+                    action.participle()
+                )
+            }
             Self::NotNeeded { exists: false, .. } => {
                 f.write_str("the account does not exist any more, so nothing was done")
             }

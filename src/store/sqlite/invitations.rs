@@ -268,17 +268,6 @@ fn held_of(db: &Transaction<'_>, directory: i64) -> rusqlite::Result<u64> {
     .query_row([directory], |row| row.get(0))
 }
 
-pub(super) fn invited(db: &Transaction<'_>, addresses: &[EmailAddress]) -> rusqlite::Result<u64> {
-    let mut query = db.prepare_cached(
-        "select exists (select 1 from action where address = ? and kind = 'invite' and state = 'done')",
-    )?;
-    let mut count = 0;
-    for address in addresses {
-        count += query.query_row([address.as_str()], |row| row.get::<_, u64>(0))?;
-    }
-    Ok(count)
-}
-
 pub(super) fn release(
     db: &Transaction<'_>,
     from: &[ActionState],

@@ -7,7 +7,6 @@ use super::rows;
 use crate::clock::Timestamp;
 use crate::model::{EmailAddress, Event, What};
 use crate::rules::Noted;
-use crate::store::JournalPage;
 
 /// The columns of [`event`].
 pub(super) const EVENT: &str = "j.id, j.at, d.name, j.entry_id, j.dn, j.address, j.source, j.event";
@@ -38,18 +37,19 @@ pub(super) fn since(
     after: i64,
     from: Timestamp,
     limit: u32,
-) -> rusqlite::Result<JournalPage> {
-    let mut page = JournalPage::default();
+) -> rusqlite::Result<Vec<(i64, Event)>> {
     let mut query = db.prepare_cached(&format!(
         "select {EVENT} from journal j cross join directory d on d.id = j.directory
          where j.id > ? and j.at >= ? order by j.id limit ?"
     ))?;
-    let mut rows = query.query((after, from.0, limit))?;
-    while let Some(row) = rows.next()? {
-        page.last = row.get(0)?;
-        page.events.push(event(row)?);
-    }
-    Ok(page)
+    query
+        .query_map((after, from.0, limit), |row| Ok((row.get(0)?, event(row)?)))?
+        .collect()
+}
+
+pub(super) fn end(db: &Transaction<'_>) -> rusqlite::Result<i64> {
+    db.prepare_cached("select coalesce(max(id), 0) from journal")?
+        .query_row((), |row| row.get(0))
 }
 
 pub(super) fn prune(db: &Transaction<'_>, before: Timestamp, limit: u32) -> rusqlite::Result<u64> {

@@ -21,8 +21,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The lock of a running service. Dropping it releases it.
 #[derive(Debug)]
 pub(super) struct ServiceLock {
-    /// Kept open, because closing it releases the lock.
-    _file: File,
+    /// Kept open, because closing it releases the lock. Its first line is the process id, its second line the mark.
+    file: File,
 }
 
 impl ServiceLock {
@@ -42,7 +42,9 @@ impl ServiceLock {
             }
         }
         let mut pid = String::new();
-        let known = file.read_to_string(&mut pid).is_ok() && !pid.trim().is_empty();
+        let known = file.read_to_string(&mut pid).is_ok();
+        let pid = pid.lines().next().unwrap_or_default().to_owned();
+        let known = known && !pid.trim().is_empty();
         Err(StoreError::InUse {
             store: error::name(state),
             pid: if known {
@@ -53,11 +55,27 @@ impl ServiceLock {
         })
     }
 
-    fn write_pid(mut file: File) -> io::Result<Self> {
+    fn write_pid(file: File) -> io::Result<Self> {
+        let lock = Self { file };
+        let mark = lock.mark()?;
+        lock.write(&mark)?;
+        Ok(lock)
+    }
+
+    /// The mark beside the state file; empty if there is none.
+    pub(super) fn mark(&self) -> io::Result<String> {
+        let (mut file, mut text) = (&self.file, String::new());
+        file.rewind()?;
+        file.take(1024).read_to_string(&mut text)?;
+        Ok(text.lines().nth(1).unwrap_or_default().to_owned())
+    }
+
+    /// Writes the process id and a mark.
+    pub(super) fn write(&self, mark: &str) -> io::Result<()> {
+        let mut file = &self.file;
         file.rewind()?;
         file.set_len(0)?;
-        writeln!(file, "{}", std::process::id())?;
-        Ok(Self { _file: file })
+        file.write_all(format!("{}\n{mark}\n", std::process::id()).as_bytes())
     }
 
     /// Whether a process holds the lock of this state file.

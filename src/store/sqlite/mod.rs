@@ -34,16 +34,19 @@ use rusqlite::Transaction;
 
 use super::interface::{AdminStore, BaseStore, Decision, Judge, ListenerStore, QueueStore, Reply};
 use super::{
-    Claim, Claimed, Configured, Difference, DirectoryRow, DirectoryState, JournalPage, ManagedRow, Matched,
-    PersonQuery, PersonReport, Report, Scope, TaskReport, Unchecked, Unregistered, Which,
+    Claim, Claimed, Configured, Difference, DirectoryRow, DirectoryState, ManagedRow, Matched, PersonQuery,
+    PersonReport, Report, Scope, TaskReport, Unchecked, Unregistered, Which,
 };
 use crate::clock::Timestamp;
-use crate::model::{ActionState, EmailAddress, EntryId, ListedAccount, Member, Release, WorkerId};
+use crate::model::{ActionState, EntryId, Event, ListedAccount, Member, Release, WorkerId};
 use crate::rules::Noted;
 use crate::rules::membership::Sighting;
 use connection::Connection;
 use lock::ServiceLock;
 use staging::Listings;
+
+/// The name of the note with the mark that is also in the lock file.
+const MARK: &str = "mark";
 
 /// A store in an SQLite file.
 #[derive(Debug)]
@@ -53,10 +56,10 @@ pub struct Sqlite {
     listings: Option<Connection>,
     /// The members that each listing has named.
     named: Arc<Mutex<Listings>>,
-    // Declared before `_lock`, so that it is closed before the lock is released.
+    // Declared before `lock`, so that it is closed before the lock is released.
     db: Connection,
     /// Held while the service runs; `None` if the file is opened in another way.
-    _lock: Option<ServiceLock>,
+    lock: Option<ServiceLock>,
 }
 
 impl Sqlite {
@@ -258,15 +261,26 @@ impl QueueStore for Sqlite {
         })
     }
 
-    fn invited<'a>(&'a self, addresses: &'a [EmailAddress]) -> Reply<'a, u64> {
-        let addresses = addresses.to_vec();
-        self.read("reading invitations", move |db| {
-            invitations::invited(db, &addresses)
-        })
-    }
-
     fn matched(&self, listed: Vec<ListedAccount>) -> Reply<'_, Vec<Matched>> {
         self.read("comparing accounts", move |db| accounts::matched(db, listed))
+    }
+
+    fn renew_mark(&self) -> Reply<'_, bool> {
+        async {
+            let Some(lock) = &self.lock else {
+                return Ok(true);
+            };
+            let stored = self.get_note(MARK).await?.unwrap_or_default();
+            // A lock file that cannot be read proves nothing.
+            let beside = lock.mark().unwrap_or_default();
+            let mark = format!("{:016x}", rand::random::<u64>());
+            self.set_note(MARK, mark.as_bytes()).await?;
+            if let Err(error) = lock.write(&mark) {
+                tracing::warn!(%error, "the lock file beside the state cannot be written");
+            }
+            Ok(stored == beside.as_bytes())
+        }
+        .boxed()
     }
 
     fn witnesses(&self, directory: i64, limit: u32) -> Reply<'_, Vec<EntryId>> {
@@ -340,10 +354,14 @@ impl AdminStore for Sqlite {
         })
     }
 
-    fn journal(&self, after: i64, from: Timestamp, limit: u32) -> Reply<'_, JournalPage> {
+    fn journal(&self, after: i64, from: Timestamp, limit: u32) -> Reply<'_, Vec<(i64, Event)>> {
         self.read("reading the journal", move |db| {
             journal::since(db, after, from, limit)
         })
+    }
+
+    fn journal_end(&self) -> Reply<'_, i64> {
+        self.read("reading the journal", journal::end)
     }
 
     fn prune(&self, before: Timestamp, limit: u32) -> Reply<'_, u64> {

@@ -109,7 +109,7 @@ impl Sqlite {
             named: Arc::default(),
             db: connection::Connection::threaded(Some(db), opener(&path, access)),
             path,
-            _lock: lock,
+            lock,
         }
     }
 
@@ -119,7 +119,7 @@ impl Sqlite {
             listings: None,
             named: Arc::default(),
             db: connection::Connection::inline(db),
-            _lock: None,
+            lock: None,
         }
     }
 }

@@ -19,6 +19,11 @@ pub(super) async fn carry_out(
     change: AccountChange,
     is_done: fn(&Account) -> bool,
 ) -> Result<Attempted, VaultwardenError> {
+    let now = context.clock.now();
+    if !action.configured && !action.forgotten {
+        let why = "the directory is not in the configuration; `ldap-usher forget --directory` makes its people leavers";
+        return Ok(wait(action, now + RETIRED, why));
+    }
     let policy = context.recheck.leave.of(&action.directory);
     if policy.action != Some(action.kind) {
         let reason = "the configuration does not ask for it any more (leave.action)";
@@ -28,12 +33,7 @@ pub(super) async fn carry_out(
         let reason = format!("the account {reason}");
         return Ok(Attempted::Settled(Settlement::Cancel(reason)));
     }
-    let now = context.clock.now();
-    if !action.forgotten {
-        if !action.configured {
-            let why = "the directory is not in the configuration; `ldap-usher forget --directory` makes its people leavers";
-            return Ok(wait(action, now + RETIRED, why));
-        }
+    if action.configured {
         let Context {
             recheck,
             store,

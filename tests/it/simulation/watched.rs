@@ -2,7 +2,7 @@
 
 use futures::FutureExt;
 use ldap_usher::clock::Timestamp;
-use ldap_usher::model::{Cursor, EmailAddress, EntryId, ListedAccount, Member, WorkerId};
+use ldap_usher::model::{Cursor, EntryId, ListedAccount, Member, WorkerId};
 use ldap_usher::rules::Noted;
 use ldap_usher::rules::membership::Sighting;
 use ldap_usher::store::interface::*;
@@ -123,6 +123,10 @@ impl QueueStore for Watched {
         self.store.matched(listed)
     }
 
+    fn renew_mark(&self) -> Reply<'_, bool> {
+        self.store.renew_mark()
+    }
+
     fn witnesses(&self, directory: i64, limit: u32) -> Reply<'_, Vec<EntryId>> {
         self.store.witnesses(directory, limit)
     }
@@ -149,6 +153,5 @@ impl QueueStore for Watched {
 
     pass_on! {
         pardon(fault: &'a str, now: Timestamp) -> Vec<String>;
-        invited(addresses: &'a [EmailAddress]) -> u64;
     }
 }

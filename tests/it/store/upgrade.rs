@@ -98,7 +98,7 @@ async fn a_state_file_of_version_0_1_opens_and_loses_nothing() {
         .unwrap()
         .query_row("select max(version) from _sqlx_migrations", [], |row| row.get(0))
         .unwrap();
-    assert_eq!(newest, 4);
+    assert_eq!(newest, 5);
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ pub mod offering;
 pub mod people;
 pub mod proxy;
 pub mod queue;
+pub mod receiver;
 pub mod samba;
 pub mod scripted;
 pub mod service;

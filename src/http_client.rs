@@ -1,0 +1,143 @@
+//! HTTP clients that talk to one server and nowhere else, and their failures in words.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use reqwest::{ClientBuilder, Proxy};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::foreign;
+use crate::tls::{self, Progress, TlsError, TlsOptions};
+
+/// The deadline of a TCP connection with its TLS handshake.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest `Retry-After` that is respected.
+const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+
+/// Why there is no client.
+#[derive(Debug)]
+pub(crate) enum SetupError {
+    Tls(TlsError),
+    /// The URL of the proxy cannot be used.
+    Proxy,
+}
+
+/// A client for one server: it follows no redirects, and uses no proxies that the environment names. `https` says whether
+/// the server's URL is of that scheme.
+///
+/// # Errors
+/// A TLS file or the proxy cannot be used.
+pub(crate) fn builder(
+    https: bool,
+    tls: &TlsOptions,
+    proxy: Option<&SecretString>,
+) -> Result<ClientBuilder, SetupError> {
+    // TLS is never used with other schemes, because redirects are not followed; so no CA certificates are loaded.
+    let unused = TlsOptions {
+        verify: false,
+        ..TlsOptions::default()
+    };
+    let tls = if https { tls } else { &unused };
+    let builder = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls.client_config().map_err(SetupError::Tls)?)
+        .user_agent(concat!("ldap-usher/", env!("CARGO_PKG_VERSION")))
+        .redirect(Policy::none())
+        .no_proxy();
+    match proxy {
+        None => Ok(builder),
+        // The library's error might repeat the password.
+        Some(proxy) => match Proxy::all(proxy.expose_secret()) {
+            Ok(proxy) => Ok(builder.proxy(proxy)),
+            Err(_) => Err(SetupError::Proxy),
+        },
+    }
+}
+
+/// Why a request has no answer.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The TLS handshake failed; the message of rustls, and the remedy for common failures.
+    Untrusted(String),
+    /// There is no connection; the innermost cause.
+    Unconnected(String),
+    /// The connection broke after the request, or a part of it, was sent; the innermost cause.
+    Lost(String),
+}
+
+impl Failure {
+    /// Interprets the library's error. No text contains the URL.
+    pub(crate) fn of(error: &reqwest::Error, https: bool) -> Self {
+        if let Some(refusal) = tls_error(error) {
+            Self::Untrusted(tls::explain(refusal))
+        } else if !error.is_connect() {
+            Self::Lost(innermost(error))
+        } else if https && is_cut_off(error) {
+            Self::Unconnected(tls::broken_off(Progress::Unknown))
+        } else {
+            Self::Unconnected(innermost(error))
+        }
+    }
+}
+
+/// The wait in a `Retry-After` in seconds, an hour at most. `None` for the form with a date, and for anything else.
+pub(crate) fn retry_after(value: &str) -> Option<Duration> {
+    let seconds = value.trim();
+    let is_number = !seconds.is_empty() && seconds.bytes().all(|byte| byte.is_ascii_digit());
+    match seconds.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds).min(LONGEST_WAIT)),
+        // Larger than a u64.
+        Err(_) => is_number.then_some(LONGEST_WAIT),
+    }
+}
+
+/// The message of the innermost cause. The outer ones only say that a request failed.
+fn innermost(mut error: &(dyn Error + 'static)) -> String {
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    foreign::shown(&error.to_string())
+}
+
+/// Whether the peer accepted the connection and then closed it.
+fn is_cut_off(error: &(dyn Error + 'static)) -> bool {
+    use io::ErrorKind::{ConnectionReset, UnexpectedEof};
+    let io = error.downcast_ref::<io::Error>();
+    if io.is_some_and(|io| matches!(io.kind(), UnexpectedEof | ConnectionReset)) {
+        return true;
+    }
+    // An I/O error does not name what it wraps as its source.
+    match io.and_then(io::Error::get_ref) {
+        Some(wrapped) => is_cut_off(wrapped),
+        None => error.source().is_some_and(is_cut_off),
+    }
+}
+
+/// The rustls error within `error`. I/O errors wrap it without naming it as their source.
+fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(tls) = error.downcast_ref() {
+        return Some(tls);
+    }
+    match error.downcast_ref::<io::Error>() {
+        Some(io) => tls_error(io.get_ref()?),
+        None => tls_error(error.source()?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_an_hour_at_most_whatever_the_server_asks_for() {
+        assert_eq!(retry_after("17"), Some(Duration::from_secs(17)));
+        for forever in ["3601", "99999999999", "99999999999999999999999999"] {
+            assert_eq!(retry_after(forever), Some(LONGEST_WAIT), "{forever}");
+        }
+        for other in ["", "-1", "soon", "Fri, 31 Dec 9999 23:59:59 GMT"] {
+            assert_eq!(retry_after(other), None, "{other}");
+        }
+    }
+}
