@@ -7,6 +7,7 @@ mod housekeeping;
 mod link;
 mod notify;
 mod plan;
+mod policies;
 mod run;
 mod servers;
 mod sessions;
@@ -16,7 +17,7 @@ mod systemd;
 mod wiring;
 
 pub use check::{Finding, Severity, check};
-pub use explain::{Explained, InDirectory, InVaultwarden, explain, parse_person};
+pub use explain::{Explained, InDirectory, InVaultwarden, Policies, explain, parse_person};
 pub use group::people_in_group;
 pub use link::{Link, Links};
 pub use notify::{Answer, notify_test};
