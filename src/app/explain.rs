@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::bail;
 
+use super::policies::{leave, reminders};
 use super::servers::vaultwarden_settings;
 use super::sessions::Sessions;
 use super::wiring::policy;
@@ -11,6 +12,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::directory::{Directory, LdapDirectory, same_dn};
 use crate::model::{EmailAddress, EntryId};
+use crate::rules::{LeavePolicies, ReminderPolicy};
 use crate::store::{self, PersonQuery, PersonReport};
 use crate::vaultwarden::{Account, Admin, Vaultwarden};
 
@@ -23,6 +25,17 @@ pub struct Explained {
     pub directory: InDirectory,
     /// The current answer of Vaultwarden for each of their addresses, current or former; the current one comes first.
     pub vaultwarden: Vec<(EmailAddress, InVaultwarden)>,
+    /// What the configuration says about their account.
+    pub policies: Policies,
+}
+
+/// What the configuration says about the accounts of people.
+#[derive(Debug, Clone)]
+pub struct Policies {
+    /// What happens when they leave.
+    pub leave: Arc<LeavePolicies>,
+    /// When they are reminded.
+    pub reminders: ReminderPolicy,
 }
 
 /// A person's current state in a directory.
@@ -86,6 +99,10 @@ pub async fn explain(config: &Config, who: &str) -> anyhow::Result<Vec<Explained
     let clock = Clock::system();
     let sessions = Sessions::of_command(Some(store), config.sessions.clone());
     let vaultwarden = Vaultwarden::new(&vaultwarden_settings(config), Arc::new(sessions), clock.clone());
+    let policies = Policies {
+        leave: Arc::new(leave(config)),
+        reminders: reminders(config),
+    };
     let mut explained = Vec::new();
     for person in people {
         let directory = match config.directory(&person.directory) {
@@ -104,6 +121,7 @@ pub async fn explain(config: &Config, who: &str) -> anyhow::Result<Vec<Explained
             person,
             directory,
             vaultwarden: answers,
+            policies: policies.clone(),
         });
     }
     Ok(explained)

@@ -87,6 +87,7 @@ mod tests {
                 .map(|(state, count)| (state.as_str(), *count))
                 .collect(),
             leavers: Vec::new(),
+            unregistered: 0,
             directories: Vec::new(),
             quarantined: Vec::new(),
             failing: Vec::new(),

@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::policies::{leave, limits, reminders};
 use super::servers::{Servers, vaultwarden_settings};
 use super::sessions::Sessions;
 use crate::clock::{Clock, Timestamp};
-use crate::config::{self, Config, LeaveAction};
+use crate::config::{self, Config};
 use crate::directory::{Directory, LdapDirectory};
 use crate::listener::{Listener, MAX_JOURNALED_JOINS};
-use crate::model::{ActionKind, ActionState, EmailAddress, Release};
+use crate::model::{ActionState, EmailAddress, Release};
 use crate::notify::{self, Notifier, NotifyError};
 use crate::retry::{Retry, RetryNow};
+use crate::rules::Limits;
 use crate::rules::membership::Policy;
-use crate::rules::{LeavePolicies, LeavePolicy, Limits, ReminderPolicy};
 use crate::store::{self, Decisions, Store, StoreError, Which};
 use crate::telemetry::{GRACE, Observer};
 use crate::vaultwarden::{self, Admin, Vaultwarden};
@@ -176,10 +177,7 @@ impl Components {
                 interval: config.vaultwarden.accounts_interval,
                 limits,
                 leave: leave.clone(),
-                reminders: ReminderPolicy {
-                    after: config.invite.resend_after,
-                    limit: config.invite.resend_limit,
-                },
+                reminders: reminders(config),
                 invite_deleted: config.invite.on_deleted == config::OnDeleted::Invite,
             },
         };
@@ -217,47 +215,6 @@ impl Components {
             },
             retry_now,
         })
-    }
-}
-
-/// The configured limits.
-fn limits(config: &Config) -> Limits {
-    let config::Limits {
-        invites_per_listing,
-        invites_per_hour,
-        addresses_per_person,
-        leavers_per_listing,
-        leavers_percent,
-        leavers_per_hour,
-    } = config.limits;
-    Limits {
-        invites_per_listing,
-        invites_per_hour,
-        addresses_per_person,
-        hold_everyone: config.invite.hold == config::HoldInvitations::All,
-        leavers_per_listing,
-        leavers_percent,
-        leavers_per_hour,
-    }
-}
-
-/// What happens to the accounts of leavers.
-fn leave(config: &Config) -> LeavePolicies {
-    let policy = |leave: &config::Leave| LeavePolicy {
-        action: match leave.action {
-            LeaveAction::None => None,
-            LeaveAction::Deauthorize => Some(ActionKind::Deauthorize),
-            LeaveAction::Disable => Some(ActionKind::Disable),
-            LeaveAction::Delete => Some(ActionKind::Delete),
-        },
-        grace: leave.grace,
-    };
-    let of_directory =
-        |directory: &config::Directory| (directory.settings.name.clone(), policy(&directory.leave));
-    LeavePolicies {
-        directories: config.directories.iter().map(of_directory).collect(),
-        forgotten: policy(&config.leave),
-        protect: config.protect.clone(),
     }
 }
 

@@ -48,6 +48,9 @@ pub(super) enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+        /// List everyone who was invited and has not registered
+        #[arg(long)]
+        stale: bool,
     },
     /// Show one person: what happened, the current state, and what happens next
     Explain {
@@ -81,9 +84,11 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
-    /// Show the invitations that a limit holds back, and release them
-    Approve(People),
-    /// Show the invitations in quarantine, which Vaultwarden rejected permanently, and retry them
+    /// Show what a limit holds back, invitations and accounts of leavers, and let it be done
+    Approve(Held),
+    /// Show what a limit holds back, and drop it
+    Discard(Held),
+    /// Show what is in quarantine, because Vaultwarden rejected it permanently, and try it again
     Retry(People),
 }
 
@@ -96,12 +101,21 @@ pub(super) enum ConfigCommand {
 }
 
 #[derive(Debug, clap::Args)]
+pub(super) struct Held {
+    #[command(flatten)]
+    pub(super) people: People,
+    /// Those who are in this group now
+    #[arg(long, value_name = "DN", group = "whom")]
+    pub(super) group: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("whom").required(true).args(["all", "addresses"]))]
 pub(super) struct People {
-    /// Release all of them
+    /// All of them
     #[arg(long)]
     pub(super) all: bool,
-    /// Release the invitations to these addresses
+    /// Those with these addresses
     #[arg(value_name = "ADDRESS")]
     pub(super) addresses: Vec<String>,
     /// Do not ask for confirmation

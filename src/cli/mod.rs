@@ -13,6 +13,7 @@ mod journal;
 mod notify;
 mod palette;
 mod plan;
+mod proposal;
 mod run;
 mod state;
 mod status;
@@ -22,13 +23,14 @@ mod watch;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use approve::Blocked;
+use approve::Verb;
 pub use args::Args;
 use args::{Command, ConfigCommand};
 use exit::Exit;
 
 use crate::config::{self, Config, ConfigError};
 use crate::foreign::printable;
+use crate::model::EmailAddress;
 
 /// Runs the command. Prints an error with its causes.
 pub async fn main(args: Args) -> Exit {
@@ -40,7 +42,8 @@ pub async fn main(args: Args) -> Exit {
         Command::Plan { json } => plan::plan(config, json).await,
         Command::Check { json } => check::check(config, json).await,
         Command::Watch { json, all } => watch::watch(config, json, all).await,
-        Command::Status { json } => status::status(config, json).await,
+        Command::Status { json, stale: true } => status::stale(config, json).await,
+        Command::Status { json, stale: false } => status::status(config, json).await,
         Command::Explain { who, json } => explain::explain(config, &who, json).await,
         Command::Journal { since, person, json } => {
             journal::journal(config, since, person.as_deref(), json).await
@@ -52,8 +55,13 @@ pub async fn main(args: Args) -> Exit {
         Command::Config {
             command: ConfigCommand::Migrate,
         } => config_migrate::config_migrate(config),
-        Command::Approve(people) => approve::release(config, &people, Blocked::Held).await,
-        Command::Retry(people) => approve::release(config, &people, Blocked::Quarantined).await,
+        Command::Approve(held) => {
+            approve::decide(config, &held.people, held.group.as_deref(), Verb::Approve).await
+        }
+        Command::Discard(held) => {
+            approve::decide(config, &held.people, held.group.as_deref(), Verb::Discard).await
+        }
+        Command::Retry(people) => approve::decide(config, &people, None, Verb::Retry).await,
     };
     done.unwrap_or_else(|error| {
         print_error("error", &format!("{error:#}"));
@@ -69,6 +77,11 @@ fn config_path_variable() -> Option<PathBuf> {
 
 fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
     config::load(path).map(|loaded| loaded.config)
+}
+
+/// Parses an address on the command line.
+fn address(text: &str) -> anyhow::Result<EmailAddress> {
+    EmailAddress::parse(text.as_bytes()).map_err(|problem| anyhow::anyhow!("{text:?} {problem}"))
 }
 
 /// Prints to standard output. A closed pipe (`| head`) is not an error.

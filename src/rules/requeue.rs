@@ -1,8 +1,9 @@
 //! Tasks that are tried again or dropped: released, discarded, or lost by the worker that had claimed them.
 
 use super::book::Book;
+use super::task::Task;
 use crate::clock::Timestamp;
-use crate::model::{ActionState, Compared, EmailAddress, Release, Source, What};
+use crate::model::{AccountState, ActionState, Compared, EmailAddress, Release, Source, What};
 
 impl Book {
     /// Queues a task that is in the state `from`; returns its address. It keeps its history only if the server was at
@@ -32,6 +33,9 @@ impl Book {
                 invitation.attempts = 0;
                 invitation.reason = None;
                 invitation.outcome = None;
+                if because == Release::Approved {
+                    accept_loss(invitation);
+                }
             }
             Release::FaultOfServer => invitation.due = now,
             Release::Comparison => invitation.compared = Compared::Yes,
@@ -49,6 +53,7 @@ impl Book {
             return None;
         }
         task.was_held = task.kind.is_invite();
+        accept_loss(task);
         task.set_state(ActionState::Cancelled, now);
         let (action, address) = (task.kind, task.address.clone());
         self.record_for(index, (now, Source::Administrator), What::Discarded { action });
@@ -66,11 +71,22 @@ impl Book {
     }
 }
 
+/// An invitation that is held while its account is in our care waits because the account is missing, together with many
+/// others. An administrator who decides on it knows that, so that the account counts as deleted from now on.
+fn accept_loss(task: &mut Task) {
+    if let Some(account) = &mut task.account
+        && task.kind.is_invite()
+        && account.state.exists()
+    {
+        account.state = AccountState::DeletedByOthers;
+        account.id = None;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::{ActionKind, EntryId, Member, Standing};
-    use crate::rules::Task;
 
     const NOW: Timestamp = Timestamp(9_000);
 

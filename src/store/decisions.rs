@@ -73,8 +73,8 @@ pub struct Leaving {
     pub brake: LeaverBrake,
 }
 
-/// The number of invitations that are cancelled in one transaction.
-const RETIRE_PAGE: u32 = 500;
+/// The number of actions that are decided on in one transaction.
+const PAGE: usize = 500;
 
 /// The decisions that are possible on every store.
 pub trait Decisions: BaseStore {
@@ -210,6 +210,31 @@ pub trait Decisions: BaseStore {
         })
     }
 
+    /// Drops held actions ([`Book::discard`]). Returns their number.
+    fn discard(
+        &self,
+        held: Vec<i64>,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<usize, StoreError>> + Send {
+        async move {
+            let mut count = 0;
+            for page in held.chunks(PAGE) {
+                let scope = Scope {
+                    invitations: page.to_vec(),
+                    ..Scope::default()
+                };
+                let page = page.to_vec();
+                count += self
+                    .decide(scope, move |book| {
+                        let discarded = page.iter().filter(|&&row| book.discard(row, now).is_some());
+                        Step::Done(discarded.count())
+                    })
+                    .await?;
+            }
+            Ok(count)
+        }
+    }
+
     /// Cancels or hands over the unsent invitations of people in directories that are no longer configured. Returns their
     /// number.
     fn retire(
@@ -224,7 +249,7 @@ pub trait Decisions: BaseStore {
         async move {
             let mut count = 0;
             loop {
-                let orphans = self.orphans(RETIRE_PAGE).await?;
+                let orphans = self.orphans(u32::try_from(PAGE).unwrap_or(u32::MAX)).await?;
                 if orphans.is_empty() {
                     return Ok(count);
                 }

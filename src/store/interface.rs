@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 
 use super::types::{
     Claim, Claimed, Configured, Difference, DirectoryRow, DirectoryState, ManagedRow, Matched, Report, Scope,
-    StoreError, TaskReport, Unchecked, Which,
+    StoreError, TaskReport, Unchecked, Unregistered, Which,
 };
 use super::{PersonQuery, PersonReport};
 use crate::clock::Timestamp;
@@ -163,6 +163,10 @@ pub trait AdminStore: BaseStore {
         because: Release,
         now: Timestamp,
     ) -> Reply<'a, Vec<String>>;
+
+    /// Up to `limit` people who were invited and have not registered, after the one who was invited at that time by the
+    /// invitation with that number. Who was invited first comes first.
+    fn unregistered(&self, after: (Timestamp, i64), limit: u32) -> Reply<'_, Vec<Unregistered>>;
 
     /// The actions in a state, in the order of their arrival.
     fn in_state<'a>(&'a self, state: ActionState, which: Which<'a>) -> Reply<'a, Vec<TaskReport>>;

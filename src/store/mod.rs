@@ -17,7 +17,7 @@ pub use row_set::RowSet;
 pub use sqlite::Sqlite;
 pub use types::{
     Claim, Claimed, Configured, Difference, DirectoryReport, DirectoryRow, DirectoryState, ListingOutcome,
-    ManagedRow, Matched, Report, Scope, StoreError, TaskReport, Unchecked, Which,
+    ManagedRow, Matched, Report, Scope, StoreError, TaskReport, Unchecked, Unregistered, Which,
 };
 
 /// The name of the note that says what is wrong with the present Vaultwarden, for [`Report`]; the note is empty if nothing is.

@@ -27,13 +27,15 @@ pub struct Scope {
     pub pending_leavers: bool,
 }
 
-/// Which invitations are meant.
+/// Which actions are meant.
 #[derive(Debug, Clone, Copy)]
 pub enum Which<'a> {
     /// All of them.
     All,
-    /// Those to these addresses.
+    /// Those that concern these addresses.
     To(&'a [EmailAddress]),
+    /// Those with these numbers.
+    Rows(&'a [i64]),
 }
 
 /// The effect of the configuration on the stored directories.
@@ -123,6 +125,21 @@ pub struct ManagedRow {
     pub account: ManagedAccount,
 }
 
+/// A person who was invited and has not registered, as far as is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unregistered {
+    /// The number of the invitation.
+    pub row: i64,
+    /// The address.
+    pub address: EmailAddress,
+    /// The DN of the person.
+    pub dn: String,
+    /// The name of their directory.
+    pub directory: String,
+    /// The account.
+    pub account: ManagedAccount,
+}
+
 /// An account as Vaultwarden lists it, compared with the invitation to which it belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Matched {
@@ -158,6 +175,8 @@ pub struct Report {
     pub tasks: Vec<(&'static str, u64)>,
     /// The number of actions for leavers in each state, in the same order.
     pub leavers: Vec<(&'static str, u64)>,
+    /// The number of people who were invited and have not registered, as far as is known.
+    pub unregistered: u64,
     /// The directories.
     pub directories: Vec<DirectoryReport>,
     /// The quarantined actions, newest first, at most 100.
@@ -215,8 +234,12 @@ pub struct TaskReport {
     pub kind: ActionKind,
     /// The address.
     pub address: String,
+    /// The identity of the person's entry.
+    pub entry: EntryId,
     /// The DN of the person.
     pub dn: String,
+    /// Whether it is an invitation whose account is in our care and exists as far as is known.
+    pub has_account: bool,
     /// The directory's name.
     pub directory: String,
     /// The last error or the reason.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::model::ActionState;
-use crate::store::{BaseStore, StoreError, VAULTWARDEN_TROUBLE};
+use crate::store::{ACCOUNTS_TROUBLE, BaseStore, StoreError, VAULTWARDEN_TROUBLE};
 use crate::telemetry::Observer;
 use crate::vaultwarden::{Admin, Identity, Recognition};
 
@@ -91,12 +91,14 @@ pub(super) async fn check(
     Ok(true)
 }
 
-/// Accepts the current Vaultwarden: deletes the stored identity, so that the next check stores a new one.
+/// Accepts the current Vaultwarden and that many accounts are missing from it: deletes the stored identity, so that the next
+/// check stores a new one.
 ///
 /// # Errors
 /// The store's.
 pub async fn accept(store: &dyn BaseStore) -> Result<(), StoreError> {
     store.set_note(IDENTITY, b"").await?;
+    store.set_note(ACCOUNTS_TROUBLE, b"").await?;
     store_difference(store, "").await
 }
 

@@ -155,7 +155,7 @@ async fn approve_asks_first_and_refuses_where_nobody_can_answer() {
     );
     assert_eq!(
         stderr,
-        "error: there is no terminal to ask for confirmation; use --yes to invite them without asking\n"
+        "error: there is no terminal to ask for confirmation; use --yes to go on without asking\n"
     );
     assert_eq!(tasks(&config).await, (3, 0));
 }

@@ -56,6 +56,7 @@ create index action_open on action (state, due) where state = 'queued' or state 
 create index action_claimed on action (owner) where owner is not null;
 create index action_failing on action (arrived) where state = 'queued' and reason is not null;
 create index action_quarantined on action (since) where state = 'quarantined';
+create index action_unregistered on action (care_since, id) where account_state = 'invited';
 create index action_account on action (account) where account is not null;
 
 -- People without a usable address keep the account of another who leaves.

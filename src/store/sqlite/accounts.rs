@@ -3,8 +3,9 @@
 use rusqlite::{OptionalExtension, Transaction};
 
 use super::rows::{self, ACCOUNT, INVITE};
-use crate::model::{EntryId, ListedAccount};
-use crate::store::{ManagedRow, Matched};
+use crate::clock::Timestamp;
+use crate::model::{EmailAddress, EntryId, ListedAccount};
+use crate::store::{ManagedRow, Matched, Unregistered};
 
 pub(super) fn matched(db: &Transaction<'_>, listed: Vec<ListedAccount>) -> rusqlite::Result<Vec<Matched>> {
     let columns = format!(
@@ -59,4 +60,31 @@ pub(super) fn managed(db: &Transaction<'_>, after: i64, limit: u32) -> rusqlite:
         })
     })
     .collect()
+}
+
+pub(super) fn unregistered(
+    db: &Transaction<'_>,
+    after: (Timestamp, i64),
+    limit: u32,
+) -> rusqlite::Result<Vec<Unregistered>> {
+    let mut query = db.prepare_cached(&format!(
+        "select a.id, a.address, m.dn, d.name, {ACCOUNT}
+         from action a indexed by action_unregistered
+         cross join member m on m.id = a.member cross join directory d on d.id = m.directory
+         where a.account_state = 'invited' and (a.care_since, a.id) > (?, ?) order by a.care_since, a.id limit ?"
+    ))?;
+    let mut rows = query.query((after.0.0, after.1, limit))?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        if let Some(account) = rows::account(row, 4)? {
+            found.push(Unregistered {
+                row: row.get(0)?,
+                address: EmailAddress::stored(row.get(1)?),
+                dn: row.get(2)?,
+                directory: row.get(3)?,
+                account,
+            });
+        }
+    }
+    Ok(found)
 }

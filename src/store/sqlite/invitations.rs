@@ -6,6 +6,7 @@ use super::book;
 use super::counts::Counts;
 use super::listing::judge_new;
 use super::rows::{self, INVITE};
+use super::selection::Selection;
 use crate::clock::Timestamp;
 use crate::model::{Action, ActionKind, ActionState, Compared, EmailAddress, Release};
 use crate::rules::{Book, Brake, Verdict, longest_wait};
@@ -270,7 +271,7 @@ fn held_of(db: &Transaction<'_>, directory: i64) -> rusqlite::Result<u64> {
 pub(super) fn release(
     db: &Transaction<'_>,
     from: &[ActionState],
-    to: Option<&[EmailAddress]>,
+    which: &Selection,
     because: Release,
     now: Timestamp,
 ) -> rusqlite::Result<Vec<String>> {
@@ -281,17 +282,11 @@ pub(super) fn release(
             ActionState::Done => format!("a.state = 'done' and a.kind = '{INVITE}'"),
             state => format!("a.state = '{}'", state.as_str()),
         };
-        let ids = match to {
-            None => numbers(db, &in_state, &[])?,
-            Some(addresses) => {
-                let mut ids = Vec::new();
-                for address in addresses {
-                    let condition = format!("{in_state} and a.address = ?");
-                    ids.extend(numbers(db, &condition, &[&address.as_str()])?);
-                }
-                ids
-            }
-        };
+        let mut ids = Vec::new();
+        which.each(|condition, parameters| {
+            ids.extend(numbers(db, &format!("{in_state}{condition}"), parameters)?);
+            Ok(())
+        })?;
         released.extend(requeue(db, &ids, state, because, now)?);
     }
     let mut counts = Counts::default();

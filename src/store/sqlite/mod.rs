@@ -22,6 +22,7 @@ mod people;
 mod report;
 mod rows;
 mod schema;
+mod selection;
 mod staging;
 mod writers;
 
@@ -34,10 +35,10 @@ use rusqlite::Transaction;
 use super::interface::{AdminStore, BaseStore, Decision, Judge, ListenerStore, QueueStore, Reply};
 use super::{
     Claim, Claimed, Configured, Difference, DirectoryRow, DirectoryState, ManagedRow, Matched, PersonQuery,
-    PersonReport, Report, Scope, TaskReport, Unchecked, Which,
+    PersonReport, Report, Scope, TaskReport, Unchecked, Unregistered, Which,
 };
 use crate::clock::Timestamp;
-use crate::model::{ActionState, EmailAddress, EntryId, Event, ListedAccount, Member, Release, WorkerId};
+use crate::model::{ActionState, EntryId, Event, ListedAccount, Member, Release, WorkerId};
 use crate::rules::Noted;
 use crate::rules::membership::Sighting;
 use connection::Connection;
@@ -328,16 +329,22 @@ impl AdminStore for Sqlite {
         now: Timestamp,
     ) -> Reply<'a, Vec<String>> {
         let from = from.to_vec();
-        let to = addresses(which);
+        let which = which.into();
         self.write("releasing invitations", move |db| {
-            invitations::release(db, &from, to.as_deref(), because, now)
+            invitations::release(db, &from, &which, because, now)
+        })
+    }
+
+    fn unregistered(&self, after: (Timestamp, i64), limit: u32) -> Reply<'_, Vec<Unregistered>> {
+        self.read("reading who has not registered", move |db| {
+            accounts::unregistered(db, after, limit)
         })
     }
 
     fn in_state<'a>(&'a self, state: ActionState, which: Which<'a>) -> Reply<'a, Vec<TaskReport>> {
-        let to = addresses(which);
+        let which = which.into();
         self.read("reading invitations", move |db| {
-            report::in_state(db, state, to.as_deref())
+            report::in_state(db, state, &which)
         })
     }
 
@@ -359,13 +366,5 @@ impl AdminStore for Sqlite {
 
     fn prune(&self, before: Timestamp, limit: u32) -> Reply<'_, u64> {
         self.write("pruning the journal", move |db| journal::prune(db, before, limit))
-    }
-}
-
-/// The addresses; `None` for all.
-fn addresses(which: Which<'_>) -> Option<Vec<EmailAddress>> {
-    match which {
-        Which::All => None,
-        Which::To(addresses) => Some(addresses.to_vec()),
     }
 }

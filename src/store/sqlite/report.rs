@@ -3,14 +3,17 @@
 
 use rusqlite::{Row, Transaction};
 
+use super::selection::Selection;
 use super::{notes, rows};
-use crate::model::{ActionKind, ActionState, EmailAddress};
+use crate::model::{ActionKind, ActionState};
 use crate::store::{
     ACCOUNTS_TROUBLE, DirectoryReport, DirectoryState, Report, TaskReport, VAULTWARDEN_TROUBLE,
 };
 
 /// Selects the columns that [`task`] reads; a condition follows.
-const TASK: &str = "select a.address, m.dn, d.name, a.reason, a.attempts, a.arrived, a.kind, a.id
+const TASK: &str =
+    "select a.address, m.dn, d.name, a.reason, a.attempts, a.arrived, a.kind, a.id, m.entry_id,
+            a.account_state is not null and a.account_state not like 'deleted%'
      from action a cross join member m on m.id = a.member cross join directory d on d.id = m.directory";
 
 fn task(row: &Row<'_>) -> rusqlite::Result<TaskReport> {
@@ -23,30 +26,26 @@ fn task(row: &Row<'_>) -> rusqlite::Result<TaskReport> {
         arrived: rows::time(row, 5)?,
         kind: rows::kind(row, 6)?,
         row: row.get(7)?,
+        entry: rows::entry_id(row, 8)?,
+        has_account: row.get(9)?,
     })
 }
 
 pub(super) fn in_state(
     db: &Transaction<'_>,
     state: ActionState,
-    to: Option<&[EmailAddress]>,
+    which: &Selection,
 ) -> rusqlite::Result<Vec<TaskReport>> {
     let state = state.as_str();
-    let Some(addresses) = to else {
-        return db
-            .prepare_cached(&format!(
-                "{TASK} where a.state = '{state}' order by a.arrived, a.id"
-            ))?
-            .query_map([], task)?
-            .collect();
-    };
-    let mut query = db.prepare_cached(&format!("{TASK} where a.state = '{state}' and a.address = ?"))?;
-    let mut found = Vec::new();
-    for address in addresses {
-        let one = query.query_map([address.as_str()], task)?;
-        found.extend(one.collect::<rusqlite::Result<Vec<_>>>()?);
-    }
-    found.sort_by_key(|task| task.arrived);
+    let mut found: Vec<TaskReport> = Vec::new();
+    which.each(|condition, parameters| {
+        let mut query = db.prepare_cached(&format!("{TASK} where a.state = '{state}'{condition}"))?;
+        for one in query.query_map(parameters, task)? {
+            found.push(one?);
+        }
+        Ok(())
+    })?;
+    found.sort_by_key(|task| (task.arrived, task.row));
     Ok(found)
 }
 
@@ -58,6 +57,9 @@ pub(super) fn report(db: &Transaction<'_>) -> rusqlite::Result<Report> {
         without_address: configured().map(|directory| directory.without_address).sum(),
         tasks: tasks(db, |kind| kind.is_invite())?,
         leavers: tasks(db, ActionKind::is_leave)?,
+        unregistered: db
+            .prepare_cached("select count(*) from action where account_state = 'invited'")?
+            .query_row([], |row| row.get(0))?,
         vaultwarden_trouble: match trouble(db, VAULTWARDEN_TROUBLE)? {
             None => trouble(db, ACCOUNTS_TROUBLE)?,
             some => some,
@@ -70,7 +72,8 @@ pub(super) fn report(db: &Transaction<'_>) -> rusqlite::Result<Report> {
             .collect::<rusqlite::Result<_>>()?,
         failing: db
             .prepare_cached(
-                "select a.address, m.dn, d.name, a.reason, a.attempts, a.arrived, a.kind, a.id
+                "select a.address, m.dn, d.name, a.reason, a.attempts, a.arrived, a.kind, a.id, m.entry_id,
+                        a.account_state is not null and a.account_state not like 'deleted%'
                  from action a indexed by action_failing
                  cross join member m on m.id = a.member cross join directory d on d.id = m.directory
                  where a.state = 'queued' and a.reason is not null order by a.arrived desc, a.id desc limit 100",

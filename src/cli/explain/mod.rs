@@ -1,5 +1,7 @@
 //! `explain`: prints the history and the current state of one person.
 
+mod next;
+
 use std::fmt::Write;
 use std::io;
 use std::path::Path;
@@ -11,8 +13,8 @@ use super::palette::Palette;
 use crate::app::{self, Explained, InDirectory, InVaultwarden};
 use crate::clock::{Clock, Timestamp};
 use crate::foreign::printable;
-use crate::model::{ActionState, JournalLine, Standing};
-use crate::store::{ActionReport, PersonReport};
+use crate::model::{AccountState, ActionState, Care, EmailAddress, JournalLine, ManagedAccount, Standing};
+use crate::store::PersonReport;
 use crate::vaultwarden::Account;
 
 /// Prints the history of the people whom `who` names.
@@ -46,6 +48,7 @@ fn text(person: &Explained, now: Timestamp, palette: Palette) -> String {
         person,
         directory,
         vaultwarden,
+        policies,
     } = person;
     let mut text = format!(
         "{}  (directory {}, {})\n\n",
@@ -77,8 +80,11 @@ fn text(person: &Explained, now: Timestamp, palette: Palette) -> String {
         let answer = in_vaultwarden(answer, palette);
         let _ = writeln!(text, "  {:<13}{address}: {answer}", "vaultwarden");
     }
+    for (address, account) in accounts(person) {
+        let _ = writeln!(text, "  {:<13}{address}: {}", "account", in_care(account));
+    }
     let _ = writeln!(text, "\nnext");
-    for line in next(person, now) {
+    for line in next::next(person, policies, now) {
         let _ = writeln!(text, "  {}", printable(&line));
     }
     text
@@ -141,44 +147,31 @@ fn in_vaultwarden(answer: &InVaultwarden, palette: Palette) -> String {
     }
 }
 
-/// What happens next, and when.
-fn next(person: &PersonReport, now: Timestamp) -> Vec<String> {
-    let open = person
+/// Their accounts that are in our care.
+fn accounts(person: &PersonReport) -> impl Iterator<Item = (&EmailAddress, &ManagedAccount)> {
+    person
         .invitations()
-        .filter_map(|invitation| next_of(invitation, now));
-    let next: Vec<String> = open.collect();
-    if !next.is_empty() {
-        return next;
-    }
-    let nothing = match &person.member.standing {
-        _ if !person.configured => "nothing, until the directory is added to the configuration again",
-        Standing::Member => "nothing is due; the service follows changes in the directory",
-        Standing::WithoutAddress(_) => "nothing, until the entry has a usable address and is enabled",
-        Standing::Left => "nothing; an existing account is left alone",
-    };
-    vec![nothing.into()]
+        .filter_map(|invitation| Some((&invitation.address, invitation.account.as_ref()?)))
 }
 
-/// What happens next to an invitation, if anything.
-fn next_of(invitation: &ActionReport, now: Timestamp) -> Option<String> {
-    let ActionReport { address, reason, .. } = invitation;
-    let why = reason
-        .as_deref()
-        .map(|reason| format!(" ({reason})"))
-        .unwrap_or_default();
-    let next = match invitation.state {
-        ActionState::Queued if invitation.in_doubt.is_some() => {
-            format!("is looked up in Vaultwarden, and invited only if there is no account{why}")
-        }
-        ActionState::Queued if invitation.due <= now => {
-            format!("is invited as soon as the service runs and Vaultwarden answers{why}")
-        }
-        ActionState::Queued => format!("is invited at {}{why}", invitation.due),
-        ActionState::Held => format!("waits for `ldap-usher approve {address}`{why}"),
-        ActionState::Quarantined => format!("waits for `ldap-usher retry {address}`{why}"),
-        ActionState::Done | ActionState::Cancelled => return None,
+/// What is known of an account in our care.
+fn in_care(account: &ManagedAccount) -> String {
+    let how = match account.care {
+        Care::Invited => "invited",
+        Care::Adopted => "adopted",
     };
-    Some(format!("{address} {next}"))
+    let state = match account.state {
+        AccountState::Invited => "has not registered yet",
+        AccountState::Registered => "registered",
+        AccountState::Disabled => "disabled by this service",
+        AccountState::DisabledByOthers => "disabled by somebody else, which is respected",
+        AccountState::Deleted => "deleted by this service",
+        AccountState::DeletedByOthers => "deleted by somebody else",
+    };
+    let reminded = account.reminded.map_or_else(String::new, |at| {
+        format!("; reminders: {}, the last one at {at}", account.reminders)
+    });
+    format!("in our care since {} ({how}); {state}{reminded}", account.since)
 }
 
 /// The JSON object of one person.
@@ -187,6 +180,7 @@ fn json(person: &Explained, now: Timestamp) -> Value {
         person,
         directory,
         vaultwarden,
+        policies,
     } = person;
     let (in_directory, detail) = match directory {
         InDirectory::Member(address) => ("member", Some(address.to_string())),
@@ -194,7 +188,7 @@ fn json(person: &Explained, now: Timestamp) -> Value {
         InDirectory::Gone => ("gone", None),
         InDirectory::Unknown(why) => ("unknown", Some(why.clone())),
     };
-    let accounts = vaultwarden.iter().map(|(address, answer)| {
+    let answers = vaultwarden.iter().map(|(address, answer)| {
         let (state, detail) = match answer {
             InVaultwarden::Account(Account { invited: true, .. }) => ("invited", None),
             InVaultwarden::Account(Account {
@@ -217,6 +211,29 @@ fn json(person: &Explained, now: Timestamp) -> Value {
             "since": invitation.since.to_string(),
         })
     });
+    let accounts = accounts(person).map(|(address, account)| {
+        json!({
+            "address": address.to_string(),
+            "care": account.care.as_str(),
+            "state": account.state.as_str(),
+            "since": account.since.to_string(),
+            "reminders": account.reminders,
+            "reminded": account.reminded.map(|at| at.to_string()),
+        })
+    });
+    let others = person.actions.iter().filter(|action| !action.kind.is_invite());
+    let actions = others.map(|action| {
+        json!({
+            "action": action.kind.as_str(),
+            "address": action.address.to_string(),
+            "state": action.state.as_str(),
+            "due": next::due(action, person, policies).map(|due| due.to_string()),
+            "attempts": action.attempts,
+            "reason": action.reason,
+            "arrived": action.arrived.to_string(),
+            "since": action.since.to_string(),
+        })
+    });
     let standing = match &person.member.standing {
         Standing::Member => "member",
         Standing::WithoutAddress(_) => "without-address",
@@ -230,8 +247,10 @@ fn json(person: &Explained, now: Timestamp) -> Value {
         "standing": standing,
         "invitations": invitations.collect::<Vec<_>>(),
         "in_directory": { "state": in_directory, "detail": detail },
-        "in_vaultwarden": accounts.collect::<Vec<_>>(),
-        "next": next(person, now),
+        "accounts": accounts.collect::<Vec<_>>(),
+        "actions": actions.collect::<Vec<_>>(),
+        "in_vaultwarden": answers.collect::<Vec<_>>(),
+        "next": next::next(person, policies, now),
         "events": person.events.iter().map(JournalLine::of).collect::<Vec<_>>(),
     })
 }

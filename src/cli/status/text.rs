@@ -1,73 +1,16 @@
-//! `status`: shows members, invitations and directories, as text or as JSON.
+//! The status as text.
 
-use std::collections::BTreeMap;
-use std::io;
-use std::path::Path;
-
-use serde_json::{Value, json};
-
-use super::exit::Exit;
-use super::palette::Palette;
-use super::state;
-use crate::clock::{Clock, Timestamp};
+use crate::cli::palette::Palette;
+use crate::clock::Timestamp;
 use crate::foreign::printable;
-use crate::store::{DirectoryReport, Report, TaskReport};
+use crate::store::{Report, TaskReport};
 
-/// A state of version 0.1, in which nothing is any more: scripts may ask for it.
-const FORMER_STATE: (&str, u64) = ("staged", 0);
-
-/// Prints the status, whether or not the service runs.
-pub(super) async fn status(config: Option<&Path>, as_json: bool) -> anyhow::Result<Exit> {
-    let (report, running) = state::report(config).await?;
-    let now = Clock::system().now();
-    if as_json {
-        super::print(&format!("{:#}\n", json(&report, running, now)))?;
-    } else {
-        super::print(&text(&report, running, now, Palette::of(&io::stdout())))?;
-    }
-    Ok(Exit::Done)
-}
-
-/// The status as JSON. Ages are whole seconds, or `null` if it never happened; times are RFC 3339 in UTC.
-fn json(report: &Report, running: bool, now: Timestamp) -> Value {
-    let age = |time: Option<Timestamp>| time.map(|time| now.since(time).as_secs());
-    let directory = |directory: &DirectoryReport| {
-        json!({
-            "name": directory.name,
-            "stream": directory.state.stream,
-            "connected": running && directory.state.connected,
-            "error": directory.state.error.as_ref().filter(|_| running),
-            "members": directory.members,
-            "without_address": directory.without_address,
-            "cursor_age_seconds": age(directory.cursor_stored),
-            "listed_age_seconds": age(directory.listed),
-            "configured": !directory.retired,
-        })
-    };
-    let task = |task: &TaskReport| {
-        json!({
-            "address": task.address,
-            "dn": task.dn,
-            "directory": task.directory,
-            "reason": task.reason,
-            "attempts": task.attempts,
-            "arrived": task.arrived.to_string(),
-        })
-    };
-    json!({
-        "running": running,
-        "members": report.members,
-        "without_address": report.without_address,
-        "tasks": report.tasks.iter().copied().chain([FORMER_STATE]).collect::<BTreeMap<_, _>>(),
-        "vaultwarden_trouble": report.vaultwarden_trouble,
-        "directories": report.directories.iter().map(directory).collect::<Vec<_>>(),
-        "quarantined": report.quarantined.iter().map(task).collect::<Vec<_>>(),
-        "failing": report.failing.iter().map(task).collect::<Vec<_>>(),
-    })
-}
+/// What to do about a Vaultwarden that is another one, or from which accounts are missing.
+const ANOTHER_VAULTWARDEN: &str = "if it is the right one, `ldap-usher approve --all` shows who would be invited again and asks; \
+                                   otherwise correct `url` in [vaultwarden]";
 
 /// The status as text: green works, yellow needs attention, red is broken.
-fn text(report: &Report, running: bool, now: Timestamp, palette: Palette) -> String {
+pub(super) fn text(report: &Report, running: bool, now: Timestamp, palette: Palette) -> String {
     let mut lines = vec![
         format!(
             "service      {}",
@@ -86,6 +29,7 @@ fn text(report: &Report, running: bool, now: Timestamp, palette: Palette) -> Str
 
     if let Some(problem) = &report.vaultwarden_trouble {
         lines.push(format!("vaultwarden  {}", palette.bad(&printable(problem))));
+        lines.push(format!("             {ANOTHER_VAULTWARDEN}"));
     }
 
     for directory in &report.directories {
@@ -124,21 +68,17 @@ fn text(report: &Report, running: bool, now: Timestamp, palette: Palette) -> Str
 
     lines.push(String::new());
     lines.push("invitations".into());
-    for (state, count) in &report.tasks {
-        let line = format!("  {state:<13}{count}");
-        let line = match (*state, count) {
-            // Usually empty, and they need no action.
-            ("cancelled", 0) => continue,
-            (_, 0) => line,
-            ("held", _) => palette.attention(&format!(
-                "{line}  (`ldap-usher approve --all` shows and releases them)"
-            )),
-            ("quarantined", _) => palette.bad(&format!(
-                "{line}  (`ldap-usher retry --all` shows them and tries again)"
-            )),
-            _ => line,
-        };
-        lines.push(line);
+    lines.extend(counts(&report.tasks, palette));
+    if report.unregistered > 0 {
+        lines.push(format!(
+            "  of those done, {} have not registered yet (`ldap-usher status --stale` lists them)",
+            report.unregistered
+        ));
+    }
+    if report.leavers.iter().any(|(_, count)| *count > 0) {
+        lines.push(String::new());
+        lines.push("accounts of leavers".into());
+        lines.extend(counts(&report.leavers, palette));
     }
 
     for (title, tasks) in [
@@ -152,6 +92,27 @@ fn text(report: &Report, running: bool, now: Timestamp, palette: Palette) -> Str
         }
     }
     lines.join("\n") + "\n"
+}
+
+/// A line for each state.
+fn counts(counts: &[(&'static str, u64)], palette: Palette) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (state, count) in counts {
+        let line = format!("  {state:<13}{count}");
+        lines.push(match (*state, count) {
+            // Usually empty, and they need no action.
+            ("cancelled", 0) => continue,
+            (_, 0) => line,
+            ("held", _) => palette.attention(&format!(
+                "{line}  (`ldap-usher approve --all` shows and releases them)"
+            )),
+            ("quarantined", _) => palette.bad(&format!(
+                "{line}  (`ldap-usher retry --all` shows them and tries again)"
+            )),
+            _ => line,
+        });
+    }
+    lines
 }
 
 fn without_address(count: u64) -> String {
@@ -174,13 +135,24 @@ fn people(tasks: &[TaskReport]) -> Vec<String> {
 
 fn person(task: &TaskReport) -> String {
     let TaskReport {
-        address, directory, ..
+        address,
+        directory,
+        kind,
+        ..
     } = task;
+    let what = if kind.is_invite() {
+        String::new()
+    } else {
+        format!(", {}", kind.noun())
+    };
     let attempts = match task.attempts {
         0 | 1 => String::new(),
         attempts => format!(", {attempts} attempts"),
     };
-    format!("    {address}  {}  ({directory}{attempts})", printable(&task.dn))
+    format!(
+        "    {address}  {}  ({directory}{what}{attempts})",
+        printable(&task.dn)
+    )
 }
 
 /// The age, rounded down to its largest unit.
@@ -195,18 +167,18 @@ fn ago(time: Option<Timestamp>, now: Timestamp) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::model::ActionKind;
-    use crate::store::DirectoryState;
+    use crate::model::{ActionKind, EntryId};
+    use crate::store::{DirectoryReport, DirectoryState};
 
-    const NOW: Timestamp = Timestamp(1_800_000_000_000);
+    pub(in crate::cli::status) const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
     fn minutes_ago(minutes: i64) -> Timestamp {
         Timestamp(NOW.0 - minutes * 60_000)
     }
 
-    fn report() -> Report {
+    pub(in crate::cli::status) fn report() -> Report {
         let up = DirectoryReport {
             name: "main".into(),
             state: DirectoryState {
@@ -238,6 +210,8 @@ mod tests {
             row: 1,
             kind: ActionKind::Invite,
             address: "bob@localhost".into(),
+            entry: EntryId::from_slice(&[1; 16]).unwrap(),
+            has_account: false,
             dn: "uid=bob,ou=people,dc=example,dc=org".into(),
             directory: "main".into(),
             reason: "the mail server refuses the address (550)".into(),
@@ -267,6 +241,7 @@ mod tests {
                 ("quarantined", 0),
                 ("cancelled", 2),
             ],
+            unregistered: 7,
             directories: vec![up, down],
             quarantined: vec![task],
             failing: vec![failing],
@@ -278,10 +253,14 @@ mod tests {
         let mut report = report();
         let mut another = report.failing[0].clone();
         another.address = "ann@example.org".into();
+        another.kind = ActionKind::Disable;
+        report.vaultwarden_trouble = Some("40 of 140 accounts in our care are missing".into());
         report.failing.push(another);
         insta::assert_snapshot!(text(&report, true, NOW, Palette::Plain), @r"
             service      running
             members      142, and 2 without a usable address
+            vaultwarden  40 of 140 accounts in our care are missing
+                         if it is the right one, `ldap-usher approve --all` shows who would be invited again and asks; otherwise correct `url` in [vaultwarden]
 
             directory    main (syncrepl), connected
               members    140, and 2 without a usable address
@@ -297,6 +276,14 @@ mod tests {
               held         600  (`ldap-usher approve --all` shows and releases them)
               done         140
               quarantined  1  (`ldap-usher retry --all` shows them and tries again)
+              of those done, 7 have not registered yet (`ldap-usher status --stale` lists them)
+
+            accounts of leavers
+              queued       1
+              held         0
+              done         3
+              quarantined  0
+              cancelled    2
 
             quarantined
               the mail server refuses the address (550)
@@ -305,7 +292,7 @@ mod tests {
             failing, will be tried again
               the mail server refuses the address (550)
                 eve@example.org  uid=bob,ou=people,dc=example,dc=org  (main, 4 attempts)
-                ann@example.org  uid=bob,ou=people,dc=example,dc=org  (main, 4 attempts)
+                ann@example.org  uid=bob,ou=people,dc=example,dc=org  (main, disabling of the leaver's account, 4 attempts)
             ");
     }
 
@@ -330,76 +317,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_connected_while_the_service_does_not_run() {
-        let shown = json(&report(), false, NOW);
-        assert_eq!(shown["running"], false);
-        assert_eq!(shown["directories"][0]["connected"], false);
-        assert_eq!(shown["directories"][1]["error"], Value::Null);
+    fn a_service_that_does_not_run_is_named_first() {
         assert!(text(&report(), false, NOW, Palette::Plain).starts_with("service      not running\n"));
-    }
-
-    #[test]
-    fn the_json_contains_every_number() {
-        insta::assert_snapshot!(format!("{:#}", json(&report(), true, NOW)), @r#"
-            {
-              "directories": [
-                {
-                  "configured": true,
-                  "connected": true,
-                  "cursor_age_seconds": 180,
-                  "error": null,
-                  "listed_age_seconds": 7500,
-                  "members": 140,
-                  "name": "main",
-                  "stream": "syncrepl",
-                  "without_address": 2
-                },
-                {
-                  "configured": true,
-                  "connected": false,
-                  "cursor_age_seconds": null,
-                  "error": "ldap://10.0.0.9:389 refuses the connection",
-                  "listed_age_seconds": null,
-                  "members": 2,
-                  "name": "branch",
-                  "stream": "poll",
-                  "without_address": 0
-                }
-              ],
-              "failing": [
-                {
-                  "address": "eve@example.org",
-                  "arrived": "2027-01-15T06:30:00Z",
-                  "attempts": 4,
-                  "directory": "main",
-                  "dn": "uid=bob,ou=people,dc=example,dc=org",
-                  "reason": "the mail server refuses the address (550)"
-                }
-              ],
-              "members": 142,
-              "quarantined": [
-                {
-                  "address": "bob@localhost",
-                  "arrived": "2027-01-15T06:30:00Z",
-                  "attempts": 1,
-                  "directory": "main",
-                  "dn": "uid=bob,ou=people,dc=example,dc=org",
-                  "reason": "the mail server refuses the address (550)"
-                }
-              ],
-              "running": true,
-              "tasks": {
-                "cancelled": 0,
-                "done": 140,
-                "held": 600,
-                "quarantined": 1,
-                "queued": 1,
-                "staged": 0
-              },
-              "vaultwarden_trouble": null,
-              "without_address": 2
-            }
-            "#);
     }
 
     #[test]
