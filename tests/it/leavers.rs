@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
+use crate::support::ds389::Ds389;
+use crate::support::samba::Samba;
+use crate::support::site::Site;
 use crate::support::slapd::Slapd;
 use crate::support::stand_in::{Fault, Moment, On};
 use crate::support::world::{A_WHILE, PATIENCE, World, table};
@@ -115,6 +118,50 @@ async fn one_directory_may_differ_from_the_others() {
     world.changed("bob", &["delete"]).await;
     sleep(A_WHILE).await;
     world.untouched(&["person1", "person2", "eve"]);
+}
+
+// -- other servers --------------------------------------------------------------------------------------------------
+
+/// Whoever is deleted, disabled or moved out is disabled, and is enabled again when they are back.
+async fn are_disabled_and_enabled_again<D: Site>(mut world: World<D>) {
+    let folk = world.folk();
+    world.start().await;
+    world.tasks("done", 4).await;
+    folk.delete(&folk.dn("person1")).await;
+    folk.lock("person2", true).await;
+    folk.move_between("person3", "people", "former").await;
+    let leavers = ["person1", "person2", "person3"];
+    for uid in leavers {
+        world.changed(uid, &["disable"]).await;
+        assert_eq!(world.vault.enabled(&mail(uid)), Some(false));
+    }
+    folk.add("person1").await;
+    folk.lock("person2", false).await;
+    folk.move_between("person3", "former", "people").await;
+    for uid in leavers {
+        world.changed(uid, &["disable", "enable"]).await;
+        assert_eq!(world.vault.enabled(&mail(uid)), Some(true));
+        assert_eq!(world.vault.mails(&mail(uid)), 1);
+    }
+    world.untouched(&["person4"]);
+}
+
+#[tokio::test]
+async fn leavers_of_a_389_directory_server_are_disabled_and_enabled_again() {
+    for keys in ["stream = \"persistent-search\"", "stream = \"syncrepl\""] {
+        let site = Ds389::builder().people(4).start().await;
+        let table = (&site as &dyn Site).table("(&(objectClass=inetOrgPerson)(mail=*))", keys);
+        let world = World::on(site, table).leave("disable", "1s");
+        are_disabled_and_enabled_again(world).await;
+    }
+}
+
+#[tokio::test]
+async fn leavers_of_active_directory_are_disabled_and_enabled_again() {
+    let samba = Samba::builder().people(4).start().await;
+    // Its reader may not see what was deleted: an audit finds it.
+    let table = samba.table("audit_interval = \"2s\"");
+    are_disabled_and_enabled_again(World::on(samba, table).leave("disable", "1s")).await;
 }
 
 // -- coming back ----------------------------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ mod peculiarities;
 mod persistent_search;
 mod plan;
 mod poll;
+mod reminders;
 mod resume;
 mod returning;
 mod secrets;
