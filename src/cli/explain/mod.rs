@@ -43,13 +43,8 @@ pub(super) async fn explain(config: Option<&Path>, who: &str, as_json: bool) -> 
     Ok(Exit::Done)
 }
 
-fn text(person: &Explained, now: Timestamp, palette: Palette) -> String {
-    let Explained {
-        person,
-        directory,
-        vaultwarden,
-        policies,
-    } = person;
+fn text(explained: &Explained, now: Timestamp, palette: Palette) -> String {
+    let person = &explained.person;
     let mut text = format!(
         "{}  (directory {}, {})\n\n",
         printable(&person.member.dn),
@@ -69,6 +64,18 @@ fn text(person: &Explained, now: Timestamp, palette: Palette) -> String {
     if person.events.is_empty() {
         let _ = writeln!(text, "{}", without_events(person));
     }
+    text + &present(explained, now, palette)
+}
+
+/// What is so now, and what happens next.
+pub(super) fn present(explained: &Explained, now: Timestamp, palette: Palette) -> String {
+    let Explained {
+        person,
+        directory,
+        vaultwarden,
+        policies,
+    } = explained;
+    let mut text = String::new();
     let _ = write!(
         text,
         "\nnow\n  {:<13}{}\n",
