@@ -80,15 +80,13 @@ fn not_owed(person: &PersonReport) -> String {
 
 /// Whether an event of the dry run changed the state of this invitation.
 fn changes(event: &Event, invitation: &ActionReport) -> bool {
-    let changes = matches!(
-        event.what,
-        What::Owed { .. }
-            | What::Held { .. }
-            | What::Released { .. }
-            | What::Invited { .. }
-            | What::HadAccount
-            | What::Quarantined { .. }
-    );
+    let changes = match event.what {
+        What::Owed { .. } | What::Invited { .. } | What::HadAccount => true,
+        What::Held { action, .. } | What::Released { action, .. } | What::Quarantined { action, .. } => {
+            action.is_invite()
+        }
+        _ => false,
+    };
     changes && event.address.as_ref() == Some(&invitation.address)
 }
 

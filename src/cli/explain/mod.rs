@@ -142,12 +142,12 @@ fn in_directory(directory: &InDirectory, palette: Palette) -> String {
 
 fn in_vaultwarden(answer: &InVaultwarden, palette: Palette) -> String {
     match answer {
-        InVaultwarden::Account(Account { invited: true, .. }) => {
-            palette.attention("invited, has not registered yet")
-        }
         InVaultwarden::Account(Account {
             enabled: Some(false), ..
         }) => palette.attention("has an account, which is disabled"),
+        InVaultwarden::Account(Account { invited: true, .. }) => {
+            palette.attention("invited, has not registered yet")
+        }
         InVaultwarden::Account(_) => palette.good("has an account"),
         InVaultwarden::None => "has no account".into(),
         InVaultwarden::Unknown(why) => palette.bad(&format!("cannot be queried: {}", printable(why))),
@@ -197,10 +197,10 @@ fn json(person: &Explained, now: Timestamp) -> Value {
     };
     let answers = vaultwarden.iter().map(|(address, answer)| {
         let (state, detail) = match answer {
-            InVaultwarden::Account(Account { invited: true, .. }) => ("invited", None),
             InVaultwarden::Account(Account {
                 enabled: Some(false), ..
             }) => ("disabled", None),
+            InVaultwarden::Account(Account { invited: true, .. }) => ("invited", None),
             InVaultwarden::Account(_) => ("account", None),
             InVaultwarden::None => ("none", None),
             InVaultwarden::Unknown(why) => ("unknown", Some(why)),
