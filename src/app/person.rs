@@ -30,6 +30,10 @@ const LOOK: Duration = Duration::from_millis(200);
 /// The number of other members that are looked up as well. If none of them is found, the directory hides everyone.
 const WITNESSES: u32 = 5;
 
+/// What to do if no entry is found.
+const NO_ENTRY: &str = "check the entry, `filter` and `mail_attributes`; `ldap-usher watch --all` prints everyone whom a \
+                        directory returns, and `ldap-usher explain` says why somebody is not invited";
+
 /// One step that was done.
 #[derive(Debug)]
 pub enum Progress<'a> {
@@ -65,8 +69,18 @@ pub async fn sync_person(config: &Config, who: &str, say: &mut Say<'_>) -> anyho
             seen.push((person.directory.clone(), person.member.id));
         }
     }
+    // An entry that was created again has the address of the former one, but is another entry.
+    if seen.is_empty() || matches!(query, PersonQuery::Address(_)) {
+        desk.search(&query, &mut seen, say).await?;
+    }
     if seen.is_empty() {
-        seen = desk.see_unknown(&query, who, say).await?;
+        let how = match query {
+            PersonQuery::Dn(..) => "name a person who is not known yet by the address or the UUID",
+            _ => NO_ENTRY,
+        };
+        bail!(
+            "no one is known by {who}, and no configured directory has such an entry that matches its filter; {how}"
+        );
     }
     let mut done = Vec::new();
     for (directory, id) in seen {
@@ -99,12 +113,13 @@ pub async fn invite_person(
     let before = counts(&desk.store.people(query.clone(), 0).await?);
     let mut holder = desk.queue(address).await?;
     if holder.is_none() {
-        desk.see_unknown(&query, address.as_str(), say).await?;
+        desk.search(&query, &mut Vec::new(), say).await?;
         holder = desk.queue(address).await?;
     }
     let Some((directory, id)) = holder else {
         bail!(
-            "{address} cannot be invited: the person is not a member; `ldap-usher explain {address}` says why"
+            "no member has the address {address}, and no configured directory has an entry with it that matches its filter \
+             and can be invited; {NO_ENTRY}"
         );
     };
     let person = desk.person(&directory, id).await?;
@@ -180,14 +195,13 @@ impl<'a> Desk<'a> {
         }
     }
 
-    /// Searches all directories for a person who is not known.
-    async fn see_unknown(
+    /// Searches all directories for entries that are not known yet. Adds them to `seen`.
+    async fn search(
         &self,
         query: &PersonQuery,
-        who: &str,
+        seen: &mut Vec<(String, EntryId)>,
         say: &mut Say<'_>,
-    ) -> anyhow::Result<Vec<(String, EntryId)>> {
-        let mut seen = Vec::new();
+    ) -> anyhow::Result<()> {
         for directory in &self.config.directories {
             let name = &directory.settings.name;
             let found = match query {
@@ -199,22 +213,14 @@ impl<'a> Desk<'a> {
                 PersonQuery::Dn(..) | PersonQuery::After(..) => Ok(Vec::new()),
             };
             for entry in found.with_context(|| format!("directory {name}"))? {
-                self.see(directory, &entry, say).await?;
-                seen.push((name.clone(), entry.id));
+                let is = (name.clone(), entry.id);
+                if !seen.contains(&is) {
+                    self.see(directory, &entry, say).await?;
+                    seen.push(is);
+                }
             }
         }
-        if seen.is_empty() {
-            let how = match query {
-                PersonQuery::Dn(..) => "name a person who is not known yet by the address or the UUID",
-                _ => {
-                    "check the entry, `filter` and `mail_attributes`; `ldap-usher watch --all` prints everyone whom a directory returns"
-                }
-            };
-            bail!(
-                "no one is known by {who}, and no configured directory has such an entry that matches its filter; {how}"
-            );
-        }
-        Ok(seen)
+        Ok(())
     }
 
     /// Decides on an entry.

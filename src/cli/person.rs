@@ -48,6 +48,8 @@ async fn finish(config: &crate::config::Config, people: &[PersonReport]) -> anyh
             .iter()
             .filter(|explained| explained.person.member.row == person.member.row);
         for explained in same {
+            let dn = printable(&explained.person.member.dn);
+            super::print(&format!("\n{dn}  (directory {})\n", explained.person.directory))?;
             super::print(&explain::present(explained, now, Palette::of(&io::stdout())))?;
         }
     }
