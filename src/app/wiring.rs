@@ -198,6 +198,7 @@ impl Components {
                 concurrency: usize::try_from(config.invite.concurrency.get()).unwrap_or(usize::MAX),
                 per_minute: config.invite.per_minute.map(Into::into),
                 limits,
+                only: None,
                 resend_after: config.invite.resend_unknown_after,
             },
             jitter: rand::random,

@@ -21,7 +21,11 @@ pub(super) enum Command {
     /// Run the service: follow changes and invite people, until SIGTERM
     Run,
     /// List every directory once, deliver what is due, and exit; for cron
-    Sync,
+    Sync {
+        /// Do everything for one person only, and tell each step, whether or not the service runs
+        #[arg(long, value_name = "ADDRESS|DN|UUID")]
+        person: Option<String>,
+    },
     /// Show what `sync` would do and why; change nothing
     Plan {
         /// Print a JSON array of {action, email, dn, directory, reason}
@@ -88,6 +92,26 @@ pub(super) enum Command {
     Approve(Held),
     /// Show what a limit holds back, and drop it
     Discard(Held),
+    /// Invite one person now, whatever held the invitation back or ended it
+    Invite {
+        /// The address of a member, or of an entry that matches the filter of a directory
+        #[arg(value_name = "ADDRESS")]
+        address: String,
+    },
+    /// Take existing accounts of members into care, so that they can be disabled when people leave; mails nobody
+    Adopt {
+        /// Only show whom it concerns
+        #[arg(long)]
+        plan: bool,
+        /// Do not ask for confirmation
+        #[arg(long)]
+        yes: bool,
+        /// Print a JSON array of {address, dn, directory}; needs --plan or --yes
+        #[arg(long)]
+        json: bool,
+    },
+    /// Forget what is known of a person, or make the people of a removed directory leavers
+    Forget(Forget),
     /// Show what is in quarantine, because Vaultwarden rejected it permanently, and try it again
     Retry(People),
 }
@@ -98,6 +122,20 @@ pub(super) enum ConfigCommand {
     Show,
     /// Print a configuration of vaultwarden_ldap in the native format, without secrets
     Migrate,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["address", "directory"]))]
+pub(super) struct Forget {
+    /// The person with this address
+    #[arg(value_name = "ADDRESS")]
+    pub(super) address: Option<String>,
+    /// Everyone in this directory, which is no longer in the configuration, counts as having left
+    #[arg(long, value_name = "NAME")]
+    pub(super) directory: Option<String>,
+    /// Do not ask for confirmation
+    #[arg(long)]
+    pub(super) yes: bool,
 }
 
 #[derive(Debug, clap::Args)]

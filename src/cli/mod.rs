@@ -2,6 +2,7 @@
 //!
 //! There is one file per command. Output goes to standard output, warnings and errors go to standard error.
 
+mod adopt;
 mod approve;
 mod args;
 mod check;
@@ -9,9 +10,11 @@ mod config_migrate;
 mod config_show;
 pub mod exit;
 mod explain;
+mod forget;
 mod journal;
 mod notify;
 mod palette;
+mod person;
 mod plan;
 mod proposal;
 mod run;
@@ -38,7 +41,11 @@ pub async fn main(args: Args) -> Exit {
     let config = config.as_deref();
     let done = match args.command {
         Command::Run => run::run(config).await,
-        Command::Sync => sync::sync(config).await,
+        Command::Sync { person: None } => sync::sync(config).await,
+        Command::Sync { person: Some(who) } => person::sync(config, &who).await,
+        Command::Invite { address } => person::invite(config, &address).await,
+        Command::Adopt { plan, yes, json } => adopt::adopt(config, plan, yes, json).await,
+        Command::Forget(what) => forget::forget(config, &what).await,
         Command::Plan { json } => plan::plan(config, json).await,
         Command::Check { json } => check::check(config, json).await,
         Command::Watch { json, all } => watch::watch(config, json, all).await,

@@ -66,10 +66,15 @@ struct Group {
 }
 
 /// The groups, most important first.
-const GROUPS: [(PlannedAction, &str); 4] = [
+const GROUPS: [(PlannedAction, &str); 9] = [
     (PlannedAction::Invite, "to be invited"),
+    (PlannedAction::Remind, "to be reminded"),
+    (PlannedAction::Deauthorize, "to be logged out everywhere"),
+    (PlannedAction::Disable, "to be disabled"),
+    (PlannedAction::Delete, "to be deleted"),
+    (PlannedAction::Enable, "to be enabled again"),
     (PlannedAction::Hold, "to be held back"),
-    (PlannedAction::Later, "to be invited later"),
+    (PlannedAction::Later, "to be done later"),
     (PlannedAction::Left, "to be recorded as having left"),
 ];
 
@@ -100,11 +105,16 @@ impl fmt::Display for Summary {
             for alike in named.chunk_by(|one, next| one.reason == next.reason) {
                 writeln!(f, "  {}:", printable(&alike[0].reason))?;
                 for PlanEntry {
-                    email, dn, directory, ..
+                    email,
+                    dn,
+                    directory,
+                    at,
+                    ..
                 } in alike
                 {
                     let email = email.as_deref().unwrap_or("without an address");
-                    writeln!(f, "    {email}  {}  ({directory})", printable(dn))?;
+                    let at = at.map_or_else(String::new, |at| format!(", at {at}"));
+                    writeln!(f, "    {email}  {}  ({directory}{at})", printable(dn))?;
                 }
             }
             if *count > NAMED as u64 {
@@ -149,6 +159,7 @@ mod tests {
             dn: format!("uid={uid},dc=example,dc=org"),
             directory: "main".into(),
             reason: reason.into(),
+            at: None,
         }
     }
 

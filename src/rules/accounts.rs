@@ -254,7 +254,7 @@ impl Book {
     }
 
     /// The member who has the invitation to this address, or else any member who has the address.
-    fn member_at(&self, address: &EmailAddress) -> Option<usize> {
+    pub(super) fn member_at(&self, address: &EmailAddress) -> Option<usize> {
         let holder = self
             .invitation_to(address)
             .map(|index| self.tasks()[index].person);

@@ -177,9 +177,10 @@ impl Book {
 
     /// Makes everyone of the book's directory who is in the book a leaver, because an administrator says so.
     pub fn forget_directory(&mut self, context: &DecisionContext<'_>) -> usize {
+        let directory = self.directory.as_ref().map(|directory| directory.id);
         let mut left = 0;
         for person in 0..self.people().len() {
-            if self.set_left(person) {
+            if Some(self.people()[person].directory) == directory && self.set_left(person) {
                 left += 1;
                 self.record(person, None, context.stamp(), What::Left { reason: None });
                 self.withdraw_all(person, context);

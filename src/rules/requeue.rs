@@ -1,6 +1,7 @@
 //! Tasks that are tried again or dropped: released, discarded, or lost by the worker that had claimed them.
 
 use super::book::Book;
+use super::context::DecisionContext;
 use super::task::Task;
 use crate::clock::Timestamp;
 use crate::model::{AccountState, ActionState, Compared, EmailAddress, Release, Source, What};
@@ -58,6 +59,32 @@ impl Book {
         let (action, address) = (task.kind, task.address.clone());
         self.record_for(index, (now, Source::Administrator), What::Discarded { action });
         Some(address)
+    }
+
+    /// Queues the invitation to an address for the member who has it, whatever held it back or ended it, because an
+    /// administrator says so. Returns the member's index; `None` if no member has the address.
+    pub fn invite_by_hand(&mut self, address: &EmailAddress, context: &DecisionContext<'_>) -> Option<usize> {
+        let person = self.member_at(address)?;
+        let former = self.invitation_to(address);
+        let state = former.map(|index| self.tasks()[index].state);
+        match (former, state) {
+            (Some(index), Some(ActionState::Queued)) => {
+                let invitation = self.task_mut(index);
+                invitation.due = invitation.due.min(context.now);
+            }
+            (Some(index), Some(from))
+                if from != ActionState::Cancelled && self.tasks()[index].person == person =>
+            {
+                let because = if from == ActionState::Held {
+                    Release::Approved
+                } else {
+                    Release::Retried
+                };
+                self.requeue(self.tasks()[index].row, from, because, context.now);
+            }
+            _ => self.open(person, address, true, Some(ActionState::Queued), context),
+        }
+        Some(person)
     }
 
     /// Takes a task back from a worker that is gone. It is due at once, and may have been sent.

@@ -168,6 +168,19 @@ pub trait AdminStore: BaseStore {
     /// invitation with that number. Who was invited first comes first.
     fn unregistered(&self, after: (Timestamp, i64), limit: u32) -> Reply<'_, Vec<Unregistered>>;
 
+    /// The number of the directory with this name, if it is registered.
+    fn directory<'a>(&'a self, name: &'a str) -> Reply<'a, Option<i64>>;
+
+    /// Up to `limit` people of a directory who have not left.
+    fn present(&self, directory: i64, limit: u32) -> Reply<'_, Vec<EntryId>>;
+
+    /// Records that an administrator said that the people of a retired directory have left. A directory that is configured
+    /// again loses the mark.
+    fn declare_left(&self, directory: i64) -> Reply<'_, ()>;
+
+    /// Removes people, by the numbers of their rows, with their actions and events.
+    fn forget(&self, people: Vec<i64>) -> Reply<'_, ()>;
+
     /// The actions in a state, in the order of their arrival.
     fn in_state<'a>(&'a self, state: ActionState, which: Which<'a>) -> Reply<'a, Vec<TaskReport>>;
 

@@ -101,6 +101,8 @@ pub struct Claim {
     pub owner: WorkerId,
     /// Returns the largest number to claim, given how many have not been compared.
     pub max: Box<dyn FnOnce(&Unchecked) -> u32 + Send>,
+    /// The row of the only person whose actions are claimed; `None` for everyone's.
+    pub only: Option<i64>,
 }
 
 /// The reply to a [`Claim`].

@@ -21,7 +21,7 @@ use super::server_identity::{Schedule, check};
 use super::settlements::Settlements;
 use super::slots::Slots;
 use super::state::{PROBE, State, Tally, Worker};
-use crate::clock::ClockJump;
+use crate::clock::{ClockJump, Timestamp};
 use crate::model::WorkerId;
 use crate::rules::{Breaker, FaultDetector};
 use crate::store::StoreError;
@@ -131,7 +131,10 @@ impl Worker {
                 let drained = match Self::gives_up(&state) {
                     Some(gives_up) => gives_up,
                     None => {
-                        idle && !state.may_be_due && self.nothing_is_due(state.comparison_failures).await?
+                        idle && !state.may_be_due
+                            && self
+                                .nothing_is_due(state.next_due, state.comparison_failures)
+                                .await?
                     }
                 };
                 if drained {
@@ -201,8 +204,15 @@ impl Worker {
     }
 
     /// Whether no action is due soon and no comparison is to be repeated.
-    async fn nothing_is_due(&self, comparison_failures: u32) -> Result<bool, StoreError> {
-        let due = self.store.next_due().await?;
+    async fn nothing_is_due(
+        &self,
+        next_due: Option<Timestamp>,
+        comparison_failures: u32,
+    ) -> Result<bool, StoreError> {
+        let due = match self.settings.only {
+            Some(_) => next_due,
+            None => self.store.next_due().await?,
+        };
         // A repeated comparison may release held invitations.
         Ok(due.is_none_or(|due| due.since(self.clock.now()) > MAX_WAIT)
             && (!(1..MAX_FAILURES).contains(&comparison_failures) || self.store.unchecked().await?.held == 0))

@@ -115,7 +115,8 @@ impl Worker {
             .map(|(action, settlement)| (action.id, settlement.clone()))
             .collect();
         let max = u32::try_from(room).unwrap_or(u32::MAX);
-        let (held, may_compare) = (state.held, Instant::now() >= state.compare_at);
+        let may_compare = self.settings.only.is_none() && Instant::now() >= state.compare_at;
+        let held = state.held;
         let claim = Claim {
             owner: state.id,
             max: Box::new(move |unchecked| {
@@ -125,6 +126,7 @@ impl Worker {
                     max
                 }
             }),
+            only: self.settings.only,
         };
         let now = self.clock.now();
         // The store processes the request even if the future is dropped.
@@ -161,8 +163,9 @@ impl Worker {
         // Invitations may have been approved since.
         state.held = state.held.min(claimed.unchecked.all_held);
         if requested > 0 {
-            state.must_compare |=
-                Instant::now() >= state.compare_at && comparison::is_due(&claimed.unchecked, state.held);
+            state.must_compare |= self.settings.only.is_none()
+                && Instant::now() >= state.compare_at
+                && comparison::is_due(&claimed.unchecked, state.held);
             state.may_be_due |= claimed.actions.len() >= requested;
             state.next_due = claimed.next_due;
         }

@@ -30,6 +30,8 @@ pub struct WorkerSettings {
     pub per_minute: Option<u32>,
     /// The limits that decide whether invitations are released after the comparison with the list of accounts.
     pub limits: Limits,
+    /// The row of the only person whose actions are carried out; `None` for everyone's.
+    pub only: Option<i64>,
     /// How long to look up an attempt with unknown outcome before the invitation is sent again.
     pub resend_after: Duration,
 }
@@ -46,6 +48,7 @@ pub struct Tally {
 }
 
 /// Carries out due actions in Vaultwarden.
+#[derive(Clone)]
 pub struct Worker {
     /// The queue of actions.
     pub store: Arc<dyn QueueStore>,

@@ -201,6 +201,7 @@ impl World {
                 concurrency: 4,
                 per_minute: None,
                 limits: self.limits(),
+                only: None,
                 resend_after: Duration::ZERO,
             },
         }

@@ -117,6 +117,7 @@ impl Simulation {
                 concurrency: 4,
                 per_minute: None,
                 limits: Limits::default(),
+                only: None,
                 resend_after: Duration::from_secs(180),
             },
             recheck: Arc::default(),

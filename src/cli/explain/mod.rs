@@ -43,13 +43,8 @@ pub(super) async fn explain(config: Option<&Path>, who: &str, as_json: bool) -> 
     Ok(Exit::Done)
 }
 
-fn text(person: &Explained, now: Timestamp, palette: Palette) -> String {
-    let Explained {
-        person,
-        directory,
-        vaultwarden,
-        policies,
-    } = person;
+fn text(explained: &Explained, now: Timestamp, palette: Palette) -> String {
+    let person = &explained.person;
     let mut text = format!(
         "{}  (directory {}, {})\n\n",
         printable(&person.member.dn),
@@ -69,6 +64,18 @@ fn text(person: &Explained, now: Timestamp, palette: Palette) -> String {
     if person.events.is_empty() {
         let _ = writeln!(text, "{}", without_events(person));
     }
+    text + &present(explained, now, palette)
+}
+
+/// What is so now, and what happens next.
+pub(super) fn present(explained: &Explained, now: Timestamp, palette: Palette) -> String {
+    let Explained {
+        person,
+        directory,
+        vaultwarden,
+        policies,
+    } = explained;
+    let mut text = String::new();
     let _ = write!(
         text,
         "\nnow\n  {:<13}{}\n",
@@ -135,12 +142,12 @@ fn in_directory(directory: &InDirectory, palette: Palette) -> String {
 
 fn in_vaultwarden(answer: &InVaultwarden, palette: Palette) -> String {
     match answer {
-        InVaultwarden::Account(Account { invited: true, .. }) => {
-            palette.attention("invited, has not registered yet")
-        }
         InVaultwarden::Account(Account {
             enabled: Some(false), ..
         }) => palette.attention("has an account, which is disabled"),
+        InVaultwarden::Account(Account { invited: true, .. }) => {
+            palette.attention("invited, has not registered yet")
+        }
         InVaultwarden::Account(_) => palette.good("has an account"),
         InVaultwarden::None => "has no account".into(),
         InVaultwarden::Unknown(why) => palette.bad(&format!("cannot be queried: {}", printable(why))),
@@ -190,10 +197,10 @@ fn json(person: &Explained, now: Timestamp) -> Value {
     };
     let answers = vaultwarden.iter().map(|(address, answer)| {
         let (state, detail) = match answer {
-            InVaultwarden::Account(Account { invited: true, .. }) => ("invited", None),
             InVaultwarden::Account(Account {
                 enabled: Some(false), ..
             }) => ("disabled", None),
+            InVaultwarden::Account(Account { invited: true, .. }) => ("invited", None),
             InVaultwarden::Account(_) => ("account", None),
             InVaultwarden::None => ("none", None),
             InVaultwarden::Unknown(why) => ("unknown", Some(why)),

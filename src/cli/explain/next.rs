@@ -2,7 +2,7 @@
 
 use crate::app::Policies;
 use crate::clock::Timestamp;
-use crate::model::{AccountState, ActionKind, ActionState, EmailAddress, ManagedAccount, Standing};
+use crate::model::{AccountState, ActionKind, ActionState, Care, EmailAddress, ManagedAccount, Standing};
 use crate::rules::may_touch;
 use crate::store::{ActionReport, PersonReport};
 
@@ -105,7 +105,8 @@ fn reminders(person: &PersonReport, policies: &Policies, now: Timestamp) -> Vec<
         };
         let is_member =
             person.member.standing == Standing::Member && person.member.address.as_ref() == Some(address);
-        if !is_member || is_open(address) || account.state != AccountState::Invited {
+        let awaits = account.care == Care::Invited && account.state == AccountState::Invited;
+        if !is_member || is_open(address) || !awaits {
             continue;
         }
         let at = account.reminded.unwrap_or(account.since) + policy.after;

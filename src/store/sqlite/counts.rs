@@ -20,15 +20,20 @@ impl Counts {
     /// Counts a change of standing; `before` is `None` for a new member.
     pub(super) fn member(&mut self, directory: i64, before: Option<&Standing>, now: &Standing) {
         if let Some(before) = before {
-            *self
-                .members
-                .entry((directory, rows::standing(before).0))
-                .or_default() -= 1;
+            self.no_member(directory, before);
         }
         *self
             .members
             .entry((directory, rows::standing(now).0))
             .or_default() += 1;
+    }
+
+    /// Counts a member who is removed.
+    pub(super) fn no_member(&mut self, directory: i64, was: &Standing) {
+        *self
+            .members
+            .entry((directory, rows::standing(was).0))
+            .or_default() -= 1;
     }
 
     /// Counts a change of state; `before` is `None` for a new action.

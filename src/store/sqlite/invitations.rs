@@ -54,6 +54,7 @@ pub(super) fn claim(
     db: &Transaction<'_>,
     owner: i64,
     max: u32,
+    only: Option<i64>,
     now: Timestamp,
 ) -> rusqlite::Result<Vec<Action>> {
     let claimed: Vec<Action> = db
@@ -63,13 +64,13 @@ pub(super) fn claim(
                     iif(a.kind = 'invite', null,
                         (select i.account from action i where i.address = a.address and i.kind = 'invite'))
              from (select id from action
-                   where state = 'queued' and due <= ?2 and owner is null
+                   where state = 'queued' and due <= ?2 and owner is null and (?3 is null or member = ?3)
                    order by due, id limit ?1) due
              cross join action a on a.id = due.id
              cross join member m on m.id = a.member
              cross join directory d on d.id = m.directory",
         )?
-        .query_map((max, now.0), |row| {
+        .query_map((max, now.0, only), |row| {
             Ok(Action {
                 id: row.get(0)?,
                 kind: rows::kind(row, 1)?,
@@ -100,20 +101,22 @@ pub(super) fn claim_some(db: &Transaction<'_>, how: Claim, now: Timestamp) -> ru
     let max = (how.max)(&unchecked);
     let actions = match max {
         0 => Vec::new(),
-        _ => claim(db, how.owner.0, max, now)?,
+        _ => claim(db, how.owner.0, max, how.only, now)?,
     };
     Ok(Claimed {
         actions,
         unchecked,
-        next_due: next_due(db)?,
+        next_due: next_due(db, how.only)?,
     })
 }
 
-pub(super) fn next_due(db: &Transaction<'_>) -> rusqlite::Result<Option<Timestamp>> {
+pub(super) fn next_due(db: &Transaction<'_>, only: Option<i64>) -> rusqlite::Result<Option<Timestamp>> {
     db.prepare_cached(
-        "select min(due) from (select due from action where state = 'queued' and owner is null order by due limit 1)",
+        "select min(due) from (select due from action
+                               where state = 'queued' and owner is null and (?1 is null or member = ?1)
+                               order by due limit 1)",
     )?
-    .query_row([], |row| rows::optional_time(row, 0))
+    .query_row([only], |row| rows::optional_time(row, 0))
 }
 
 pub(super) fn pardon(db: &Transaction<'_>, fault: &str, now: Timestamp) -> rusqlite::Result<Vec<String>> {

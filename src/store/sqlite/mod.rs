@@ -12,6 +12,7 @@ mod directories;
 mod dry_run;
 mod error;
 mod file;
+mod forget;
 mod invitations;
 mod journal;
 mod listing;
@@ -235,7 +236,9 @@ impl QueueStore for Sqlite {
     }
 
     fn next_due(&self) -> Reply<'_, Option<Timestamp>> {
-        self.read("looking for the next invitation", invitations::next_due)
+        self.read("looking for the next invitation", |db| {
+            invitations::next_due(db, None)
+        })
     }
 
     fn pardon<'a>(&'a self, fault: &'a str, now: Timestamp) -> Reply<'a, Vec<String>> {
@@ -339,6 +342,25 @@ impl AdminStore for Sqlite {
         self.read("reading who has not registered", move |db| {
             accounts::unregistered(db, after, limit)
         })
+    }
+
+    fn directory<'a>(&'a self, name: &'a str) -> Reply<'a, Option<i64>> {
+        let name = name.to_owned();
+        self.read("reading a directory", move |db| forget::directory(db, &name))
+    }
+
+    fn present(&self, directory: i64, limit: u32) -> Reply<'_, Vec<EntryId>> {
+        self.read("reading members", move |db| forget::present(db, directory, limit))
+    }
+
+    fn declare_left(&self, directory: i64) -> Reply<'_, ()> {
+        self.write("forgetting a directory", move |db| {
+            forget::declare_left(db, directory)
+        })
+    }
+
+    fn forget(&self, people: Vec<i64>) -> Reply<'_, ()> {
+        self.write("forgetting people", move |db| forget::people(db, &people))
     }
 
     fn in_state<'a>(&'a self, state: ActionState, which: Which<'a>) -> Reply<'a, Vec<TaskReport>> {

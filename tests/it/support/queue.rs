@@ -44,5 +44,6 @@ fn claim(owner: i64, max: u32) -> Claim {
     Claim {
         owner: WorkerId(owner),
         max: Box::new(move |_| max),
+        only: None,
     }
 }
