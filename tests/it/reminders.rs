@@ -265,6 +265,7 @@ impl Stage {
             clock: self.clock(),
             wake: Arc::new(Notify::new()),
             settings: WorkerSettings {
+                only: None,
                 concurrency: 2,
                 per_minute: None,
                 limits: Limits::default(),

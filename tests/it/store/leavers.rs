@@ -261,6 +261,7 @@ impl World {
 
     async fn exchange(&self, settled: Vec<(i64, Settlement)>, max: u32) -> Vec<Action> {
         let claim = Claim {
+            only: None,
             owner: WorkerId(self.owner),
             max: Box::new(move |_| max),
         };
