@@ -34,6 +34,7 @@ mod hostile;
 mod http;
 mod id_attribute;
 mod journal;
+mod leave_commands;
 mod legacy;
 mod lifecycle;
 mod names;
