@@ -820,37 +820,42 @@ async fn the_help_documents_commands_and_exit_codes() {
     let output = Config::new("").ask(&["--help"]).await;
     assert_eq!(output.status.code(), Some(0));
     insta::assert_snapshot!(stdout(&output), @r"
-    Invites people into Vaultwarden the moment they appear in your LDAP directory
+        Invites people into Vaultwarden the moment they appear in your LDAP directory
 
-    Usage: ldap-usher [OPTIONS] <COMMAND>
+        Usage: ldap-usher [OPTIONS] <COMMAND>
 
-    Commands:
-      run      Run the service: follow changes and invite people, until SIGTERM
-      sync     List every directory once, deliver what is due, and exit; for cron
-      plan     Show what `sync` would do and why; change nothing
-      watch    Print each change as it arrives, without acting, until Ctrl-C
-      check    Show what works, what does not, and what to do about it
-      status   Show members, invitations and directories, whether or not the service runs
-      explain  Show one person: what happened, the current state, and what happens next
-      journal  Print what happened to people, oldest first
-      config   Show or migrate the configuration
-      approve  Show what a limit holds back, invitations and accounts of leavers, and let it be done
-      discard  Show what a limit holds back, and drop it
-      retry    Show what is in quarantine, because Vaultwarden rejected it permanently, and try it again
+        Commands:
+          run      Run the service: follow changes and invite people, until SIGTERM
+          sync     List every directory once, deliver what is due, and exit; for cron
+          plan     Show what `sync` would do and why; change nothing
+          watch    Print each change as it arrives, without acting, until Ctrl-C
+          check    Show what works, what does not, and what to do about it
+          status   Show members, invitations and directories, whether or not the service runs
+          explain  Show one person: what happened, the current state, and what happens next
+          journal  Print what happened to people, oldest first
+          notify   Send a test event to each receiver of notifications
+          config   Show or migrate the configuration
+          approve  Show what a limit holds back, invitations and accounts of leavers, and let it be done
+          discard  Show what a limit holds back, and drop it
+          invite   Invite one person now, whatever held the invitation back or ended it
+          adopt    Take existing accounts of members into care, so that they can be disabled when people
+                   leave; mails nobody
+          forget   Forget what is known of a person, or make the people of a removed directory leavers
+          retry    Show what is in quarantine, because Vaultwarden rejected it permanently, and try it again
 
-    Options:
-          --config <PATH>  The configuration file; default: $CONFIG_PATH, ./config.toml or
-                           /etc/ldap-usher/config.toml
-      -h, --help           Print help
-      -V, --version        Print version
+        Options:
+              --config <PATH>  The configuration file; default: $CONFIG_PATH, ./config.toml or
+                               /etc/ldap-usher/config.toml
+          -h, --help           Print help
+          -V, --version        Print version
 
-    Exit codes:
-      0  done
-      1  failed
-      2  the command line or the configuration cannot be used
-      3  another process uses the state file
-      4  sync: some invitations are held, quarantined or still to be delivered
-    ");
+        Exit codes:
+          0  done
+          1  failed
+          2  the command line or the configuration cannot be used
+          3  another process uses the state file
+          4  sync: some invitations are held, quarantined or still to be delivered
+        ");
 }
 
 #[tokio::test]
