@@ -11,10 +11,10 @@ use super::servers::vaultwarden_settings;
 use super::sessions::Sessions;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::model::{EmailAddress, Event, ListedAccount, Source, What};
+use crate::model::{Event, ListedAccount, Source, What};
 use crate::rules::{Book, DecisionContext};
 use crate::store::{self, Decisions, Scope, Step};
-use crate::vaultwarden::{Admin, Vaultwarden, VaultwardenError};
+use crate::vaultwarden::{Account, Admin, Vaultwarden, VaultwardenError};
 
 /// The number of accounts that are decided on in one transaction.
 const PAGE: usize = 200;
@@ -38,17 +38,7 @@ pub async fn adopt(
     while let Some(page) = accounts.next().await {
         let page: Result<Vec<_>, VaultwardenError> = page.into_iter().collect();
         let page = page.context("Vaultwarden's accounts cannot be listed")?;
-        let listed: Vec<ListedAccount> = page
-            .into_iter()
-            .filter_map(|account| {
-                Some(ListedAccount {
-                    address: EmailAddress::parse(account.email.as_bytes()).ok()?,
-                    id: account.id,
-                    invited: account.invited,
-                    enabled: account.enabled,
-                })
-            })
-            .collect();
+        let listed: Vec<ListedAccount> = page.into_iter().filter_map(Account::listed).collect();
         let scope = Scope {
             addresses: listed.iter().map(|account| account.address.clone()).collect(),
             ..Scope::default()

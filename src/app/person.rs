@@ -167,8 +167,9 @@ impl<'a> Desk<'a> {
     ) -> anyhow::Result<()> {
         let name = &directory.settings.name;
         let number = self.number(name).await?;
-        let witnesses = self.store.witnesses(number, WITNESSES).await?;
         let id = person.member.id;
+        let mut witnesses = self.store.witnesses(number, WITNESSES).await?;
+        witnesses.retain(|witness| *witness != id);
         let who: Vec<EntryId> = [id].into_iter().chain(witnesses.clone()).collect();
         let failed = || format!("directory {name}");
         let found = LdapDirectory::new(directory.settings.clone())

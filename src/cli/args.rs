@@ -28,7 +28,7 @@ pub(super) enum Command {
     },
     /// Show what `sync` would do and why; change nothing
     Plan {
-        /// Print a JSON array of {action, email, dn, directory, reason}
+        /// Print a JSON array of {action, email, dn, directory, reason, at}
         #[arg(long)]
         json: bool,
     },

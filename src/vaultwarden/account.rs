@@ -1,7 +1,7 @@
 //! Accounts of Vaultwarden, and what an administrator can do to one.
 
 use crate::clock::Timestamp;
-use crate::model::Outcome;
+use crate::model::{EmailAddress, ListedAccount, Outcome};
 
 /// The parts of an account that this program uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,19 @@ pub struct Account {
     pub enabled: Option<bool>,
     /// When the account was created. `None` before 1.25.1; up to 1.32.2 also if Vaultwarden's time zone is not UTC.
     pub created: Option<Timestamp>,
+}
+
+impl Account {
+    /// The account as the rules see it; `None` if its address is not one that can be invited, so that it is nobody's in the
+    /// directory.
+    pub fn listed(self) -> Option<ListedAccount> {
+        Some(ListedAccount {
+            address: EmailAddress::parse(self.email.as_bytes()).ok()?,
+            id: self.id,
+            invited: self.invited,
+            enabled: self.enabled,
+        })
+    }
 }
 
 /// The answer to an invitation.

@@ -15,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::actions::result_label;
 use crate::clock::{Clock, Timestamp};
-use crate::model::{EmailAddress, ListedAccount, Source};
+use crate::model::Source;
 use crate::rules::{Book, DecisionContext, LeavePolicies, Limits, ReminderPolicy, differs, many_are_missing};
 use crate::store::{ACCOUNTS_TROUBLE, Decisions, QueueStore, RowSet, Scope, Step, StoreError};
 use crate::telemetry::Observer;
-use crate::vaultwarden::{Admin, VaultwardenError};
+use crate::vaultwarden::{Account, Admin, VaultwardenError};
 
 /// The number of accounts that are compared at a time.
 const PAGE: usize = 1000;
@@ -144,14 +144,7 @@ impl Accounts {
                 Ok(page) => page,
                 Err(error) => return Ok(Err(error)),
             };
-            let listed = page.into_iter().filter_map(|account| {
-                Some(ListedAccount {
-                    address: EmailAddress::parse(account.email.as_bytes()).ok()?,
-                    id: account.id,
-                    invited: account.invited,
-                    enabled: account.enabled,
-                })
-            });
+            let listed = page.into_iter().filter_map(Account::listed);
             let mut changed = Vec::new();
             for matched in self.store.matched(listed.collect()).await? {
                 let known = matched.known.as_ref();

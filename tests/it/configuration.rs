@@ -835,9 +835,13 @@ async fn the_help_documents_commands_and_exit_codes() {
           journal  Print what happened to people, oldest first
           notify   Send a test event to each receiver of notifications
           config   Show or migrate the configuration
-          approve  Show the invitations that a limit holds back, and release them
-          retry    Show the invitations in quarantine, which Vaultwarden rejected permanently, and retry
-                   them
+          approve  Show what a limit holds back, invitations and accounts of leavers, and let it be done
+          discard  Show what a limit holds back, and drop it
+          invite   Invite one person now, whatever held the invitation back or ended it
+          adopt    Take existing accounts of members into care, so that they can be disabled when people
+                   leave; mails nobody
+          forget   Forget what is known of a person, or make the people of a removed directory leavers
+          retry    Show what is in quarantine, because Vaultwarden rejected it permanently, and try it again
 
         Options:
               --config <PATH>  The configuration file; default: $CONFIG_PATH, ./config.toml or

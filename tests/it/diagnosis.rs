@@ -82,7 +82,7 @@ async fn a_plan_names_everyone_and_leaves_no_trace() {
         .iter()
         .map(|row| {
             let keys: Vec<_> = row.as_object().unwrap().keys().map(String::as_str).collect();
-            assert_eq!(keys, ["action", "directory", "dn", "email", "reason"]);
+            assert_eq!(keys, ["action", "at", "directory", "dn", "email", "reason"]);
             assert_eq!(row["directory"], "main");
             let text = |key: &str| row[key].as_str().unwrap_or("-").to_owned();
             [text("action"), text("email"), text("reason")]

@@ -35,6 +35,7 @@ mod hostile;
 mod http;
 mod id_attribute;
 mod journal;
+mod leave_commands;
 mod leavers;
 mod legacy;
 mod lifecycle;

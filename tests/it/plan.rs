@@ -14,16 +14,17 @@ use ldap_usher::directory::{Changes, Directory, DirectoryError, Opened};
 use ldap_usher::listener::Listener;
 use ldap_usher::model::Release;
 use ldap_usher::model::{
-    ActionState, Attribute, Change, Cursor, EmailAddress, Entry, EntryId, Listing, Settlement, Standing,
+    ActionKind, ActionState, Attribute, Change, Cursor, EmailAddress, Entry, EntryId, Listing, Settlement,
+    Standing,
 };
 use ldap_usher::retry::{Retry, RetryNow};
 use ldap_usher::rules::membership::{Accept, Policy};
-use ldap_usher::rules::{Limits, ReminderPolicy};
+use ldap_usher::rules::{LeavePolicies, LeavePolicy, Limits, ReminderPolicy};
 use ldap_usher::store::interface::*;
 use ldap_usher::store::{PersonQuery, PersonReport, Sqlite, Which};
 use ldap_usher::telemetry::Observer;
 use ldap_usher::vaultwarden::{Admin, ClientSettings, InMemory, Vaultwarden};
-use ldap_usher::worker::{Accounts, AccountsSettings, Until, Worker, WorkerSettings};
+use ldap_usher::worker::{Accounts, AccountsSettings, Recheck, Until, Worker, WorkerSettings};
 use proptest::prelude::*;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -134,6 +135,16 @@ struct World {
     stand_in: StandIn,
     hold_above: Option<u32>,
     invite_changed_address: bool,
+    leave: Leave,
+}
+
+/// What happens to the accounts of leavers.
+#[derive(Debug, Clone, Copy, Default)]
+struct Leave {
+    /// They are disabled after this time; `None` leaves them alone.
+    disable_after: Option<Duration>,
+    /// If more leave at once than this, they are held.
+    hold_above: Option<u32>,
 }
 
 /// Who is owed what in a state, person by person.
@@ -143,7 +154,29 @@ impl World {
     fn limits(&self) -> Limits {
         Limits {
             invites_per_listing: self.hold_above,
+            leavers_per_listing: self.leave.hold_above,
             ..Limits::default()
+        }
+    }
+
+    fn leave(&self) -> Arc<LeavePolicies> {
+        let policy = LeavePolicy {
+            action: self.leave.disable_after.map(|_| ActionKind::Disable),
+            grace: self.leave.disable_after.unwrap_or_default(),
+        };
+        Arc::new(LeavePolicies {
+            directories: ["first", "second"].map(|name| (name.into(), policy)).into(),
+            ..LeavePolicies::default()
+        })
+    }
+
+    fn policy(&self) -> Policy {
+        Policy {
+            mail_attributes: vec!["mail".into()],
+            accept: Accept::default(),
+            disabled_are_members: false,
+            now: Timestamp(0),
+            invite_changed_address: self.invite_changed_address,
         }
     }
 
@@ -160,15 +193,9 @@ impl World {
                 wake: Arc::new(Notify::new()),
                 scope: "scope".into(),
                 fingerprint: "settings".into(),
-                policy: Policy {
-                    mail_attributes: vec!["mail".into()],
-                    accept: Accept::default(),
-                    disabled_are_members: false,
-                    now: Timestamp(0),
-                    invite_changed_address: self.invite_changed_address,
-                },
+                policy: self.policy(),
                 limits: self.limits(),
-                leave: Arc::default(),
+                leave: self.leave(),
                 max_journaled_joins: u64::MAX,
                 audit_interval: Some(Duration::from_secs(3600)),
                 retry_now: RetryNow::default(),
@@ -189,7 +216,19 @@ impl World {
 
     fn worker(&self, store: &Arc<Sqlite>, vaultwarden: Arc<dyn Admin>) -> Worker {
         Worker {
-            recheck: Arc::default(),
+            recheck: Arc::new(Recheck {
+                directories: ["first", "second"]
+                    .into_iter()
+                    .zip(self.directories.clone())
+                    .map(|(name, directory)| {
+                        let directory: Arc<dyn Directory> = directory;
+                        (name.into(), (directory, self.policy()))
+                    })
+                    .collect(),
+                limits: self.limits(),
+                leave: self.leave(),
+                wake: Arc::default(),
+            }),
             retry_now: RetryNow::default(),
             jitter: rand::random,
             store: store.clone(),
@@ -217,7 +256,7 @@ impl World {
             settings: AccountsSettings {
                 interval: Duration::from_secs(3600),
                 limits: self.limits(),
-                leave: Arc::default(),
+                leave: self.leave(),
                 reminders: ReminderPolicy {
                     after: Duration::from_secs(3600),
                     limit: 0,
@@ -364,7 +403,12 @@ fn who_left(standings: &Standings) -> BTreeSet<String> {
     leavers.map(|(dn, _)| dn.clone()).collect()
 }
 
-async fn plan_then_sync(history: Vec<Step>, hold_above: Option<u32>, invite_changed_address: bool) {
+async fn plan_then_sync(
+    history: Vec<Step>,
+    hold_above: Option<u32>,
+    invite_changed_address: bool,
+    leave: Leave,
+) {
     let dir = tempfile::tempdir().unwrap();
     let world = World {
         state: dir.path().join("state.db"),
@@ -376,9 +420,12 @@ async fn plan_then_sync(history: Vec<Step>, hold_above: Option<u32>, invite_chan
         }),
         hold_above,
         invite_changed_address,
+        leave,
     };
     world.live(&history).await;
     let (before, invited_before) = (world.standings().await, world.stand_in.invited());
+    let changes = || world.stand_in.all_changes();
+    let changed_before = changes().len();
 
     let plan = world.plan().await;
     assert_eq!(world.standings().await, before, "the plan changed the state");
@@ -387,9 +434,13 @@ async fn plan_then_sync(history: Vec<Step>, hold_above: Option<u32>, invite_chan
         invited_before,
         "the plan invited somebody"
     );
+    assert_eq!(changes().len(), changed_before, "the plan changed an account");
 
     let store = world.open().await;
     world.list(&store).await;
+    let worker = world.worker(&store, Arc::new(world.vaultwarden()));
+    world.accounts(&worker).look().await.unwrap();
+    drop(worker);
     world.deliver(&store).await;
     drop(store);
     let after = world.standings().await;
@@ -401,6 +452,18 @@ async fn plan_then_sync(history: Vec<Step>, hold_above: Option<u32>, invite_chan
         invited.into_iter().collect(),
         "{plan:#?}"
     );
+    for (action, name) in [
+        (PlannedAction::Disable, "disable"),
+        (PlannedAction::Enable, "enable"),
+    ] {
+        let changed = changes().split_off(changed_before).into_iter();
+        let changed = changed.filter(|(_, change)| *change == name);
+        assert_eq!(
+            chosen(&plan, action, email),
+            changed.map(|(address, _)| address).collect(),
+            "{plan:#?}"
+        );
+    }
     assert_eq!(
         chosen(&plan, PlannedAction::Hold, email),
         in_state(&after, ActionState::Held),
@@ -431,7 +494,7 @@ async fn an_account_at_an_address_that_came_up_after_the_accounts_were_listed_is
         Step::Put(2, Some(4)),
         Step::Put(1, Some(3)),
     ];
-    plan_then_sync(history, Some(1), false).await;
+    plan_then_sync(history, Some(1), false, Leave::default()).await;
 }
 
 proptest! {
@@ -442,8 +505,17 @@ proptest! {
         history in history(),
         hold_above in proptest::option::of(0..6u32),
         invite_changed_address in any::<bool>(),
+        disable_after in proptest::option::of(prop_oneof![
+            3 => Just(Duration::ZERO),
+            1 => Just(Duration::from_secs(3600)),
+        ]),
+        hold_leavers_above in proptest::option::of(0..3u32),
     ) {
+        let leave = Leave {
+            disable_after,
+            hold_above: hold_leavers_above,
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(plan_then_sync(history, hold_above, invite_changed_address));
+        runtime.block_on(plan_then_sync(history, hold_above, invite_changed_address, leave));
     }
 }

@@ -1,6 +1,9 @@
 //! `check`: performs each step of the service separately, and reports what works, what does not, and what to do about it.
 
+mod accounts;
 mod directory;
+mod leave;
+mod mail;
 mod notify;
 mod people;
 mod state;
@@ -74,12 +77,13 @@ impl Finding {
 /// Checks everything that the service needs, and passes each finding to `say` as soon as it is made. Changes nothing, except that it
 /// stores the session with Vaultwarden, so that the service needs no other login.
 pub async fn check(config: &Config, say: &mut dyn FnMut(Finding)) {
-    let (finding, sessions, known) = state::check(config).await;
+    let (finding, sessions, known, store) = state::check(config).await;
     say(finding);
+    leave::check(config).into_iter().for_each(&mut *say);
     for directory in &config.directories {
         check_directory(config, directory, say).await;
     }
-    vaultwarden::check(config, sessions, &known, say).await;
+    vaultwarden::check(config, sessions, (&known, store), say).await;
     notify::check(config, say).await;
 }
 

@@ -4,12 +4,17 @@ use std::sync::Arc;
 
 use url::{Host, Url};
 
+use super::super::policies::reminders;
 use super::super::servers::vaultwarden_settings;
 use super::super::sessions::Sessions;
+use super::accounts;
+use super::mail::{StepFinding, judge_mail};
 use super::{Finding, Severity, Steps};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{Disposition, EmailAddress};
+use crate::rules::ReminderPolicy;
+use crate::store::Store;
 use crate::vaultwarden::{
     Admin, AuthMethod, ClientSettings, Configuration, Identity, Recognition, ServerInfo, SignUps,
     SingleSignOn, Vaultwarden, VaultwardenError, presented,
@@ -19,7 +24,7 @@ use crate::worker::server_identity;
 pub(super) async fn check(
     config: &Config,
     sessions: Sessions,
-    known: &Identity,
+    (known, store): (&Identity, Option<Arc<dyn Store>>),
     say: &mut dyn FnMut(Finding),
 ) {
     let url = &config.vaultwarden.url;
@@ -62,6 +67,9 @@ pub(super) async fn check(
             }
             configuration = result.flatten();
             check_identity(&mut steps, &vaultwarden, known).await;
+            if let Some(store) = &store {
+                accounts::check(&mut steps, &vaultwarden, store).await;
+            }
         }
         Some(Some(limited)) => {
             steps.say(
@@ -76,7 +84,8 @@ pub(super) async fn check(
         None => steps.skip("configuration"),
     }
     let is_hidden = info.is_some_and(|info| info.sign_up_hidden);
-    for (level, step, detail, remedy) in judge_configuration(&configuration.unwrap_or_default(), is_hidden) {
+    let configuration = configuration.unwrap_or_default();
+    for (level, step, detail, remedy) in judge_configuration(&configuration, is_hidden, reminders(config)) {
         steps.say(level, step, detail, remedy);
     }
 }
@@ -156,14 +165,15 @@ async fn check_identity(steps: &mut Steps<'_>, vaultwarden: &Vaultwarden, known:
     }
 }
 
-/// Severity, step, detail and remedy of a finding.
-type StepFinding = (Severity, &'static str, String, &'static str);
-
 /// What Vaultwarden's configuration means for invited people and for this service. `is_hidden` says whether its login
 /// page hides the registration.
-fn judge_configuration(configuration: &Configuration, is_hidden: bool) -> Vec<StepFinding> {
+fn judge_configuration(
+    configuration: &Configuration,
+    is_hidden: bool,
+    reminders: ReminderPolicy,
+) -> Vec<StepFinding> {
     let mut findings = Vec::new();
-    findings.extend(judge_mail(configuration));
+    findings.extend(judge_mail(configuration, reminders));
     if configuration.single_sign_on != Some(SingleSignOn::Only) {
         findings.extend(judge_registration(configuration, is_hidden));
     }
@@ -185,34 +195,6 @@ fn judge_configuration(configuration: &Configuration, is_hidden: bool) -> Vec<St
     }
     findings.extend(judge_logins(configuration));
     findings
-}
-
-fn judge_mail(configuration: &Configuration) -> Option<StepFinding> {
-    const STEP: &str = "mail";
-    if !configuration.mail? {
-        let detail = "mail is off: Vaultwarden notifies no one; invited people register with their address at the URL in DOMAIN";
-        let remedy = "set SMTP_HOST at Vaultwarden, or tell people yourself that they can register";
-        return Some((Severity::Warn, STEP, detail.into(), remedy));
-    }
-    let Some(lifetime) = configuration.link_lifetime else {
-        return Some((
-            Severity::Ok,
-            STEP,
-            "on: each invited person gets a link".into(),
-            "",
-        ));
-    };
-    let hours = lifetime.as_secs() / 3600;
-    let detail = format!(
-        "on: each invited person gets a link, which expires after {hours} h; a new one is sent from Vaultwarden's admin page only"
-    );
-    Some(if hours < 24 {
-        let remedy =
-            "raise INVITATION_EXPIRATION_HOURS at Vaultwarden, so that the link still works a day later";
-        (Severity::Warn, STEP, detail, remedy)
-    } else {
-        (Severity::Ok, STEP, detail, "")
-    })
 }
 
 /// How invited people register, and who else may register.
@@ -350,8 +332,13 @@ mod tests {
 
     use super::*;
 
+    const REMINDERS: ReminderPolicy = ReminderPolicy {
+        after: Duration::from_secs(96 * 3600),
+        limit: 2,
+    };
+
     fn report(configuration: &Configuration, is_hidden: bool) -> String {
-        let findings = judge_configuration(configuration, is_hidden).into_iter();
+        let findings = judge_configuration(configuration, is_hidden, REMINDERS).into_iter();
         let lines =
             findings.map(|(level, step, detail, remedy)| format!("{level}  {step}: {detail} -> {remedy}\n"));
         lines.collect()
@@ -371,9 +358,9 @@ mod tests {
             single_sign_on: Some(SingleSignOn::Off),
         };
         insta::assert_snapshot!(report(&usual, true), @r"
-            ok  mail: on: each invited person gets a link, which expires after 120 h; a new one is sent from Vaultwarden's admin page only -> 
+            ok  mail: on: each invited person gets a link, which expires after 120 h; whoever has not registered is reminded 4days later and again, at most 2 times -> 
             ok  registration: the login page offers none, so invited people need the link in their mail -> 
-            ok  logins: 3 at once and then one in 300s are allowed, and a session lasts 20min -> 
+            ok  logins: 3 at once and then one in 300s are allowed, and a session lasts 20min ->
             ");
         let without_mail = Configuration {
             mail: Some(false),
@@ -401,7 +388,7 @@ mod tests {
             ..usual
         };
         insta::assert_snapshot!(report(&hasty, false), @r"
-            warn  mail: on: each invited person gets a link, which expires after 1 h; a new one is sent from Vaultwarden's admin page only -> raise INVITATION_EXPIRATION_HOURS at Vaultwarden, so that the link still works a day later
+            warn  mail: on: each invited person gets a link, which expires after 1 h; whoever has not registered is reminded 4days later and again, at most 2 times -> raise INVITATION_EXPIRATION_HOURS at Vaultwarden, so that the link still works a day later
             warn  registration: open to everyone, invited or not -> set SIGNUPS_ALLOWED=false at Vaultwarden, if only people in the directory may use it
             ok  single sign-on: offered: everyone who logs in this way gets an account, invited or not -> 
             warn  logins: 3 at once and then one in 300s are allowed, and a session lasts 4min: invitations wait for the next login -> raise ADMIN_SESSION_LIFETIME or lower ADMIN_RATELIMIT_SECONDS at Vaultwarden
@@ -412,7 +399,7 @@ mod tests {
             ..usual
         };
         insta::assert_snapshot!(report(&only, true), @r"
-            ok  mail: on: each invited person gets a link, which expires after 120 h; a new one is sent from Vaultwarden's admin page only -> 
+            ok  mail: on: each invited person gets a link, which expires after 120 h; whoever has not registered is reminded 4days later and again, at most 2 times -> 
             ok  single sign-on: required: no one registers, and everyone who logs in gets an account, invited or not; the identity provider must mark their address as verified -> 
             ");
         // A version that reports nothing.

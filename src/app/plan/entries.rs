@@ -13,9 +13,6 @@ type Planned = (PlannedAction, String, Option<Timestamp>);
 /// The entries of one person: one for each invitation and each account that concerns them, or a single one if there is none.
 /// Empty for people who had left before the dry run and whose accounts are left alone.
 pub(super) fn planned(person: &PersonReport, invited: &HashSet<EmailAddress>) -> Vec<PlanEntry> {
-    if !person.configured {
-        return Vec::new();
-    }
     let (address, standing) = (&person.member.address, &person.member.standing);
     let with = |address: Option<&EmailAddress>, (action, reason, at): Planned| PlanEntry {
         action,
@@ -25,6 +22,14 @@ pub(super) fn planned(person: &PersonReport, invited: &HashSet<EmailAddress>) ->
         directory: person.directory.clone(),
         reason,
     };
+    let others = person.actions.iter().filter(|action| !action.kind.is_invite());
+    let accounts = others.filter_map(|action| {
+        let planned = of_account(action, person)?;
+        Some(with(Some(&action.address), planned))
+    });
+    if !person.configured {
+        return accounts.collect();
+    }
     let mut concerning: Vec<PlanEntry> = person
         .invitations()
         .filter_map(|invitation| {
@@ -43,11 +48,7 @@ pub(super) fn planned(person: &PersonReport, invited: &HashSet<EmailAddress>) ->
             })
         })
         .collect();
-    let others = person.actions.iter().filter(|action| !action.kind.is_invite());
-    concerning.extend(others.filter_map(|action| {
-        let planned = of_account(action, person)?;
-        Some(with(Some(&action.address), planned))
-    }));
+    concerning.extend(accounts);
     if !concerning.is_empty() {
         return concerning;
     }
