@@ -59,7 +59,8 @@ pub async fn look_up(
     row: i64,
     id: EntryId,
 ) -> Result<Option<Entry>, LookUpError> {
-    let witnesses = store.witnesses(row, WITNESSES).await?;
+    let mut witnesses = store.witnesses(row, WITNESSES).await?;
+    witnesses.retain(|witness| *witness != id);
     let who: Vec<EntryId> = [id].into_iter().chain(witnesses.clone()).collect();
     let found = directory.lookup(&who).await?;
     if !witnesses.is_empty() && found.is_empty() {
