@@ -284,7 +284,8 @@ impl Book {
         }
     }
 
-    fn account_exists(&self, index: usize) -> bool {
+    /// Whether the account of an invitation is in our care and exists, as far as is known.
+    pub(super) fn account_exists(&self, index: usize) -> bool {
         let account = self.tasks()[index].account.as_ref();
         account.is_some_and(|account| account.state.exists())
     }

@@ -17,18 +17,32 @@ use crate::model::{AccountState, ActionKind, ActionState, Compared, EmailAddress
 const LEAVE: [ActionKind; 3] = [ActionKind::Deauthorize, ActionKind::Disable, ActionKind::Delete];
 
 impl Book {
-    /// Opens the action for each account of a person who left.
+    /// Opens the action for each account of a person who left. Somebody who came back and left again may have an account
+    /// without a completed invitation.
     pub(super) fn offboard(&mut self, person: usize, context: &DecisionContext<'_>) {
+        let invitations: Vec<usize> = self.invitations_for(person).collect();
+        for &invitation in &invitations {
+            self.keep_disabled(invitation, context);
+        }
         let policy = context.leave.of(&self.people()[person].directory_name);
         let Some(action) = policy.action else {
             return;
         };
         let hold = self.count_leaver(context);
-        let invitations: Vec<usize> = self.invitations_for(person).collect();
         for invitation in invitations {
-            if self.tasks()[invitation].state == ActionState::Done {
+            if self.tasks()[invitation].state == ActionState::Done || self.account_exists(invitation) {
                 self.offboard_account(invitation, action, policy.grace, hold, context);
             }
+        }
+    }
+
+    /// Cancels the enabling of an account that waits, because the person left again.
+    fn keep_disabled(&mut self, invitation: usize, context: &DecisionContext<'_>) {
+        let address = self.tasks()[invitation].address.clone();
+        if let Some(enabling) = self.task_at(ActionKind::Enable, &address)
+            && self.tasks()[enabling].waits()
+        {
+            self.cancel(enabling, Some("the person left again".into()), context);
         }
     }
 
@@ -188,7 +202,8 @@ impl Book {
                 let Some(action) = policy.action else { continue };
                 let invitations: Vec<usize> = self.invitations_for(person).collect();
                 for invitation in invitations {
-                    if self.tasks()[invitation].state == ActionState::Done {
+                    if self.tasks()[invitation].state == ActionState::Done || self.account_exists(invitation)
+                    {
                         self.offboard_account(invitation, action, policy.grace, None, context);
                     }
                 }

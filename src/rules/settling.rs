@@ -110,8 +110,10 @@ impl Book {
                     self.open(person, &address, false, Some(ActionState::Queued), context);
                 }
             }
-            ActionKind::Resend if !is_member => self.cancel(index, None, context),
-            ActionKind::Enable if !self.is_present(person) => self.cancel(index, None, context),
+            ActionKind::Resend if !is_member => self.cancel(index, Some("the person left".into()), context),
+            ActionKind::Enable if !self.is_present(person) => {
+                self.cancel(index, Some("the person left again".into()), context);
+            }
             kind if kind.is_leave() && self.is_present(person) => self.cancel(index, None, context),
             _ => {}
         }
