@@ -26,6 +26,14 @@
 //! differences are applied page by page, each page in one transaction like a batch of changes. The stream goes on in
 //! between; what it reports is newer than what was listed.
 //!
+//! # The journey of a leaver
+//!
+//! A change that makes somebody a leaver goes the same way. The rules open an action for each of their accounts that is in
+//! our care, or hold it if a limit is exceeded. The worker looks the person up in [`directory`] by identity, at once and
+//! after the grace period, each time on a new connection and together with other members. Only if the person is gone both
+//! times, it calls Vaultwarden. Whoever comes back cancels the action, or is owed the opposite.
+//! [`worker::Accounts`] compares the accounts in our care with those that Vaultwarden has.
+//!
 //! [`app`] builds and runs all components, [`cli`] parses and prints the commands, [`config`] reads the configuration.
 //!
 //! Some commands change nothing: `plan` runs `sync` on a copy of the store, with a Vaultwarden that sends no invitation,
@@ -39,6 +47,8 @@
 //! - The listener waits for the directory and the store, never for Vaultwarden.
 //! - A person who was not listed counts as having left only if the server reported the listing as complete, and a look-up
 //!   by identity, on the server of the session, does not find the person either.
+//! - An account is touched only if it was invited or adopted, its person was looked up and is gone, their grace has passed,
+//!   and no limit holds it. An account is identified by Vaultwarden's id, as soon as that is known.
 //! - A person is identified by the UUID of the entry, or by the configured attribute, never by DN or address.
 //! - The schema allows one invitation per address. An attempt with unknown outcome is looked up for minutes before it is
 //!   repeated.

@@ -21,14 +21,12 @@ use crate::model::{ActionState, EmailAddress, Entry, EntryId, Event, Source};
 use crate::rules::membership::Sighting;
 use crate::rules::{DecisionContext, Verdict};
 use crate::store::{self, ChangeBatch, Decisions, PersonQuery, PersonReport, Scope, Step, Store};
-use crate::worker::Until;
+use crate::worker::{Until, look_up};
 
 /// How long to wait for the service.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The time between two looks at what the service has done.
 const LOOK: Duration = Duration::from_millis(200);
-/// The number of other members that are looked up as well. If none of them is found, the directory hides everyone.
-const WITNESSES: u32 = 5;
 
 /// What to do if no entry is found.
 const NO_ENTRY: &str = "check the entry, `filter` and `mail_attributes`; `ldap-usher watch --all` prints everyone whom a \
@@ -168,24 +166,13 @@ impl<'a> Desk<'a> {
         let name = &directory.settings.name;
         let number = self.number(name).await?;
         let id = person.member.id;
-        let mut witnesses = self.store.witnesses(number, WITNESSES).await?;
-        witnesses.retain(|witness| *witness != id);
-        let who: Vec<EntryId> = [id].into_iter().chain(witnesses.clone()).collect();
         let failed = || format!("directory {name}");
-        let found = LdapDirectory::new(directory.settings.clone())
-            .with_context(failed)?
-            .lookup(&who)
+        let ldap = LdapDirectory::new(directory.settings.clone()).with_context(failed)?;
+        match look_up(&ldap, &*self.store, number, id)
             .await
-            .with_context(failed)?;
-        match found.iter().find(|entry| entry.id == id) {
-            Some(entry) => self.see(directory, entry, say).await,
-            None if !witnesses.is_empty() && !found.iter().any(|entry| witnesses.contains(&entry.id)) => {
-                bail!(
-                    "directory {name} returns neither this person nor any of {} other members, so that it may hide everyone \
-                     from this service; nothing is changed",
-                    witnesses.len()
-                )
-            }
+            .with_context(failed)?
+        {
+            Some(entry) => self.see(directory, &entry, say).await,
             None => {
                 say(Progress::Told(format!(
                     "directory {name}: {} is gone, or does not match the filter",

@@ -48,7 +48,17 @@ impl ReminderPolicy {
 /// Whether what Vaultwarden lists differs from what is known of the account. `waits` says whether an invitation to the
 /// address waits, although there is an account.
 pub fn differs(known: &ManagedAccount, waits: bool, listed: &ListedAccount) -> bool {
-    waits || known.id.as_ref() != Some(&listed.id) || state_of(known.state, listed) != known.state
+    waits
+        || if is_another(known, listed) {
+            known.state.exists()
+        } else {
+            known.id.is_none() || state_of(known.state, listed) != known.state
+        }
+}
+
+/// Whether an account that has the same address as the known one is another one, which is not ours.
+fn is_another(known: &ManagedAccount, listed: &ListedAccount) -> bool {
+    known.id.as_ref().is_some_and(|id| *id != listed.id)
 }
 
 /// The state of an account by the list. A state that the list does not contradict stays.
@@ -87,9 +97,10 @@ impl Book {
         let Some(account) = &mut self.task_mut(index).account else {
             return;
         };
-        if account.id.as_ref().is_some_and(|id| *id != listed.id) {
-            // Another account has the address now. It is not ours.
-            self.lose_account(index, context);
+        if is_another(account, listed) {
+            if account.state.exists() {
+                self.lose_account(index, context);
+            }
             return;
         }
         account.id = Some(listed.id.clone());
@@ -252,12 +263,12 @@ impl Book {
             .or_else(|| self.other_member_at(address, usize::MAX))
     }
 
-    /// Records that somebody else deleted an account, and cancels what waits to be done to it.
+    /// Records that somebody else deleted an account, and cancels what waits to be done to it. Its id stays known, so that
+    /// only this very account can be in our care again.
     fn lose_account(&mut self, index: usize, context: &DecisionContext<'_>) {
         let address = self.tasks()[index].address.clone();
         if let Some(account) = &mut self.task_mut(index).account {
             account.state = AccountState::DeletedByOthers;
-            account.id = None;
         }
         let what = What::AccountChanged {
             how: ObservedChange::Deleted,

@@ -58,7 +58,7 @@ pub fn settlement_for(
                 at: now + pause,
                 failed: false,
                 in_doubt: true,
-                error: "the last attempt was not answered; the address is looked up until the invitation may be sent again"
+                error: "the last attempt was not answered; the account is looked up until the attempt can no longer take effect"
                     .into(),
             };
         }

@@ -80,12 +80,13 @@ impl LeaverBrake {
 }
 
 /// The largest number of leavers that the listings of a directory with so many members may cause: the lesser of the two
-/// limits, and at least one.
+/// limits. A share of less than one person counts as one.
 fn listing_limit(members: u64, limits: &Limits) -> Option<u64> {
     let number = limits.leavers_per_listing.map(u64::from);
-    let share = limits
-        .leavers_percent
-        .map(|percent| (members.saturating_mul(u64::from(percent)) / 100).max(1));
+    let share = limits.leavers_percent.map(|percent| match percent {
+        0 => 0,
+        percent => (members.saturating_mul(u64::from(percent)) / 100).max(1),
+    });
     match (number, share) {
         (Some(number), Some(share)) => Some(number.min(share)),
         (number, share) => number.or(share),
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lesser_of_number_and_share_counts_and_one_person_may_always_leave() {
+    fn the_lesser_of_number_and_share_counts_and_a_share_is_at_least_one_person() {
         let check = |found, members| LeaverBrake::default().check_listing(found, members, &LIMITS, at(0));
         for (members, allowed) in [
             (1, 1),
@@ -138,6 +139,23 @@ mod tests {
                 "{} of {members}",
                 allowed + 1
             );
+        }
+    }
+
+    #[test]
+    fn a_limit_of_zero_holds_every_leaver() {
+        for limits in [
+            Limits {
+                leavers_percent: Some(0),
+                ..UNLIMITED
+            },
+            Limits {
+                leavers_per_listing: Some(0),
+                ..UNLIMITED
+            },
+        ] {
+            let verdict = LeaverBrake::default().check_listing(1, 9, &limits, at(0));
+            assert_eq!(verdict, Some(Hold::LeaversListing));
         }
     }
 

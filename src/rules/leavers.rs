@@ -89,15 +89,17 @@ impl Book {
     }
 
     /// Holds the leavers of the book's directory whose time has not come, except those whom an administrator approved.
+    /// Within the grace that includes those who are being looked up, because nothing can have been done to their accounts.
     pub fn hold_leavers(&mut self, by: Hold, context: &DecisionContext<'_>) {
-        let Some(directory) = self.directory.as_ref().map(|directory| directory.id) else {
+        let Some(directory) = &self.directory else {
             return;
         };
+        let (grace, directory) = (context.leave.of(&directory.name).grace, directory.id);
         for index in 0..self.tasks().len() {
             let task = &self.tasks()[index];
             let holds = task.kind.is_leave()
                 && task.state == ActionState::Queued
-                && task.waits()
+                && (task.waits() || context.now < task.arrived + grace)
                 && task.compared != Compared::Yes
                 && self.people()[task.person].directory == directory;
             if holds {

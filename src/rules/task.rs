@@ -12,7 +12,7 @@ pub struct Task {
     pub kind: ActionKind,
     /// The address that it concerns.
     pub address: EmailAddress,
-    /// The person whom it is for, by index in [`Book::people`].
+    /// The person whom it is for, by index in [`Book::people`](super::Book::people).
     pub person: usize,
     /// Its state.
     pub state: ActionState,

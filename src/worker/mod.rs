@@ -20,5 +20,5 @@ mod state;
 
 pub use accounts::{Accounts, AccountsSettings};
 pub use queue::Until;
-pub use recheck::Recheck;
+pub use recheck::{LookUpError, Recheck, look_up};
 pub use state::{Tally, Worker, WorkerSettings};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
-use crate::directory::Directory;
-use crate::model::{Action, EntryId, Source};
+use crate::directory::{Directory, DirectoryError};
+use crate::model::{Action, Entry, EntryId, Source};
 use crate::rules::membership::{Account, Policy, Sighting};
 use crate::rules::{LeavePolicies, Limits, Verdict};
 use crate::store::{ChangeBatch, Decisions, QueueStore, StoreError};
@@ -27,6 +27,47 @@ pub struct Recheck {
     pub leave: Arc<LeavePolicies>,
     /// Wakes the worker.
     pub wake: Arc<Notify>,
+}
+
+/// Why a look-up does not tell whether a person is in their directory.
+#[derive(Debug, thiserror::Error)]
+pub enum LookUpError {
+    /// The directory failed.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Neither the person nor any other member was found.
+    #[error(
+        "the directory does not return any of {witnesses} other members either, so that it may hide everyone from this service"
+    )]
+    HidesEveryone {
+        /// The number of other members that were looked up.
+        witnesses: usize,
+    },
+}
+
+/// Looks an entry up by identity, on a connection of its own, together with some other members of the directory in this row of
+/// the store. Returns `None` if only this entry is gone or does not match.
+///
+/// # Errors
+/// Nobody can tell.
+pub async fn look_up(
+    directory: &dyn Directory,
+    store: &dyn QueueStore,
+    row: i64,
+    id: EntryId,
+) -> Result<Option<Entry>, LookUpError> {
+    let mut witnesses = store.witnesses(row, WITNESSES).await?;
+    witnesses.retain(|witness| *witness != id);
+    let who: Vec<EntryId> = [id].into_iter().chain(witnesses.clone()).collect();
+    let found = directory.lookup(&who).await?;
+    if !witnesses.is_empty() && found.is_empty() {
+        let witnesses = witnesses.len();
+        return Err(LookUpError::HidesEveryone { witnesses });
+    }
+    Ok(found.into_iter().find(|entry| entry.id == id))
 }
 
 /// Whether a person is in their directory.
@@ -54,20 +95,10 @@ impl Recheck {
         let Some((directory, policy)) = self.directories.get(&action.directory) else {
             return Err("the directory is not in the configuration".into());
         };
-        let witnesses = store
-            .witnesses(action.directory_row, WITNESSES)
-            .await
-            .map_err(failed)?;
-        let who: Vec<EntryId> = [action.entry].into_iter().chain(witnesses.clone()).collect();
-        let found = directory.lookup(&who).await.map_err(|error| error.to_string())?;
-        if !witnesses.is_empty() && !found.iter().any(|entry| witnesses.contains(&entry.id)) {
-            return Err(format!(
-                "the directory does not return any of {} other members either; it may hide everyone from this service",
-                witnesses.len()
-            ));
-        }
+        let looked = look_up(&**directory, store, action.directory_row, action.entry).await;
+        let found = looked.map_err(|error| error.to_string())?;
         let policy = policy.at(clock.now());
-        let Some(entry) = found.iter().find(|entry| entry.id == action.entry) else {
+        let Some(entry) = &found else {
             return Ok(Presence::Gone);
         };
         let facts = policy.facts(entry);

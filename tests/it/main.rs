@@ -10,6 +10,7 @@
 mod support;
 
 mod accept;
+mod accidents;
 mod account_changes;
 mod active_directory;
 mod apacheds;
@@ -35,6 +36,7 @@ mod http;
 mod id_attribute;
 mod journal;
 mod leave_commands;
+mod leavers;
 mod legacy;
 mod lifecycle;
 mod names;
@@ -48,6 +50,7 @@ mod peculiarities;
 mod persistent_search;
 mod plan;
 mod poll;
+mod reminders;
 mod resume;
 mod returning;
 mod secrets;

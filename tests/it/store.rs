@@ -4,6 +4,7 @@ mod failure;
 mod file;
 mod invitations;
 mod journal;
+mod leavers;
 mod limits;
 mod listing;
 mod members;

@@ -9,21 +9,23 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::stream::{BoxStream, StreamExt, empty};
 use ldap_usher::clock::{Clock, Timestamp};
+use ldap_usher::directory::Directory;
 use ldap_usher::model::Source;
-use ldap_usher::model::{ActionState, Attribute, EmailAddress, Entry, EntryId, Outcome};
+use ldap_usher::model::{ActionKind, ActionState, Attribute, EmailAddress, Entry, EntryId, Outcome};
 use ldap_usher::retry::RetryNow;
 use ldap_usher::rules::membership::{Accept, Policy, Sighting};
-use ldap_usher::rules::{Limits, Verdict};
+use ldap_usher::rules::{LeavePolicies, LeavePolicy, Limits, Verdict};
 use ldap_usher::store::interface::*;
 use ldap_usher::store::{ChangeBatch, Decisions, DirectoryState, Sqlite};
 use ldap_usher::telemetry::{GRACE, Observer};
 use ldap_usher::vaultwarden::{Account, AccountChange, Admin, Changed, Invitation, Reply, VaultwardenError};
-use ldap_usher::worker::{Until, Worker, WorkerSettings};
+use ldap_usher::worker::{Recheck, Until, Worker, WorkerSettings};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::support::journal::Scripted;
 use server::{Behaviour, Server};
 
 /// Invites everyone; like the real client it keeps its session in the store.
@@ -77,41 +79,54 @@ async fn queue(store: &dyn Store, count: u8) -> i64 {
 
 /// New people, told at that time.
 async fn bring(store: &dyn Store, source: Source, people: std::ops::Range<u8>, now: Timestamp) -> i64 {
-    let directory = store.register("main", "scope", "settings").await.unwrap().id;
-    let policy = Policy {
-        mail_attributes: vec!["mail".into()],
-        accept: Accept::default(),
-        disabled_are_members: false,
-        now: Timestamp(0),
-        invite_changed_address: false,
-    };
     let sightings = people.map(|n| {
         let mail = Attribute {
             name: "mail".into(),
             values: vec![format!("person{n}@example.org").into()],
         };
-        Sighting::Entry(policy.facts(&Entry {
+        Sighting::Entry(policy().facts(&Entry {
             id: EntryId::from_slice(&[n; 16]).unwrap(),
             dn: format!("uid=person{n}"),
             attributes: vec![mail],
         }))
     });
+    report(store, source, sightings.collect(), Arc::default(), now).await
+}
+
+async fn report(
+    store: &dyn Store,
+    source: Source,
+    sightings: Vec<Sighting>,
+    leave: Arc<LeavePolicies>,
+    now: Timestamp,
+) -> i64 {
+    let directory = store.register("main", "scope", "settings").await.unwrap().id;
     let batch = ChangeBatch {
-        leave: Arc::default(),
+        leave,
         leaving: None,
         directory,
         source,
         summarised: false,
-        sightings: sightings.collect(),
+        sightings,
         together: Default::default(),
         cursor: None,
-        policy: policy.clone(),
+        policy: policy(),
         limits: Limits::default(),
         listing: Verdict::Hold,
         arrived: now,
     };
     store.apply(batch).await.unwrap();
     directory
+}
+
+fn policy() -> Policy {
+    Policy {
+        mail_attributes: vec!["mail".into()],
+        accept: Accept::default(),
+        disabled_are_members: false,
+        now: Timestamp(0),
+        invite_changed_address: false,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -172,6 +187,7 @@ struct Stage {
     clock: Clock,
     running: JoinSet<()>,
     wake: Arc<Notify>,
+    recheck: Arc<Recheck>,
 }
 
 impl Stage {
@@ -188,7 +204,34 @@ impl Stage {
             clock: Clock::read_by(move || Timestamp(real.now().0 + set.load(Ordering::Relaxed))),
             running: JoinSet::new(),
             wake: Arc::default(),
+            recheck: Arc::default(),
         }
+    }
+
+    /// Whoever is gone from this directory for so long loses their account.
+    fn deletes_after(&mut self, grace: Duration, directory: Arc<Scripted>) {
+        let policies = LeavePolicy {
+            action: Some(ActionKind::Delete),
+            grace,
+        };
+        let name = "main".to_owned();
+        self.recheck = Arc::new(Recheck {
+            directories: [(name.clone(), (directory as Arc<dyn Directory>, policy()))].into(),
+            leave: Arc::new(LeavePolicies {
+                directories: [(name, policies)].into(),
+                ..LeavePolicies::default()
+            }),
+            wake: self.wake.clone(),
+            ..Recheck::default()
+        });
+    }
+
+    /// A person is reported as gone.
+    async fn goes(&self, person: u8) {
+        let gone = Sighting::Gone(EntryId::from_slice(&[person; 16]).unwrap());
+        let (leave, now) = (self.recheck.leave.clone(), self.clock.now());
+        report(&*self.store, Source::Stream, vec![gone], leave, now).await;
+        self.wake.notify_one();
     }
 
     /// A worker starts.
@@ -206,7 +249,7 @@ impl Stage {
                 only: None,
                 resend_after: Duration::from_secs(180),
             },
-            recheck: Arc::default(),
+            recheck: self.recheck.clone(),
             retry_now: RetryNow::default(),
             jitter: rand::random,
         };
@@ -291,6 +334,36 @@ async fn a_clock_that_is_set_forward_repeats_no_call_that_is_under_way() {
     stage.done(3, MINUTE).await;
     sleep(2 * HOUR).await;
     assert_eq!(stage.server.mails(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_jumps_by_a_year_and_back_neither_shortens_nor_lengthens_the_grace_of_a_leaver() {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    let mut stage = Stage::new().await;
+    let directory = Arc::new(Scripted::default());
+    let people = (0..8).map(|person| (person, Some(person))).collect();
+    directory.0.lock().unwrap().people = people;
+    stage.deletes_after(HOUR, directory.clone());
+    stage.come(0..8).await;
+    stage.start();
+    stage.done(8, MINUTE).await;
+    for (leaver, back) in [(0, false), (1, true)] {
+        let address = format!("person{leaver}@example.org");
+        directory.0.lock().unwrap().people.remove(&leaver);
+        stage.goes(leaver).await;
+        // One who is there all the time is reported as gone as well.
+        stage.goes(leaver + 4).await;
+        sleep(10 * MINUTE).await;
+        stage.set_clock(YEAR, back);
+        sleep(45 * MINUTE).await;
+        assert!(stage.server.has(&address), "{leaver}");
+        sleep(10 * MINUTE).await;
+        assert!(!stage.server.has(&address), "{leaver}");
+        assert!(stage.server.has(&format!("person{}@example.org", leaver + 4)));
+    }
+    for person in 2..8 {
+        assert!(stage.server.has(&format!("person{person}@example.org")));
+    }
 }
 
 #[tokio::test(start_paused = true)]

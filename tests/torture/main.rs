@@ -1,5 +1,6 @@
 //! `make torture`: the built program between slapd and the stand-in, while all three are killed (SIGKILL) at random
-//! and people come and go. At the end the oracle: every member is invited, nobody else, none twice.
+//! and people come, go and come back. At the end the oracle: every member is invited and enabled, everyone who left is
+//! disabled, nobody else was ever invited, none twice.
 //!
 //! `SECONDS` (default 60) says for how long; `SEED` repeats the deeds of an earlier run (not their timing).
 #![allow(
@@ -42,6 +43,18 @@ use world::World;
 /// is repeated.
 const REST: Duration = Duration::from_secs(420);
 
+/// How long everything must stay right at the end: longer than the grace and what it leads to.
+const CALM: Duration = Duration::from_secs(5);
+
+const LEAVE: &str = r#"[leave]
+action = "disable"
+grace = "1s"
+[limits]
+leavers_per_listing = "unlimited"
+leavers_percent = "unlimited"
+leavers_per_hour = "unlimited"
+"#;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let seconds = variable("SECONDS").unwrap_or(60);
@@ -80,6 +93,9 @@ struct Torture {
     /// Who ever came, by number, and who is still there.
     ever: u32,
     members: BTreeSet<u32>,
+    /// Who left for good, and who is away.
+    gone: BTreeSet<u32>,
+    away: BTreeSet<u32>,
     counts: BTreeMap<&'static str, u32>,
     /// What the service printed in the runs that are over.
     output: String,
@@ -87,13 +103,15 @@ struct Torture {
 
 impl Torture {
     async fn begin(seed: u64) -> Self {
-        let mut world = World::with(Slapd::builder()).await;
+        let mut world = World::with(Slapd::builder()).await.tables(LEAVE);
         world.start_only();
         Self {
             world,
             jitter: StdRng::seed_from_u64(seed),
             ever: 0,
             members: BTreeSet::new(),
+            gone: BTreeSet::new(),
+            away: BTreeSet::new(),
             counts: BTreeMap::new(),
             output: String::new(),
         }
@@ -105,7 +123,7 @@ impl Torture {
 
     /// Does one thing, and says which.
     async fn deed(&mut self) -> &'static str {
-        match self.jitter.gen_range(0..12) {
+        match self.jitter.gen_range(0..16) {
             0..=5 => {
                 self.ever += 1;
                 self.members.insert(self.ever);
@@ -114,9 +132,32 @@ impl Torture {
             }
             6 => {
                 if let Some(person) = self.members.pop_first() {
+                    self.gone.insert(person);
                     self.world.people().delete(&uid(person)).await;
                 }
                 "people left"
+            }
+            12 | 13 => {
+                if let Some(person) = self.members.pop_last() {
+                    self.away.insert(person);
+                    self.world.people().move_to(&uid(person), "former").await;
+                }
+                "people went away"
+            }
+            14 => {
+                if let Some(person) = self.away.pop_first() {
+                    self.members.insert(person);
+                    let people = self.world.people();
+                    people.move_between(&uid(person), "former", "people").await;
+                }
+                "people came back"
+            }
+            15 => {
+                let moments = [Moment::Arrived, Moment::Saved];
+                let drop = Fault::Drop(moments[self.jitter.gen_range(0..moments.len())]);
+                let change = ["disable", "enable"][self.jitter.gen_range(0..2)];
+                self.world.vault.fail(On::Change(change), None, 1, drop);
+                "broken changes of accounts"
             }
             7..=8 => {
                 self.keep_output();
@@ -146,6 +187,20 @@ impl Torture {
         }
     }
 
+    /// An account that is not as it should be at rest.
+    fn wrong(&self) -> Option<String> {
+        let vault = &self.world.vault;
+        let mut members = self.members.iter().map(|person| address(*person));
+        if let Some(address) = members.find(|address| vault.enabled(address) != Some(true)) {
+            let state = vault.enabled(&address).map_or("invited", |_| "enabled");
+            return Some(format!("{address} is not {state}"));
+        }
+        let left = self.gone.iter().chain(&self.away);
+        let mut left = left.map(|person| address(*person));
+        let enabled = left.find(|address| vault.enabled(address) == Some(true))?;
+        Some(format!("{enabled} left and is not disabled"))
+    }
+
     fn keep_output(&mut self) {
         self.output += &self.world.service().output();
         self.output += "\n";
@@ -158,21 +213,23 @@ impl Torture {
     async fn verdict(&mut self) -> Result<usize, String> {
         self.world.vault.heal();
         let began = Instant::now();
-        let missing = loop {
-            let invited: BTreeSet<String> = self.world.vault.invited().into_iter().collect();
-            let missing = self
-                .members
-                .iter()
-                .find(|person| !invited.contains(&address(**person)));
-            match missing {
-                None => break None,
-                Some(person) if began.elapsed() > REST => break Some(*person),
-                Some(_) => sleep(Duration::from_millis(200)).await,
+        let mut right_since = None;
+        let wrong = loop {
+            // So many may have left that they are held.
+            self.world.ask(&["approve", "--all", "--yes"]).await;
+            let wrong = self.wrong();
+            match &wrong {
+                Some(_) if began.elapsed() > REST => break wrong,
+                Some(_) => right_since = None,
+                // Whatever is still to come would be a mistake.
+                None if right_since.get_or_insert_with(Instant::now).elapsed() > CALM => break None,
+                None => {}
             }
+            sleep(Duration::from_millis(500)).await;
         };
         self.keep_output();
-        if let Some(person) = missing {
-            return Err(format!("{} is not invited", address(person)));
+        if let Some(wrong) = wrong {
+            return Err(wrong);
         }
         let invited = self.world.vault.invited();
         let distinct: BTreeSet<&String> = invited.iter().collect();

@@ -73,23 +73,23 @@ pub(super) async fn carry_out(
     })
 }
 
-/// The person is in the directory after all. If an attempt in doubt has changed the account, it counts as carried out, and
-/// is undone.
+/// The person is in the directory after all. An attempt in doubt that has changed the account counts as carried out, and is
+/// undone. As long as it may still take effect, the account is looked up again: nobody would undo it later.
 async fn found_again(
     context: &Context,
     action: &Action,
     is_done: fn(&Account) -> bool,
 ) -> Result<Attempted, VaultwardenError> {
-    if action.in_doubt.is_some()
-        && context
-            .account(action)
-            .await?
-            .is_none_or(|account| is_done(&account))
-    {
-        return Ok(Outcome::CarriedOut.into());
+    if action.in_doubt.is_none() {
+        let reason = "the person is in the directory".into();
+        return Ok(Attempted::Settled(Settlement::Cancel(reason)));
     }
-    let reason = "the person is in the directory".into();
-    Ok(Attempted::Settled(Settlement::Cancel(reason)))
+    let account = context.account(action).await?;
+    Ok(if account.is_none_or(|account| is_done(&account)) {
+        Outcome::CarriedOut.into()
+    } else {
+        Attempted::NoEffect
+    })
 }
 
 fn wait(action: &Action, at: crate::clock::Timestamp, why: &str) -> Attempted {

@@ -10,6 +10,7 @@ pub mod ds389;
 pub mod file_system;
 pub mod journal;
 pub mod ldap;
+pub mod leaving;
 pub mod listening;
 pub mod offering;
 pub mod people;

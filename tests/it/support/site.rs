@@ -222,6 +222,11 @@ impl Folk {
             .await;
     }
 
+    /// Renames a unit, with everything in it.
+    pub async fn rename_unit(&self, dn: &str, rdn: &str) {
+        self.rename_entry(dn, rdn, None).await;
+    }
+
     async fn rename_entry(&self, dn: &str, rdn: &str, parent: Option<&str>) {
         let mut ldap = self.connect().await;
         ldap.modifydn(dn, rdn, true, parent)

@@ -26,6 +26,9 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// How long to wait for events that must not happen: longer than the service's shortest waits.
 pub const A_WHILE: Duration = Duration::from_millis(1500);
 
+/// The pause between two looks at something that is waited for.
+pub const PAUSE: Duration = Duration::from_millis(50);
+
 /// The log message when a session with the directory is open.
 const CONNECTED: &str = "connected to the directory";
 /// The log message when a listing has ended.
@@ -40,6 +43,8 @@ pub struct World<D = Slapd> {
     pub vault: StandIn,
     /// `admin_token`.
     pub token: String,
+    /// Further keys of `[vaultwarden]`.
+    pub vaultwarden: String,
     /// The `[[directory]]` table, or several. A test may change it between two runs of the service.
     pub directory: String,
     /// Any other tables, such as `[limits]`; `[vaultwarden]` and `[http]` are there already.
@@ -85,6 +90,7 @@ impl<D> World<D> {
             service: None,
             vault: StandIn::start(),
             token: "sesame".into(),
+            vaultwarden: String::new(),
             tables: String::new(),
             state: None,
             dir: tempfile::tempdir().unwrap(),
@@ -111,6 +117,13 @@ impl<D> World<D> {
         self
     }
 
+    /// Adds keys to the `[vaultwarden]` table.
+    pub fn vaultwarden_keys(mut self, lines: &str) -> Self {
+        self.vaultwarden += lines;
+        self.vaultwarden += "\n";
+        self
+    }
+
     /// The configuration as it is written for the next run of the service.
     pub fn config(&self) -> String {
         format!(
@@ -118,20 +131,24 @@ impl<D> World<D> {
 [vaultwarden]
 url = "{url}"
 admin_token = "{token}"
+{vaultwarden}
 [http]
 listen = "127.0.0.1:0"
 {directory}
 {tables}"#,
-            state = self
-                .state
-                .clone()
-                .unwrap_or_else(|| self.dir.path().join("state.db"))
-                .display(),
+            state = self.state_file().display(),
             url = self.vault.url(),
             token = self.token,
+            vaultwarden = self.vaultwarden,
             directory = self.directory,
             tables = self.tables,
         )
+    }
+
+    /// The state file.
+    pub fn state_file(&self) -> PathBuf {
+        let default = || self.dir.path().join("state.db");
+        self.state.clone().unwrap_or_else(default)
     }
 
     // -- the service --------------------------------------------------------------------------------------------
@@ -170,6 +187,12 @@ listen = "127.0.0.1:0"
     pub async fn restart(&mut self) {
         self.stop().await;
         self.start().await;
+    }
+
+    /// The same, without waiting for a listing.
+    pub async fn restart_only(&mut self) {
+        self.stop().await;
+        self.start_only();
     }
 
     /// The running service.

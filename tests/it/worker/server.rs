@@ -57,6 +57,11 @@ impl Server {
         self.state.lock().unwrap().behaviour = behaviour;
     }
 
+    /// Whether somebody has an account.
+    pub fn has(&self, address: &str) -> bool {
+        self.state.lock().unwrap().accounts.contains(address)
+    }
+
     /// How many mails it has sent.
     pub fn mails(&self) -> usize {
         self.state.lock().unwrap().mails

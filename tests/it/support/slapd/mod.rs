@@ -239,10 +239,19 @@ impl Slapd {
 
     /// Restores the initial people as new entries. slapd is stopped for this.
     pub async fn reseed(&mut self) {
+        self.seed_with(self.options.people).await;
+    }
+
+    /// Starts it with an empty database: there are units and the reader, and no people. slapd is stopped for this.
+    pub async fn empty(&mut self) {
+        self.seed_with(0).await;
+    }
+
+    async fn seed_with(&mut self, people: usize) {
         self.stop().await;
         fs::remove_dir_all(self.file("db")).unwrap();
         fs::create_dir(self.file("db")).unwrap();
-        self.load(&["-q", "-w"], &seed(self.options.people)).unwrap();
+        self.load(&["-q", "-w"], &seed(people)).unwrap();
         self.restart().await;
     }
 

@@ -15,13 +15,14 @@ pub struct Builder {
     checkpoint: bool,
     pub(super) tls: bool,
     size_limit: Option<u32>,
+    time_limit: Option<u32>,
     member_of: MemberOf,
     pub(super) ppolicy: bool,
     refint: bool,
     least_rights: bool,
     pub(super) glued: bool,
     glue_first: bool,
-    hidden: Vec<&'static str>,
+    denied: Vec<String>,
     global: String,
     database: String,
     pub(super) people: usize,
@@ -43,13 +44,14 @@ impl Default for Builder {
             checkpoint: true,
             tls: false,
             size_limit: None,
+            time_limit: None,
             member_of: MemberOf::Absent,
             ppolicy: false,
             refint: false,
             least_rights: false,
             glued: false,
             glue_first: false,
-            hidden: Vec::new(),
+            denied: Vec::new(),
             global: String::new(),
             database: String::new(),
             people: 0,
@@ -138,8 +140,25 @@ impl Builder {
     }
 
     /// Denies the reader an attribute, such as `entryCSN`.
-    pub fn hide_from_reader(mut self, attribute: &'static str) -> Self {
-        self.hidden.push(attribute);
+    pub fn hide_from_reader(self, attribute: &str) -> Self {
+        self.deny(&format!("attrs={attribute}"))
+    }
+
+    /// Denies everyone but the administrator a part of the tree, as `access to` in slapd.conf has it.
+    pub fn deny(mut self, what: &str) -> Self {
+        self.denied.push(what.into());
+        self
+    }
+
+    /// Takes back all that [`Builder::deny`] denied.
+    pub fn deny_nothing(mut self) -> Self {
+        self.denied.clear();
+        self
+    }
+
+    /// Ends each search of the reader after so many seconds. Default: no limit.
+    pub fn time_limit(mut self, seconds: Option<u32>) -> Self {
+        self.time_limit = seconds;
         self
     }
 
@@ -205,8 +224,8 @@ access to attrs=userPassword by anonymous auth by * none
         branch = branch(&dir, options),
     )
     .unwrap();
-    for attribute in &options.hidden {
-        writeln!(conf, "access to attrs={attribute} by * none").unwrap();
+    for what in &options.denied {
+        writeln!(conf, "access to {what} by * none").unwrap();
     }
     if options.least_rights {
         let mut of_people = "objectClass,uid,gidNumber,mail,entryUUID,entryCSN".to_owned();
@@ -237,7 +256,10 @@ access to attrs=userPassword by anonymous auth by * none
         writeln!(conf, "access to * by dn.exact=\"{reader}\" read by * none").unwrap();
     }
     if options.size_limit.is_none() {
-        writeln!(conf, "limits dn.exact=\"{reader}\" size=unlimited time=unlimited").unwrap();
+        let time = options
+            .time_limit
+            .map_or("unlimited".into(), |seconds| seconds.to_string());
+        writeln!(conf, "limits dn.exact=\"{reader}\" size=unlimited time={time}").unwrap();
     }
     conf += &options.database;
     match options.member_of {
