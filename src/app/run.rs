@@ -40,7 +40,7 @@ pub struct SyncSummary {
     pub queued: u64,
     /// Invitations held back by one of the `limits`.
     pub held: u64,
-    /// Invitations in quarantine.
+    /// Invitations, and actions for leavers, in quarantine.
     pub quarantined: u64,
     /// One line for each directory that was not listed completely.
     pub failures: Vec<String>,
@@ -222,7 +222,7 @@ pub async fn sync(config: Config) -> anyhow::Result<SyncSummary> {
             leavers_held: report.leavers_in(ActionState::Held),
             queued: report.count(ActionState::Queued),
             held: report.count(ActionState::Held),
-            quarantined: report.count(ActionState::Quarantined),
+            quarantined: report.count(ActionState::Quarantined) + report.leavers_in(ActionState::Quarantined),
             failures,
         })
     };

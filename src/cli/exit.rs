@@ -17,7 +17,7 @@ pub enum Exit {
     Misconfigured = 2,
     /// Another process uses the state file.
     InUse = 3,
-    /// `sync` finished, but not every invitation is delivered.
+    /// `sync` finished, but something is left to do that needs an administrator or another run.
     Undelivered = 4,
 }
 
@@ -32,7 +32,7 @@ impl Exit {
         (Self::InUse, "another process uses the state file"),
         (
             Self::Undelivered,
-            "sync: some invitations are held, quarantined or still to be delivered",
+            "sync: something is held, quarantined or still to be delivered",
         ),
     ];
 

@@ -113,7 +113,8 @@ fn accept_loss(task: &mut Task) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ActionKind, EntryId, Member, Standing};
+    use crate::model::{ActionKind, EntryId, ManagedAccount, Member, Outcome, Standing};
+    use crate::rules::{LeavePolicies, Limits};
 
     const NOW: Timestamp = Timestamp(9_000);
 
@@ -196,5 +197,47 @@ mod tests {
             assert_eq!((invitation.owner, invitation.in_doubt), (None, Some(after)));
             assert_eq!(invitation.due, NOW);
         }
+    }
+
+    #[test]
+    fn an_approved_or_discarded_invitation_to_a_missing_account_counts_the_account_as_deleted() {
+        let missing = |invitation: &mut Task| {
+            let mut account = ManagedAccount::invited(Some("id".into()), Timestamp(1));
+            account.state = AccountState::Registered;
+            invitation.account = Some(account);
+        };
+        let state = |book: &Book| book.tasks()[0].account.as_ref().map(|account| account.state);
+        let mut approved = book(missing);
+        approved.requeue(7, ActionState::Held, Release::Approved, NOW);
+        assert_eq!(state(&approved), Some(AccountState::DeletedByOthers));
+        let mut discarded = book(missing);
+        discarded.discard(7, NOW);
+        assert_eq!(state(&discarded), Some(AccountState::DeletedByOthers));
+        let mut compared = book(missing);
+        compared.requeue(7, ActionState::Held, Release::Comparison, NOW);
+        assert_eq!(state(&compared), Some(AccountState::Registered));
+    }
+
+    #[test]
+    fn an_invitation_by_hand_is_queued_whatever_held_it_back_or_ended_it() {
+        let (limits, leave) = (Limits::default(), LeavePolicies::default());
+        let context = DecisionContext::single(Source::Administrator, NOW, NOW, &limits, &leave);
+        let address = EmailAddress::parse(b"ann@x.org").unwrap();
+        for state in ActionState::ALL {
+            let mut book = book(|invitation| {
+                invitation.state = state;
+                invitation.due = Timestamp(99_000);
+                invitation.outcome = (state == ActionState::Done).then_some(Outcome::HadAccount);
+            });
+            assert_eq!(book.invite_by_hand(&address, &context), Some(0), "{state:?}");
+            let invitation = &book.tasks()[0];
+            assert_eq!(
+                (invitation.state, invitation.due),
+                (ActionState::Queued, NOW),
+                "{state:?}"
+            );
+        }
+        let other = EmailAddress::parse(b"bob@x.org").unwrap();
+        assert_eq!(book(|_| {}).invite_by_hand(&other, &context), None);
     }
 }

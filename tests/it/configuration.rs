@@ -854,7 +854,7 @@ async fn the_help_documents_commands_and_exit_codes() {
           1  failed
           2  the command line or the configuration cannot be used
           3  another process uses the state file
-          4  sync: some invitations are held, quarantined or still to be delivered
+          4  sync: something is held, quarantined or still to be delivered
         ");
 }
 

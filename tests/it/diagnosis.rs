@@ -540,6 +540,7 @@ async fn check_says_the_same_to_a_pipe_and_as_json_a_line_each_and_each_names_wh
             "configuration",
             "state",
             "directory main, ldap://",
+            "directory main, leavers",
             "vaultwarden, http://",
         ];
         assert!(
