@@ -144,6 +144,7 @@ impl Book {
                     && (self.tasks()[index].waits() || self.tasks()[index].state == ActionState::Quarantined)
                 {
                     self.cancel(index, None, context);
+                    self.take_over_account(person, &address, context);
                 }
             }
             if let Some(invitation) = self.invitation_to(&address)
@@ -151,6 +152,20 @@ impl Book {
             {
                 self.enable_again(invitation, context);
             }
+        }
+    }
+
+    /// Gives an account that stays as it is, because somebody else has its address now, to that person: it leaves with them.
+    fn take_over_account(&mut self, person: usize, address: &EmailAddress, context: &DecisionContext<'_>) {
+        let Some(invitation) = self.invitation_to(address) else {
+            return;
+        };
+        let former = self.tasks()[invitation].person;
+        if former != person && !self.is_present(former) {
+            let from = self.people()[former].member.dn.clone();
+            let state = self.tasks()[invitation].state;
+            self.hand_over(invitation, person);
+            self.record_for(invitation, context.stamp(), What::HandedOver { from, state });
         }
     }
 

@@ -667,6 +667,20 @@ fn whoever_comes_back_and_leaves_before_anything_was_done_about_it_loses_the_acc
 }
 
 #[test]
+fn an_account_whose_address_passed_to_somebody_else_leaves_with_them() {
+    let works = Step::Attempt(vec![(Attempt::Works, false); 2]);
+    let steps = vec![
+        Step::There((0, 1), Some(1)),
+        Step::There((0, 0), Some(0)),
+        works,
+        Step::Gone((0, 0)),
+        Step::There((0, 1), Some(0)),
+        Step::Gone((0, 1)),
+    ];
+    run(play(steps, Limits::default(), ActionKind::Disable, false)).unwrap();
+}
+
+#[test]
 fn whoever_leaves_again_before_they_are_enabled_stays_disabled() {
     run(async {
         let mut world = World::new(Limits::default(), ActionKind::Disable).await;
