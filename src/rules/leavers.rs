@@ -213,9 +213,12 @@ impl Book {
                 left += 1;
                 self.record(person, None, context.stamp(), What::Left { reason: None });
                 self.withdraw_all(person, context);
+                let invitations: Vec<usize> = self.invitations_for(person).collect();
+                for &invitation in &invitations {
+                    self.keep_disabled(invitation, context);
+                }
                 let policy = context.leave.forgotten;
                 let Some(action) = policy.action else { continue };
-                let invitations: Vec<usize> = self.invitations_for(person).collect();
                 for invitation in invitations {
                     if self.tasks()[invitation].state == ActionState::Done || self.account_exists(invitation)
                     {
