@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::actions::result_label;
 use crate::clock::{Clock, Timestamp};
-use crate::model::Source;
+use crate::model::{ActionState, Source};
 use crate::rules::{Book, DecisionContext, LeavePolicies, Limits, ReminderPolicy, differs, many_are_missing};
 use crate::store::{ACCOUNTS_TROUBLE, Decisions, QueueStore, RowSet, Scope, Step, StoreError};
 use crate::telemetry::Observer;
@@ -103,7 +103,9 @@ impl Accounts {
     /// # Errors
     /// The store failed.
     pub async fn look(&self) -> Result<bool, StoreError> {
-        if self.store.managed(0, 1).await?.is_empty() {
+        // An invitation that is held is not needed if there is an account.
+        let is_held = self.store.report().await?.count(ActionState::Held) > 0;
+        if !is_held && self.store.managed(0, 1).await?.is_empty() {
             return Ok(false);
         }
         let began = self.clock.now();

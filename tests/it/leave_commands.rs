@@ -268,6 +268,21 @@ async fn held_newcomers_are_approved_by_their_group() {
 }
 
 #[tokio::test]
+async fn newcomers_with_an_account_need_no_approval() {
+    let world = world(&["[invite]\nhold = \"all\""]).await;
+    world.people().add_person("ann").await;
+    world.people().add_person("bob").await;
+    world.vault.preload(["ann@example.org"]);
+    assert_eq!(sync(&world).await, Some(4));
+    let status = json(&world, &["status", "--json"]).await;
+    assert_eq!(
+        (&status["tasks"]["held"], &status["tasks"]["done"]),
+        (&json!(1), &json!(1))
+    );
+    assert_eq!(world.vault.invitations(), 0);
+}
+
+#[tokio::test]
 async fn whoever_is_forgotten_is_new_and_a_removed_directory_makes_leavers_only_on_request() {
     let mut world = world(&[DISABLE]).await;
     for uid in ["ann", "bob"] {

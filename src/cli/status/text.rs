@@ -71,7 +71,7 @@ pub(super) fn text(report: &Report, running: bool, now: Timestamp, palette: Pale
     lines.extend(counts(&report.tasks, palette));
     if report.unregistered > 0 {
         lines.push(format!(
-            "  of those done, {} have not registered yet (`ldap-usher status --stale` lists them)",
+            "  {} of those done not registered yet (`ldap-usher status --stale` lists them)",
             report.unregistered
         ));
     }
@@ -276,7 +276,7 @@ pub(super) mod tests {
               held         600  (`ldap-usher approve --all` shows and releases them)
               done         140
               quarantined  1  (`ldap-usher retry --all` shows them and tries again)
-              of those done, 7 have not registered yet (`ldap-usher status --stale` lists them)
+              7 of those done not registered yet (`ldap-usher status --stale` lists them)
 
             accounts of leavers
               queued       1
