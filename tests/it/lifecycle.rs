@@ -23,7 +23,7 @@ async fn stopping_with_ann_under_way() -> World {
     world.service().term().await;
     world
         .says(
-            &["waiting for the invitations that are in progress", "count=1"],
+            &["waiting for the actions that are in progress", "count=1"],
             1,
         )
         .await;
