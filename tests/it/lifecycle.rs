@@ -22,10 +22,7 @@ async fn stopping_with_ann_under_way() -> World {
     assert!(world.vault.wait_until_held(1, PATIENCE).await);
     world.service().term().await;
     world
-        .says(
-            &["waiting for the actions that are in progress", "count=1"],
-            1,
-        )
+        .says(&["waiting for the actions that are in progress", "count=1"], 1)
         .await;
     world
 }
