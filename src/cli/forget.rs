@@ -47,7 +47,7 @@ fn described(person: &PersonReport) -> String {
         account.is_some_and(|account| account.state.exists())
     });
     let mut text = format!(
-        "{}  (directory {}): {} actions and {} events\n",
+        "{}  (directory {}): actions {}, events {}\n",
         printable(&person.member.dn),
         person.directory,
         person.actions.len(),
@@ -95,7 +95,8 @@ fn consequences(name: &str, forgotten: &Forgotten) -> String {
             humantime::format_duration(*grace)
         ),
     };
-    format!("{people} people of the directory {name} would count as having left:\n  {accounts}\n")
+    let who = if *people == 1 { "person" } else { "people" };
+    format!("{people} {who} of the directory {name} would count as having left:\n  {accounts}\n")
 }
 
 #[cfg(test)]

@@ -211,7 +211,9 @@ impl Book {
         for person in 0..self.people().len() {
             if Some(self.people()[person].directory) == directory && self.set_left(person) {
                 left += 1;
-                self.record(person, None, context.stamp(), What::Left { reason: None });
+                let reason =
+                    Some("an administrator declared that the people of this directory have left".into());
+                self.record(person, None, context.stamp(), What::Left { reason });
                 self.withdraw_all(person, context);
                 let invitations: Vec<usize> = self.invitations_for(person).collect();
                 for &invitation in &invitations {

@@ -315,7 +315,7 @@ async fn whoever_is_forgotten_is_new_and_a_removed_directory_makes_leavers_only_
     let (code, stdout, _) = read(&world.ask(&["forget", "--directory", "main"]).await);
     assert_eq!(code, Some(1));
     assert!(
-        stdout.starts_with("1 people of the directory main would count as having left"),
+        stdout.starts_with("1 person of the directory main would count as having left"),
         "{stdout}"
     );
     assert!(
@@ -323,6 +323,8 @@ async fn whoever_is_forgotten_is_new_and_a_removed_directory_makes_leavers_only_
             .await
             .ends_with("1 left\n")
     );
+    let journal = done(&world, &["journal"]).await;
+    assert!(journal.contains("left: an administrator declared"), "{journal}");
     sync(&world).await;
     assert_eq!(
         world.vault.all_changes(),
