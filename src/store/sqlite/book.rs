@@ -8,7 +8,7 @@ use super::counts::Counts;
 use super::journal;
 use super::rows::{self, ACCOUNT, MEMBER};
 use super::writers::{PersonWriter, TaskWriter};
-use crate::model::{Cursor, EmailAddress, EntryId, Member};
+use crate::model::{Cursor, EmailAddress, EntryId, Member, Standing};
 use crate::rules::{Book, Brake, Directory, LeaverBrake, Task};
 use crate::store::Scope;
 
@@ -199,25 +199,26 @@ impl<'a> Reader<'a> {
         Ok(addresses)
     }
 
-    /// Reads the tasks for an address, their people, and the people who have the address: of those that are not in the book
-    /// yet only the first, preferably a member, because a decision needs one person to whom it can hand over a task.
+    /// Reads the tasks for an address, their people, and the people who have the address, until there is a member who was not
+    /// in the book yet: a decision needs one person to whom it can hand over a task.
     fn read_address(&mut self, address: EmailAddress) -> rusqlite::Result<()> {
         if self.addresses.contains(&address) {
             return Ok(());
         }
         self.read_tasks("a.address = ?", address.as_str())?;
+        // In the order of the index, because sorting costs more than the whole search.
         let mut query = self.db.prepare_cached(&format!(
             "select d.id, d.name, d.retired, {MEMBER} from member m cross join directory d on d.id = m.directory
-             where m.address = ? and m.standing <> 'left'
-             order by d.retired, m.standing <> 'member', m.id"
+             where m.address = ? and m.standing <> 'left' order by m.id"
         ))?;
         let mut holders = query.query([address.as_str()])?;
         while let Some(row) = holders.next()? {
             let (directory, name, retired): (i64, String, bool) = (row.get(0)?, row.get(1)?, row.get(2)?);
             let member = rows::decided(row, 3)?;
             let is_new = self.book.person_by_id(directory, member.0.id).is_none();
+            let is_member = member.0.standing == Standing::Member && !retired;
             self.book.load_person((directory, &name), !retired, member);
-            if is_new {
+            if is_new && is_member {
                 break;
             }
         }
