@@ -36,7 +36,7 @@
 //!
 //! [`app`] builds and runs all components, [`cli`] parses and prints the commands, [`config`] reads the configuration.
 //!
-//! Some commands change nothing: `plan` runs `sync` on a copy of the store, with a Vaultwarden that sends no invitation,
+//! Some commands change nothing: `plan` runs `sync` on a copy of the store, with a client that changes nothing in Vaultwarden,
 //! and prints the journal of that run ([`app::plan()`]). `explain` and `journal` read the journal of the service. `check`
 //! performs each step of the service separately ([`app::check()`]). `watch` prints what [`directory`] reports.
 //!

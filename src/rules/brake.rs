@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-/// A directory whose listings found no new people for this long has its whole allowance again.
-const QUIET: Duration = Duration::from_secs(3600);
-/// The period of `invites_per_hour`.
-const HOUR: Duration = Duration::from_secs(3600);
+/// A directory whose listings found no new people, or no leavers, for this long has its whole allowance of them again.
+pub(super) const QUIET: Duration = Duration::from_secs(3600);
+/// The period of `invites_per_hour` and `leavers_per_hour`.
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
 /// The `[limits]` of the configuration; `None` means no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

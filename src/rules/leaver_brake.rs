@@ -1,16 +1,10 @@
 //! Limits how many accounts of leavers are touched before an administrator has to approve more: a directory may answer
 //! wrongly, and a script may remove everyone.
 
-use std::time::Duration;
-
-use super::brake::Limits;
+use super::brake::{HOUR, Limits, QUIET};
 use crate::clock::Timestamp;
 use crate::model::Hold;
 
-/// A directory whose listings found no leavers for this long has its whole allowance again.
-const QUIET: Duration = Duration::from_secs(3600);
-/// The period of `leavers_per_hour`.
-const HOUR: Duration = Duration::from_secs(3600);
 /// From more members than this on, it is suspicious if more than half of them leave at once.
 const FEW: u64 = 10;
 

@@ -155,6 +155,14 @@ pub struct Matched {
     pub listed: ListedAccount,
 }
 
+impl Matched {
+    /// Whether the listed account is the known one. It is another one if only the address is the same.
+    pub fn is_known(&self) -> bool {
+        let known = self.known.as_ref().and_then(|known| known.id.as_ref());
+        known.is_none_or(|id| *id == self.listed.id)
+    }
+}
+
 /// The state of a directory's stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectoryState {

@@ -75,6 +75,14 @@ struct Found {
     due: Vec<i64>,
 }
 
+/// Says, for people, that many accounts are missing.
+pub fn describe_missing(missing: u64, known: u64) -> String {
+    format!(
+        "{missing} of {known} accounts in our care are missing: this is another Vaultwarden, or it was emptied or restored from a \
+         backup"
+    )
+}
+
 impl Accounts {
     /// Compares at once and then at intervals, until `stop` is cancelled.
     ///
@@ -149,10 +157,10 @@ impl Accounts {
             let listed = page.into_iter().filter_map(Account::listed);
             let mut changed = Vec::new();
             for matched in self.store.matched(listed.collect()).await? {
-                let known = matched.known.as_ref();
-                if known.is_none_or(|known| known.id.as_ref().is_none_or(|id| *id == matched.listed.id)) {
+                if matched.is_known() {
                     seen.insert(matched.row);
                 }
+                let known = matched.known.as_ref();
                 let is_changed = match known {
                     Some(known) => differs(known, matched.waits, &matched.listed),
                     None => matched.waits,
@@ -300,12 +308,7 @@ impl Accounts {
 
     /// Stores and reports that many accounts are missing, or that none are.
     async fn note_trouble(&self, missing: Option<(u64, u64)>) -> Result<(), StoreError> {
-        let text = missing.map_or_else(String::new, |(missing, known)| {
-            format!(
-                "{missing} of {known} accounts in our care are missing: this is another Vaultwarden, or it was emptied or restored \
-                 from a backup"
-            )
-        });
+        let text = missing.map_or_else(String::new, |(missing, known)| describe_missing(missing, known));
         let before = self.store.get_note(ACCOUNTS_TROUBLE).await?.unwrap_or_default();
         if before != text.as_bytes() {
             self.store.set_note(ACCOUNTS_TROUBLE, text.as_bytes()).await?;

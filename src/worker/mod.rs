@@ -18,7 +18,7 @@ mod settling;
 mod slots;
 mod state;
 
-pub use accounts::{Accounts, AccountsSettings};
+pub use accounts::{Accounts, AccountsSettings, describe_missing};
 pub use queue::Until;
 pub use recheck::{LookUpError, Recheck, look_up};
 pub use state::{Tally, Worker, WorkerSettings};

@@ -8,6 +8,7 @@ use super::{Severity, Steps};
 use crate::rules::many_are_missing;
 use crate::store::{RowSet, Store, StoreError};
 use crate::vaultwarden::{Account, Admin, Vaultwarden, VaultwardenError};
+use crate::worker::describe_missing;
 
 /// The number of accounts that are compared at a time.
 const PAGE: usize = 1000;
@@ -16,10 +17,7 @@ const PAGE: usize = 1000;
 pub(super) async fn check(steps: &mut Steps<'_>, vaultwarden: &Vaultwarden, store: &Arc<dyn Store>) {
     match missing(vaultwarden, &**store).await {
         Ok(Ok((missing, known))) if many_are_missing(missing, known) => {
-            let detail = format!(
-                "{missing} of {known} accounts in our care are missing: this is another Vaultwarden, or it was emptied or restored \
-                 from a backup"
-            );
+            let detail = describe_missing(missing, known);
             let remedy = "correct `url`, or restore Vaultwarden; if it is the right one, `ldap-usher approve --all` shows who would be invited again";
             steps.say(Severity::Warn, "accounts in our care", detail, remedy);
         }
@@ -50,8 +48,7 @@ async fn missing(
             .matched(page.into_iter().filter_map(Account::listed).collect())
             .await?
         {
-            let known = matched.known.and_then(|known| known.id);
-            if known.is_none_or(|id| id == matched.listed.id) {
+            if matched.is_known() {
                 seen.insert(matched.row);
             }
         }

@@ -1,4 +1,4 @@
-//! `plan`: runs the code of `sync` on a copy of the state, with a client that sends no invitations, and reports the result.
+//! `plan`: runs the code of `sync` on a copy of the state, with a client that changes nothing, and reports the result.
 
 mod dry_run;
 mod entries;

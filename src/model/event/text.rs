@@ -104,11 +104,17 @@ impl fmt::Display for What {
             Self::NotNeeded { exists: false, .. } => {
                 f.write_str("the account does not exist any more, so nothing was done")
             }
-            Self::NotNeeded { action, .. } => write!(
-                f,
-                "the account is not {}: it was in that state already",
-                action.participle()
-            ),
+            Self::NotNeeded {
+                action: ActionKind::Resend,
+                ..
+            } => f.write_str("no reminder was needed: the person has registered, or the account is disabled"),
+            Self::NotNeeded { action, .. } => {
+                write!(
+                    f,
+                    "nothing was done: the account was already {}",
+                    action.participle()
+                )
+            }
             Self::Adopted => f.write_str("the account was taken into care; no mail was sent"),
             Self::Registered => f.write_str("registered: the account is in use"),
             Self::AccountChanged { how } => f.write_str(match how {
