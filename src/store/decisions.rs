@@ -220,7 +220,7 @@ pub trait Decisions: BaseStore {
             let mut count = 0;
             for page in held.chunks(PAGE) {
                 let scope = Scope {
-                    invitations: page.to_vec(),
+                    tasks: page.to_vec(),
                     ..Scope::default()
                 };
                 let page = page.to_vec();
@@ -255,7 +255,7 @@ pub trait Decisions: BaseStore {
                 }
                 count += orphans.len() as u64;
                 let scope = Scope {
-                    invitations: orphans.clone(),
+                    tasks: orphans.clone(),
                     ..Scope::default()
                 };
                 let leave = leave.clone();
@@ -338,12 +338,12 @@ fn settlement(
     now: Timestamp,
 ) -> (Scope, Decision, Arc<Mutex<Vec<Event>>>) {
     let scope = Scope {
-        invitations: settled.iter().map(|(row, _)| *row).collect(),
-        invitations_only: true,
+        tasks: settled.iter().map(|(row, _)| *row).collect(),
+        tasks_only: true,
         ..Scope::default()
     };
     let mut more = Some(Scope {
-        invitations_only: false,
+        tasks_only: false,
         ..scope.clone()
     });
     let events = Arc::new(Mutex::new(Vec::new()));

@@ -20,9 +20,9 @@ pub struct Scope {
     /// Addresses: the invitation to each, its person, and the people who have the address.
     pub addresses: Vec<EmailAddress>,
     /// Numbers of actions: each with its person, and with what `addresses` reads for the addresses of both.
-    pub invitations: Vec<i64>,
-    /// Whether to read only the invitations and their people, and nothing for any address.
-    pub invitations_only: bool,
+    pub tasks: Vec<i64>,
+    /// Whether to read only the actions of `tasks` and their people, and nothing for any address.
+    pub tasks_only: bool,
     /// Whether to read the queued actions for leavers of that directory.
     pub pending_leavers: bool,
 }

@@ -281,7 +281,7 @@ impl Accounts {
     ) -> Result<(), StoreError> {
         let scope = Scope {
             directory,
-            invitations,
+            tasks: invitations,
             ..Scope::default()
         };
         let (limits, leave, now) = (

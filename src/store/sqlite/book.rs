@@ -87,13 +87,13 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        for row in &scope.invitations {
+        for row in &scope.tasks {
             addresses.extend(self.read_task(*row)?);
         }
         if scope.pending_leavers {
             self.read_pending_leavers(scope.directory)?;
         }
-        if !scope.invitations_only {
+        if !scope.tasks_only {
             for address in addresses {
                 self.read_address(address)?;
             }

@@ -13,13 +13,13 @@ mod dry_run;
 mod error;
 mod file;
 mod forget;
-mod invitations;
 mod journal;
 mod listing;
 mod lock;
 mod notes;
 mod open;
 mod people;
+mod queue;
 mod report;
 mod rows;
 mod schema;
@@ -214,12 +214,12 @@ impl ListenerStore for Sqlite {
 impl QueueStore for Sqlite {
     fn take_over(&self, owner: WorkerId, now: Timestamp) -> Reply<'_, ()> {
         self.write("taking over the queue", move |db| {
-            invitations::take_over(db, owner.0, now)
+            queue::take_over(db, owner.0, now)
         })
     }
 
     fn rebase(&self, by: i64) -> Reply<'_, ()> {
-        self.write("moving stored times", move |db| invitations::rebase(db, by))
+        self.write("moving stored times", move |db| queue::rebase(db, by))
     }
 
     fn exchange(
@@ -229,38 +229,36 @@ impl QueueStore for Sqlite {
         claim: Claim,
         now: Timestamp,
     ) -> Reply<'_, Claimed> {
-        self.write("settling and claiming invitations", move |db| {
+        self.write("settling and claiming actions", move |db| {
             book::decide(db, scope, &mut *decision)?;
-            invitations::claim_some(db, claim, now)
+            queue::claim_some(db, claim, now)
         })
     }
 
     fn next_due(&self) -> Reply<'_, Option<Timestamp>> {
-        self.read("looking for the next invitation", |db| {
-            invitations::next_due(db, None)
-        })
+        self.read("looking for the next action", |db| queue::next_due(db, None))
     }
 
     fn pardon<'a>(&'a self, fault: &'a str, now: Timestamp) -> Reply<'a, Vec<String>> {
         let fault = fault.to_owned();
-        self.write("releasing quarantined invitations", move |db| {
-            invitations::pardon(db, &fault, now)
+        self.write("releasing quarantined actions", move |db| {
+            queue::pardon(db, &fault, now)
         })
     }
 
     fn unchecked(&self) -> Reply<'_, Unchecked> {
-        self.read("counting invitations", invitations::unchecked)
+        self.read("counting actions", queue::unchecked)
     }
 
     fn begin_comparison(&self) -> Reply<'_, ()> {
         self.write("beginning the comparison of accounts", |db| {
-            invitations::begin_comparison(db)
+            queue::begin_comparison(db)
         })
     }
 
     fn end_comparison(&self, mut judge: Judge, now: Timestamp) -> Reply<'_, Vec<(String, u64)>> {
         self.write("ending the comparison of accounts", move |db| {
-            invitations::end_comparison(db, &mut *judge, now)
+            queue::end_comparison(db, &mut *judge, now)
         })
     }
 
@@ -301,7 +299,7 @@ impl QueueStore for Sqlite {
 
 impl AdminStore for Sqlite {
     fn check_counts(&self) -> Reply<'_, bool> {
-        const DOING: &str = "counting members and invitations";
+        const DOING: &str = "counting members and actions";
         async move {
             let corrections = self.on_listings(DOING, |db, _| counts::corrections(db)).await?;
             if corrections.is_zero() {
@@ -321,7 +319,7 @@ impl AdminStore for Sqlite {
     }
 
     fn orphans(&self, limit: u32) -> Reply<'_, Vec<i64>> {
-        self.read("reading invitations", move |db| directories::orphans(db, limit))
+        self.read("reading actions", move |db| directories::orphans(db, limit))
     }
 
     fn release<'a>(
@@ -333,8 +331,8 @@ impl AdminStore for Sqlite {
     ) -> Reply<'a, Vec<String>> {
         let from = from.to_vec();
         let which = which.into();
-        self.write("releasing invitations", move |db| {
-            invitations::release(db, &from, &which, because, now)
+        self.write("releasing actions", move |db| {
+            queue::release(db, &from, &which, because, now)
         })
     }
 
@@ -365,9 +363,7 @@ impl AdminStore for Sqlite {
 
     fn in_state<'a>(&'a self, state: ActionState, which: Which<'a>) -> Reply<'a, Vec<TaskReport>> {
         let which = which.into();
-        self.read("reading invitations", move |db| {
-            report::in_state(db, state, &which)
-        })
+        self.read("reading actions", move |db| report::in_state(db, state, &which))
     }
 
     fn people(&self, query: PersonQuery, since: i64) -> Reply<'_, Vec<PersonReport>> {

@@ -502,7 +502,7 @@ impl World {
         mut rule: impl FnMut(&mut ldap_usher::rules::Book, &DecisionContext<'_>) + Send + 'static,
     ) {
         let scope = Scope {
-            invitations,
+            tasks: invitations,
             ..Scope::default()
         };
         let (limits, leave, now) = (self.limits, self.leave.clone(), self.time());

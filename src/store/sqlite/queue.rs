@@ -1,4 +1,4 @@
-//! The queue of invitations: claimed, released, and compared with Vaultwarden's accounts.
+//! The queue of actions: claimed, released, and compared with Vaultwarden's accounts.
 
 use rusqlite::{ToSql, Transaction};
 
@@ -160,8 +160,8 @@ fn decide_on(
 ) -> rusqlite::Result<()> {
     for page in ids.chunks(PAGE) {
         let scope = Scope {
-            invitations: page.to_vec(),
-            invitations_only: true,
+            tasks: page.to_vec(),
+            tasks_only: true,
             ..Scope::default()
         };
         book::decide(db, scope, &mut |book| {
