@@ -17,19 +17,6 @@ impl Timestamp {
     }
 }
 
-impl Timestamp {
-    /// Parses a time in UTC: RFC 3339, or `2026-01-02 03:04:05` with or without ` +00:00` or ` UTC`. `None` for any other
-    /// time zone.
-    pub fn parse(text: &str) -> Option<Self> {
-        let time = [" +00:00", " UTC"]
-            .iter()
-            .find_map(|zone| text.strip_suffix(zone));
-        let time = humantime::parse_rfc3339_weak(time.unwrap_or(text)).ok()?;
-        let since = time.duration_since(UNIX_EPOCH).ok()?;
-        i64::try_from(since.as_millis()).ok().map(Self)
-    }
-}
-
 impl std::ops::Add<Duration> for Timestamp {
     type Output = Self;
 
@@ -124,33 +111,6 @@ mod tests {
     use std::sync::atomic::{AtomicI64, Ordering};
 
     use super::*;
-
-    #[test]
-    fn only_a_time_in_utc_is_parsed() {
-        for text in [
-            "2026-01-02T03:04:05Z",
-            "2026-01-02T03:04:05.000999Z",
-            "2026-01-02 03:04:05 +00:00",
-            "2026-01-02 03:04:05 UTC",
-            "2026-01-02 03:04:05",
-        ] {
-            assert_eq!(
-                Timestamp::parse(text),
-                Some(Timestamp(1_767_323_045_000)),
-                "{text}"
-            );
-        }
-        for text in [
-            "",
-            "soon",
-            "2026-01-02 03:04:05 CET",
-            "2026-01-02 03:04:05 +01:00",
-            "2026-13-02 03:04:05",
-            "\u{ff}2026-01-02 03:04:05",
-        ] {
-            assert_eq!(Timestamp::parse(text), None, "{text}");
-        }
-    }
 
     #[tokio::test(start_paused = true)]
     async fn setting_the_clock_is_detected_once_and_the_passing_of_time_is_not() {

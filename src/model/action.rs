@@ -52,6 +52,11 @@ impl ActionKind {
         matches!(self, Self::Deauthorize | Self::Disable | Self::Delete)
     }
 
+    /// Whether Vaultwarden mails the person.
+    pub fn mails(self) -> bool {
+        matches!(self, Self::Invite | Self::Resend)
+    }
+
     /// Whether it is an invitation. The default, so that events of older versions are read as such.
     pub fn is_invite(&self) -> bool {
         *self == Self::Invite

@@ -1,6 +1,5 @@
 //! Accounts of Vaultwarden, and what an administrator can do to one.
 
-use crate::clock::Timestamp;
 use crate::model::{EmailAddress, ListedAccount, Outcome};
 
 /// The parts of an account that this program uses.
@@ -14,8 +13,6 @@ pub struct Account {
     pub invited: bool,
     /// Whether the account is enabled; `None` before 1.25.1, and in the answer to an invitation.
     pub enabled: Option<bool>,
-    /// When the account was created. `None` before 1.25.1; up to 1.32.2 also if Vaultwarden's time zone is not UTC.
-    pub created: Option<Timestamp>,
 }
 
 impl Account {

@@ -7,7 +7,6 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::{Account, Configuration, ServerInfo, SignUps, SingleSignOn};
-use crate::clock::Timestamp;
 use crate::foreign;
 
 /// The largest account that is read, in bytes. Each organization adds to an account, but real ones stay far smaller.
@@ -27,10 +26,6 @@ pub(super) fn account(json: &[u8]) -> Option<Account> {
         email: get(&object, "email")?.as_str()?.to_lowercase(),
         invited: get(&object, "_status").and_then(Value::as_i64) == Some(1),
         enabled: get(&object, "userEnabled").and_then(Value::as_bool),
-        // The first is in UTC (since 1.32.3), the second in Vaultwarden's time zone.
-        created: ["creationDate", "createdAt"]
-            .iter()
-            .find_map(|key| Timestamp::parse(get(&object, key)?.as_str()?)),
     })
 }
 
@@ -244,7 +239,6 @@ mod tests {
             email: "ann@example.org".into(),
             invited: true,
             enabled: Some(true),
-            created: Some(Timestamp(1_767_323_045_000)),
         };
         let camel = br#"{"_status":1,"id":"63ef","email":"Ann@example.org","userEnabled":true,"organizations":[{"id":"x"}],
             "creationDate":"2026-01-02T03:04:05.000000Z","createdAt":"2026-01-02 04:04:05 CET"}"#;
@@ -252,8 +246,7 @@ mod tests {
         let oldest = br#"{"_Status":1,"Id":"63ef","Email":"ann@example.org"}"#;
         assert_eq!(account(camel).as_ref(), Some(&expected));
         assert_eq!(account(pascal).as_ref(), Some(&expected));
-        let oldest = account(oldest).unwrap();
-        assert_eq!((oldest.enabled, oldest.created), (None, None));
+        assert_eq!(account(oldest).unwrap().enabled, None);
     }
 
     #[test]

@@ -130,7 +130,6 @@ mod tests {
             email: format!("{id}@example.org"),
             invited,
             enabled: None,
-            created: None,
         }
     }
 

@@ -176,8 +176,10 @@ impl Worker {
             state.slots.take_timed_out()
         };
         state.settlements.give_back(unstarted);
-        while state.slots.start(permitted) {
-            state.pace.started();
+        while let Some(kind) = state.slots.start(permitted) {
+            if kind.mails() {
+                state.pace.started();
+            }
         }
     }
 

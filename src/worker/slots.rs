@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::actions::{Attempted, Context, carry_out};
-use crate::model::Action;
+use crate::model::{Action, ActionKind};
 use crate::vaultwarden::VaultwardenError;
 
 /// Actions are claimed ahead only if they are expected to start within this time.
@@ -65,14 +65,13 @@ impl Slots {
         self.ready.extend(actions.into_iter().map(|action| (action, now)));
     }
 
-    /// Starts the next attempt, if there is one and fewer than `permitted` are in progress. Returns whether it did.
-    pub(super) fn start(&mut self, permitted: usize) -> bool {
+    /// Starts the next attempt, if there is one and fewer than `permitted` are in progress. Returns its kind.
+    pub(super) fn start(&mut self, permitted: usize) -> Option<ActionKind> {
         if self.in_progress.len() >= permitted {
-            return false;
+            return None;
         }
-        let Some((action, _)) = self.ready.pop_front() else {
-            return false;
-        };
+        let (action, _) = self.ready.pop_front()?;
+        let kind = action.kind;
         let context = self.context.clone();
         self.in_progress.spawn(async move {
             let started = Instant::now();
@@ -83,7 +82,7 @@ impl Slots {
                 duration: started.elapsed(),
             }
         });
-        true
+        Some(kind)
     }
 
     /// The number of actions that may be claimed now, if `permitted` attempts may be in progress. Zero while enough

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use ldap_usher::clock::{Clock, Timestamp};
 use ldap_usher::model::{Disposition, Outcome};
 use ldap_usher::vaultwarden::{
     AccountChange, Admin, Changed, ClientSettings, Vaultwarden, VaultwardenError as Error,
@@ -67,23 +66,6 @@ async fn an_account_is_found_by_its_id_and_nothing_else_is_asked_for() {
         assert_eq!(found.enabled, (minor > 25).then_some(false), "1.{minor}");
         assert_eq!(client.account_by_id(NOBODY).await, Ok(None), "1.{minor}");
     }
-}
-
-#[tokio::test]
-async fn the_time_of_an_account_is_that_of_its_creation() {
-    let stand_in = StandIn::start();
-    let before = Clock::system().now();
-    stand_in.preload([ANN]);
-    let client = client(&stand_in);
-    let created = client
-        .account(&address(ANN))
-        .await
-        .unwrap()
-        .unwrap()
-        .created
-        .unwrap();
-    // It is told to the second.
-    assert!(Timestamp(before.0 - 1000) <= created && created <= Clock::system().now());
 }
 
 #[tokio::test]

@@ -80,7 +80,6 @@ impl Admin for Vault {
                 email: address.to_string(),
                 invited: true,
                 enabled: Some(true),
-                created: None,
             };
             accounts.insert(address.to_string(), account);
             self.mail(address.as_str());
@@ -325,7 +324,6 @@ async fn whoever_registered_left_or_had_an_account_is_not_reminded() {
         email: mail(9),
         invited: true,
         enabled: Some(true),
-        created: None,
     };
     stage.vault.accounts.lock().unwrap().insert(mail(9), had);
     stage.come(9..10).await;

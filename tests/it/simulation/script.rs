@@ -225,7 +225,6 @@ fn account(address: &str) -> Account {
         email: address.into(),
         invited: true,
         enabled: Some(true),
-        created: None,
     }
 }
 

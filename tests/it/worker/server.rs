@@ -154,7 +154,6 @@ fn account(address: &str) -> Account {
         email: address.into(),
         invited: true,
         enabled: Some(true),
-        created: None,
     }
 }
 
