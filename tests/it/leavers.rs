@@ -214,7 +214,7 @@ async fn an_account_that_an_administrator_disabled_stays_so_when_the_person_come
     world.vault.disable(&mail("person1"));
     world.people().move_to("person1", "former").await;
     world
-        .journal_says("person1", "it was in that state already", 1)
+        .journal_says("person1", "the account was already disabled", 1)
         .await;
     world.people().move_between("person1", "former", "people").await;
     world.says(&["joined again", "person1"], 1).await;

@@ -179,6 +179,11 @@ async fn an_attempt_that_waits_for_the_store_never_blocks_the_worker_that_waits_
 
 // -- in paused time -------------------------------------------------------------------------------------------------
 
+/// Makes every wait almost as long as it may be, so that the number of attempts in a time does not depend on luck.
+fn late() -> f64 {
+    0.9 + rand::random::<f64>() / 10.0
+}
+
 /// A worker, its Vaultwarden, and a wall clock that can be set.
 struct Stage {
     store: Arc<Sqlite>,
@@ -251,7 +256,7 @@ impl Stage {
             },
             recheck: self.recheck.clone(),
             retry_now: RetryNow::default(),
-            jitter: rand::random,
+            jitter: late,
         };
         self.running.spawn(async move {
             let never = CancellationToken::new();
