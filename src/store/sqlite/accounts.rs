@@ -2,9 +2,9 @@
 
 use rusqlite::{OptionalExtension, Transaction};
 
-use super::rows::{self, ACCOUNT, INVITE};
 use crate::clock::Timestamp;
-use crate::model::{EmailAddress, EntryId, ListedAccount};
+use crate::model::{EntryId, ListedAccount};
+use crate::store::rows::{self, ACCOUNT, INVITE, UNREGISTERED};
 use crate::store::{ManagedRow, Matched, Unregistered};
 
 pub(super) fn matched(db: &Transaction<'_>, listed: Vec<ListedAccount>) -> rusqlite::Result<Vec<Matched>> {
@@ -68,23 +68,13 @@ pub(super) fn unregistered(
     limit: u32,
 ) -> rusqlite::Result<Vec<Unregistered>> {
     let mut query = db.prepare_cached(&format!(
-        "select a.id, a.address, m.dn, d.name, {ACCOUNT}
+        "select {UNREGISTERED}
          from action a indexed by action_unregistered
          cross join member m on m.id = a.member cross join directory d on d.id = m.directory
          where a.account_state = 'invited' and (a.care_since, a.id) > (?, ?) order by a.care_since, a.id limit ?"
     ))?;
-    let mut rows = query.query((after.0.0, after.1, limit))?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        if let Some(account) = rows::account(row, 4)? {
-            found.push(Unregistered {
-                row: row.get(0)?,
-                address: EmailAddress::stored(row.get(1)?),
-                dn: row.get(2)?,
-                directory: row.get(3)?,
-                account,
-            });
-        }
-    }
-    Ok(found)
+    query
+        .query_map((after.0.0, after.1, limit), |row| rows::unregistered(row))?
+        .filter_map(Result::transpose)
+        .collect()
 }

@@ -2,22 +2,15 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{OptionalExtension, Row, Transaction};
+use rusqlite::{OptionalExtension, Transaction};
 
-use super::counts::Counts;
-use super::journal;
-use super::rows::{self, ACCOUNT, MEMBER};
 use super::writers::{PersonWriter, TaskWriter};
+use super::{counts, journal};
 use crate::model::{Cursor, EmailAddress, EntryId, Member, Standing};
-use crate::rules::{Book, Brake, Directory, LeaverBrake, Task};
+use crate::rules::{Book, Brake, LeaverBrake, Task};
 use crate::store::Scope;
-
-/// The columns of [`task`].
-const TASK: &str =
-    "a.id, a.address, a.state, a.due, a.owner, a.doubt_since, a.compared, a.was_held, a.attempts,
-     a.arrived, a.since, a.reason, a.fault, a.outcome, a.member, a.kind";
-/// The number of columns in [`TASK`]. Those of the account follow.
-const TASK_COLUMNS: usize = 16;
+use crate::store::counts::Counts;
+use crate::store::rows::{self, DIRECTORY, MEMBER, TASK};
 
 pub(super) fn decide(
     db: &Transaction<'_>,
@@ -104,28 +97,12 @@ impl<'a> Reader<'a> {
     fn read_directory(&mut self, id: i64) -> rusqlite::Result<()> {
         let directory = self
             .db
-            .prepare_cached(
-                "select name, brake_listed, brake_listed_at, brake_changed, brake_changed_since, brake_holding,
-                        leave_listed, leave_listed_at, leave_changed, leave_changed_since,
-                        (select coalesce(sum(members), 0) from member_count
-                         where directory = directory.id and standing <> 'left')
-                 from directory where id = ?",
-            )?
-            .query_row([id], |row| {
-                Ok(Directory {
-                    id,
-                    name: row.get(0)?,
-                    brake: brake(row, 1)?,
-                    leaver_brake: LeaverBrake {
-                        listed: row.get(6)?,
-                        listed_at: rows::time(row, 7)?,
-                        changed: row.get(8)?,
-                        changed_since: rows::time(row, 9)?,
-                    },
-                    present: row.get(10)?,
-                    cursor: None,
-                })
-            })
+            .prepare_cached(&format!(
+                "select {DIRECTORY},
+                        (select coalesce(sum(members), 0) from member_count where directory = d.id and standing <> 'left')
+                 from directory d where d.id = ?"
+            ))?
+            .query_row([id], |row| rows::directory(row))
             .optional()?;
         self.book.directory = directory;
         Ok(())
@@ -184,10 +161,8 @@ impl<'a> Reader<'a> {
     ) -> rusqlite::Result<Vec<EmailAddress>> {
         let found: Vec<(Task, i64)> = self
             .db
-            .prepare_cached(&format!(
-                "select {TASK}, {ACCOUNT} from action a where {condition}"
-            ))?
-            .query_map([parameter], task)?
+            .prepare_cached(&format!("select {TASK} from action a where {condition}"))?
+            .query_map([parameter], |row| rows::task(row))?
             .collect::<rusqlite::Result<_>>()?;
         let mut addresses = Vec::new();
         for (mut task, member) in found {
@@ -241,41 +216,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Reads a brake from five columns, beginning with `first`.
-pub(super) fn brake(row: &Row<'_>, first: usize) -> rusqlite::Result<Brake> {
-    Ok(Brake {
-        listed: row.get(first)?,
-        listed_at: rows::time(row, first + 1)?,
-        changed: row.get(first + 2)?,
-        changed_since: rows::time(row, first + 3)?,
-        holding: row.get(first + 4)?,
-    })
-}
-
-fn task(row: &Row<'_>) -> rusqlite::Result<(Task, i64)> {
-    let address = EmailAddress::stored(row.get(1)?);
-    let mut task = Task::new(
-        rows::kind(row, 15)?,
-        address,
-        0,
-        rows::state(row, 2)?,
-        rows::time(row, 9)?,
-        rows::time(row, 10)?,
-    );
-    task.row = row.get(0)?;
-    task.due = rows::time(row, 3)?;
-    task.owner = row.get(4)?;
-    task.in_doubt = rows::optional_time(row, 5)?;
-    task.compared = rows::compared(row, 6)?;
-    task.was_held = row.get(7)?;
-    task.attempts = row.get(8)?;
-    task.reason = row.get(11)?;
-    task.fault = row.get(12)?;
-    task.outcome = rows::outcome(row, 13)?;
-    task.account = rows::account(row, TASK_COLUMNS)?;
-    Ok((task, row.get(14)?))
-}
-
 fn save(db: &Transaction<'_>, mut book: Book) -> rusqlite::Result<()> {
     let mut counts = Counts::default();
     let (mut people, mut tasks) = (PersonWriter::new(db)?, TaskWriter::new(db)?);
@@ -289,7 +229,7 @@ fn save(db: &Transaction<'_>, mut book: Book) -> rusqlite::Result<()> {
         counts.action(task.kind, before.map(state), state(task));
         tasks.save(task, member)
     })?;
-    counts.save(db)?;
+    counts::save(db, &counts)?;
     journal::append(db, &book.events)?;
     let Some(directory) = &book.directory else {
         return Ok(());

@@ -2,42 +2,41 @@
 
 use rusqlite::{OptionalExtension, Transaction};
 
-use super::rows::INVITE;
 use crate::clock::Timestamp;
 use crate::model::Cursor;
+use crate::store::configured::{self, Stored};
+use crate::store::rows::INVITE;
 use crate::store::{Configured, DirectoryRow, DirectoryState};
 
 pub(super) fn configure(
     db: &Transaction<'_>,
     configured: &[(String, String)],
 ) -> rusqlite::Result<Configured> {
-    let mut changes = Configured::default();
-    let stored: Vec<(i64, String, String, bool)> = db
+    let stored: Vec<Stored> = db
         .prepare("select id, name, scope, retired from directory order by id")?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
+        .query_map([], |row| {
+            Ok(Stored {
+                id: row.get(0)?,
+                name: row.get(1)?,
+                scope: row.get(2)?,
+                retired: row.get(3)?,
+            })
+        })?
         .collect::<rusqlite::Result<_>>()?;
-    let is_stored = |name: &str| stored.iter().any(|(_, stored, ..)| stored == name);
-    let mut new: Vec<&(String, String)> = configured.iter().filter(|(name, _)| !is_stored(name)).collect();
-    for (id, name, scope, retired) in &stored {
-        if configured.iter().any(|(configured, _)| configured == name) {
-            continue;
-        }
-        if let Some(renamed) = new.iter().position(|(_, new)| new == scope) {
-            let (new_name, _) = new.remove(renamed);
-            db.execute(
-                "update directory set name = ?2, retired = 0, forgotten = 0 where id = ?1",
-                (id, new_name),
-            )?;
-            changes.renamed.push((name.clone(), new_name.clone()));
-        } else if !retired {
-            db.execute(
-                "update directory set retired = 1, cursor = null, cursor_stored = null, connected = 0, error = null where id = ?",
-                [id],
-            )?;
-            changes.retired.push(name.clone());
-        }
+    let changes = configured::compare(&stored, configured);
+    for renamed in &changes.rename {
+        db.execute(
+            "update directory set name = ?2, retired = 0, forgotten = 0 where id = ?1",
+            (renamed.0, &renamed.1),
+        )?;
     }
-    Ok(changes)
+    for retired in &changes.retire {
+        db.execute(
+            "update directory set retired = 1, cursor = null, cursor_stored = null, connected = 0, error = null where id = ?",
+            [retired],
+        )?;
+    }
+    Ok(changes.configured)
 }
 
 pub(super) fn register(

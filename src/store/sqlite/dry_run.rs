@@ -6,10 +6,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
+use tokio::task::spawn_blocking;
 
+use super::copy::receive;
 use super::open::{Access, connect};
 use super::{Sqlite, error, schema};
 use crate::store::StoreError;
+use crate::store::copy::Receiver;
 
 /// Empties the journal, which then contains only events of the dry run, and indexes it, because it is read by person.
 const OWN_JOURNAL: &str = "delete from journal; create index journal_person on journal (entry_id)";
@@ -31,6 +34,24 @@ impl Sqlite {
             .and_then(|()| db.execute_batch(OWN_JOURNAL))
             .map_err(|e| error::open_sqlite(path, &e))?;
         Ok(Self::inline(path.into(), db))
+    }
+
+    /// Creates a store from what is received. Its journal is empty.
+    pub(in crate::store) async fn scratch_of(receiver: Receiver) -> Result<Self, StoreError> {
+        let path = PathBuf::from("(a copy)");
+        let made = spawn_blocking(move || {
+            let mut db = connect(Path::new(""), Access::Scratch)?;
+            let failed = |e: &rusqlite::Error| error::open_sqlite(&path, e);
+            schema::migrate(&mut db).map_err(|e| failed(&e))?;
+            let tx = db.transaction().map_err(|e| failed(&e))?;
+            receive(&tx, receiver, "", |_, _| {}).map_err(|stopped| stopped.named(&path))?;
+            tx.execute_batch(OWN_JOURNAL)
+                .and_then(|()| tx.commit())
+                .map_err(|e| failed(&e))?;
+            Ok(Self::inline(path, db))
+        });
+        // The only error is a panic.
+        made.await.unwrap_or(Err(StoreError::Undecided))
     }
 }
 

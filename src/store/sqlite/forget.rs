@@ -2,9 +2,10 @@
 
 use rusqlite::{OptionalExtension, Transaction};
 
-use super::counts::Counts;
-use super::rows;
+use super::counts;
 use crate::model::EntryId;
+use crate::store::counts::Counts;
+use crate::store::rows;
 
 pub(super) fn directory(db: &Transaction<'_>, name: &str) -> rusqlite::Result<Option<i64>> {
     db.prepare_cached("select id from directory where name = ?")?
@@ -49,5 +50,5 @@ pub(super) fn people(db: &Transaction<'_>, people: &[i64]) -> rusqlite::Result<(
             counts.no_member(row.get(0)?, &rows::read_standing(row, 1)?);
         }
     }
-    counts.save(db)
+    counts::save(db, &counts)
 }

@@ -1,15 +1,11 @@
 //! The journal of events: appended in the transaction of the decision, read by person or by time, pruned from the oldest.
 
-use rusqlite::types::Type;
-use rusqlite::{Row, Transaction};
+use rusqlite::Transaction;
 
-use super::rows;
 use crate::clock::Timestamp;
 use crate::model::{EmailAddress, Event, What};
 use crate::rules::Noted;
-
-/// The columns of [`event`].
-pub(super) const EVENT: &str = "j.id, j.at, d.name, j.entry_id, j.dn, j.address, j.source, j.event";
+use crate::store::rows::{self, EVENT};
 
 pub(super) fn append(db: &Transaction<'_>, noted: &[Noted]) -> rusqlite::Result<()> {
     if noted.is_empty() {
@@ -43,7 +39,7 @@ pub(super) fn since(
          where j.id > ? and j.at >= ? order by j.id limit ?"
     ))?;
     query
-        .query_map((after, from.0, limit), |row| Ok((row.get(0)?, event(row)?)))?
+        .query_map((after, from.0, limit), |row| Ok((row.get(0)?, rows::event(row)?)))?
         .collect()
 }
 
@@ -61,27 +57,6 @@ pub(super) fn prune(db: &Transaction<'_>, before: Timestamp, limit: u32) -> rusq
         )?
         .execute((before.0, limit))?;
     Ok(pruned as u64)
-}
-
-/// Reads the columns [`EVENT`].
-pub(super) fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
-    let broken = |column, error: serde_json::Error| {
-        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
-    };
-    let source = serde_json::Value::String(row.get(6)?);
-    let person = match row.get_ref(3)? {
-        rusqlite::types::ValueRef::Null => None,
-        _ => Some(rows::entry_id(row, 3)?),
-    };
-    Ok(Event {
-        at: rows::time(row, 1)?,
-        directory: row.get(2)?,
-        person,
-        dn: row.get(4)?,
-        address: row.get::<_, Option<String>>(5)?.map(EmailAddress::stored),
-        source: serde_json::from_value(source).map_err(|e| broken(6, e))?,
-        what: serde_json::from_str(row.get_ref(7)?.as_str()?).map_err(|e| broken(7, e))?,
-    })
 }
 
 fn text(what: &What) -> rusqlite::Result<String> {

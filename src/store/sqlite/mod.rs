@@ -5,8 +5,11 @@
 //! last ones may be lost in a power loss. Each contains the cursor, so the directory then repeats the changes.
 
 mod accounts;
+mod backup;
 mod book;
+mod columns;
 mod connection;
+mod copy;
 mod counts;
 mod directories;
 mod dry_run;
@@ -21,8 +24,8 @@ mod open;
 mod people;
 mod queue;
 mod report;
-mod rows;
 mod schema;
+mod scratch;
 mod selection;
 mod staging;
 mod writers;
@@ -31,19 +34,25 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use rusqlite::Transaction;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
-use super::interface::{AdminStore, BaseStore, Decision, Judge, ListenerStore, QueueStore, Reply};
+use super::interface::{
+    AdminStore, BaseStore, Decision, Duty, Judge, Lease, ListenerStore, QueueStore, Reply, Store,
+};
 use super::{
     Claim, Claimed, Configured, Difference, DirectoryRow, DirectoryState, ManagedRow, Matched, PersonQuery,
     PersonReport, Report, Scope, TaskReport, Unchecked, Unregistered, Which,
 };
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::model::{ActionState, EntryId, Event, ListedAccount, Member, Release, WorkerId};
 use crate::rules::Noted;
 use crate::rules::membership::Sighting;
 use connection::Connection;
 use lock::ServiceLock;
+pub(super) use scratch::Scratch;
 use staging::Listings;
 
 /// The name of the note with the mark that is also in the lock file.
@@ -61,6 +70,8 @@ pub struct Sqlite {
     db: Connection,
     /// Held while the service runs; `None` if the file is opened in another way.
     lock: Option<ServiceLock>,
+    /// Notified when actions may be due.
+    wake: Arc<Notify>,
 }
 
 impl Sqlite {
@@ -138,6 +149,45 @@ impl BaseStore for Sqlite {
         let (name, note) = (name.to_owned(), note.to_owned());
         self.write("storing a note", move |db| notes::set(db, &name, &note))
     }
+
+    fn swap_note<'a>(&'a self, name: &'a str, expected: Option<&'a [u8]>, note: &'a [u8]) -> Reply<'a, bool> {
+        let (name, expected, note) = (name.to_owned(), expected.map(<[u8]>::to_vec), note.to_owned());
+        self.write("storing a note", move |db| {
+            notes::swap(db, &name, expected.as_deref(), &note)
+        })
+    }
+}
+
+impl Store for Sqlite {
+    fn duty(self: Arc<Self>, _: &str) -> Duty {
+        Duty {
+            lease: Arc::new(Sole),
+            store: self,
+        }
+    }
+
+    fn clock(&self) -> Clock {
+        Clock::system()
+    }
+
+    fn wake(&self) -> Arc<Notify> {
+        self.wake.clone()
+    }
+
+    fn depart(&self) -> Reply<'_, ()> {
+        async { Ok(()) }.boxed()
+    }
+}
+
+/// The lease of the only service that may use a file.
+struct Sole;
+
+impl Lease for Sole {
+    fn take(&self) -> BoxFuture<'_, CancellationToken> {
+        async { CancellationToken::new() }.boxed()
+    }
+
+    fn release(&self) {}
 }
 
 impl ListenerStore for Sqlite {
@@ -168,13 +218,13 @@ impl ListenerStore for Sqlite {
 
     fn append(&self, directory: i64, named: Vec<Sighting>) -> Reply<'_, ()> {
         self.on_listings("storing what a listing named", move |db, listings| {
-            staging::append(db, listings, directory, &named)
+            listing::append(db, listings, directory, &named)
         })
     }
 
     fn compare(&self, directory: i64, complete: bool) -> Reply<'_, ()> {
         self.on_listings("comparing a listing", move |db, listings| {
-            staging::compare(db, listings, directory, complete)
+            listing::compare(db, listings, directory, complete)
         })
     }
 
@@ -306,7 +356,8 @@ impl AdminStore for Sqlite {
                 return Ok(true);
             }
             // Transactions in between have updated the stored counts, too, so the differences are still right.
-            self.write(DOING, move |db| corrections.save(db)).await?;
+            self.write(DOING, move |db| counts::save(db, &corrections))
+                .await?;
             Ok(false)
         }
         .boxed()

@@ -15,3 +15,17 @@ pub(super) fn set(db: &Transaction<'_>, name: &str, note: &[u8]) -> rusqlite::Re
     .execute((name, note))?;
     Ok(())
 }
+
+/// Replaces a note if it is still the expected one. Returns whether it was.
+pub(super) fn swap(
+    db: &Transaction<'_>,
+    name: &str,
+    expected: Option<&[u8]>,
+    note: &[u8],
+) -> rusqlite::Result<bool> {
+    let is_expected = get(db, name)?.as_deref() == expected;
+    if is_expected {
+        set(db, name, note)?;
+    }
+    Ok(is_expected)
+}

@@ -110,6 +110,7 @@ impl Sqlite {
             db: connection::Connection::threaded(Some(db), opener(&path, access)),
             path,
             lock,
+            wake: Arc::default(),
         }
     }
 
@@ -120,6 +121,7 @@ impl Sqlite {
             named: Arc::default(),
             db: connection::Connection::inline(db),
             lock: None,
+            wake: Arc::default(),
         }
     }
 }
@@ -156,7 +158,7 @@ pub(super) fn connect(path: &Path, access: Access) -> Result<Connection, StoreEr
 
 /// Opens an existing file. Measured with 1,000,000 members: the size of the cache limits the memory, most of which the process
 /// keeps after a listing; less frequent checkpoints save a fifth of the time.
-fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> {
+pub(super) fn open(path: &Path, access: Access) -> rusqlite::Result<Connection> {
     let mode = match access {
         Access::Read | Access::Stage => OpenFlags::SQLITE_OPEN_READ_ONLY,
         Access::Write | Access::Scratch => OpenFlags::SQLITE_OPEN_READ_WRITE,

@@ -1,14 +1,10 @@
 //! Reads everything that the store knows of people, for `explain` and `plan`.
 
-use rusqlite::{Row, Transaction};
+use rusqlite::Transaction;
 
-use super::journal::{EVENT, event};
-use super::rows::{self, ACCOUNT, MEMBER};
 use crate::model::{EmailAddress, EntryId, Member};
-use crate::store::{ActionReport, PersonQuery, PersonReport};
-
-/// The largest number of people with one address, DN or identity that are reported.
-const MAX_PEOPLE: u32 = 100;
+use crate::store::rows::{self, ACTION_REPORT, EVENT, MEMBER};
+use crate::store::{MAX_PEOPLE, PersonQuery, PersonReport};
 
 pub(super) fn people(
     db: &Transaction<'_>,
@@ -69,14 +65,10 @@ fn person(db: &Transaction<'_>, row: i64, since: i64) -> rusqlite::Result<Person
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, rows::member(row, 3)?))
         })?;
     let actions = db
-        .prepare_cached(
-            &format!(
-                "select a.address, a.state, a.outcome, a.reason, a.due, a.attempts, a.doubt_since, a.arrived, a.since, a.kind,
-                        {ACCOUNT}
-                 from action a where a.member = ? order by a.id"
-            ),
-        )?
-        .query_map([row], action)?
+        .prepare_cached(&format!(
+            "select {ACTION_REPORT} from action a where a.member = ? order by a.id"
+        ))?
+        .query_map([row], |row| rows::action_report(row, 0))?
         .collect::<rusqlite::Result<_>>()?;
     let holder_dn = match &member.address {
         Some(address) => holder(db, address, row)?,
@@ -112,22 +104,8 @@ fn events(
         "select {EVENT} from journal j cross join directory d on d.id = j.directory
          where j.entry_id = ?2 and j.directory = ?1 and j.id > ?3 order by j.id"
     ))?
-    .query_map((directory, id.as_bytes().as_slice(), since), event)?
+    .query_map((directory, id.as_bytes().as_slice(), since), |row| {
+        rows::event(row)
+    })?
     .collect()
-}
-
-fn action(row: &Row<'_>) -> rusqlite::Result<ActionReport> {
-    Ok(ActionReport {
-        address: EmailAddress::stored(row.get(0)?),
-        state: rows::state(row, 1)?,
-        outcome: rows::outcome(row, 2)?,
-        reason: row.get(3)?,
-        due: rows::time(row, 4)?,
-        attempts: row.get(5)?,
-        in_doubt: rows::optional_time(row, 6)?,
-        arrived: rows::time(row, 7)?,
-        since: rows::time(row, 8)?,
-        kind: rows::kind(row, 9)?,
-        account: rows::account(row, 10)?,
-    })
 }

@@ -2,14 +2,14 @@
 
 use rusqlite::{ToSql, Transaction};
 
-use super::book;
-use super::counts::Counts;
 use super::listing::judge_new;
-use super::rows::{self, INVITE};
-use super::selection::Selection;
+use super::{book, counts, selection};
 use crate::clock::Timestamp;
-use crate::model::{Action, ActionKind, ActionState, Compared, EmailAddress, Release};
+use crate::model::{Action, ActionKind, ActionState, Compared, Release};
 use crate::rules::{Book, Brake, Verdict, longest_wait};
+use crate::store::counts::Counts;
+use crate::store::rows::{self, ACTION, INVITE};
+use crate::store::selection::Selection;
 use crate::store::{Claim, Claimed, Scope, Unchecked};
 
 /// Actions that are in memory at a time where very many are decided on.
@@ -58,9 +58,8 @@ pub(super) fn claim(
     now: Timestamp,
 ) -> rusqlite::Result<Vec<Action>> {
     let claimed: Vec<Action> = db
-        .prepare_cached(
-            "select a.id, a.kind, a.address, m.dn, m.entry_id, d.name, d.id, d.retired = 0, d.forgotten,
-                    a.attempts, a.doubt_since, a.arrived,
+        .prepare_cached(&format!(
+            "select {ACTION},
                     iif(a.kind = 'invite', null,
                         (select i.account from action i where i.address = a.address and i.kind = 'invite'))
              from (select id from action
@@ -69,24 +68,8 @@ pub(super) fn claim(
              cross join action a on a.id = due.id
              cross join member m on m.id = a.member
              cross join directory d on d.id = m.directory",
-        )?
-        .query_map((max, now.0, only), |row| {
-            Ok(Action {
-                id: row.get(0)?,
-                kind: rows::kind(row, 1)?,
-                address: EmailAddress::stored(row.get(2)?),
-                dn: row.get(3)?,
-                entry: rows::entry_id(row, 4)?,
-                directory: row.get(5)?,
-                directory_row: row.get(6)?,
-                configured: row.get(7)?,
-                forgotten: row.get(8)?,
-                attempts: row.get(9)?,
-                in_doubt: rows::optional_time(row, 10)?,
-                arrived: rows::time(row, 11)?,
-                account: row.get(12)?,
-            })
-        })?
+        ))?
+        .query_map((max, now.0, only), |row| rows::action(row))?
         .collect::<rusqlite::Result<_>>()?;
     let mut claim = db.prepare_cached("update action set owner = ? where id = ?")?;
     for action in &claimed {
@@ -107,6 +90,7 @@ pub(super) fn claim_some(db: &Transaction<'_>, how: Claim, now: Timestamp) -> ru
         actions,
         unchecked,
         next_due: next_due(db, how.only)?,
+        workers: 1,
     })
 }
 
@@ -182,13 +166,7 @@ pub(super) fn unchecked(db: &Transaction<'_>) -> rusqlite::Result<Unchecked> {
          from action_count
          where kind = '{INVITE}' and (state = 'queued' or state = 'held' and not exists ({HOLDING}))",
     ))?
-    .query_row([], |row| {
-        Ok(Unchecked {
-            queued: row.get(0)?,
-            held: row.get(1)?,
-            all_held: row.get(2)?,
-        })
-    })
+    .query_row([], |row| rows::unchecked(row))
 }
 
 pub(super) fn begin_comparison(db: &Transaction<'_>) -> rusqlite::Result<()> {
@@ -199,7 +177,7 @@ pub(super) fn begin_comparison(db: &Transaction<'_>) -> rusqlite::Result<()> {
             compare(db, state, (Compared::No, Compared::UnderWay), &mut counts)?;
         }
     }
-    counts.save(db)
+    counts::save(db, &counts)
 }
 
 /// Directories with a listing in progress whose new people are held. They are judged when the listing has ended.
@@ -259,7 +237,7 @@ pub(super) fn end_comparison(
     for state in WAITING {
         compare(db, state, (Compared::UnderWay, Compared::Yes), &mut counts)?;
     }
-    counts.save(db)?;
+    counts::save(db, &counts)?;
     Ok(held)
 }
 
@@ -286,7 +264,7 @@ pub(super) fn release(
             state => format!("a.state = '{}'", state.as_str()),
         };
         let mut ids = Vec::new();
-        which.each(|condition, parameters| {
+        selection::each(which, |condition, parameters| {
             ids.extend(numbers(db, &format!("{in_state}{condition}"), parameters)?);
             Ok(())
         })?;
@@ -299,6 +277,6 @@ pub(super) fn release(
             compare(db, ActionState::Held, (stage, Compared::Yes), &mut counts)?;
         }
     }
-    counts.save(db)?;
+    counts::save(db, &counts)?;
     Ok(released)
 }

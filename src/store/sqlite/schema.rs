@@ -10,11 +10,11 @@ const APPLICATION_ID: i64 = 0x7573_6872;
 
 /// Every version of the schema, oldest first. Append only: files of every older version must open.
 const MIGRATIONS: [&str; 5] = [
-    include_str!("../migrations/0001_store.sql"),
-    include_str!("../migrations/0002_rules.sql"),
-    include_str!("../migrations/0003_journal.sql"),
-    include_str!("../migrations/0004_listing.sql"),
-    include_str!("../migrations/0005_leavers.sql"),
+    include_str!("../migrations/sqlite/0001_store.sql"),
+    include_str!("../migrations/sqlite/0002_rules.sql"),
+    include_str!("../migrations/sqlite/0003_journal.sql"),
+    include_str!("../migrations/sqlite/0004_listing.sql"),
+    include_str!("../migrations/sqlite/0005_leavers.sql"),
 ];
 
 /// The newest version.

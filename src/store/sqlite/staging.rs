@@ -1,16 +1,15 @@
 //! Listings in progress: the members that each has named, and the entries that differ from the store.
 //!
 //! A named member takes one bit of memory. Only entries that differ are written, into temporary tables, which are neither
-//! synced nor written to the WAL, and end with the process. The connection for listings only reads the state, so no other
-//! transaction waits for it. SQLite sorts on disk, so memory does not grow with the differences.
+//! synced nor written to the WAL, and end with the process. SQLite sorts on disk, so memory does not grow with the differences.
 
 use std::collections::HashMap;
 
-use rusqlite::{OptionalExtension, Row, Transaction};
+use rusqlite::{Row, Transaction};
 
-use super::rows;
-use crate::model::EmailAddress;
+use crate::model::{EmailAddress, EntryId};
 use crate::rules::membership::{Account, Decided, EntryFacts, Sighting};
+use crate::store::rows;
 use crate::store::{Difference, RowSet};
 
 /// The values of the column `kind`.
@@ -52,27 +51,22 @@ pub(super) fn end(db: &Transaction<'_>, listings: &mut Listings, directory: i64)
 }
 
 /// Marks the members that the listing named. Stores the sightings that differ from the store, and those of entries that were
-/// already named.
+/// already named. `find` returns the row of a member and how they stand.
 pub(super) fn append(
     db: &Transaction<'_>,
     listings: &mut Listings,
     directory: i64,
     sightings: &[Sighting],
+    mut find: impl FnMut(EntryId) -> rusqlite::Result<Option<(i64, Decided)>>,
 ) -> rusqlite::Result<()> {
     let named = listings.0.entry(directory).or_default();
-    let mut find = db.prepare_cached(
-        "select id, standing, reason, decided_on from member where directory = ? and entry_id = ?",
-    )?;
     let mut insert = db.prepare_cached(&format!(
         "insert into temp.listed_{directory} (entry_id, kind, dn, account) values (?, ?, ?, ?)"
     ))?;
     for sighting in sightings {
-        let id = sighting.id();
-        let id = id.as_bytes().as_slice();
-        let member: Option<(i64, Decided)> = find
-            .query_row((directory, id), |row| Ok((row.get(0)?, decided(row)?)))
-            .optional()?;
-        if let Some((row, decided)) = member
+        let entry = sighting.id();
+        let id = entry.as_bytes().as_slice();
+        if let Some((row, decided)) = find(entry)?
             && !named.insert(row)
             && decided.stands(sighting)
         {
@@ -91,14 +85,8 @@ pub(super) fn append(
 }
 
 /// Sorts the differences: first the entries that were named more than once, in the order of the directory; then the other
-/// entries in the order of their addresses, so that the indexes on addresses are written sequentially; then, after a
-/// `complete` listing, the members whom it did not name.
-pub(super) fn compare(
-    db: &Transaction<'_>,
-    listings: &Listings,
-    directory: i64,
-    complete: bool,
-) -> rusqlite::Result<()> {
+/// entries in the order of their addresses, so that the indexes on addresses are written sequentially.
+pub(super) fn sort(db: &Transaction<'_>, directory: i64) -> rusqlite::Result<()> {
     db.execute_batch(&format!(
         "drop table if exists temp.difference_{directory};
          create temp table difference_{directory} (
@@ -118,20 +106,24 @@ pub(super) fn compare(
              where entry_id not in (select entry_id from temp.repeated) order by account, place;
          drop table temp.repeated;
          delete from temp.listed_{directory};"
-    ))?;
-    if !complete {
-        return Ok(());
-    }
+    ))
+}
+
+/// Adds the members whom a complete listing did not name. `members` are those who have not left, each with the row.
+pub(super) fn add_unnamed(
+    db: &Transaction<'_>,
+    listings: &Listings,
+    directory: i64,
+    members: impl Iterator<Item = rusqlite::Result<(i64, EntryId)>>,
+) -> rusqlite::Result<()> {
     let named = listings.0.get(&directory);
-    let mut members =
-        db.prepare_cached("select id, entry_id from member where directory = ? and standing <> 'left'")?;
-    let mut insert = db.prepare(&format!(
+    let mut insert = db.prepare_cached(&format!(
         "insert into temp.difference_{directory} (entry_id) values (?)"
     ))?;
-    let mut rows = members.query([directory])?;
-    while let Some(row) = rows.next()? {
-        if !named.is_some_and(|named| named.contains(row.get(0).unwrap_or_default())) {
-            insert.execute([row.get_ref(1)?.as_blob()?])?;
+    for member in members {
+        let (row, id) = member?;
+        if !named.is_some_and(|named| named.contains(row)) {
+            insert.execute([id.as_bytes().as_slice()])?;
         }
     }
     Ok(())
@@ -165,13 +157,6 @@ pub(super) fn leavers(
     ))?
     .query_map((after, limit), difference)?
     .collect()
-}
-
-fn decided(row: &Row<'_>) -> rusqlite::Result<Decided> {
-    Ok(Decided {
-        standing: rows::read_standing(row, 1)?,
-        on: row.get(3)?,
-    })
 }
 
 fn difference(row: &Row<'_>) -> rusqlite::Result<Difference> {

@@ -2,10 +2,10 @@
 
 use rusqlite::{CachedStatement, ToSql, Transaction, params};
 
-use super::rows;
 use crate::clock::Timestamp;
 use crate::model::{EmailAddress, Outcome};
 use crate::rules::{Person, Task};
+use crate::store::rows;
 
 /// The statements that write people.
 pub(super) struct PersonWriter<'a> {
