@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::interface::{AdminStore, BaseStore, Decision, QueueStore};
 use super::{Claim, Claimed, Scope, StoreError};
 use crate::clock::Timestamp;
-use crate::model::{Cursor, EmailAddress, EntryId, Event, Hold, Settlement, Source, What};
+use crate::model::{Cursor, EmailAddress, EntryId, Event, Hold, Settlement, Source, What, WorkerId};
 use crate::rules::membership::{Policy, Reason, Sighting};
 use crate::rules::{
     Book, Brake, Changed, DecisionContext, LeavePolicies, LeaverBrake, Limits, Noted, Verdict,
@@ -157,7 +157,7 @@ pub trait Decisions: BaseStore {
         })
     }
 
-    /// Settles claimed invitations ([`Book::settle`]) and claims others, in one transaction. Returns the events and the
+    /// Settles invitations that the worker of `claim` has claimed ([`Book::settle`]) and claims others, in one transaction. Returns the events and the
     /// claims.
     fn settle_and_claim(
         &self,
@@ -169,7 +169,7 @@ pub trait Decisions: BaseStore {
     where
         Self: QueueStore,
     {
-        let (scope, decision, events) = settlement(settled, (limits, leave), now);
+        let (scope, decision, events) = settlement((settled, claim.owner), (limits, leave), now);
         let done = self.exchange(scope, decision, claim, now);
         async move {
             let claimed = done.await?;
@@ -333,7 +333,7 @@ fn events(book: &mut Book, summarised: bool) -> Vec<Event> {
 
 /// The scope and the decision for settlements, and the place where the decision stores its events.
 fn settlement(
-    settled: Vec<(i64, Settlement)>,
+    (settled, by): (Vec<(i64, Settlement)>, WorkerId),
     (limits, leave): (Limits, Arc<LeavePolicies>),
     now: Timestamp,
 ) -> (Scope, Decision, Arc<Mutex<Vec<Event>>>) {
@@ -363,7 +363,7 @@ fn settlement(
             return Some(more);
         }
         for (row, settlement) in &settled {
-            book.settle(*row, settlement, &limits, &leave, now);
+            book.settle((*row, by), settlement, &limits, &leave, now);
         }
         *lock(&result) = events_of(book);
         None

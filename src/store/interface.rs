@@ -4,14 +4,18 @@
 //! has written survives `kill -9`; a power loss may take the last transactions, and never one without those after it. A
 //! method that fails changes nothing. The next one opens the storage again.
 
+use std::sync::Arc;
+
 use futures::future::BoxFuture;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::types::{
     Claim, Claimed, Configured, Difference, DirectoryRow, DirectoryState, ManagedRow, Matched, Report, Scope,
     StoreError, TaskReport, Unchecked, Unregistered, Which,
 };
 use super::{PersonQuery, PersonReport};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::model::{ActionState, EntryId, Event, ListedAccount, Member, Release, WorkerId};
 use crate::rules::membership::Sighting;
 use crate::rules::{Book, Brake, Noted, Verdict};
@@ -27,9 +31,40 @@ pub type Decision = Box<dyn FnMut(&mut Book) -> Option<Scope> + Send>;
 pub type Judge = Box<dyn FnMut(&mut Brake, u64) -> Verdict + Send>;
 
 /// A store, for the one who opens it.
-pub trait Store: ListenerStore + QueueStore + AdminStore {}
+pub trait Store: ListenerStore + QueueStore + AdminStore {
+    /// What one instance does at a time, such as listening to a directory: the right to do it, and a store whose transactions
+    /// fail with [`StoreError::Superseded`] once another instance has that right.
+    fn duty(self: Arc<Self>, name: &str) -> Duty;
 
-impl<S: ListenerStore + QueueStore + AdminStore + ?Sized> Store for S {}
+    /// The clock by which stored times are written and compared.
+    fn clock(&self) -> Clock;
+
+    /// Notified when actions may be due, also because of another instance.
+    fn wake(&self) -> Arc<Notify>;
+
+    /// Says that this instance ends: others take its duties over at once.
+    fn depart(&self) -> Reply<'_, ()>;
+}
+
+/// What one instance does at a time.
+pub struct Duty {
+    /// The right to do it.
+    pub lease: Arc<dyn Lease>,
+    /// The store for it.
+    pub store: Arc<dyn Store>,
+}
+
+/// The right to do what one instance does at a time.
+pub trait Lease: Send + Sync {
+    /// Waits until this instance has it. Returns a token that is cancelled when another instance has it instead.
+    ///
+    /// # Cancellation
+    /// Safe: a later call returns at once if this instance has got it meanwhile.
+    fn take(&self) -> BoxFuture<'_, CancellationToken>;
+
+    /// Lets another instance have it.
+    fn release(&self);
+}
 
 /// What all users need.
 pub trait BaseStore: Send + Sync {
@@ -44,6 +79,9 @@ pub trait BaseStore: Send + Sync {
 
     /// Keeps a note.
     fn set_note<'a>(&'a self, name: &'a str, note: &'a [u8]) -> Reply<'a, ()>;
+
+    /// Replaces a note if it is still the expected one; `None` stands for a missing one. Returns whether it was.
+    fn swap_note<'a>(&'a self, name: &'a str, expected: Option<&'a [u8]>, note: &'a [u8]) -> Reply<'a, bool>;
 }
 
 /// What the listener needs.
@@ -91,11 +129,12 @@ pub trait ListenerStore: BaseStore {
 
 /// What the worker needs.
 pub trait QueueStore: BaseStore {
-    /// Makes `owner` the only worker. What other workers have claimed and not settled is due at once, and in doubt. Times
-    /// that lie further in the future than any wait are brought back.
+    /// Makes `owner` the only worker of this instance. What earlier ones, and those of dead instances, have claimed and not
+    /// settled is due at once, and in doubt. Times that lie further in the future than any wait are brought back.
     fn take_over(&self, owner: WorkerId, now: Timestamp) -> Reply<'_, ()>;
 
-    /// Moves all stored times of what is still to come by this many milliseconds: the clock was set.
+    /// Moves all stored times of what is still to come by this many milliseconds: the clock was set. A store with a clock of
+    /// its own leaves them as they are.
     fn rebase(&self, by: i64) -> Reply<'_, ()>;
 
     /// Decides as [`BaseStore::transact`] does, then claims queued actions that are due, in one transaction. They stay
@@ -111,7 +150,8 @@ pub trait QueueStore: BaseStore {
     /// Queues all actions that are quarantined for this fault; returns their addresses.
     fn pardon<'a>(&'a self, fault: &'a str, now: Timestamp) -> Reply<'a, Vec<String>>;
 
-    /// How many queued or held actions have not been compared with Vaultwarden's accounts. While a listing whose new people
+    /// How many queued or held actions have not been compared with Vaultwarden's accounts; none while another instance
+    /// compares them. While a listing whose new people
     /// are held has not ended, held actions count as none.
     fn unchecked(&self) -> Reply<'_, Unchecked>;
 

@@ -27,6 +27,27 @@ pub struct Scope {
     pub pending_leavers: bool,
 }
 
+impl Scope {
+    /// Whether it names nothing.
+    pub fn is_empty(&self) -> bool {
+        let Self {
+            directory,
+            people,
+            with_invitations,
+            addresses,
+            tasks,
+            tasks_only: _,
+            pending_leavers,
+        } = self;
+        *directory == 0
+            && people.is_empty()
+            && with_invitations.is_empty()
+            && addresses.is_empty()
+            && tasks.is_empty()
+            && !pending_leavers
+    }
+}
+
 /// Which actions are meant.
 #[derive(Debug, Clone, Copy)]
 pub enum Which<'a> {
@@ -114,6 +135,8 @@ pub struct Claimed {
     pub unchecked: Unchecked,
     /// When the next unclaimed action is due.
     pub next_due: Option<Timestamp>,
+    /// The number of workers that claim actions of this store now; `0` if it is not known.
+    pub workers: u32,
 }
 
 /// An account in our care, with the number of its invitation.
@@ -195,6 +218,21 @@ pub struct Report {
     pub vaultwarden_trouble: Option<String>,
     /// Queued actions whose last attempt failed (outages included), latest arrival first, at most 100.
     pub failing: Vec<TaskReport>,
+    /// The instances that use the store, in the order of their start; none for a store that only one can use.
+    pub instances: Vec<InstanceReport>,
+}
+
+/// One instance in a [`Report`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceReport {
+    /// Its name, by default that of its machine.
+    pub name: String,
+    /// The version of this program that it runs.
+    pub version: String,
+    /// When it started.
+    pub started: Timestamp,
+    /// What it does alone, and since when.
+    pub duties: Vec<(String, Timestamp)>,
 }
 
 impl Report {
@@ -287,11 +325,27 @@ pub enum StoreError {
         /// As above.
         store: String,
     },
+    /// A backup cannot be written.
+    #[error("the backup {file} cannot be written: {cause}")]
+    Backup {
+        /// The file.
+        file: String,
+        /// Cause and remedy.
+        cause: String,
+    },
     /// A decision ended without a result.
     #[error(
         "a decision on the state ended without a result, which is a bug of this program; it is tried again"
     )]
     Undecided,
+    /// Another instance has the right to do this now.
+    #[error("another instance has taken over: {duty} (in the {store})")]
+    Superseded {
+        /// As above.
+        store: String,
+        /// What it does, as in "directory main".
+        duty: String,
+    },
     /// A query failed: disk full, file damaged, ...
     #[error("the {store} failed while {doing}: {cause}")]
     Failed {
@@ -305,11 +359,21 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// What is wrong, whatever was to be done.
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Failed { cause, .. } | Self::Open { cause, .. } => cause.clone(),
+            other => other.to_string(),
+        }
+    }
+
     /// What to do about it.
     pub fn disposition(&self) -> Disposition {
         match self {
-            Self::InUse { .. } | Self::Open { .. } | Self::Older { .. } => Disposition::Operator,
-            Self::Failed { .. } | Self::Undecided => Disposition::Outage,
+            Self::InUse { .. } | Self::Open { .. } | Self::Older { .. } | Self::Backup { .. } => {
+                Disposition::Operator
+            }
+            Self::Failed { .. } | Self::Undecided | Self::Superseded { .. } => Disposition::Outage,
         }
     }
 }
