@@ -72,13 +72,21 @@ impl SessionStore for Sessions {
         .boxed()
     }
 
-    fn save(&self, note: Vec<u8>) -> BoxFuture<'_, ()> {
+    fn replace(&self, expected: Option<Vec<u8>>, note: Vec<u8>) -> BoxFuture<'_, bool> {
         async move {
             match (&self.store, &self.file) {
                 (Some(store), _) if !self.read_only => {
-                    if let Err(error) = store.set_note(NOTE, &note).await {
-                        tracing::warn!(%error, "the session with Vaultwarden cannot be saved");
+                    // What is expected may come from the file, which is read while the store has no session.
+                    let mut replaced = store.swap_note(NOTE, expected.as_deref(), &note).await;
+                    if let Ok(false) = replaced
+                        && self.in_store().await.is_none()
+                    {
+                        replaced = store.swap_note(NOTE, None, &note).await;
                     }
+                    return replaced.unwrap_or_else(|error| {
+                        tracing::warn!(%error, "the session with Vaultwarden cannot be saved");
+                        true
+                    });
                 }
                 (_, Some(file)) => {
                     if let Err(error) = write(file, &note) {
@@ -87,6 +95,7 @@ impl SessionStore for Sessions {
                 }
                 _ => {}
             }
+            true
         }
         .boxed()
     }
@@ -136,19 +145,27 @@ mod tests {
         let file = dir.path().join("ldap-usher/session");
         let of_command = Sessions::of_command(None, Some(file.clone()));
         assert_eq!(of_command.load().await, None);
-        of_command.save(b"first".to_vec()).await;
+        assert!(
+            of_command
+                .replace(of_command.load().await, b"first".to_vec())
+                .await
+        );
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 
         let store: Arc<dyn BaseStore> = crate::store::in_memory().await.unwrap();
         let service = Sessions::of_service(store.clone(), Some(file.clone()));
         assert_eq!(service.load().await.as_deref(), Some(&b"first"[..]));
-        service.save(b"second".to_vec()).await;
-        of_command.save(b"third".to_vec()).await;
+        assert!(service.replace(service.load().await, b"second".to_vec()).await);
+        assert!(
+            of_command
+                .replace(of_command.load().await, b"third".to_vec())
+                .await
+        );
         assert_eq!(service.load().await.as_deref(), Some(&b"second"[..]));
 
         // A command that has the store reads it and does not change it.
         let command = Sessions::of_command(Some(store.clone()), Some(file));
-        command.save(b"fourth".to_vec()).await;
+        assert!(command.replace(command.load().await, b"fourth".to_vec()).await);
         assert_eq!(
             store.get_note(NOTE).await.unwrap().as_deref(),
             Some(&b"second"[..])
@@ -160,10 +177,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("session");
         let of_command = Sessions::of_command(None, Some(file.clone()));
-        of_command.save(b"first".to_vec()).await;
+        assert!(
+            of_command
+                .replace(of_command.load().await, b"first".to_vec())
+                .await
+        );
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
         assert_eq!(of_command.load().await, None);
-        of_command.save(b"second".to_vec()).await;
+        assert!(
+            of_command
+                .replace(of_command.load().await, b"second".to_vec())
+                .await
+        );
         assert_eq!(of_command.load().await.as_deref(), Some(&b"second"[..]));
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 
@@ -171,7 +196,11 @@ mod tests {
         fs::rename(&file, &target).unwrap();
         std::os::unix::fs::symlink(&target, &file).unwrap();
         assert_eq!(of_command.load().await, None);
-        of_command.save(b"third".to_vec()).await;
+        assert!(
+            of_command
+                .replace(of_command.load().await, b"third".to_vec())
+                .await
+        );
         assert_eq!(of_command.load().await.as_deref(), Some(&b"third"[..]));
         assert_eq!(fs::read(&target).unwrap(), b"second");
     }

@@ -10,17 +10,19 @@ use super::task::Task;
 use crate::clock::Timestamp;
 use crate::model::{
     AccountState, ActionKind, ActionState, ManagedAccount, Outcome, Settlement, Source, Standing, What,
+    WorkerId,
 };
 
 impl Book {
-    /// Settles a task after an attempt.
+    /// Settles a task after an attempt of the worker `by`.
     ///
-    /// [`Settlement::Done`] always applies; the others apply only while the task is claimed. If the task was not carried out
+    /// Applies only while the task is claimed by this worker. [`Settlement::Done`] also applies after the task was taken back from
+    /// it, as long as it is in doubt. If the task was not carried out
     /// and is no longer owed, because its person has left, come back or changed address in the meantime, it is handed over
     /// or cancelled. If it was carried out and should not have been, the opposite is opened.
     pub fn settle(
         &mut self,
-        row: i64,
+        (row, by): (i64, WorkerId),
         settlement: &Settlement,
         limits: &Limits,
         leave: &LeavePolicies,
@@ -35,7 +37,7 @@ impl Book {
         let context = DecisionContext::single(Source::Vaultwarden, arrived, now, limits, leave);
         match settlement {
             Settlement::Done { outcome, account } => {
-                if task.state != ActionState::Done {
+                if task.owner == Some(by.0) || task.in_doubt.is_some() {
                     complete(task, *outcome, now);
                     let what = done(action, *outcome, now.since(arrived));
                     self.record_for(index, stamp, what);
@@ -44,7 +46,7 @@ impl Book {
                 }
                 return;
             }
-            _ if task.owner.is_none() => return,
+            _ if task.owner != Some(by.0) => return,
             Settlement::NotBegun => task.owner = None,
             Settlement::Cancel(reason) => {
                 self.cancel(index, Some(reason.clone()), &context);

@@ -19,6 +19,7 @@ mod identity;
 mod refusal;
 mod server_info;
 mod session;
+mod session_note;
 mod settings;
 mod smtp;
 mod store;

@@ -1,17 +1,17 @@
-//! The session with the admin API. A login happens only when an answer requires it, once for all concurrent callers, and
-//! never more often than Vaultwarden's rate limit allows.
+//! The session with the admin API. A login happens only when an answer requires it, once for all concurrent callers and all
+//! processes that share the store, and never more often than Vaultwarden's rate limit allows.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::answer::{Answer, Cookie};
 use super::budget::{LoginBudget, LoginLimits};
 use super::client::{Call, Client};
+use super::session_note::{Note, ServerLimits};
 use super::{Configuration, SessionStore, VaultwardenError, decode};
 use crate::clock::{Clock, Timestamp};
 use crate::foreign;
@@ -19,6 +19,13 @@ use crate::foreign;
 /// How long this process waits after a refused token. The logins that the rate limit still allows are kept for a restart
 /// with the right token.
 const AFTER_WRONG_TOKEN: Duration = Duration::from_secs(300);
+
+/// How long another process waits for the login of one that does not say how it ended.
+const LOGIN: Duration = Duration::from_secs(15);
+/// How often it looks whether that login has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// A store that refuses so many changes in a row is not waited for.
+const TRIES: u32 = 20;
 
 /// How long a login waits for Vaultwarden's configuration. Invitations wait for the login.
 const CONFIGURATION: Duration = Duration::from_secs(5);
@@ -39,37 +46,12 @@ pub(super) struct AdminSession {
 struct State {
     /// `None` until the store was read.
     note: Option<Note>,
-    /// The number of logins that this process has tried.
+    /// The number of logins that this process has tried, or found in the store.
     logins: u64,
-    /// The result of the last login.
-    last: Option<Result<SecretString, VaultwardenError>>,
+    /// The result of the last one.
+    last: Option<Result<Session, VaultwardenError>>,
     /// When Vaultwarden last refused the token.
     refused: Option<Timestamp>,
-}
-
-/// What is stored between runs. It is valid for one URL only.
-#[derive(Clone, Serialize, Deserialize)]
-struct Note {
-    url: String,
-    /// The [`check_value`] of the token that opened the session.
-    #[serde(default)]
-    token: u16,
-    cookie: Option<String>,
-    /// When the cookie expires, in milliseconds since 1970.
-    expires: i64,
-    /// [`LoginBudget::whole_at`], in milliseconds since 1970.
-    logins_whole_at: i64,
-    #[serde(default, rename = "measures")]
-    server_limits: ServerLimits,
-}
-
-/// The part of Vaultwarden's configuration that matters for calls.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-struct ServerLimits {
-    login_burst: Option<u32>,
-    login_period: Option<Duration>,
-    smtp_timeout: Option<Duration>,
 }
 
 /// How the admin API authenticates calls.
@@ -89,6 +71,22 @@ struct Credentials {
     /// The value of [`State::logins`] when these were issued.
     logins: u64,
     smtp_timeout: Option<Duration>,
+}
+
+/// A session that a login returned.
+#[derive(Clone)]
+struct Session {
+    cookie: SecretString,
+    /// Whether this process has logged in.
+    is_new: bool,
+}
+
+/// What to do where a login is required.
+enum Claimed {
+    /// Log in, within these limits.
+    Login(LoginLimits),
+    /// Use this session of another process.
+    Session(SecretString),
 }
 
 impl AdminSession {
@@ -132,12 +130,13 @@ impl AdminSession {
         } else {
             return Ok(answer);
         }
-        let cookie = self.log_in(&credentials).await?;
-        let credentials = Credentials {
-            cookie: Some(cookie),
-            ..self.credentials().await
-        };
-        let answer = self.send(call, &credentials).await?;
+        let (mut credentials, is_new) = self.log_in(&credentials).await?;
+        let mut answer = self.send(call, &credentials).await?;
+        if answer.status == 401 && !is_new {
+            // The session of another process, which has not noticed yet that it has ended.
+            credentials = self.log_in(&credentials).await?.0;
+            answer = self.send(call, &credentials).await?;
+        }
         if answer.status == 401 {
             Err(VaultwardenError::SessionRefused { url: answer.url() })
         } else if is_missing(call, &answer, true) {
@@ -168,8 +167,7 @@ impl AdminSession {
         let configuration = decode::configuration(&answer.body().await?);
         if let Some(configuration) = &configuration {
             let mut state = self.state.lock().await;
-            let note = self.note(&mut state).await.clone();
-            self.learn(&mut state, note, configuration).await;
+            self.learn(&mut state, configuration).await;
         }
         Ok(configuration)
     }
@@ -196,46 +194,114 @@ impl AdminSession {
         }
     }
 
-    /// Logs in. If another caller has tried since `credentials` were issued, returns the result of that login.
-    async fn log_in(&self, credentials: &Credentials) -> Result<SecretString, VaultwardenError> {
+    /// Logs in. If another caller has tried since `credentials` were issued, or another process has, returns the result of
+    /// that login. Returns also whether this process has logged in.
+    async fn log_in(&self, credentials: &Credentials) -> Result<(Credentials, bool), VaultwardenError> {
         let mut state = self.state.lock().await;
-        if let Some(last) = state.last.as_ref().filter(|_| state.logins != credentials.logins) {
-            return last.clone();
-        }
+        let session = match state.last.clone().filter(|_| state.logins != credentials.logins) {
+            Some(last) => last?,
+            None => self.begin_session(&mut state, credentials).await?,
+        };
+        let smtp_timeout = self.note(&mut state).await.server_limits.smtp_timeout;
+        let issued = Credentials {
+            cookie: Some(session.cookie),
+            logins: state.logins,
+            smtp_timeout,
+        };
+        Ok((issued, session.is_new))
+    }
+
+    async fn begin_session(
+        &self,
+        state: &mut State,
+        credentials: &Credentials,
+    ) -> Result<Session, VaultwardenError> {
         let now = self.clock.now();
         if state.refused.is_some_and(|at| now.since(at) < AFTER_WRONG_TOKEN) {
             return Err(self.wrong_token());
         }
-        let mut note = self.note(&mut state).await.clone();
-        note.cookie = None;
-        note.spend(now).map_err(|wait| VaultwardenError::LoginsSpent {
-            url: self.client.url().into(),
-            wait,
-        })?;
-        // Saved before the login, so that a crash in between does not lose count of it.
-        self.save(&mut state, note.clone()).await;
-
-        let opened = self.open(note.limits()).await;
+        let limits = match self.claim_login(state, credentials).await? {
+            Claimed::Login(limits) => limits,
+            Claimed::Session(cookie) => {
+                let session = Session {
+                    cookie,
+                    is_new: false,
+                };
+                state.logins += 1;
+                state.last = Some(Ok(session.clone()));
+                return Ok(session);
+            }
+        };
+        let opened = self.open(limits).await;
         state.logins += 1;
         state.refused = matches!(opened, Err(VaultwardenError::WrongToken { .. })).then_some(now);
-        match &opened {
-            Ok(cookie) => {
-                note.cookie = Some(cookie.pair.expose_secret().into());
-                note.expires = cookie.lifetime.map_or(i64::MAX, |lifetime| (now + lifetime).0);
-                self.save(&mut state, note.clone()).await;
-                if let Some(configuration) = self.read_configuration(&cookie.pair).await {
-                    self.learn(&mut state, note, &configuration).await;
+        self.update(state, |note| {
+            note.logging_in_until = 0;
+            match &opened {
+                Ok(cookie) => {
+                    note.cookie = Some(cookie.pair.expose_secret().into());
+                    note.expires = cookie.lifetime.map_or(i64::MAX, |lifetime| (now + lifetime).0);
                 }
+                Err(VaultwardenError::RateLimited { .. }) => {
+                    note.logins_whole_at = LoginBudget::exhausted(note.limits(), now).whole_at.0;
+                }
+                Err(_) => {}
             }
-            Err(VaultwardenError::RateLimited { .. }) => {
-                note.logins_whole_at = LoginBudget::exhausted(note.limits(), now).whole_at.0;
-                self.save(&mut state, note).await;
-            }
-            Err(_) => {}
+        })
+        .await;
+        if let Ok(cookie) = &opened
+            && let Some(configuration) = self.read_configuration(&cookie.pair).await
+        {
+            self.learn(state, &configuration).await;
         }
-        let outcome = opened.map(|cookie| cookie.pair);
+        let outcome = opened.map(|cookie| Session {
+            cookie: cookie.pair,
+            is_new: true,
+        });
         state.last = Some(outcome.clone());
         outcome
+    }
+
+    /// Claims the next login in the store, before it is made: a crash in between does not lose count of it, and no other
+    /// process logs in at the same time. If another process has logged in meanwhile, returns its session.
+    async fn claim_login(
+        &self,
+        state: &mut State,
+        credentials: &Credentials,
+    ) -> Result<Claimed, VaultwardenError> {
+        let refused = credentials.cookie.as_ref().map(ExposeSecret::expose_secret);
+        let mut tries = 0;
+        loop {
+            let stored = self.store.load().await;
+            let mut note = self.parse(stored.as_deref());
+            let now = self.clock.now();
+            if let Some(cookie) = note.cookie.as_deref()
+                && now.0 < note.expires
+                && Some(cookie) != refused
+            {
+                let cookie = cookie.into();
+                state.note = Some(note);
+                return Ok(Claimed::Session(cookie));
+            }
+            let others = Timestamp(note.logging_in_until).since(now);
+            // The clocks of two processes may differ a little. A time that is far away was written before a clock was set.
+            if !others.is_zero() && others <= 2 * LOGIN {
+                sleep(LOOK_AGAIN).await;
+                continue;
+            }
+            note.cookie = None;
+            note.logging_in_until = (now + LOGIN).0;
+            note.spend(now).map_err(|wait| VaultwardenError::LoginsSpent {
+                url: self.client.url().into(),
+                wait,
+            })?;
+            tries += 1;
+            if self.store.replace(stored, note.to_bytes()).await || tries >= TRIES {
+                let limits = note.limits();
+                state.note = Some(note);
+                return Ok(Claimed::Login(limits));
+            }
+        }
     }
 
     /// The configuration right after a login. If it cannot be read, the stored limits stay in use.
@@ -250,13 +316,16 @@ impl AdminSession {
     }
 
     /// Stores the part of the configuration that matters for calls.
-    async fn learn(&self, state: &mut State, mut note: Note, configuration: &Configuration) {
+    async fn learn(&self, state: &mut State, configuration: &Configuration) {
         let server_limits = ServerLimits {
             login_burst: configuration.login_burst,
             login_period: configuration.login_period,
             smtp_timeout: configuration.smtp_timeout,
         };
-        if note.server_limits != server_limits {
+        if self.note(state).await.server_limits == server_limits {
+            return;
+        }
+        self.update(state, |note| {
             let before = note.limits();
             note.server_limits = server_limits;
             let budget = LoginBudget {
@@ -264,8 +333,8 @@ impl AdminSession {
             };
             let budget = budget.under(note.limits(), before, self.clock.now());
             note.logins_whole_at = budget.whole_at.0;
-            self.save(state, note).await;
-        }
+        })
+        .await;
     }
 
     /// Sends one login. From 1.26 on the answer is a page. Earlier versions redirect, even if they refuse the token.
@@ -331,38 +400,28 @@ impl AdminSession {
     async fn note<'a>(&self, state: &'a mut State) -> &'a mut Note {
         let note = match state.note.take() {
             Some(note) => note,
-            None => self.stored().await,
+            None => self.parse(self.store.load().await.as_deref()),
         };
         state.note.insert(note)
     }
 
-    /// Reads the note from the store. The session in it is used only with the token that opened it.
-    async fn stored(&self) -> Note {
-        let token = check_value(&self.token);
-        let stored = self.store.load().await;
-        let stored = stored
-            .and_then(|note| serde_json::from_slice(&note).ok())
-            .filter(|note: &Note| note.url == self.client.url());
-        match stored {
-            Some(note) if note.token == token => note,
-            other => Note {
-                url: self.client.url().into(),
-                token,
-                cookie: None,
-                expires: 0,
-                logins_whole_at: other
-                    .as_ref()
-                    .map_or(LoginBudget::UNTOUCHED.whole_at.0, |note| note.logins_whole_at),
-                server_limits: other.map(|note| note.server_limits).unwrap_or_default(),
-            },
-        }
+    /// Interprets the stored note.
+    fn parse(&self, stored: Option<&[u8]>) -> Note {
+        Note::parse(stored, self.client.url(), &self.token)
     }
 
-    async fn save(&self, state: &mut State, note: Note) {
-        // Serialising strings and numbers cannot fail.
-        let bytes = serde_json::to_vec(&note).unwrap_or_default();
-        state.note = Some(note);
-        self.store.save(bytes).await;
+    /// Changes the stored note, in which another process may have changed something else meanwhile.
+    async fn update(&self, state: &mut State, change: impl Fn(&mut Note)) {
+        for _ in 0..TRIES {
+            let stored = self.store.load().await;
+            let mut note = self.parse(stored.as_deref());
+            change(&mut note);
+            let bytes = note.to_bytes();
+            state.note = Some(note);
+            if self.store.replace(stored, bytes).await {
+                return;
+            }
+        }
     }
 
     fn wrong_token(&self) -> VaultwardenError {
@@ -370,16 +429,6 @@ impl AdminSession {
             url: self.client.url().into(),
         }
     }
-}
-
-/// A 16-bit hash of the token: enough to detect another token, too little to guess it. It is stored, so it must be the same
-/// in every version of this program: FNV-1a of 32 bits, XOR-folded.
-fn check_value(token: &SecretString) -> u16 {
-    let hash = token.expose_secret().bytes().fold(0x811c_9dc5_u32, |hash, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    });
-    let [a, b, c, d] = hash.to_be_bytes();
-    u16::from_be_bytes([a ^ c, b ^ d])
 }
 
 /// Whether this is a 404 for a path that must exist. The look-up by address does not exist before 1.28, and the
@@ -397,30 +446,4 @@ fn is_missing(call: Call<'_>, answer: &Answer, has_session: bool) -> bool {
 fn is_admin_page(location: &str) -> bool {
     let path = location.split(['?', '#']).next().unwrap_or_default();
     path.trim_end_matches('/').ends_with("/admin")
-}
-
-impl Note {
-    fn spend(&mut self, now: Timestamp) -> Result<(), Duration> {
-        let budget = LoginBudget {
-            whole_at: Timestamp(self.logins_whole_at),
-        };
-        self.logins_whole_at = budget.spend(self.limits(), now)?.whole_at.0;
-        Ok(())
-    }
-
-    fn limits(&self) -> LoginLimits {
-        LoginLimits::new(self.server_limits.login_burst, self.server_limits.login_period)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_check_value_of_a_token_is_the_published_one_of_fnv_1a() {
-        // 0x811c9dc5 and 0xbf9cf968 by the test vectors of FNV-1a.
-        assert_eq!(check_value(&"".into()), 0x811c ^ 0x9dc5);
-        assert_eq!(check_value(&"foobar".into()), 0xbf9c ^ 0xf968);
-    }
 }

@@ -7,14 +7,15 @@ use futures::future::{BoxFuture, FutureExt};
 /// Stores one small note for the client: the session cookie and the login budget. If the store survives a restart, a
 /// service that restarts in a loop does not exceed Vaultwarden's rate limit.
 ///
-/// The note is a secret as long as its session is valid. A store that fails logs that and returns no error: the only
+/// The note is a secret as long as its session is valid. A store that fails logs that and claims success: the only
 /// consequence is one more login.
 pub trait SessionStore: Send + Sync {
     /// The last note that was saved.
     fn load(&self) -> BoxFuture<'_, Option<Vec<u8>>>;
 
-    /// Replaces the note.
-    fn save(&self, note: Vec<u8>) -> BoxFuture<'_, ()>;
+    /// Replaces the note if it is still the expected one; `None` stands for a missing one. Returns whether it was. Other
+    /// processes may use the same store.
+    fn replace(&self, expected: Option<Vec<u8>>, note: Vec<u8>) -> BoxFuture<'_, bool>;
 }
 
 /// A store in memory, for the lifetime of the process.
@@ -27,8 +28,12 @@ impl SessionStore for InMemory {
         async { note }.boxed()
     }
 
-    fn save(&self, note: Vec<u8>) -> BoxFuture<'_, ()> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(note);
-        async {}.boxed()
+    fn replace(&self, expected: Option<Vec<u8>>, note: Vec<u8>) -> BoxFuture<'_, bool> {
+        let mut stored = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_expected = *stored == expected;
+        if is_expected {
+            *stored = Some(note);
+        }
+        async move { is_expected }.boxed()
     }
 }
