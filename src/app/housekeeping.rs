@@ -1,4 +1,5 @@
-//! Work on the store that nobody waits for: checks its counts, and removes old events from the journal.
+//! Work on the store that nobody waits for: checks its counts, removes old events from the journal, and tries it again after a
+//! failure.
 
 use std::time::Duration;
 
@@ -6,7 +7,10 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, ClockJump, Timestamp};
-use crate::store::{AdminStore, StoreError};
+use crate::retry::RetryNow;
+use crate::store::{AdminStore, QueueStore, StoreError};
+use crate::telemetry::Observer;
+use crate::worker::try_failed_store;
 
 /// How often to look for old events.
 const INTERVAL: Duration = Duration::from_secs(3600);
@@ -14,6 +18,24 @@ const INTERVAL: Duration = Duration::from_secs(3600);
 const STEP: u32 = 1000;
 /// The pause between two such transactions.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How often a store that fails is tried.
+const TRY: Duration = Duration::from_secs(1);
+
+/// Tries a failing store again and again until `stop`, so that everything that waits goes on as soon as it works.
+pub(super) async fn watch_store(
+    store: &dyn QueueStore,
+    observer: &Observer,
+    retry_now: &RetryNow,
+    stop: &CancellationToken,
+) {
+    while !stop.is_cancelled() {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(TRY) => try_failed_store(store, observer, retry_now).await,
+        }
+    }
+}
 
 /// Keeps house until `stop`. Removes events that are older than `kept`.
 ///

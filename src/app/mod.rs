@@ -2,6 +2,7 @@
 
 mod adopt;
 mod check;
+mod duty;
 mod explain;
 mod find;
 mod forget;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::explain::parse_person;
 use super::find::with_address;
 use super::policies::{leave, limits};
+use super::run::depart;
 use super::wiring::{Components, policy};
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -59,10 +60,21 @@ struct Desk<'a> {
 pub async fn sync_person(config: &Config, who: &str, say: &mut Say<'_>) -> anyhow::Result<Vec<PersonReport>> {
     let query = parse_person(who)?;
     let desk = Desk::open(config).await?;
+    let done = look_up_and_carry_out(&desk, who, query, say).await;
+    desk.close().await;
+    done
+}
+
+async fn look_up_and_carry_out(
+    desk: &Desk<'_>,
+    who: &str,
+    query: PersonQuery,
+    say: &mut Say<'_>,
+) -> anyhow::Result<Vec<PersonReport>> {
     let known = desk.store.people(query.clone(), 0).await?;
     let mut seen = Vec::new();
     for person in known.iter().filter(|person| person.configured) {
-        if let Some(directory) = config.directory(&person.directory) {
+        if let Some(directory) = desk.config.directory(&person.directory) {
             desk.see_known(directory, person, say).await?;
             seen.push((person.directory.clone(), person.member.id));
         }
@@ -101,6 +113,16 @@ pub async fn invite_person(
     say: &mut Say<'_>,
 ) -> anyhow::Result<Vec<PersonReport>> {
     let desk = Desk::open(config).await?;
+    let done = queue_and_carry_out(&desk, address, say).await;
+    desk.close().await;
+    done
+}
+
+async fn queue_and_carry_out(
+    desk: &Desk<'_>,
+    address: &EmailAddress,
+    say: &mut Say<'_>,
+) -> anyhow::Result<Vec<PersonReport>> {
     let query = PersonQuery::Address(address.clone());
     let counts = |people: &[PersonReport]| -> HashMap<i64, usize> {
         let events = people
@@ -129,7 +151,7 @@ pub async fn invite_person(
 impl<'a> Desk<'a> {
     async fn open(config: &'a Config) -> anyhow::Result<Self> {
         let clock = Clock::system();
-        if config.state.exists() && store::is_served(&config.state)? {
+        if config.state.exists() && store::is_served(&config.state).await? {
             let store = store::open_shared(&config.state).await?;
             return Ok(Self {
                 config,
@@ -154,6 +176,13 @@ impl<'a> Desk<'a> {
             store: components.store.clone(),
             components: Some(components),
         })
+    }
+
+    /// Leaves a store that others may share.
+    async fn close(&self) {
+        if self.components.is_some() {
+            depart(&*self.store).await;
+        }
     }
 
     /// Looks a known person up.

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
+use tokio_util::sync::CancellationToken;
 
+use super::duty::{self, while_held};
 use super::housekeeping;
 use super::signals::{Requests, Signals};
 use super::supervisor::{RESTART, Supervisor};
@@ -14,6 +16,7 @@ use crate::config::{self, Config};
 use crate::listener::Listener;
 use crate::model::ActionState;
 use crate::panics;
+use crate::store::{Lease, Store};
 use crate::telemetry::http;
 use crate::telemetry::log::{self, LogHandle};
 use crate::worker::Until;
@@ -60,14 +63,26 @@ pub async fn run(
     let requests = Requests::default();
     let components = Components::open(&config).await?;
     let notifier = components.notifier(&config).await?;
-    let mut supervisor = Supervisor::new(RESTART, rand::random, requests.stop.clone());
+    let mut supervisor = Supervisor::new(
+        RESTART,
+        rand::random,
+        requests.stop.clone(),
+        components.retry_now.clone(),
+    );
     for part in notifier.parts() {
         let (name, part, stop) = (part.name(), Arc::new(part), requests.stop.clone());
+        let lease = components.store.clone().duty(&name).lease;
         supervisor.spawn(name, move || {
-            let (part, stop) = (part.clone(), stop.clone());
+            let (part, stop, lease) = (part.clone(), stop.clone(), lease.clone());
             async move {
-                part.run(&stop).await;
-                Ok(())
+                let work = |held: CancellationToken| {
+                    let part = part.clone();
+                    async move {
+                        part.run(&held).await;
+                        Ok(())
+                    }
+                };
+                while_held(&*lease, &stop, |_| {}, work).await
             }
         });
     }
@@ -104,17 +119,39 @@ pub async fn run(
         });
     }
     let (servers, retry_now) = (components.servers, components.retry_now);
+    let observer = components.observer.clone();
+    let (store, watching, retrying, stop) = (
+        components.store.clone(),
+        observer.clone(),
+        retry_now.clone(),
+        requests.stop.clone(),
+    );
+    supervisor.spawn("store", move || {
+        let (store, observer) = (store.clone(), watching.clone());
+        let (retry_now, stop) = (retrying.clone(), stop.clone());
+        async move {
+            housekeeping::watch_store(&*store, &observer, &retry_now, &stop).await;
+            Ok(())
+        }
+    });
     let reload = Arc::new(reload);
     servers.reread_passwords(&config, &reload);
-    for listener in components.listeners {
+    for (listener, lease) in components.listeners.into_iter().zip(components.leases) {
         let (name, listener, stop) = (
             format!("listener {}", listener.name),
             Arc::new(listener),
             requests.stop.clone(),
         );
         supervisor.spawn(name, move || {
-            let (listener, stop) = (listener.clone(), stop.clone());
-            async move { Ok(listener.run(&stop).await?) }
+            let (listener, stop, lease) = (listener.clone(), stop.clone(), lease.clone());
+            async move {
+                let stands_by = |does| listener.observer.stands_by(&listener.name, does);
+                let work = |held: CancellationToken| {
+                    let listener = listener.clone();
+                    async move { Ok(listener.run(&held).await?) }
+                };
+                while_held(&*lease, &stop, stands_by, work).await
+            }
         });
     }
     if systemd::is_expected() {
@@ -129,20 +166,45 @@ pub async fn run(
             async move { systemd::notify(&observer, &*store, &public, &stop).await }
         });
     }
-    let (store, clock, stop) = (
-        components.store,
+    let store = components.store;
+    let (kept_store, lease, clock, stop) = (
+        store.clone(),
+        store.clone().duty("housekeeping").lease,
         components.worker.clock.clone(),
         requests.stop.clone(),
     );
     let kept = Duration::from_secs(u64::from(config.journal_days) * 24 * 3600);
     supervisor.spawn("housekeeping", move || {
-        let (store, clock, stop) = (store.clone(), clock.clone(), stop.clone());
-        async move { Ok(housekeeping::keep_house(&*store, &clock, kept, &stop).await?) }
+        let (store, lease, clock, stop) = (kept_store.clone(), lease.clone(), clock.clone(), stop.clone());
+        let observer = observer.clone();
+        async move {
+            let work = |held: CancellationToken| {
+                let (store, clock, observer) = (store.clone(), clock.clone(), observer.clone());
+                async move {
+                    let kept = housekeeping::keep_house(&*store, &clock, kept, &held).await;
+                    Ok(kept.inspect_err(|error| observer.store_failed(error))?)
+                }
+            };
+            while_held(&*lease, &stop, |_| {}, work).await
+        }
     });
-    let (accounts, stop) = (components.accounts, requests.stop.clone());
+    let (accounts, lease, stop) = (
+        components.accounts,
+        components.accounts_lease,
+        requests.stop.clone(),
+    );
     supervisor.spawn("accounts", move || {
-        let (accounts, stop) = (accounts.clone(), stop.clone());
-        async move { Ok(accounts.run(&stop).await?) }
+        let (accounts, lease, stop) = (accounts.clone(), lease.clone(), stop.clone());
+        async move {
+            let work = |held: CancellationToken| {
+                let accounts = accounts.clone();
+                async move {
+                    let ran = accounts.run(&held).await;
+                    Ok(ran.inspect_err(|error| accounts.observer.store_failed(error))?)
+                }
+            };
+            while_held(&*lease, &stop, |_| {}, work).await
+        }
     });
     let (worker, stop, abort) = (
         Arc::new(components.worker),
@@ -188,8 +250,16 @@ pub async fn run(
             "stopped before these parts had finished; no data is lost"
         );
     }
+    depart(&*store).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Leaves the duties of this instance to others.
+pub(super) async fn depart(store: &dyn Store) {
+    if let Err(error) = store.depart().await {
+        tracing::warn!(%error, "other instances take over after some seconds only");
+    }
 }
 
 /// Lists every directory once, delivers everything that is due, and returns.
@@ -204,10 +274,12 @@ pub async fn sync(config: Config) -> anyhow::Result<SyncSummary> {
     let notifier = components.notifier(&config).await?;
     let work = async {
         let failures = tokio::select! {
-            failures = list_everything(&components.listeners) => failures,
+            failures = list_free(&components.listeners, &components.leases) => failures,
             () = requests.stop.cancelled() => bail!("{STOPPED}"),
         };
-        components.accounts.look().await?;
+        if duty::take_soon(&*components.accounts_lease).await {
+            components.accounts.look().await?;
+        }
         let tally = components
             .worker
             .run(Until::Drained, &requests.stop, &requests.abort)
@@ -226,23 +298,42 @@ pub async fn sync(config: Config) -> anyhow::Result<SyncSummary> {
             failures,
         })
     };
-    tokio::select! {
+    let summary = tokio::select! {
         summary = work => summary,
-        () = signals.relay(&requests) => bail!("{STOPPED}"),
-    }
+        () = signals.relay(&requests) => Err(anyhow!("{STOPPED}")),
+    };
+    depart(&*components.store).await;
+    summary
 }
 
 /// Lists every directory once. Returns one line for each directory that was not listed completely.
 ///
 /// Uses the order of the configuration, so that runs are reproducible: if two entries have the same address, the first
 /// one gets the invitation.
-pub(super) async fn list_everything(listeners: &[Listener]) -> Vec<String> {
+pub(super) async fn list_everything(listeners: impl IntoIterator<Item = &Listener>) -> Vec<String> {
     let mut failures = Vec::new();
     for listener in listeners {
         if let Err(error) = listener.list_once().await {
             failures.push(format!("directory {}: {error}", listener.name));
         }
     }
+    failures
+}
+
+/// As [`list_everything`], except the directories to which a running service listens.
+async fn list_free(listeners: &[Listener], leases: &[Arc<dyn Lease>]) -> Vec<String> {
+    let (mut free, mut failures) = (Vec::new(), Vec::new());
+    for (listener, lease) in listeners.iter().zip(leases) {
+        if duty::take_soon(&**lease).await {
+            free.push(listener);
+        } else {
+            failures.push(format!(
+                "directory {}: a running service listens to it, so it is not listed; `ldap-usher status` names the service",
+                listener.name
+            ));
+        }
+    }
+    failures.extend(list_everything(free).await);
     failures
 }
 

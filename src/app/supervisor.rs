@@ -3,13 +3,15 @@
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::{debug, error};
 
 use crate::panics::contain;
-use crate::retry::Retry;
+use crate::retry::{Retry, RetryNow};
+use crate::store::StoreError;
 
 /// The wait before a loop is restarted.
 pub const RESTART: Retry = Retry {
@@ -28,18 +30,20 @@ pub struct Supervisor {
     retry: Retry,
     jitter: fn() -> f64,
     stop: CancellationToken,
+    retry_now: RetryNow,
     loops: JoinSet<String>,
     names: Vec<String>,
 }
 
 impl Supervisor {
     /// Creates a supervisor without loops. `jitter` returns random numbers from `0.0..1.0`; `stop` requests every loop to
-    /// end.
-    pub fn new(retry: Retry, jitter: fn() -> f64, stop: CancellationToken) -> Self {
+    /// end; `retry_now` ends the waits before restarts.
+    pub fn new(retry: Retry, jitter: fn() -> f64, stop: CancellationToken, retry_now: RetryNow) -> Self {
         Self {
             retry,
             jitter,
             stop,
+            retry_now,
             loops: JoinSet::new(),
             names: Vec::new(),
         }
@@ -53,10 +57,11 @@ impl Supervisor {
         Work: Future<Output = anyhow::Result<()>> + Send,
     {
         let (retry, jitter, stop) = (self.retry, self.jitter, self.stop.clone());
+        let retried = self.retry_now.subscribe();
         let name = name.into();
         self.names.push(name.clone());
         self.loops.spawn(async move {
-            keep_running(&name, work, retry, jitter, &stop).await;
+            keep_running(&name, work, (retry, retried), jitter, &stop).await;
             name
         });
     }
@@ -93,7 +98,7 @@ impl Supervisor {
 async fn keep_running<F, Work>(
     name: &str,
     mut work: F,
-    retry: Retry,
+    (retry, mut retried): (Retry, watch::Receiver<()>),
     jitter: fn() -> f64,
     stop: &CancellationToken,
 ) where
@@ -103,7 +108,9 @@ async fn keep_running<F, Work>(
     let mut failures = 0_u32;
     loop {
         let began = Instant::now();
+        retried.mark_unchanged();
         let ended = contain(async { work().await }).await;
+        let is_of_store = matches!(&ended, Ok(Err(error)) if error.is::<StoreError>());
         let error = match ended {
             Ok(Ok(())) if stop.is_cancelled() => return,
             Ok(Ok(())) => "it ended unexpectedly".to_owned(),
@@ -118,12 +125,21 @@ async fn keep_running<F, Work>(
             error!(name, error, "a part of the service failed while it was stopping");
             return;
         }
-        error!(
-            name,
-            error, restart_in_ms, "a part of the service failed and will be restarted"
-        );
+        if is_of_store {
+            // Whoever uses the store has reported that.
+            debug!(
+                name,
+                error, restart_in_ms, "a part of the service waits for the state and will be restarted"
+            );
+        } else {
+            error!(
+                name,
+                error, restart_in_ms, "a part of the service failed and will be restarted"
+            );
+        }
         tokio::select! {
             () = sleep(wait) => {}
+            _ = retried.changed() => {}
             () = stop.cancelled() => return,
         }
     }
@@ -138,7 +154,10 @@ mod tests {
 
     fn supervisor() -> (Supervisor, CancellationToken) {
         let stop = CancellationToken::new();
-        (Supervisor::new(RESTART, || 0.5, stop.clone()), stop)
+        (
+            Supervisor::new(RESTART, || 0.5, stop.clone(), RetryNow::default()),
+            stop,
+        )
     }
 
     #[tokio::test(start_paused = true)]

@@ -91,6 +91,7 @@ mod tests {
             directories: Vec::new(),
             quarantined: Vec::new(),
             failing: Vec::new(),
+            instances: Vec::new(),
         }
     }
 

@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-
 use super::policies::{leave, limits, reminders};
 use super::servers::{Servers, vaultwarden_settings};
 use super::sessions::Sessions;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Timestamp;
 use crate::config::{self, Config};
 use crate::directory::{Directory, LdapDirectory};
 use crate::listener::{Listener, MAX_JOURNALED_JOINS};
@@ -18,7 +16,7 @@ use crate::notify::{self, Notifier, NotifyError};
 use crate::retry::{Retry, RetryNow};
 use crate::rules::Limits;
 use crate::rules::membership::Policy;
-use crate::store::{self, Decisions, Store, StoreError, Which};
+use crate::store::{self, ACCOUNTS_DUTY, Decisions, Duty, Lease, Location, Store, StoreError, Which};
 use crate::telemetry::{GRACE, Observer};
 use crate::vaultwarden::{self, Admin, Vaultwarden};
 use crate::worker::{Accounts, AccountsSettings, Recheck, Worker, WorkerSettings};
@@ -35,8 +33,12 @@ pub(super) struct Components {
     pub(super) store: Arc<dyn Store>,
     pub(super) observer: Observer,
     pub(super) listeners: Vec<Listener>,
+    /// The right to listen to each directory, in the same order.
+    pub(super) leases: Vec<Arc<dyn Lease>>,
     pub(super) worker: Worker,
     pub(super) accounts: Accounts,
+    /// The right to compare the accounts.
+    pub(super) accounts_lease: Arc<dyn Lease>,
     limits: Limits,
     pub(super) servers: Servers,
     pub(super) retry_now: RetryNow,
@@ -52,6 +54,9 @@ impl Components {
         let store = store::open(&config.state).await?;
         let sessions = Sessions::of_service(store.clone(), config.sessions.clone());
         let components = Self::build(config, store, sessions, |vaultwarden| vaultwarden)?;
+        if let Location::Postgres(server) = &config.state {
+            components.observer.runs_as(&server.instance);
+        }
         components.configure().await?;
         Ok(components)
     }
@@ -123,7 +128,7 @@ impl Components {
         sessions: Sessions,
         admin: impl FnOnce(Arc<Vaultwarden>) -> Arc<dyn Admin>,
     ) -> anyhow::Result<Self> {
-        let clock = Clock::system();
+        let clock = store.clock();
         let observer = Observer::new(
             config
                 .directories
@@ -131,9 +136,9 @@ impl Components {
                 .map(|directory| directory.settings.name.clone()),
             GRACE,
         );
-        let (wake, retry_now) = (Arc::new(Notify::new()), RetryNow::default());
+        let (wake, retry_now) = (store.wake(), RetryNow::default());
         let (limits, leave) = (limits(config), Arc::new(leave(config)));
-        let mut directories = Vec::new();
+        let (mut directories, mut leases) = (Vec::new(), Vec::new());
         let mut rechecked: BTreeMap<String, (Arc<dyn Directory>, Policy)> = BTreeMap::new();
         let listeners = config
             .directories
@@ -144,12 +149,14 @@ impl Components {
                 directories.push(connection.clone());
                 let policy = policy(config, directory, clock.now());
                 rechecked.insert(settings.name.clone(), (connection.clone(), policy.clone()));
+                let duty = store.clone().duty(&format!("directory {}", settings.name));
+                leases.push(duty.lease);
                 Ok(Listener {
                     name: settings.name.clone(),
                     scope: settings.scope(),
                     fingerprint: fingerprint(config, directory),
                     directory: connection,
-                    store: store.clone(),
+                    store: duty.store,
                     observer: observer.clone(),
                     clock: clock.clone(),
                     wake: wake.clone(),
@@ -167,8 +174,12 @@ impl Components {
         let settings = vaultwarden_settings(config);
         let vaultwarden = Arc::new(Vaultwarden::new(&settings, Arc::new(sessions), clock.clone())?);
         let admin = admin(vaultwarden.clone());
+        let Duty {
+            lease: accounts_lease,
+            store: accounts_store,
+        } = store.clone().duty(ACCOUNTS_DUTY);
         let accounts = Accounts {
-            store: store.clone(),
+            store: accounts_store,
             vaultwarden: admin.clone(),
             observer: observer.clone(),
             clock: clock.clone(),
@@ -207,8 +218,10 @@ impl Components {
             store,
             observer,
             listeners,
+            leases,
             worker,
             accounts,
+            accounts_lease,
             limits,
             servers: Servers {
                 vaultwarden,

@@ -151,8 +151,10 @@ impl Listener {
                 () = stop.cancelled() => break,
                 ended = self.session(&mut ingest, cursor, &mut audit_at) => ended,
             };
-            if let SessionError::Store(error) = &error {
-                self.observer.store_failed(error);
+            match &error {
+                SessionError::Store(StoreError::Superseded { .. }) => break,
+                SessionError::Store(error) => self.observer.store_failed(error),
+                _ => {}
             }
             let wait = self.wait(&error, failures.count(opened, began.elapsed()));
             self.observer.disconnected(&self.name, &error, wait);
@@ -160,7 +162,10 @@ impl Listener {
             cursor = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                cursor = self.recover(&mut ingest, &error, wait, &mut retried) => cursor,
+                recovered = self.recover(&mut ingest, &error, wait, &mut retried) => match recovered {
+                    Ok(cursor) => cursor,
+                    Err(_) => break,
+                },
             };
         }
         self.record_state(&ingest, false, None).await;
@@ -295,36 +300,40 @@ impl Listener {
         }
     }
 
-    /// Waits after a failed session. Returns the cursor from which the next one resumes.
+    /// Waits after a failed session, and for the store. Returns the cursor from which the next one resumes.
+    ///
+    /// # Errors
+    /// [`StoreError::Superseded`]: another instance listens now.
     async fn recover(
         &self,
         ingest: &mut Ingest<'_>,
         error: &SessionError,
         wait: Duration,
         retried: &mut watch::Receiver<()>,
-    ) -> Option<Cursor> {
+    ) -> Result<Option<Cursor>, StoreError> {
         if let SessionError::Directory(DirectoryError::Limit { .. }) = error {
             // A paged listing may be possible where the stream's own exceeds a limit.
             if let Err(error) = self.list(ingest).await {
                 tracing::debug!(directory = self.name, %error, "the listing that replaces the stream failed, too");
             }
         }
-        // A change means that the administrator asked for a retry. The sender outlives this receiver.
-        let _ = timeout(wait, retried.changed()).await;
-        if error.disposition() == Disposition::Relist {
-            return None;
-        }
-        match self
-            .store
-            .register(&self.name, &self.scope, &self.fingerprint)
-            .await
-        {
-            Ok(row) => row.cursor,
-            Err(error) => {
-                // Without a cursor everything is listed, which is slower but correct.
-                tracing::warn!(directory = self.name, %error, "the resume point cannot be read");
-                None
+        let (mut wait, mut failures) = (wait, 1);
+        loop {
+            // A change means that the administrator asked for a retry, or that the store works again. The sender outlives this
+            // receiver.
+            let _ = timeout(wait, retried.changed()).await;
+            if error.disposition() == Disposition::Relist {
+                return Ok(None);
             }
+            let registered = self.store.register(&self.name, &self.scope, &self.fingerprint);
+            match registered.await {
+                Ok(row) => return Ok(row.cursor),
+                Err(superseded @ StoreError::Superseded { .. }) => return Err(superseded),
+                // Nothing that a session reports could be stored.
+                Err(error) => self.observer.store_failed(&error),
+            }
+            failures += 1;
+            wait = self.retry.wait(failures, (self.jitter)());
         }
     }
 

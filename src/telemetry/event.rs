@@ -49,12 +49,19 @@ impl Observer {
         let directories: Vec<String> = directories.into_iter().collect();
         for name in &directories {
             metrics.connected(name, false);
+            metrics.listens(name, true);
         }
         Self {
             metrics: Arc::new(metrics),
             health: Arc::new(Mutex::new(Health::new(directories, grace))),
             log_limiter: Arc::default(),
         }
+    }
+
+    /// This instance, one of several that share a state, has this name.
+    pub fn runs_as(&self, name: &str) {
+        self.metrics.instance(name);
+        info!(name, "this instance shares its state with others");
     }
 
     /// Whether the service is ready.
@@ -64,6 +71,25 @@ impl Observer {
     /// for longer than the grace period, and for a store that is failing.
     pub fn ready(&self) -> Result<(), Vec<String>> {
         self.health().ready(Instant::now())
+    }
+
+    /// The directories to which another instance listens.
+    pub fn standing_by(&self) -> Vec<String> {
+        self.health().standing_by().map(str::to_owned).collect()
+    }
+
+    /// Another instance listens to the directory, or this one does again.
+    pub fn stands_by(&self, directory: &str, does: bool) {
+        self.health().stands_by(directory, does);
+        self.metrics.listens(directory, !does);
+        if does {
+            info!(
+                directory,
+                "another instance listens to the directory; this one stands by"
+            );
+        } else {
+            info!(directory, "this instance listens to the directory now");
+        }
     }
 
     /// The text for one scrape; `report` has the numbers of the store, if it could be read.
@@ -315,8 +341,8 @@ impl Observer {
 
     /// The store cannot be read or written. Logs a repeated error at `debug` only.
     pub fn store_failed(&self, error: &StoreError) {
-        let error = error.to_string();
-        let is_new = self.health().store_failed(&error, Instant::now());
+        let (cause, error) = (error.cause(), error.to_string());
+        let is_new = self.health().store_failed(&error, &cause, Instant::now());
         failure!(
             is_new,
             error,

@@ -7,6 +7,8 @@ use tokio::time::Instant;
 
 /// Leavers that are held are reported again after this time.
 const HOUR: Duration = Duration::from_secs(3600);
+/// A store that fails for another cause is reported again after this time.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// The health of the directories, Vaultwarden and the store.
 #[derive(Debug)]
@@ -14,7 +16,8 @@ pub(super) struct Health {
     grace: Duration,
     directories: BTreeMap<String, DirectoryHealth>,
     vaultwarden: Option<Failure>,
-    store: Option<Failure>,
+    /// The failure of the store, when it was last logged, and the cause that was logged.
+    store: Option<(Failure, Instant, String)>,
     /// The receivers of notifications that fail.
     receivers: BTreeMap<&'static str, Option<Failure>>,
     /// For each receiver of events the age of the oldest one that it has not got, and when it had this age.
@@ -33,6 +36,8 @@ struct DirectoryHealth {
     warned_of_missing: bool,
     /// When leavers were last held.
     holds_leavers: Option<Instant>,
+    /// Whether another instance listens to it.
+    is_elsewhere: bool,
 }
 
 /// A failure that lasts.
@@ -104,6 +109,19 @@ impl Health {
             .filter_map(move |(name, health)| Some((name.as_str(), now.duration_since(health.last_sign?))))
     }
 
+    /// Another instance listens to the directory, or this one does again.
+    pub(super) fn stands_by(&mut self, directory: &str, does: bool) {
+        let health = self.directory(directory);
+        health.is_elsewhere = does;
+        health.failure = None;
+    }
+
+    /// The directories to which another instance listens.
+    pub(super) fn standing_by(&self) -> impl Iterator<Item = &str> {
+        let elsewhere = self.directories.iter().filter(|(_, health)| health.is_elsewhere);
+        elsewhere.map(|(name, _)| name.as_str())
+    }
+
     /// Vaultwarden as a whole failed. Returns whether this is new, as [`Health::failed`] does.
     pub(super) fn vaultwarden_down(&mut self, error: &str, now: Instant) -> bool {
         Failure::note(&mut self.vaultwarden, error, now)
@@ -117,8 +135,23 @@ impl Health {
     }
 
     /// The store cannot be read or written. Returns whether this is new, as [`Health::failed`] does.
-    pub(super) fn store_failed(&mut self, error: &str, now: Instant) -> bool {
-        Failure::note(&mut self.store, error, now)
+    ///
+    /// `cause` is the part of the error that does not depend on what was to be done. While the store fails, another cause is new
+    /// only after a minute: the first attempts may meet several.
+    pub(super) fn store_failed(&mut self, error: &str, cause: &str, now: Instant) -> bool {
+        let Some((failure, logged, known)) = &mut self.store else {
+            let since = now;
+            let error = error.to_owned();
+            self.store = Some((Failure { since, error }, now, cause.to_owned()));
+            return true;
+        };
+        error.clone_into(&mut failure.error);
+        let is_new = known != cause && now.duration_since(*logged) > MINUTE;
+        if is_new {
+            *logged = now;
+            cause.clone_into(known);
+        }
+        is_new
     }
 
     /// Whether the store is failing.
@@ -128,7 +161,9 @@ impl Health {
 
     /// The store works. Returns how long it failed, if it did.
     pub(super) fn store_works(&mut self, now: Instant) -> Option<Duration> {
-        self.store.take().map(|failure| now.duration_since(failure.since))
+        self.store
+            .take()
+            .map(|(failure, ..)| now.duration_since(failure.since))
     }
 
     /// The oldest event that a receiver has not got has this age; `None` if it has got all.
@@ -158,12 +193,12 @@ impl Health {
     /// Whether the service is ready.
     ///
     /// # Errors
-    /// One sentence for each directory that was never up to date, for each directory and Vaultwarden that have
-    /// been failing for longer than the grace period, and for a store that is failing.
+    /// One sentence for each directory that was never up to date, unless another instance listens to it, for each directory and
+    /// Vaultwarden that have been failing for longer than the grace period, and for a store that is failing.
     pub(super) fn ready(&self, now: Instant) -> Result<(), Vec<String>> {
         let long = |failure: &&Failure| now.duration_since(failure.since) > self.grace;
         let mut reasons = Vec::new();
-        for (name, health) in &self.directories {
+        for (name, health) in self.directories.iter().filter(|(_, health)| !health.is_elsewhere) {
             if !health.caught_up {
                 let error = health
                     .failure
@@ -184,7 +219,7 @@ impl Health {
                 failure.describe(now)
             ));
         }
-        if let Some(failure) = &self.store {
+        if let Some((failure, ..)) = &self.store {
             reasons.push(format!(
                 "the state has been failing for {}",
                 failure.describe(now)

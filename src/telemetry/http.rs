@@ -177,7 +177,12 @@ fn is_ours(authority: &Authority, hosts: &[String]) -> bool {
 
 async fn readyz(State(endpoints): State<Endpoints>) -> impl IntoResponse {
     match endpoints.observer.ready() {
-        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        Ok(()) => {
+            let standing_by = endpoints.observer.standing_by().into_iter();
+            let lines = standing_by
+                .map(|directory| format!("standby: another instance listens to directory {directory}\n"));
+            (StatusCode::OK, "ready\n".to_owned() + &lines.collect::<String>())
+        }
         Err(reasons) => {
             let lines = reasons
                 .iter()

@@ -80,12 +80,15 @@ pub fn init(format: Format, level: &str) -> Result<LogHandle, LogError> {
     Ok(LogHandle(handle))
 }
 
-/// Drops the log of the LDAP library, which repeats errors that it returns.
+/// The levels of libraries. Those of LDAP and PostgreSQL log the errors that they return.
+const LIBRARIES: &str = "warn,ldap3=off,deadpool_postgres=off,tokio_postgres=off";
+
+/// The filter for a level, or for directives.
 fn filter(level: &str) -> Result<EnvFilter, LogError> {
     let level = level.trim();
     let directives = match level.parse::<tracing::level_filters::LevelFilter>() {
-        Ok(level) => format!("warn,ldap3=off,ldap_usher={level}"),
-        Err(_) => format!("warn,ldap3=off,{level}"),
+        Ok(level) => format!("{LIBRARIES},ldap_usher={level}"),
+        Err(_) => format!("{LIBRARIES},{level}"),
     };
     EnvFilter::builder()
         .parse(directives)

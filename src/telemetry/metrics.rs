@@ -27,6 +27,12 @@ pub(super) struct ByDirectory {
     directory: String,
 }
 
+/// Label: one instance of those that share a state.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByInstance {
+    name: String,
+}
+
 /// Labels: one kind of thing in one directory.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ByKind {
@@ -72,11 +78,13 @@ pub(super) struct ByNotification {
 #[derive(Debug)]
 pub(super) struct Metrics {
     registry: Registry,
+    instance: Family<ByInstance, Gauge>,
     changes: Family<ByKind, Counter>,
     people: Family<ByKind, Counter>,
     listings: Family<ByResult, Counter>,
     audit_repairs: Family<ByKind, Counter>,
     connected: Family<ByDirectory, Gauge>,
+    listens: Family<ByDirectory, Gauge>,
     silence: Family<ByDirectory, Gauge<f64, std::sync::atomic::AtomicU64>>,
     members: Family<ByDirectory, Gauge>,
     tasks: Family<ByState, Gauge>,
@@ -92,11 +100,13 @@ impl Metrics {
     pub(super) fn new() -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("ldap_usher"),
+            instance: Family::default(),
             changes: Family::default(),
             people: Family::default(),
             listings: Family::default(),
             audit_repairs: Family::default(),
             connected: Family::default(),
+            listens: Family::default(),
             silence: Family::default(),
             members: Family::default(),
             tasks: Family::default(),
@@ -119,6 +129,11 @@ impl Metrics {
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
         registry.register(
+            "instance_info",
+            "The name of this instance, where several share a state",
+            self.instance.clone(),
+        );
+        registry.register(
             "changes",
             "Messages from directories, by kind",
             self.changes.clone(),
@@ -138,6 +153,11 @@ impl Metrics {
             "connected",
             "Whether a session with the directory is open",
             self.connected.clone(),
+        );
+        registry.register(
+            "listens",
+            "Whether this instance listens to the directory, and no other one",
+            self.listens.clone(),
         );
         registry.register(
             "last_sign_of_life_age_seconds",
@@ -177,6 +197,14 @@ impl Metrics {
         );
     }
 
+    /// This instance has this name.
+    pub(super) fn instance(&self, name: &str) {
+        let labels = ByInstance {
+            name: name.to_owned(),
+        };
+        self.instance.get_or_create(&labels).set(1);
+    }
+
     /// A directory sent a change of this kind.
     pub(super) fn change(&self, directory: &str, kind: &'static str) {
         self.changes.get_or_create(&by_kind(directory, kind)).inc();
@@ -207,6 +235,13 @@ impl Metrics {
         self.connected
             .get_or_create(&by_directory(directory))
             .set(connected.into());
+    }
+
+    /// Sets whether this instance listens to a directory, and no other one.
+    pub(super) fn listens(&self, directory: &str, listens: bool) {
+        self.listens
+            .get_or_create(&by_directory(directory))
+            .set(listens.into());
     }
 
     /// A call to Vaultwarden ended.

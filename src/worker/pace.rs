@@ -8,6 +8,8 @@ use tokio::time::Instant;
 #[derive(Debug, Clone)]
 pub(super) struct Pace {
     interval: Duration,
+    /// The number of workers that share the limit.
+    workers: u32,
     next: Instant,
 }
 
@@ -17,8 +19,14 @@ impl Pace {
         let interval = per_minute.map_or(Duration::ZERO, |n| Duration::from_secs(60) / n.max(1));
         Self {
             interval,
+            workers: 1,
             next: Instant::now(),
         }
+    }
+
+    /// Shares the limit with other workers, so that all together keep it.
+    pub(super) fn share(&mut self, workers: u32) {
+        self.workers = workers.max(1);
     }
 
     /// When the next invitation is allowed.
@@ -37,7 +45,7 @@ impl Pace {
 
     /// Records that an invitation was started.
     pub(super) fn started(&mut self) {
-        self.next = Instant::now() + self.interval;
+        self.next = Instant::now() + self.interval * self.workers;
     }
 }
 
@@ -56,6 +64,17 @@ mod tests {
             assert_eq!(pace.permits(), 0);
         }
         assert_eq!(began.elapsed(), Duration::from_secs(60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn workers_that_share_a_limit_keep_it_together() {
+        let mut pace = Pace::new(Some(60));
+        pace.share(3);
+        pace.started();
+        assert_eq!(pace.next() - Instant::now(), Duration::from_secs(3));
+        pace.share(0);
+        pace.started();
+        assert_eq!(pace.next() - Instant::now(), Duration::from_secs(1));
     }
 
     #[tokio::test(start_paused = true)]

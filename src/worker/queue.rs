@@ -23,8 +23,10 @@ use super::slots::Slots;
 use super::state::{PROBE, State, Tally, Worker};
 use crate::clock::{ClockJump, Timestamp};
 use crate::model::WorkerId;
+use crate::retry::RetryNow;
 use crate::rules::{Breaker, FaultDetector};
-use crate::store::StoreError;
+use crate::store::{QueueStore, StoreError};
+use crate::telemetry::Observer;
 
 /// How often to ask the store for due actions without a notification: another process may have released some.
 const POLL: Duration = Duration::from_secs(2);
@@ -108,7 +110,7 @@ impl Worker {
             }
             self.fill(&mut state);
             self.exchange(&mut state, false);
-            self.try_failed_store().await;
+            try_failed_store(&*self.store, &self.observer, &self.retry_now).await;
             let idle = state.is_idle();
             if idle && state.must_compare {
                 state.must_compare = false;
@@ -180,21 +182,6 @@ impl Worker {
             if kind.mails() {
                 state.pace.started();
             }
-        }
-    }
-
-    /// Tests whether a store that failed accepts writes again, because reads do not show it. Then ends the waits that the
-    /// failure caused.
-    async fn try_failed_store(&self) {
-        if !self.observer.store_fails() {
-            return;
-        }
-        match self.store.set_note(WRITE_TEST, b"").await {
-            Ok(()) => {
-                self.observer.store_works();
-                self.retry_now.notify();
-            }
-            Err(error) => self.observer.store_failed(&error),
         }
     }
 
@@ -272,6 +259,21 @@ impl Worker {
         self.settle_all(state).await?;
         state.settlements.give_back(state.slots.take_ready());
         self.settle_all(state).await
+    }
+}
+
+/// Tests whether a store that failed accepts writes again, because reads do not show it. Then ends the waits that the failure
+/// caused.
+pub async fn try_failed_store(store: &dyn QueueStore, observer: &Observer, retry_now: &RetryNow) {
+    if !observer.store_fails() {
+        return;
+    }
+    match store.set_note(WRITE_TEST, b"").await {
+        Ok(()) => {
+            observer.store_works();
+            retry_now.notify();
+        }
+        Err(error) => observer.store_failed(&error),
     }
 }
 

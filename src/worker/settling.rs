@@ -169,6 +169,7 @@ impl Worker {
             state.may_be_due |= claimed.actions.len() >= requested;
             state.next_due = claimed.next_due;
         }
+        state.pace.share(claimed.workers);
         if !claimed.actions.is_empty() {
             timing::reached(Step::Claimed);
         }
