@@ -30,17 +30,44 @@ pub fn load(path: Option<&Path>) -> Result<Loaded, ConfigError> {
     Source::find(path, &environment)?.load(&environment)
 }
 
-/// Where the configuration which [`load()`] would find keeps the state. Checks no other key and reads no secret:
-/// the user who runs `status` may have no access to the secrets, and a service manager may provide them to the running
-/// service only.
+/// Where the configuration which [`load()`] would find keeps the state. Checks no other key and reads no other secret:
+/// the user who runs `status` may have no access to them, and a service manager may provide them to the running service
+/// only.
 ///
 /// # Errors
 /// The configuration cannot be found, read or parsed.
 pub fn state(path: Option<&Path>) -> Result<Location, ConfigError> {
     let environment = Environment::of_process();
     let source = Source::find(path, &environment)?;
-    let state = source.examine(&environment, |file, problems| check::state(file, problems));
+    let secrets = source.secrets(&environment);
+    let state = source.examine(&environment, |file, problems| {
+        check::state(file, source.public, &secrets, problems)
+    });
     state.map(|(state, ..)| state)
+}
+
+/// As [`state()`], for another place of a state, which uses `[postgres]` of the configuration, if there is one.
+///
+/// # Errors
+/// Those of [`state()`], unless there is no configuration, and those of the place.
+pub fn place(path: Option<&Path>, text: &str) -> Result<Location, ConfigError> {
+    let environment = Environment::of_process();
+    let source = match Source::find(path, &environment) {
+        Err(ConfigError::NotFound) => Source {
+            name: ENVIRONMENT.to_owned(),
+            text: String::new(),
+            public: false,
+            kind: Kind::Environment,
+        },
+        found => found?,
+    };
+    let secrets = source.secrets(&environment);
+    let place = source.examine(&environment, |file, problems| {
+        // The configured state does not matter.
+        (file.state, file.state_file) = (text.to_owned(), None);
+        check::state(file, false, &secrets, problems)
+    });
+    place.map(|(place, ..)| place)
 }
 
 /// A configuration in the native format, and where it comes from.
@@ -128,10 +155,7 @@ impl Source {
     }
 
     fn load(self, environment: &Environment) -> Result<Loaded, ConfigError> {
-        let secrets = Secrets {
-            trimmed: matches!(self.kind, Kind::Legacy(_)),
-            credentials: environment.folder("CREDENTIALS_DIRECTORY"),
-        };
+        let secrets = self.secrets(environment);
         let (config, warnings, effective) = self.examine(environment, |file, problems| {
             check::check(file, self.public, &secrets, problems)
         })?;
@@ -150,6 +174,13 @@ impl Source {
             loaded.legacy = Some(legacy);
         }
         Ok(loaded)
+    }
+
+    fn secrets(&self, environment: &Environment) -> Secrets {
+        Secrets {
+            trimmed: matches!(self.kind, Kind::Legacy(_)),
+            credentials: environment.folder("CREDENTIALS_DIRECTORY"),
+        }
     }
 
     /// Deserialises the configuration and passes it to `check`. Returns the result of `check`, the warnings, and the

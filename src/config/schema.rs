@@ -17,8 +17,11 @@ use super::choices::{
 use super::secret::Secret;
 use super::value::{
     auto_duration, count, duration, grace, limit, listen, one_base, one_or_many, optional_count,
-    optional_grace, percent, size, tables, whole,
+    optional_grace, percent, size, tables, whole, without_password,
 };
+
+/// The default of `state`.
+pub(super) const STATE: &str = "/var/lib/ldap-usher/state.db";
 
 /// The value of `id_attribute` that stands for the server's own UUID.
 pub(super) const AUTO: &str = "auto";
@@ -27,9 +30,12 @@ pub(super) const AUTO: &str = "auto";
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, expecting = "a table")]
 pub(super) struct File {
+    #[serde(serialize_with = "without_password")]
     pub(super) state: String,
+    pub(super) state_file: Option<PathBuf>,
     #[serde(deserialize_with = "count")]
     pub(super) journal_days: NonZeroU32,
+    pub(super) postgres: PostgresTable,
     pub(super) vaultwarden: VaultwardenTable,
     #[serde(deserialize_with = "tables")]
     pub(super) directory: Vec<DirectoryTable>,
@@ -46,8 +52,10 @@ pub(super) struct File {
 impl Default for File {
     fn default() -> Self {
         Self {
-            state: "/var/lib/ldap-usher/state.db".into(),
+            state: STATE.into(),
+            state_file: None,
             journal_days: const { NonZeroU32::new(400).unwrap() },
+            postgres: PostgresTable::default(),
             vaultwarden: VaultwardenTable::default(),
             directory: Vec::new(),
             invite: Invite::default(),
@@ -58,6 +66,31 @@ impl Default for File {
             notify: NotifyTable::default(),
             http: Http::default(),
             log: Log::default(),
+        }
+    }
+}
+
+/// `[postgres]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, expecting = "a table")]
+pub(super) struct PostgresTable {
+    pub(super) instance: Option<String>,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) tls_verify: bool,
+    pub(super) tls_server_name: Option<String>,
+    pub(super) client_cert_file: Option<PathBuf>,
+    pub(super) client_key_file: Option<PathBuf>,
+}
+
+impl Default for PostgresTable {
+    fn default() -> Self {
+        Self {
+            instance: None,
+            ca_file: None,
+            tls_verify: true,
+            tls_server_name: None,
+            client_cert_file: None,
+            client_key_file: None,
         }
     }
 }

@@ -98,7 +98,12 @@ impl Secrets {
     }
 
     /// The content of a file without one newline at its end, which editors add.
-    fn read(&self, path: &Path, at: &KeyPath, problems: &mut Problems<'_>) -> Option<SecretString> {
+    pub(super) fn read(
+        &self,
+        path: &Path,
+        at: &KeyPath,
+        problems: &mut Problems<'_>,
+    ) -> Option<SecretString> {
         let text = match text::read(path) {
             Ok(text) => text,
             Err(cause) => {

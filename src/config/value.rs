@@ -5,7 +5,9 @@ use std::num::NonZeroU32;
 
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{self, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serializer};
+
+use crate::store::Location;
 
 /// One string or a list of strings.
 pub(super) fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
@@ -353,6 +355,17 @@ pub(super) mod listen {
             Some(address) => serializer.collect_str(address),
             None => serializer.serialize_str(OFF),
         }
+    }
+}
+
+/// Writes the place of the state without the password of a URL.
+pub(super) fn without_password<S: Serializer>(state: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    match state.parse::<Location>() {
+        Ok(location @ Location::Postgres(_)) => serializer.collect_str(&location),
+        Ok(Location::File(_)) => serializer.serialize_str(state),
+        // It may hold a password.
+        Err(_) if state.contains('@') => serializer.serialize_str("(set)"),
+        Err(_) => serializer.serialize_str(state),
     }
 }
 

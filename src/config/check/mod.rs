@@ -6,6 +6,7 @@ mod directory;
 mod leave;
 mod notify;
 mod people;
+mod state;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,9 +18,9 @@ use super::problem::{KeyPath, Problems};
 use super::schema::{File, Invite, VaultwardenTable};
 use super::secret::Secrets;
 use super::{Config, Vaultwarden};
-use crate::store::Location;
 use crate::tls::{ClientCertificate, TlsError, TlsOptions};
 use crate::vaultwarden::check_headers;
+pub(super) use state::state;
 
 /// Checks the whole file and reads its secrets into it. `public` says whether all users of this machine can read it.
 pub(super) fn check(
@@ -29,7 +30,7 @@ pub(super) fn check(
     problems: &mut Problems<'_>,
 ) -> Option<Config> {
     let root = KeyPath::root();
-    let state = state(file, problems);
+    let state = state(file, public, secrets, problems);
     let vaultwarden = vaultwarden(
         &mut file.vaultwarden,
         &root.key("vaultwarden"),
@@ -68,17 +69,6 @@ pub(super) fn check(
         once: false,
         warnings: Vec::new(),
     })
-}
-
-/// Checks the key `state` alone.
-pub(super) fn state(file: &File, problems: &mut Problems<'_>) -> Option<Location> {
-    match file.state.parse() {
-        Ok(location) => Some(location),
-        Err(problem) => {
-            problems.error(&KeyPath::root().key("state"), problem);
-            None
-        }
-    }
 }
 
 fn reminders(invite: &Invite, at: &KeyPath, problems: &mut Problems<'_>) {
