@@ -88,6 +88,11 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Back up the state, or move it between an SQLite file and PostgreSQL
+    State {
+        #[command(subcommand)]
+        command: StateCommand,
+    },
     /// Show what a limit holds back, invitations and accounts of leavers, and let it be done
     Approve(Held),
     /// Show what a limit holds back, and drop it
@@ -122,6 +127,26 @@ pub(super) enum ConfigCommand {
     Show,
     /// Print a configuration of vaultwarden_ldap in the native format, without secrets
     Migrate,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum StateCommand {
+    /// Write the state file into a new file, whether or not the service runs
+    Backup {
+        /// The new file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Copy the state into an empty one and compare both; the service must be stopped
+    #[command(group = clap::ArgGroup::new("places").required(true).multiple(true).args(["from", "to"]))]
+    Migrate {
+        /// The state to copy; default: the configured one
+        #[arg(long, value_name = "PATH|URL")]
+        from: Option<String>,
+        /// Where to copy it; default: the configured one
+        #[arg(long, value_name = "PATH|URL")]
+        to: Option<String>,
+    },
 }
 
 #[derive(Debug, clap::Args)]

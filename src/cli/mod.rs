@@ -19,6 +19,8 @@ mod plan;
 mod proposal;
 mod run;
 mod state;
+mod state_backup;
+mod state_migrate;
 mod status;
 mod sync;
 mod watch;
@@ -28,7 +30,7 @@ use std::path::{Path, PathBuf};
 
 use approve::Verb;
 pub use args::Args;
-use args::{Command, ConfigCommand};
+use args::{Command, ConfigCommand, StateCommand};
 use exit::Exit;
 
 use crate::config::{self, Config, ConfigError};
@@ -62,6 +64,12 @@ pub async fn main(args: Args) -> Exit {
         Command::Config {
             command: ConfigCommand::Migrate,
         } => config_migrate::config_migrate(config),
+        Command::State {
+            command: StateCommand::Backup { file },
+        } => state_backup::backup(config, &file).await,
+        Command::State {
+            command: StateCommand::Migrate { from, to },
+        } => state_migrate::migrate(config, from.as_deref(), to.as_deref()).await,
         Command::Approve(held) => {
             approve::decide(config, &held.people, held.group.as_deref(), Verb::Approve).await
         }

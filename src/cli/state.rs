@@ -10,7 +10,7 @@ use crate::store::{self, Report, Store};
 pub(super) async fn report(config: Option<&Path>) -> anyhow::Result<(Report, bool)> {
     let at = config::state(config)?;
     let store = store::open_read_only(&at).await?;
-    Ok((store.report().await?, store::is_served(&at)?))
+    Ok((store.report().await?, store::is_served(&at).await?))
 }
 
 /// Opens the store for a few small writes, whether or not a service uses it.

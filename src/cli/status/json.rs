@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
-use crate::store::{DirectoryReport, Report, TaskReport};
+use crate::store::{DirectoryReport, InstanceReport, Report, TaskReport};
 
 /// A state of version 0.1, in which nothing is any more: scripts may ask for it.
 const FORMER_STATE: (&str, u64) = ("staged", 0);
@@ -24,6 +24,18 @@ pub(super) fn json(report: &Report, running: bool, now: Timestamp) -> Value {
             "cursor_age_seconds": age(directory.cursor_stored),
             "listed_age_seconds": age(directory.listed),
             "configured": !directory.retired,
+        })
+    };
+    let instance = |instance: &InstanceReport| {
+        let duties = instance
+            .duties
+            .iter()
+            .map(|(name, since)| json!({ "name": name, "since": since.to_string() }));
+        json!({
+            "name": instance.name,
+            "version": instance.version,
+            "started": instance.started.to_string(),
+            "duties": duties.collect::<Vec<_>>(),
         })
     };
     let task = |task: &TaskReport| {
@@ -46,6 +58,7 @@ pub(super) fn json(report: &Report, running: bool, now: Timestamp) -> Value {
         "unregistered": report.unregistered,
         "vaultwarden_trouble": report.vaultwarden_trouble,
         "directories": report.directories.iter().map(directory).collect::<Vec<_>>(),
+        "instances": report.instances.iter().map(instance).collect::<Vec<_>>(),
         "quarantined": report.quarantined.iter().map(task).collect::<Vec<_>>(),
         "failing": report.failing.iter().map(task).collect::<Vec<_>>(),
     })

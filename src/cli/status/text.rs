@@ -3,7 +3,7 @@
 use crate::cli::palette::Palette;
 use crate::clock::Timestamp;
 use crate::foreign::printable;
-use crate::store::{Report, TaskReport};
+use crate::store::{InstanceReport, Report, TaskReport};
 
 /// What to do about a Vaultwarden that is another one, or from which accounts are missing.
 const ANOTHER_VAULTWARDEN: &str = "if it is the right one, `ldap-usher approve --all` shows who would be invited again and asks; \
@@ -30,6 +30,12 @@ pub(super) fn text(report: &Report, running: bool, now: Timestamp, palette: Pale
     if let Some(problem) = &report.vaultwarden_trouble {
         lines.push(format!("vaultwarden  {}", palette.bad(&printable(problem))));
         lines.push(format!("             {ANOTHER_VAULTWARDEN}"));
+    }
+
+    if !report.instances.is_empty() {
+        lines.push(String::new());
+        lines.push("instances".into());
+        lines.extend(report.instances.iter().map(|one| instance(one, now)));
     }
 
     for directory in &report.directories {
@@ -92,6 +98,25 @@ pub(super) fn text(report: &Report, running: bool, now: Timestamp, palette: Pale
         }
     }
     lines.join("\n") + "\n"
+}
+
+/// What an instance does alone.
+fn instance(instance: &InstanceReport, now: Timestamp) -> String {
+    let since = ago(Some(instance.started), now);
+    let duties: Vec<String> = instance
+        .duties
+        .iter()
+        .map(|(name, since)| format!("{} ({})", printable(name), ago(Some(*since), now)))
+        .collect();
+    let duties = match duties.as_slice() {
+        [] => "stands by".to_owned(),
+        duties => duties.join(", "),
+    };
+    format!(
+        "  {}  version {}, started {since}; {duties}",
+        printable(&instance.name),
+        printable(&instance.version)
+    )
 }
 
 /// A line for each state.
@@ -245,6 +270,7 @@ pub(super) mod tests {
             directories: vec![up, down],
             quarantined: vec![task],
             failing: vec![failing],
+            instances: Vec::new(),
         }
     }
 
