@@ -1,5 +1,6 @@
-//! The store and the rules applied to it, on real SQLite files.
+//! The store and the rules applied to it, on real SQLite and PostgreSQL databases.
 
+mod faces;
 mod failure;
 mod file;
 mod invitations;
@@ -18,11 +19,13 @@ use std::sync::Arc;
 use crate::support::queue::Queue as _;
 use ldap_usher::clock::Timestamp;
 use ldap_usher::model::{Action, Attribute, EmailAddress, Entry, EntryId, Listing, Member, Settlement};
-use ldap_usher::model::{Event, Hold, Source, What};
+use ldap_usher::model::{Event, Hold, Source, What, WorkerId};
 use ldap_usher::rules::membership::{Accept, Policy, Sighting};
 use ldap_usher::rules::{Brake, Limits, Verdict};
 use ldap_usher::store::interface::*;
-use ldap_usher::store::{ChangeBatch, Decisions, Difference, ListingOutcome, Sqlite};
+use ldap_usher::store::{ChangeBatch, Decisions, Difference, ListingOutcome};
+
+use faces::on_both;
 
 /// The worker.
 const OWNER: i64 = 7;
@@ -96,7 +99,7 @@ fn refused(why: &str) -> Settlement {
 
 /// A store with one directory, and a clock that the tests set.
 struct Book {
-    store: Sqlite,
+    store: Arc<dyn Store>,
     directory: i64,
     limits: Limits,
     invite_changed_address: bool,
@@ -104,10 +107,16 @@ struct Book {
 
 impl Book {
     async fn new() -> Self {
-        Self::on(Sqlite::in_memory().await.unwrap()).await
+        Self::on(faces::new_store().await).await.at_work().await
     }
 
-    async fn on(store: Sqlite) -> Self {
+    /// With the worker, who may claim.
+    async fn at_work(self) -> Self {
+        self.store.take_over(WorkerId(OWNER), at(0)).await.unwrap();
+        self
+    }
+
+    async fn on(store: Arc<dyn Store>) -> Self {
         let directory = store.register("main", "scope", "settings").await.unwrap().id;
         Self {
             store,
@@ -176,10 +185,10 @@ impl Book {
 
     /// Applies the differences of a listing that named these people, without ending it in the store.
     async fn names(&self, second: i64, named: Vec<Sighting>, end: &Listing) -> ListingOutcome {
-        let differences = differences(&self.store, self.directory, named, *end == Listing::Complete).await;
+        let differences = differences(&*self.store, self.directory, named, *end == Listing::Complete).await;
         let (listed, unlisted) = split_unlisted(differences);
         let batch = self.batch(second, Source::Listing, listed);
-        let mut events = apply_listed(&self.store, batch, matches!(end, Listing::Partial(_))).await;
+        let mut events = apply_listed(&*self.store, batch, matches!(end, Listing::Partial(_))).await;
         let batch = self.batch(second, Source::Listing, unlisted);
         events.extend(self.store.apply(batch).await.unwrap());
         let count = |kind: fn(&What) -> bool| events.iter().filter(|event| kind(&event.what)).count() as u64;
@@ -231,7 +240,10 @@ impl Book {
     }
 
     async fn settle(&self, second: i64, settled: Vec<(i64, Settlement)>) {
-        self.store.settle(settled, self.limits, at(second)).await.unwrap();
+        self.store
+            .settle(OWNER, settled, self.limits, at(second))
+            .await
+            .unwrap();
     }
 
     async fn known(&self, n: u8) -> Member {
@@ -252,7 +264,7 @@ impl Book {
 
 /// The differences between a listing and the store.
 async fn differences(
-    store: &Sqlite,
+    store: &dyn Store,
     directory: i64,
     named: Vec<Sighting>,
     complete: bool,
@@ -264,7 +276,7 @@ async fn differences(
 }
 
 /// Applies the sightings of a listing, judged by the number of new people.
-async fn apply_listed(store: &Sqlite, batch: ChangeBatch, cut_short: bool) -> Vec<Event> {
+async fn apply_listed(store: &dyn Store, batch: ChangeBatch, cut_short: bool) -> Vec<Event> {
     let (brake, opened) = store.preview(batch.clone()).await.unwrap();
     let listing = brake.check_listing(opened.len() as u64, cut_short, &batch.limits, batch.arrived);
     store.apply(ChangeBatch { listing, ..batch }).await.unwrap()

@@ -1,8 +1,8 @@
 //! Storage that fails: nothing acknowledged is lost, nothing is half done, and the next call works again.
 
 use ldap_usher::model::{ActionState, Outcome, Settlement, WorkerId};
-use ldap_usher::store::interface::*;
 use ldap_usher::store::{Decisions, Sqlite, StoreError};
+use std::sync::Arc;
 
 use super::file::sql;
 use super::{Book, at, there};
@@ -35,7 +35,9 @@ async fn joins_and_is_invited(book: &Book, n: u8) -> Result<(), StoreError> {
     book.store.apply(batch).await?;
     let claimed = book.store.claim(20 + i64::from(n), 10, at(2)).await?;
     let settled = claimed.into_iter().map(|task| (task.id, INVITED)).collect();
-    book.store.settle(settled, book.limits, at(3)).await?;
+    book.store
+        .settle(20 + i64::from(n), settled, book.limits, at(3))
+        .await?;
     book.store.set_note("session", &[n]).await
 }
 
@@ -46,7 +48,7 @@ async fn after_any_failed_write_the_store_resumes_by_itself_and_nothing_acknowle
         for (write, what) in WRITES {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("state.db");
-            let book = Book::on(Sqlite::open(&path).await.unwrap()).await;
+            let book = Book::on(Arc::new(Sqlite::open(&path).await.unwrap())).await;
             joins_and_is_invited(&book, 1).await.unwrap();
             sql(
                 &path,
@@ -70,7 +72,7 @@ async fn after_any_failed_write_the_store_resumes_by_itself_and_nothing_acknowle
             joins_and_is_invited(&book, 3).await.unwrap();
             assert_eq!(book.tasks().await, "done 3", "{what}");
             drop(book);
-            let again = Book::on(Sqlite::open(&path).await.unwrap()).await;
+            let again = Book::on(Arc::new(Sqlite::open(&path).await.unwrap())).await;
             assert_eq!(
                 again.tasks().await,
                 "done 3",
@@ -83,7 +85,10 @@ async fn after_any_failed_write_the_store_resumes_by_itself_and_nothing_acknowle
 #[tokio::test]
 async fn a_full_file_system_fails_with_the_remedy_and_writes_go_on_once_there_is_room() {
     let disk = FileSystem::mount(1024);
-    let book = Book::on(Sqlite::open(&disk.path().join("state.db")).await.unwrap()).await;
+    let book = Book::on(Arc::new(
+        Sqlite::open(&disk.path().join("state.db")).await.unwrap(),
+    ))
+    .await;
     let mut n = 0;
     let ballast = disk.path().join("ballast");
     disk.fill(&ballast);
@@ -111,7 +116,10 @@ async fn a_full_file_system_fails_with_the_remedy_and_writes_go_on_once_there_is
 #[tokio::test]
 async fn a_decision_that_panics_fails_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let book = Book::on(Sqlite::open(&folder.path().join("state.db")).await.unwrap()).await;
+    let book = Book::on(Arc::new(
+        Sqlite::open(&folder.path().join("state.db")).await.unwrap(),
+    ))
+    .await;
     let bug = book
         .store
         .decide::<()>(ldap_usher::store::Scope::default(), |_| panic!("a bug"));

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use ldap_usher::model::Release;
 use ldap_usher::model::Source;
@@ -32,7 +33,7 @@ async fn refusal(path: &Path) -> String {
 async fn only_the_owner_can_use_the_file_and_the_files_of_sqlite_beside_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("deep/er/state.db");
-    let book = Book::on(Sqlite::open(&path).await.unwrap()).await;
+    let book = Book::on(Arc::new(Sqlite::open(&path).await.unwrap())).await;
     book.joins(1, "ann").await;
     assert_eq!(mode(path.parent().unwrap()), 0o700);
     for entry in fs::read_dir(path.parent().unwrap()).unwrap() {
@@ -46,12 +47,12 @@ async fn only_the_owner_can_use_the_file_and_the_files_of_sqlite_beside_it() {
 async fn the_rights_of_other_users_are_removed_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
-    drop(Book::on(Sqlite::open(&path).await.unwrap()).await);
+    drop(Book::on(Arc::new(Sqlite::open(&path).await.unwrap())).await);
     fs::write(folder.path().join("state.db-journal"), "").unwrap();
     for entry in fs::read_dir(folder.path()).unwrap() {
         fs::set_permissions(entry.unwrap().path(), PermissionsExt::from_mode(0o644)).unwrap();
     }
-    let book = Book::on(Sqlite::open(&path).await.unwrap()).await;
+    let book = Book::on(Arc::new(Sqlite::open(&path).await.unwrap())).await;
     book.joins(1, "ann").await;
     for entry in fs::read_dir(folder.path()).unwrap() {
         let entry = entry.unwrap();
@@ -95,7 +96,7 @@ async fn a_lock_file_that_is_a_link_or_no_regular_file_is_refused_and_its_target
 async fn everything_is_preserved_across_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
-    let book = Book::on(Sqlite::open(&path).await.unwrap()).await;
+    let book = Book::on(Arc::new(Sqlite::open(&path).await.unwrap())).await;
     book.joins(1, "ann").await;
     book.joins(2, "bob").await;
     let mut batch = book.batch(3, Source::Stream, vec![]);
@@ -104,7 +105,7 @@ async fn everything_is_preserved_across_a_restart() {
     book.store.set_note("cookie", b"abc").await.unwrap();
     drop(book);
 
-    let book = Book::on(Sqlite::open(&path).await.unwrap()).await;
+    let book = Book::on(Arc::new(Sqlite::open(&path).await.unwrap())).await;
     let row = book.store.register("main", "scope", "settings").await.unwrap();
     assert_eq!(row.cursor, Some(Cursor(b"csn=1".into())));
     assert_eq!(
@@ -121,13 +122,13 @@ async fn everything_is_preserved_across_a_restart() {
 async fn the_claims_of_a_process_that_ended_are_due_at_once_and_in_doubt() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
-    let book = Book::on(Sqlite::open(&path).await.unwrap()).await;
+    let book = Book::on(Arc::new(Sqlite::open(&path).await.unwrap())).await;
     book.joins(1, "ann").await;
     assert_eq!(book.claims(4).await[0].in_doubt, None);
     assert_eq!(book.claims(5).await, []);
     drop(book);
 
-    let book = Book::on(Sqlite::open(&path).await.unwrap()).await;
+    let book = Book::on(Arc::new(Sqlite::open(&path).await.unwrap())).await;
     book.store.take_over(WorkerId(OWNER + 1), at(5)).await.unwrap();
     assert_eq!(book.store.next_due().await.unwrap(), Some(at(1)));
     assert_eq!(book.claims(5).await[0].in_doubt, Some(at(5)));
@@ -158,14 +159,14 @@ async fn a_second_service_is_refused_with_the_process_id_of_the_first_and_can_op
 async fn wrong_counts_are_corrected_even_if_they_change_meanwhile() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
-    let book = Book::on(Sqlite::open(&path).await.unwrap()).await;
+    let book = Book::on(Arc::new(Sqlite::open(&path).await.unwrap())).await;
     book.joins(1, "ann").await;
     drop(book);
     sql(
         &path,
         "update member_count set members = 7; delete from action_count;",
     );
-    let book = Book::on(Sqlite::open(&path).await.unwrap()).await;
+    let book = Book::on(Arc::new(Sqlite::open(&path).await.unwrap())).await;
     book.joins(2, "bob").await;
     assert_eq!(book.store.report().await.unwrap().members, 8);
     assert!(!book.store.check_counts().await.unwrap());
@@ -178,7 +179,7 @@ async fn wrong_counts_are_corrected_even_if_they_change_meanwhile() {
 async fn commands_read_and_approve_whether_or_not_the_service_runs() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
-    let mut book = Book::on(Sqlite::open(&path).await.unwrap()).await;
+    let mut book = Book::on(Arc::new(Sqlite::open(&path).await.unwrap())).await;
     book.limits.invites_per_listing = Some(1);
     book.lists(&[(1, "ann"), (2, "bob")]).await;
 
@@ -306,7 +307,7 @@ async fn a_file_of_a_newer_version_is_refused_in_every_mode() {
 async fn a_statement_that_fails_undoes_its_whole_transaction() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
-    let book = Book::on(Sqlite::open(&path).await.unwrap()).await;
+    let book = Book::on(Arc::new(Sqlite::open(&path).await.unwrap())).await;
     book.joins(1, "ann").await;
     // The last statement of the transaction fails; those before it had succeeded.
     sql(

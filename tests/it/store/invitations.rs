@@ -2,16 +2,39 @@
 
 use ldap_usher::model::{ActionState, Listing, Outcome, Settlement, WorkerId};
 use ldap_usher::store::Which;
-use ldap_usher::store::interface::*;
 
-use super::{Book, OWNER, addresses, at, dn, email, gone, refused, retry, there};
+use crate::support::queue::Queue as _;
+
+use super::{Book, OWNER, addresses, at, dn, email, gone, on_both, refused, retry, there};
+
+on_both! {
+    single_changes_and_listings_within_the_limit_are_queued_at_once,
+    an_invitation_is_repeated_only_if_the_person_left_and_came_back,
+    a_person_who_leaves_before_being_invited_is_not_invited_until_they_come_back,
+    leaving_also_cancels_a_held_or_quarantined_invitation,
+    two_entries_with_one_address_get_one_invitation_and_are_reported_as_a_pair_once,
+    when_one_of_two_with_one_address_leaves_the_other_inherits_the_invitation,
+    the_second_of_two_with_one_address_is_invited_at_a_new_address_of_their_own,
+    a_changed_address_replaces_one_that_was_not_invited_yet,
+    the_changed_address_of_an_invited_person_is_invited_only_if_configured,
+    a_person_who_leaves_while_their_invitation_is_in_flight_counts_as_invited_if_it_succeeds,
+    the_invitation_in_flight_of_a_person_who_leaves_is_not_repeated_if_it_fails,
+    the_invitation_in_doubt_of_a_leaver_is_looked_up_and_then_cancelled,
+    an_address_that_changes_in_flight_is_invited_if_the_old_one_was_not,
+    a_late_settlement_of_a_task_that_is_in_doubt_again_changes_nothing,
+    an_invitation_in_flight_that_fails_passes_to_another_person_with_the_address,
+    an_invitation_that_is_claimed_or_in_doubt_is_not_cancelled,
+    an_address_is_invited_again_for_a_new_person_once_its_former_person_has_left,
+    a_quarantined_address_is_retried_for_another_person_only_after_its_person_has_left,
+    a_person_who_came_back_without_an_address_is_invited_again_when_they_get_one,
+    the_departure_of_an_unknown_person_and_a_repeated_sighting_change_nothing,
+}
 
 const INVITED: Settlement = Settlement::Done {
     outcome: Outcome::Invited,
     account: None,
 };
 
-#[tokio::test]
 async fn single_changes_and_listings_within_the_limit_are_queued_at_once() {
     let book = Book::limited(1).await;
     assert_eq!(book.joins(1, "ann").await.queued, 1);
@@ -23,7 +46,6 @@ async fn single_changes_and_listings_within_the_limit_are_queued_at_once() {
     );
 }
 
-#[tokio::test]
 async fn an_invitation_is_repeated_only_if_the_person_left_and_came_back() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
@@ -38,7 +60,6 @@ async fn an_invitation_is_repeated_only_if_the_person_left_and_came_back() {
     assert_eq!(book.claims(3).await[0].attempts, 0);
 }
 
-#[tokio::test]
 async fn a_person_who_leaves_before_being_invited_is_not_invited_until_they_come_back() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
@@ -48,7 +69,6 @@ async fn a_person_who_leaves_before_being_invited_is_not_invited_until_they_come
     assert_eq!(addresses(&book.claims(2).await), ["ann@example.org"]);
 }
 
-#[tokio::test]
 async fn leaving_also_cancels_a_held_or_quarantined_invitation() {
     let mut book = Book::new().await;
     book.joins(1, "ann").await;
@@ -62,7 +82,6 @@ async fn leaving_also_cancels_a_held_or_quarantined_invitation() {
     assert_eq!(book.tasks().await, "cancelled 2");
 }
 
-#[tokio::test]
 async fn two_entries_with_one_address_get_one_invitation_and_are_reported_as_a_pair_once() {
     let book = Book::new().await;
     assert_eq!(book.joins(1, "info").await.duplicates, []);
@@ -75,7 +94,6 @@ async fn two_entries_with_one_address_get_one_invitation_and_are_reported_as_a_p
     assert_eq!((committed.queued, committed.duplicates.len()), (1, 1));
 }
 
-#[tokio::test]
 async fn when_one_of_two_with_one_address_leaves_the_other_inherits_the_invitation() {
     let book = Book::new().await;
     book.joins(1, "info").await;
@@ -88,7 +106,6 @@ async fn when_one_of_two_with_one_address_leaves_the_other_inherits_the_invitati
     assert_eq!(book.tasks().await, "cancelled 1");
 }
 
-#[tokio::test]
 async fn the_second_of_two_with_one_address_is_invited_at_a_new_address_of_their_own() {
     let book = Book::new().await;
     book.joins(1, "info").await;
@@ -99,7 +116,6 @@ async fn the_second_of_two_with_one_address_is_invited_at_a_new_address_of_their
     assert_eq!(book.tasks().await, "queued 1, done 1");
 }
 
-#[tokio::test]
 async fn a_changed_address_replaces_one_that_was_not_invited_yet() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
@@ -108,7 +124,6 @@ async fn a_changed_address_replaces_one_that_was_not_invited_yet() {
     assert_eq!(book.tasks().await, "queued 1, cancelled 1");
 }
 
-#[tokio::test]
 async fn the_changed_address_of_an_invited_person_is_invited_only_if_configured() {
     let mut book = Book::new().await;
     book.joins(1, "ann").await;
@@ -121,7 +136,6 @@ async fn the_changed_address_of_an_invited_person_is_invited_only_if_configured(
     assert_eq!(addresses(&book.claims(3).await), ["dee@example.org"]);
 }
 
-#[tokio::test]
 async fn a_person_who_leaves_while_their_invitation_is_in_flight_counts_as_invited_if_it_succeeds() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
@@ -132,7 +146,6 @@ async fn a_person_who_leaves_while_their_invitation_is_in_flight_counts_as_invit
     assert_eq!(book.tasks().await, "done 1");
 }
 
-#[tokio::test]
 async fn the_invitation_in_flight_of_a_person_who_leaves_is_not_repeated_if_it_fails() {
     for failure in [retry(3, false), refused("refused")] {
         let book = Book::new().await;
@@ -151,7 +164,6 @@ async fn the_invitation_in_flight_of_a_person_who_leaves_is_not_repeated_if_it_f
     }
 }
 
-#[tokio::test]
 async fn the_invitation_in_doubt_of_a_leaver_is_looked_up_and_then_cancelled() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
@@ -164,7 +176,6 @@ async fn the_invitation_in_doubt_of_a_leaver_is_looked_up_and_then_cancelled() {
     assert_eq!(book.tasks().await, "cancelled 1");
 }
 
-#[tokio::test]
 async fn an_address_that_changes_in_flight_is_invited_if_the_old_one_was_not() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
@@ -176,7 +187,6 @@ async fn an_address_that_changes_in_flight_is_invited_if_the_old_one_was_not() {
     assert_eq!(book.tasks().await, "queued 1, cancelled 1");
 }
 
-#[tokio::test]
 async fn a_late_settlement_of_a_task_that_is_in_doubt_again_changes_nothing() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
@@ -188,7 +198,6 @@ async fn a_late_settlement_of_a_task_that_is_in_doubt_again_changes_nothing() {
     assert!(book.claims(4).await[0].in_doubt.is_some());
 }
 
-#[tokio::test]
 async fn an_invitation_in_flight_that_fails_passes_to_another_person_with_the_address() {
     let book = Book::new().await;
     book.joins(1, "info").await;
@@ -200,7 +209,6 @@ async fn an_invitation_in_flight_that_fails_passes_to_another_person_with_the_ad
     assert_eq!((claimed[0].id, &claimed[0].dn), (task, &dn(2)));
 }
 
-#[tokio::test]
 async fn an_invitation_that_is_claimed_or_in_doubt_is_not_cancelled() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
@@ -208,20 +216,24 @@ async fn an_invitation_that_is_claimed_or_in_doubt_is_not_cancelled() {
     book.leaves(1).await;
     assert_eq!(book.tasks().await, "queued 1");
     book.store.take_over(WorkerId(OWNER + 1), at(100)).await.unwrap();
-    let task = book.claims(100).await[0].clone();
+    let claims = async |second| book.store.claim(OWNER + 1, 100, at(second)).await.unwrap();
+    let task = claims(100).await[0].clone();
     assert_eq!(task.in_doubt, Some(at(100)), "its worker is gone");
     book.joins(1, "ann").await;
-    book.settle(101, vec![(task.id, retry(102, true))]).await;
+    let settled = vec![(task.id, retry(102, true))];
+    book.store
+        .settle(OWNER + 1, settled, book.limits, at(101))
+        .await
+        .unwrap();
     book.leaves(1).await;
     assert_eq!(book.tasks().await, "queued 1");
     assert_eq!(
-        book.claims(102).await[0].in_doubt,
+        claims(102).await[0].in_doubt,
         Some(at(100)),
         "doubt has one beginning"
     );
 }
 
-#[tokio::test]
 async fn an_address_is_invited_again_for_a_new_person_once_its_former_person_has_left() {
     for listed in [false, true] {
         let book = Book::new().await;
@@ -242,7 +254,6 @@ async fn an_address_is_invited_again_for_a_new_person_once_its_former_person_has
     }
 }
 
-#[tokio::test]
 async fn a_quarantined_address_is_retried_for_another_person_only_after_its_person_has_left() {
     let book = Book::new().await;
     book.joins(1, "info").await;
@@ -255,7 +266,6 @@ async fn a_quarantined_address_is_retried_for_another_person_only_after_its_pers
     assert_eq!(book.tasks().await, "queued 1");
 }
 
-#[tokio::test]
 async fn a_person_who_came_back_without_an_address_is_invited_again_when_they_get_one() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
@@ -266,7 +276,6 @@ async fn a_person_who_came_back_without_an_address_is_invited_again_when_they_ge
     assert_eq!(book.joins(1, "ann").await.queued, 1);
 }
 
-#[tokio::test]
 async fn the_departure_of_an_unknown_person_and_a_repeated_sighting_change_nothing() {
     let book = Book::new().await;
     book.joins(1, "info").await;

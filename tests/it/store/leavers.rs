@@ -13,10 +13,20 @@ use ldap_usher::rules::{
     DecisionContext, LeavePolicies, LeavePolicy, Limits, Protect, ReminderPolicy, Verdict, differs,
 };
 use ldap_usher::store::interface::*;
-use ldap_usher::store::{ChangeBatch, Claim, Decisions, Scope, Sqlite, Step as Decided, Which};
+use ldap_usher::store::{ChangeBatch, Claim, Decisions, Scope, Step as Decided, Which};
 use proptest::prelude::*;
+use tokio::runtime::Runtime;
 
-use super::{OWNER, email, entry, gone};
+use super::faces::{self, Face};
+use super::{OWNER, email, entry, gone, on_both};
+
+on_both! {
+    whoever_comes_back_and_leaves_before_anything_was_done_about_it_loses_the_account,
+    an_account_whose_address_passed_to_somebody_else_leaves_with_them,
+    whoever_leaves_again_before_they_are_enabled_stays_disabled,
+    ;
+    properties: after_any_history_nobody_is_disabled_who_is_there_and_nobody_is_left_alone_who_is_gone
+}
 
 const DIRECTORIES: usize = 2;
 const PEOPLE: u8 = 3;
@@ -125,7 +135,7 @@ struct Account {
 
 /// The directories, the store, and Vaultwarden.
 struct World {
-    store: Sqlite,
+    store: Arc<dyn Store>,
     rows: Vec<i64>,
     limits: Limits,
     leave: Arc<LeavePolicies>,
@@ -143,7 +153,8 @@ struct World {
 
 impl World {
     async fn new(limits: Limits, action: ActionKind) -> Self {
-        let store = Sqlite::in_memory().await.unwrap();
+        let store = faces::new_store().await;
+        store.take_over(WorkerId(OWNER), Timestamp(0)).await.unwrap();
         let mut rows = Vec::new();
         let mut directories = BTreeMap::new();
         for n in 0..DIRECTORIES {
@@ -235,7 +246,7 @@ impl World {
             .map(|n| self.sighting((directory, n)))
             .collect();
         self.joins += named.len();
-        let differences = super::differences(&self.store, row, named, cut.is_none()).await;
+        let differences = super::differences(&*self.store, row, named, cut.is_none()).await;
         let (listed, unlisted) = super::split_unlisted(differences);
         let batch = self.batch(
             directory,
@@ -251,7 +262,7 @@ impl World {
                 leaving: held,
                 ..self.batch(directory, Source::Listing, sightings)
             };
-            super::apply_listed(&self.store, batch, cut.is_some()).await;
+            super::apply_listed(&*self.store, batch, cut.is_some()).await;
         }
         let ended = self.store.end_listing(row, cut.is_none(), None, self.time());
         ended.await.unwrap();
@@ -654,8 +665,7 @@ async fn play(
     Ok(())
 }
 
-#[test]
-fn whoever_comes_back_and_leaves_before_anything_was_done_about_it_loses_the_account() {
+async fn whoever_comes_back_and_leaves_before_anything_was_done_about_it_loses_the_account() {
     let steps = vec![
         Step::There((0, 0), Some(0)),
         Step::Attempt(vec![(Attempt::Works, false)]),
@@ -663,11 +673,11 @@ fn whoever_comes_back_and_leaves_before_anything_was_done_about_it_loses_the_acc
         Step::There((0, 0), Some(0)),
         Step::Gone((0, 0)),
     ];
-    run(play(steps, Limits::default(), ActionKind::Disable, false)).unwrap();
+    let story = play(steps, Limits::default(), ActionKind::Disable, false);
+    story.await.unwrap();
 }
 
-#[test]
-fn an_account_whose_address_passed_to_somebody_else_leaves_with_them() {
+async fn an_account_whose_address_passed_to_somebody_else_leaves_with_them() {
     let works = Step::Attempt(vec![(Attempt::Works, false); 2]);
     let steps = vec![
         Step::There((0, 1), Some(1)),
@@ -677,57 +687,60 @@ fn an_account_whose_address_passed_to_somebody_else_leaves_with_them() {
         Step::There((0, 1), Some(0)),
         Step::Gone((0, 1)),
     ];
-    run(play(steps, Limits::default(), ActionKind::Disable, false)).unwrap();
+    let story = play(steps, Limits::default(), ActionKind::Disable, false);
+    story.await.unwrap();
 }
 
-#[test]
-fn whoever_leaves_again_before_they_are_enabled_stays_disabled() {
-    run(async {
-        let mut world = World::new(Limits::default(), ActionKind::Disable).await;
-        let works = Step::Attempt(vec![(Attempt::Works, false); 3]);
-        let [there, gone] = [Step::There((0, 0), Some(0)), Step::Gone((0, 0))];
-        for step in [
-            &there,
-            &works,
-            &gone,
-            &works,
-            &Step::Wait(5000),
-            &works,
-            &there,
-            &gone,
-            &works,
-        ] {
-            world.take(step).await;
-        }
-        assert!(!world.accounts["ann@example.org"].enabled);
-        world.take(&there).await;
-        world.take(&works).await;
-        assert!(world.accounts["ann@example.org"].enabled);
-    });
-}
-
-fn run<T>(story: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.unwrap().block_on(story)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn after_any_history_nobody_is_disabled_who_is_there_and_nobody_is_left_alone_who_is_gone(
-        steps in prop::collection::vec(step(), 1..60),
-        per_listing in prop::option::of(0..3_u32),
-        per_hour in prop::option::of(0..4_u32),
-        deletes in any::<bool>(),
-        approves in any::<bool>(),
-    ) {
-        let limits = Limits {
-            leavers_per_listing: per_listing,
-            leavers_per_hour: per_hour,
-            ..Limits::default()
-        };
-        let action = if deletes { ActionKind::Delete } else { ActionKind::Disable };
-        run(play(steps, limits, action, approves))?;
+async fn whoever_leaves_again_before_they_are_enabled_stays_disabled() {
+    let mut world = World::new(Limits::default(), ActionKind::Disable).await;
+    let works = Step::Attempt(vec![(Attempt::Works, false); 3]);
+    let [there, gone] = [Step::There((0, 0), Some(0)), Step::Gone((0, 0))];
+    for step in [
+        &there,
+        &works,
+        &gone,
+        &works,
+        &Step::Wait(5000),
+        &works,
+        &there,
+        &gone,
+        &works,
+    ] {
+        world.take(step).await;
     }
+    assert!(!world.accounts["ann@example.org"].enabled);
+    world.take(&there).await;
+    world.take(&works).await;
+    assert!(world.accounts["ann@example.org"].enabled);
+}
+
+fn after_any_history_nobody_is_disabled_who_is_there_and_nobody_is_left_alone_who_is_gone(
+    face: &Face,
+    runtime: &Runtime,
+) {
+    let histories = (
+        prop::collection::vec(step(), 1..60),
+        prop::option::of(0..3_u32),
+        prop::option::of(0..4_u32),
+        any::<bool>(),
+        any::<bool>(),
+    );
+    face.holds(
+        runtime,
+        [300, 10],
+        &histories,
+        |(steps, per_listing, per_hour, deletes, approves)| {
+            let limits = Limits {
+                leavers_per_listing: per_listing,
+                leavers_per_hour: per_hour,
+                ..Limits::default()
+            };
+            let action = if deletes {
+                ActionKind::Delete
+            } else {
+                ActionKind::Disable
+            };
+            play(steps, limits, action, approves)
+        },
+    );
 }

@@ -6,16 +6,26 @@ use ldap_usher::model::Release;
 use ldap_usher::model::Source;
 use ldap_usher::model::{ActionState, Listing, Outcome, Settlement};
 use ldap_usher::rules::Verdict;
-use ldap_usher::store::interface::*;
 use ldap_usher::store::{ChangeBatch, Decisions, Which};
 
-use super::{Book, Committed, addresses, at, dn, email, entry, sighting, there};
+use super::{Book, Committed, addresses, at, dn, email, entry, on_both, sighting, there};
+
+on_both! {
+    a_listing_that_finds_more_new_people_than_allowed_holds_them_all_and_single_changes_go_on,
+    a_comparison_during_a_listing_over_its_limit_releases_nobody,
+    people_of_a_listing_before_a_crash_are_not_counted_twice,
+    repeated_partial_listings_together_release_no_more_than_one_complete_listing,
+    a_held_person_stays_held_after_changes_of_the_address,
+    approving_one_person_releases_nobody_else,
+    people_of_one_change_are_limited_like_those_of_a_listing,
+    single_changes_over_the_limit_of_an_hour_are_held_and_reported_and_the_next_hour_starts_at_zero,
+    an_entry_that_changes_its_address_again_and_again_invites_no_strangers,
+}
 
 fn cut() -> Listing {
     Listing::Partial("size limit".into())
 }
 
-#[tokio::test]
 async fn a_listing_that_finds_more_new_people_than_allowed_holds_them_all_and_single_changes_go_on() {
     let book = Book::limited(2).await;
     let outcome = book.lists(&[(1, "ann"), (2, "bob"), (3, "cat")]).await;
@@ -24,7 +34,6 @@ async fn a_listing_that_finds_more_new_people_than_allowed_holds_them_all_and_si
     assert_eq!(addresses(&book.claims(3).await), ["dan@example.org"]);
 }
 
-#[tokio::test]
 async fn a_comparison_during_a_listing_over_its_limit_releases_nobody() {
     let book = Book::limited(3).await;
     let part = |people: [u8; 2]| ChangeBatch {
@@ -50,7 +59,6 @@ async fn a_comparison_during_a_listing_over_its_limit_releases_nobody() {
     assert_eq!(book.tasks().await, "held 5, done 1");
 }
 
-#[tokio::test]
 async fn people_of_a_listing_before_a_crash_are_not_counted_twice() {
     let book = Book::limited(10).await;
     let people = |range: std::ops::RangeInclusive<u8>| range.map(|n| there(n, &format!("p{n}"))).collect();
@@ -63,7 +71,6 @@ async fn people_of_a_listing_before_a_crash_are_not_counted_twice() {
     assert_eq!((brought.queued, brought.held), (0, 1));
 }
 
-#[tokio::test]
 async fn repeated_partial_listings_together_release_no_more_than_one_complete_listing() {
     let book = Book::limited(3).await;
     let outcome = book.lists_at(10, &[(1, "ann"), (2, "bob")], &cut()).await;
@@ -80,7 +87,6 @@ async fn repeated_partial_listings_together_release_no_more_than_one_complete_li
     assert_eq!(book.tasks().await, "queued 4, held 6");
 }
 
-#[tokio::test]
 async fn a_held_person_stays_held_after_changes_of_the_address() {
     for (changes, expected) in [
         (vec![there(1, "bee")], "held 2, cancelled 1"),
@@ -104,7 +110,6 @@ async fn a_held_person_stays_held_after_changes_of_the_address() {
     }
 }
 
-#[tokio::test]
 async fn approving_one_person_releases_nobody_else() {
     let book = Book::limited(2).await;
     book.lists(&[(1, "ann"), (2, "bob"), (3, "cat")]).await;
@@ -119,7 +124,6 @@ async fn approving_one_person_releases_nobody_else() {
     assert_eq!(book.tasks().await, "queued 1, held 2");
 }
 
-#[tokio::test]
 async fn people_of_one_change_are_limited_like_those_of_a_listing() {
     let mut book = Book::limited(10).await;
     book.limits.invites_per_hour = Some(100);
@@ -142,7 +146,6 @@ async fn people_of_one_change_are_limited_like_those_of_a_listing() {
     assert_eq!(book.tasks().await, "queued 1, held 28, done 2");
 }
 
-#[tokio::test]
 async fn single_changes_over_the_limit_of_an_hour_are_held_and_reported_and_the_next_hour_starts_at_zero() {
     let mut book = Book::new().await;
     book.limits.invites_per_hour = Some(2);
@@ -157,7 +160,6 @@ async fn single_changes_over_the_limit_of_an_hour_are_held_and_reported_and_the_
     assert_eq!((committed.queued, committed.held_by_hour), (1, 0));
 }
 
-#[tokio::test]
 async fn an_entry_that_changes_its_address_again_and_again_invites_no_strangers() {
     let mut book = Book::new().await;
     book.limits.addresses_per_person = Some(2);

@@ -1,29 +1,37 @@
 //! Listings as sets: what each named, compared with the members.
 
-use std::path::Path;
-
 use ldap_usher::clock::Timestamp;
 use ldap_usher::model::Source;
 use ldap_usher::model::{Attribute, Listing, Standing};
 use ldap_usher::rules::membership::{Policy, Sighting};
-use ldap_usher::store::Sqlite;
-use ldap_usher::store::interface::*;
 
-use super::{Book, addresses, differences, entry, gone, id, policy, sighting, split_unlisted, there};
+use super::faces::Place;
+use super::{
+    Book, addresses, differences, entry, gone, id, on_both, policy, sighting, split_unlisted, there,
+};
 
-async fn on(path: &Path) -> Book {
-    Book::on(Sqlite::open(path).await.unwrap()).await
+on_both! {
+    the_last_sighting_of_an_entry_in_a_listing_wins,
+    an_entry_that_was_decided_on_is_no_difference_until_it_changes,
+    an_entry_is_decided_on_again_after_new_settings_and_when_its_account_expires,
+    after_a_crash_between_differences_the_listing_is_repeated_and_nobody_is_lost,
+    a_partial_listing_adds_the_people_whom_it_named_and_makes_nobody_a_leaver,
+    other_transactions_do_not_wait_for_a_comparison;
+    only postgres: a_nul_in_a_dn_is_replaced_and_is_no_difference_afterwards
+}
+
+async fn on(place: &Place) -> Book {
+    Book::on(place.open().await).await.at_work().await
 }
 
 async fn compared(book: &Book, named: Vec<Sighting>) -> Vec<Option<Sighting>> {
-    let found = differences(&book.store, book.directory, named, false).await;
+    let found = differences(&*book.store, book.directory, named, false).await;
     found.into_iter().map(|found| found.sighting).collect()
 }
 
-#[tokio::test]
 async fn the_last_sighting_of_an_entry_in_a_listing_wins() {
-    let dir = tempfile::tempdir().unwrap();
-    let book = on(&dir.path().join("state.db")).await;
+    let place = Place::new().await;
+    let book = on(&place).await;
     book.joins(3, "cat").await;
     book.joins(4, "dan").await;
     // In the order of addresses, the last sightings of Eve and of Zoe would come first.
@@ -64,10 +72,9 @@ async fn the_last_sighting_of_an_entry_in_a_listing_wins() {
     );
 }
 
-#[tokio::test]
 async fn an_entry_that_was_decided_on_is_no_difference_until_it_changes() {
-    let dir = tempfile::tempdir().unwrap();
-    let book = on(&dir.path().join("state.db")).await;
+    let place = Place::new().await;
+    let book = on(&place).await;
     let all = || vec![there(1, "ann"), sighting(&entry(2, None)), there(3, "cat")];
     book.lists_at(2, &[], &Listing::Complete).await;
     book.names(2, all(), &Listing::Complete).await;
@@ -94,7 +101,6 @@ async fn an_entry_that_was_decided_on_is_no_difference_until_it_changes() {
     }
 }
 
-#[tokio::test]
 async fn an_entry_is_decided_on_again_after_new_settings_and_when_its_account_expires() {
     let book = Book::new().await;
     let mut ann = entry(1, Some("ann"));
@@ -132,25 +138,23 @@ async fn an_entry_is_decided_on_again_after_new_settings_and_when_its_account_ex
     assert!(differs(primary).await);
 }
 
-#[tokio::test]
 async fn after_a_crash_between_differences_the_listing_is_repeated_and_nobody_is_lost() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("state.db");
+    let place = Place::new().await;
     let named = || (1..=100).map(|n| there(n, &format!("p{n}"))).collect();
     {
-        let book = on(&path).await;
+        let book = on(&place).await;
         book.joins(200, "leaver").await;
         book.claims(1).await;
-        let found = differences(&book.store, book.directory, named(), true).await;
+        let found = differences(&*book.store, book.directory, named(), true).await;
         assert_eq!(found.len(), 101);
         let (listed, _) = split_unlisted(found.into_iter().take(30).collect());
         book.takes(2, Source::Listing, listed).await;
     }
-    let book = on(&path).await;
+    let book = Book::on(place.open().await).await;
     // The set of the ended process is forgotten.
     let lost = book.store.differences(book.directory, 0, 10).await;
     assert!(lost.is_err(), "{lost:?}");
-    let found = differences(&book.store, book.directory, named(), true).await;
+    let found = differences(&*book.store, book.directory, named(), true).await;
     assert_eq!(found.len(), 71);
     let (listed, unlisted) = split_unlisted(found);
     book.takes(3, Source::Listing, listed).await;
@@ -160,7 +164,6 @@ async fn after_a_crash_between_differences_the_listing_is_repeated_and_nobody_is
     assert_eq!(book.known(200).await.standing, Standing::Left);
 }
 
-#[tokio::test]
 async fn a_partial_listing_adds_the_people_whom_it_named_and_makes_nobody_a_leaver() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
@@ -172,10 +175,9 @@ async fn a_partial_listing_adds_the_people_whom_it_named_and_makes_nobody_a_leav
     }
 }
 
-#[tokio::test]
 async fn other_transactions_do_not_wait_for_a_comparison() {
-    let dir = tempfile::tempdir().unwrap();
-    let book = on(&dir.path().join("state.db")).await;
+    let place = Place::new().await;
+    let book = on(&place).await;
     let id = |n: u32| {
         let mut bytes = [7; 16];
         bytes[..4].copy_from_slice(&n.wrapping_mul(2_654_435_761).to_be_bytes());
@@ -201,4 +203,13 @@ async fn other_transactions_do_not_wait_for_a_comparison() {
     assert!(reports > 5, "{reports} reports during a comparison");
     let found = book.store.differences(book.directory, 0, 10).await.unwrap();
     assert_eq!(found.len(), 10);
+}
+
+async fn a_nul_in_a_dn_is_replaced_and_is_no_difference_afterwards() {
+    let book = Book::new().await;
+    let mut odd = entry(1, Some("ann"));
+    odd.dn = "uid=a\0b".into();
+    book.live(vec![sighting(&odd)]).await;
+    assert_eq!(book.known(1).await.dn, "uid=a\u{fffd}b");
+    assert_eq!(compared(&book, vec![sighting(&odd)]).await, []);
 }

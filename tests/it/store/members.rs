@@ -3,12 +3,21 @@
 use ldap_usher::model::Source;
 use ldap_usher::model::{Cursor, Listing, Standing};
 use ldap_usher::rules::membership::Sighting;
-use ldap_usher::store::interface::*;
 use ldap_usher::store::{Decisions, DirectoryState};
 
-use super::{Book, at, dn, email, entry, gone, id, sighting, there};
+use super::{Book, at, dn, email, entry, gone, id, on_both, sighting, there};
 
-#[tokio::test]
+on_both! {
+    a_cursor_is_kept_until_the_settings_change,
+    a_member_is_stored_as_last_seen_and_keeps_its_row,
+    members_whom_a_listing_did_not_name_are_read_in_pages_without_those_who_had_left,
+    members_whom_a_complete_listing_did_not_name_leave,
+    a_listing_that_is_not_complete_makes_nobody_a_leaver,
+    a_listing_of_one_directory_does_not_affect_the_members_of_another,
+    the_report_counts_members_by_standing_and_shows_each_stream,
+    an_address_that_passes_to_another_person_within_one_batch_keeps_its_invitation,
+}
+
 async fn a_cursor_is_kept_until_the_settings_change() {
     let book = Book::new().await;
     let mut batch = book.batch(5, Source::Stream, vec![]);
@@ -44,7 +53,6 @@ async fn a_cursor_is_kept_until_the_settings_change() {
     );
 }
 
-#[tokio::test]
 async fn a_member_is_stored_as_last_seen_and_keeps_its_row() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
@@ -68,7 +76,6 @@ async fn a_member_is_stored_as_last_seen_and_keeps_its_row() {
     assert_eq!(book.store.known(book.directory, &[id(9)]).await.unwrap(), []);
 }
 
-#[tokio::test]
 async fn members_whom_a_listing_did_not_name_are_read_in_pages_without_those_who_had_left() {
     let book = Book::new().await;
     let all: Vec<u8> = (1..=150).collect();
@@ -91,7 +98,6 @@ async fn members_whom_a_listing_did_not_name_are_read_in_pages_without_those_who
     assert_eq!(unseen, expected.map(|&n| id(n)).collect::<Vec<_>>());
 }
 
-#[tokio::test]
 async fn members_whom_a_complete_listing_did_not_name_leave() {
     let book = Book::new().await;
     for (n, name) in [(1, "ann"), (3, "cat")] {
@@ -106,7 +112,6 @@ async fn members_whom_a_complete_listing_did_not_name_leave() {
     assert_eq!(listed, Some(at(2)));
 }
 
-#[tokio::test]
 async fn a_listing_that_is_not_complete_makes_nobody_a_leaver() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
@@ -117,7 +122,6 @@ async fn a_listing_that_is_not_complete_makes_nobody_a_leaver() {
     assert_eq!(book.store.report().await.unwrap().directories[0].listed, None);
 }
 
-#[tokio::test]
 async fn a_listing_of_one_directory_does_not_affect_the_members_of_another() {
     let book = Book::new().await;
     let other = book.store.register("other", "scope", "").await.unwrap().id;
@@ -131,7 +135,6 @@ async fn a_listing_of_one_directory_does_not_affect_the_members_of_another() {
     );
 }
 
-#[tokio::test]
 async fn the_report_counts_members_by_standing_and_shows_each_stream() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
@@ -154,7 +157,6 @@ async fn the_report_counts_members_by_standing_and_shows_each_stream() {
     assert_eq!(book.tasks().await, "queued 1, cancelled 1");
 }
 
-#[tokio::test]
 async fn an_address_that_passes_to_another_person_within_one_batch_keeps_its_invitation() {
     for swap in [false, true] {
         let book = Book::new().await;

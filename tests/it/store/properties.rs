@@ -11,11 +11,18 @@ use ldap_usher::model::{ActionState, Outcome, Settlement, WorkerId};
 use ldap_usher::rules::membership::Sighting;
 use ldap_usher::rules::{Limits, Verdict};
 use ldap_usher::store::interface::*;
-use ldap_usher::store::{ChangeBatch, Decisions, Sqlite, Which};
+use ldap_usher::store::{ChangeBatch, Decisions, Which};
 use proptest::prelude::*;
+use tokio::runtime::Runtime;
 
-use super::{OWNER, entry, gone};
+use super::faces::{self, Face};
+use super::{OWNER, entry, gone, on_both};
 use crate::support::queue::Queue as _;
+
+on_both! {
+    ;
+    properties: after_any_history_exactly_the_people_who_are_present_are_invited
+}
 
 const DIRECTORIES: usize = 2;
 const PEOPLE: u8 = 3;
@@ -70,7 +77,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// The directories, the store, and Vaultwarden.
 struct World {
-    store: Sqlite,
+    store: Arc<dyn Store>,
     rows: Vec<i64>,
     limits: Limits,
     people: BTreeMap<(usize, u8), Option<usize>>,
@@ -89,7 +96,8 @@ struct World {
 
 impl World {
     async fn new(limits: Limits) -> Self {
-        let store = Sqlite::in_memory().await.unwrap();
+        let store = faces::new_store().await;
+        store.take_over(WorkerId(OWNER), Timestamp(0)).await.unwrap();
         let mut rows = Vec::new();
         for n in 0..DIRECTORIES {
             let name = format!("directory {n}");
@@ -157,10 +165,10 @@ impl World {
             self.become_known(directory, n, address);
         }
         let named = there.iter().map(|&(n, _)| self.sighting(directory, n)).collect();
-        let differences = super::differences(&self.store, row, named, cut.is_none()).await;
+        let differences = super::differences(&*self.store, row, named, cut.is_none()).await;
         let (listed, gone) = super::split_unlisted(differences);
         let batch = self.batch(directory, Source::Listing, listed);
-        super::apply_listed(&self.store, batch, cut.is_some()).await;
+        super::apply_listed(&*self.store, batch, cut.is_some()).await;
         self.report(directory, Source::Listing, gone).await;
         let now = Timestamp(self.now);
         let ended = self.store.end_listing(row, cut.is_none(), None, now);
@@ -195,7 +203,7 @@ impl World {
             };
             let settled = vec![(task.id, settlement)];
             self.store
-                .settle(settled, self.limits, Timestamp(self.now))
+                .settle(self.owner, settled, self.limits, Timestamp(self.now))
                 .await
                 .unwrap();
         }
@@ -320,17 +328,23 @@ async fn play(steps: Vec<Step>, limits: Limits) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn after_any_history_exactly_the_people_who_are_present_are_invited(
-        steps in prop::collection::vec(step(), 1..40),
-        per_listing in prop::option::of(0..3_u32),
-        per_hour in prop::option::of(0..4_u32),
-    ) {
-        let limits = Limits { invites_per_listing: per_listing, invites_per_hour: per_hour, ..Limits::default() };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(play(steps, limits))?;
-    }
+fn after_any_history_exactly_the_people_who_are_present_are_invited(face: &Face, runtime: &Runtime) {
+    let histories = (
+        prop::collection::vec(step(), 1..40),
+        prop::option::of(0..3_u32),
+        prop::option::of(0..4_u32),
+    );
+    face.holds(
+        runtime,
+        [300, 20],
+        &histories,
+        |(steps, per_listing, per_hour)| {
+            let limits = Limits {
+                invites_per_listing: per_listing,
+                invites_per_hour: per_hour,
+                ..Limits::default()
+            };
+            play(steps, limits)
+        },
+    );
 }

@@ -4,10 +4,16 @@ use std::sync::Arc;
 
 use ldap_usher::model::Source;
 use ldap_usher::model::{Outcome, Settlement, Standing};
-use ldap_usher::store::interface::*;
 use ldap_usher::store::{Configured, Decisions};
 
-use super::{Book, addresses, at, dn, there};
+use super::{Book, addresses, at, dn, on_both, there};
+
+on_both! {
+    a_renamed_directory_keeps_its_people_and_their_invitations,
+    people_of_a_directory_that_is_not_configured_do_not_count,
+    the_invitation_of_a_retired_directory_passes_to_another_person_with_the_address,
+    a_directory_that_is_configured_again_continues_and_nobody_counts_as_having_left,
+}
 
 /// Records which directories are configured.
 async fn configure(book: &Book, directories: &[(&str, &str)]) -> Configured {
@@ -29,7 +35,6 @@ async fn other(book: Book, name: &str, scope: &str) -> Book {
     Book { directory, ..book }
 }
 
-#[tokio::test]
 async fn a_renamed_directory_keeps_its_people_and_their_invitations() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
@@ -45,7 +50,6 @@ async fn a_renamed_directory_keeps_its_people_and_their_invitations() {
     );
 }
 
-#[tokio::test]
 async fn people_of_a_directory_that_is_not_configured_do_not_count() {
     let book = Book::limited(1).await;
     book.joins(1, "ann").await;
@@ -77,7 +81,6 @@ async fn people_of_a_directory_that_is_not_configured_do_not_count() {
     );
 }
 
-#[tokio::test]
 async fn the_invitation_of_a_retired_directory_passes_to_another_person_with_the_address() {
     let book = Book::new().await;
     book.joins(1, "info").await;
@@ -88,7 +91,6 @@ async fn the_invitation_of_a_retired_directory_passes_to_another_person_with_the
     assert_eq!((claimed.len(), &claimed[0].dn), (1, &dn(2)));
 }
 
-#[tokio::test]
 async fn a_directory_that_is_configured_again_continues_and_nobody_counts_as_having_left() {
     let book = Book::new().await;
     book.joins(1, "ann").await;

@@ -1,15 +1,30 @@
 //! Claims, owners, the comparison with accounts, approval.
 
 use ldap_usher::model::Release;
-use ldap_usher::model::Source;
 use ldap_usher::model::{ActionState, Outcome, Settlement, WorkerId};
-use ldap_usher::store::interface::*;
+use ldap_usher::model::{Listing, Source};
 use ldap_usher::store::{Decisions, Unchecked, Which};
 
-use super::{Book, OWNER, addresses, at, dn, email, refused, retry, there};
+use super::{Book, OWNER, addresses, at, dn, email, on_both, refused, retry, there};
 use crate::support::queue::Queue as _;
 
-#[tokio::test]
+on_both! {
+    a_claimed_invitation_is_not_claimed_again_until_another_worker_takes_over,
+    no_stored_time_is_further_in_the_future_than_the_longest_wait,
+    times_that_are_brought_back_leave_no_doubt_behind,
+    a_task_that_keeps_failing_never_delays_another,
+    an_outage_does_not_count_as_a_failure_of_the_task,
+    a_quarantined_task_is_shown_with_its_reason_newest_first_and_not_claimed,
+    the_invitation_of_a_person_with_an_account_is_done_unless_it_is_in_flight,
+    people_with_accounts_do_not_count_towards_the_limit_of_a_listing,
+    invitations_that_stay_held_after_the_comparison_are_returned_and_not_judged_again,
+    an_invitation_queued_during_a_comparison_does_not_count_as_compared,
+    approval_releases_only_the_named_held_tasks,
+    a_note_is_kept_under_its_name_and_replaced;
+    only sqlite: due_times_move_when_the_clock_is_set;
+    only postgres: due_times_do_not_depend_on_the_clock_of_this_machine
+}
+
 async fn a_claimed_invitation_is_not_claimed_again_until_another_worker_takes_over() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
@@ -23,10 +38,10 @@ async fn a_claimed_invitation_is_not_claimed_again_until_another_worker_takes_ov
     book.store.take_over(WorkerId(OWNER), at(20)).await.unwrap();
     assert_eq!(book.claims(20).await, [], "that is the worker itself");
     book.store.take_over(WorkerId(OWNER + 1), at(30)).await.unwrap();
-    assert_eq!(book.claims(30).await[0].in_doubt, Some(at(30)));
+    let claimed = book.store.claim(OWNER + 1, 100, at(30)).await.unwrap();
+    assert_eq!(claimed[0].in_doubt, Some(at(30)));
 }
 
-#[tokio::test]
 async fn due_times_move_when_the_clock_is_set() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
@@ -36,7 +51,15 @@ async fn due_times_move_when_the_clock_is_set() {
     assert_eq!(book.claims(1410).await[0].in_doubt, Some(at(1400)));
 }
 
-#[tokio::test]
+async fn due_times_do_not_depend_on_the_clock_of_this_machine() {
+    let book = Book::new().await;
+    book.joins(1, "ann").await;
+    book.settles(5000, retry(5010, true)).await;
+    book.store.rebase(-3_600_000).await.unwrap();
+    assert_eq!(book.store.next_due().await.unwrap(), Some(at(5010)));
+    assert_eq!(book.claims(5010).await[0].in_doubt, Some(at(5000)));
+}
+
 async fn no_stored_time_is_further_in_the_future_than_the_longest_wait() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
@@ -47,7 +70,18 @@ async fn no_stored_time_is_further_in_the_future_than_the_longest_wait() {
     assert_eq!(book.claims(4600).await[0].in_doubt, Some(at(1000)));
 }
 
-#[tokio::test]
+async fn times_that_are_brought_back_leave_no_doubt_behind() {
+    let book = Book::limited(1).await;
+    book.lists_at(1_000_000, &[(2, "bob"), (3, "cat")], &Listing::Complete)
+        .await;
+    book.takes(1_000_000, Source::Stream, vec![there(1, "ann")]).await;
+    assert_eq!(book.tasks().await, "queued 1, held 2");
+    book.store.take_over(WorkerId(OWNER), at(1000)).await.unwrap();
+    assert_eq!(book.tasks().await, "queued 1, held 2");
+    let claimed = book.claims(4600).await;
+    assert_eq!((claimed.len(), claimed[0].in_doubt), (1, None));
+}
+
 async fn a_task_that_keeps_failing_never_delays_another() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
@@ -76,7 +110,6 @@ async fn a_task_that_keeps_failing_never_delays_another() {
     assert_eq!(report.failing[0].reason, "no route to host");
 }
 
-#[tokio::test]
 async fn an_outage_does_not_count_as_a_failure_of_the_task() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
@@ -93,7 +126,6 @@ async fn an_outage_does_not_count_as_a_failure_of_the_task() {
     assert_eq!((claimed[0].attempts, claimed[0].in_doubt), (0, Some(at(2))));
 }
 
-#[tokio::test]
 async fn a_quarantined_task_is_shown_with_its_reason_newest_first_and_not_claimed() {
     let book = Book::new().await;
     for (n, name) in [(1, "ann"), (2, "bob")] {
@@ -114,7 +146,6 @@ async fn a_quarantined_task_is_shown_with_its_reason_newest_first_and_not_claime
     assert_eq!(book.store.next_due().await.unwrap(), None);
 }
 
-#[tokio::test]
 async fn the_invitation_of_a_person_with_an_account_is_done_unless_it_is_in_flight() {
     let book = Book::limited(1).await;
     book.lists(&[(1, "ann"), (2, "bob")]).await;
@@ -137,7 +168,6 @@ async fn the_invitation_of_a_person_with_an_account_is_done_unless_it_is_in_flig
     assert_eq!(book.tasks().await, "held 1, done 3");
 }
 
-#[tokio::test]
 async fn people_with_accounts_do_not_count_towards_the_limit_of_a_listing() {
     let book = Book::limited(2).await;
     book.lists(&[(1, "ann"), (2, "bob"), (3, "cat")]).await;
@@ -146,7 +176,6 @@ async fn people_with_accounts_do_not_count_towards_the_limit_of_a_listing() {
     assert_eq!(book.store.unchecked().await.unwrap(), Unchecked::default());
 }
 
-#[tokio::test]
 async fn invitations_that_stay_held_after_the_comparison_are_returned_and_not_judged_again() {
     let book = Book::limited(2).await;
     book.lists(&[(1, "ann"), (2, "bob"), (3, "cat")]).await;
@@ -164,7 +193,6 @@ async fn invitations_that_stay_held_after_the_comparison_are_returned_and_not_ju
     assert_eq!(book.tasks().await, "queued 1, held 2");
 }
 
-#[tokio::test]
 async fn an_invitation_queued_during_a_comparison_does_not_count_as_compared() {
     let book = Book::new().await;
     book.joins(1, "ann").await;
@@ -184,7 +212,6 @@ async fn an_invitation_queued_during_a_comparison_does_not_count_as_compared() {
     assert_eq!(book.store.unchecked().await.unwrap(), Unchecked::default());
 }
 
-#[tokio::test]
 async fn approval_releases_only_the_named_held_tasks() {
     let book = Book::limited(0).await;
     book.lists(&[(1, "ann"), (2, "bob"), (3, "cat")]).await;
@@ -206,7 +233,6 @@ async fn approval_releases_only_the_named_held_tasks() {
     assert_eq!(book.tasks().await, "queued 3");
 }
 
-#[tokio::test]
 async fn a_note_is_kept_under_its_name_and_replaced() {
     let book = Book::new().await;
     assert_eq!(book.store.get_note("cookie").await.unwrap(), None);

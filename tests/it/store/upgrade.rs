@@ -43,7 +43,10 @@ const STATE: &str = "
 async fn a_state_file_of_version_0_1_opens_and_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
-    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/migrations/0001_store.sql");
+    let schema = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/src/store/migrations/sqlite/0001_store.sql"
+    );
     sql(&path, &std::fs::read_to_string(schema).unwrap());
     sql(&path, STATE);
 
@@ -103,10 +106,11 @@ async fn a_state_file_of_version_0_1_opens_and_loses_nothing() {
 
 #[tokio::test]
 async fn a_state_file_of_every_earlier_schema_opens() {
-    let migrations = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/migrations");
+    let migrations = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/migrations/sqlite");
     let mut files: Vec<_> = std::fs::read_dir(migrations)
         .unwrap()
         .map(|file| file.unwrap().path())
+        .filter(|path| path.is_file())
         .collect();
     files.sort();
     for version in 1..=files.len() {

@@ -34,6 +34,22 @@ impl Daemon {
     /// # Errors
     /// The server exited or did not answer. The error is the end of its log.
     pub async fn launch(&mut self, command: &mut Command, url: &str) -> Result<(), String> {
+        self.launch_until(command, || async move { reads_root_dse(url).await.is_ok() })
+            .await
+    }
+
+    /// Runs this command in the foreground. Returns when the server is `ready`.
+    ///
+    /// # Errors
+    /// As those of [`Daemon::launch`].
+    pub async fn launch_until<R>(
+        &mut self,
+        command: &mut Command,
+        ready: impl Fn() -> R,
+    ) -> Result<(), String>
+    where
+        R: Future<Output = bool>,
+    {
         let log = File::options().create(true).append(true).open(&self.log);
         let log = log.map_err(|error| error.to_string())?;
         let child = command
@@ -44,7 +60,7 @@ impl Daemon {
             .map_err(|error| format!("{}: {error}", self.name))?;
         self.child = Some(child);
         let deadline = Instant::now() + PATIENCE;
-        while reads_root_dse(url).await.is_err() {
+        while !ready().await {
             if let Some(status) = self.ended() {
                 self.child = None;
                 return Err(format!("{} ended with {status}; {}", self.name, self.log_tail()));
@@ -62,10 +78,14 @@ impl Daemon {
         self.child.is_some()
     }
 
+    /// The number of the process.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the server runs").id()
+    }
+
     /// Sends `TERM`, `KILL`, `STOP` or `CONT`, with the shell's `kill`: that needs neither a crate nor unsafe code.
     pub fn signal(&self, signal: &str) {
-        let pid = self.child.as_ref().expect("the server runs").id();
-        let command = format!("kill -{signal} {pid}");
+        let command = format!("kill -{signal} {}", self.pid());
         let status = Command::new("sh").args(["-c", &command]).status();
         assert!(status.unwrap().success(), "{command} failed");
     }
@@ -86,6 +106,16 @@ impl Daemon {
         self.child = None;
     }
 
+    /// Ends it with this signal and waits for that, where nothing can be awaited. Shows the end of the log if the test has
+    /// failed.
+    pub fn end_now(&mut self, signal: &str) {
+        self.signal(signal);
+        if let Some(mut child) = self.child.take() {
+            let _ = child.wait();
+            self.show_if_failed();
+        }
+    }
+
     /// The log so far.
     pub fn log(&self) -> String {
         let log = fs::read(&self.log).unwrap_or_default();
@@ -94,6 +124,12 @@ impl Daemon {
 
     fn ended(&mut self) -> Option<ExitStatus> {
         self.child.as_mut().and_then(|child| child.try_wait().unwrap())
+    }
+
+    fn show_if_failed(&self) {
+        if std::thread::panicking() {
+            eprintln!("{}: {}", self.name, self.log_tail());
+        }
     }
 
     fn log_tail(&self) -> String {
@@ -111,9 +147,7 @@ impl Drop for Daemon {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
-            if std::thread::panicking() {
-                eprintln!("{}: {}", self.name, self.log_tail());
-            }
+            self.show_if_failed();
         }
     }
 }

@@ -85,7 +85,9 @@ async fn serve(listener: TcpListener, target: SocketAddr, mut faults: watch::Rec
             }
         };
         tokio::select! {
-            _ = faults.wait_for(|fault| *fault == Fault::Refuse) => {}
+            refuses = faults.wait_for(|fault| *fault == Fault::Refuse) => if refuses.is_err() {
+                return;
+            },
             () = accept => {}
         }
     }

@@ -26,14 +26,15 @@ pub trait Queue: Store {
         async move { Ok(exchanged.await?.1.actions) }
     }
 
-    /// Settles without claiming.
+    /// Settles what `owner` has claimed, without claiming.
     fn settle(
         &self,
+        owner: i64,
         settled: Vec<(i64, Settlement)>,
         limits: Limits,
         now: Timestamp,
     ) -> impl Future<Output = Result<Vec<Event>, StoreError>> + Send {
-        let exchanged = self.settle_and_claim(settled, (limits, Arc::default()), claim(0, 0), now);
+        let exchanged = self.settle_and_claim(settled, (limits, Arc::default()), claim(owner, 0), now);
         async move { Ok(exchanged.await?.0) }
     }
 }
