@@ -22,11 +22,12 @@ const LAYERS: [&[&str]; 8] = [
 const PURE: [&str; 1] = ["rules/"];
 
 /// The one home of each outside crate (its paths begin with one of these).
-const HOMES: [(&str, &[&str]); 26] = [
+const HOMES: [(&str, &[&str]); 29] = [
     ("anyhow", &["cli/", "main.rs", "app/"]),
     ("axum", &["telemetry/"]),
     ("backoff", &["retry.rs"]),
     ("clap", &["cli/", "main.rs"]),
+    ("deadpool_postgres", &["store/"]),
     ("email_address", &["model/"]),
     ("hickory_resolver", &["directory/"]),
     ("hyper", &["telemetry/"]),
@@ -37,7 +38,7 @@ const HOMES: [(&str, &[&str]); 26] = [
     ("prometheus_client", &["telemetry/"]),
     ("reqwest", &["http_client.rs", "notify/", "vaultwarden/"]),
     ("ring", &["notify/", "tls/"]),
-    ("rustix", &["notify/"]),
+    ("rustix", &["notify/", "store/"]),
     ("rustls_native_certs", &["tls/"]),
     ("rusqlite", &["store/"]),
     ("sd_notify", &["app/"]),
@@ -45,6 +46,8 @@ const HOMES: [(&str, &[&str]); 26] = [
     ("serde_path_to_error", &["config/"]),
     ("socket2", &["directory/"]),
     ("strsim", &["config/"]),
+    ("tokio_postgres", &["store/"]),
+    ("tokio_postgres_rustls", &["store/"]),
     ("tokio_rustls", &["directory/"]),
     ("toml", &["config/"]),
     ("tracing_subscriber", &["telemetry/"]),

@@ -217,7 +217,7 @@ async fn retry_shows_why_someone_is_in_quarantine_and_lets_them_try_again() {
             fault: None,
         };
         let refused: Vec<_> = claimed.iter().map(|task| (task.id, refused.clone())).collect();
-        store.settle(refused, Limits::default(), now).await.unwrap();
+        store.settle(1, refused, Limits::default(), now).await.unwrap();
     }
     let config = config(dir.path());
     let (code, stdout, _) = read(&config.ask(&["retry", "--yes", "bob@example.org"]).await);

@@ -321,7 +321,7 @@ impl World {
                         error: "greylisted".into(),
                     };
                     let settled = claimed.iter().map(|task| (task.id, later.clone())).collect();
-                    store.settle(settled, self.limits(), now()).await.unwrap();
+                    store.settle(1, settled, self.limits(), now()).await.unwrap();
                 }
                 Step::Approve(mail) => {
                     let address: Vec<_> = EmailAddress::parse(value(mail).as_bytes()).into_iter().collect();

@@ -281,7 +281,7 @@ async fn a_stored_session_is_never_sent_to_another_url() {
 async fn a_stored_note_that_is_garbage_costs_a_login_and_nothing_more() {
     let stand_in = StandIn::start();
     let store = Arc::new(InMemory::default());
-    store.save(b"\xff{".to_vec()).await;
+    assert!(store.replace(None, b"\xff{".to_vec()).await);
     let client = client_with(&settings(&stand_in.url()), store, Duration::ZERO);
     assert_eq!(client.account(&address("ann@example.org")).await, Ok(None));
 }

@@ -65,6 +65,7 @@ impl BaseStore for Watched {
     pass_on! {
         get_note(name: &'a str) -> Option<Vec<u8>>;
         set_note(name: &'a str, note: &'a [u8]) -> ();
+        swap_note(name: &'a str, expected: Option<&'a [u8]>, note: &'a [u8]) -> bool;
     }
 }
 

@@ -1,0 +1,113 @@
+//! Several processes that use one admin token share one session, and one budget of logins.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use ldap_usher::clock::{Clock, Timestamp};
+use ldap_usher::model::EmailAddress;
+use ldap_usher::vaultwarden::{Admin, ClientSettings, InMemory, SessionStore, Vaultwarden, VaultwardenError};
+use tokio::time::Instant;
+
+use crate::support::stand_in::{Fault, On, Setup, StandIn};
+
+fn settings(url: &str) -> ClientSettings {
+    ClientSettings::new(url.parse().unwrap(), "sesame".into())
+}
+
+/// Clients on one store, as in processes of their own.
+fn clients(stand_in: &StandIn, count: usize) -> Vec<Vaultwarden> {
+    let store = Arc::new(InMemory::default());
+    (0..count).map(|_| on(stand_in, store.clone())).collect()
+}
+
+fn on(stand_in: &StandIn, store: Arc<dyn SessionStore>) -> Vaultwarden {
+    let clock = Clock::following_tokio(Timestamp(1_800_000_000_000));
+    Vaultwarden::new(&settings(&stand_in.url()), store, clock).unwrap()
+}
+
+fn ann() -> EmailAddress {
+    EmailAddress::parse(b"ann@example.org").unwrap()
+}
+
+/// Each of them calls at the same time.
+async fn call(clients: &[Vaultwarden]) {
+    let ann = ann();
+    for answer in join_all(clients.iter().map(|client| client.account(&ann))).await {
+        assert_eq!(answer, Ok(None));
+    }
+}
+
+#[tokio::test]
+async fn processes_that_start_at_the_same_time_log_in_once() {
+    let stand_in = StandIn::start();
+    let clients = clients(&stand_in, 4);
+    call(&clients).await;
+    assert_eq!(stand_in.logins(), 1);
+}
+
+#[tokio::test]
+async fn a_session_that_vaultwarden_forgot_is_opened_once_for_all() {
+    let stand_in = StandIn::start();
+    let clients = clients(&stand_in, 3);
+    call(&clients).await;
+    stand_in.forget_sessions();
+    call(&clients).await;
+    assert_eq!(stand_in.logins(), 2);
+    // Also if only one of them noticed before.
+    stand_in.forget_sessions();
+    call(&clients[..1]).await;
+    call(&clients).await;
+    assert_eq!(stand_in.logins(), 3);
+}
+
+#[tokio::test]
+async fn the_budget_of_logins_is_one_for_all() {
+    let stand_in = StandIn::with(Setup::default());
+    let clients = clients(&stand_in, 2);
+    for n in 0..3 {
+        stand_in.forget_sessions();
+        call(&clients[n % 2..=n % 2]).await;
+    }
+    stand_in.forget_sessions();
+    for client in &clients {
+        let spent = client.account(&ann()).await.unwrap_err();
+        assert!(matches!(spent, VaultwardenError::LoginsSpent { .. }), "{spent}");
+    }
+    assert_eq!(stand_in.logins(), 3);
+}
+
+#[tokio::test]
+async fn a_process_that_dies_while_it_logs_in_delays_the_others_by_seconds_and_not_for_ever() {
+    let stand_in = StandIn::start();
+    let store = Arc::new(InMemory::default());
+    let dying = on(&stand_in, store.clone());
+    stand_in.fail(On::Login, None, 1, Fault::Delay(Duration::from_secs(5)));
+    let login = tokio::time::timeout(Duration::from_millis(500), async {
+        let _ = dying.account(&ann()).await;
+    });
+    assert!(login.await.is_err(), "it was still logging in");
+    drop(dying);
+
+    let began = Instant::now();
+    call(&[on(&stand_in, store)]).await;
+    let waited = began.elapsed();
+    assert!(
+        waited > Duration::from_secs(10) && waited < Duration::from_secs(20),
+        "{waited:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_note_of_an_earlier_version_is_understood() {
+    let stand_in = StandIn::start();
+    let store = Arc::new(InMemory::default());
+    call(&[on(&stand_in, store.clone())]).await;
+    let note = store.load().await.unwrap();
+    let mut note: serde_json::Value = serde_json::from_slice(&note).unwrap();
+    assert!(note.as_object_mut().unwrap().remove("logging_in_until").is_some());
+    let former = Arc::new(InMemory::default());
+    assert!(former.replace(None, note.to_string().into_bytes()).await);
+    call(&[on(&stand_in, former)]).await;
+    assert_eq!(stand_in.logins(), 1);
+}
