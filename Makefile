@@ -16,7 +16,7 @@ test: packages ## run all tests against real servers (installs what they need)
 	else set -x; cargo test --locked --lib --bins --tests; fi
 	cargo test --locked --doc
 
-bench: packages ## measure speed against references in the same run (PEOPLE=1000000 for the large listing; ONLY=push,onboarding,listing,servers,groups,trace)
+bench: packages ## measure speed against references in the same run (PEOPLE=1000000 for the large listing; ONLY=push,onboarding,listing,postgres,servers,groups,trace)
 	cargo build --locked --release --bin ldap-usher --example bench
 	target/release/examples/bench
 
@@ -25,7 +25,7 @@ fuzz: ## throw bytes at every decoder for a minute each (needs cargo-fuzz; SECON
 	@for target in $$(cargo fuzz list --fuzz-dir tests/fuzz); do set -x; \
 	RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir tests/fuzz $$target -- -max_total_time=$(or $(SECONDS),60) -rss_limit_mb=512 || exit 1; done
 
-torture: packages-slapd ## kill the service, slapd and Vaultwarden at random, then see who is invited (SECONDS=60, SEED=..)
+torture: packages ## kill one, two and three instances, slapd and Vaultwarden at random, then see who is invited (SECONDS=60, SEED=.., INSTANCES=1,2,3)
 	cargo build --locked --bin ldap-usher --example torture
 	@cargo run --locked --quiet --example torture
 

@@ -22,6 +22,8 @@ mod daemon;
 mod ds389;
 #[path = "../it/support/people.rs"]
 mod people;
+#[path = "../it/support/postgres/mod.rs"]
+mod postgres;
 #[path = "../it/support/samba/mod.rs"]
 mod samba;
 #[path = "../it/support/service.rs"]
@@ -39,6 +41,7 @@ mod measure;
 mod onboarding;
 mod push;
 mod servers;
+mod shared;
 mod trace;
 
 use std::collections::HashMap;
@@ -48,7 +51,15 @@ use service::Service;
 use slapd::Slapd;
 use stand_in::StandIn;
 
-const PARTS: [&str; 6] = ["push", "onboarding", "listing", "servers", "groups", "trace"];
+const PARTS: [&str; 7] = [
+    "push",
+    "onboarding",
+    "listing",
+    "postgres",
+    "servers",
+    "groups",
+    "trace",
+];
 /// Those that bring a table of their own.
 const TABLES: [&str; 3] = ["servers", "groups", "trace"];
 
@@ -64,9 +75,14 @@ async fn main() {
     }
     for part in parts {
         match part.as_str() {
-            "push" => push::measure(1000).await,
+            "push" => {
+                let folder = tempfile::tempdir().unwrap();
+                let state = folder.path().join("state.db").display().to_string();
+                push::measure("push", 1000, &state, 2.5).await;
+            }
             "onboarding" => onboarding::measure(10_000).await,
             "listing" => listing::measure(people).await,
+            "postgres" => shared::measure(people).await,
             "servers" => servers::measure(100).await,
             "groups" => groups::measure(50_000, 20).await,
             "trace" => trace::measure(300).await,
@@ -97,7 +113,7 @@ fn invitations(stand_in: &StandIn) -> HashMap<String, Instant> {
 }
 
 /// The service between a slapd and a stand-in, with these lines in its configuration.
-fn start(slapd: &Slapd, stand_in: &StandIn, state: &std::path::Path, filter: &str, more: &str) -> Service {
+fn start(slapd: &Slapd, stand_in: &StandIn, state: &str, filter: &str, more: &str) -> Service {
     Service::start(&format!(
         r#"state = "{state}"
 [vaultwarden]
@@ -113,7 +129,6 @@ filter = "{filter}"
 [http]
 listen = "off"
 {more}"#,
-        state = state.display(),
         vaultwarden = stand_in.url(),
         url = slapd.url(),
         reader = slapd.reader_dn(),

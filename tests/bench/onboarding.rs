@@ -32,7 +32,7 @@ async fn one(name: &str, slapd: &Slapd, count: usize, server: impl Fn() -> Stand
     let service = start(
         slapd,
         &stand_in,
-        &state.path().join("state.db"),
+        &state.path().join("state.db").display().to_string(),
         "(objectClass=inetOrgPerson)",
         limits,
     );

@@ -34,7 +34,7 @@ pub async fn measure(count: usize) {
     let service = start(
         &slapd,
         &stand_in,
-        &state.path().join("state.db"),
+        &state.path().join("state.db").display().to_string(),
         "(objectClass=inetOrgPerson)",
         "[log]\nlevel = \"trace\"\n[limits]\ninvites_per_hour = \"unlimited\"",
     );

@@ -1,8 +1,11 @@
 //! `make torture`: the built program between slapd and the stand-in, while all three are killed (SIGKILL) at random
-//! and people come, go and come back. At the end the oracle: every member is invited and enabled, everyone who left is
-//! disabled, nobody else was ever invited, none twice.
+//! and people come, go and come back. First one instance on a file, then two and three on one PostgreSQL, which are also paused for
+//! longer than their leases and cut off from the database. At the end the oracle: every member is invited and enabled,
+//! everyone who left is disabled, nobody else was ever invited, none twice, and no instance wrote while another one
+//! listened.
 //!
-//! `SECONDS` (default 60) says for how long; `SEED` repeats the deeds of an earlier run (not their timing).
+//! `SECONDS` (default 60) says for how long each; `INSTANCES` (default `1,2,3`) with how many; `SEED` repeats the deeds of
+//! an earlier run (not their timing).
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -15,14 +18,23 @@
 
 #[path = "../it/support/certificates.rs"]
 mod certificates;
+#[path = "../it/support/daemon.rs"]
+mod daemon;
+#[path = "../it/support/instances.rs"]
+mod instances;
 #[path = "../it/support/people.rs"]
 mod people;
+#[path = "../it/support/postgres/mod.rs"]
+mod postgres;
+#[path = "../it/support/proxy.rs"]
+mod proxy;
 #[path = "../it/support/service.rs"]
 mod service;
 #[path = "../it/support/site.rs"]
 mod site;
 #[path = "../it/support/slapd/mod.rs"]
 mod slapd;
+mod stage;
 #[path = "../it/support/stand_in/mod.rs"]
 mod stand_in;
 #[path = "../it/support/world.rs"]
@@ -34,10 +46,9 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use slapd::Slapd;
+use stage::Stage;
 use stand_in::{Fault, Moment, On};
 use tokio::time::sleep;
-use world::World;
 
 /// When everything must be at rest after the last kill: an attempt that was under way is looked up for minutes before it
 /// is repeated.
@@ -59,8 +70,20 @@ leavers_per_hour = "unlimited"
 async fn main() -> ExitCode {
     let seconds = variable("SECONDS").unwrap_or(60);
     let seed = variable("SEED").unwrap_or_else(|| rand::random::<u32>().into());
-    println!("seed {seed}, {seconds} s");
-    let mut torture = Torture::begin(seed).await;
+    let counts = std::env::var("INSTANCES").unwrap_or_else(|_| "1,2,3".into());
+    for count in counts.split(',') {
+        let count = count.parse().expect("INSTANCES is a list of numbers");
+        if !tortured(count, seed, seconds).await {
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// Tortures so many instances. Returns whether all is well.
+async fn tortured(instances: usize, seed: u64, seconds: u64) -> bool {
+    println!("instances {instances}, seed {seed}, {seconds} s");
+    let mut torture = Torture::begin(instances, seed).await;
     let end = Instant::now() + Duration::from_secs(seconds);
     while Instant::now() < end {
         let deed = torture.deed().await;
@@ -73,12 +96,12 @@ async fn main() -> ExitCode {
     match torture.verdict().await {
         Ok(invited) => {
             println!("verdict: good, {invited} invited");
-            ExitCode::SUCCESS
+            true
         }
         Err(wrong) => {
-            println!("{}", torture.output);
+            println!("{}", torture.stage.output);
             println!("verdict: {wrong} (seed {seed})");
-            ExitCode::FAILURE
+            false
         }
     }
 }
@@ -88,7 +111,7 @@ fn variable(name: &str) -> Option<u64> {
 }
 
 struct Torture {
-    world: World,
+    stage: Stage,
     jitter: StdRng,
     /// Who ever came, by number, and who is still there.
     ever: u32,
@@ -97,23 +120,18 @@ struct Torture {
     gone: BTreeSet<u32>,
     away: BTreeSet<u32>,
     counts: BTreeMap<&'static str, u32>,
-    /// What the service printed in the runs that are over.
-    output: String,
 }
 
 impl Torture {
-    async fn begin(seed: u64) -> Self {
-        let mut world = World::with(Slapd::builder()).await.tables(LEAVE);
-        world.start_only();
+    async fn begin(instances: usize, seed: u64) -> Self {
         Self {
-            world,
+            stage: Stage::with(instances, LEAVE).await,
             jitter: StdRng::seed_from_u64(seed),
             ever: 0,
             members: BTreeSet::new(),
             gone: BTreeSet::new(),
             away: BTreeSet::new(),
             counts: BTreeMap::new(),
-            output: String::new(),
         }
     }
 
@@ -127,27 +145,27 @@ impl Torture {
             0..=5 => {
                 self.ever += 1;
                 self.members.insert(self.ever);
-                self.world.people().add_person(&uid(self.ever)).await;
+                self.stage.people().add_person(&uid(self.ever)).await;
                 "people came"
             }
             6 => {
                 if let Some(person) = self.members.pop_first() {
                     self.gone.insert(person);
-                    self.world.people().delete(&uid(person)).await;
+                    self.stage.people().delete(&uid(person)).await;
                 }
                 "people left"
             }
             12 | 13 => {
                 if let Some(person) = self.members.pop_last() {
                     self.away.insert(person);
-                    self.world.people().move_to(&uid(person), "former").await;
+                    self.stage.people().move_to(&uid(person), "former").await;
                 }
                 "people went away"
             }
             14 => {
                 if let Some(person) = self.away.pop_first() {
                     self.members.insert(person);
-                    let people = self.world.people();
+                    let people = self.stage.people();
                     people.move_between(&uid(person), "former", "people").await;
                 }
                 "people came back"
@@ -156,32 +174,26 @@ impl Torture {
                 let moments = [Moment::Arrived, Moment::Saved];
                 let drop = Fault::Drop(moments[self.jitter.gen_range(0..moments.len())]);
                 let change = ["disable", "enable"][self.jitter.gen_range(0..2)];
-                self.world.vault.fail(On::Change(change), None, 1, drop);
+                self.stage.vault().fail(On::Change(change), None, 1, drop);
                 "broken changes of accounts"
             }
-            7..=8 => {
-                self.keep_output();
-                self.world.kill9().await;
-                self.pause(500).await;
-                self.world.start_only();
-                "kills of the service"
-            }
+            7..=8 => self.stage.hurt(&mut self.jitter).await,
             9 => {
-                self.world.server.kill9().await;
+                self.stage.server().kill9().await;
                 self.pause(1000).await;
-                self.world.server.restart().await;
+                self.stage.server().restart().await;
                 "kills of slapd"
             }
             10 => {
-                self.world.vault.down();
+                self.stage.vault_mut().down();
                 self.pause(1000).await;
-                self.world.vault.up();
+                self.stage.vault_mut().up();
                 "kills of Vaultwarden"
             }
             _ => {
                 let moments = [Moment::Arrived, Moment::Mailed, Moment::Saved];
                 let moment = moments[self.jitter.gen_range(0..moments.len())];
-                self.world.vault.fail(On::Invite, None, 1, Fault::Drop(moment));
+                self.stage.vault().fail(On::Invite, None, 1, Fault::Drop(moment));
                 "broken invitations"
             }
         }
@@ -189,7 +201,7 @@ impl Torture {
 
     /// An account that is not as it should be at rest.
     fn wrong(&self) -> Option<String> {
-        let vault = &self.world.vault;
+        let vault = self.stage.vault();
         let mut members = self.members.iter().map(|person| address(*person));
         if let Some(address) = members.find(|address| vault.enabled(address) != Some(true)) {
             let state = vault.enabled(&address).map_or("invited", |_| "enabled");
@@ -201,22 +213,17 @@ impl Torture {
         Some(format!("{enabled} left and is not disabled"))
     }
 
-    fn keep_output(&mut self) {
-        self.output += &self.world.service().output();
-        self.output += "\n";
-    }
-
     /// How many people were invited.
     ///
     /// # Errors
     /// What is wrong.
     async fn verdict(&mut self) -> Result<usize, String> {
-        self.world.vault.heal();
+        self.stage.heal().await;
         let began = Instant::now();
         let mut right_since = None;
         let wrong = loop {
             // So many may have left that they are held.
-            self.world.ask(&["approve", "--all", "--yes"]).await;
+            self.stage.approve_all().await;
             let wrong = self.wrong();
             match &wrong {
                 Some(_) if began.elapsed() > REST => break wrong,
@@ -227,11 +234,14 @@ impl Torture {
             }
             sleep(Duration::from_millis(500)).await;
         };
-        self.keep_output();
+        self.stage.keep_output();
         if let Some(wrong) = wrong {
             return Err(wrong);
         }
-        let invited = self.world.vault.invited();
+        if let Some(stale) = self.stage.stale_writer().await {
+            return Err(format!("{stale} wrote while another instance listened"));
+        }
+        let invited = self.stage.vault().invited();
         let distinct: BTreeSet<&String> = invited.iter().collect();
         let ever: BTreeSet<String> = (1..=self.ever).map(address).collect();
         if distinct.len() < invited.len() {
@@ -240,7 +250,7 @@ impl Torture {
         if let Some(stranger) = distinct.into_iter().find(|invited| !ever.contains(*invited)) {
             return Err(format!("{stranger} never was a member"));
         }
-        if self.output.contains("panicked") {
+        if self.stage.output.contains("panicked") {
             return Err("the service panicked".into());
         }
         Ok(invited.len())
