@@ -15,7 +15,8 @@
 //!    changes in batches. [`rules`] decide what each change means and who gets an invitation, on a [`rules::Book`] of
 //!    everything that the store knows of these people.
 //! 3. [`store`] fills the book, and saves its changes, their events and the cursor in one transaction. It has a trait for
-//!    each of its users ([`store::interface`]).
+//!    each of its users ([`store::interface`]), and two faces: an SQLite file for one instance, and a PostgreSQL database that
+//!    several share. No rule is written in them.
 //! 4. [`worker`] claims the actions that are due, calls [`vaultwarden`], and settles each attempt with its outcome. The
 //!    listener hands work to it only through the store; a `Notify` merely wakes it early.
 //! 5. [`telemetry`] turns events into log lines and metrics, tracks health, and serves `/livez`, `/readyz` and `/metrics`.
@@ -40,6 +41,13 @@
 //! and prints the journal of that run ([`app::plan()`]). `explain` and `journal` read the journal of the service. `check`
 //! performs each step of the service separately ([`app::check()`]). `watch` prints what [`directory`] reports.
 //!
+//! # Several instances
+//!
+//! What one instance does at a time is a [`store::Duty`]: to listen to a directory, to compare accounts, to notify. An instance has a
+//! lease for each of its duties, which the heartbeat of the store keeps. [`app`] runs a loop only while its lease is held. Every
+//! transaction of a duty checks the epoch of its lease, so that one that has ended elsewhere commits nothing. The worker has no
+//! lease: the store gives each action to one worker, and takes back what a dead one has claimed.
+//!
 //! # Invariants
 //!
 //! - A cursor is stored in the same transaction as the changes before it, or after them: a crash repeats work and never
@@ -57,6 +65,9 @@
 //! - A held invitation stays held until an administrator approves it, unless the comparison with Vaultwarden's accounts
 //!   shows that the limit is not exceeded.
 //! - After a failure the storage is opened again. A transaction is done as a whole or not at all.
+//! - A listener whose lease has passed to another instance commits nothing.
+//! - An attempt is settled by the worker that has claimed the action; what another one says of it later is ignored, unless it is
+//!   that the action was carried out.
 //! - Waits within the process use monotonic time. Stored times are moved when the clock is set.
 //! - Memory does not grow with the directory, because members are in the store. The exceptions are one bit per member
 //!   during a listing, the members of groups that are followed, and the identities of one listing with `id_attribute`.
