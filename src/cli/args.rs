@@ -136,6 +136,9 @@ pub(super) enum StateCommand {
         /// The new file
         #[arg(value_name = "FILE")]
         file: PathBuf,
+        /// Print a JSON object {state, file, bytes}
+        #[arg(long)]
+        json: bool,
     },
     /// Copy the state into an empty one and compare both; the service must be stopped
     #[command(group = clap::ArgGroup::new("places").required(true).multiple(true).args(["from", "to"]))]

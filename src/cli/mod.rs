@@ -65,8 +65,8 @@ pub async fn main(args: Args) -> Exit {
             command: ConfigCommand::Migrate,
         } => config_migrate::config_migrate(config),
         Command::State {
-            command: StateCommand::Backup { file },
-        } => state_backup::backup(config, &file).await,
+            command: StateCommand::Backup { file, json },
+        } => state_backup::backup(config, &file, json).await,
         Command::State {
             command: StateCommand::Migrate { from, to },
         } => state_migrate::migrate(config, from.as_deref(), to.as_deref()).await,

@@ -61,7 +61,11 @@ pub fn place(path: Option<&Path>, text: &str) -> Result<Location, ConfigError> {
         },
         found => found?,
     };
-    let secrets = source.secrets(&environment);
+    // The credential is for the configured state, even if the named place is that of its default.
+    let secrets = Secrets {
+        credentials: None,
+        ..source.secrets(&environment)
+    };
     let place = source.examine(&environment, |file, problems| {
         // The configured state does not matter.
         (file.state, file.state_file) = (text.to_owned(), None);

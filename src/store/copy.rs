@@ -5,7 +5,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use tokio::sync::mpsc;
 use tokio::try_join;
 
-use super::{Location, Postgres, Sqlite, StoreError, is_served};
+use super::postgres::stored;
+use super::{Location, Postgres, Sqlite, StoreError, describe, is_served};
 
 /// The rows that are in memory at a time: two pages wait, and each side has one.
 pub(super) const PAGE: i64 = 1000;
@@ -43,6 +44,9 @@ impl Table {
 
 /// The note that tells a database from its copies is not copied.
 pub(super) const NOT_COPIED: &str = "mark";
+
+/// The largest table. A dry run has its own.
+pub(super) const JOURNAL: &str = "journal";
 
 /// What is copied, in the order in which rows refer to each other. Counts are made anew; instances and leases belong to
 /// running processes.
@@ -118,7 +122,7 @@ pub(super) const TABLES: [Table; 5] = {
             ],
         },
         Table {
-            name: "journal",
+            name: JOURNAL,
             columns: &[
                 ("id", Int),
                 ("at", Int),
@@ -178,7 +182,13 @@ impl Tally {
         let (count, digest) = &mut self.0[page.table];
         for row in &page.rows {
             let mut hasher = DefaultHasher::new();
-            row.hash(&mut hasher);
+            for value in row {
+                match value {
+                    // PostgreSQL cannot store every text of an SQLite file.
+                    Value::Text(text) => Value::Text(stored(text)).hash(&mut hasher),
+                    value => value.hash(&mut hasher),
+                }
+            }
             *count += 1;
             *digest = digest.wrapping_add(hasher.finish());
         }
@@ -257,16 +267,18 @@ pub async fn migrate(
     if from == to {
         return Err(CopyError::Same(from.to_string()));
     }
-    for (place, is_there) in [(from, true), (to, to.exists())] {
-        let served = if is_there {
-            is_served(place).await
-        } else {
-            Ok(false)
-        };
-        // A database without a state has no service.
-        if served.unwrap_or(false) {
+    if !has_state(from).await? {
+        return Err(CopyError::Missing(from.to_string()));
+    }
+    for (place, has_state) in [(from, true), (to, has_state(to).await?)] {
+        // Whoever cannot be asked may be served.
+        if has_state && is_served(place).await? {
             return Err(CopyError::Served(place.to_string()));
         }
+    }
+    if let Location::File(path) = from {
+        // To open it as a service would bring an older one up to date.
+        Sqlite::open_read_only(path).await?;
     }
     let (sender, receiver) = mpsc::channel(WAITING);
     let target = async {
@@ -277,15 +289,18 @@ pub async fn migrate(
     };
     let source = async {
         match from {
-            Location::File(path) => {
-                if !from.exists() {
-                    return Err(CopyError::Missing(from.to_string()));
-                }
-                Ok(Sqlite::open(path).await?.dump(sender).await?)
-            }
-            Location::Postgres(server) => Ok(Postgres::existing(server).await?.dump(sender).await?),
+            Location::File(path) => Ok(Sqlite::open(path).await?.dump(sender).await?),
+            Location::Postgres(server) => Ok(Postgres::existing(server).await?.dump(sender, true).await?),
         }
     };
     let (tally, ()) = try_join!(target, source)?;
     Ok(tally.counts())
+}
+
+/// Whether there is a state.
+async fn has_state(place: &Location) -> Result<bool, StoreError> {
+    match place {
+        Location::File(path) => Ok(path.exists()),
+        Location::Postgres(server) => Ok(describe(server).await?.has_state),
+    }
 }

@@ -54,6 +54,11 @@ impl FromStr for Location {
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
             return Ok(Self::Postgres(Box::new(text.parse()?)));
         }
+        if text.starts_with("postgres:") || text.starts_with("postgresql:") {
+            return Err(
+                "is not a URL of PostgreSQL; write it as in \"postgres://user@host/database\"".into(),
+            );
+        }
         let path = match text.strip_prefix("sqlite:") {
             Some(path) => path.strip_prefix("//").unwrap_or(path),
             None => match text.split_once("://") {
@@ -193,9 +198,17 @@ mod tests {
             ("sqlite://", "names no file"),
             ("mysql://localhost/usher", "scheme \"mysql\""),
             ("sqlite:state.db?mode=rwc", "parameters"),
+            ("postgres:usher:pa55w@db/usher", "postgres://user@host/database"),
+            (
+                "postgresql:/usher:pa55w@db/usher",
+                "postgres://user@host/database",
+            ),
         ] {
             let refused = text.parse::<Location>().unwrap_err();
-            assert!(refused.contains(part), "{text}: {refused}");
+            assert!(
+                refused.contains(part) && !refused.contains("pa55w"),
+                "{text}: {refused}"
+            );
         }
     }
 }

@@ -119,7 +119,7 @@ format = "jsno"
 "#).await, @r#"
         error: the configuration cannot be used
         config.toml:2: state: names no file
-        config.toml:3: colour: unknown key; the top level has accept, directory, http, invite, journal_days, leave, limits, log, notify, protect, state, vaultwarden
+        config.toml:3: colour: unknown key; the top level has accept, directory, http, invite, journal_days, leave, limits, log, notify, postgres, protect, state, state_file, vaultwarden
         config.toml:5: vaultwarden.url: ends in /admin; leave that out, it is added automatically
         config.toml:6: vaultwarden.admin_token_file: is the hash that Vaultwarden keeps as its ADMIN_TOKEN; give the secret from which it was made, in plain text
         config.toml:7: vaultwarden.ca_file: the CA file no-such-file cannot be read: No such file or directory (os error 2); check the path and its permissions
@@ -561,6 +561,9 @@ async fn the_effective_configuration_is_shown_without_secrets_and_is_one_itself(
         state = "/var/lib/ldap-usher/state.db"
         journal_days = 400
 
+        [postgres]
+        tls_verify = true
+
         [vaultwarden]
         url = "https://vault.example.org"
         admin_token = "(set)"
@@ -651,6 +654,70 @@ async fn the_effective_configuration_is_shown_without_secrets_and_is_one_itself(
         stdout(&again),
         shown.replace("(set, from file password)", "(set)")
     );
+}
+
+#[tokio::test]
+async fn the_place_of_the_state_is_checked_and_shown_without_its_password() {
+    let shows = async |toml: &str, mode: u32| {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "config.toml", toml, mode);
+        write(
+            dir.path(),
+            "url",
+            "postgres://usher:pa55w0rd@db.example.org/usher\n",
+            0o600,
+        );
+        let output = run(dir.path(), &["config", "show"]).await;
+        let all = stdout(&output) + &stderr(&output);
+        assert!(!all.contains("pa55w0rd"), "{all}");
+        all
+    };
+    let url = "state = \"postgres://usher:pa55w0rd@db.example.org/usher";
+    for (state, mode, parts) in [
+        (
+            format!("{url}\""),
+            0o600,
+            &["state = \"postgres://usher@db.example.org/usher\""][..],
+        ),
+        (
+            format!("{url}\""),
+            0o644,
+            &["state: everyone on this machine can read this file"],
+        ),
+        (
+            format!("{url}?sslmode=disable\""),
+            0o600,
+            &["cross the network in clear text"],
+        ),
+        (
+            format!("{url}?sslmode=prefer\""),
+            0o600,
+            &["error: ", "verify-full"],
+        ),
+        (
+            "state_file = \"url\"".to_owned(),
+            0o600,
+            &["state_file = \"url\""],
+        ),
+        (
+            "state = \"state.db\"\nstate_file = \"url\"".to_owned(),
+            0o600,
+            &["keep one of the two"],
+        ),
+        (
+            "postgres.instance = \"one\"".to_owned(),
+            0o600,
+            &["postgres: has no effect, because the state is in a file"],
+        ),
+    ] {
+        let shown = shows(&format!("{state}\n{}", good("")), mode).await;
+        for part in parts {
+            assert!(shown.contains(part), "{state}: {shown}");
+        }
+        let warns = ["warning: ", "error: "].iter().any(|level| shown.contains(level));
+        let expects = parts.iter().any(|part| !part.starts_with("state"));
+        assert_eq!(warns, expects || mode == 0o644, "{state}: {shown}");
+    }
 }
 
 #[tokio::test]
@@ -835,6 +902,7 @@ async fn the_help_documents_commands_and_exit_codes() {
           journal  Print what happened to people, oldest first
           notify   Send a test event to each receiver of notifications
           config   Show or migrate the configuration
+          state    Back up the state, or move it between an SQLite file and PostgreSQL
           approve  Show what a limit holds back, invitations and accounts of leavers, and let it be done
           discard  Show what a limit holds back, and drop it
           invite   Invite one person now, whatever held the invitation back or ended it

@@ -1,6 +1,6 @@
 //! The state moves between SQLite and PostgreSQL, is backed up and restored: nobody is mailed twice, nobody is disabled.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use ldap_usher::store::{Location, open};
@@ -12,6 +12,9 @@ use crate::support::service::Config;
 use crate::support::slapd::Slapd;
 use crate::support::stand_in::{Fault, On};
 use crate::support::world::World;
+
+/// A state file of version 0.1.0.
+const OLDER: &str = include_str!("../../src/store/migrations/sqlite/0001_store.sql");
 
 const LEAVE: &str = "[leave]\naction = \"disable\"\ngrace = \"1s\"\n[limits]\ninvites_per_hour = 3";
 
@@ -74,6 +77,9 @@ async fn the_state_moves_to_postgresql_and_back_and_the_service_goes_on_with_it(
         "{said}"
     );
     world.state = Some(PathBuf::from(postgres.url()));
+    assert_eq!(told(&world).await, before);
+    let plan = world.ask(&["plan"]).await;
+    assert!(plan.status.success(), "{plan:?}");
     assert_eq!(told(&world).await, before);
 
     world.tables = LEAVE.replace("= 3", "= 30");
@@ -138,6 +144,121 @@ async fn a_state_that_is_in_use_or_a_target_that_is_not_empty_is_refused() {
     assert!(!std::path::Path::new(&target).exists());
 }
 
+/// Executes SQL on a state file.
+fn sql(file: &Path, statements: &str) {
+    let db = rusqlite::Connection::open(file).unwrap();
+    db.execute_batch(statements).unwrap();
+}
+
+#[tokio::test]
+async fn a_name_that_postgresql_cannot_store_does_not_keep_the_state_from_moving() {
+    let postgres = Postgres::start().await;
+    let world = lived_in().await;
+    let file = world.state_file();
+    sql(
+        &file,
+        "update member set dn = 'uid=a' || char(0) || 'b' where address = 'ann@example.org'",
+    );
+    let moved = migrates(&file.display().to_string(), &postgres.url()).await;
+    assert!(moved.status.success(), "{moved:?}");
+    let dn = "select dn from ldap_usher.member where address = 'ann@example.org'";
+    assert_eq!(postgres.sql(dn).await, ["uid=a\u{fffd}b"]);
+}
+
+#[tokio::test]
+async fn a_source_that_is_missing_or_older_is_refused_and_both_stay_as_they_were() {
+    let postgres = Postgres::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let [missing, target, older] =
+        ["missing.db", "target.db", "older.db"].map(|name| folder.path().join(name));
+    let (from, to) = (missing.display().to_string(), target.display().to_string());
+
+    let refused = migrates(&from, &to).await;
+    assert!(text(&refused).contains("there is no state"), "{refused:?}");
+    assert!(!target.exists());
+    let refused = migrates(&from, &postgres.url()).await;
+    assert!(text(&refused).contains("there is no state"), "{refused:?}");
+    let refused = migrates(&postgres.url(), &to).await;
+    assert!(text(&refused).contains("there is no state"), "{refused:?}");
+    assert!(!target.exists());
+    let schemas = "select count(*) from pg_namespace where nspname = 'ldap_usher'";
+    assert_eq!(postgres.sql(schemas).await, ["0"]);
+
+    sql(&older, OLDER);
+    let before = std::fs::read(&older).unwrap();
+    let refused = migrates(&older.display().to_string(), &postgres.url()).await;
+    assert!(
+        text(&refused).contains("start the service once, which brings it up to date"),
+        "{refused:?}"
+    );
+    assert_eq!(std::fs::read(&older).unwrap(), before);
+    assert_eq!(postgres.sql(schemas).await, ["0"]);
+}
+
+#[tokio::test]
+async fn a_place_that_is_named_is_used_even_if_there_is_a_credential() {
+    let postgres = Postgres::start().await;
+    let world = lived_in().await;
+    let credentials = tempfile::tempdir().unwrap();
+    std::fs::write(
+        credentials.path().join("state"),
+        world.state_file().display().to_string(),
+    )
+    .unwrap();
+    let config = Config::new("");
+    let default = "/var/lib/ldap-usher/state.db";
+    let refused = config
+        .command()
+        .env("CREDENTIALS_DIRECTORY", credentials.path())
+        .args(["state", "migrate", "--from", default, "--to", &postgres.url()])
+        .output()
+        .await
+        .unwrap();
+    assert!(
+        text(&refused).contains(&format!("there is no state {default}")),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_write_is_found_by_check_with_the_remedy() {
+    let postgres = Postgres::start().await;
+    let mut world = lived_in().await;
+    let file = world.state_file().display().to_string();
+    assert!(migrates(&file, &postgres.url()).await.status.success());
+    world.state = Some(PathBuf::from(postgres.url()));
+    let found = text(&world.ask(&["check"]).await);
+    assert!(found.contains("schema version 1"), "{found}");
+
+    postgres
+        .sql("revoke insert on ldap_usher.journal from usher")
+        .await;
+    let found = text(&world.ask(&["check"]).await);
+    assert!(
+        found.contains("may not write") && found.contains("grant "),
+        "{found}"
+    );
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_create_the_state_is_told_the_statement_that_helps() {
+    let postgres = Postgres::start().await;
+    let mut world = World::with(Slapd::builder()).await;
+    postgres.sql("create database other").await;
+    world.state = Some(PathBuf::from(postgres.url_of("other")));
+    let found = text(&world.ask(&["check"]).await);
+    let remedy = "create schema ldap_usher authorization usher";
+    assert!(found.contains(remedy), "{found}");
+    postgres
+        .admin_of("other")
+        .await
+        .batch_execute(remedy)
+        .await
+        .unwrap();
+    world.start().await;
+    world.witness("ann").await;
+}
+
 #[tokio::test]
 async fn a_backup_that_is_made_while_the_service_runs_can_be_restored_later() {
     let mut world = World::with(Slapd::builder()).await.tables(LEAVE);
@@ -159,6 +280,12 @@ async fn a_backup_that_is_made_while_the_service_runs_can_be_restored_later() {
         "{again:?}"
     );
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    let second = folder.path().join("second.db");
+    let made = world
+        .ask(&["state", "backup", "--json", &second.display().to_string()])
+        .await;
+    let said: Value = serde_json::from_slice(&made.stdout).unwrap();
+    assert_eq!(said["bytes"], std::fs::metadata(&second).unwrap().len());
 
     world.witness("bob").await;
     world.stop().await;

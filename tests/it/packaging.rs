@@ -175,7 +175,7 @@ async fn each_target_of_make_installs_what_it_needs_and_nothing_else() {
     for (target, packages) in [
         ("build", "packages-build"),
         ("demo", "packages-slapd"),
-        ("torture", "packages-slapd"),
+        ("torture", "packages"),
         ("test", "packages"),
         ("bench", "packages"),
     ] {

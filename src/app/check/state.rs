@@ -72,8 +72,13 @@ pub(super) async fn check(config: &Config) -> (Finding, Sessions, Identity, Opti
 /// Judges a database that can be reached.
 fn in_database(at: &Location, database: &Database) -> Finding {
     let server = format!(
-        "PostgreSQL {}, {}",
+        "PostgreSQL {}{}, {}",
         database.server,
+        if database.has_state {
+            format!(", schema version {}", database.schema)
+        } else {
+            String::new()
+        },
         if database.is_encrypted {
             "encrypted"
         } else {
@@ -90,6 +95,15 @@ fn in_database(at: &Location, database: &Database) -> Finding {
         let remedy = format!(
             "let an administrator of the database execute: create schema ldap_usher authorization {}",
             database.user
+        );
+        return Finding::new(Severity::Fail, "state", detail, &remedy);
+    }
+    if !database.may_write {
+        let detail = format!("the user of {at} may not write it ({server})");
+        let user = &database.user;
+        let remedy = format!(
+            "let an administrator of the database execute: grant all on all tables in schema ldap_usher to {user}; \
+             grant all on all sequences in schema ldap_usher to {user}"
         );
         return Finding::new(Severity::Fail, "state", detail, &remedy);
     }

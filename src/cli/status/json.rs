@@ -66,7 +66,7 @@ pub(super) fn json(report: &Report, running: bool, now: Timestamp) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::text::tests::{NOW, report};
+    use super::super::text::tests::{NOW, instances, report};
     use super::*;
 
     #[test]
@@ -75,6 +75,16 @@ mod tests {
         assert_eq!(shown["running"], false);
         assert_eq!(shown["directories"][0]["connected"], false);
         assert_eq!(shown["directories"][1]["error"], Value::Null);
+    }
+
+    #[test]
+    fn instances_are_named_with_what_they_do_alone() {
+        let mut report = report();
+        report.instances = instances();
+        let shown = json(&report, true, NOW);
+        assert_eq!(shown["instances"][0]["name"], "usher-1");
+        assert_eq!(shown["instances"][0]["duties"][0]["name"], "directory main");
+        assert_eq!(shown["instances"][1]["duties"], json!([]));
     }
 
     #[test]
@@ -116,6 +126,7 @@ mod tests {
                   "reason": "the mail server refuses the address (550)"
                 }
               ],
+              "instances": [],
               "leavers": {
                 "cancelled": 2,
                 "done": 3,

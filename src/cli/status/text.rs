@@ -274,6 +274,32 @@ pub(super) mod tests {
         }
     }
 
+    /// Two instances, one of which listens.
+    pub(in crate::cli::status) fn instances() -> Vec<InstanceReport> {
+        let listens = InstanceReport {
+            name: "usher-1".into(),
+            version: "0.1.0".into(),
+            started: minutes_ago(120),
+            duties: vec![("directory main".into(), minutes_ago(5))],
+        };
+        let stands_by = InstanceReport {
+            name: "usher-2".into(),
+            duties: Vec::new(),
+            ..listens.clone()
+        };
+        vec![listens, stands_by]
+    }
+
+    #[test]
+    fn the_text_names_instances_and_what_they_do_alone() {
+        let mut report = report();
+        report.instances = instances();
+        let shown = text(&report, true, NOW, Palette::Plain);
+        let expected = "instances\n  usher-1  version 0.1.0, started 2h ago; directory main (5m ago)\n  \
+                        usher-2  version 0.1.0, started 2h ago; stands by\n";
+        assert!(shown.contains(expected), "{shown}");
+    }
+
     #[test]
     fn the_text_shows_directories_invitations_and_failures() {
         let mut report = report();

@@ -8,7 +8,7 @@ use super::sql::{Db, stored, values};
 use super::{Kind as Transaction, Postgres, counts};
 use crate::store::StoreError;
 use crate::store::copy::{
-    CopyError, Kind, Message, NOT_COPIED, PAGE, Page, Receiver, Sender, TABLES, Table, Tally, Value,
+    CopyError, JOURNAL, Kind, Message, NOT_COPIED, PAGE, Page, Receiver, Sender, TABLES, Table, Tally, Value,
 };
 
 /// The copy waits for the other store, and is worth nothing before it is safe.
@@ -17,14 +17,15 @@ const PATIENT: &str =
                        set local synchronous_commit = on";
 
 impl Postgres {
-    /// Sends everything, as it is at one moment.
-    pub(in crate::store) async fn dump(&self, sender: Sender) -> Result<(), StoreError> {
+    /// Sends everything, with or without the journal, as it is at one moment.
+    pub(in crate::store) async fn dump(&self, sender: Sender, with_journal: bool) -> Result<(), StoreError> {
         let sent = async {
             let db = self.begin(Transaction::Read).await?;
             db.script("set local idle_in_transaction_session_timeout = '10min'")
                 .await?;
             let mut tally = Tally::default();
-            for (place, table) in TABLES.iter().enumerate() {
+            let tables = TABLES.iter().enumerate();
+            for (place, table) in tables.filter(|(_, table)| with_journal || table.name != JOURNAL) {
                 let mut after = Value::Null;
                 loop {
                     let rows = page(&db, table, &after).await?;

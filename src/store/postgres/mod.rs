@@ -56,6 +56,7 @@ use sql::Db;
 
 pub use describe::Database;
 pub use settings::Settings;
+pub(super) use sql::stored;
 
 /// How long a transaction may take: longer than each of its statements (`statement_timeout`).
 const DEADLINE: Duration = Duration::from_secs(35);

@@ -58,6 +58,12 @@ impl FromStr for Settings {
     /// What is wrong with it, without quoting it.
     fn from_str(url: &str) -> Result<Self, String> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
+        if base.matches('@').count() > 1 || query.contains('@') {
+            return Err(
+                "has an `@` or a `?` in its user, its password or its parameters; write them as %40 and %3F"
+                    .into(),
+            );
+        }
         let (mut encrypted, mut kept) = (None, Vec::new());
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
@@ -196,7 +202,7 @@ mod tests {
     fn the_password_is_never_shown() {
         for (url, shown) in [
             (
-                "postgres://usher:pa55w@ord@db.example.org/usher?connect_timeout=3",
+                "postgres://usher:pa55w%40ord@db.example.org/usher?connect_timeout=3",
                 "postgres://usher@db.example.org/usher",
             ),
             (
@@ -220,6 +226,9 @@ mod tests {
                 "postgres://usher:pa55w@db:port/usher",
                 "postgres://user@host/database",
             ),
+            ("postgres://usher:12?pa55w=x@db/usher", "%3F"),
+            ("postgres://usher:12?pa55w&x=1@db/usher", "%3F"),
+            ("postgres://usher:pa55w@pa55w@db/usher", "%40"),
             ("postgres:///usher", "names no host"),
             ("postgres://db/usher", "names no user"),
         ] {

@@ -213,6 +213,6 @@ pub(super) fn cause(failures: Vec<Failure>) -> Option<Failure> {
 }
 
 /// A text as the database stores it: PostgreSQL refuses the character NUL, which a directory may send.
-pub(super) fn stored(text: &str) -> String {
+pub(in crate::store) fn stored(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
