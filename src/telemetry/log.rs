@@ -80,8 +80,8 @@ pub fn init(format: Format, level: &str) -> Result<LogHandle, LogError> {
     Ok(LogHandle(handle))
 }
 
-/// The levels of libraries. Those of LDAP and PostgreSQL log the errors that they return.
-const LIBRARIES: &str = "warn,ldap3=off,deadpool_postgres=off,tokio_postgres=off";
+/// The levels of libraries. Those of LDAP and PostgreSQL log the errors that they return. A name stands for all that begin with it.
+const LIBRARIES: &str = "warn,ldap3=off,deadpool=off,tokio_postgres=off";
 
 /// The filter for a level, or for directives.
 fn filter(level: &str) -> Result<EnvFilter, LogError> {

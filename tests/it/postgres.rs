@@ -41,6 +41,15 @@ async fn recovers(world: &World, reason: &str) {
     let said = world.lines(&[FAILS, reason]).len();
     assert_eq!(said, 1, "{reason:?} is said {said} times:\n{output}");
     assert!(!output.contains("panicked"), "{output}");
+    // Neither a library nor a part of the service says it once more.
+    for noise in [
+        "Connection error",
+        "could not be recycled",
+        "will be restarted",
+        "the resume point cannot",
+    ] {
+        assert!(!output.contains(noise), "{output}");
+    }
     assert!(world.get("/readyz").await.starts_with("HTTP/1.1 200"), "{output}");
 }
 

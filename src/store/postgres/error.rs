@@ -130,7 +130,12 @@ fn cause(failure: &Failure) -> String {
 
 fn of_database(error: &tokio_postgres::Error) -> String {
     if let Some(refusal) = error.as_db_error() {
-        return format!("{}{}", refusal.message(), remedy(refusal.code()));
+        // A standby refuses to begin, with the code of any other feature that it lacks.
+        let remedy = match refusal.message() {
+            message if message.contains("during recovery") => READ_ONLY,
+            _ => remedy(refusal.code()),
+        };
+        return format!("{}{remedy}", refusal.message());
     }
     let mut source = error.source();
     while let Some(cause) = source {
@@ -162,13 +167,16 @@ fn rustls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a 
     inner.downcast_ref::<rustls::Error>()
 }
 
+const READ_ONLY: &str = "; the server is a standby or read-only: let `state` name the primary, or several hosts with \
+                         `?target_session_attrs=read-write`";
+
 /// What to do about an error code (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
 fn remedy(code: &SqlState) -> &'static str {
     match code.code() {
         "28P01" | "28000" => "; correct the user and the password in `state` or `state_file`, or pg_hba.conf",
         "3D000" => "; create the database, or correct its name in `state`",
         "42501" => "; grant this user its schema: create schema ldap_usher authorization <user>",
-        "25006" => "; the server is a standby or read-only: let `state` name the primary, or several hosts",
+        "25006" => READ_ONLY,
         "53100" => "; free some space for the server",
         "53200" => "; give the server more memory",
         "53300" => "; raise max_connections of the server",
