@@ -16,10 +16,10 @@ use crate::model::{
 impl Book {
     /// Settles a task after an attempt of the worker `by`.
     ///
-    /// Applies only while the task is claimed by this worker. [`Settlement::Done`] also applies after the task was taken back from
-    /// it, as long as it is in doubt. If the task was not carried out
-    /// and is no longer owed, because its person has left, come back or changed address in the meantime, it is handed over
-    /// or cancelled. If it was carried out and should not have been, the opposite is opened.
+    /// Applies only while the task is claimed by this worker. [`Settlement::Done`] also applies after the task was taken back
+    /// from it, as long as it is in doubt. If the task was not carried out and is no longer owed, because its person has
+    /// left, come back or changed address in the meantime, it is handed over or cancelled. If it was carried out and should
+    /// not have been, the opposite is opened.
     pub fn settle(
         &mut self,
         (row, by): (i64, WorkerId),
@@ -208,4 +208,124 @@ pub(super) fn complete(task: &mut Task, outcome: Outcome, now: Timestamp) {
     task.outcome = Some(outcome);
     task.reason = None;
     task.fault = None;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{EmailAddress, EntryId, Member};
+
+    const NOW: Timestamp = Timestamp(9_000);
+    const STALE: WorkerId = WorkerId(1);
+    const CURRENT: WorkerId = WorkerId(2);
+
+    /// A book with one invitation that was claimed by the worker `owner`, changed by `change`.
+    fn book(owner: Option<WorkerId>, change: impl FnOnce(&mut Task)) -> Book {
+        let address = EmailAddress::parse(b"ann@x.org").unwrap();
+        let member = Member {
+            row: 1,
+            id: EntryId::from_slice(&[1; 16]).unwrap(),
+            dn: "uid=ann".into(),
+            address: Some(address.clone()),
+            standing: Standing::Member,
+            returning: false,
+        };
+        let mut book = Book::default();
+        let person = book.load_person((1, "main"), true, (member, None));
+        let (kind, state) = (ActionKind::Invite, ActionState::Queued);
+        let mut invitation = Task::new(kind, address, person, state, Timestamp(1), Timestamp(1));
+        invitation.row = 7;
+        invitation.owner = owner.map(|owner| owner.0);
+        change(&mut invitation);
+        book.load_task(invitation);
+        book
+    }
+
+    /// Settles the invitation. Returns whether that changed or recorded anything.
+    fn settle(book: &mut Book, by: WorkerId, settlement: &Settlement) -> bool {
+        let (before, events) = (book.tasks()[0].clone(), book.events.len());
+        book.settle(
+            (7, by),
+            settlement,
+            &Limits::default(),
+            &LeavePolicies::default(),
+            NOW,
+        );
+        !before.same_as(&book.tasks()[0]) || book.events.len() != events
+    }
+
+    fn done(outcome: Outcome) -> Settlement {
+        outcome.into()
+    }
+
+    fn not_done() -> [Settlement; 4] {
+        [
+            Settlement::NotBegun,
+            Settlement::Cancel("it is not owed".into()),
+            Settlement::RetryAt {
+                at: Timestamp(99_000),
+                failed: true,
+                in_doubt: true,
+                error: "no route to host".into(),
+            },
+            Settlement::Quarantine {
+                reason: "refused".into(),
+                fault: None,
+            },
+        ]
+    }
+
+    #[test]
+    fn a_worker_settles_what_it_has_claimed() {
+        for settlement in not_done().iter().chain([&done(Outcome::Invited)]) {
+            let mut book = book(Some(CURRENT), |_| {});
+            assert!(settle(&mut book, CURRENT, settlement), "{settlement:?}");
+            assert_eq!(book.tasks()[0].owner, None);
+        }
+    }
+
+    #[test]
+    fn a_worker_that_lost_its_claim_neither_gives_back_nor_postpones_nor_drops_that_of_another() {
+        for settlement in not_done() {
+            for owner in [Some(CURRENT), None] {
+                for in_doubt in [Some(Timestamp(5_000)), None] {
+                    let mut book = book(owner, |task| task.in_doubt = in_doubt);
+                    assert!(!settle(&mut book, STALE, &settlement), "{settlement:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_worker_did_before_it_lost_its_claim_is_done_once() {
+        for owner in [Some(CURRENT), None] {
+            let mut book = book(owner, |task| task.in_doubt = Some(Timestamp(5_000)));
+            assert!(settle(&mut book, STALE, &done(Outcome::Invited)));
+            assert_eq!(book.tasks()[0].state, ActionState::Done);
+            // The other worker has looked the address up meanwhile.
+            assert!(!settle(&mut book, CURRENT, &done(Outcome::HadAccount)));
+            for settlement in not_done() {
+                assert!(!settle(&mut book, CURRENT, &settlement), "{settlement:?}");
+            }
+            assert_eq!(book.tasks()[0].outcome, Some(Outcome::Invited));
+        }
+    }
+
+    #[test]
+    fn what_a_worker_did_before_it_lost_its_claim_does_not_complete_a_task_that_is_owed_for_another_reason() {
+        // It was settled since, and opened anew; nobody or another worker has begun it.
+        for owner in [Some(CURRENT), None] {
+            let mut book = book(owner, |_| {});
+            assert!(!settle(&mut book, STALE, &done(Outcome::Invited)));
+        }
+        for state in [
+            ActionState::Cancelled,
+            ActionState::Held,
+            ActionState::Quarantined,
+            ActionState::Done,
+        ] {
+            let mut book = book(None, |task| task.state = state);
+            assert!(!settle(&mut book, STALE, &done(Outcome::Invited)), "{state:?}");
+        }
+    }
 }

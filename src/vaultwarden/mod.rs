@@ -21,6 +21,7 @@ mod server_info;
 mod session;
 mod session_note;
 mod settings;
+mod shared_note;
 mod smtp;
 mod store;
 

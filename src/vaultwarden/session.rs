@@ -6,26 +6,16 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::answer::{Answer, Cookie};
 use super::budget::{LoginBudget, LoginLimits};
 use super::client::{Call, Client};
 use super::session_note::{Note, ServerLimits};
+use super::shared_note::{Claimed, Refused, SharedNote};
 use super::{Configuration, SessionStore, VaultwardenError, decode};
 use crate::clock::{Clock, Timestamp};
 use crate::foreign;
-
-/// How long this process waits after a refused token. The logins that the rate limit still allows are kept for a restart
-/// with the right token.
-const AFTER_WRONG_TOKEN: Duration = Duration::from_secs(300);
-
-/// How long another process waits for the login of one that does not say how it ended.
-const LOGIN: Duration = Duration::from_secs(15);
-/// How often it looks whether that login has ended.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// A store that refuses so many changes in a row is not waited for.
-const TRIES: u32 = 20;
 
 /// How long a login waits for Vaultwarden's configuration. Invitations wait for the login.
 const CONFIGURATION: Duration = Duration::from_secs(5);
@@ -37,7 +27,7 @@ const ANSWERS_401: (u32, u32) = (1, 27);
 pub(super) struct AdminSession {
     client: Client,
     token: SecretString,
-    store: Arc<dyn SessionStore>,
+    shared: SharedNote,
     clock: Clock,
     state: Mutex<State>,
 }
@@ -50,8 +40,8 @@ struct State {
     logins: u64,
     /// The result of the last one.
     last: Option<Result<Session, VaultwardenError>>,
-    /// When Vaultwarden last refused the token.
-    refused: Option<Timestamp>,
+    /// Whether this process has tried one.
+    has_tried: bool,
 }
 
 /// How the admin API authenticates calls.
@@ -59,7 +49,7 @@ struct State {
 pub enum AuthMethod {
     /// A login with the admin token, in this process.
     Token,
-    /// A session that an earlier process opened with the same token.
+    /// A session that another process opened with the same token.
     Session,
     /// None: the admin API is open to everyone (`DISABLE_ADMIN_TOKEN`).
     Open,
@@ -81,14 +71,6 @@ struct Session {
     is_new: bool,
 }
 
-/// What to do where a login is required.
-enum Claimed {
-    /// Log in, within these limits.
-    Login(LoginLimits),
-    /// Use this session of another process.
-    Session(SecretString),
-}
-
 impl AdminSession {
     pub(super) fn new(
         client: Client,
@@ -97,9 +79,9 @@ impl AdminSession {
         clock: Clock,
     ) -> Self {
         Self {
+            shared: SharedNote::new(client.url(), token.clone(), store, clock.clone()),
             client,
             token,
-            store,
             clock,
             state: Mutex::default(),
         }
@@ -174,10 +156,11 @@ impl AdminSession {
 
     /// How the admin API authenticated the last call.
     pub(super) async fn auth_method(&self) -> AuthMethod {
-        match self.credentials().await {
-            Credentials { logins: 1.., .. } => AuthMethod::Token,
-            Credentials { cookie: Some(_), .. } => AuthMethod::Session,
-            Credentials { cookie: None, .. } => AuthMethod::Open,
+        let has_session = self.credentials().await.cookie.is_some();
+        match (self.state.lock().await.has_tried, has_session) {
+            (true, _) => AuthMethod::Token,
+            (false, true) => AuthMethod::Session,
+            (false, false) => AuthMethod::Open,
         }
     }
 
@@ -185,10 +168,10 @@ impl AdminSession {
         let mut state = self.state.lock().await;
         let now = self.clock.now();
         let note = self.note(&mut state).await;
-        let cookie = note.cookie.clone().filter(|_| now.0 < note.expires);
+        let cookie = note.session(now).map(Into::into);
         let smtp_timeout = note.server_limits.smtp_timeout;
         Credentials {
-            cookie: cookie.map(Into::into),
+            cookie,
             logins: state.logins,
             smtp_timeout,
         }
@@ -216,39 +199,39 @@ impl AdminSession {
         state: &mut State,
         credentials: &Credentials,
     ) -> Result<Session, VaultwardenError> {
-        let now = self.clock.now();
-        if state.refused.is_some_and(|at| now.since(at) < AFTER_WRONG_TOKEN) {
-            return Err(self.wrong_token());
-        }
-        let limits = match self.claim_login(state, credentials).await? {
-            Claimed::Login(limits) => limits,
-            Claimed::Session(cookie) => {
+        let refused = credentials.cookie.as_ref().map(ExposeSecret::expose_secret);
+        let claimed = self.shared.claim_login(refused).await;
+        let note = match claimed.map_err(|refused| self.not_allowed(&refused))? {
+            Claimed::Login(note) => note,
+            Claimed::Session(note) => {
                 let session = Session {
-                    cookie,
+                    cookie: note.cookie.clone().unwrap_or_default().into(),
                     is_new: false,
                 };
+                state.note = Some(note);
                 state.logins += 1;
                 state.last = Some(Ok(session.clone()));
                 return Ok(session);
             }
         };
+        let limits = note.limits();
+        state.note = Some(note);
+        let now = self.clock.now();
         let opened = self.open(limits).await;
         state.logins += 1;
-        state.refused = matches!(opened, Err(VaultwardenError::WrongToken { .. })).then_some(now);
-        self.update(state, |note| {
-            note.logging_in_until = 0;
-            match &opened {
-                Ok(cookie) => {
-                    note.cookie = Some(cookie.pair.expose_secret().into());
-                    note.expires = cookie.lifetime.map_or(i64::MAX, |lifetime| (now + lifetime).0);
-                }
-                Err(VaultwardenError::RateLimited { .. }) => {
-                    note.logins_whole_at = LoginBudget::exhausted(note.limits(), now).whole_at.0;
-                }
-                Err(_) => {}
+        state.has_tried = true;
+        let ended = self.shared.end_login(|note| match &opened {
+            Ok(cookie) => {
+                note.cookie = Some(cookie.pair.expose_secret().into());
+                note.expires = cookie.lifetime.map_or(i64::MAX, |lifetime| (now + lifetime).0);
             }
-        })
-        .await;
+            Err(VaultwardenError::RateLimited { .. }) => {
+                note.logins_whole_at = LoginBudget::exhausted(note.limits(), now).whole_at.0;
+            }
+            Err(VaultwardenError::WrongToken { .. }) => note.refused = now.0,
+            Err(_) => {}
+        });
+        state.note = Some(ended.await);
         if let Ok(cookie) = &opened
             && let Some(configuration) = self.read_configuration(&cookie.pair).await
         {
@@ -260,48 +243,6 @@ impl AdminSession {
         });
         state.last = Some(outcome.clone());
         outcome
-    }
-
-    /// Claims the next login in the store, before it is made: a crash in between does not lose count of it, and no other
-    /// process logs in at the same time. If another process has logged in meanwhile, returns its session.
-    async fn claim_login(
-        &self,
-        state: &mut State,
-        credentials: &Credentials,
-    ) -> Result<Claimed, VaultwardenError> {
-        let refused = credentials.cookie.as_ref().map(ExposeSecret::expose_secret);
-        let mut tries = 0;
-        loop {
-            let stored = self.store.load().await;
-            let mut note = self.parse(stored.as_deref());
-            let now = self.clock.now();
-            if let Some(cookie) = note.cookie.as_deref()
-                && now.0 < note.expires
-                && Some(cookie) != refused
-            {
-                let cookie = cookie.into();
-                state.note = Some(note);
-                return Ok(Claimed::Session(cookie));
-            }
-            let others = Timestamp(note.logging_in_until).since(now);
-            // The clocks of two processes may differ a little. A time that is far away was written before a clock was set.
-            if !others.is_zero() && others <= 2 * LOGIN {
-                sleep(LOOK_AGAIN).await;
-                continue;
-            }
-            note.cookie = None;
-            note.logging_in_until = (now + LOGIN).0;
-            note.spend(now).map_err(|wait| VaultwardenError::LoginsSpent {
-                url: self.client.url().into(),
-                wait,
-            })?;
-            tries += 1;
-            if self.store.replace(stored, note.to_bytes()).await || tries >= TRIES {
-                let limits = note.limits();
-                state.note = Some(note);
-                return Ok(Claimed::Login(limits));
-            }
-        }
     }
 
     /// The configuration right after a login. If it cannot be read, the stored limits stay in use.
@@ -325,7 +266,7 @@ impl AdminSession {
         if self.note(state).await.server_limits == server_limits {
             return;
         }
-        self.update(state, |note| {
+        let learned = self.shared.update(|note| {
             let before = note.limits();
             note.server_limits = server_limits;
             let budget = LoginBudget {
@@ -333,8 +274,8 @@ impl AdminSession {
             };
             let budget = budget.under(note.limits(), before, self.clock.now());
             note.logins_whole_at = budget.whole_at.0;
-        })
-        .await;
+        });
+        state.note = Some(learned.await);
     }
 
     /// Sends one login. From 1.26 on the answer is a page. Earlier versions redirect, even if they refuse the token.
@@ -400,27 +341,18 @@ impl AdminSession {
     async fn note<'a>(&self, state: &'a mut State) -> &'a mut Note {
         let note = match state.note.take() {
             Some(note) => note,
-            None => self.parse(self.store.load().await.as_deref()),
+            None => self.shared.read().await,
         };
         state.note.insert(note)
     }
 
-    /// Interprets the stored note.
-    fn parse(&self, stored: Option<&[u8]>) -> Note {
-        Note::parse(stored, self.client.url(), &self.token)
-    }
-
-    /// Changes the stored note, in which another process may have changed something else meanwhile.
-    async fn update(&self, state: &mut State, change: impl Fn(&mut Note)) {
-        for _ in 0..TRIES {
-            let stored = self.store.load().await;
-            let mut note = self.parse(stored.as_deref());
-            change(&mut note);
-            let bytes = note.to_bytes();
-            state.note = Some(note);
-            if self.store.replace(stored, bytes).await {
-                return;
-            }
+    fn not_allowed(&self, refused: &Refused) -> VaultwardenError {
+        match *refused {
+            Refused::WrongToken => self.wrong_token(),
+            Refused::Spent(wait) => VaultwardenError::LoginsSpent {
+                url: self.client.url().into(),
+                wait,
+            },
         }
     }
 

@@ -8,6 +8,13 @@ use serde::{Deserialize, Serialize};
 use super::budget::{LoginBudget, LoginLimits};
 use crate::clock::Timestamp;
 
+/// How long other processes wait for a login of one that does not say how it ended.
+pub(super) const LOGIN: Duration = Duration::from_secs(15);
+
+/// How long nobody logs in with a token that Vaultwarden has refused. The logins that the rate limit still allows are kept
+/// for a restart with the right token.
+const AFTER_WRONG_TOKEN: Duration = Duration::from_secs(300);
+
 /// What is stored between runs. It is valid for one URL only.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Note {
@@ -20,11 +27,23 @@ pub(super) struct Note {
     pub(super) expires: i64,
     /// [`LoginBudget::whole_at`], in milliseconds since 1970.
     pub(super) logins_whole_at: i64,
-    /// A process logs in, and others wait for it until then at the latest; in milliseconds since 1970.
+    /// The login that a process makes now, and for which others wait.
     #[serde(default)]
-    pub(super) logging_in_until: i64,
+    pub(super) login: Option<Login>,
+    /// When Vaultwarden refused the token, if that was the end of the last login; in milliseconds since 1970.
+    #[serde(default)]
+    pub(super) refused: i64,
     #[serde(default, rename = "measures")]
     pub(super) server_limits: ServerLimits,
+}
+
+/// A login that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Login {
+    /// A random number of the process.
+    pub(super) process: u64,
+    /// When it counts as abandoned, in milliseconds since 1970.
+    pub(super) until: i64,
 }
 
 /// The part of Vaultwarden's configuration that matters for calls.
@@ -53,7 +72,8 @@ impl Note {
                 logins_whole_at: other
                     .as_ref()
                     .map_or(LoginBudget::UNTOUCHED.whole_at.0, |note| note.logins_whole_at),
-                logging_in_until: 0,
+                login: None,
+                refused: 0,
                 server_limits: other.map(|note| note.server_limits).unwrap_or_default(),
             },
         }
@@ -65,15 +85,36 @@ impl Note {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// Counts a login.
+    /// The cookie of the session, unless it has expired.
+    pub(super) fn session(&self, now: Timestamp) -> Option<&str> {
+        self.cookie.as_deref().filter(|_| now.0 < self.expires)
+    }
+
+    /// The login that another process makes now. One of this process is none: it was dropped.
+    pub(super) fn login_of_another(&self, process: u64, now: Timestamp) -> Option<Login> {
+        self.login
+            .filter(|login| login.process != process && now.0 < login.until)
+    }
+
+    /// Whether Vaultwarden has refused the token so recently that nobody logs in. A time far in the future was stored before
+    /// the clock was set back.
+    pub(super) fn is_refused(&self, now: Timestamp) -> bool {
+        self.refused != 0 && now.0.abs_diff(self.refused) < AFTER_WRONG_TOKEN.as_millis() as u64
+    }
+
+    /// Counts a login of this process, which begins now.
     ///
     /// # Errors
     /// The rate limit does not allow it yet; how long to wait.
-    pub(super) fn spend(&mut self, now: Timestamp) -> Result<(), Duration> {
+    pub(super) fn begin_login(&mut self, process: u64, now: Timestamp) -> Result<(), Duration> {
         let budget = LoginBudget {
             whole_at: Timestamp(self.logins_whole_at),
         };
         self.logins_whole_at = budget.spend(self.limits(), now)?.whole_at.0;
+        self.cookie = None;
+        self.refused = 0;
+        let until = (now + LOGIN).0;
+        self.login = Some(Login { process, until });
         Ok(())
     }
 

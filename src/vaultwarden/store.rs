@@ -7,10 +7,10 @@ use futures::future::{BoxFuture, FutureExt};
 /// Stores one small note for the client: the session cookie and the login budget. If the store survives a restart, a
 /// service that restarts in a loop does not exceed Vaultwarden's rate limit.
 ///
-/// The note is a secret as long as its session is valid. A store that fails logs that and claims success: the only
-/// consequence is one more login.
+/// The note is a secret as long as its session is valid. A store that fails logs that, claims success and keeps the note in
+/// memory: this process goes on with it, and the only consequence is one more login of another one.
 pub trait SessionStore: Send + Sync {
-    /// The last note that was saved.
+    /// The last note that was saved by any process, or by this one if it could not be saved for others.
     fn load(&self) -> BoxFuture<'_, Option<Vec<u8>>>;
 
     /// Replaces the note if it is still the expected one; `None` stands for a missing one. Returns whether it was. Other

@@ -22,7 +22,12 @@ fn clients(stand_in: &StandIn, count: usize) -> Vec<Vaultwarden> {
 }
 
 fn on(stand_in: &StandIn, store: Arc<dyn SessionStore>) -> Vaultwarden {
-    let clock = Clock::following_tokio(Timestamp(1_800_000_000_000));
+    with_clock(stand_in, store, 0)
+}
+
+/// A client whose clock is `ahead` by so many milliseconds.
+fn with_clock(stand_in: &StandIn, store: Arc<dyn SessionStore>, ahead: i64) -> Vaultwarden {
+    let clock = Clock::following_tokio(Timestamp(1_800_000_000_000 + ahead));
     Vaultwarden::new(&settings(&stand_in.url()), store, clock).unwrap()
 }
 
@@ -43,6 +48,42 @@ async fn processes_that_start_at_the_same_time_log_in_once() {
     let stand_in = StandIn::start();
     let clients = clients(&stand_in, 4);
     call(&clients).await;
+    assert_eq!(stand_in.logins(), 1);
+}
+
+#[tokio::test]
+async fn processes_whose_clocks_differ_by_seconds_log_in_once() {
+    for (first, second) in [(0, 4000), (4000, 0)] {
+        let stand_in = StandIn::start();
+        let store = Arc::new(InMemory::default());
+        let first = with_clock(&stand_in, store.clone(), first);
+        let second = with_clock(&stand_in, store, second);
+        stand_in.fail(On::Login, None, 1, Fault::Delay(Duration::from_secs(1)));
+        let later = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            second.account(&ann()).await
+        };
+        let ann = ann();
+        let answers = tokio::join!(first.account(&ann), later);
+        assert_eq!(answers, (Ok(None), Ok(None)));
+        assert_eq!(stand_in.logins(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_token_is_tried_once_by_all() {
+    let stand_in = StandIn::with(Setup {
+        token: Some("another".into()),
+        ..Setup::default()
+    });
+    let clients = clients(&stand_in, 3);
+    let ann = ann();
+    for _ in 0..2 {
+        for answer in join_all(clients.iter().map(|client| client.account(&ann))).await {
+            let error = answer.unwrap_err();
+            assert!(matches!(error, VaultwardenError::WrongToken { .. }), "{error}");
+        }
+    }
     assert_eq!(stand_in.logins(), 1);
 }
 
@@ -77,25 +118,41 @@ async fn the_budget_of_logins_is_one_for_all() {
     assert_eq!(stand_in.logins(), 3);
 }
 
+/// Gives up a call while it logs in.
+async fn give_up_a_login(stand_in: &StandIn, client: &Vaultwarden) {
+    stand_in.fail(On::Login, None, 1, Fault::Delay(Duration::from_secs(60)));
+    let ann = ann();
+    let login = tokio::time::timeout(Duration::from_millis(500), client.account(&ann));
+    assert!(login.await.is_err(), "it was still logging in");
+}
+
 #[tokio::test]
 async fn a_process_that_dies_while_it_logs_in_delays_the_others_by_seconds_and_not_for_ever() {
     let stand_in = StandIn::start();
     let store = Arc::new(InMemory::default());
     let dying = on(&stand_in, store.clone());
-    stand_in.fail(On::Login, None, 1, Fault::Delay(Duration::from_secs(5)));
-    let login = tokio::time::timeout(Duration::from_millis(500), async {
-        let _ = dying.account(&ann()).await;
-    });
-    assert!(login.await.is_err(), "it was still logging in");
+    give_up_a_login(&stand_in, &dying).await;
     drop(dying);
 
     let began = Instant::now();
-    call(&[on(&stand_in, store)]).await;
+    // Its clock is behind, so that the login of the other one seems to end later.
+    call(&[with_clock(&stand_in, store, -4000)]).await;
     let waited = began.elapsed();
     assert!(
-        waited > Duration::from_secs(10) && waited < Duration::from_secs(20),
+        waited > Duration::from_secs(10) && waited < Duration::from_secs(18),
         "{waited:?}"
     );
+}
+
+#[tokio::test]
+async fn a_process_does_not_wait_for_a_login_that_it_gave_up_itself() {
+    let stand_in = StandIn::start();
+    let client = on(&stand_in, Arc::new(InMemory::default()));
+    give_up_a_login(&stand_in, &client).await;
+    let began = Instant::now();
+    call(&[client]).await;
+    let waited = began.elapsed();
+    assert!(waited < Duration::from_secs(5), "{waited:?}");
 }
 
 #[tokio::test]
@@ -105,7 +162,9 @@ async fn a_note_of_an_earlier_version_is_understood() {
     call(&[on(&stand_in, store.clone())]).await;
     let note = store.load().await.unwrap();
     let mut note: serde_json::Value = serde_json::from_slice(&note).unwrap();
-    assert!(note.as_object_mut().unwrap().remove("logging_in_until").is_some());
+    for new in ["login", "refused"] {
+        assert!(note.as_object_mut().unwrap().remove(new).is_some());
+    }
     let former = Arc::new(InMemory::default());
     assert!(former.replace(None, note.to_string().into_bytes()).await);
     call(&[on(&stand_in, former)]).await;

@@ -16,6 +16,20 @@ on_both! {
     a_listing_of_one_directory_does_not_affect_the_members_of_another,
     the_report_counts_members_by_standing_and_shows_each_stream,
     an_address_that_passes_to_another_person_within_one_batch_keeps_its_invitation,
+    a_dn_with_a_character_that_a_database_refuses_costs_nobody_the_membership,
+}
+
+async fn a_dn_with_a_character_that_a_database_refuses_costs_nobody_the_membership() {
+    let book = Book::new().await;
+    let mut odd = entry(1, Some("ann"));
+    odd.dn = "uid=1\0,dc=example,dc=org".into();
+    for _ in 0..2 {
+        let sightings = vec![sighting(&odd), there(2, "bob")];
+        book.live(sightings).await;
+        assert_eq!(book.known(1).await.standing, Standing::Member);
+    }
+    assert_eq!(book.claims(9).await.len(), 2);
+    assert_eq!(book.store.journal(0, at(0), 10).await.unwrap().len(), 4);
 }
 
 async fn a_cursor_is_kept_until_the_settings_change() {

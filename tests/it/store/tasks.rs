@@ -10,6 +10,8 @@ use crate::support::queue::Queue as _;
 
 on_both! {
     a_claimed_invitation_is_not_claimed_again_until_another_worker_takes_over,
+    a_worker_whose_claims_were_taken_over_changes_nothing_but_what_it_has_done,
+    a_note_is_swapped_only_for_the_expected_one,
     no_stored_time_is_further_in_the_future_than_the_longest_wait,
     times_that_are_brought_back_leave_no_doubt_behind,
     a_task_that_keeps_failing_never_delays_another,
@@ -40,6 +42,43 @@ async fn a_claimed_invitation_is_not_claimed_again_until_another_worker_takes_ov
     book.store.take_over(WorkerId(OWNER + 1), at(30)).await.unwrap();
     let claimed = book.store.claim(OWNER + 1, 100, at(30)).await.unwrap();
     assert_eq!(claimed[0].in_doubt, Some(at(30)));
+}
+
+async fn a_worker_whose_claims_were_taken_over_changes_nothing_but_what_it_has_done() {
+    let book = Book::new().await;
+    for (n, name) in [(1, "ann"), (2, "bob"), (3, "cat"), (4, "dan")] {
+        book.joins(n, name).await;
+    }
+    book.store.take_over(WorkerId(OWNER), at(2)).await.unwrap();
+    let before = book.claims(2).await;
+    assert_eq!(before.len(), 4);
+    book.store.take_over(WorkerId(OWNER + 1), at(3)).await.unwrap();
+    let claimed = book.store.claim(OWNER + 1, 100, at(3)).await.unwrap();
+    assert_eq!(claimed.len(), 4);
+
+    // The first worker goes on. What it has not done stays with the second one.
+    book.settle(
+        4,
+        vec![
+            (before[0].id, Settlement::NotBegun),
+            (before[1].id, retry(5, false)),
+            (before[2].id, refused("refused")),
+            (before[3].id, Settlement::from(Outcome::Invited)),
+        ],
+    )
+    .await;
+    assert_eq!(book.tasks().await, "queued 3, done 1");
+    assert_eq!(book.store.claim(OWNER + 1, 100, at(10)).await.unwrap(), []);
+    let settled = claimed
+        .iter()
+        .map(|action| (action.id, Settlement::from(Outcome::HadAccount)))
+        .collect();
+    let events = book
+        .store
+        .settle(OWNER + 1, settled, book.limits, at(10))
+        .await
+        .unwrap();
+    assert_eq!((events.len(), book.tasks().await.as_str()), (3, "done 4"));
 }
 
 async fn due_times_move_when_the_clock_is_set() {
@@ -244,4 +283,28 @@ async fn a_note_is_kept_under_its_name_and_replaced() {
         Some(b"\0two".to_vec())
     );
     assert_eq!(book.store.get_note("logins").await.unwrap(), Some(Vec::new()));
+}
+
+async fn a_note_is_swapped_only_for_the_expected_one() {
+    let book = Book::new().await;
+    let swap = async |expected: Option<&[u8]>, note: &[u8]| {
+        book.store.swap_note("cookie", expected, note).await.unwrap()
+    };
+    assert!(!swap(Some(b"one"), b"two").await);
+    assert_eq!(book.store.get_note("cookie").await.unwrap(), None);
+    assert!(swap(None, b"one").await);
+    assert!(!swap(None, b"two").await);
+    assert!(!swap(Some(b""), b"two").await);
+    assert!(swap(Some(b"one"), b"\0two").await);
+    assert!(!swap(Some(b"one"), b"three").await);
+    assert_eq!(
+        book.store.get_note("cookie").await.unwrap(),
+        Some(b"\0two".to_vec())
+    );
+
+    // Of those who expect the same at the same time, one succeeds.
+    let notes: Vec<[u8; 1]> = (0..8).map(|n| [n]).collect();
+    let swaps = notes.iter().map(|note| swap(Some(b"\0two"), note));
+    let swapped = futures::future::join_all(swaps).await;
+    assert_eq!(swapped.iter().filter(|swapped| **swapped).count(), 1);
 }
