@@ -111,15 +111,21 @@ mod tests {
 
     #[test]
     fn a_plain_level_is_for_this_program_and_libraries_stay_at_warn() {
-        assert_eq!(directives("debug"), "ldap3=off,ldap_usher=debug,warn");
-        assert_eq!(directives(" INFO "), "ldap3=off,ldap_usher=info,warn");
+        assert_eq!(
+            directives("debug"),
+            "deadpool=off,ldap3=off,ldap_usher=debug,tokio_postgres=off,warn"
+        );
+        assert_eq!(
+            directives(" INFO "),
+            "deadpool=off,ldap3=off,ldap_usher=info,tokio_postgres=off,warn"
+        );
     }
 
     #[test]
     fn directives_override_what_they_name_and_nothing_else() {
         assert_eq!(
             directives("info,ldap3=trace,ldap_usher::listener=debug"),
-            "info,ldap3=trace,ldap_usher::listener=debug"
+            "deadpool=off,info,ldap3=trace,ldap_usher::listener=debug,tokio_postgres=off"
         );
     }
 
