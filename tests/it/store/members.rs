@@ -29,7 +29,6 @@ async fn a_dn_with_a_character_that_a_database_refuses_costs_nobody_the_membersh
         assert_eq!(book.known(1).await.standing, Standing::Member);
     }
     assert_eq!(book.claims(9).await.len(), 2);
-    assert_eq!(book.store.journal(0, at(0), 10).await.unwrap().len(), 4);
 }
 
 async fn a_cursor_is_kept_until_the_settings_change() {
