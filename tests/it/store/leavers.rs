@@ -24,6 +24,7 @@ on_both! {
     whoever_comes_back_and_leaves_before_anything_was_done_about_it_loses_the_account,
     an_account_whose_address_passed_to_somebody_else_leaves_with_them,
     whoever_leaves_again_before_they_are_enabled_stays_disabled,
+    whoever_registers_before_an_unanswered_invitation_is_looked_up_keeps_the_account,
     ;
     properties: after_any_history_nobody_is_disabled_who_is_there_and_nobody_is_left_alone_who_is_gone
 }
@@ -125,7 +126,7 @@ struct Account {
     id: usize,
     registered: bool,
     enabled: bool,
-    /// Whether this program made it.
+    /// Whether this program made it, and can know that.
     ours: bool,
     /// Whether an administrator disabled or enabled it.
     by_hand: bool,
@@ -331,13 +332,16 @@ impl World {
 
     fn invite(&mut self, task: &Action, attempt: Attempt) -> Settlement {
         let address = task.address.to_string();
-        if let Some(account) = self.accounts.get(&address) {
+        if let Some(account) = self.accounts.get_mut(&address) {
             let was_mine = task.in_doubt.is_some() && !account.registered && account.ours;
-            return if was_mine {
-                done(Outcome::Invited, Some(account.id))
-            } else {
-                done(Outcome::HadAccount, None)
-            };
+            if was_mine {
+                return done(Outcome::Invited, Some(account.id));
+            }
+            // A lost call and an older account look the same as an unanswered call and a quick registration.
+            if task.in_doubt.is_some() {
+                account.ours = false;
+            }
+            return done(Outcome::HadAccount, None);
         }
         if task.in_doubt.is_some() {
             return self.retry(0, false);
@@ -689,6 +693,22 @@ async fn an_account_whose_address_passed_to_somebody_else_leaves_with_them() {
     ];
     let story = play(steps, Limits::default(), ActionKind::Disable, false);
     story.await.unwrap();
+}
+
+/// An account that is registered when an unanswered invitation is looked up may be older than the invitation.
+async fn whoever_registers_before_an_unanswered_invitation_is_looked_up_keeps_the_account() {
+    let mut world = World::new(Limits::default(), ActionKind::Disable).await;
+    for step in [
+        Step::There((0, 0), Some(0)),
+        Step::Attempt(vec![(Attempt::Unanswered, false)]),
+        Step::Hand(0, Hand::Register),
+        Step::Gone((0, 0)),
+    ] {
+        world.take(&step).await;
+    }
+    world.come_to_rest(true).await;
+    assert!(world.accounts["ann@example.org"].enabled);
+    assert!(world.store.managed(0, 100).await.unwrap().is_empty());
 }
 
 async fn whoever_leaves_again_before_they_are_enabled_stays_disabled() {
