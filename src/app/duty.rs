@@ -1,12 +1,14 @@
 //! Runs what one instance does at a time, while this instance has the lease for it.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::supervisor::Supervisor;
 use crate::store::Lease;
 
 /// An instance that has waited so long stands by. A lease that nobody holds is taken sooner.
@@ -14,12 +16,31 @@ const SOON: Duration = Duration::from_secs(2);
 /// How long a command waits for a lease.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Makes `supervisor` run `work` whenever this instance has the lease, as [`while_held`] does.
+pub(super) fn spawn<W>(
+    supervisor: &mut Supervisor,
+    name: impl Into<String>,
+    lease: Arc<dyn Lease>,
+    stop: &CancellationToken,
+    stands_by: impl Fn(bool) + Clone + Send + Sync + 'static,
+    work: impl Fn(CancellationToken) -> W + Clone + Send + Sync + 'static,
+) where
+    W: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    let stop = stop.clone();
+    supervisor.spawn(name, move || {
+        let (lease, stop) = (lease.clone(), stop.clone());
+        let (stands_by, work) = (stands_by.clone(), work.clone());
+        async move { while_held(&*lease, &stop, stands_by, work).await }
+    });
+}
+
 /// Runs `work` whenever this instance has the lease, until `stop`. Its token is cancelled by `stop`, and when another instance
 /// has the lease. Calls `stands_by` when this instance begins and ceases to wait for another one.
 ///
 /// # Errors
 /// Those of `work` while this instance has the lease, which it keeps.
-pub(super) async fn while_held<W>(
+async fn while_held<W>(
     lease: &dyn Lease,
     stop: &CancellationToken,
     stands_by: impl Fn(bool),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use tokio_util::sync::CancellationToken;
 
-use super::duty::{self, while_held};
+use super::duty;
 use super::housekeeping;
 use super::signals::{Requests, Signals};
 use super::supervisor::{RESTART, Supervisor};
@@ -70,21 +70,16 @@ pub async fn run(
         components.retry_now.clone(),
     );
     for part in notifier.parts() {
-        let (name, part, stop) = (part.name(), Arc::new(part), requests.stop.clone());
+        let (name, part) = (part.name(), Arc::new(part));
         let lease = components.store.clone().duty(&name).lease;
-        supervisor.spawn(name, move || {
-            let (part, stop, lease) = (part.clone(), stop.clone(), lease.clone());
+        let work = move |held: CancellationToken| {
+            let part = part.clone();
             async move {
-                let work = |held: CancellationToken| {
-                    let part = part.clone();
-                    async move {
-                        part.run(&held).await;
-                        Ok(())
-                    }
-                };
-                while_held(&*lease, &stop, |_| {}, work).await
+                part.run(&held).await;
+                Ok(())
             }
-        });
+        };
+        duty::spawn(&mut supervisor, name, lease, &requests.stop, |_| {}, work);
     }
     let public = http::Public {
         hosts: config.http.hosts.clone(),
@@ -137,22 +132,19 @@ pub async fn run(
     let reload = Arc::new(reload);
     servers.reread_passwords(&config, &reload);
     for (listener, lease) in components.listeners.into_iter().zip(components.leases) {
-        let (name, listener, stop) = (
-            format!("listener {}", listener.name),
-            Arc::new(listener),
-            requests.stop.clone(),
-        );
-        supervisor.spawn(name, move || {
-            let (listener, stop, lease) = (listener.clone(), stop.clone(), lease.clone());
+        let (name, listener) = (format!("listener {}", listener.name), Arc::new(listener));
+        let standing_by = listener.clone();
+        let stands_by = move |does| standing_by.observer.stands_by(&standing_by.name, does);
+        let work = move |held: CancellationToken| {
+            let listener = listener.clone();
             async move {
-                let stands_by = |does| listener.observer.stands_by(&listener.name, does);
-                let work = |held: CancellationToken| {
-                    let listener = listener.clone();
-                    async move { Ok(listener.run(&held).await?) }
-                };
-                while_held(&*lease, &stop, stands_by, work).await
+                listener.observer.listens(&listener.name, true);
+                let ended = listener.run(&held).await;
+                listener.observer.listens(&listener.name, false);
+                Ok(ended?)
             }
-        });
+        };
+        duty::spawn(&mut supervisor, name, lease, &requests.stop, stands_by, work);
     }
     if systemd::is_expected() {
         let (observer, store, stop) = (
@@ -167,45 +159,33 @@ pub async fn run(
         });
     }
     let store = components.store;
-    let (kept_store, lease, clock, stop) = (
-        store.clone(),
-        store.clone().duty("housekeeping").lease,
-        components.worker.clock.clone(),
-        requests.stop.clone(),
-    );
+    let lease = store.clone().duty("housekeeping").lease;
     let kept = Duration::from_secs(u64::from(config.journal_days) * 24 * 3600);
-    supervisor.spawn("housekeeping", move || {
-        let (store, lease, clock, stop) = (kept_store.clone(), lease.clone(), clock.clone(), stop.clone());
-        let observer = observer.clone();
+    let (kept_store, clock) = (store.clone(), components.worker.clock.clone());
+    let work = move |held: CancellationToken| {
+        let (store, clock, observer) = (kept_store.clone(), clock.clone(), observer.clone());
         async move {
-            let work = |held: CancellationToken| {
-                let (store, clock, observer) = (store.clone(), clock.clone(), observer.clone());
-                async move {
-                    let kept = housekeeping::keep_house(&*store, &clock, kept, &held).await;
-                    Ok(kept.inspect_err(|error| observer.store_failed(error))?)
-                }
-            };
-            while_held(&*lease, &stop, |_| {}, work).await
+            let ended = housekeeping::keep_house(&*store, &clock, kept, &held).await;
+            Ok(ended.inspect_err(|error| observer.store_failed(error))?)
         }
-    });
-    let (accounts, lease, stop) = (
-        components.accounts,
-        components.accounts_lease,
-        requests.stop.clone(),
+    };
+    duty::spawn(
+        &mut supervisor,
+        "housekeeping",
+        lease,
+        &requests.stop,
+        |_| {},
+        work,
     );
-    supervisor.spawn("accounts", move || {
-        let (accounts, lease, stop) = (accounts.clone(), lease.clone(), stop.clone());
+    let (accounts, lease) = (components.accounts, components.accounts_lease);
+    let work = move |held: CancellationToken| {
+        let accounts = accounts.clone();
         async move {
-            let work = |held: CancellationToken| {
-                let accounts = accounts.clone();
-                async move {
-                    let ran = accounts.run(&held).await;
-                    Ok(ran.inspect_err(|error| accounts.observer.store_failed(error))?)
-                }
-            };
-            while_held(&*lease, &stop, |_| {}, work).await
+            let ended = accounts.run(&held).await;
+            Ok(ended.inspect_err(|error| accounts.observer.store_failed(error))?)
         }
-    });
+    };
+    duty::spawn(&mut supervisor, "accounts", lease, &requests.stop, |_| {}, work);
     let (worker, stop, abort) = (
         Arc::new(components.worker),
         requests.stop.clone(),

@@ -49,7 +49,7 @@ impl Observer {
         let directories: Vec<String> = directories.into_iter().collect();
         for name in &directories {
             metrics.connected(name, false);
-            metrics.listens(name, true);
+            metrics.listens(name, false);
         }
         Self {
             metrics: Arc::new(metrics),
@@ -78,10 +78,14 @@ impl Observer {
         self.health().standing_by().map(str::to_owned).collect()
     }
 
+    /// This instance begins or ceases to listen to the directory.
+    pub fn listens(&self, directory: &str, does: bool) {
+        self.metrics.listens(directory, does);
+    }
+
     /// Another instance listens to the directory, or this one does again.
     pub fn stands_by(&self, directory: &str, does: bool) {
         self.health().stands_by(directory, does);
-        self.metrics.listens(directory, !does);
         if does {
             info!(
                 directory,
@@ -339,8 +343,12 @@ impl Observer {
         warn!(by_ms, "the clock was set; due times move with it");
     }
 
-    /// The store cannot be read or written. Logs a repeated error at `debug` only.
+    /// The store cannot be read or written. Logs a repeated error at `debug` only. A duty that another instance has taken over is
+    /// no failure.
     pub fn store_failed(&self, error: &StoreError) {
+        if matches!(error, StoreError::Superseded { .. }) {
+            return;
+        }
         let (cause, error) = (error.cause(), error.to_string());
         let is_new = self.health().store_failed(&error, &cause, Instant::now());
         failure!(
