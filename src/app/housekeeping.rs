@@ -1,4 +1,4 @@
-//! Work on the store that nobody waits for: checks its counts, removes old events from the journal, and tries it again after a
+//! Work on the store that nobody waits for: checks its counts, removes old events from the journal, and tests it after a
 //! failure.
 
 use std::time::Duration;
@@ -8,9 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, ClockJump, Timestamp};
 use crate::retry::RetryNow;
-use crate::store::{AdminStore, QueueStore, StoreError};
+use crate::store::{AdminStore, BaseStore, StoreError};
 use crate::telemetry::Observer;
-use crate::worker::try_failed_store;
 
 /// How often to look for old events.
 const INTERVAL: Duration = Duration::from_secs(3600);
@@ -19,12 +18,15 @@ const STEP: u32 = 1000;
 /// The pause between two such transactions.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How often a store that fails is tried.
+/// How often a store that fails is tested.
 const TRY: Duration = Duration::from_secs(1);
+/// The name of a note that is written only for that.
+const WRITE_TEST: &str = "written";
 
-/// Tries a failing store again and again until `stop`, so that everything that waits goes on as soon as it works.
+/// Tests a store that failed until `stop`, by writing, because reads do not show whether it works. As soon as it does, ends the
+/// waits that the failure caused.
 pub(super) async fn watch_store(
-    store: &dyn QueueStore,
+    store: &dyn BaseStore,
     observer: &Observer,
     retry_now: &RetryNow,
     stop: &CancellationToken,
@@ -32,7 +34,17 @@ pub(super) async fn watch_store(
     while !stop.is_cancelled() {
         tokio::select! {
             () = stop.cancelled() => {}
-            () = sleep(TRY) => try_failed_store(store, observer, retry_now).await,
+            () = sleep(TRY) => {}
+        }
+        if !observer.store_fails() {
+            continue;
+        }
+        match store.set_note(WRITE_TEST, b"").await {
+            Ok(()) => {
+                observer.store_works();
+                retry_now.notify();
+            }
+            Err(error) => observer.store_failed(&error),
         }
     }
 }

@@ -16,8 +16,7 @@ pub(super) struct Health {
     grace: Duration,
     directories: BTreeMap<String, DirectoryHealth>,
     vaultwarden: Option<Failure>,
-    /// The failure of the store, when it was last logged, and the cause that was logged.
-    store: Option<(Failure, Instant, String)>,
+    store: Option<StoreFailure>,
     /// The receivers of notifications that fail.
     receivers: BTreeMap<&'static str, Option<Failure>>,
     /// For each receiver of events the age of the oldest one that it has not got, and when it had this age.
@@ -45,6 +44,15 @@ struct DirectoryHealth {
 struct Failure {
     since: Instant,
     error: String,
+}
+
+/// A failure of the store.
+#[derive(Debug)]
+struct StoreFailure {
+    failure: Failure,
+    /// When it was last logged, and the cause that was logged.
+    logged: Instant,
+    cause: String,
 }
 
 impl Health {
@@ -139,17 +147,22 @@ impl Health {
     /// `cause` is the part of the error that does not depend on what was to be done. While the store fails, another cause is new
     /// only after a minute: the first attempts may meet several.
     pub(super) fn store_failed(&mut self, error: &str, cause: &str, now: Instant) -> bool {
-        let Some((failure, logged, known)) = &mut self.store else {
-            let since = now;
-            let error = error.to_owned();
-            self.store = Some((Failure { since, error }, now, cause.to_owned()));
+        let Some(known) = &mut self.store else {
+            self.store = Some(StoreFailure {
+                failure: Failure {
+                    since: now,
+                    error: error.to_owned(),
+                },
+                logged: now,
+                cause: cause.to_owned(),
+            });
             return true;
         };
-        error.clone_into(&mut failure.error);
-        let is_new = known != cause && now.duration_since(*logged) > MINUTE;
+        error.clone_into(&mut known.failure.error);
+        let is_new = known.cause != cause && now.duration_since(known.logged) > MINUTE;
         if is_new {
-            *logged = now;
-            cause.clone_into(known);
+            known.logged = now;
+            cause.clone_into(&mut known.cause);
         }
         is_new
     }
@@ -163,7 +176,7 @@ impl Health {
     pub(super) fn store_works(&mut self, now: Instant) -> Option<Duration> {
         self.store
             .take()
-            .map(|(failure, ..)| now.duration_since(failure.since))
+            .map(|known| now.duration_since(known.failure.since))
     }
 
     /// The oldest event that a receiver has not got has this age; `None` if it has got all.
@@ -219,7 +232,7 @@ impl Health {
                 failure.describe(now)
             ));
         }
-        if let Some((failure, ..)) = &self.store {
+        if let Some(StoreFailure { failure, .. }) = &self.store {
             reasons.push(format!(
                 "the state has been failing for {}",
                 failure.describe(now)
@@ -323,6 +336,40 @@ mod tests {
         );
         health.caught_up("main");
         assert!(health.failed("main", "timeout", now));
+    }
+
+    #[test]
+    fn a_store_that_fails_is_new_once_and_another_cause_only_after_a_minute() {
+        let (mut health, now) = one_directory();
+        let second = Duration::from_secs(1);
+        assert!(health.store_failed("reading: closed", "closed", now));
+        assert!(!health.store_failed("writing: closed", "closed", now + second));
+        assert!(!health.store_failed("writing: refused", "refused", now + second));
+        assert!(health.store_failed("writing: wrong password", "wrong password", now + 2 * MINUTE));
+        assert!(!health.store_failed("reading: wrong password", "wrong password", now + 9 * MINUTE));
+        assert!(
+            health
+                .ready(now)
+                .unwrap_err()
+                .concat()
+                .contains("reading: wrong password")
+        );
+        assert_eq!(health.store_works(now + 9 * MINUTE), Some(9 * MINUTE));
+        assert!(health.store_failed("reading: closed", "closed", now + 9 * MINUTE));
+    }
+
+    #[test]
+    fn a_directory_to_which_another_instance_listens_does_not_make_this_one_unready() {
+        let (mut health, now) = one_directory();
+        health.failed("main", "another instance has taken over", now);
+        health.stands_by("main", true);
+        assert_eq!(health.ready(now + GRACE * 2), Ok(()));
+        assert_eq!(health.standing_by().collect::<Vec<_>>(), ["main"]);
+        health.stands_by("main", false);
+        assert_eq!(
+            health.ready(now).unwrap_err(),
+            ["directory main has not been listed yet"]
+        );
     }
 
     #[test]

@@ -19,6 +19,6 @@ mod slots;
 mod state;
 
 pub use accounts::{Accounts, AccountsSettings, describe_missing};
-pub use queue::{Until, try_failed_store};
+pub use queue::Until;
 pub use recheck::{LookUpError, Recheck, look_up};
 pub use state::{Tally, Worker, WorkerSettings};

@@ -4,10 +4,9 @@
 //! - An action is attempted only while it is claimed in the store, and each attempt is settled there. If the process or
 //!   this loop ends in between, the action is in doubt, and is looked up before it is attempted again.
 //! - An action that fails does not delay others. A failure of the whole server pauses all actions.
-//! - Waits within this process use monotonic time. Stored times are moved when the wall clock is set.
-//!
-//! # Assumptions
-//! Only one worker uses a store at a time.
+//! - Waits within this process use monotonic time. Stored times are moved when the wall clock is set, unless the store has a
+//!   clock of its own.
+//! - Several workers may use one store. Each carries out what it has claimed, and all together keep the rate limit.
 
 use std::future::pending;
 use std::time::Duration;
@@ -23,15 +22,11 @@ use super::slots::Slots;
 use super::state::{PROBE, State, Tally, Worker};
 use crate::clock::{ClockJump, Timestamp};
 use crate::model::WorkerId;
-use crate::retry::RetryNow;
 use crate::rules::{Breaker, FaultDetector};
-use crate::store::{QueueStore, StoreError};
-use crate::telemetry::Observer;
+use crate::store::StoreError;
 
 /// How often to ask the store for due actions without a notification: another process may have released some.
 const POLL: Duration = Duration::from_secs(2);
-/// The name of a note that is written only to test whether the store accepts writes.
-const WRITE_TEST: &str = "written";
 /// `sync` gives up after this many consecutive failures of Vaultwarden or of the comparison.
 const MAX_FAILURES: u32 = 3;
 /// The longest time that `sync` waits for Vaultwarden to be called again, or for the next due action.
@@ -110,7 +105,6 @@ impl Worker {
             }
             self.fill(&mut state);
             self.exchange(&mut state, false);
-            try_failed_store(&*self.store, &self.observer, &self.retry_now).await;
             let idle = state.is_idle();
             if idle && state.must_compare {
                 state.must_compare = false;
@@ -259,21 +253,6 @@ impl Worker {
         self.settle_all(state).await?;
         state.settlements.give_back(state.slots.take_ready());
         self.settle_all(state).await
-    }
-}
-
-/// Tests whether a store that failed accepts writes again, because reads do not show it. Then ends the waits that the failure
-/// caused.
-pub async fn try_failed_store(store: &dyn QueueStore, observer: &Observer, retry_now: &RetryNow) {
-    if !observer.store_fails() {
-        return;
-    }
-    match store.set_note(WRITE_TEST, b"").await {
-        Ok(()) => {
-            observer.store_works();
-            retry_now.notify();
-        }
-        Err(error) => observer.store_failed(&error),
     }
 }
 
