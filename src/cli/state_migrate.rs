@@ -45,8 +45,12 @@ pub(super) async fn migrate(
     for (table, rows) in copied? {
         text.push_str(&format!("{table:<10} {rows}\n"));
     }
+    let next = match to {
+        Some(_) => "let `state` name the new one, and start the service",
+        None => "start the service",
+    };
     super::print(&format!(
-        "{text}{source} is copied to {target}, and both are identical; let `state` name the new one, and start the service\n"
+        "{text}{source} is copied to {target}, and both are identical; {next}\n"
     ))?;
     Ok(Exit::Done)
 }

@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use tokio::sync::mpsc;
 use tokio::try_join;
 
+use super::postgres::Access;
 use super::postgres::stored;
 use super::{Location, Postgres, Sqlite, StoreError, describe, is_served};
 
@@ -290,7 +291,10 @@ pub async fn migrate(
     let source = async {
         match from {
             Location::File(path) => Ok(Sqlite::open(path).await?.dump(sender).await?),
-            Location::Postgres(server) => Ok(Postgres::existing(server).await?.dump(sender, true).await?),
+            Location::Postgres(server) => Ok(Postgres::open(server, Access::Read)
+                .await?
+                .dump(sender, true)
+                .await?),
         }
     };
     let (tally, ()) = try_join!(target, source)?;

@@ -23,7 +23,7 @@ impl RowSet {
     }
 
     fn place(row: i64) -> (usize, u64) {
-        // SQLite counts rows from 1.
+        // Both databases count rows from 1.
         let row = usize::try_from(row).unwrap_or_default();
         (row / 64, 1 << (row % 64))
     }

@@ -1,7 +1,20 @@
 //! Which actions a method concerns.
 
 use super::Which;
-use crate::model::EmailAddress;
+use super::rows::INVITE;
+use crate::model::{ActionState, EmailAddress};
+
+/// The states of actions that a comparison with Vaultwarden's accounts concerns.
+pub(super) const WAITING: [ActionState; 2] = [ActionState::Queued, ActionState::Held];
+
+/// The condition for actions (`a`) in a state from which they may be released.
+pub(super) fn releasable(state: ActionState) -> String {
+    match state {
+        // Only an invitation is repeated after it was carried out.
+        ActionState::Done => format!("a.state = 'done' and a.kind = '{INVITE}'"),
+        state => format!("a.state = '{}'", state.as_str()),
+    }
+}
 
 /// As [`Which`], for a transaction that outlives its caller.
 #[derive(Debug)]

@@ -301,7 +301,7 @@ pub struct TaskReport {
 /// Why the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another process has the state open as its service.
+    /// Another process has the state file open as its service.
     #[error(
         "the {store} is in use by another ldap-usher process{pid}; stop that one first, or give this one a `state` path of its own"
     )]
@@ -311,7 +311,7 @@ pub enum StoreError {
         /// " (process 123)", or empty if it is not known.
         pid: String,
     },
-    /// The file cannot be opened or created.
+    /// The file or the database cannot be opened or created.
     #[error("the {store} cannot be opened: {cause}")]
     Open {
         /// As above.
@@ -319,7 +319,7 @@ pub enum StoreError {
         /// Cause and remedy.
         cause: String,
     },
-    /// An older version wrote the file, and the service has not upgraded it yet.
+    /// An older version wrote the state, and the service has not upgraded it yet.
     #[error("the {store} is of an older version; start the service once, which brings it up to date")]
     Older {
         /// As above.
@@ -346,14 +346,14 @@ pub enum StoreError {
         /// What it does, as in "directory main".
         duty: String,
     },
-    /// A query failed: disk full, file damaged, ...
+    /// A query failed: disk full, file damaged, server away, ...
     #[error("the {store} failed while {doing}: {cause}")]
     Failed {
         /// As above.
         store: String,
         /// The operation, as in "reading the journal".
         doing: &'static str,
-        /// SQLite's message, with the remedy if it is known (disk full, read-only, corrupt).
+        /// The message of the database, with the remedy if it is known (disk full, read-only, corrupt).
         cause: String,
     },
 }

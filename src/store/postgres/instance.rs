@@ -71,13 +71,18 @@ impl Instance {
     /// Makes this worker the owner of what this instance claims, in the transaction in which it takes over.
     pub(super) async fn employ(&self, db: &Db, worker: i64) -> Result<(), Failure> {
         self.worker.store(worker, Ordering::Relaxed);
-        self.renew(db, ", worker = excluded.worker").await
+        self.renew(db, true).await
     }
 
     /// Says that this instance lives. Registers it if it is not registered, or was declared dead. A heartbeat that was late does
-    /// not bring an earlier worker back, so only `changes` may name it.
-    async fn renew(&self, db: &Db, changes: &str) -> Result<(), Failure> {
+    /// not bring an earlier worker back, so only one that `takes_over` changes it.
+    async fn renew(&self, db: &Db, takes_over: bool) -> Result<(), Failure> {
         let worker = Some(self.worker.load(Ordering::Relaxed)).filter(|worker| *worker != 0);
+        let changes = if takes_over {
+            ", worker = excluded.worker"
+        } else {
+            ""
+        };
         let sql = format!(
             "insert into ldap_usher.instance (id, name, version, worker, started, until)
              values ($1, $2, $3, $4, clock_timestamp(), clock_timestamp() + interval '{LIFETIME}')
@@ -99,8 +104,11 @@ impl Postgres {
     /// Registers this instance for the first time.
     pub(super) async fn enter(&self) -> Result<(), Failure> {
         let instance = self.instance.clone();
-        self.perform(Kind::Lead, move |db| async move { instance.renew(&db, "").await })
-            .await
+        self.perform(
+            Kind::Lead,
+            move |db| async move { instance.renew(&db, false).await },
+        )
+        .await
     }
 
     /// Keeps this instance alive and its leases, and takes back what dead instances have claimed. Never returns.
@@ -139,7 +147,7 @@ impl Postgres {
             .perform(Kind::Lead, move |db| async move {
                 // Until the transaction has ended, even if nobody waits for it any more.
                 let _departed = departed;
-                instance.renew(&db, "").await?;
+                instance.renew(&db, false).await?;
                 let exchange = instance.leases.exchange(&db, instance.id).await?;
                 Ok((exchange, has_dead(&db).await?))
             })

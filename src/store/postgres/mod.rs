@@ -5,7 +5,8 @@
 //! Claims of actions do not need that lock. Commits do not wait for the disk (`synchronous_commit`): the last ones may be lost
 //! if the server loses power, and never one without those after it, as with SQLite.
 //!
-//! Nothing here belongs to a session of the database, so that a pooler in transaction mode may be in between.
+//! A pooler in transaction mode may be in between: nothing here depends on a session of the database, and statements are prepared
+//! only where a service has found that its connections keep them.
 
 mod accounts;
 mod admin_store;
@@ -175,14 +176,6 @@ impl Postgres {
             }
         }
         Ok(store)
-    }
-
-    /// Opens a store that exists, for reading.
-    ///
-    /// # Errors
-    /// [`StoreError::Open`], [`StoreError::Older`].
-    pub(super) async fn existing(settings: &Settings) -> Result<Self, StoreError> {
-        Self::open(settings, Access::Read).await
     }
 
     /// Opens a store that no service uses, and creates it if it is missing.

@@ -10,7 +10,7 @@ use crate::model::{Action, ActionKind, ActionState, Compared, Release};
 use crate::rules::{Book, Brake, Verdict, longest_wait};
 use crate::store::counts::Counts;
 use crate::store::rows::{self, ACTION, INVITE};
-use crate::store::selection::Selection;
+use crate::store::selection::{Selection, WAITING, releasable};
 use crate::store::{Claim, Claimed, Scope, Unchecked};
 
 /// Actions that are in memory at a time where very many are decided on.
@@ -187,9 +187,6 @@ pub(super) async fn unchecked(db: &Db, compares: bool) -> Result<Unchecked, Fail
 /// Directories with a listing in progress whose new people are held. They are judged when the listing has ended.
 const HOLDING: &str = "select 1 from ldap_usher.directory where brake_holding and not retired";
 
-/// The states of actions that a comparison concerns.
-const WAITING: [ActionState; 2] = [ActionState::Queued, ActionState::Held];
-
 pub(super) async fn begin_comparison(db: &Db) -> Result<(), Failure> {
     let mut counts = Counts::default();
     let holding = db.one(&format!("select exists ({HOLDING})"), &[]).await?;
@@ -273,11 +270,7 @@ pub(super) async fn release(
 ) -> Result<Vec<String>, Failure> {
     let mut released = Vec::new();
     for &state in from {
-        let in_state = match state {
-            // Only an invitation is repeated after it was carried out.
-            ActionState::Done => format!("a.state = 'done' and a.kind = '{INVITE}'"),
-            state => format!("a.state = '{}'", state.as_str()),
-        };
+        let in_state = releasable(state);
         let ids = match which {
             Selection::All => numbers(db, &in_state, &[]).await?,
             Selection::To(addresses) => {

@@ -9,7 +9,7 @@ use crate::model::{Action, ActionKind, ActionState, Compared, Release};
 use crate::rules::{Book, Brake, Verdict, longest_wait};
 use crate::store::counts::Counts;
 use crate::store::rows::{self, ACTION, INVITE};
-use crate::store::selection::Selection;
+use crate::store::selection::{Selection, WAITING, releasable};
 use crate::store::{Claim, Claimed, Scope, Unchecked};
 
 /// Actions that are in memory at a time where very many are decided on.
@@ -183,9 +183,6 @@ pub(super) fn begin_comparison(db: &Transaction<'_>) -> rusqlite::Result<()> {
 /// Directories with a listing in progress whose new people are held. They are judged when the listing has ended.
 const HOLDING: &str = "select 1 from directory where brake_holding = 1 and retired = 0";
 
-/// The states of actions that a comparison concerns.
-const WAITING: [ActionState; 2] = [ActionState::Queued, ActionState::Held];
-
 /// Moves the actions in a state from one stage of a comparison to another.
 fn compare(
     db: &Transaction<'_>,
@@ -258,11 +255,7 @@ pub(super) fn release(
 ) -> rusqlite::Result<Vec<String>> {
     let mut released = Vec::new();
     for &state in from {
-        let in_state = match state {
-            // Only an invitation is repeated after it was carried out.
-            ActionState::Done => format!("a.state = 'done' and a.kind = '{INVITE}'"),
-            state => format!("a.state = '{}'", state.as_str()),
-        };
+        let in_state = releasable(state);
         let mut ids = Vec::new();
         selection::each(which, |condition, parameters| {
             ids.extend(numbers(db, &format!("{in_state}{condition}"), parameters)?);
