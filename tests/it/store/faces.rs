@@ -53,7 +53,7 @@ impl Face {
         }
     }
 
-    /// Whether a property holds. There are fewer cases on PostgreSQL, which is slower.
+    /// Whether a property holds. There are fewer cases on PostgreSQL, which is slower; `PROPTEST_CASES` replaces both numbers.
     pub(super) fn holds<S: Strategy>(
         &self,
         runtime: &Runtime,
@@ -65,11 +65,14 @@ impl Face {
             Self::Sqlite => sqlite,
             Self::Postgres { .. } => postgres,
         };
-        let mut runner = TestRunner::new(ProptestConfig {
-            cases,
+        let mut config = ProptestConfig {
             failure_persistence: None,
             ..ProptestConfig::default()
-        });
+        };
+        if std::env::var_os("PROPTEST_CASES").is_none() {
+            config.cases = cases;
+        }
+        let mut runner = TestRunner::new(config);
         let outcome = runner.run(values, |value| {
             runtime.block_on(async {
                 self.reset().await;
