@@ -26,6 +26,7 @@ mod crash;
 mod diagnosis;
 mod directory;
 mod disk;
+mod documentation;
 mod ds389;
 mod environment;
 mod flood;
