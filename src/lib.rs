@@ -44,7 +44,8 @@
 //! # Several instances
 //!
 //! What one instance does at a time is a [`store::Duty`]: to listen to a directory, to compare accounts, to notify. An instance has a
-//! lease for each of its duties, which the heartbeat of the store keeps. [`app`] runs a loop only while its lease is held. Every
+//! lease for each of its duties, which the heartbeat of the store keeps. [`app`] runs a loop only while its lease is held, and gives
+//! up the lease of a directory that it cannot reach. Every
 //! transaction of a duty checks the epoch of its lease, so that one that has ended elsewhere commits nothing. The worker has no
 //! lease: the store gives each action to one worker, and takes back what a dead one has claimed.
 //!

@@ -8,6 +8,7 @@ mod find;
 mod forget;
 mod housekeeping;
 mod link;
+mod listening;
 mod notify;
 mod person;
 mod plan;

@@ -1,6 +1,7 @@
 //! Runs the service, and a single `sync`.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -8,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::duty;
 use super::housekeeping;
+use super::listening::Listening;
 use super::signals::{Requests, Signals};
 use super::supervisor::{RESTART, Supervisor};
 use super::systemd;
@@ -132,17 +134,22 @@ pub async fn run(
     let reload = Arc::new(reload);
     servers.reread_passwords(&config, &reload);
     for (listener, lease) in components.listeners.into_iter().zip(components.leases) {
-        let (name, listener) = (format!("listener {}", listener.name), Arc::new(listener));
-        let standing_by = listener.clone();
-        let stands_by = move |does| standing_by.observer.stands_by(&standing_by.name, does);
+        let name = format!("listener {}", listener.name);
+        let listening = Arc::new(Listening {
+            listener,
+            lease: lease.clone(),
+            store: components.store.clone(),
+            stop: requests.stop.clone(),
+            left: AtomicBool::default(),
+        });
+        let standing_by = listening.clone();
+        let stands_by = move |does| {
+            let listener = &standing_by.listener;
+            listener.observer.stands_by(&listener.name, does);
+        };
         let work = move |held: CancellationToken| {
-            let listener = listener.clone();
-            async move {
-                listener.observer.listens(&listener.name, true);
-                let ended = listener.run(&held).await;
-                listener.observer.listens(&listener.name, false);
-                Ok(ended?)
-            }
+            let listening = listening.clone();
+            async move { Ok(listening.run(&held).await?) }
         };
         duty::spawn(&mut supervisor, name, lease, &requests.stop, stands_by, work);
     }

@@ -83,6 +83,19 @@ impl Observer {
         self.metrics.listens(directory, does);
     }
 
+    /// How long no session with the directory could be opened; `None` if one is open.
+    pub fn unreachable(&self, directory: &str) -> Option<Duration> {
+        self.health().unreachable(directory, Instant::now())
+    }
+
+    /// This instance does not reach the directory, and leaves it to another one.
+    pub fn leaves(&self, directory: &str) {
+        warn!(
+            directory,
+            "the directory cannot be reached from here; another instance may listen to it"
+        );
+    }
+
     /// Another instance listens to the directory, or this one does again.
     pub fn stands_by(&self, directory: &str, does: bool) {
         self.health().stands_by(directory, does);
@@ -116,7 +129,7 @@ impl Observer {
     /// `resumed`.
     pub fn connected(&self, directory: &str, server: &str, stream: &str, why: &str, resumed: bool) {
         self.metrics.connected(directory, true);
-        self.health().uses_stream(directory, stream);
+        self.health().connected(directory, stream);
         self.sign_of_life(directory);
         info!(
             directory,

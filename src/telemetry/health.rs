@@ -28,6 +28,8 @@ struct DirectoryHealth {
     /// Whether a listing or a resumed session was complete at least once.
     caught_up: bool,
     failure: Option<Failure>,
+    /// Since when no session could be opened.
+    unreachable: Option<Instant>,
     last_sign: Option<Instant>,
     /// How changes are learned.
     stream: String,
@@ -84,7 +86,15 @@ impl Health {
     /// The failure lasts until [`Health::caught_up`]. So a server that accepts each connection and closes it again stays
     /// unhealthy.
     pub(super) fn failed(&mut self, directory: &str, error: &str, now: Instant) -> bool {
-        Failure::note(&mut self.directory(directory).failure, error, now)
+        let health = self.directory(directory);
+        health.unreachable.get_or_insert(now);
+        Failure::note(&mut health.failure, error, now)
+    }
+
+    /// How long no session with the directory could be opened; `None` if one is open.
+    pub(super) fn unreachable(&self, directory: &str, now: Instant) -> Option<Duration> {
+        let since = self.directories.get(directory)?.unreachable?;
+        Some(now.duration_since(since))
     }
 
     /// The directory sent a message, possibly only the answer to a probe.
@@ -92,9 +102,11 @@ impl Health {
         self.directory(directory).last_sign = Some(now);
     }
 
-    /// The directory uses this kind of stream from now on.
-    pub(super) fn uses_stream(&mut self, directory: &str, stream: &str) {
-        stream.clone_into(&mut self.directory(directory).stream);
+    /// A session with the directory is open, and uses this kind of stream.
+    pub(super) fn connected(&mut self, directory: &str, stream: &str) {
+        let health = self.directory(directory);
+        health.unreachable = None;
+        stream.clone_into(&mut health.stream);
     }
 
     /// An audit found a person whom the stream did not return. Returns whether this is the first one and the stream is
@@ -122,6 +134,7 @@ impl Health {
         let health = self.directory(directory);
         health.is_elsewhere = does;
         health.failure = None;
+        health.unreachable = None;
     }
 
     /// The directories to which another instance listens.
@@ -310,6 +323,17 @@ mod tests {
         );
         health.caught_up("main");
         assert_eq!(health.ready(now + GRACE * 2), Ok(()));
+    }
+
+    #[test]
+    fn a_directory_is_unreachable_from_the_first_failure_until_a_session_is_open() {
+        let (mut health, now) = one_directory();
+        assert_eq!(health.unreachable("main", now), None);
+        health.failed("main", "connection refused", now);
+        health.failed("main", "no route to host", now + GRACE);
+        assert_eq!(health.unreachable("main", now + GRACE), Some(GRACE));
+        health.connected("main", "syncrepl");
+        assert_eq!(health.unreachable("main", now + GRACE), None);
     }
 
     #[test]

@@ -124,8 +124,8 @@ fn every_link_of_the_documentation_leads_somewhere_and_every_page_is_reached_fro
         }
         reached.extend(more);
     }
-    let unreached: Vec<_> = pages.keys().filter(|page| !reached.contains(*page)).collect();
-    assert_eq!(unreached, [Path::new(""); 0]);
+    let mut unreached = pages.keys().filter(|page| !reached.contains(*page));
+    assert_eq!(unreached.next(), None);
 }
 
 /// The texts in the program's sources, without those of its unit tests. What is inserted into them is `{}`.

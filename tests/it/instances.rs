@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::support::instances::{Instances, TAKE_OVER};
-use crate::support::proxy::Fault as Network;
+use crate::support::proxy::{Fault as Network, Proxy};
 use crate::support::slapd::Slapd;
 use crate::support::stand_in::{Fault, Moment, On};
 use crate::support::world::PATIENCE;
@@ -142,6 +142,25 @@ async fn an_instance_that_is_cut_off_from_the_database_is_replaced_and_stands_by
     instances.says(0, "this one stands by", 1).await;
     assert_eq!(instances.listens().await, Some(1));
     assert_eq!(instances.vault.invitations(), 1);
+}
+
+#[tokio::test]
+async fn an_instance_that_does_not_reach_the_directory_leaves_it_to_one_that_does() {
+    let mut instances = Instances::with(2, Slapd::builder()).await;
+    instances.door = Some(Proxy::to(instances.server.port()).await);
+    instances.start(0);
+    instances.says(0, "listing ended", 1).await;
+    instances.start(1);
+    instances.says(1, "this one stands by", 1).await;
+    instances.door.as_ref().unwrap().set(Network::Refuse);
+    instances
+        .says(0, "the directory cannot be reached from here", 1)
+        .await;
+    instances.listened_to_by(1).await;
+    instances.people().add_person("ann").await;
+    instances.invites("ann").await;
+    instances.says(0, "this one stands by", 1).await;
+    assert!(instances.get(0, "/readyz").await.starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test]

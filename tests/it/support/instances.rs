@@ -30,6 +30,8 @@ pub struct Instances {
     pub postgres: Postgres,
     /// The way of each instance to the database.
     pub ways: Vec<Proxy>,
+    /// The way of the first instance to the directory, if it has one of its own.
+    pub door: Option<Proxy>,
     /// Any further tables of the configuration.
     pub tables: String,
     services: Vec<Option<Service>>,
@@ -49,6 +51,7 @@ impl Instances {
             vault: StandIn::start(),
             postgres,
             ways,
+            door: None,
             tables: String::new(),
             services: (0..count).map(|_| None).collect(),
             dir: tempfile::tempdir().unwrap(),
@@ -80,12 +83,16 @@ impl Instances {
         let way = self.ways[n].address().port().to_string();
         // By its name the database tells who writes.
         let name = format!("?application_name=usher-{n}");
+        let mut directory = table(&self.server, "main", "");
+        if let Some(door) = self.door.as_ref().filter(|_| n == 0) {
+            let (own, way) = (self.server.port().to_string(), door.address().port().to_string());
+            directory = directory.replace(&own, &way);
+        }
         format!(
             "state = \"{}{name}\"\n[postgres]\ninstance = \"usher-{n}\"\n[vaultwarden]\nurl = \"{}\"\nadmin_token = \"sesame\"\n\
-             [invite]\nresend_unknown_after = \"1s\"\n[http]\nlisten = \"127.0.0.1:0\"\n{}\n{}",
+             [invite]\nresend_unknown_after = \"1s\"\n[http]\nlisten = \"127.0.0.1:0\"\n{directory}\n{}",
             url.replace(&own, &way),
             self.vault.url(),
-            table(&self.server, "main", ""),
             self.tables,
         )
     }
