@@ -7,6 +7,7 @@ use std::time::Duration;
 use reqwest::redirect::Policy;
 use reqwest::{ClientBuilder, Proxy};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::time::timeout;
 
 use crate::foreign;
 use crate::tls::{self, Progress, TlsError, TlsOptions};
@@ -54,6 +55,32 @@ pub(crate) fn builder(
             Err(_) => Err(SetupError::Proxy),
         },
     }
+}
+
+/// The status and the text of the answer of a service on this machine, of which at most 16 KiB are read.
+///
+/// # Errors
+/// There is no complete answer within `deadline`; the innermost cause.
+pub(crate) async fn ask_locally(url: &str, deadline: Duration) -> Result<(u16, String), String> {
+    const LONGEST: usize = 16 << 10;
+    let ask = async {
+        let client = builder(false, &TlsOptions::default(), None)
+            .map_err(|_| "no client can be made".to_owned())?
+            .build()
+            .map_err(|error| innermost(&error))?;
+        let mut answer = client.get(url).send().await.map_err(|error| innermost(&error))?;
+        let (status, mut text) = (answer.status().as_u16(), Vec::new());
+        while text.len() < LONGEST
+            && let Some(more) = answer.chunk().await.map_err(|error| innermost(&error))?
+        {
+            text.extend_from_slice(&more);
+        }
+        text.truncate(LONGEST);
+        Ok((status, String::from_utf8_lossy(&text).into_owned()))
+    };
+    timeout(deadline, ask)
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer within {deadline:?}")))
 }
 
 /// Why a request has no answer.

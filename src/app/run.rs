@@ -14,13 +14,12 @@ use super::signals::{Requests, Signals};
 use super::supervisor::{RESTART, Supervisor};
 use super::systemd;
 use super::wiring::Components;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::listener::Listener;
 use crate::model::ActionState;
-use crate::panics;
 use crate::store::{Lease, Store};
 use crate::telemetry::http;
-use crate::telemetry::log::{self, LogHandle};
+use crate::telemetry::log::LogHandle;
 use crate::worker::Until;
 
 /// How long work in progress may take after SIGTERM; less than the 90 s after which systemd sends SIGKILL.
@@ -51,16 +50,16 @@ pub struct SyncSummary {
     pub failures: Vec<String>,
 }
 
-/// Runs the service until SIGTERM or SIGINT. Calls `reload` on SIGHUP and uses the secrets and the log level that it
+/// Runs the service until SIGTERM or SIGINT. Calls `reload` on SIGHUP and uses the secrets and the level of `log` that it
 /// returns. Also calls it when a server refuses a bind password.
 ///
 /// # Errors
 /// The service cannot start. Once it runs, failures are retried and do not end it.
 pub async fn run(
     config: Config,
+    log: LogHandle,
     reload: impl Fn() -> anyhow::Result<Config> + Send + Sync + 'static,
 ) -> anyhow::Result<()> {
-    let log = start_log(&config)?;
     let mut signals = Signals::install().context("the signal handlers cannot be installed")?;
     let requests = Requests::default();
     let components = Components::open(&config).await?;
@@ -94,7 +93,7 @@ pub async fn run(
             .local_addr()
             .context("the address of [http] cannot be read")?;
         let mut taken = Some(listener);
-        tracing::info!(%address, "answering /livez, /readyz and /metrics");
+        tracing::info!(%address, "answering /livez, /healthz, /readyz and /metrics");
         let (observer, store, stop) = (
             components.observer.clone(),
             components.store.clone(),
@@ -205,6 +204,7 @@ pub async fn run(
     let reloads = async {
         loop {
             requests.reload.notified().await;
+            let _reloading = systemd::Reloading::begin();
             let renewed = reload().and_then(|other| {
                 let renewed = config.renewed_by(&other);
                 let renewal = notifier.renewal(&renewed.notify)?;
@@ -254,7 +254,6 @@ pub(super) async fn depart(store: &dyn Store) {
 /// # Errors
 /// The store failed, or a signal stopped it. A directory that fails is part of the summary.
 pub async fn sync(config: Config) -> anyhow::Result<SyncSummary> {
-    start_log(&config)?;
     let mut signals = Signals::install().context("the signal handlers cannot be installed")?;
     let requests = Requests::default();
     let components = Components::open(&config).await?;
@@ -322,14 +321,4 @@ async fn list_free(listeners: &[Listener], leases: &[Arc<dyn Lease>]) -> Vec<Str
     }
     failures.extend(list_everything(free).await);
     failures
-}
-
-fn start_log(config: &Config) -> anyhow::Result<LogHandle> {
-    let format = match config.log.format {
-        config::Format::Text => log::Format::Text,
-        config::Format::Json => log::Format::Json,
-    };
-    let log = log::init(format, config.log.level.as_str())?;
-    panics::report();
-    Ok(log)
 }

@@ -12,7 +12,7 @@ use crate::store::{BaseStore, Report};
 use crate::telemetry::Observer;
 use crate::telemetry::http::Public;
 
-/// How often the status line is updated.
+/// How often the status line is updated, and the watchdog told, unless it wants to be told more often.
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Whether a service manager expects notifications.
@@ -23,8 +23,12 @@ pub(super) fn is_expected() -> bool {
 /// Reports that the service is ready, keeps the line that `systemctl status` shows up to date, and reports after `stop`
 /// that the service is stopping.
 ///
+/// If the unit has a watchdog (`WatchdogSec=`), it is told that the service lives each time that the storage has answered, even
+/// by an error, and the loops of the service proceed. A directory or a Vaultwarden that fails does not matter: a restart
+/// would not help.
+///
 /// # Errors
-/// The service manager cannot be notified, or the store cannot be read.
+/// The service manager cannot be notified.
 ///
 /// # Cancellation
 /// Safe.
@@ -35,21 +39,57 @@ pub(super) async fn notify(
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     send(&NotifyState::Ready)?;
+    let watchdog = sd_notify::watchdog_enabled();
+    let interval = watchdog.map_or(INTERVAL, |watchdog| INTERVAL.min(watchdog / 3));
     let mut sent = String::new();
     while !stop.is_cancelled() {
         // All users of the machine can see the status line, so it names no people.
         let redacted = |reasons: Vec<String>| reasons.iter().map(|reason| public.redacted(reason)).collect();
-        let line = status_line(&store.report().await?, observer.ready().map_err(redacted));
-        if line != sent {
-            send(&NotifyState::Status(&line))?;
-            sent = line;
+        let report = store.report().await;
+        if watchdog.is_some() && observer.alive().is_ok() {
+            send(&NotifyState::Watchdog)?;
+        }
+        if let Ok(report) = report {
+            let line = status_line(&report, observer.ready().map_err(redacted));
+            if line != sent {
+                send(&NotifyState::Status(&line))?;
+                sent = line;
+            }
         }
         tokio::select! {
             () = stop.cancelled() => {}
-            () = sleep(INTERVAL) => {}
+            () = sleep(interval) => {}
         }
     }
     Ok(send(&NotifyState::Stopping)?)
+}
+
+/// Reports that the service reloads its configuration, and that it has done so when the value is dropped, for units with
+/// `Type=notify-reload`.
+pub(super) struct Reloading(());
+
+impl Reloading {
+    /// Reports the beginning.
+    pub(super) fn begin() -> Self {
+        if is_expected() {
+            let began = NotifyState::monotonic_usec_now()
+                .and_then(|now| sd_notify::notify(&[NotifyState::Reloading, now]));
+            if let Err(error) = began {
+                tracing::debug!(%error, "the service manager cannot be notified");
+            }
+        }
+        Self(())
+    }
+}
+
+impl Drop for Reloading {
+    fn drop(&mut self) {
+        if is_expected()
+            && let Err(error) = send(&NotifyState::Ready)
+        {
+            tracing::debug!(%error, "the service manager cannot be notified");
+        }
+    }
 }
 
 fn send(state: &NotifyState<'_>) -> io::Result<()> {

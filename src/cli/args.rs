@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::exit;
+use crate::telemetry::log;
 
 /// Invites people into Vaultwarden the moment they appear in your LDAP directory.
 #[derive(Debug, clap::Parser)]
@@ -19,12 +20,14 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     /// Run the service: follow changes and invite people, until SIGTERM
-    Run,
+    Run(Logging),
     /// List every directory once, deliver what is due, and exit; for cron
     Sync {
         /// Do everything for one person only, and tell each step, whether or not the service runs
         #[arg(long, value_name = "ADDRESS|DN|UUID")]
         person: Option<String>,
+        #[command(flatten)]
+        logging: Logging,
     },
     /// Show what `sync` would do and why; change nothing
     Plan {
@@ -55,6 +58,18 @@ pub(super) enum Command {
         /// List everyone who was invited and has not registered
         #[arg(long)]
         stale: bool,
+    },
+    /// Ask the running service how it is; exit code 0 if it is well, otherwise 1; for containers
+    Healthcheck {
+        /// Ask whether it is ready: whether directories, Vaultwarden and the state work
+        #[arg(long)]
+        ready: bool,
+        /// How long to wait for the answer
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "5s")]
+        timeout: Duration,
+        /// Print a JSON object {healthy, asked, detail}
+        #[arg(long)]
+        json: bool,
     },
     /// Show one person: what happened, the current state, and what happens next
     Explain {
@@ -119,6 +134,35 @@ pub(super) enum Command {
     Forget(Forget),
     /// Show what is in quarantine, because Vaultwarden rejected it permanently, and try it again
     Retry(People),
+    /// Print a script that completes this command line in a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write one for each command into a folder
+    Man {
+        /// The folder, which must exist
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+}
+
+/// What `run` and `sync` log. Overrides the configuration and $RUST_LOG.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Logging {
+    /// error, warn, info, debug, trace, or directives such as info,ldap_usher::listener=debug
+    #[arg(long, value_name = "LEVEL", value_parser = log::parse_level)]
+    pub(super) log_level: Option<String>,
+    /// Text for people, or a JSON object per line
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub(super) log_format: Option<LogFormat>,
+}
+
+/// The format of log lines.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(super) enum LogFormat {
+    Text,
+    Json,
 }
 
 #[derive(Debug, clap::Subcommand)]

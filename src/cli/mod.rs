@@ -11,7 +11,10 @@ mod config_show;
 pub mod exit;
 mod explain;
 mod forget;
+mod healthcheck;
 mod journal;
+mod logging;
+mod manual;
 mod notify;
 mod palette;
 mod person;
@@ -42,9 +45,14 @@ pub async fn main(args: Args) -> Exit {
     let config = args.config.or_else(config_path_variable);
     let config = config.as_deref();
     let done = match args.command {
-        Command::Run => run::run(config).await,
-        Command::Sync { person: None } => sync::sync(config).await,
-        Command::Sync { person: Some(who) } => person::sync(config, &who).await,
+        Command::Run(logging) => run::run(config, &logging).await,
+        Command::Sync {
+            person: None,
+            logging,
+        } => sync::sync(config, &logging).await,
+        Command::Sync {
+            person: Some(who), ..
+        } => person::sync(config, &who).await,
         Command::Invite { address } => person::invite(config, &address).await,
         Command::Adopt { plan, yes, json } => adopt::adopt(config, plan, yes, json).await,
         Command::Forget(what) => forget::forget(config, &what).await,
@@ -53,6 +61,9 @@ pub async fn main(args: Args) -> Exit {
         Command::Watch { json, all } => watch::watch(config, json, all).await,
         Command::Status { json, stale: true } => status::stale(config, json).await,
         Command::Status { json, stale: false } => status::status(config, json).await,
+        Command::Healthcheck { ready, timeout, json } => {
+            healthcheck::healthcheck(config, ready, timeout, json).await
+        }
         Command::Explain { who, json } => explain::explain(config, &who, json).await,
         Command::Journal { since, person, json } => {
             journal::journal(config, since, person.as_deref(), json).await
@@ -77,6 +88,8 @@ pub async fn main(args: Args) -> Exit {
             approve::decide(config, &held.people, held.group.as_deref(), Verb::Discard).await
         }
         Command::Retry(people) => approve::decide(config, &people, None, Verb::Retry).await,
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { out } => manual::man(out.as_deref()),
     };
     done.unwrap_or_else(|error| {
         print_error("error", &format!("{error:#}"));

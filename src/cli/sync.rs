@@ -4,16 +4,20 @@ use std::path::Path;
 
 use anyhow::bail;
 
+use super::args::Logging;
 use super::exit::Exit;
+use super::logging;
 use crate::app::{self, SyncSummary};
 use crate::config::Config;
 
 /// Syncs once and prints a summary.
-pub(super) async fn sync(config: Option<&Path>) -> anyhow::Result<Exit> {
-    once(super::load(config)?).await
+pub(super) async fn sync(config: Option<&Path>, logging: &Logging) -> anyhow::Result<Exit> {
+    let loaded = super::load(config)?;
+    logging::start(logging, &loaded.log)?;
+    once(loaded).await
 }
 
-/// Syncs once with a configuration that is already loaded.
+/// Syncs once with a configuration that is already loaded, after the log was set up.
 pub(super) async fn once(config: Config) -> anyhow::Result<Exit> {
     let summary = app::sync(config).await?;
     super::print(&text(&summary))?;

@@ -1,6 +1,7 @@
 //! Finds, reads and checks the configuration.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
@@ -37,13 +38,32 @@ pub fn load(path: Option<&Path>) -> Result<Loaded, ConfigError> {
 /// # Errors
 /// The configuration cannot be found, read or parsed.
 pub fn state(path: Option<&Path>) -> Result<Location, ConfigError> {
+    service(path).map(|service| service.state)
+}
+
+/// Where a running service keeps its state, and where it can be asked how it is.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// The place of the state.
+    pub state: Location,
+    /// The address of its endpoints, if it has any.
+    pub listen: Option<SocketAddr>,
+}
+
+/// As [`state()`], with the address of the endpoints.
+///
+/// # Errors
+/// Those of [`state()`].
+pub fn service(path: Option<&Path>) -> Result<Service, ConfigError> {
     let environment = Environment::of_process();
     let source = Source::find(path, &environment)?;
     let secrets = source.secrets(&environment);
-    let state = source.examine(&environment, |file, problems| {
-        check::state(file, source.public, &secrets, problems)
+    let service = source.examine(&environment, |file, problems| {
+        let state = check::state(file, source.public, &secrets, problems)?;
+        let listen = file.http.listen;
+        Some(Service { state, listen })
     });
-    state.map(|(state, ..)| state)
+    service.map(|(service, ..)| service)
 }
 
 /// As [`state()`], for another place of a state, which uses `[postgres]` of the configuration, if there is one.

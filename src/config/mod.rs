@@ -27,7 +27,7 @@ pub use choices::{
 };
 #[cfg(fuzzing)]
 pub use load::fuzz;
-pub use load::{load, place, state};
+pub use load::{Service, load, place, service, state};
 pub use problem::ConfigError;
 pub use schema::{Http, Invite, Leave, Limits, Log};
 

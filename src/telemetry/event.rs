@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::health::Health;
+use super::liveness::Liveness;
 use super::log_limit::LogLimiter;
 use super::metrics::Metrics;
 use crate::model::{Hold, Listing};
@@ -39,6 +40,7 @@ impl Purpose {
 pub struct Observer {
     pub(super) metrics: Arc<Metrics>,
     health: Arc<Mutex<Health>>,
+    liveness: Arc<Mutex<Liveness>>,
     log_limiter: Arc<Mutex<LogLimiter>>,
 }
 
@@ -54,6 +56,7 @@ impl Observer {
         Self {
             metrics: Arc::new(metrics),
             health: Arc::new(Mutex::new(Health::new(directories, grace))),
+            liveness: Arc::default(),
             log_limiter: Arc::default(),
         }
     }
@@ -81,6 +84,19 @@ impl Observer {
     /// This instance begins or ceases to listen to the directory.
     pub fn listens(&self, directory: &str, does: bool) {
         self.metrics.listens(directory, does);
+    }
+
+    /// The worker begins a turn of its loop (`true`), or ends.
+    pub fn worker_turns(&self, does: bool) {
+        self.liveness().turns(does.then(Instant::now));
+    }
+
+    /// Whether the loops of the service proceed, as far as that can be told from outside of them.
+    ///
+    /// # Errors
+    /// What does not. Only a restart helps.
+    pub fn alive(&self) -> Result<(), String> {
+        self.liveness().check(Instant::now())
     }
 
     /// How long no session with the directory could be opened; `None` if one is open.
@@ -119,6 +135,12 @@ impl Observer {
         for (receiver, age) in health.notification_ages(Instant::now()) {
             self.metrics.notification_lag(receiver, age);
         }
+        let is_ready = health.ready(Instant::now()).is_ok();
+        self.metrics.up(
+            is_ready,
+            !health.vaultwarden_fails(),
+            !health.store_fails() && report.is_some(),
+        );
         self.metrics.store(report);
         self.metrics.encode()
     }
@@ -399,6 +421,10 @@ impl Observer {
     /// Ignores poisoning: each change of the health state is a single assignment.
     pub(super) fn health(&self) -> MutexGuard<'_, Health> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn liveness(&self) -> MutexGuard<'_, Liveness> {
+        self.liveness.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -155,6 +155,11 @@ impl Health {
             .map(|failure| now.duration_since(failure.since))
     }
 
+    /// Whether Vaultwarden as a whole fails.
+    pub(super) fn vaultwarden_fails(&self) -> bool {
+        self.vaultwarden.is_some()
+    }
+
     /// The store cannot be read or written. Returns whether this is new, as [`Health::failed`] does.
     ///
     /// `cause` is the part of the error that does not depend on what was to be done. While the store fails, another cause is new

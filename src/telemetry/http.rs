@@ -1,4 +1,4 @@
-//! The endpoints `/livez`, `/readyz` and `/metrics`.
+//! The endpoints `/livez`, `/healthz`, `/readyz` and `/metrics`.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::event::Observer;
-use super::metrics::CONTENT_TYPE;
+use super::exposition::Exposition;
 use crate::store::BaseStore;
 
 /// The largest number of open connections. One more closes the oldest, so that idle clients cannot block others, and
@@ -83,8 +83,9 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, HttpError> {
 /// Answers requests until `stop`, then finishes the open ones.
 ///
 /// - `/livez`: 200 while the process responds.
+/// - `/healthz`: 200 while its loops proceed, else 503 with what does not. A restart helps then.
 /// - `/readyz`: 200, or 503 with one line for each thing that is wrong. It names no person.
-/// - `/metrics`: OpenMetrics text.
+/// - `/metrics`: OpenMetrics text for those who ask for it, as Prometheus does, otherwise the older text format.
 ///
 /// # Guarantees
 /// At most 64 connections are open at once, and each is closed after its first answer or after 30 seconds. A request is
@@ -103,6 +104,7 @@ pub async fn serve(
     let public = Arc::new(public);
     let router = Router::new()
         .route("/livez", get(|| async { "alive\n" }))
+        .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .layer(middleware::from_fn_with_state(Arc::clone(&public), check_host))
@@ -175,6 +177,13 @@ fn is_ours(authority: &Authority, hosts: &[String]) -> bool {
     address.is_ok() || !host.contains('.') || hosts.iter().any(|ours| ours.eq_ignore_ascii_case(host))
 }
 
+async fn healthz(State(endpoints): State<Endpoints>) -> (StatusCode, String) {
+    match endpoints.observer.alive() {
+        Ok(()) => (StatusCode::OK, "healthy\n".into()),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason + "\n"),
+    }
+}
+
 async fn readyz(State(endpoints): State<Endpoints>) -> impl IntoResponse {
     match endpoints.observer.ready() {
         Ok(()) => {
@@ -227,7 +236,7 @@ fn without(text: &str, word: &str) -> String {
     left + rest
 }
 
-async fn metrics(State(endpoints): State<Endpoints>) -> impl IntoResponse {
+async fn metrics(State(endpoints): State<Endpoints>, headers: HeaderMap) -> impl IntoResponse {
     let report = match endpoints.store.report().await {
         Ok(report) => Some(report),
         Err(error) => {
@@ -235,8 +244,12 @@ async fn metrics(State(endpoints): State<Endpoints>) -> impl IntoResponse {
             None
         }
     };
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok());
+    let exposition = Exposition::asked_for(accept.unwrap_or_default());
     (
-        [(header::CONTENT_TYPE, CONTENT_TYPE)],
-        endpoints.observer.scrape(report.as_ref()),
+        [(header::CONTENT_TYPE, exposition.content_type())],
+        exposition.of(endpoints.observer.scrape(report.as_ref())),
     )
 }

@@ -35,27 +35,34 @@ pub enum LogError {
 
 /// Changes the level of a running log.
 #[derive(Debug, Clone)]
-pub struct LogHandle(reload::Handle<EnvFilter, Registry>);
+pub struct LogHandle {
+    filter: reload::Handle<EnvFilter, Registry>,
+    is_fixed: bool,
+}
 
 impl LogHandle {
-    /// Changes the level; the format is that of [`init`].
+    /// Changes the level, unless it is fixed; the format is that of [`init`].
     ///
     /// # Errors
     /// [`LogError::Level`]; the level does not change.
     pub fn set_level(&self, level: &str) -> Result<(), LogError> {
         let filter = filter(level)?;
-        self.0.reload(filter).map_err(|_| LogError::Twice)
+        if self.is_fixed {
+            return Ok(());
+        }
+        self.filter.reload(filter).map_err(|_| LogError::Twice)
     }
 }
 
 /// Sends all log lines of this process to standard error.
 ///
-/// `level` is a level for this program (libraries stay at `warn`), or directives as `RUST_LOG` takes them.
+/// `fixed` is a level that stays, whatever [`LogHandle::set_level`] asks for; without it, `level` is used. Each is a level for
+/// this program (libraries stay at `warn`), or directives as `RUST_LOG` takes them.
 ///
 /// # Errors
 /// [`LogError`].
-pub fn init(format: Format, level: &str) -> Result<LogHandle, LogError> {
-    let (filter, handle) = reload::Layer::new(filter(level)?);
+pub fn init(format: Format, fixed: Option<&str>, level: &str) -> Result<LogHandle, LogError> {
+    let (filter, handle) = reload::Layer::new(filter(fixed.unwrap_or(level))?);
     // If standard error is closed, reporting that there would panic.
     let layer = fmt::layer()
         .with_writer(io::stderr)
@@ -77,7 +84,19 @@ pub fn init(format: Format, level: &str) -> Result<LogHandle, LogError> {
     };
     let registry = tracing_subscriber::registry().with(filter).with(layer);
     registry.try_init().map_err(|_| LogError::Twice)?;
-    Ok(LogHandle(handle))
+    Ok(LogHandle {
+        filter: handle,
+        is_fixed: fixed.is_some(),
+    })
+}
+
+/// Checks a level or directives.
+///
+/// # Errors
+/// [`LogError::Level`].
+pub fn parse_level(level: &str) -> Result<String, LogError> {
+    filter(level)?;
+    Ok(level.trim().to_owned())
 }
 
 /// The levels of libraries. Those of LDAP and PostgreSQL log the errors that they return. A name stands for all that begin with it.

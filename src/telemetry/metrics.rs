@@ -13,9 +13,6 @@ use prometheus_client::registry::Registry;
 
 use crate::store::Report;
 
-/// The content type of [`Metrics::encode`]'s text.
-pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 /// Histogram bounds in seconds, from 1 ms to 1 h; most of them in the range of live changes.
 const DELAYS: [f64; 16] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0,
@@ -81,7 +78,11 @@ pub(super) struct Metrics {
     instance: Family<ByInstance, Gauge>,
     changes: Family<ByKind, Counter>,
     people: Family<ByKind, Counter>,
+    ready: Gauge,
+    vaultwarden_up: Gauge,
+    state_up: Gauge,
     listings: Family<ByResult, Counter>,
+    listed: Family<ByDirectory, Gauge>,
     audit_repairs: Family<ByKind, Counter>,
     connected: Family<ByDirectory, Gauge>,
     listens: Family<ByDirectory, Gauge>,
@@ -89,6 +90,7 @@ pub(super) struct Metrics {
     members: Family<ByDirectory, Gauge>,
     tasks: Family<ByState, Gauge>,
     leavers: Family<ByState, Gauge>,
+    unregistered: Family<[(&'static str, &'static str); 0], Gauge>,
     calls: Family<ByCall, Counter>,
     invite_delay: Histogram,
     notifications: Family<ByNotification, Counter>,
@@ -103,7 +105,11 @@ impl Metrics {
             instance: Family::default(),
             changes: Family::default(),
             people: Family::default(),
+            ready: Gauge::default(),
+            vaultwarden_up: Gauge::default(),
+            state_up: Gauge::default(),
             listings: Family::default(),
+            listed: Family::default(),
             audit_repairs: Family::default(),
             connected: Family::default(),
             listens: Family::default(),
@@ -111,6 +117,7 @@ impl Metrics {
             members: Family::default(),
             tasks: Family::default(),
             leavers: Family::default(),
+            unregistered: Family::default(),
             calls: Family::default(),
             invite_delay: Histogram::new(DELAYS),
             notifications: Family::default(),
@@ -133,6 +140,17 @@ impl Metrics {
             "The name of this instance, where several share a state",
             self.instance.clone(),
         );
+        registry.register("ready", "Whether /readyz is 200", self.ready.clone());
+        registry.register(
+            "vaultwarden_up",
+            "Whether Vaultwarden answers and accepts the admin token",
+            self.vaultwarden_up.clone(),
+        );
+        registry.register(
+            "state_up",
+            "Whether the state can be read and written",
+            self.state_up.clone(),
+        );
         registry.register(
             "changes",
             "Messages from directories, by kind",
@@ -143,6 +161,11 @@ impl Metrics {
             "listings",
             "Listings that ended, by purpose and result",
             self.listings.clone(),
+        );
+        registry.register(
+            "last_listing_timestamp_seconds",
+            "When the last complete listing ended",
+            self.listed.clone(),
         );
         registry.register(
             "audit_repairs",
@@ -174,6 +197,11 @@ impl Metrics {
             "leavers",
             "Actions on the accounts of leavers by state",
             self.leavers.clone(),
+        );
+        registry.register(
+            "unregistered",
+            "People who were invited and have not registered, as far as is known",
+            self.unregistered.clone(),
         );
         registry.register(
             "vaultwarden_calls",
@@ -275,17 +303,34 @@ impl Metrics {
             .set(age.as_secs_f64());
     }
 
+    /// Sets whether the service is ready, and whether Vaultwarden and the state work.
+    pub(super) fn up(&self, ready: bool, vaultwarden: bool, state: bool) {
+        self.ready.set(ready.into());
+        self.vaultwarden_up.set(vaultwarden.into());
+        self.state_up.set(state.into());
+    }
+
     /// Sets the gauges from the store's report. Without a report they are left out.
     pub(super) fn store(&self, report: Option<&Report>) {
         self.members.clear();
         self.tasks.clear();
         self.leavers.clear();
+        self.listed.clear();
+        self.unregistered.clear();
         let Some(report) = report else { return };
         for directory in &report.directories {
             self.members
                 .get_or_create(&by_directory(&directory.name))
                 .set(gauge(directory.members));
+            if let Some(listed) = directory.listed {
+                self.listed
+                    .get_or_create(&by_directory(&directory.name))
+                    .set(listed.0.div_euclid(1000));
+            }
         }
+        self.unregistered
+            .get_or_create(&[])
+            .set(gauge(report.unregistered));
         for &(state, count) in &report.tasks {
             self.tasks.get_or_create(&ByState { state }).set(gauge(count));
         }
@@ -294,7 +339,7 @@ impl Metrics {
         }
     }
 
-    /// The text for a scrape.
+    /// The text for a scrape, in OpenMetrics.
     pub(super) fn encode(&self) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.

@@ -18,8 +18,10 @@ macro_rules! failure {
 }
 
 mod event;
+mod exposition;
 mod health;
 pub mod http;
+mod liveness;
 pub mod log;
 mod log_limit;
 mod metrics;

@@ -57,6 +57,7 @@ impl Worker {
         abort: &CancellationToken,
     ) -> Result<Tally, StoreError> {
         let done = self.work(until, stop, abort).await;
+        self.observer.worker_turns(false);
         if let Err(error) = &done {
             self.observer.store_failed(error);
         }
@@ -97,6 +98,7 @@ impl Worker {
         let mut retried = self.retry_now.subscribe();
         let mut schedule = Schedule::load(&*self.store).await?;
         while !stop.is_cancelled() {
+            self.observer.worker_turns(true);
             if let Some(by) = jump.detect(&self.clock) {
                 self.observer.clock_was_set(by);
                 // Settlements that wait contain times of the old clock.

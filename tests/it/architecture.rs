@@ -22,11 +22,13 @@ const LAYERS: [&[&str]; 8] = [
 const PURE: [&str; 1] = ["rules/"];
 
 /// The one home of each outside crate (its paths begin with one of these).
-const HOMES: [(&str, &[&str]); 29] = [
+const HOMES: [(&str, &[&str]); 31] = [
     ("anyhow", &["cli/", "main.rs", "app/"]),
     ("axum", &["telemetry/"]),
     ("backoff", &["retry.rs"]),
     ("clap", &["cli/", "main.rs"]),
+    ("clap_complete", &["cli/"]),
+    ("clap_mangen", &["cli/"]),
     ("deadpool_postgres", &["store/"]),
     ("email_address", &["model/"]),
     ("hickory_resolver", &["directory/"]),

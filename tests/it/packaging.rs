@@ -107,6 +107,76 @@ async fn the_service_that_the_unit_starts_says_when_it_is_ready_how_it_stands_an
     assert_eq!(ended.code(), Some(0));
 }
 
+/// The next notification that is none of the status.
+async fn told_of_change(manager: &UnixDatagram) -> String {
+    loop {
+        let said = told(manager).await;
+        if !said.starts_with("STATUS=") {
+            return said;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_watchdog_is_told_that_the_service_lives_although_no_server_answers_and_until_the_process_hangs()
+{
+    let machine = Machine::new();
+    let manager = UnixDatagram::bind(machine.dir.path().join("notify")).unwrap();
+    let mut service = machine.service();
+    let mut service = service.env("WATCHDOG_USEC", "1500000").spawn().unwrap();
+    assert_eq!(told_of_change(&manager).await, "READY=1\n");
+    for _ in 0..3 {
+        assert_eq!(told_of_change(&manager).await, "WATCHDOG=1\n");
+    }
+    let pid = service.id().unwrap();
+    let signal = async |name: &str| {
+        let sent = Command::new("sh")
+            .args(["-c", &format!("kill -{name} {pid}")])
+            .status();
+        assert!(sent.await.unwrap().success());
+    };
+    signal("STOP").await;
+    while timeout(Duration::from_millis(100), told(&manager)).await.is_ok() {}
+    assert!(timeout(Duration::from_secs(3), told(&manager)).await.is_err());
+    signal("CONT").await;
+    assert_eq!(told_of_change(&manager).await, "WATCHDOG=1\n");
+    // A unit of the type `notify-reload` is told of both ends of a reload.
+    signal("HUP").await;
+    let mut said = told_of_change(&manager).await;
+    while said == "WATCHDOG=1\n" {
+        said = told_of_change(&manager).await;
+    }
+    assert!(said.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{said}");
+    assert_eq!(told_of_change(&manager).await, "READY=1\n");
+    service.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn systemd_finds_nothing_wrong_with_the_unit_and_little_that_it_could_still_forbid() {
+    let machine = Machine::new();
+    // The program is looked for where the unit has it.
+    let text = packaged("systemd/ldap-usher.service").replace("/usr/local/bin/ldap-usher", "/bin/true");
+    machine.write("ldap-usher.service", &text);
+    let analyze = async |args: &[&str]| {
+        let output = Command::new("systemd-analyze")
+            .args(args)
+            .arg(machine.dir.path().join("ldap-usher.service"))
+            .output()
+            .await
+            .expect("systemd-analyze is missing; run `make packages`");
+        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        said.into_owned()
+    };
+    let complaints = analyze(&["verify", "--man=no"]).await;
+    let ours = complaints
+        .lines()
+        .filter(|line| line.contains("ldap-usher.service"));
+    assert_eq!(ours.collect::<Vec<_>>(), [""; 0]);
+    // In tenths: an exposure of 2.0 or more fails.
+    analyze(&["security", "--offline=true", "--threshold=19"]).await;
+}
+
 #[tokio::test]
 async fn the_unit_does_not_restart_a_service_whose_configuration_cannot_be_used() {
     let machine = Machine::new();

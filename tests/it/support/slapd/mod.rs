@@ -466,7 +466,7 @@ pub(super) async fn reads_root_dse(url: &str) -> Result<(), LdapError> {
 
 /// A port outside the range that the kernel uses for outgoing connections, so that no other process is likely to take it
 /// while slapd is down.
-pub(super) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     loop {
         let port = 20_000 + rand::random::<u16>() % 12_000;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
