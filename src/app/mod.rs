@@ -1,6 +1,7 @@
 //! The service as a whole: builds every component, keeps the loops running, and stops them in order.
 
 mod adopt;
+mod certificates;
 mod check;
 mod duty;
 mod explain;

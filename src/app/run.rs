@@ -5,8 +5,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::certificates;
 use super::duty;
 use super::housekeeping;
 use super::listening::Listening;
@@ -130,6 +132,21 @@ pub async fn run(
             Ok(())
         }
     });
+    let (peers, watching, clock) = (
+        Arc::new(certificates::peers(&config)),
+        observer.clone(),
+        components.worker.clock.clone(),
+    );
+    let (files_changed, stop) = (Arc::new(Notify::new()), requests.stop.clone());
+    let changed = files_changed.clone();
+    supervisor.spawn("certificates", move || {
+        let (peers, observer, clock) = (peers.clone(), watching.clone(), clock.clone());
+        let (changed, stop) = (changed.clone(), stop.clone());
+        async move {
+            certificates::watch(&peers, &observer, &clock, &changed, &stop).await;
+            Ok(())
+        }
+    });
     let reload = Arc::new(reload);
     servers.reread_passwords(&config, &reload);
     for (listener, lease) in components.listeners.into_iter().zip(components.leases) {
@@ -201,27 +218,36 @@ pub async fn run(
         let (worker, stop, abort) = (worker.clone(), stop.clone(), abort.clone());
         async move { Ok(worker.run(Until::Stopped, &stop, &abort).await.map(drop)?) }
     });
+    let apply = |renewed: &Config| -> anyhow::Result<()> {
+        let renewal = notifier.renewal(&renewed.notify)?;
+        servers.renew(renewed)?;
+        renewal.apply();
+        log.set_level(renewed.log.level.as_str())?;
+        retry_now.notify();
+        Ok(())
+    };
     let reloads = async {
+        let mut current = config.clone();
         loop {
-            requests.reload.notified().await;
-            let _reloading = systemd::Reloading::begin();
-            let renewed = reload().and_then(|other| {
-                let renewed = config.renewed_by(&other);
-                let renewal = notifier.renewal(&renewed.notify)?;
-                servers.renew(&renewed)?;
-                renewal.apply();
-                log.set_level(renewed.log.level.as_str())?;
-                Ok(renewed.log.level.as_str())
-            });
-            match renewed {
-                Ok(level) => {
-                    tracing::info!(
-                        level,
-                        "secrets and log level were reloaded; other keys take effect after a restart"
-                    );
-                    retry_now.notify();
+            tokio::select! {
+                () = requests.reload.notified() => {
+                    let _reloading = systemd::Reloading::begin();
+                    let renewed = reload().map(|other| current.renewed_by(&other));
+                    match renewed.and_then(|renewed| apply(&renewed).map(|()| renewed)) {
+                        Ok(renewed) => {
+                            current = renewed;
+                            tracing::info!(
+                                level = current.log.level.as_str(),
+                                "secrets and log level were reloaded; other keys take effect after a restart"
+                            );
+                        }
+                        Err(error) => tracing::error!("the old configuration stays in use: {error:#}"),
+                    }
                 }
-                Err(error) => tracing::error!("the old configuration stays in use: {error:#}"),
+                () = files_changed.notified() => match apply(&current) {
+                    Ok(()) => tracing::info!("the certificates were read again"),
+                    Err(error) => tracing::warn!("the certificates stay in use as they were: {error:#}"),
+                },
             }
         }
     };

@@ -77,6 +77,8 @@ pub(super) struct PostgresTable {
     pub(super) instance: Option<String>,
     pub(super) ca_file: Option<PathBuf>,
     pub(super) tls_verify: bool,
+    #[serde(deserialize_with = "one_or_many")]
+    pub(super) tls_pin: Vec<String>,
     pub(super) tls_server_name: Option<String>,
     pub(super) client_cert_file: Option<PathBuf>,
     pub(super) client_key_file: Option<PathBuf>,
@@ -88,6 +90,7 @@ impl Default for PostgresTable {
             instance: None,
             ca_file: None,
             tls_verify: true,
+            tls_pin: Vec::new(),
             tls_server_name: None,
             client_cert_file: None,
             client_key_file: None,
@@ -104,6 +107,8 @@ pub(super) struct VaultwardenTable {
     pub(super) admin_token_file: Option<PathBuf>,
     pub(super) ca_file: Option<PathBuf>,
     pub(super) tls_verify: bool,
+    #[serde(deserialize_with = "one_or_many")]
+    pub(super) tls_pin: Vec<String>,
     pub(super) tls_server_name: Option<String>,
     pub(super) client_cert_file: Option<PathBuf>,
     pub(super) client_key_file: Option<PathBuf>,
@@ -125,6 +130,7 @@ impl Default for VaultwardenTable {
             admin_token_file: None,
             ca_file: None,
             tls_verify: true,
+            tls_pin: Vec::new(),
             tls_server_name: None,
             client_cert_file: None,
             client_key_file: None,
@@ -150,6 +156,8 @@ pub(super) struct DirectoryTable {
     pub(super) starttls: bool,
     pub(super) ca_file: Option<PathBuf>,
     pub(super) tls_verify: bool,
+    #[serde(deserialize_with = "one_or_many")]
+    pub(super) tls_pin: Vec<String>,
     pub(super) tls_server_name: Option<String>,
     pub(super) client_cert_file: Option<PathBuf>,
     pub(super) client_key_file: Option<PathBuf>,
@@ -189,6 +197,7 @@ impl Default for DirectoryTable {
             starttls: false,
             ca_file: None,
             tls_verify: true,
+            tls_pin: Vec::new(),
             tls_server_name: None,
             client_cert_file: None,
             client_key_file: None,
@@ -352,6 +361,8 @@ pub(super) struct NotifyTable {
     pub(super) ping_interval: Duration,
     pub(super) ca_file: Option<PathBuf>,
     pub(super) tls_verify: bool,
+    #[serde(deserialize_with = "one_or_many")]
+    pub(super) tls_pin: Vec<String>,
     pub(super) proxy: Option<Secret>,
     pub(super) proxy_file: Option<PathBuf>,
 }
@@ -385,6 +396,7 @@ impl Default for NotifyTable {
             ping_interval: Duration::from_secs(60),
             ca_file: None,
             tls_verify: true,
+            tls_pin: Vec::new(),
             proxy: None,
             proxy_file: None,
         }

@@ -21,7 +21,7 @@ use crate::directory::ldap::session::Session;
 use crate::directory::ldap::{decode, dn, dns, domain_controller, root_dse};
 use crate::directory::people::groups::{Groups, Identities};
 use crate::directory::settings::{DirectorySettings, Server};
-use crate::tls::{self, TlsOptions};
+use crate::tls::{self, Presented, TlsOptions};
 
 /// The largest number of alias entries that are read.
 const ALIASES: u32 = 100;
@@ -87,7 +87,7 @@ pub async fn reach(server: &Server) -> Result<String, DirectoryError> {
 pub async fn presented(
     server: &Server,
     settings: &DirectorySettings,
-) -> Result<Option<String>, DirectoryError> {
+) -> Result<Option<Presented>, DirectoryError> {
     let anyone = TlsOptions {
         verify: false,
         ..TlsOptions::default()
@@ -116,7 +116,7 @@ async fn handshake(
     server: &Server,
     settings: &DirectorySettings,
     config: &Arc<rustls::ClientConfig>,
-) -> Result<Option<String>, DirectoryError> {
+) -> Result<Option<Presented>, DirectoryError> {
     let name = server.to_string();
     match server {
         Server::Tcp { host, port, tls, dns } if *tls || settings.starttls => {

@@ -86,6 +86,11 @@ impl Observer {
         self.metrics.listens(directory, does);
     }
 
+    /// The certificate of `peer` expires then, in seconds since 1970.
+    pub fn certificate(&self, peer: &str, expires: i64) {
+        self.metrics.certificate(peer, expires);
+    }
+
     /// The worker begins a turn of its loop (`true`), or ends.
     pub fn worker_turns(&self, does: bool) {
         self.liveness().turns(does.then(Instant::now));

@@ -64,6 +64,12 @@ pub(super) struct ByReceiver {
     receiver: &'static str,
 }
 
+/// Label: whose certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByPeer {
+    peer: String,
+}
+
 /// Labels: notifications.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ByNotification {
@@ -94,6 +100,7 @@ pub(super) struct Metrics {
     calls: Family<ByCall, Counter>,
     invite_delay: Histogram,
     notifications: Family<ByNotification, Counter>,
+    certificates: Family<ByPeer, Gauge>,
     notification_lag: Family<ByReceiver, Gauge<f64, std::sync::atomic::AtomicU64>>,
 }
 
@@ -121,6 +128,7 @@ impl Metrics {
             calls: Family::default(),
             invite_delay: Histogram::new(DELAYS),
             notifications: Family::default(),
+            certificates: Family::default(),
             notification_lag: Family::default(),
         };
         metrics.register();
@@ -219,6 +227,11 @@ impl Metrics {
             self.notifications.clone(),
         );
         registry.register(
+            "certificate_expiry_timestamp_seconds",
+            "When a certificate expires: that which a server presented last, or a client certificate",
+            self.certificates.clone(),
+        );
+        registry.register(
             "notification_lag_seconds",
             "Age of the oldest event that the receiver has not got; 0 if it has got all",
             self.notification_lag.clone(),
@@ -293,6 +306,14 @@ impl Metrics {
     pub(super) fn notification(&self, receiver: &'static str, result: &'static str) {
         let labels = ByNotification { receiver, result };
         self.notifications.get_or_create(&labels).inc();
+    }
+
+    /// Sets when a certificate expires, in seconds since 1970.
+    pub(super) fn certificate(&self, peer: &str, expires: i64) {
+        let labels = ByPeer {
+            peer: peer.to_owned(),
+        };
+        self.certificates.get_or_create(&labels).set(expires);
     }
 
     /// Sets the age of the oldest event that a receiver has not got.

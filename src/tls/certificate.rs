@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::SystemTime;
 
+use super::pin::Pin;
 use crate::ber::{self, Malformed, OCTET_STRING, Reader, SEQUENCE, SET};
 use crate::foreign;
 
@@ -18,13 +20,23 @@ const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 const SUBJECT_ALT_NAME: &[u8] = b"\x55\x1d\x11";
 const UTC_TIME: u8 = 0x17;
 
-/// Describes a certificate in DER for people, trusted or not; `None` is described as "no certificate".
-pub fn describe(der: Option<&[u8]>) -> String {
-    match der.map(Certificate::read) {
-        Some(Ok(certificate)) => certificate.to_string(),
-        Some(Err(malformed)) => format!("a certificate that {malformed}"),
-        None => "no certificate".into(),
-    }
+/// What a server presents, trusted or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Presented {
+    /// The certificate for people, with its pin; or that there is none.
+    pub text: String,
+    /// The end of its validity in seconds since 1970, if that can be read.
+    pub expires: Option<i64>,
+}
+
+/// Describes a certificate in DER.
+pub fn describe(der: Option<&[u8]>) -> Presented {
+    let (text, expires) = match der.map(|der| (Certificate::read(der), der)) {
+        Some((Ok(certificate), der)) => (format!("{certificate}, {}", Pin::of(der)), certificate.expires),
+        Some((Err(malformed), _)) => (format!("a certificate that {malformed}"), None),
+        None => ("no certificate".into(), None),
+    };
+    Presented { text, expires }
 }
 
 /// The parts of a certificate that help to see whether it is the right one.
@@ -39,6 +51,8 @@ pub(super) struct Certificate {
     issuer: String,
     from: String,
     until: String,
+    /// The end of the validity in seconds since 1970.
+    pub(super) expires: Option<i64>,
     names: Vec<String>,
 }
 
@@ -79,7 +93,7 @@ impl Certificate {
         parts.expect(SEQUENCE, "has no algorithm")?;
         let issuer = name(parts.expect(SEQUENCE, "has no issuer")?)?;
         let mut validity = Reader::new(parts.expect(SEQUENCE, "has no validity")?);
-        let (from, until) = (date(&mut validity)?, date(&mut validity)?);
+        let (from, until) = (time(&mut validity)?, time(&mut validity)?);
         let subject = name(parts.expect(SEQUENCE, "has no subject")?)?;
         let rsa_bits = rsa_bits(parts.expect(SEQUENCE, "has no key")?)?;
         let mut names = Vec::new();
@@ -94,8 +108,12 @@ impl Certificate {
             rsa_bits,
             subject,
             issuer,
-            from,
-            until,
+            from: day(&from),
+            until: day(&until),
+            expires: humantime::parse_rfc3339(&until)
+                .ok()
+                .and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok())
+                .and_then(|since| i64::try_from(since.as_secs()).ok()),
             names,
         })
     }
@@ -182,8 +200,8 @@ fn name(contents: &[u8]) -> Result<String, Malformed> {
     })
 }
 
-/// The day of a UTCTime or GeneralizedTime.
-fn date(times: &mut Reader<'_>) -> Result<String, Malformed> {
+/// A UTCTime or GeneralizedTime in the form of RFC 3339. Certificates have seconds and no other zone than UTC (RFC 5280, 4.1.2.5).
+fn time(times: &mut Reader<'_>) -> Result<String, Malformed> {
     let (tag, time) = times.next()?.ok_or(Malformed("has no time"))?;
     let time = printable(time);
     let digits = match (tag, time.as_bytes().first()) {
@@ -192,10 +210,15 @@ fn date(times: &mut Reader<'_>) -> Result<String, Malformed> {
         (UTC_TIME, _) => format!("20{time}"),
         _ => time,
     };
-    match (digits.get(..4), digits.get(4..6), digits.get(6..8)) {
-        (Some(year), Some(month), Some(day)) => Ok(format!("{year}-{month}-{day}")),
-        _ => Err(Malformed("has a malformed time")),
-    }
+    let part = |at: std::ops::Range<usize>| digits.get(at).ok_or(Malformed("has a malformed time"));
+    let (year, month, day) = (part(0..4)?, part(4..6)?, part(6..8)?);
+    let rest = [8..10, 10..12, 12..14].map(|at| digits.get(at).unwrap_or("00"));
+    let [hour, minute, second] = rest;
+    Ok(format!("{year}-{month}-{day}T{hour}:{minute}:{second}Z"))
+}
+
+fn day(time: &str) -> String {
+    time.split('T').next().unwrap_or(time).to_owned()
 }
 
 fn alternative_names(contents: &[u8]) -> Result<Vec<String>, Malformed> {
@@ -261,6 +284,12 @@ mod tests {
                     .ends_with("valid from 2024-02-29 until 2051-01-01, names ldap.example.org, 127.0.0.1"),
             "{read}"
         );
+    }
+
+    #[test]
+    fn the_end_of_the_validity_is_a_time() {
+        let read = Certificate::read(&certificate()).unwrap();
+        assert_eq!(read.expires, Some(2_556_144_000));
     }
 
     #[test]

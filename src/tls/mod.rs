@@ -1,8 +1,10 @@
 //! TLS for LDAP and HTTP. The only folder that selects the crypto provider and builds root stores.
 
 mod certificate;
+pub mod expiry;
 mod explain;
 mod files;
+mod pin;
 mod verifier;
 
 use std::path::{Path, PathBuf};
@@ -13,9 +15,11 @@ use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 
-pub use certificate::describe;
+pub use certificate::{Presented, describe};
+pub use expiry::Expiry;
 pub use explain::{Progress, broken_off, explain};
-use verifier::{Trust, Verifier};
+pub use pin::Pin;
+use verifier::{Authorities, Trust, Verifier};
 
 /// How a TLS connection to one server is authenticated, in both directions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +32,11 @@ pub struct TlsOptions {
     pub server_name: Option<String>,
     /// The certificate to present when the server requests one.
     pub client: Option<ClientCertificate>,
+    /// The certificates of which the server must present one. They replace all other verification but that of the proof that
+    /// the server has the key.
+    pub pins: Vec<Pin>,
+    /// When the certificate expires that the server presented last.
+    pub expiry: Expiry,
 }
 
 /// A client certificate in PEM. Intermediate certificates may follow it in the file.
@@ -47,6 +56,8 @@ impl Default for TlsOptions {
             verify: true,
             server_name: None,
             client: None,
+            pins: Vec::new(),
+            expiry: Expiry::default(),
         }
     }
 }
@@ -114,6 +125,13 @@ pub fn install() {
 }
 
 impl TlsOptions {
+    /// The files that these options name.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let client = self.client.iter();
+        let client = client.flat_map(|client| [&client.cert_file, &client.key_file]);
+        self.ca_file.iter().chain(client).map(PathBuf::as_path)
+    }
+
     /// Builds a TLS client for TLS 1.2 and 1.3. Reads the files again at each call.
     ///
     /// # Errors
@@ -123,10 +141,16 @@ impl TlsOptions {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError::Setup(error.to_string()))?;
-        let trust = if self.verify { Some(self.trust()?) } else { None };
+        let trust = if !self.pins.is_empty() {
+            Trust::Pinned(self.pins.clone())
+        } else if self.verify {
+            Trust::Authorities(self.authorities()?)
+        } else {
+            Trust::Anyone
+        };
         let builder = builder
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Verifier::new(provider, trust)));
+            .with_custom_certificate_verifier(Arc::new(Verifier::new(provider, trust, self.expiry.clone())));
         let mut config = match &self.client {
             None => builder.with_no_client_auth(),
             Some(client) => {
@@ -141,7 +165,7 @@ impl TlsOptions {
         Ok(config)
     }
 
-    fn trust(&self) -> Result<Trust, TlsError> {
+    fn authorities(&self) -> Result<Authorities, TlsError> {
         let name = match &self.server_name {
             Some(name) => {
                 let parsed = ServerName::try_from(name.clone());
@@ -157,7 +181,7 @@ impl TlsOptions {
         let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(self.roots(&named)?), provider)
             .build()
             .map_err(|error| TlsError::Setup(error.to_string()))?;
-        Ok(Trust { webpki, named, name })
+        Ok(Authorities { webpki, named, name })
     }
 
     fn roots(&self, named: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsError> {

@@ -1,5 +1,5 @@
 //! Verifies the server's certificate: like rustls, but with more precise errors, and it accepts a certificate that the
-//! administrator named in `ca_file` as the server's own.
+//! administrator named in `ca_file` as the server's own, or pinned.
 
 use std::sync::Arc;
 
@@ -10,7 +10,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
 
-use super::certificate::Certificate;
+use super::certificate::{self, Certificate};
+use super::{Expiry, Pin};
 
 /// Why a certificate is refused: the cause and, after a semicolon, the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -21,13 +22,24 @@ pub(super) struct Refused(String);
 #[derive(Debug)]
 pub(super) struct Verifier {
     provider: Arc<CryptoProvider>,
-    /// Which certificates are trusted; `None` accepts any, for any name. The signature is always verified.
-    trust: Option<Trust>,
+    trust: Trust,
+    expiry: Expiry,
 }
 
-/// Which certificates are trusted.
+/// Which certificates are trusted. The signature is always verified.
 #[derive(Debug)]
-pub(super) struct Trust {
+pub(super) enum Trust {
+    /// Any, for any name.
+    Anyone,
+    /// These, for any name and at any time.
+    Pinned(Vec<Pin>),
+    /// Those that an authority has issued for the name.
+    Authorities(Authorities),
+}
+
+/// The authorities that are trusted.
+#[derive(Debug)]
+pub(super) struct Authorities {
     /// The standard verifier, with all roots.
     pub(super) webpki: Arc<WebPkiServerVerifier>,
     /// The certificates in `ca_file`. A server may present one of them as its own certificate, even if it is marked as
@@ -38,8 +50,12 @@ pub(super) struct Trust {
 }
 
 impl Verifier {
-    pub(super) fn new(provider: Arc<CryptoProvider>, trust: Option<Trust>) -> Self {
-        Self { provider, trust }
+    pub(super) fn new(provider: Arc<CryptoProvider>, trust: Trust, expiry: Expiry) -> Self {
+        Self {
+            provider,
+            trust,
+            expiry,
+        }
     }
 
     /// Replaces the error of a signature check by the shortcoming of the certificate, if it has one.
@@ -60,8 +76,22 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let Some(trust) = &self.trust else {
-            return Ok(ServerCertVerified::assertion());
+        self.expiry.saw(end_entity);
+        let trust = match &self.trust {
+            Trust::Anyone => return Ok(ServerCertVerified::assertion()),
+            Trust::Pinned(pins) if pins.iter().any(|pin| pin.matches(end_entity)) => {
+                return Ok(ServerCertVerified::assertion());
+            }
+            Trust::Pinned(_) => {
+                return Err(Refused(format!(
+                    "the server presents another certificate than the one in `tls_pin`: {}; if its administrator confirms that \
+                     this is the right one, write `tls_pin = \"{}\"`",
+                    certificate::describe(Some(end_entity)).text,
+                    Pin::of(end_entity),
+                ))
+                .into());
+            }
+            Trust::Authorities(authorities) => authorities,
         };
         let name = trust.name.as_ref().unwrap_or(server_name);
         let checked = trust

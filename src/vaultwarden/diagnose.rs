@@ -6,14 +6,14 @@ use super::answer::Answer;
 use super::client::{Call, Client};
 use super::server_info::ServerInfo;
 use super::{ClientSettings, VaultwardenError, decode};
-use crate::tls::{self, TlsOptions};
+use crate::tls::{self, Presented, TlsOptions};
 
 /// Describes the certificate that the server presents, trusted or not. `None` if the URL uses no TLS. Sends neither the
 /// token nor the configured headers, because the server may be anyone.
 ///
 /// # Errors
 /// There is no answer over TLS, or the settings cannot be used.
-pub async fn presented(settings: &ClientSettings) -> Result<Option<String>, VaultwardenError> {
+pub async fn presented(settings: &ClientSettings) -> Result<Option<Presented>, VaultwardenError> {
     if settings.url.scheme() != "https" {
         return Ok(None);
     }
@@ -21,6 +21,7 @@ pub async fn presented(settings: &ClientSettings) -> Result<Option<String>, Vaul
         headers: None,
         tls: TlsOptions {
             verify: false,
+            pins: Vec::new(),
             ..settings.tls.clone()
         },
         ..settings.clone()

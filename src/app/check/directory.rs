@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use futures::StreamExt;
 
+use super::certificates;
 use super::people::{self, ENTRY_CSN, People, count};
 use super::{Finding, Severity, Steps};
 use crate::config;
@@ -153,8 +154,7 @@ async fn check_tls(
         }
         return false;
     };
-    let detail = format!("the server presents {certificate}");
-    steps.say(Severity::Ok, "certificate", detail, "");
+    certificates::judge(steps, &certificate);
     let trusted = steps
         .step("TLS", "", diagnose::trusted(server, settings, access))
         .await;

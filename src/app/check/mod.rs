@@ -1,6 +1,7 @@
 //! `check`: performs each step of the service separately, and reports what works, what does not, and what to do about it.
 
 mod accounts;
+mod certificates;
 mod directory;
 mod leave;
 mod mail;

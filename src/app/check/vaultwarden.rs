@@ -8,6 +8,7 @@ use super::super::policies::reminders;
 use super::super::servers::vaultwarden_settings;
 use super::super::sessions::Sessions;
 use super::accounts;
+use super::certificates;
 use super::mail::{StepFinding, judge_mail};
 use super::{Finding, Severity, Steps};
 use crate::clock::Clock;
@@ -96,8 +97,7 @@ const REACH: &str = "check `url`, that Vaultwarden runs, and the proxies and fir
 async fn check_connection(steps: &mut Steps<'_>, settings: &ClientSettings, vaultwarden: &Vaultwarden) {
     let presented = match presented(settings).await {
         Ok(Some(certificate)) => {
-            let detail = format!("the server presents {certificate}");
-            steps.say(Severity::Ok, "certificate", detail, "");
+            certificates::judge(steps, &certificate);
             true
         }
         Ok(None) => {

@@ -18,7 +18,7 @@ use super::problem::{KeyPath, Problems};
 use super::schema::{File, Invite, VaultwardenTable};
 use super::secret::Secrets;
 use super::{Config, Vaultwarden};
-use crate::tls::{ClientCertificate, TlsError, TlsOptions};
+use crate::tls::{ClientCertificate, Expiry, TlsError, TlsOptions};
 use crate::vaultwarden::check_headers;
 pub(super) use state::state;
 
@@ -152,6 +152,7 @@ fn vaultwarden(
         &TlsKeys {
             ca_file: &table.ca_file,
             tls_verify: table.tls_verify,
+            tls_pin: &table.tls_pin,
             tls_server_name: &table.tls_server_name,
             client_cert_file: &table.client_cert_file,
             client_key_file: &table.client_key_file,
@@ -263,6 +264,7 @@ fn is_loopback(host: &Host<&str>) -> bool {
 struct TlsKeys<'a> {
     ca_file: &'a Option<PathBuf>,
     tls_verify: bool,
+    tls_pin: &'a [String],
     tls_server_name: &'a Option<String>,
     client_cert_file: &'a Option<PathBuf>,
     client_key_file: &'a Option<PathBuf>,
@@ -284,11 +286,33 @@ fn tls(keys: &TlsKeys<'_>, at: &KeyPath, problems: &mut Problems<'_>) -> TlsOpti
         }
         (None, None) => None,
     };
+    let pins = keys.tls_pin.iter().filter_map(|pin| {
+        let read = pin.parse();
+        read.map_err(|error| problems.error(&at.key("tls_pin"), format!("{pin:?} {error}")))
+            .ok()
+    });
+    let pins = pins.collect();
+    if !keys.tls_pin.is_empty() {
+        for (key, is_set) in [
+            ("ca_file", keys.ca_file.is_some()),
+            ("tls_server_name", keys.tls_server_name.is_some()),
+            ("tls_verify", !keys.tls_verify),
+        ] {
+            if is_set {
+                problems.error(
+                    &at.key(key),
+                    "has no meaning with `tls_pin`, which alone decides about the server's certificate; remove one of them",
+                );
+            }
+        }
+    }
     let options = TlsOptions {
         ca_file: keys.ca_file.clone(),
         verify: keys.tls_verify,
         server_name: keys.tls_server_name.clone(),
         client,
+        pins,
+        expiry: Expiry::default(),
     };
     let asks_for_files = options.ca_file.is_some() || options.client.is_some();
     if (asks_for_files || options.server_name.is_some())

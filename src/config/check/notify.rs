@@ -58,6 +58,7 @@ pub(super) fn notify(
         &TlsKeys {
             ca_file: &table.ca_file,
             tls_verify: table.tls_verify,
+            tls_pin: &table.tls_pin,
             tls_server_name: &None,
             client_cert_file: &None,
             client_key_file: &None,

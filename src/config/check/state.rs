@@ -83,6 +83,7 @@ fn postgres(table: &PostgresTable, at: &KeyPath, problems: &mut Problems<'_>) ->
     let keys = TlsKeys {
         ca_file: &table.ca_file,
         tls_verify: table.tls_verify,
+        tls_pin: &table.tls_pin,
         tls_server_name: &table.tls_server_name,
         client_cert_file: &table.client_cert_file,
         client_key_file: &table.client_key_file,

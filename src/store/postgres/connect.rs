@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::settings::Settings;
-use crate::tls::TlsError;
+use crate::tls::{TlsError, TlsOptions};
 
 /// The largest number of connections of one process.
 pub(super) const CONNECTIONS: usize = 8;
@@ -50,6 +51,39 @@ pub(super) fn config(settings: &Settings) -> tokio_postgres::Config {
 }
 
 /// How connections are encrypted.
-pub(super) fn tls(settings: &Settings) -> Result<MakeRustlsConnect, TlsError> {
-    Ok(MakeRustlsConnect::new(settings.tls.client_config()?))
+///
+/// # Errors
+/// A file of the TLS settings cannot be used.
+pub(super) fn tls(settings: &Settings) -> Result<FreshTls, TlsError> {
+    Ok(FreshTls {
+        last: MakeRustlsConnect::new(settings.tls.client_config()?),
+        options: settings.tls.clone(),
+    })
+}
+
+/// Reads the files of the TLS settings at each connection, because certificates are renewed. While they cannot be used, what was
+/// read last stays in use.
+#[derive(Clone)]
+pub(super) struct FreshTls {
+    options: TlsOptions,
+    last: MakeRustlsConnect,
+}
+
+impl<S> MakeTlsConnect<S> for FreshTls
+where
+    MakeRustlsConnect: MakeTlsConnect<S>,
+{
+    type Stream = <MakeRustlsConnect as MakeTlsConnect<S>>::Stream;
+    type TlsConnect = <MakeRustlsConnect as MakeTlsConnect<S>>::TlsConnect;
+    type Error = <MakeRustlsConnect as MakeTlsConnect<S>>::Error;
+
+    fn make_tls_connect(&mut self, domain: &str) -> Result<Self::TlsConnect, Self::Error> {
+        if self.options.files().next().is_some() {
+            match self.options.client_config() {
+                Ok(config) => self.last = MakeRustlsConnect::new(config),
+                Err(error) => tracing::debug!(%error, "the TLS files as they were read last stay in use"),
+            }
+        }
+        self.last.make_tls_connect(domain)
+    }
 }
