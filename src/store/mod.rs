@@ -27,7 +27,7 @@ pub use postgres::{Database, Postgres, Settings as PostgresSettings};
 pub use row_set::RowSet;
 pub use sqlite::Sqlite;
 pub use types::{
-    Claim, Claimed, Configured, Difference, DirectoryReport, DirectoryRow, DirectoryState, InstanceReport,
+    Claim, Claimed, Configured, Difference, DirectoryReport, DirectoryRow, DirectoryState, Hour, InstanceReport,
     ListingOutcome, ManagedRow, Matched, Report, Scope, StoreError, TaskReport, Unchecked, Unregistered,
     Which,
 };

@@ -10,6 +10,7 @@ use tracing::{debug, info, warn};
 use super::health::Health;
 use super::log_limit::LogLimiter;
 use super::metrics::Metrics;
+use super::parts::Parts;
 use crate::model::{Hold, Listing};
 use crate::store::{ListingOutcome, Report, StoreError};
 
@@ -40,6 +41,7 @@ pub struct Observer {
     pub(super) metrics: Arc<Metrics>,
     health: Arc<Mutex<Health>>,
     log_limiter: Arc<Mutex<LogLimiter>>,
+    parts: Arc<Mutex<Parts>>,
 }
 
 impl Observer {
@@ -55,6 +57,7 @@ impl Observer {
             metrics: Arc::new(metrics),
             health: Arc::new(Mutex::new(Health::new(directories, grace))),
             log_limiter: Arc::default(),
+            parts: Arc::default(),
         }
     }
 
@@ -76,6 +79,23 @@ impl Observer {
     /// The directories to which another instance listens.
     pub fn standing_by(&self) -> Vec<String> {
         self.health().standing_by().map(str::to_owned).collect()
+    }
+
+    /// Each directory that has sent a message, and the time since the last one.
+    pub fn silence(&self) -> Vec<(String, Duration)> {
+        let health = self.health();
+        let silence = health.silence(Instant::now());
+        silence.map(|(name, silence)| (name.to_owned(), silence)).collect()
+    }
+
+    /// A part of the service begins to run, or has failed.
+    pub fn part_runs(&self, name: &str, runs: bool) {
+        self.parts().note(name, runs, Instant::now());
+    }
+
+    /// The parts of the service that fail again and again.
+    pub fn failing_parts(&self) -> Vec<String> {
+        self.parts().failing(Instant::now())
     }
 
     /// This instance begins or ceases to listen to the directory.
@@ -377,6 +397,10 @@ impl Observer {
         for line in suppressed {
             line.log();
         }
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn log_limiter(&self) -> MutexGuard<'_, LogLimiter> {

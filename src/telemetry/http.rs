@@ -1,4 +1,4 @@
-//! The endpoints `/livez`, `/readyz` and `/metrics`.
+//! Serves HTTP: the endpoints `/livez`, `/readyz`, `/healthz` and `/metrics`, and what others add to them.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::uri::Authority;
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
@@ -80,11 +80,31 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, HttpError> {
         .map_err(|cause| HttpError::Bind { address, cause })
 }
 
-/// Answers requests until `stop`, then finishes the open ones.
+/// The address from which a request came: that of the client, or of a proxy in front.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub IpAddr);
+
+/// What every instance answers. It names no person.
 ///
 /// - `/livez`: 200 while the process responds.
-/// - `/readyz`: 200, or 503 with one line for each thing that is wrong. It names no person.
+/// - `/healthz`: 200, or 503 with one line for each part of the service that fails again and again, whatever the cause; a
+///   directory, Vaultwarden or a state that is away is none. A restart may help.
+/// - `/readyz`: 200, or 503 with one line for each thing that is wrong, servers included.
 /// - `/metrics`: OpenMetrics text.
+pub fn endpoints(observer: Observer, store: Arc<dyn BaseStore>, public: Public) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(Endpoints {
+            observer,
+            store,
+            public: Arc::new(public),
+        })
+}
+
+/// Answers requests until `stop`, then finishes the open ones. Requests have the extension [`Peer`].
 ///
 /// # Guarantees
 /// At most 64 connections are open at once, and each is closed after its first answer or after 30 seconds. A request is
@@ -95,34 +115,23 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, HttpError> {
 /// Dropping the future closes the listener and aborts open requests.
 pub async fn serve(
     mut listener: TcpListener,
-    observer: Observer,
-    store: Arc<dyn BaseStore>,
+    router: Router,
     public: Public,
     stop: CancellationToken,
 ) {
-    let public = Arc::new(public);
-    let router = Router::new()
-        .route("/livez", get(|| async { "alive\n" }))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .layer(middleware::from_fn_with_state(Arc::clone(&public), check_host))
-        .with_state(Endpoints {
-            observer,
-            store,
-            public,
-        });
+    let router = router.layer(middleware::from_fn_with_state(Arc::new(public), check_host));
     let (mut connections, mut by_age) = (JoinSet::new(), VecDeque::new());
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
             Some(_) = connections.join_next() => by_age.retain(|open: &tokio::task::AbortHandle| !open.is_finished()),
-            (stream, _) = Listener::accept(&mut listener) => {
+            (stream, peer) = Listener::accept(&mut listener) => {
                 if by_age.len() >= MAX_CONNECTIONS
                     && let Some(oldest) = by_age.pop_front()
                 {
                     oldest.abort();
                 }
-                by_age.push_back(connections.spawn(answer(stream, router.clone(), stop.clone())));
+                by_age.push_back(connections.spawn(answer(stream, router.clone().layer(Extension(Peer(peer.ip()))), stop.clone())));
             }
         }
     }
@@ -173,6 +182,17 @@ fn is_ours(authority: &Authority, hosts: &[String]) -> bool {
     let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
     // Public DNS has no names without a dot: they belong to this machine or its network.
     address.is_ok() || !host.contains('.') || hosts.iter().any(|ours| ours.eq_ignore_ascii_case(host))
+}
+
+async fn healthz(State(endpoints): State<Endpoints>) -> impl IntoResponse {
+    let failing = endpoints.observer.failing_parts();
+    if failing.is_empty() {
+        return (StatusCode::OK, "healthy\n".to_owned());
+    }
+    let lines = failing
+        .iter()
+        .map(|name| format!("a part of the service fails again and again: {name}; the log says why\n"));
+    (StatusCode::SERVICE_UNAVAILABLE, lines.collect())
 }
 
 async fn readyz(State(endpoints): State<Endpoints>) -> impl IntoResponse {
