@@ -46,6 +46,7 @@ mod notify;
 mod old_tls;
 mod onboarding;
 mod outage;
+mod page;
 mod packaging;
 mod password;
 mod peculiarities;
