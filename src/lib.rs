@@ -93,6 +93,7 @@ mod http_client;
 pub mod listener;
 pub mod model;
 pub mod notify;
+pub mod page;
 pub mod panics;
 pub mod retry;
 pub mod rules;

@@ -1,8 +1,10 @@
 //! The service as a whole: builds every component, keeps the loops running, and stops them in order.
 
+mod administration;
 mod adopt;
 mod certificates;
 mod check;
+mod decide;
 mod duty;
 mod explain;
 mod find;
@@ -11,6 +13,7 @@ mod healthcheck;
 mod housekeeping;
 mod link;
 mod listening;
+mod next;
 mod notify;
 mod person;
 mod plan;
@@ -25,11 +28,13 @@ mod wiring;
 
 pub use adopt::adopt;
 pub use check::{Finding, Severity, check};
+pub use decide::{Verb, decide};
 pub use explain::{Explained, InDirectory, InVaultwarden, Policies, explain, parse_person};
 pub use find::people_in_group;
 pub use forget::{Forgotten, forget_directory, retired_directory};
 pub use healthcheck::{Health, healthcheck};
 pub use link::{Link, Links};
+pub use next::{due, next, standing};
 pub use notify::{Answer, notify_test};
 pub use person::{Progress, invite_person, sync_person};
 pub use plan::{DryRun, Invited, Plan, PlanEntry, PlannedAction, plan, run_dry};

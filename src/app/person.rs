@@ -65,6 +65,27 @@ pub async fn sync_person(config: &Config, who: &str, say: &mut Say<'_>) -> anyho
     done
 }
 
+/// Looks a person up in their directory and decides on what is found. The service, whose state this is, carries out what is
+/// owed. Returns who that is.
+///
+/// # Errors
+/// As [`sync_person`].
+pub(super) async fn look_person_up(
+    config: &Config,
+    store: Arc<dyn Store>,
+    who: &str,
+) -> anyhow::Result<Vec<(String, EntryId)>> {
+    let query = parse_person(who)?;
+    let desk = Desk {
+        config,
+        clock: store.clock(),
+        store,
+        components: None,
+    };
+    let known = desk.store.people(query.clone(), 0).await?;
+    desk.look_up(who, &query, &known, &mut |_| {}).await
+}
+
 async fn look_up_and_carry_out(
     desk: &Desk<'_>,
     who: &str,
@@ -72,26 +93,7 @@ async fn look_up_and_carry_out(
     say: &mut Say<'_>,
 ) -> anyhow::Result<Vec<PersonReport>> {
     let known = desk.store.people(query.clone(), 0).await?;
-    let mut seen = Vec::new();
-    for person in known.iter().filter(|person| person.configured) {
-        if let Some(directory) = desk.config.directory(&person.directory) {
-            desk.see_known(directory, person, say).await?;
-            seen.push((person.directory.clone(), person.member.id));
-        }
-    }
-    // An entry that was created again has the address of the former one, but is another entry.
-    if seen.is_empty() || matches!(query, PersonQuery::Address(_)) {
-        desk.search(&query, &mut seen, say).await?;
-    }
-    if seen.is_empty() {
-        let how = match query {
-            PersonQuery::Dn(..) => "name a person who is not known yet by the address or the UUID",
-            _ => NO_ENTRY,
-        };
-        bail!(
-            "no one is known by {who}, and no configured directory has such an entry that matches its filter; {how}"
-        );
-    }
+    let seen = desk.look_up(who, &query, &known, say).await?;
     let mut done = Vec::new();
     for (directory, id) in seen {
         let before = known
@@ -176,6 +178,37 @@ impl<'a> Desk<'a> {
             store: components.store.clone(),
             components: Some(components),
         })
+    }
+
+    /// Looks a person up, of whom this is `known`, and decides on what is found. Returns who that is.
+    async fn look_up(
+        &self,
+        who: &str,
+        query: &PersonQuery,
+        known: &[PersonReport],
+        say: &mut Say<'_>,
+    ) -> anyhow::Result<Vec<(String, EntryId)>> {
+        let mut seen = Vec::new();
+        for person in known.iter().filter(|person| person.configured) {
+            if let Some(directory) = self.config.directory(&person.directory) {
+                self.see_known(directory, person, say).await?;
+                seen.push((person.directory.clone(), person.member.id));
+            }
+        }
+        // An entry that was created again has the address of the former one, but is another entry.
+        if seen.is_empty() || matches!(query, PersonQuery::Address(_)) {
+            self.search(query, &mut seen, say).await?;
+        }
+        if seen.is_empty() {
+            let how = match query {
+                PersonQuery::Dn(..) => "name a person who is not known yet by the address or the UUID",
+                _ => NO_ENTRY,
+            };
+            bail!(
+                "no one is known by {who}, and no configured directory has such an entry that matches its filter; {how}"
+            );
+        }
+        Ok(seen)
     }
 
     /// Leaves a store that others may share.

@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow, bail};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::administration::OfService;
 use super::certificates;
 use super::duty;
 use super::housekeeping;
@@ -19,6 +20,7 @@ use super::wiring::Components;
 use crate::config::Config;
 use crate::listener::Listener;
 use crate::model::ActionState;
+use crate::page::Page;
 use crate::store::{Lease, Store};
 use crate::telemetry::http;
 use crate::telemetry::log::LogHandle;
@@ -71,7 +73,8 @@ pub async fn run(
         rand::random,
         requests.stop.clone(),
         components.retry_now.clone(),
-    );
+    )
+    .watched_by(components.observer.clone());
     for part in notifier.parts() {
         let (name, part) = (part.name(), Arc::new(part));
         let lease = components.store.clone().duty(&name).lease;
@@ -88,6 +91,19 @@ pub async fn run(
         hosts: config.http.hosts.clone(),
         dns: config.dns(),
     };
+    let administration = Arc::new(OfService::new(
+        components.store.clone(),
+        components.observer.clone(),
+        config.clone(),
+    ));
+    let page = Page::new(
+        components.store.clone(),
+        components.observer.clone(),
+        administration.clone(),
+        public.clone(),
+        config.http.admin_token.clone(),
+        requests.stop.clone(),
+    );
     if let Some(address) = config.http.listen {
         let listener = http::bind(address).await?;
         // The operating system chooses a port for port 0; a restart of this part uses the same one.
@@ -95,23 +111,19 @@ pub async fn run(
             .local_addr()
             .context("the address of [http] cannot be read")?;
         let mut taken = Some(listener);
-        tracing::info!(%address, "answering /livez, /healthz, /readyz and /metrics");
-        let (observer, store, stop) = (
-            components.observer.clone(),
-            components.store.clone(),
-            requests.stop.clone(),
-        );
-        let public = public.clone();
+        tracing::info!(%address, "answering /livez, /healthz, /readyz and /metrics, and the status page");
+        let (observer, store) = (components.observer.clone(), components.store.clone());
+        let router = http::endpoints(observer, store, public.clone()).merge(page.router());
+        let (public, stop) = (public.clone(), requests.stop.clone());
         supervisor.spawn("http", move || {
-            let (taken, observer, store, stop) =
-                (taken.take(), observer.clone(), store.clone(), stop.clone());
-            let public = public.clone();
+            let (taken, router) = (taken.take(), router.clone());
+            let (public, stop) = (public.clone(), stop.clone());
             async move {
                 let listener = match taken {
                     Some(listener) => listener,
                     None => http::bind(address).await?,
                 };
-                http::serve(listener, observer, store, public, stop).await;
+                http::serve(listener, router, public, stop).await;
                 Ok(())
             }
         });
@@ -222,6 +234,8 @@ pub async fn run(
         let renewal = notifier.renewal(&renewed.notify)?;
         servers.renew(renewed)?;
         renewal.apply();
+        page.renew(renewed.http.admin_token.clone());
+        administration.renew(renewed.clone());
         log.set_level(renewed.log.level.as_str())?;
         retry_now.notify();
         Ok(())

@@ -12,6 +12,7 @@ use tracing::{debug, error};
 use crate::panics::contain;
 use crate::retry::{Retry, RetryNow};
 use crate::store::StoreError;
+use crate::telemetry::Observer;
 
 /// The wait before a loop is restarted.
 pub const RESTART: Retry = Retry {
@@ -33,6 +34,7 @@ pub struct Supervisor {
     retry_now: RetryNow,
     loops: JoinSet<String>,
     names: Vec<String>,
+    observer: Option<Observer>,
 }
 
 impl Supervisor {
@@ -46,7 +48,15 @@ impl Supervisor {
             retry_now,
             loops: JoinSet::new(),
             names: Vec::new(),
+            observer: None,
         }
+    }
+
+    /// Tells `observer` which loops run and which have failed, for `/healthz`.
+    #[must_use]
+    pub fn watched_by(mut self, observer: Observer) -> Self {
+        self.observer = Some(observer);
+        self
     }
 
     /// Runs a loop. `work` creates its future, once more after each failure; the future returns `Ok` when the token is
@@ -60,8 +70,14 @@ impl Supervisor {
         let retried = self.retry_now.subscribe();
         let name = name.into();
         self.names.push(name.clone());
+        let observer = self.observer.clone();
+        let tell = move |name: &str, runs| {
+            if let Some(observer) = &observer {
+                observer.part_runs(name, runs);
+            }
+        };
         self.loops.spawn(async move {
-            keep_running(&name, work, (retry, retried), jitter, &stop).await;
+            keep_running(&name, work, (retry, retried), jitter, (&stop, &tell)).await;
             name
         });
     }
@@ -100,7 +116,7 @@ async fn keep_running<F, Work>(
     mut work: F,
     (retry, mut retried): (Retry, watch::Receiver<()>),
     jitter: fn() -> f64,
-    stop: &CancellationToken,
+    (stop, tell): (&CancellationToken, &(impl Fn(&str, bool) + Sync)),
 ) where
     F: FnMut() -> Work,
     Work: Future<Output = anyhow::Result<()>>,
@@ -109,6 +125,7 @@ async fn keep_running<F, Work>(
     loop {
         let began = Instant::now();
         retried.mark_unchanged();
+        tell(name, true);
         let ended = contain(async { work().await }).await;
         let is_of_store = matches!(&ended, Ok(Err(error)) if error.is::<StoreError>());
         let error = match ended {
@@ -132,6 +149,7 @@ async fn keep_running<F, Work>(
                 error, restart_in_ms, "a part of the service waits for the state and will be restarted"
             );
         } else {
+            tell(name, false);
             error!(
                 name,
                 error, restart_in_ms, "a part of the service failed and will be restarted"

@@ -130,6 +130,7 @@ mod tests {
             unregistered: 0,
             directories: Vec::new(),
             quarantined: Vec::new(),
+            held: Vec::new(),
             failing: Vec::new(),
             instances: Vec::new(),
         }

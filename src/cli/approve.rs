@@ -8,32 +8,21 @@ use super::args::People;
 use super::exit::Exit;
 use super::proposal::Proposal;
 use super::state;
-use crate::app;
-use crate::clock::Clock;
-use crate::model::{ActionState, EmailAddress, Release};
-use crate::store::{Decisions, Store, TaskReport, Which};
-use crate::worker::server_identity;
+use crate::app::{self, Verb};
+use crate::model::{ActionState, EmailAddress};
+use crate::store::{Store, TaskReport, Which};
 
-/// What a command does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verb {
-    /// Carry out what is held back.
-    Approve,
-    /// Drop what is held back.
-    Discard,
-    /// Try again what Vaultwarden rejected.
-    Retry,
+/// The words of a command.
+trait Words {
+    /// The message about an address without such an action.
+    fn missing(self) -> &'static str;
+    /// The state, for a sentence such as "nobody is ..".
+    fn blocked(self) -> &'static str;
+    fn participle(self) -> &'static str;
+    fn proposal(self) -> Proposal;
 }
 
-impl Verb {
-    fn state(self) -> ActionState {
-        match self {
-            Self::Approve | Self::Discard => ActionState::Held,
-            Self::Retry => ActionState::Quarantined,
-        }
-    }
-
-    /// The message about an address without such an action.
+impl Words for Verb {
     fn missing(self) -> &'static str {
         match self {
             Self::Approve | Self::Discard => "not held back",
@@ -41,7 +30,6 @@ impl Verb {
         }
     }
 
-    /// The state, for a sentence such as "nobody is ..".
     fn blocked(self) -> &'static str {
         match self {
             Self::Approve | Self::Discard => "held back",
@@ -92,7 +80,8 @@ pub(super) async fn decide(
         super::print(&format!("nobody was {}\n", verb.participle()))?;
         return Ok(Exit::Failed);
     }
-    let count = apply(&*store, &selected, !named.is_empty(), verb).await?;
+    // Those that were shown: more may be held back while the question is open.
+    let count = app::decide(&*store, &selected, !named.is_empty(), verb).await?;
     super::print(&format!("{count} {}\n", verb.participle()))?;
     Ok(Exit::Done)
 }
@@ -111,49 +100,6 @@ async fn select_named(
     }
     refuse_missing(&selected, named, verb)?;
     Ok(selected)
-}
-
-/// Does it with the actions that were shown: more may be held back while the question is open. Returns their number.
-async fn apply(
-    store: &dyn Store,
-    selected: &[TaskReport],
-    repeats: bool,
-    verb: Verb,
-) -> anyhow::Result<usize> {
-    let now = Clock::system().now();
-    let rows: Vec<i64> = selected.iter().map(|task| task.row).collect();
-    // Invitations of people whose accounts are missing: the administrator says that this is the right Vaultwarden.
-    let mut accepts_server = verb != Verb::Retry
-        && selected
-            .iter()
-            .any(|task| task.kind.is_invite() && task.has_account);
-    let count = match verb {
-        Verb::Discard => store.discard(rows, now).await?,
-        Verb::Approve => {
-            let approved = Release::Approved;
-            let released = store
-                .release(&[ActionState::Held], Which::Rows(&rows), approved, now)
-                .await?;
-            released.len()
-        }
-        Verb::Retry => {
-            let states: &[ActionState] = if repeats {
-                &[ActionState::Quarantined, ActionState::Done]
-            } else {
-                &[ActionState::Quarantined]
-            };
-            accepts_server = repeats;
-            let retried = Release::Retried;
-            store
-                .release(states, Which::Rows(&rows), retried, now)
-                .await?
-                .len()
-        }
-    };
-    if accepts_server {
-        server_identity::accept(store).await?;
-    }
-    Ok(count)
 }
 
 /// Parses the addresses on the command line, without duplicates.

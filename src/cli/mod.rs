@@ -31,11 +31,11 @@ mod watch;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use approve::Verb;
 pub use args::Args;
 use args::{Command, ConfigCommand, StateCommand};
 use exit::Exit;
 
+use crate::app::Verb;
 use crate::config::{self, Config, ConfigError};
 use crate::foreign::printable;
 use crate::model::EmailAddress;

@@ -16,6 +16,7 @@ mod schema;
 mod secret;
 mod value;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ pub use choices::{
 pub use load::fuzz;
 pub use load::{Service, load, place, service, state};
 pub use problem::ConfigError;
-pub use schema::{Http, Invite, Leave, Limits, Log};
+pub use schema::{Invite, Leave, Limits, Log};
 
 use crate::directory::{self, Bind};
 use crate::rules::Protect;
@@ -62,7 +63,7 @@ pub struct Config {
     pub limits: Limits,
     /// `[notify]`: who is told what happens.
     pub notify: Notify,
-    /// `[http]`: the endpoints for health and metrics.
+    /// `[http]`: the status page, and the endpoints for health and metrics.
     pub http: Http,
     /// `[log]`: level and format.
     pub log: Log,
@@ -115,8 +116,9 @@ impl Config {
             (&mut notify.secret, &others.secret),
             (&mut notify.ping_url, &others.ping_url),
             (&mut notify.proxy, &others.proxy),
+            (&mut renewed.http.admin_token, &other.http.admin_token),
         ] {
-            // A receiver is added or removed by a restart only.
+            // What has a secret is added or removed by a restart only.
             if secret.is_some() && other.is_some() {
                 secret.clone_from(other);
             }
@@ -150,6 +152,17 @@ pub struct Vaultwarden {
     pub headers: Option<SecretString>,
     /// The time between two comparisons of Vaultwarden's accounts with the state.
     pub accounts_interval: Duration,
+}
+
+/// The status page, and the endpoints for health and metrics.
+#[derive(Debug, Clone)]
+pub struct Http {
+    /// The address to listen on; `None` switches all of it off.
+    pub listen: Option<SocketAddr>,
+    /// The full host names that a request may use.
+    pub hosts: Vec<String>,
+    /// What a person signs in with; without it the page shows no people and takes no orders.
+    pub admin_token: Option<SecretString>,
 }
 
 /// Who is told what happens.

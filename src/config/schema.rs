@@ -45,7 +45,7 @@ pub(super) struct File {
     pub(super) leave: Leave,
     pub(super) limits: Limits,
     pub(super) notify: NotifyTable,
-    pub(super) http: Http,
+    pub(super) http: HttpTable,
     pub(super) log: Log,
 }
 
@@ -64,7 +64,7 @@ impl Default for File {
             leave: Leave::default(),
             limits: Limits::default(),
             notify: NotifyTable::default(),
-            http: Http::default(),
+            http: HttpTable::default(),
             log: Log::default(),
         }
     }
@@ -403,23 +403,25 @@ impl Default for NotifyTable {
     }
 }
 
-/// `[http]`: `/livez`, `/readyz` and `/metrics`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// `[http]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, expecting = "a table")]
-pub struct Http {
-    /// The address to listen on; `None` switches the endpoints off.
+pub(super) struct HttpTable {
     #[serde(with = "listen")]
-    pub listen: Option<SocketAddr>,
-    /// The full host names that a request may use.
+    pub(super) listen: Option<SocketAddr>,
     #[serde(deserialize_with = "one_or_many")]
-    pub hosts: Vec<String>,
+    pub(super) hosts: Vec<String>,
+    pub(super) admin_token: Option<Secret>,
+    pub(super) admin_token_file: Option<PathBuf>,
 }
 
-impl Default for Http {
+impl Default for HttpTable {
     fn default() -> Self {
         Self {
             listen: Some((Ipv4Addr::LOCALHOST, 9464).into()),
             hosts: Vec::new(),
+            admin_token: None,
+            admin_token_file: None,
         }
     }
 }

@@ -19,7 +19,7 @@ pub use change::{Change, Cursor, Listing};
 pub use disposition::{Disposition, Rejection};
 pub use email::{AddressProblem, EmailAddress};
 pub use entry::{Attribute, Entry, EntryId};
-pub use event::{Event, Hold, ObservedChange, Release, Source, What};
+pub use event::{Event, Hold, ObservedChange, Release, Request, Source, What};
 pub use journal_line::JournalLine;
 pub use member::{Member, Standing};
 pub use text::prepared;

@@ -4,7 +4,9 @@ use super::book::Book;
 use super::context::DecisionContext;
 use super::task::Task;
 use crate::clock::Timestamp;
-use crate::model::{AccountState, ActionState, Compared, EmailAddress, Release, Source, What};
+use crate::model::{
+    AccountState, ActionKind, ActionState, Compared, EmailAddress, Release, Request, Source, What,
+};
 
 impl Book {
     /// Queues a task that is in the state `from`; returns its address. It keeps its history only if the server was at
@@ -87,6 +89,31 @@ impl Book {
         Some(person)
     }
 
+    /// Records that an administrator asked for something that concerns a task, if there is this task.
+    pub fn request_for_task(&mut self, row: i64, request: Request, from: &str, now: Timestamp) {
+        let Some(index) = self.task_by_row(row) else {
+            return;
+        };
+        let (action, from) = (self.tasks()[index].kind, from.to_owned());
+        let what = What::Requested {
+            request,
+            action,
+            from,
+        };
+        self.record_for(index, (now, Source::Administrator), what);
+    }
+
+    /// Records that an administrator asked for something that concerns a person.
+    pub fn request_for_person(&mut self, person: usize, request: Request, from: &str, now: Timestamp) {
+        let what = What::Requested {
+            request,
+            action: ActionKind::Invite,
+            from: from.to_owned(),
+        };
+        let address = self.people()[person].member.address.clone();
+        self.record(person, address, (now, Source::Administrator), what);
+    }
+
     /// Takes a task back from a worker that is gone. It is due at once, and may have been sent.
     pub fn take_back(&mut self, row: i64, now: Timestamp) {
         if let Some(index) = self.task_by_row(row) {
@@ -113,7 +140,7 @@ fn accept_loss(task: &mut Task) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ActionKind, EntryId, ManagedAccount, Member, Outcome, Standing};
+    use crate::model::{EntryId, ManagedAccount, Member, Outcome, Standing};
     use crate::rules::{LeavePolicies, Limits};
 
     const NOW: Timestamp = Timestamp(9_000);

@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::types::{
-    Claim, Claimed, Configured, Difference, DirectoryRow, DirectoryState, ManagedRow, Matched, Report, Scope,
-    StoreError, TaskReport, Unchecked, Unregistered, Which,
+    Claim, Claimed, Configured, Difference, DirectoryRow, DirectoryState, Hour, ManagedRow, Matched, Report,
+    Scope, StoreError, TaskReport, Unchecked, Unregistered, Which,
 };
 use super::{PersonQuery, PersonReport};
 use crate::clock::{Clock, Timestamp};
@@ -233,6 +233,13 @@ pub trait AdminStore: BaseStore {
     /// The number of the last event of the journal; `0` if it is empty. Numbers grow, and begin again after all events were
     /// removed.
     fn journal_end(&self) -> Reply<'_, i64>;
+
+    /// The last `limit` events of the journal, newest first, each with its number.
+    fn latest(&self, limit: u32) -> Reply<'_, Vec<(i64, Event)>>;
+
+    /// What happened in each hour that has an event with a number above `after` and up to `upto`, in the order of time. Counts
+    /// these events only: a reader adds pages up, so that no transaction is long.
+    fn hours(&self, after: i64, upto: i64) -> Reply<'_, Vec<Hour>>;
 
     /// Removes the events before `before` among the `limit` oldest; returns how many.
     fn prune(&self, before: Timestamp, limit: u32) -> Reply<'_, u64>;

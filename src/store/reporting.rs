@@ -13,6 +13,7 @@ pub(super) struct Parts {
     /// What is wrong with the present Vaultwarden, and with the accounts in our care; empty if nothing is.
     pub(super) troubles: [Option<Vec<u8>>; 2],
     pub(super) quarantined: Vec<TaskReport>,
+    pub(super) held: Vec<TaskReport>,
     pub(super) failing: Vec<TaskReport>,
 }
 
@@ -29,6 +30,7 @@ impl Parts {
             unregistered: self.unregistered,
             vaultwarden_trouble: troubles.find(|trouble| !trouble.is_empty()),
             quarantined: self.quarantined,
+            held: self.held,
             failing: self.failing,
             directories: self.directories,
             instances: self.instances,

@@ -10,7 +10,7 @@ use crate::model::{
 use crate::rules::membership::Decided;
 use crate::rules::{Brake, Directory, LeaverBrake, Task};
 
-use super::{ActionReport, DirectoryReport, DirectoryState, TaskReport, Unchecked, Unregistered};
+use super::{ActionReport, DirectoryReport, DirectoryState, Hour, TaskReport, Unchecked, Unregistered};
 
 /// One row of a result. Columns are counted from 0.
 pub(super) trait Columns {
@@ -300,6 +300,30 @@ pub(super) fn event<R: Columns>(row: &R) -> Result<Event, R::Error> {
         what: serde_json::from_str(&row.text(7)?).map_err(|_| R::broken(7, "unknown event"))?,
     })
 }
+
+/// Reads an hour from the columns `at / HOUR_MS, joined, left, invited, delays, longest`.
+pub(super) fn hour<R: Columns>(row: &R) -> Result<Hour, R::Error> {
+    Ok(Hour {
+        began: Timestamp(row.int(0)?.saturating_mul(HOUR_MS)),
+        joined: count(row, 1)?,
+        left: count(row, 2)?,
+        invited: count(row, 3)?,
+        delays_ms: count(row, 4)?,
+        longest_ms: count(row, 5)?,
+    })
+}
+
+/// The columns of [`hour`] by the columns `at, source, kind, joined, left_, after_ms` of events.
+pub(super) const HOUR: &str = "at / 3600000,
+     sum(case when kind in ('joined', 'rejoined') and source not in ('listing', 'audit') then 1
+              when kind = 'listed' then joined else 0 end),
+     sum(case when kind = 'left' and source not in ('listing', 'audit') then 1 when kind = 'listed' then left_ else 0 end),
+     sum(case when kind = 'invited' then 1 else 0 end),
+     sum(case when kind = 'invited' then after_ms else 0 end),
+     max(case when kind = 'invited' then after_ms else 0 end)";
+
+/// The milliseconds of an hour.
+const HOUR_MS: i64 = 3_600_000;
 
 /// The columns of [`action_report`].
 pub(super) const ACTION_REPORT: &str =

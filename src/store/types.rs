@@ -216,6 +216,8 @@ pub struct Report {
     pub quarantined: Vec<TaskReport>,
     /// What is wrong with the present Vaultwarden, if anything.
     pub vaultwarden_trouble: Option<String>,
+    /// The held actions, those that were held first at the top, at most 100.
+    pub held: Vec<TaskReport>,
     /// Queued actions whose last attempt failed (outages included), latest arrival first, at most 100.
     pub failing: Vec<TaskReport>,
     /// The instances that use the store, in the order of their start; none for a store that only one can use.
@@ -250,6 +252,24 @@ impl Report {
 fn in_state(counts: &[(&'static str, u64)], state: ActionState) -> u64 {
     let count = counts.iter().find(|(name, _)| *name == state.as_str());
     count.map_or(0, |(_, count)| *count)
+}
+
+/// What the journal says about one hour, or a part of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Hour {
+    /// When it began.
+    pub began: Timestamp,
+    /// The number of people who joined or rejoined. Those whom a listing found are counted by the event at its end, because
+    /// a listing of very many people does not journal each.
+    pub joined: u64,
+    /// The number of people who left, counted in the same way.
+    pub left: u64,
+    /// The number of people who were invited.
+    pub invited: u64,
+    /// How long their invitations took after the changes had arrived, in total and in milliseconds.
+    pub delays_ms: u64,
+    /// The longest of these times.
+    pub longest_ms: u64,
 }
 
 /// One directory in a [`Report`].

@@ -11,6 +11,7 @@ use super::health::Health;
 use super::liveness::Liveness;
 use super::log_limit::LogLimiter;
 use super::metrics::Metrics;
+use super::parts::Parts;
 use crate::model::{Hold, Listing};
 use crate::store::{ListingOutcome, Report, StoreError};
 
@@ -42,6 +43,7 @@ pub struct Observer {
     health: Arc<Mutex<Health>>,
     liveness: Arc<Mutex<Liveness>>,
     log_limiter: Arc<Mutex<LogLimiter>>,
+    parts: Arc<Mutex<Parts>>,
 }
 
 impl Observer {
@@ -58,6 +60,7 @@ impl Observer {
             health: Arc::new(Mutex::new(Health::new(directories, grace))),
             liveness: Arc::default(),
             log_limiter: Arc::default(),
+            parts: Arc::default(),
         }
     }
 
@@ -79,6 +82,25 @@ impl Observer {
     /// The directories to which another instance listens.
     pub fn standing_by(&self) -> Vec<String> {
         self.health().standing_by().map(str::to_owned).collect()
+    }
+
+    /// Each directory that has sent a message, and the time since the last one.
+    pub fn silence(&self) -> Vec<(String, Duration)> {
+        let health = self.health();
+        let silence = health.silence(Instant::now());
+        silence
+            .map(|(name, silence)| (name.to_owned(), silence))
+            .collect()
+    }
+
+    /// A part of the service begins to run, or has failed.
+    pub fn part_runs(&self, name: &str, runs: bool) {
+        self.parts().note(name, runs, Instant::now());
+    }
+
+    /// The parts of the service that fail again and again.
+    pub fn failing_parts(&self) -> Vec<String> {
+        self.parts().failing(Instant::now())
     }
 
     /// This instance begins or ceases to listen to the directory.
@@ -417,6 +439,10 @@ impl Observer {
         for line in suppressed {
             line.log();
         }
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn log_limiter(&self) -> MutexGuard<'_, LogLimiter> {

@@ -1,4 +1,4 @@
-//! The endpoints `/livez`, `/healthz`, `/readyz` and `/metrics`.
+//! Serves HTTP: the endpoints `/livez`, `/readyz`, `/healthz` and `/metrics`, and what others add to them.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -80,12 +80,31 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, HttpError> {
         .map_err(|cause| HttpError::Bind { address, cause })
 }
 
-/// Answers requests until `stop`, then finishes the open ones.
+/// The address from which a request came: that of the client, or of a proxy in front.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub IpAddr);
+
+/// What every instance answers. It names no person.
 ///
 /// - `/livez`: 200 while the process responds.
-/// - `/healthz`: 200 while its loops proceed, else 503 with what does not. A restart helps then.
-/// - `/readyz`: 200, or 503 with one line for each thing that is wrong. It names no person.
+/// - `/healthz`: 200, or 503 with one line for each part of the service that does not proceed, or fails again and again. A
+///   directory, Vaultwarden or a state that is away is none. A restart may help.
+/// - `/readyz`: 200, or 503 with one line for each thing that is wrong, servers included.
 /// - `/metrics`: OpenMetrics text for those who ask for it, as Prometheus does, otherwise the older text format.
+pub fn endpoints(observer: Observer, store: Arc<dyn BaseStore>, public: Public) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(Endpoints {
+            observer,
+            store,
+            public: Arc::new(public),
+        })
+}
+
+/// Answers requests until `stop`, then finishes the open ones. Requests have the extension [`Peer`].
 ///
 /// # Guarantees
 /// At most 64 connections are open at once, and each is closed after its first answer or after 30 seconds. A request is
@@ -94,37 +113,20 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, HttpError> {
 ///
 /// # Cancellation
 /// Dropping the future closes the listener and aborts open requests.
-pub async fn serve(
-    mut listener: TcpListener,
-    observer: Observer,
-    store: Arc<dyn BaseStore>,
-    public: Public,
-    stop: CancellationToken,
-) {
-    let public = Arc::new(public);
-    let router = Router::new()
-        .route("/livez", get(|| async { "alive\n" }))
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .layer(middleware::from_fn_with_state(Arc::clone(&public), check_host))
-        .with_state(Endpoints {
-            observer,
-            store,
-            public,
-        });
+pub async fn serve(mut listener: TcpListener, router: Router, public: Public, stop: CancellationToken) {
+    let router = router.layer(middleware::from_fn_with_state(Arc::new(public), check_host));
     let (mut connections, mut by_age) = (JoinSet::new(), VecDeque::new());
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
             Some(_) = connections.join_next() => by_age.retain(|open: &tokio::task::AbortHandle| !open.is_finished()),
-            (stream, _) = Listener::accept(&mut listener) => {
+            (stream, peer) = Listener::accept(&mut listener) => {
                 if by_age.len() >= MAX_CONNECTIONS
                     && let Some(oldest) = by_age.pop_front()
                 {
                     oldest.abort();
                 }
-                by_age.push_back(connections.spawn(answer(stream, router.clone(), stop.clone())));
+                by_age.push_back(connections.spawn(answer(stream, router.clone().layer(Extension(Peer(peer.ip()))), stop.clone())));
             }
         }
     }
@@ -177,11 +179,16 @@ fn is_ours(authority: &Authority, hosts: &[String]) -> bool {
     address.is_ok() || !host.contains('.') || hosts.iter().any(|ours| ours.eq_ignore_ascii_case(host))
 }
 
-async fn healthz(State(endpoints): State<Endpoints>) -> (StatusCode, String) {
-    match endpoints.observer.alive() {
-        Ok(()) => (StatusCode::OK, "healthy\n".into()),
-        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason + "\n"),
+async fn healthz(State(endpoints): State<Endpoints>) -> impl IntoResponse {
+    let stuck = endpoints.observer.alive().err().into_iter();
+    let failing = endpoints.observer.failing_parts().into_iter();
+    let failing =
+        failing.map(|name| format!("a part of the service fails again and again: {name}; the log says why"));
+    let lines: String = stuck.chain(failing).map(|line| line + "\n").collect();
+    if lines.is_empty() {
+        return (StatusCode::OK, "healthy\n".to_owned());
     }
+    (StatusCode::SERVICE_UNAVAILABLE, lines)
 }
 
 async fn readyz(State(endpoints): State<Endpoints>) -> impl IntoResponse {

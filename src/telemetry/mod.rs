@@ -1,7 +1,8 @@
 //! Log, metrics, health, and the HTTP endpoints.
 //!
 //! Other modules call methods of [`Observer`]. Only these methods write log lines about people and connections, update
-//! metrics, and change the health state. Only this module uses `axum`, `prometheus_client` and `tracing_subscriber`.
+//! metrics, and change the health state. Only this module and the status page use
+//! `axum`; only this one uses `prometheus_client` and `tracing_subscriber`.
 
 /// `info!` when new, `debug!` on repeats.
 macro_rules! event {
@@ -26,6 +27,7 @@ pub mod log;
 mod log_limit;
 mod metrics;
 mod notifications;
+mod parts;
 mod people;
 mod progress;
 

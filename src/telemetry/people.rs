@@ -133,6 +133,8 @@ impl Observer {
                 self.line(event, action.as_str(), Level::INFO, &dn, &address);
             }
             What::Adopted => self.line(event, "adopted", Level::INFO, &dn, &address),
+            // Each is the work of a person, whose number is limited.
+            What::Requested { .. } => info!(directory, dn, address, "{what}"),
             What::AccountChanged { .. } => self.line(event, "account-changed", Level::INFO, &dn, &address),
             What::Failed { .. } => self.line(event, "action-failed", Level::WARN, &dn, &address),
             What::Quarantined { .. } => {

@@ -8,7 +8,7 @@ use ldap_usher::clock::Timestamp;
 use ldap_usher::model::{Action, ActionKind, EmailAddress, EntryId, Event, Listing, Source, What};
 use ldap_usher::store::interface::*;
 use ldap_usher::store::{ListingOutcome, Sqlite};
-use ldap_usher::telemetry::http::{Public, bind, serve};
+use ldap_usher::telemetry::http::{Public, bind, endpoints, serve};
 use ldap_usher::telemetry::{GRACE, Observer, Purpose};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -39,16 +39,12 @@ impl Endpoints {
             CancellationToken::new(),
         );
         let mut serving = JoinSet::new();
-        serving.spawn(serve(
-            listener,
-            observer.clone(),
-            Arc::new(store),
-            Public {
-                hosts: vec!["usher.example.org".into()],
-                dns: vec!["cn=reader,dc=example,dc=org".into(), "dc=example,dc=org".into()],
-            },
-            stop.clone(),
-        ));
+        let public = Public {
+            hosts: vec!["usher.example.org".into()],
+            dns: vec!["cn=reader,dc=example,dc=org".into(), "dc=example,dc=org".into()],
+        };
+        let router = endpoints(observer.clone(), Arc::new(store), public.clone());
+        serving.spawn(serve(listener, router, public, stop.clone()));
         Self {
             address,
             observer,

@@ -52,6 +52,7 @@ mod old_tls;
 mod onboarding;
 mod outage;
 mod packaging;
+mod page;
 mod password;
 mod peculiarities;
 mod persistent_search;

@@ -1,7 +1,5 @@
 //! `explain`: prints the history and the current state of one person.
 
-mod next;
-
 use std::fmt::Write;
 use std::io;
 use std::path::Path;
@@ -80,7 +78,7 @@ pub(super) fn present(explained: &Explained, now: Timestamp, palette: Palette) -
         text,
         "\nnow\n  {:<13}{}\n",
         "standing",
-        printable(&standing(person))
+        printable(&app::standing(person))
     );
     let _ = writeln!(text, "  {:<13}{}", "directory", in_directory(directory, palette));
     for (address, answer) in vaultwarden {
@@ -91,7 +89,7 @@ pub(super) fn present(explained: &Explained, now: Timestamp, palette: Palette) -
         let _ = writeln!(text, "  {:<13}{address}: {}", "account", in_care(account));
     }
     let _ = writeln!(text, "\nnext");
-    for line in next::next(person, policies, now) {
+    for line in app::next(person, policies, now) {
         let _ = writeln!(text, "  {}", printable(&line));
     }
     text
@@ -109,21 +107,6 @@ fn without_events(person: &PersonReport) -> String {
                 .into()
         }
     }
-}
-
-fn standing(person: &PersonReport) -> String {
-    let mut standing = match &person.member.standing {
-        Standing::Member => "a member".to_owned(),
-        Standing::WithoutAddress(reason) => format!("matches the filter and cannot be invited: {reason}"),
-        Standing::Left => "left".to_owned(),
-    };
-    if !person.configured {
-        standing += "; the directory is not in the configuration, so the person is ignored";
-    }
-    if let Some(holder) = &person.holder_dn {
-        let _ = write!(standing, "; the invitation to the address belongs to {holder}");
-    }
-    standing
 }
 
 fn in_directory(directory: &InDirectory, palette: Palette) -> String {
@@ -234,7 +217,7 @@ fn json(person: &Explained, now: Timestamp) -> Value {
             "action": action.kind.as_str(),
             "address": action.address.to_string(),
             "state": action.state.as_str(),
-            "due": next::due(action, person, policies).map(|due| due.to_string()),
+            "due": app::due(action, person, policies).map(|due| due.to_string()),
             "attempts": action.attempts,
             "reason": action.reason,
             "arrived": action.arrived.to_string(),
@@ -257,7 +240,7 @@ fn json(person: &Explained, now: Timestamp) -> Value {
         "accounts": accounts.collect::<Vec<_>>(),
         "actions": actions.collect::<Vec<_>>(),
         "in_vaultwarden": answers.collect::<Vec<_>>(),
-        "next": next::next(person, policies, now),
+        "next": app::next(person, policies, now),
         "events": person.events.iter().map(JournalLine::of).collect::<Vec<_>>(),
     })
 }

@@ -269,6 +269,7 @@ pub(super) mod tests {
             unregistered: 7,
             directories: vec![up, down],
             quarantined: vec![task],
+            held: Vec::new(),
             failing: vec![failing],
             instances: Vec::new(),
         }

@@ -3,6 +3,7 @@
 
 mod controllers;
 mod directory;
+mod http;
 mod leave;
 mod notify;
 mod people;
@@ -50,7 +51,7 @@ pub(super) fn check(
     );
     reminders(&file.invite, &root.key("invite"), problems);
     let notify = notify::notify(&mut file.notify, &root.key("notify"), public, secrets, problems);
-    hosts(&file.http.hosts, &root.key("http").key("hosts"), problems);
+    let http = http::http(&mut file.http, &root.key("http"), public, secrets, problems);
     Some(Config {
         // `load` sets it from the environment.
         sessions: None,
@@ -64,7 +65,7 @@ pub(super) fn check(
         protect,
         limits: file.limits.clone(),
         notify: notify?,
-        http: file.http.clone(),
+        http,
         log: file.log.clone(),
         once: false,
         warnings: Vec::new(),
@@ -88,19 +89,6 @@ fn element(at: &KeyPath, index: usize, texts: &[String]) -> KeyPath {
         at.clone()
     } else {
         at.index(index)
-    }
-}
-
-fn hosts(hosts: &[String], at: &KeyPath, problems: &mut Problems<'_>) {
-    let name = |host: &str| {
-        let letter = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
-        !host.is_empty() && host.chars().all(letter)
-    };
-    for host in hosts.iter().filter(|host| !name(host)) {
-        problems.error(
-            at,
-            format!("\"{host}\" is not the name of a host; write it without scheme and port, as in \"usher.example.org\""),
-        );
     }
 }
 

@@ -131,6 +131,16 @@ pub enum What {
         #[serde(default, skip_serializing_if = "ActionKind::is_invite")]
         action: ActionKind,
     },
+    /// An administrator asked for something on the status page. What follows from it is told by other events.
+    Requested {
+        /// What.
+        request: Request,
+        /// The action that it concerns.
+        #[serde(default, skip_serializing_if = "ActionKind::is_invite")]
+        action: ActionKind,
+        /// The address of the browser, or of the proxy in front of the page and the address that the proxy names.
+        from: String,
+    },
     /// The person takes over the invitation of another person who had the same address.
     HandedOver {
         /// The DN of the person whose invitation it was.
@@ -258,6 +268,22 @@ pub enum Hold {
     LeaversHalf,
 }
 
+/// What an administrator asks for on the status page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// To carry out what is held back.
+    Approve,
+    /// To drop what is held back.
+    Discard,
+    /// To try again what is in quarantine.
+    Retry,
+    /// To remind a person who has not registered.
+    Resend,
+    /// To look a person up in the directory.
+    Sync,
+}
+
 /// Why an invitation is released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -287,6 +313,28 @@ impl Source {
             Self::Vaultwarden => "vaultwarden",
             Self::LookUp => "look-up",
             Self::Administrator => "administrator",
+        }
+    }
+}
+
+impl Request {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Approve,
+        Self::Discard,
+        Self::Retry,
+        Self::Resend,
+        Self::Sync,
+    ];
+
+    /// The name in the journal.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Approve => "approve",
+            Self::Discard => "discard",
+            Self::Retry => "retry",
+            Self::Resend => "resend",
+            Self::Sync => "sync",
         }
     }
 }

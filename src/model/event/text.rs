@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Hold, ObservedChange, Release, What};
+use super::{Hold, ObservedChange, Release, Request, What};
 use crate::clock::Timestamp;
 use crate::model::ActionKind;
 
@@ -46,6 +46,18 @@ impl fmt::Display for What {
             Self::Released { because, action } => write!(f, "the {} is due: {because}", action.noun()),
             Self::Discarded { action } => {
                 write!(f, "an administrator discarded the {}", action.noun())
+            }
+            Self::Requested {
+                request,
+                action,
+                from,
+            } => {
+                write!(f, "an administrator asked on the status page, from {from}, to ")?;
+                match request {
+                    Request::Sync => f.write_str("look the person up"),
+                    Request::Resend => f.write_str("send a reminder"),
+                    other => write!(f, "{} the {}", other.as_str(), action.noun()),
+                }
             }
             Self::HandedOver { from, .. } => {
                 write!(f, "takes over the invitation of {from}, who had the same address")

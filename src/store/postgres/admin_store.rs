@@ -1,10 +1,10 @@
-//! What commands, and the service at its start, need.
+//! What commands, the status page, and the service at its start need.
 
 use super::{Postgres, accounts, counts, directories, forget, journal, people, queue, report};
 use crate::clock::Timestamp;
 use crate::model::{ActionState, EntryId, Event, Release};
 use crate::store::interface::{AdminStore, Reply};
-use crate::store::{Configured, PersonQuery, PersonReport, TaskReport, Unregistered, Which};
+use crate::store::{Configured, Hour, PersonQuery, PersonReport, TaskReport, Unregistered, Which};
 
 impl AdminStore for Postgres {
     fn check_counts(&self) -> Reply<'_, bool> {
@@ -95,6 +95,18 @@ impl AdminStore for Postgres {
     fn prune(&self, before: Timestamp, limit: u32) -> Reply<'_, u64> {
         self.write("pruning the journal", move |db| async move {
             journal::prune(&db, before, limit).await
+        })
+    }
+
+    fn latest(&self, limit: u32) -> Reply<'_, Vec<(i64, Event)>> {
+        self.read("reading the journal", move |db| async move {
+            journal::latest(&db, limit).await
+        })
+    }
+
+    fn hours(&self, after: i64, upto: i64) -> Reply<'_, Vec<Hour>> {
+        self.read("counting the events of the journal", move |db| async move {
+            journal::hours(&db, after, upto).await
         })
     }
 }

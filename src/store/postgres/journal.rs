@@ -8,7 +8,8 @@ use super::sql::{Db, stored, values};
 use crate::clock::Timestamp;
 use crate::model::{EmailAddress, Event};
 use crate::rules::Noted;
-use crate::store::rows::{self, EVENT};
+use crate::store::Hour;
+use crate::store::rows::{self, EVENT, HOUR};
 
 pub(super) async fn append(db: &Db, noted: &[Noted]) -> Result<(), Failure> {
     if noted.is_empty() {
@@ -61,6 +62,35 @@ pub(super) async fn since(
 pub(super) async fn end(db: &Db) -> Result<i64, Failure> {
     let sql = "select coalesce(max(id), 0) from ldap_usher.journal";
     Ok(db.one(sql, &[]).await?.try_get(0)?)
+}
+
+pub(super) async fn latest(db: &Db, limit: u32) -> Result<Vec<(i64, Event)>, Failure> {
+    let sql = format!(
+        "select {EVENT} from ldap_usher.journal j join ldap_usher.directory d on d.id = j.directory
+         order by j.id desc limit $1"
+    );
+    let found = db.query(&sql, values![i64::from(limit)]).await?;
+    found
+        .iter()
+        .map(|row| Ok((row.try_get(0)?, rows::event(row)?)))
+        .collect()
+}
+
+pub(super) async fn hours(db: &Db, after: i64, upto: i64) -> Result<Vec<Hour>, Failure> {
+    let sql = format!(
+        "select hour, joined::bigint, left_::bigint, invited::bigint, delays::bigint, longest::bigint from (
+             select {HOUR} from (
+                 select at, source, event ->> 'event' kind, (event ->> 'joined')::numeric joined,
+                        (event ->> 'left')::numeric left_, (event ->> 'after_ms')::numeric after_ms
+                 from (select at, source, event::jsonb event from ldap_usher.journal
+                       where id > $1 and id <= $2 and position('\\u0000' in event) = 0) journal
+             ) events
+             group by 1
+         ) hours (hour, joined, left_, invited, delays, longest)
+         order by hour"
+    );
+    let found = db.query(&sql, values![after, upto]).await?;
+    found.iter().map(rows::hour).collect()
 }
 
 pub(super) async fn prune(db: &Db, before: Timestamp, limit: u32) -> Result<u64, Failure> {

@@ -42,6 +42,7 @@ pub(super) async fn in_state(
 pub(super) async fn report(db: &Db) -> Result<Report, Failure> {
     let unregistered = "select count(*) from ldap_usher.action where account_state = 'invited'";
     let quarantined = "a.state = 'quarantined' order by a.since desc, a.id desc limit 100";
+    let held = "a.state = 'held' order by a.id limit 100";
     let failing = "a.state = 'queued' and a.reason is not null order by a.arrived desc, a.id desc limit 100";
     all! {
         directories: directories(db),
@@ -51,6 +52,7 @@ pub(super) async fn report(db: &Db) -> Result<Report, Failure> {
         vaultwarden: notes::get(db, VAULTWARDEN_TROUBLE),
         accounts: notes::get(db, ACCOUNTS_TROUBLE),
         quarantined: tasks(db, quarantined),
+        held: tasks(db, held),
         failing: tasks(db, failing),
     }
     let parts = Parts {
@@ -60,6 +62,7 @@ pub(super) async fn report(db: &Db) -> Result<Report, Failure> {
         unregistered: rows::count(&unregistered, 0)?,
         troubles: [vaultwarden, accounts],
         quarantined,
+        held,
         failing,
     };
     Ok(parts.report())

@@ -5,7 +5,8 @@ use rusqlite::Transaction;
 use crate::clock::Timestamp;
 use crate::model::{EmailAddress, Event, What};
 use crate::rules::Noted;
-use crate::store::rows::{self, EVENT};
+use crate::store::Hour;
+use crate::store::rows::{self, EVENT, HOUR};
 
 pub(super) fn append(db: &Transaction<'_>, noted: &[Noted]) -> rusqlite::Result<()> {
     if noted.is_empty() {
@@ -46,6 +47,26 @@ pub(super) fn since(
 pub(super) fn end(db: &Transaction<'_>) -> rusqlite::Result<i64> {
     db.prepare_cached("select coalesce(max(id), 0) from journal")?
         .query_row((), |row| row.get(0))
+}
+
+pub(super) fn latest(db: &Transaction<'_>, limit: u32) -> rusqlite::Result<Vec<(i64, Event)>> {
+    let mut query = db.prepare_cached(&format!(
+        "select {EVENT} from journal j cross join directory d on d.id = j.directory order by j.id desc limit ?"
+    ))?;
+    query
+        .query_map((limit,), |row| Ok((row.get(0)?, rows::event(row)?)))?
+        .collect()
+}
+
+pub(super) fn hours(db: &Transaction<'_>, after: i64, upto: i64) -> rusqlite::Result<Vec<Hour>> {
+    let mut query = db.prepare_cached(&format!(
+        "select {HOUR} from (
+             select at, source, event ->> 'event' kind, event ->> 'joined' joined, event ->> 'left' left_,
+                    event ->> 'after_ms' after_ms
+             from journal where id > ? and id <= ?)
+         group by 1 order by 1"
+    ))?;
+    query.query_map((after, upto), |row| rows::hour(row))?.collect()
 }
 
 pub(super) fn prune(db: &Transaction<'_>, before: Timestamp, limit: u32) -> rusqlite::Result<u64> {

@@ -32,6 +32,7 @@ pub(super) fn report(db: &Transaction<'_>) -> rusqlite::Result<Report> {
     let quarantined = format!(
         "from action a {TABLES} where a.state = 'quarantined' order by a.since desc, a.id desc limit 100"
     );
+    let held = format!("from action a {TABLES} where a.state = 'held' order by a.due, a.id limit 100");
     let failing = format!(
         "from action a indexed by action_failing {TABLES}
          where a.state = 'queued' and a.reason is not null order by a.arrived desc, a.id desc limit 100"
@@ -53,6 +54,7 @@ pub(super) fn report(db: &Transaction<'_>) -> rusqlite::Result<Report> {
             notes::get(db, ACCOUNTS_TROUBLE)?,
         ],
         quarantined: tasks(db, &quarantined, &[])?,
+        held: tasks(db, &held, &[])?,
         failing: tasks(db, &failing, &[])?,
     };
     Ok(parts.report())

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 pub mod apacheds;
+pub mod browser;
 pub mod certificates;
 pub mod controller;
 pub mod daemon;

@@ -47,6 +47,8 @@ pub struct World<D = Slapd> {
     pub vaultwarden: String,
     /// The `[[directory]]` table, or several. A test may change it between two runs of the service.
     pub directory: String,
+    /// Further keys of `[http]`.
+    pub http: String,
     /// Any other tables, such as `[limits]`; `[vaultwarden]` and `[http]` are there already.
     pub tables: String,
     /// The state file; `None` for the default one.
@@ -91,6 +93,7 @@ impl<D> World<D> {
             vault: StandIn::start(),
             token: "sesame".into(),
             vaultwarden: String::new(),
+            http: String::new(),
             tables: String::new(),
             state: None,
             dir: tempfile::tempdir().unwrap(),
@@ -134,12 +137,14 @@ admin_token = "{token}"
 {vaultwarden}
 [http]
 listen = "127.0.0.1:0"
+{http}
 {directory}
 {tables}"#,
             state = self.state_file().display(),
             url = self.vault.url(),
             token = self.token,
             vaultwarden = self.vaultwarden,
+            http = self.http,
             directory = self.directory,
             tables = self.tables,
         )

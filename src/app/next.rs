@@ -1,13 +1,29 @@
-//! What happens to a person and their account next, and when.
+//! How a person stands, and what happens to them and their account next, and when.
 
-use crate::app::Policies;
+use super::explain::Policies;
 use crate::clock::Timestamp;
 use crate::model::{AccountState, ActionKind, ActionState, Care, EmailAddress, ManagedAccount, Standing};
 use crate::rules::may_touch;
 use crate::store::{ActionReport, PersonReport};
 
+/// How a person stands, in one line.
+pub fn standing(person: &PersonReport) -> String {
+    let mut standing = match &person.member.standing {
+        Standing::Member => "a member".to_owned(),
+        Standing::WithoutAddress(reason) => format!("matches the filter and cannot be invited: {reason}"),
+        Standing::Left => "left".to_owned(),
+    };
+    if !person.configured {
+        standing += "; the directory is not in the configuration, so the person is ignored";
+    }
+    if let Some(holder) = &person.holder_dn {
+        standing += &format!("; the invitation to the address belongs to {holder}");
+    }
+    standing
+}
+
 /// What happens next, one sentence each.
-pub(super) fn next(person: &PersonReport, policies: &Policies, now: Timestamp) -> Vec<String> {
+pub fn next(person: &PersonReport, policies: &Policies, now: Timestamp) -> Vec<String> {
     let mut next: Vec<String> = person
         .actions
         .iter()
@@ -32,7 +48,7 @@ fn nothing(person: &PersonReport) -> &'static str {
 }
 
 /// The time before which an action is not carried out, if it waits.
-pub(super) fn due(action: &ActionReport, person: &PersonReport, policies: &Policies) -> Option<Timestamp> {
+pub fn due(action: &ActionReport, person: &PersonReport, policies: &Policies) -> Option<Timestamp> {
     if action.state != ActionState::Queued {
         return None;
     }

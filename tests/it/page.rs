@@ -1,0 +1,564 @@
+//! The status page: in a real browser, and asked by others than browsers.
+
+use std::path::Path;
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_SECURITY_POLICY, COOKIE, HOST, LOCATION, ORIGIN, RETRY_AFTER, SET_COOKIE};
+use reqwest::{Client, Response, StatusCode};
+use tokio::time::timeout;
+
+use crate::support::browser::{Browser, client};
+use crate::support::slapd::Slapd;
+use crate::support::stand_in::{Fault, On};
+use crate::support::world::{PATIENCE, World};
+
+const TOKEN: &str = "correct horse battery staple";
+const REFUSAL: Fault = Fault::Error(500, "SMTP 5xx error: permanent error (550): no such user");
+const TAB: &str = "\u{e004}";
+const ENTER: &str = "\u{e007}";
+
+/// A running service whose page has a token, with these people in its directory.
+async fn world(people: usize, tables: &str) -> World {
+    let mut world = World::with(Slapd::builder().people(people)).await.tables(tables);
+    world.http = format!("admin_token = \"{TOKEN}\"");
+    world.start().await;
+    world
+}
+
+async fn url(world: &World) -> String {
+    let line = world.says(&["answering /livez"], 1).await;
+    let (_, address) = line.rsplit_once("address=").unwrap();
+    format!("http://{}/", address.split_whitespace().next().unwrap())
+}
+
+async fn sign_in(browser: &Browser) {
+    browser.write("//input[@name='token']", TOKEN).await;
+    browser.click("//button[.='Sign in']").await;
+    browser.shows("Sign out").await;
+}
+
+/// Somebody who asks without a browser.
+struct Visitor {
+    client: Client,
+    url: String,
+    cookie: String,
+    csrf: String,
+}
+
+impl Visitor {
+    async fn of(world: &World) -> Self {
+        Self {
+            client: client(),
+            url: url(world).await,
+            cookie: String::new(),
+            csrf: String::new(),
+        }
+    }
+
+    async fn get(&self, path: &str) -> Response {
+        let asked = self.client.get(format!("{}{path}", self.url));
+        asked.header(COOKIE, &self.cookie).send().await.unwrap()
+    }
+
+    async fn body(&self, path: &str) -> String {
+        self.get(path).await.text().await.unwrap()
+    }
+
+    /// Sends a form as the page does, or as another site does.
+    async fn send(&self, path: &str, origin: Option<&str>, fields: &[(&str, &str)]) -> Response {
+        let mut asked = self.client.post(format!("{}{path}", self.url)).form(fields);
+        if let Some(origin) = origin {
+            asked = asked.header(ORIGIN, origin);
+        }
+        asked.header(COOKIE, &self.cookie).send().await.unwrap()
+    }
+
+    fn own(&self) -> Option<&str> {
+        Some(self.url.trim_end_matches('/'))
+    }
+
+    async fn signs_in(&mut self) {
+        let answer = self.send("sign-in", self.own(), &[("token", TOKEN)]).await;
+        assert_eq!(answer.status(), StatusCode::SEE_OTHER);
+        let cookie = answer.headers()[SET_COOKIE].to_str().unwrap().to_owned();
+        assert!(cookie.contains("HttpOnly; SameSite=Strict"), "{cookie}");
+        cookie.split(';').next().unwrap().clone_into(&mut self.cookie);
+        let page = self.body("").await;
+        let (_, after) = page.split_once("name=\"csrf\" value=\"").unwrap();
+        after.split('"').next().unwrap().clone_into(&mut self.csrf);
+    }
+}
+
+#[tokio::test]
+async fn a_person_who_is_added_appears_at_once_and_nothing_is_said_to_the_console() {
+    let world = world(3, "").await;
+    world.tasks("done", 3).await;
+    let browser = Browser::start().await;
+    browser.open(&url(&world).await).await;
+    browser.shows("Ready").await;
+    browser.shows("Live").await;
+    let text = browser.text().await;
+    assert!(
+        !text.contains('@') && text.contains("syncrepl") && text.contains("Connected"),
+        "{text}"
+    );
+    sign_in(&browser).await;
+    browser.shows("person1@example.org").await;
+    browser.script("window.same = true").await;
+    // Longer than one stream of events lasts: the browser opens the next one.
+    tokio::time::sleep(Duration::from_secs(27)).await;
+    world.people().add_person("ann").await;
+    browser.shows("ann@example.org").await;
+    browser.shows("invited, ").await;
+    assert_eq!(
+        browser.script("return window.same").await,
+        true,
+        "the page was loaded again"
+    );
+    assert_eq!(browser.complaints().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_person_who_is_signed_in_decides_by_mouse_and_keyboard_and_the_journal_says_from_where() {
+    let world = world(0, "[invite]\nhold = \"all\"").await;
+    world.vault.fail(On::Invite, Some("eve@example.org"), 1, REFUSAL);
+    let browser = Browser::start().await;
+    browser.open(&url(&world).await).await;
+    sign_in(&browser).await;
+    for uid in ["ann", "bob", "eve"] {
+        world.people().add_person(uid).await;
+        browser.shows(&format!("{uid}@example.org")).await;
+    }
+    browser
+        .click("//button[@aria-label='Approve: eve@example.org']")
+        .await;
+    browser.shows("1 approved.").await;
+    browser.shows("In quarantine (1)").await;
+    browser.shows("no such user").await;
+    browser
+        .click("//button[@aria-label='Retry: eve@example.org']")
+        .await;
+    browser.shows("1 will be tried again now.").await;
+    assert!(world.vault.wait_for_invite("eve@example.org", PATIENCE).await);
+    browser
+        .click("//button[@aria-label='Discard: bob@example.org']")
+        .await;
+    browser.shows("1 discarded.").await;
+
+    // Ann by keyboard alone.
+    browser.open(&url(&world).await).await;
+    browser.shows("Live").await;
+    for _ in 0..40 {
+        let focused = browser
+            .script("return document.activeElement.getAttribute('aria-label')")
+            .await;
+        if focused == "Approve: ann@example.org" {
+            break;
+        }
+        browser.keys(TAB).await;
+    }
+    browser.keys(ENTER).await;
+    browser.shows("1 approved.").await;
+    assert!(world.vault.wait_for_invite("ann@example.org", PATIENCE).await);
+
+    browser.shows("Awaiting registration (2)").await;
+    browser
+        .click("//button[@aria-label='Remind: ann@example.org']")
+        .await;
+    browser.shows("A reminder is mailed").await;
+    assert!(
+        world
+            .vault
+            .wait_for_change("ann@example.org", "invite/resend", PATIENCE)
+            .await
+    );
+
+    browser.write("//input[@id='who']", "ann@example.org").await;
+    browser.click("//button[.='Find']").await;
+    browser.shows("uid=ann,ou=people,dc=example,dc=org").await;
+    browser
+        .shows("asked on the status page, from 127.0.0.1, to approve the invitation")
+        .await;
+    browser.click("//button[.='Look up in the directory now']").await;
+    browser.shows("The directory was asked.").await;
+    browser
+        .shows("asked on the status page, from 127.0.0.1, to look the person up")
+        .await;
+    assert_eq!(browser.complaints().await, [""; 0]);
+    assert!(!world.vault.invited().contains(&"bob@example.org".to_owned()));
+
+    let journal = world.ask(&["journal", "--json"]).await;
+    let journal = String::from_utf8(journal.stdout).unwrap();
+    for request in ["approve", "retry", "discard", "resend", "sync"] {
+        let line = format!(r#""event":"requested","request":"{request}""#);
+        assert!(journal.contains(&line), "{line} is not in\n{journal}");
+    }
+}
+
+#[tokio::test]
+async fn somebody_who_is_not_in_the_state_yet_is_looked_up_and_invited() {
+    let world = world(0, "").await;
+    let mut visitor = Visitor::of(&world).await;
+    visitor.signs_in().await;
+    world.people().add_person("ann").await;
+    world.invites("ann").await;
+    let csrf = visitor.csrf.clone();
+    let order = |who: &'static str| {
+        let fields = [
+            ("csrf", csrf.clone()),
+            ("order", "sync".into()),
+            ("who", who.to_owned()),
+        ];
+        let visitor = &visitor;
+        async move {
+            let fields: Vec<(&str, &str)> = fields
+                .iter()
+                .map(|(name, value)| (*name, value.as_str()))
+                .collect();
+            assert_eq!(
+                visitor.send("order", visitor.own(), &fields).await.status(),
+                StatusCode::SEE_OTHER
+            );
+            visitor.body("").await
+        }
+    };
+    let page = order("ann@example.org").await;
+    assert!(page.contains("The directory was asked."), "{page}");
+    let page = order("nobody@example.org").await;
+    assert!(page.contains("no one is known by nobody@example.org"), "{page}");
+    let page = order("<b>").await;
+    assert!(page.contains("&lt;b&gt;") && !page.contains("<b>"), "{page}");
+}
+
+#[tokio::test]
+async fn nothing_about_people_is_reachable_and_nothing_is_done_without_signing_in() {
+    let world = world(0, "[invite]\nhold = \"all\"").await;
+    world.people().add_person("ann").await;
+    world.tasks("held", 1).await;
+    let mut visitor = Visitor::of(&world).await;
+    let id = world.people().entry_uuid("ann").await.to_string();
+    for path in [
+        "",
+        "live",
+        &format!("person?id={id}"),
+        "person?id=ann@example.org",
+    ] {
+        let body = visitor.body(path).await;
+        assert!(!body.contains("ann") && !body.contains("uid="), "{path}: {body}");
+    }
+    let orders: [&[(&str, &str)]; 3] = [
+        &[("order", "approve"), ("row", "1")],
+        &[("order", "approve"), ("row", "1"), ("csrf", "")],
+        &[("who", "ann@example.org")],
+    ];
+    for fields in orders {
+        for path in ["order", "search", "sign-out"] {
+            let answer = visitor.send(path, visitor.own(), fields).await;
+            assert_eq!(
+                (answer.status().as_u16(), &answer.headers()[LOCATION]),
+                (303, &"./".parse().unwrap())
+            );
+        }
+    }
+    for path in ["order", "search", "sign-in", "sign-out"] {
+        assert_eq!(
+            visitor.get(path).await.status(),
+            StatusCode::METHOD_NOT_ALLOWED,
+            "{path}"
+        );
+    }
+
+    visitor.signs_in().await;
+    assert!(visitor.body("").await.contains("ann@example.org"));
+    // Another site, an older page, a browser that says nothing.
+    let csrf = visitor.csrf.clone();
+    let order = [("order", "approve"), ("row", "1"), ("csrf", csrf.as_str())];
+    for origin in [Some("https://evil.example.org"), Some("null"), None] {
+        assert_eq!(
+            visitor.send("order", origin, &order).await.status(),
+            StatusCode::FORBIDDEN,
+            "{origin:?}"
+        );
+    }
+    let foreign = [("order", "approve"), ("row", "1"), ("csrf", "00")];
+    assert_eq!(
+        visitor.send("order", visitor.own(), &foreign).await.status(),
+        StatusCode::FORBIDDEN
+    );
+    let unknown = [("order", "delete"), ("csrf", csrf.as_str())];
+    assert_eq!(
+        visitor.send("order", visitor.own(), &unknown).await.status(),
+        StatusCode::BAD_REQUEST
+    );
+    assert_eq!(world.vault.count("invite"), 0);
+
+    // Rebinding: a name of somebody else.
+    let asked = visitor.client.get(&visitor.url).header(HOST, "evil.example.org");
+    let answer = asked.header(COOKIE, &visitor.cookie).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::MISDIRECTED_REQUEST);
+    assert!(!answer.text().await.unwrap().contains("ann"));
+
+    let sign_out = [("csrf", csrf.as_str())];
+    assert_eq!(
+        visitor.send("sign-out", visitor.own(), &sign_out).await.status(),
+        StatusCode::SEE_OTHER
+    );
+    assert!(!visitor.body("").await.contains("ann@example.org"));
+    assert_eq!(
+        visitor.send("order", visitor.own(), &order).await.status(),
+        StatusCode::SEE_OTHER
+    );
+    assert_eq!(world.vault.count("invite"), 0);
+}
+
+#[tokio::test]
+async fn every_answer_forbids_what_a_browser_should_not_do_and_only_named_files_are_kept() {
+    let world = world(0, "").await;
+    let visitor = Visitor::of(&world).await;
+    let page = visitor.get("").await;
+    let header = |name: &str| page.headers()[name].to_str().unwrap().to_owned();
+    let policy = page.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap();
+    assert!(
+        policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"),
+        "{policy}"
+    );
+    assert!(
+        policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"),
+        "{policy}"
+    );
+    assert_eq!(header("cache-control"), "no-store");
+    assert_eq!(header("x-content-type-options"), "nosniff");
+    assert_eq!(header("referrer-policy"), "same-origin");
+    let page = page.text().await.unwrap();
+    for inline in [
+        " style=",
+        "<style",
+        " onclick",
+        "javascript:",
+        "http://",
+        "https://",
+    ] {
+        let page = page.replace("http://www.w3.org/2000/svg", "");
+        assert!(!page.contains(inline), "{inline} is in {page}");
+    }
+    for name in page
+        .split("assets/")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap())
+    {
+        let asset = visitor.get(&format!("assets/{name}")).await;
+        assert_eq!(asset.status(), 200, "{name}");
+        assert!(
+            asset.headers()["cache-control"]
+                .to_str()
+                .unwrap()
+                .contains("immutable")
+        );
+    }
+    assert_eq!(visitor.get("assets/page.css").await.status(), 404);
+    for path in ["livez", "healthz"] {
+        assert_eq!(visitor.get(path).await.status(), 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_guesses_has_to_wait_and_whoever_has_a_session_keeps_it() {
+    let world = world(0, "").await;
+    let mut visitor = Visitor::of(&world).await;
+    visitor.signs_in().await;
+    let tries = async |token: &str| {
+        let answer = visitor.send("sign-in", visitor.own(), &[("token", token)]).await;
+        (
+            answer.status().as_u16(),
+            answer.headers().contains_key(SET_COOKIE),
+        )
+    };
+    for _ in 0..5 {
+        assert_eq!(tries("a wrong token").await, (403, false));
+    }
+    assert_eq!(tries(TOKEN).await, (429, false));
+    assert!(visitor.body("").await.contains("Sign out"));
+    world
+        .says(
+            &[
+                "somebody could not sign in on the status page",
+                "from=\"127.0.0.1\"",
+            ],
+            6,
+        )
+        .await;
+    let answer = visitor.get("").await;
+    assert!(!answer.headers().contains_key(RETRY_AFTER));
+}
+
+#[tokio::test]
+async fn names_from_a_directory_are_shown_as_they_are_and_run_nothing() {
+    let world = world(0, "").await;
+    let browser = Browser::start().await;
+    browser.open(&url(&world).await).await;
+    sign_in(&browser).await;
+    world
+        .people()
+        .add_person_with("ann", Some("o'hara&lt;b&gt;@example.org"))
+        .await;
+    browser.shows("o'hara&lt;b&gt;@example.org").await;
+    let name = "\\<script\\>window.hit=1\\</script\\>\\<img src=x onerror=hit()\\>";
+    world.people().rename("ann", name).await;
+    browser.shows("was renamed or moved").await;
+    browser.click("(//a[contains(., 'hara')])[1]").await;
+    browser.shows("window.hit=1").await;
+    assert_eq!(browser.script("return window.hit === undefined").await, true);
+    assert_eq!(browser.complaints().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_screen_reader_finds_landmarks_headings_tables_charts_and_named_buttons() {
+    let world = world(2, "[invite]\nhold = \"all\"").await;
+    world.people().add_person("ann").await;
+    world.tasks("held", 3).await;
+    let browser = Browser::start().await;
+    browser.open(&url(&world).await).await;
+    assert_eq!(
+        browser.spoken("//input[@name='token']").await,
+        ("textbox".into(), "Token".into())
+    );
+    sign_in(&browser).await;
+    for (path, role, name) in [
+        ("//main", "main", ""),
+        ("//h1[@id='state']", "heading", "Ready"),
+        ("//form[@role='search']", "search", ""),
+        ("//input[@id='who']", "searchbox", "Find a person"),
+        (
+            "//section[@aria-labelledby='directories']",
+            "region",
+            "Directories",
+        ),
+        (
+            "//section[@aria-labelledby='directories']//table",
+            "table",
+            "Directories",
+        ),
+        (
+            "//section[@aria-labelledby='directories']//tbody/tr/td[1]",
+            "cell",
+            "main",
+        ),
+        (
+            "//section[@aria-labelledby='directories']//th[1]",
+            "columnheader",
+            "Directory",
+        ),
+        (
+            "//button[@aria-label='Approve: ann@example.org']",
+            "button",
+            "Approve: ann@example.org",
+        ),
+        ("//span[@id='connection']", "status", ""),
+    ] {
+        let spoken = browser.spoken(path).await;
+        assert_eq!(spoken.0, role, "{path}");
+        assert!(name.is_empty() || spoken.1 == name, "{path}: {spoken:?}");
+    }
+    let (role, name) = browser.spoken("(//*[local-name()='svg'])[1]").await;
+    assert!(matches!(role.as_str(), "image" | "img"), "{role}");
+    assert!(
+        name.starts_with("Last 24 hours: ") && name.contains("joined"),
+        "{name}"
+    );
+    let missing = "return [...document.querySelectorAll('input:not([type=hidden])')].filter(i => !i.labels.length).length";
+    assert_eq!(browser.script(missing).await, 0);
+    // On a narrow screen a table looks like cards, and still is a table.
+    browser.screen(390, "light").await;
+    let cell = browser
+        .spoken("//section[@aria-labelledby='directories']//tbody/tr/td[1]")
+        .await;
+    assert_eq!(cell.0, "cell");
+    let wide = browser
+        .script("return document.documentElement.scrollWidth")
+        .await;
+    assert!(wide.as_u64().unwrap() <= 390, "the page is {wide} wide");
+}
+
+#[tokio::test]
+async fn streams_of_events_have_a_limit_end_by_themselves_and_when_the_service_stops() {
+    let mut world = world(0, "").await;
+    let visitor = Visitor::of(&world).await;
+    let mut streams = Vec::new();
+    for _ in 0..16 {
+        let mut stream = visitor.get("events").await;
+        assert_eq!(stream.status(), 200);
+        let first = timeout(PATIENCE, stream.chunk()).await.unwrap().unwrap().unwrap();
+        assert!(String::from_utf8_lossy(&first).contains("event: version"));
+        streams.push(stream);
+    }
+    assert_eq!(
+        visitor.get("events").await.status(),
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    assert_eq!(visitor.get("livez").await.status(), 200);
+    assert_eq!(visitor.get("").await.status(), 200);
+    world.stop().await;
+    for mut stream in streams {
+        while let Ok(Ok(Some(_))) = timeout(PATIENCE, stream.chunk()).await {}
+    }
+}
+
+#[tokio::test]
+async fn without_a_token_nobody_signs_in_and_the_page_says_how_to_change_that() {
+    let mut world = World::with(Slapd::builder().people(1)).await;
+    world.start().await;
+    let visitor = Visitor::of(&world).await;
+    let page = visitor.body("").await;
+    assert!(
+        page.contains("admin_token") && !page.contains("name=\"token\""),
+        "{page}"
+    );
+    let answer = visitor.send("sign-in", visitor.own(), &[("token", "")]).await;
+    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn the_page_looks_the_same_in_the_light_in_the_dark_and_on_a_phone() {
+    let world = world(30, "[limits]\ninvites_per_hour = 3").await;
+    world.tasks("done", 30).await;
+    world.vault.fail(On::Invite, Some("eve@example.org"), 1, REFUSAL);
+    for uid in ["eve", "ann", "bob", "joe", "kim"] {
+        world.people().add_person(uid).await;
+    }
+    world.people().delete("person9").await;
+    world.vault.register("person1@example.org");
+    world.tasks("held", 2).await;
+    world.tasks("quarantined", 1).await;
+    let browser = Browser::start().await;
+    browser.open(&url(&world).await).await;
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    browser.screen(1280, "light").await;
+    browser.shows("Live").await;
+    browser.picture(&folder.join("page-numbers.png")).await;
+    sign_in(&browser).await;
+    browser.shows("Live").await;
+    browser.click("//figure[1]//summary").await;
+    browser.click("//figure[1]//summary").await;
+    for (name, width, scheme) in [
+        ("light", 1280, "light"),
+        ("dark", 1280, "dark"),
+        ("phone-light", 390, "light"),
+        ("phone-dark", 390, "dark"),
+    ] {
+        browser.screen(width, scheme).await;
+        browser.picture(&folder.join(format!("page-{name}.png"))).await;
+        let wide = browser
+            .script("return document.documentElement.scrollWidth")
+            .await;
+        assert!(
+            wide.as_u64().unwrap() <= u64::from(width),
+            "{name} is {wide} wide"
+        );
+    }
+    browser.screen(1280, "light").await;
+    browser.write("//input[@id='who']", "ann@example.org").await;
+    browser.click("//button[.='Find']").await;
+    browser.shows("What happened").await;
+    browser.picture(&folder.join("page-story.png")).await;
+    assert_eq!(browser.complaints().await, [""; 0]);
+}
