@@ -53,12 +53,14 @@ pub(super) fn vaultwarden_settings(config: &Config) -> vaultwarden::ClientSettin
     let config::Vaultwarden {
         url,
         admin_token,
+        totp_secret,
         tls,
         proxy,
         headers,
         accounts_interval: _,
     } = config.vaultwarden.clone();
     vaultwarden::ClientSettings {
+        totp_secret,
         tls,
         proxy,
         headers,

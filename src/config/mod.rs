@@ -108,6 +108,7 @@ impl Config {
         let mut renewed = self.clone();
         renewed.log.level = other.log.level;
         renewed.vaultwarden.admin_token = other.vaultwarden.admin_token.clone();
+        renewed.vaultwarden.totp_secret = other.vaultwarden.totp_secret.clone();
         renewed.vaultwarden.proxy = other.vaultwarden.proxy.clone();
         renewed.vaultwarden.headers = other.vaultwarden.headers.clone();
         let (notify, others) = (&mut renewed.notify, &other.notify);
@@ -144,6 +145,8 @@ pub struct Vaultwarden {
     pub url: Url,
     /// `ADMIN_TOKEN` in plain text.
     pub admin_token: SecretString,
+    /// The secret of `ADMIN_TOTP_SECRET`.
+    pub totp_secret: Option<SecretString>,
     /// TLS: which certificates are trusted.
     pub tls: TlsOptions,
     /// The URL of an HTTP proxy. Secret, because it may hold a password.

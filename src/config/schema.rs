@@ -105,6 +105,8 @@ pub(super) struct VaultwardenTable {
     pub(super) url: Option<String>,
     pub(super) admin_token: Option<Secret>,
     pub(super) admin_token_file: Option<PathBuf>,
+    pub(super) admin_totp_secret: Option<Secret>,
+    pub(super) admin_totp_secret_file: Option<PathBuf>,
     pub(super) ca_file: Option<PathBuf>,
     pub(super) tls_verify: bool,
     #[serde(deserialize_with = "one_or_many")]
@@ -128,6 +130,8 @@ impl Default for VaultwardenTable {
             url: None,
             admin_token: None,
             admin_token_file: None,
+            admin_totp_secret: None,
+            admin_totp_secret_file: None,
             ca_file: None,
             tls_verify: true,
             tls_pin: Vec::new(),

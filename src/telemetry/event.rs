@@ -8,10 +8,9 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::health::Health;
-use super::liveness::Liveness;
 use super::log_limit::LogLimiter;
 use super::metrics::Metrics;
-use super::parts::Parts;
+use super::parts::{Liveness, Parts};
 use crate::model::{Hold, Listing};
 use crate::store::{ListingOutcome, Report, StoreError};
 
@@ -41,9 +40,9 @@ impl Purpose {
 pub struct Observer {
     pub(super) metrics: Arc<Metrics>,
     health: Arc<Mutex<Health>>,
-    liveness: Arc<Mutex<Liveness>>,
+    pub(super) liveness: Arc<Mutex<Liveness>>,
     log_limiter: Arc<Mutex<LogLimiter>>,
-    parts: Arc<Mutex<Parts>>,
+    pub(super) parts: Arc<Mutex<Parts>>,
 }
 
 impl Observer {
@@ -93,16 +92,6 @@ impl Observer {
             .collect()
     }
 
-    /// A part of the service begins to run, or has failed.
-    pub fn part_runs(&self, name: &str, runs: bool) {
-        self.parts().note(name, runs, Instant::now());
-    }
-
-    /// The parts of the service that fail again and again.
-    pub fn failing_parts(&self) -> Vec<String> {
-        self.parts().failing(Instant::now())
-    }
-
     /// This instance begins or ceases to listen to the directory.
     pub fn listens(&self, directory: &str, does: bool) {
         self.metrics.listens(directory, does);
@@ -111,19 +100,6 @@ impl Observer {
     /// The certificate of `peer` expires then, in seconds since 1970.
     pub fn certificate(&self, peer: &str, expires: i64) {
         self.metrics.certificate(peer, expires);
-    }
-
-    /// The worker begins a turn of its loop (`true`), or ends.
-    pub fn worker_turns(&self, does: bool) {
-        self.liveness().turns(does.then(Instant::now));
-    }
-
-    /// Whether the loops of the service proceed, as far as that can be told from outside of them.
-    ///
-    /// # Errors
-    /// What does not. Only a restart helps.
-    pub fn alive(&self) -> Result<(), String> {
-        self.liveness().check(Instant::now())
     }
 
     /// How long no session with the directory could be opened; `None` if one is open.
@@ -441,10 +417,6 @@ impl Observer {
         }
     }
 
-    fn parts(&self) -> MutexGuard<'_, Parts> {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(super) fn log_limiter(&self) -> MutexGuard<'_, LogLimiter> {
         self.log_limiter.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -452,10 +424,6 @@ impl Observer {
     /// Ignores poisoning: each change of the health state is a single assignment.
     pub(super) fn health(&self) -> MutexGuard<'_, Health> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn liveness(&self) -> MutexGuard<'_, Liveness> {
-        self.liveness.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,53 +1,41 @@
-//! Whether the loops of the service proceed, as far as that can be told from outside of them. No I/O; the time is passed in.
+//! Reports whether the loops of the service proceed.
 
-use std::time::Duration;
+use std::sync::{MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-/// A worker that takes no turn for so long does not work any more: each of its waits has a deadline that is shorter.
-const STUCK: Duration = Duration::from_secs(15 * 60);
+use super::event::Observer;
+use super::parts::{Liveness, Parts};
 
-/// The progress of the invite worker. The other loops wait for what may never come, such as a change of the directory.
-#[derive(Debug, Default)]
-pub(super) struct Liveness {
-    /// When the worker began its last turn, if it runs.
-    turn: Option<Instant>,
-}
-
-impl Liveness {
-    /// The worker begins a turn of its loop; `None` if it ends.
-    pub(super) fn turns(&mut self, at: Option<Instant>) {
-        self.turn = at;
+impl Observer {
+    /// The worker begins a turn of its loop (`true`), or ends.
+    pub fn worker_turns(&self, does: bool) {
+        self.liveness().turns(does.then(Instant::now));
     }
 
-    /// Whether the worker proceeds, or does not run.
+    /// Whether the loops of the service proceed, as far as that can be told from outside of them.
     ///
     /// # Errors
-    /// What is wrong. Only a restart helps.
-    pub(super) fn check(&self, now: Instant) -> Result<(), String> {
-        match self.turn.map(|turn| now.duration_since(turn)) {
-            Some(silent) if silent > STUCK => Err(format!(
-                "the invite worker has not proceeded for {}; restart the service, and report this as a fault of ldap-usher",
-                humantime::format_duration(Duration::from_secs(silent.as_secs()))
-            )),
-            _ => Ok(()),
-        }
+    /// What does not. Only a restart helps.
+    pub fn alive(&self) -> Result<(), String> {
+        self.liveness().check(Instant::now())
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    /// A part of the service begins to run, or has failed.
+    pub fn part_runs(&self, name: &str, runs: bool) {
+        self.parts().note(name, runs, Instant::now());
+    }
 
-    #[test]
-    fn a_worker_that_takes_no_turn_for_long_is_not_alive_unless_it_has_ended() {
-        let (mut liveness, now) = (Liveness::default(), Instant::now());
-        assert_eq!(liveness.check(now), Ok(()));
-        liveness.turns(Some(now));
-        assert_eq!(liveness.check(now + STUCK), Ok(()));
-        let error = liveness.check(now + STUCK * 2).unwrap_err();
-        assert!(error.contains("has not proceeded for 30m"), "{error}");
-        liveness.turns(None);
-        assert_eq!(liveness.check(now + STUCK * 2), Ok(()));
+    /// The parts of the service that fail again and again.
+    pub fn failing_parts(&self) -> Vec<String> {
+        self.parts().failing(Instant::now())
+    }
+
+    fn liveness(&self) -> MutexGuard<'_, Liveness> {
+        self.liveness.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -9,6 +9,7 @@ use super::answer::Answer;
 use super::client::{Call, Client};
 use super::decode::Objects;
 use super::session::{AdminSession, AuthMethod};
+use super::totp::Totp;
 use super::{
     Account, AccountChange, Admin, Changed, ClientSettings, Configuration, Identity, Invitation, Recognition,
     Reply, ServerInfo, SessionStore, VaultwardenError, account, decode, diagnose, identity, refusal,
@@ -31,9 +32,15 @@ fn open(
 ) -> Result<Arc<AdminSession>, VaultwardenError> {
     let token = settings.token()?;
     let client = Client::new(settings)?;
+    let totp = settings.totp_secret.as_ref().map(Totp::parse).transpose();
+    let totp = totp.map_err(|problem| VaultwardenError::Setup {
+        url: client.url().into(),
+        cause: format!("its TOTP secret {problem}"),
+    })?;
     Ok(Arc::new(AdminSession::new(
         client,
         token,
+        totp,
         store.clone(),
         clock.clone(),
     )))

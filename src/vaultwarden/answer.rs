@@ -43,6 +43,8 @@ pub(super) struct Answer {
     pub(super) status: u16,
     /// The `message` of Vaultwarden's own error object.
     pub(super) message: Option<String>,
+    /// Whether it is the login form, and that asks for a one-time code.
+    pub(super) asks_for_code: bool,
     headers: HeaderMap,
     response: Response,
     exchange: Exchange,
@@ -63,13 +65,16 @@ impl Answer {
         let mut answer = Self {
             status: response.status().as_u16(),
             message: None,
+            asks_for_code: false,
             headers: response.headers().clone(),
             response,
             exchange,
             began: Instant::now(),
         };
         if answer.status != 200 {
-            let message = decode::message(&answer.body().await?);
+            let body = answer.body().await?;
+            answer.asks_for_code = decode::asks_for_code(&body);
+            let message = decode::message(&body);
             answer.message = message.map(|words| foreign::shown(&words));
         }
         Ok(answer)

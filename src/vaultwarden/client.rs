@@ -21,7 +21,8 @@ const LONGEST_SMTP_TIMEOUT: Duration = Duration::from_secs(40);
 /// Every call that this program makes.
 #[derive(Clone, Copy)]
 pub(super) enum Call<'a> {
-    Login(&'a SecretString),
+    /// With the admin token, and the one-time code if there is one.
+    Login(&'a SecretString, Option<&'a SecretString>),
     Invite(&'a EmailAddress),
     Change(&'a str, AccountChange),
     ByMail(&'a EmailAddress),
@@ -37,7 +38,7 @@ pub(super) enum Call<'a> {
 impl Call<'_> {
     fn path(&self) -> &[&str] {
         match self {
-            Self::Login(_) | Self::AdminPage => &["admin"],
+            Self::Login(..) | Self::AdminPage => &["admin"],
             Self::Invite(_) => &["admin", "invite"],
             Self::ByMail(_) => &["admin", "users", "by-mail"],
             Self::Users | Self::ById(_) | Self::Change(..) => &["admin", "users"],
@@ -154,10 +155,11 @@ impl Client {
     ) -> Result<Answer, VaultwardenError> {
         let url = self.endpoint(call);
         let mut request = match call {
-            Call::Login(token) => self
-                .http
-                .post(url.clone())
-                .form(&[("token", token.expose_secret())]),
+            Call::Login(token, code) => {
+                let mut form = vec![("token", token.expose_secret())];
+                form.extend(code.map(|code| ("totp", code.expose_secret())));
+                self.http.post(url.clone()).form(&form)
+            }
             Call::Invite(address) => self
                 .json(Method::POST, url.clone())
                 .body(serde_json::json!({ "email": address.as_str() }).to_string()),

@@ -29,6 +29,12 @@ pub(super) fn account(json: &[u8]) -> Option<Account> {
     })
 }
 
+/// Whether a page has a login form with a field for a one-time code.
+pub(super) fn asks_for_code(page: &[u8]) -> bool {
+    const FIELD: &[u8] = b"name=\"totp\"";
+    page.windows(FIELD.len()).any(|part| part == FIELD)
+}
+
 /// The text of Vaultwarden's error object: its `message`, or up to 1.20 the one in its `ErrorModel`. `None` for errors
 /// of the web framework (unknown route, malformed JSON) and for pages of a proxy.
 pub(super) fn message(json: &[u8]) -> Option<String> {

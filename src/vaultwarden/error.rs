@@ -79,6 +79,22 @@ pub enum VaultwardenError {
         /// Vaultwarden's URL.
         url: String,
     },
+    /// Vaultwarden asks for a one-time code, and there is no secret to make one.
+    #[error(
+        "{url} asks for a one-time code; set `admin_totp_secret_file` to the secret in its ADMIN_TOTP_SECRET, or the admin token is wrong as well"
+    )]
+    CodeRequired {
+        /// Vaultwarden's URL.
+        url: String,
+    },
+    /// Vaultwarden does not accept the token or the one-time code; it does not say which.
+    #[error(
+        "{url} refuses the admin token or the one-time code; check `admin_token`, `admin_totp_secret`, and that the clocks of both machines agree within 30 seconds"
+    )]
+    WrongTokenOrCode {
+        /// Vaultwarden's URL.
+        url: String,
+    },
     /// Vaultwarden refuses the session that it has just opened.
     #[error(
         "{url} refuses the session that it has just opened; a proxy may remove the cookie VW_ADMIN, or serve several Vaultwardens"
@@ -263,6 +279,8 @@ impl VaultwardenError {
             | Self::Setup { .. }
             | Self::Untrusted { .. }
             | Self::WrongToken { .. }
+            | Self::CodeRequired { .. }
+            | Self::WrongTokenOrCode { .. }
             | Self::SessionRefused { .. }
             | Self::AdminDisabled { .. }
             | Self::WrongPath { .. }

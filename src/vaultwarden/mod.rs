@@ -24,6 +24,7 @@ mod settings;
 mod shared_note;
 mod smtp;
 mod store;
+mod totp;
 
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::BoxStream;
@@ -40,6 +41,7 @@ pub use server_info::{Configuration, ServerInfo, SignUps, SingleSignOn};
 pub use session::AuthMethod;
 pub use settings::{ClientSettings, check_headers};
 pub use store::{InMemory, SessionStore};
+pub use totp::check_totp;
 
 /// The future that a call to Vaultwarden returns.
 pub type Reply<'a, T> = BoxFuture<'a, Result<T, VaultwardenError>>;

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::answer::{Answer, Cookie};
 use super::budget::{LoginBudget, LoginLimits};
 use super::client::{Call, Client};
 use super::session_note::{Note, ServerLimits};
 use super::shared_note::{Claimed, Refused, SharedNote};
+use super::totp::{self, Totp};
 use super::{Configuration, SessionStore, VaultwardenError, decode};
 use crate::clock::{Clock, Timestamp};
 use crate::foreign;
@@ -27,6 +28,7 @@ const ANSWERS_401: (u32, u32) = (1, 27);
 pub(super) struct AdminSession {
     client: Client,
     token: SecretString,
+    totp: Option<Totp>,
     shared: SharedNote,
     clock: Clock,
     state: Mutex<State>,
@@ -75,6 +77,7 @@ impl AdminSession {
     pub(super) fn new(
         client: Client,
         token: SecretString,
+        totp: Option<Totp>,
         store: Arc<dyn SessionStore>,
         clock: Clock,
     ) -> Self {
@@ -82,6 +85,7 @@ impl AdminSession {
             shared: SharedNote::new(client.url(), token.clone(), store, clock.clone()),
             client,
             token,
+            totp,
             clock,
             state: Mutex::default(),
         }
@@ -199,9 +203,10 @@ impl AdminSession {
         state: &mut State,
         credentials: &Credentials,
     ) -> Result<Session, VaultwardenError> {
+        self.await_code().await;
         let refused = credentials.cookie.as_ref().map(ExposeSecret::expose_secret);
         let claimed = self.shared.claim_login(refused).await;
-        let note = match claimed.map_err(|refused| self.not_allowed(&refused))? {
+        let note = match claimed.map_err(|refused| self.not_allowed(&refused, state.last.as_ref()))? {
             Claimed::Login(note) => note,
             Claimed::Session(note) => {
                 let session = Session {
@@ -217,7 +222,7 @@ impl AdminSession {
         let limits = note.limits();
         state.note = Some(note);
         let now = self.clock.now();
-        let opened = self.open(limits).await;
+        let opened = self.open(limits, &self.code().await).await;
         state.logins += 1;
         state.has_tried = true;
         let ended = self.shared.end_login(|note| match &opened {
@@ -228,7 +233,11 @@ impl AdminSession {
             Err(VaultwardenError::RateLimited { .. }) => {
                 note.logins_whole_at = LoginBudget::exhausted(note.limits(), now).whole_at.0;
             }
-            Err(VaultwardenError::WrongToken { .. }) => note.refused = now.0,
+            Err(
+                VaultwardenError::WrongToken { .. }
+                | VaultwardenError::CodeRequired { .. }
+                | VaultwardenError::WrongTokenOrCode { .. },
+            ) => note.refused = now.0,
             Err(_) => {}
         });
         state.note = Some(ended.await);
@@ -243,6 +252,24 @@ impl AdminSession {
         });
         state.last = Some(outcome.clone());
         outcome
+    }
+
+    /// Waits until a code can be sent that was not sent before, by any process. A wait before the login is claimed keeps nobody
+    /// else waiting.
+    async fn await_code(&self) {
+        if self.totp.is_some()
+            && let Some(wait) = totp::wait(self.shared.read().await.totp_step, self.clock.now())
+        {
+            sleep(wait).await;
+        }
+    }
+
+    /// The code of the moment, which is stored as used before it is sent.
+    async fn code(&self) -> Option<SecretString> {
+        let totp = self.totp.as_ref()?;
+        let step = totp::step(self.clock.now());
+        self.shared.update(|note| note.totp_step = step).await;
+        Some(totp.code(step))
     }
 
     /// The configuration right after a login. If it cannot be read, the stored limits stay in use.
@@ -279,13 +306,25 @@ impl AdminSession {
     }
 
     /// Sends one login. From 1.26 on the answer is a page. Earlier versions redirect, even if they refuse the token.
-    async fn open(&self, limits: LoginLimits) -> Result<Cookie, VaultwardenError> {
-        let answer = self.client.send(Call::Login(&self.token), None).await?;
+    async fn open(
+        &self,
+        limits: LoginLimits,
+        code: &Option<SecretString>,
+    ) -> Result<Cookie, VaultwardenError> {
+        let login = Call::Login(&self.token, code.as_ref());
+        let answer = self.client.send(login, None).await?;
         if let Some(cookie) = answer.cookie() {
             return Ok(cookie);
         }
         match answer.status {
-            401 => Err(self.wrong_token()),
+            401 => {
+                let url = self.client.url().into();
+                Err(match (answer.asks_for_code, code) {
+                    (true, None) => VaultwardenError::CodeRequired { url },
+                    (true, Some(_)) => VaultwardenError::WrongTokenOrCode { url },
+                    (false, _) => self.wrong_token(),
+                })
+            }
             429 if !answer.names_wait() => Err(VaultwardenError::RateLimited {
                 url: answer.url(),
                 wait: limits.period,
@@ -346,9 +385,20 @@ impl AdminSession {
         state.note.insert(note)
     }
 
-    fn not_allowed(&self, refused: &Refused) -> VaultwardenError {
+    fn not_allowed(
+        &self,
+        refused: &Refused,
+        last: Option<&Result<Session, VaultwardenError>>,
+    ) -> VaultwardenError {
         match *refused {
-            Refused::WrongToken => self.wrong_token(),
+            Refused::WrongToken => match last {
+                // What this process was told is more precise than what is stored.
+                Some(Err(
+                    error @ (VaultwardenError::CodeRequired { .. }
+                    | VaultwardenError::WrongTokenOrCode { .. }),
+                )) => error.clone(),
+                _ => self.wrong_token(),
+            },
             Refused::Spent(wait) => VaultwardenError::LoginsSpent {
                 url: self.client.url().into(),
                 wait,

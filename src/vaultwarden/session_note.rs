@@ -30,6 +30,9 @@ pub(super) struct Note {
     /// The login that a process makes now, and for which others wait.
     #[serde(default)]
     pub(super) login: Option<Login>,
+    /// The last step whose one-time code was sent: Vaultwarden accepts each only once.
+    #[serde(default)]
+    pub(super) totp_step: i64,
     /// When Vaultwarden refused the token, if that was the end of the last login; in milliseconds since 1970.
     #[serde(default)]
     pub(super) refused: i64,
@@ -73,6 +76,7 @@ impl Note {
                     .as_ref()
                     .map_or(LoginBudget::UNTOUCHED.whole_at.0, |note| note.logins_whole_at),
                 login: None,
+                totp_step: other.as_ref().map_or(0, |note| note.totp_step),
                 refused: 0,
                 server_limits: other.map(|note| note.server_limits).unwrap_or_default(),
             },

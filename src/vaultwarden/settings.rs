@@ -47,6 +47,8 @@ pub struct ClientSettings {
     pub url: Url,
     /// The plain value of `ADMIN_TOKEN`, or the secret from which its hash was made.
     pub admin_token: SecretString,
+    /// The secret of its one-time codes (`ADMIN_TOTP_SECRET`): base32, or an `otpauth:` URL.
+    pub totp_secret: Option<SecretString>,
     /// TLS: which certificates are trusted.
     pub tls: TlsOptions,
     /// The URL of an HTTP proxy. Secret, because it may hold a password.
@@ -70,6 +72,7 @@ impl ClientSettings {
         Self {
             url,
             admin_token,
+            totp_secret: None,
             tls: TlsOptions::default(),
             proxy: None,
             headers: None,

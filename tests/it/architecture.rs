@@ -39,7 +39,7 @@ const HOMES: [(&str, &[&str]); 31] = [
     ("libc", &["store/", "app/"]),
     ("prometheus_client", &["telemetry/"]),
     ("reqwest", &["http_client.rs", "notify/", "vaultwarden/"]),
-    ("ring", &["notify/", "tls/"]),
+    ("ring", &["notify/", "tls/", "vaultwarden/"]),
     ("rustix", &["notify/", "store/"]),
     ("rustls_native_certs", &["tls/"]),
     ("rusqlite", &["store/"]),

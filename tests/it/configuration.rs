@@ -563,11 +563,13 @@ async fn the_effective_configuration_is_shown_without_secrets_and_is_one_itself(
 
         [postgres]
         tls_verify = true
+        tls_pin = []
 
         [vaultwarden]
         url = "https://vault.example.org"
         admin_token = "(set)"
         tls_verify = true
+        tls_pin = []
         accounts_interval = "1h"
         administrators = []
 
@@ -577,6 +579,7 @@ async fn the_effective_configuration_is_shown_without_secrets_and_is_one_itself(
         controllers = []
         starttls = false
         tls_verify = true
+        tls_pin = []
         bind_dn = "cn=x"
         bind_password = "(set, from file password)"
         base_dn = "ou=people,dc=example,dc=org"
@@ -639,6 +642,7 @@ async fn the_effective_configuration_is_shown_without_secrets_and_is_one_itself(
         command = []
         ping_interval = "1m"
         tls_verify = true
+        tls_pin = []
 
         [http]
         listen = "127.0.0.1:9464"
@@ -892,24 +896,29 @@ async fn the_help_documents_commands_and_exit_codes() {
         Usage: ldap-usher [OPTIONS] <COMMAND>
 
         Commands:
-          run      Run the service: follow changes and invite people, until SIGTERM
-          sync     List every directory once, deliver what is due, and exit; for cron
-          plan     Show what `sync` would do and why; change nothing
-          watch    Print each change as it arrives, without acting, until Ctrl-C
-          check    Show what works, what does not, and what to do about it
-          status   Show members, invitations and directories, whether or not the service runs
-          explain  Show one person: what happened, the current state, and what happens next
-          journal  Print what happened to people, oldest first
-          notify   Send a test event to each receiver of notifications
-          config   Show or migrate the configuration
-          state    Back up the state, or move it between an SQLite file and PostgreSQL
-          approve  Show what a limit holds back, invitations and accounts of leavers, and let it be done
-          discard  Show what a limit holds back, and drop it
-          invite   Invite one person now, whatever held the invitation back or ended it
-          adopt    Take existing accounts of members into care, so that they can be disabled when people
-                   leave; mails nobody
-          forget   Forget what is known of a person, or make the people of a removed directory leavers
-          retry    Show what is in quarantine, because Vaultwarden rejected it permanently, and try it again
+          run          Run the service: follow changes and invite people, until SIGTERM
+          sync         List every directory once, deliver what is due, and exit; for cron
+          plan         Show what `sync` would do and why; change nothing
+          watch        Print each change as it arrives, without acting, until Ctrl-C
+          check        Show what works, what does not, and what to do about it
+          status       Show members, invitations and directories, whether or not the service runs
+          healthcheck  Ask the running service how it is; exit code 0 if it is well, otherwise 1; for
+                       containers
+          explain      Show one person: what happened, the current state, and what happens next
+          journal      Print what happened to people, oldest first
+          notify       Send a test event to each receiver of notifications
+          config       Show or migrate the configuration
+          state        Back up the state, or move it between an SQLite file and PostgreSQL
+          approve      Show what a limit holds back, invitations and accounts of leavers, and let it be done
+          discard      Show what a limit holds back, and drop it
+          invite       Invite one person now, whatever held the invitation back or ended it
+          adopt        Take existing accounts of members into care, so that they can be disabled when people
+                       leave; mails nobody
+          forget       Forget what is known of a person, or make the people of a removed directory leavers
+          retry        Show what is in quarantine, because Vaultwarden rejected it permanently, and try it
+                       again
+          completions  Print a script that completes this command line in a shell
+          man          Print the manual page, or write one for each command into a folder
 
         Options:
               --config <PATH>  The configuration file; default: $CONFIG_PATH, ./config.toml or

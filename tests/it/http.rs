@@ -172,7 +172,9 @@ async fn metrics_are_openmetrics_text_and_count_what_happened() {
     observer.vaultwarden_call("invite", "ok");
     endpoints.listed(&Listing::Complete);
 
-    let (status, head, body) = endpoints.get("/metrics").await;
+    let prometheus =
+        "GET /metrics HTTP/1.1\r\nHost: test\r\nAccept: application/openmetrics-text;version=1.0.0\r\n\r\n";
+    let (status, head, body) = endpoints.ask(prometheus).await;
     assert_eq!(status, 200);
     assert!(
         head.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"),

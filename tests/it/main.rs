@@ -50,6 +50,7 @@ mod names;
 mod notify;
 mod old_tls;
 mod onboarding;
+mod one_time_code;
 mod outage;
 mod packaging;
 mod page;

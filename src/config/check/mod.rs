@@ -20,7 +20,7 @@ use super::schema::{File, Invite, VaultwardenTable};
 use super::secret::Secrets;
 use super::{Config, Vaultwarden};
 use crate::tls::{ClientCertificate, Expiry, TlsError, TlsOptions};
-use crate::vaultwarden::check_headers;
+use crate::vaultwarden::{check_headers, check_totp};
 pub(super) use state::state;
 
 /// Checks the whole file and reads its secrets into it. `public` says whether all users of this machine can read it.
@@ -135,6 +135,7 @@ fn vaultwarden(
             "is the hash that Vaultwarden keeps as its ADMIN_TOKEN; give the secret from which it was made, in plain text",
         );
     }
+    let totp_secret = totp_secret(table, at, public, secrets, problems);
     let (proxy, headers) = proxy_and_headers(table, at, public, secrets, problems);
     let tls = tls(
         &TlsKeys {
@@ -151,6 +152,7 @@ fn vaultwarden(
     Some(Vaultwarden {
         url: url?,
         admin_token: token?,
+        totp_secret,
         tls,
         proxy,
         headers,
@@ -246,6 +248,30 @@ fn is_loopback(host: &Host<&str>) -> bool {
         Host::Ipv4(address) => address.is_loopback(),
         Host::Ipv6(address) => address.is_loopback(),
     }
+}
+
+/// The secret of Vaultwarden's one-time codes, if it asks for them.
+fn totp_secret(
+    table: &mut VaultwardenTable,
+    at: &KeyPath,
+    public: bool,
+    secrets: &Secrets,
+    problems: &mut Problems<'_>,
+) -> Option<SecretString> {
+    let (secret, file) = (&mut table.admin_totp_secret, &mut table.admin_totp_secret_file);
+    if secret.is_none() && file.is_none() {
+        *file = secrets.credential(&["admin_totp_secret"]);
+    }
+    warn_if_public(secret.is_some() && public, &at.key("admin_totp_secret"), problems);
+    let secret = secrets.resolve(at, "admin_totp_secret", secret, file, problems)?;
+    let key = match table.admin_totp_secret_file {
+        Some(_) => "admin_totp_secret_file",
+        None => "admin_totp_secret",
+    };
+    if let Err(problem) = check_totp(&secret) {
+        problems.error(&at.key(key), problem);
+    }
+    Some(secret)
 }
 
 /// The TLS keys that `[vaultwarden]` and `[[directory]]` have in common.

@@ -39,6 +39,8 @@ pub struct Setup {
     pub limiter: Option<(u32, Duration)>,
     /// `ADMIN_SESSION_LIFETIME`.
     pub session: Duration,
+    /// `ADMIN_TOTP_SECRET`, decoded; `None` for no one-time codes.
+    pub totp: Option<Vec<u8>>,
     /// `DISABLE_ADMIN_TOKEN`: everyone is an admin, and no login succeeds.
     pub open: bool,
     /// A group of digits in the ids of its accounts that differs from that of other servers.
@@ -60,6 +62,7 @@ impl Default for Setup {
             domain: "https://vault.example.org".into(),
             limiter: Some((3, Duration::from_secs(300))),
             session: Duration::from_secs(20 * 60),
+            totp: None,
             open: false,
             accounts: 0x8531,
             mail: true,

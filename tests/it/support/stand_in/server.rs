@@ -7,6 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{Method, Response, header};
 use ldap_usher::clock::Timestamp;
+use ring::hmac;
 use serde_json::{Map, Value, json};
 use tokio::sync::{Semaphore, watch};
 
@@ -78,11 +79,23 @@ impl Incoming {
         Some(body["email"].as_str()?.to_lowercase())
     }
 
-    fn token(&self) -> Option<String> {
+    /// A field of a form.
+    fn field(&self, name: &str) -> Option<String> {
         let body = std::str::from_utf8(&self.body).ok()?;
-        let token = body.split('&').find_map(|field| field.strip_prefix("token="))?;
-        Some(unescape(&token.replace('+', " ")))
+        let mut fields = body.split('&').filter_map(|field| field.split_once('='));
+        let (_, value) = fields.find(|(found, _)| *found == name)?;
+        Some(unescape(&value.replace('+', " ")))
     }
+}
+
+/// The code of a step (RFC 6238).
+fn one_time_code(secret: &[u8], step: i64) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret);
+    let hash = hmac::sign(&key, &step.to_be_bytes());
+    let hash = hash.as_ref();
+    let at = usize::from(hash[19] & 15);
+    let number = u32::from_be_bytes(hash[at..at + 4].try_into().unwrap()) & 0x7fff_ffff;
+    format!("{:06}", number % 1_000_000)
 }
 
 impl Shared {
@@ -206,12 +219,25 @@ impl Shared {
                 page(429, "Error: Too many requests, try again later.")
             };
         }
-        if self.setup.open || request.token().as_deref().map(str::trim) != Some(expected.trim()) {
+        if self.setup.open || request.field("token").as_deref().map(str::trim) != Some(expected.trim()) {
             return if old {
                 redirect(&admin_url)
             } else {
                 page(401, "Error: Invalid admin token, please try again.")
             };
+        }
+        // As the open pull request does: a step to either side, and none twice.
+        if let Some(secret) = &self.setup.totp {
+            let now = ldap_usher::clock::Clock::system().now().0 / 30_000;
+            let code = request.field("totp");
+            let step = (now - 1..=now + 1).find(|step| code.as_ref() == Some(&one_time_code(secret, *step)));
+            match step.filter(|step| *step > world.totp_step) {
+                Some(step) => world.totp_step = step,
+                None => {
+                    let form = "<form><input name=\"token\"><input name=\"totp\"></form> Invalid credentials, please try again.";
+                    return page(401, form);
+                }
+            }
         }
         let jwt = world.open_session(self.setup.session);
         let mut response = if old {

@@ -22,6 +22,8 @@ pub(super) struct World {
     /// Every session ever opened, for serial numbers.
     pub(super) opened: usize,
     pub(super) logins: usize,
+    /// The last step whose one-time code was accepted.
+    pub(super) totp_step: i64,
     pub(super) limiter: Option<Instant>,
     pub(super) faults: Vec<Injected>,
     pub(super) held: usize,
