@@ -1,7 +1,7 @@
 # `make` shows what there is to do.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench fuzz torture lint build packages packages-build packages-slapd
+.PHONY: help demo test bench fuzz torture lint build deb rpm packages packages-build packages-slapd packages-rpm
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,8 +37,14 @@ lint: ## formatting, clippy and documentation, warnings denied
 build: packages-build ## build the release binary, target/release/ldap-usher
 	cargo build --locked --release
 
+deb: build ## build the Debian package, target/packages/*.deb
+	config/packaging/deb target/release/ldap-usher target/packages
+
+rpm: build packages-rpm ## build the RPM package, target/packages/*.rpm
+	config/packaging/rpm target/release/ldap-usher target/packages
+
 packages:
 	@.ci/packages servers
 
-packages-build packages-slapd: packages-%:
+packages-build packages-slapd packages-rpm: packages-%:
 	@.ci/packages $*

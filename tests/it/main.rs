@@ -52,6 +52,7 @@ mod old_tls;
 mod onboarding;
 mod one_time_code;
 mod outage;
+mod packages;
 mod packaging;
 mod page;
 mod password;
