@@ -52,7 +52,13 @@ impl OfService {
     }
 
     /// Decides on actions that are still in the state in which the page showed them.
-    async fn decide(&self, verb: Verb, request: Request, rows: Vec<i64>, from: &str) -> Result<String, Refusal> {
+    async fn decide(
+        &self,
+        verb: Verb,
+        request: Request,
+        rows: Vec<i64>,
+        from: &str,
+    ) -> Result<String, Refusal> {
         let selected = self.store.in_state(verb.state(), Which::Rows(&rows)).await;
         let selected = selected.map_err(failed)?;
         if selected.is_empty() {
@@ -60,7 +66,9 @@ impl OfService {
         }
         let rows = selected.iter().map(|task| task.row).collect();
         self.note(request, rows, from).await?;
-        let count = decide(&*self.store, &selected, false, verb).await.map_err(failed)?;
+        let count = decide(&*self.store, &selected, false, verb)
+            .await
+            .map_err(failed)?;
         self.store.wake().notify_one();
         Ok(match verb {
             Verb::Approve => format!("{count} approved. Each is carried out as soon as Vaultwarden answers."),
@@ -88,7 +96,10 @@ impl OfService {
             Step::Done(book.remind(row, &policy, &context))
         });
         if !opened.await.map_err(failed)? {
-            return Err("There is nothing to remind of: the person has registered or left, or a reminder waits.".into());
+            return Err(
+                "There is nothing to remind of: the person has registered or left, or a reminder waits."
+                    .into(),
+            );
         }
         self.store.wake().notify_one();
         Ok("A reminder is mailed, unless Vaultwarden sends no mail.".into())
@@ -145,6 +156,7 @@ fn events(book: &Book) -> Vec<Event> {
     book.events.iter().map(|noted| noted.event.clone()).collect()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` calls it")]
 fn failed(error: StoreError) -> Refusal {
     error.to_string()
 }

@@ -45,7 +45,8 @@ impl FromRequestParts<Page> for Browser {
         let session = id.and_then(|id| page.0.sessions.get(id, Instant::now()));
         // Each proxy appends the address from which it was asked, so the last one is that of the proxy in front.
         let forwarded = headers.get_all("x-forwarded-for").iter().next_back();
-        let forwarded = forwarded.and_then(|value| value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
+        let forwarded =
+            forwarded.and_then(|value| value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
         let forwarded: Option<IpAddr> = forwarded.filter(|_| !is_public(peer));
         Ok(Self {
             id: session.is_some().then(|| id.map(str::to_owned)).flatten(),
@@ -90,7 +91,9 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let values = headers.get_all(header::COOKIE).iter();
-    let mut pairs = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
+    let mut pairs = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'));
     pairs.find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
 }
 
@@ -127,11 +130,18 @@ mod tests {
         let own = |pairs: &[(&'static str, &'static str)]| is_own(&headers(pairs));
         assert!(own(&[("sec-fetch-site", "same-origin")]));
         assert!(own(&[("host", "[::1]:9464"), ("origin", "http://[::1]:9464")]));
-        assert!(own(&[("host", "usher.example.org"), ("origin", "https://Usher.example.org")]));
+        assert!(own(&[
+            ("host", "usher.example.org"),
+            ("origin", "https://Usher.example.org")
+        ]));
         for pairs in [
             &[][..],
             &[("sec-fetch-site", "same-site")],
-            &[("sec-fetch-site", "cross-site"), ("host", "a"), ("origin", "http://a")],
+            &[
+                ("sec-fetch-site", "cross-site"),
+                ("host", "a"),
+                ("origin", "http://a"),
+            ],
             &[("host", "a"), ("origin", "http://b")],
             &[("host", "a"), ("origin", "http://a:80.evil.org")],
             &[("host", "a:1"), ("origin", "http://a:2")],
@@ -144,7 +154,10 @@ mod tests {
 
     #[test]
     fn a_cookie_is_found_by_its_whole_name() {
-        let sent = headers(&[("cookie", "x=1; ldap-usher2=2;ldap-usher=3"), ("cookie", "__Host-ldap-usher=4")]);
+        let sent = headers(&[
+            ("cookie", "x=1; ldap-usher2=2;ldap-usher=3"),
+            ("cookie", "__Host-ldap-usher=4"),
+        ]);
         assert_eq!(cookie(&sent, COOKIE), Some("3"));
         assert_eq!(cookie(&sent, COOKIE_OF_TLS), Some("4"));
         assert_eq!(cookie(&sent, "y"), None);

@@ -40,6 +40,7 @@ impl<'a> Fields<'a> {
 }
 
 /// The identifier of the session whose form this is, or the answer to somebody who has none.
+#[expect(clippy::result_large_err, reason = "it is returned at once")]
 fn signed_in<'a>(browser: &'a Browser, fields: &Fields<'_>) -> Result<&'a str, Response> {
     let (Some(id), Some(session)) = (&browser.id, &browser.session) else {
         return Err(see("./"));
@@ -61,7 +62,10 @@ pub(super) async fn sign_in(State(page): State<Page>, browser: Browser, body: By
         return foreign();
     }
     let fields = Fields::of(&body);
-    let opened = page.0.sessions.sign_in(fields.one("token"), browser.address, Instant::now());
+    let opened = page
+        .0
+        .sessions
+        .sign_in(fields.one("token"), browser.address, Instant::now());
     match opened {
         Ok(id) => {
             tracing::info!(from = browser.from, "somebody signed in on the status page");
@@ -69,7 +73,10 @@ pub(super) async fn sign_in(State(page): State<Page>, browser: Browser, body: By
             (cookie, see("./")).into_response()
         }
         Err(refused) => {
-            tracing::warn!(from = browser.from, "somebody could not sign in on the status page");
+            tracing::warn!(
+                from = browser.from,
+                "somebody could not sign in on the status page"
+            );
             let (status, why) = match refused {
                 Refused::Wrong => (StatusCode::FORBIDDEN, "This is not the token."),
                 Refused::TooMany => (
@@ -82,7 +89,11 @@ pub(super) async fn sign_in(State(page): State<Page>, browser: Browser, body: By
                 good: false,
                 text: why.into(),
             };
-            (status, view::front(&page.look(&browser), &snapshot, Some(&notice))).into_response()
+            (
+                status,
+                view::front(&page.look(&browser), &snapshot, Some(&notice)),
+            )
+                .into_response()
         }
     }
 }
@@ -132,13 +143,21 @@ pub(super) async fn search(State(page): State<Page>, browser: Browser, body: Byt
 }
 
 /// The story of a person.
-pub(super) async fn person(State(page): State<Page>, browser: Browser, RawQuery(query): RawQuery) -> Response {
+pub(super) async fn person(
+    State(page): State<Page>,
+    browser: Browser,
+    RawQuery(query): RawQuery,
+) -> Response {
     let Some(id) = &browser.id else {
         return see("./");
     };
     let query = query.unwrap_or_default();
     let fields = Fields::of(query.as_bytes());
-    match page.0.administration.find(fields.one("id")).await {
+    let who = fields.one("id");
+    if !is_id(who) {
+        return see("./");
+    }
+    match page.0.administration.find(who).await {
         Ok(people) if !people.is_empty() => {
             let now = page.0.snapshots.get().await.now;
             let notice = page.0.sessions.told(id);
@@ -168,12 +187,20 @@ pub(super) async fn order(State(page): State<Page>, browser: Browser, body: Byte
     };
     let rows: Result<Vec<i64>, _> = fields.all("row").map(str::parse).collect();
     let Some(rows) = rows.ok().filter(|rows| rows.len() <= MAX_ROWS) else {
-        return (StatusCode::BAD_REQUEST, "the order names no actions of the page\n").into_response();
+        return (
+            StatusCode::BAD_REQUEST,
+            "the order names no actions of the page\n",
+        )
+            .into_response();
     };
     let who = fields.one("who").trim();
     let done = match within_limits(&page, id) {
         Ok(()) => {
-            let done = page.0.administration.order(request, rows, who, &browser.from).await;
+            let done = page
+                .0
+                .administration
+                .order(request, rows, who, &browser.from)
+                .await;
             page.0.snapshots.expire().await;
             done
         }
@@ -184,13 +211,16 @@ pub(super) async fn order(State(page): State<Page>, browser: Browser, body: Byte
         Err(text) => (false, text),
     };
     tell(&page, id, good, text);
-    // An identity is no more than a UUID.
     let back = fields.one("back");
-    let is_id = back.len() == 36 && back.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
-    if is_id {
+    if is_id(back) {
         return see(&format!("./person?id={back}"));
     }
     see("./")
+}
+
+/// Whether a text is the identity of an entry, as the page writes it.
+fn is_id(text: &str) -> bool {
+    text.len() == 36 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-')
 }
 
 fn within_limits(page: &Page, id: &str) -> Result<(), String> {

@@ -115,7 +115,11 @@ impl Sessions {
         }
         inner.open.retain(|_, open| open.lasts(now));
         if inner.open.len() >= MAX_SESSIONS
-            && let Some(oldest) = inner.open.iter().min_by_key(|(_, open)| open.began).map(|(id, _)| id.clone())
+            && let Some(oldest) = inner
+                .open
+                .iter()
+                .min_by_key(|(_, open)| open.began)
+                .map(|(id, _)| id.clone())
         {
             inner.open.remove(&oldest);
         }
@@ -144,7 +148,10 @@ impl Sessions {
     /// Whether this session may give one more order now.
     pub(super) fn may_order(&self, id: &str, now: Instant) -> bool {
         let mut inner = self.inner();
-        inner.open.get_mut(&key(id)).is_some_and(|open| open.orders.take(ORDERS, now))
+        inner
+            .open
+            .get_mut(&key(id))
+            .is_some_and(|open| open.orders.take(ORDERS, now))
     }
 
     /// Leaves something for the next page of this session.
@@ -192,7 +199,9 @@ impl Inner {
         }
         if self.by_address.len() < MAX_ADDRESSES {
             let bucket = self.by_address.entry(network(from));
-            bucket.or_insert_with(|| Bucket::full(TRIES, now)).take(TRIES, now);
+            bucket
+                .or_insert_with(|| Bucket::full(TRIES, now))
+                .take(TRIES, now);
         }
     }
 }
@@ -286,13 +295,19 @@ mod tests {
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     fn sessions() -> (Sessions, Instant) {
-        (Sessions::new(Some("a token of some length".into())), Instant::now())
+        (
+            Sessions::new(Some("a token of some length".into())),
+            Instant::now(),
+        )
     }
 
     #[test]
     fn the_right_token_opens_a_session_that_ends_after_hours_and_by_signing_out() {
         let (sessions, now) = sessions();
-        assert_eq!(sessions.sign_in("a token of some", HERE, now), Err(Refused::Wrong));
+        assert_eq!(
+            sessions.sign_in("a token of some", HERE, now),
+            Err(Refused::Wrong)
+        );
         let id = sessions.sign_in("a token of some length", HERE, now).unwrap();
         assert!(sessions.get(&id, now).is_some());
         assert!(sessions.get("another", now).is_none());
@@ -311,7 +326,11 @@ mod tests {
         assert_eq!(sessions.sign_in(right, HERE, now), Err(Refused::TooMany));
         let elsewhere: IpAddr = "192.0.2.1".parse().unwrap();
         assert!(sessions.sign_in(right, elsewhere, now).is_ok());
-        assert!(sessions.sign_in(right, HERE, now + Duration::from_secs(11)).is_ok());
+        assert!(
+            sessions
+                .sign_in(right, HERE, now + Duration::from_secs(11))
+                .is_ok()
+        );
     }
 
     #[test]

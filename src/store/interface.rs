@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::types::{
-    Claim, Claimed, Configured, Difference, DirectoryRow, DirectoryState, Hour, ManagedRow, Matched, Report, Scope,
-    StoreError, TaskReport, Unchecked, Unregistered, Which,
+    Claim, Claimed, Configured, Difference, DirectoryRow, DirectoryState, Hour, ManagedRow, Matched, Report,
+    Scope, StoreError, TaskReport, Unchecked, Unregistered, Which,
 };
 use super::{PersonQuery, PersonReport};
 use crate::clock::{Clock, Timestamp};

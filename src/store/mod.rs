@@ -27,9 +27,9 @@ pub use postgres::{Database, Postgres, Settings as PostgresSettings};
 pub use row_set::RowSet;
 pub use sqlite::Sqlite;
 pub use types::{
-    Claim, Claimed, Configured, Difference, DirectoryReport, DirectoryRow, DirectoryState, Hour, InstanceReport,
-    ListingOutcome, ManagedRow, Matched, Report, Scope, StoreError, TaskReport, Unchecked, Unregistered,
-    Which,
+    Claim, Claimed, Configured, Difference, DirectoryReport, DirectoryRow, DirectoryState, Hour,
+    InstanceReport, ListingOutcome, ManagedRow, Matched, Report, Scope, StoreError, TaskReport, Unchecked,
+    Unregistered, Which,
 };
 
 /// The name of the duty ([`Store::duty`]) to compare the accounts in our care with those of Vaultwarden.

@@ -85,7 +85,9 @@ impl Observer {
     pub fn silence(&self) -> Vec<(String, Duration)> {
         let health = self.health();
         let silence = health.silence(Instant::now());
-        silence.map(|(name, silence)| (name.to_owned(), silence)).collect()
+        silence
+            .map(|(name, silence)| (name.to_owned(), silence))
+            .collect()
     }
 
     /// A part of the service begins to run, or has failed.

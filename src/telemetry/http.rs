@@ -113,12 +113,7 @@ pub fn endpoints(observer: Observer, store: Arc<dyn BaseStore>, public: Public) 
 ///
 /// # Cancellation
 /// Dropping the future closes the listener and aborts open requests.
-pub async fn serve(
-    mut listener: TcpListener,
-    router: Router,
-    public: Public,
-    stop: CancellationToken,
-) {
+pub async fn serve(mut listener: TcpListener, router: Router, public: Public, stop: CancellationToken) {
     let router = router.layer(middleware::from_fn_with_state(Arc::new(public), check_host));
     let (mut connections, mut by_age) = (JoinSet::new(), VecDeque::new());
     loop {

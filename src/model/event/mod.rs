@@ -319,7 +319,13 @@ impl Source {
 
 impl Request {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Approve, Self::Discard, Self::Retry, Self::Resend, Self::Sync];
+    pub const ALL: [Self; 5] = [
+        Self::Approve,
+        Self::Discard,
+        Self::Retry,
+        Self::Resend,
+        Self::Sync,
+    ];
 
     /// The name in the journal.
     pub const fn as_str(self) -> &'static str {

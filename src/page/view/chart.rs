@@ -151,7 +151,10 @@ mod tests {
 
     #[test]
     fn times_are_said_as_people_say_them() {
-        assert_eq!([0, 12, 1234, 61_000].map(words), ["0 ms", "12 ms", "1.2 s", "1m 1s"]);
+        assert_eq!(
+            [0, 12, 1234, 61_000].map(words),
+            ["0 ms", "12 ms", "1.2 s", "1m 1s"]
+        );
         assert_eq!(average(10, 0), 0);
     }
 }

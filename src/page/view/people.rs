@@ -3,7 +3,7 @@
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::{Look, ago, badge, csrf, document, notice_of, section, table};
+use super::{Look, ago, badge, csrf, document, notice_of, section, table, table_as};
 use crate::clock::Timestamp;
 use crate::foreign::printable;
 use crate::model::{ActionKind, ActionState, Event, Request};
@@ -54,7 +54,10 @@ pub(super) fn attention(session: &Session, stored: &Stored, now: Timestamp) -> M
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "a section has a heading, a text, rows and orders")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a section has a heading, a text, rows and orders"
+)]
 fn tasks(
     session: &Session,
     now: Timestamp,
@@ -71,7 +74,7 @@ fn tasks(
     let row = |task: &TaskReport| {
         let mut row = vec![
             person_link(&task.address, &task.dn, &task.entry.to_string()),
-            html! { (task.kind.noun()) span .dim { " · " (printable(&task.directory)) } },
+            html! { (task.kind.noun()) div .dn { (printable(&task.directory)) } },
             html! { (printable(&task.reason)) @if task.attempts > 1 { span .dim { " (" (task.attempts) " attempts)" } } },
             html! { (ago(Some(task.arrived), now)) },
         ];
@@ -88,7 +91,11 @@ fn tasks(
     };
     let rows: Vec<_> = tasks.iter().map(row).collect();
     let heads = ["Person", "What", "Why", "Since", "Decide"];
-    let heads = if orders.is_empty() { &heads[..4] } else { &heads[..] };
+    let heads = if orders.is_empty() {
+        &heads[..4]
+    } else {
+        &heads[..]
+    };
     let all: Vec<i64> = tasks.iter().map(|task| task.row).collect();
     let content = html! {
         p .dim { (what) }
@@ -120,7 +127,10 @@ fn consequences(tasks: &[TaskReport]) -> String {
         };
         (count > 0).then(|| format!("{count} to be {}{vault}", kind.participle()))
     });
-    format!("Carrying them out means: {}.", kinds.collect::<Vec<_>>().join("; "))
+    format!(
+        "Carrying them out means: {}.",
+        kinds.collect::<Vec<_>>().join("; ")
+    )
 }
 
 /// A button that gives an order. What cannot be undone asks first.
@@ -175,7 +185,13 @@ fn unregistered(session: &Session, stored: &Stored, now: Timestamp) -> Markup {
                     None => span .dim { "none" },
                 }
             },
-            button(session, Request::Resend, &[person.row], person.address.as_str(), None),
+            button(
+                session,
+                Request::Resend,
+                &[person.row],
+                person.address.as_str(),
+                None,
+            ),
         ]
     };
     let rows: Vec<_> = people.iter().map(row).collect();
@@ -213,7 +229,12 @@ pub(super) fn events(events: &[Event], now: Timestamp) -> Markup {
     let content = if rows.is_empty() {
         html! { p .dim { "Nothing has happened yet." } }
     } else {
-        table("Last events", &["When", "Person", "What happened", "Learned from"], &rows)
+        table_as(
+            "feed",
+            "Last events",
+            &["When", "Person", "What happened", "Learned from"],
+            &rows,
+        )
     };
     section("events", "Last events", &content)
 }
@@ -223,7 +244,11 @@ pub(in crate::page) fn people(look: &Look<'_>, now: Timestamp, stories: &[Story]
     let rows: Vec<_> = stories
         .iter()
         .map(|Story { person, standing, .. }| {
-            let address = person.member.address.as_ref().map_or("", |address| address.as_str());
+            let address = person
+                .member
+                .address
+                .as_ref()
+                .map_or("", |address| address.as_str());
             let last = person.events.last().map(|event| event.at);
             vec![
                 person_link(address, &person.member.dn, &person.member.id.to_string()),
@@ -266,7 +291,11 @@ fn one(session: &Session, story: &Story, now: Timestamp) -> Markup {
         next,
     } = story;
     let id = person.member.id.to_string();
-    let name = person.member.address.as_ref().map_or(person.member.dn.as_str(), |address| address.as_str());
+    let name = person
+        .member
+        .address
+        .as_ref()
+        .map_or(person.member.dn.as_str(), |address| address.as_str());
     let events: Vec<_> = person
         .events
         .iter()
@@ -280,7 +309,11 @@ fn one(session: &Session, story: &Story, now: Timestamp) -> Markup {
             ]
         })
         .collect();
-    let actions: Vec<_> = person.actions.iter().map(|action| action_row(action, now)).collect();
+    let actions: Vec<_> = person
+        .actions
+        .iter()
+        .map(|action| action_row(action, now))
+        .collect();
     html! {
         section .card aria-labelledby={ "person-" (person.member.row) } {
             h1 id={ "person-" (person.member.row) } { (printable(name)) }
@@ -327,4 +360,34 @@ fn action_row(action: &ActionReport, now: Timestamp) -> Vec<Markup> {
         html! { (ago(Some(action.since), now)) },
         html! { (printable(action.reason.as_deref().unwrap_or_default())) },
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{EntryId, Source, What};
+
+    #[test]
+    fn a_hostile_name_is_text_and_draws_nothing() {
+        let event = Event {
+            at: Timestamp(0),
+            directory: "main".into(),
+            person: EntryId::from_slice(&[1; 16]),
+            dn: "cn=<script>hit()</script>\u{202e}\" onclick=\"hit()".into(),
+            address: None,
+            source: Source::Stream,
+            what: What::Left {
+                reason: Some("<img src=x onerror=hit()>".into()),
+            },
+        };
+        let page = events(&[event], Timestamp(0)).0;
+        assert!(
+            page.contains("&lt;script&gt;hit()&lt;/script&gt;\\u{202e}&quot; onclick="),
+            "{page}"
+        );
+        assert!(
+            !page.contains("<script") && !page.contains("<img") && !page.contains("\" onclick"),
+            "{page}"
+        );
+    }
 }

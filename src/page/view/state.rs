@@ -18,7 +18,11 @@ pub(super) fn banner(look: &Look<'_>, snapshot: &Snapshot) -> Markup {
             look.public.redacted(reason)
         }
     };
-    let trouble = snapshot.stored.as_ref().ok().and_then(|stored| stored.report.vaultwarden_trouble.as_deref());
+    let trouble = snapshot
+        .stored
+        .as_ref()
+        .ok()
+        .and_then(|stored| stored.report.vaultwarden_trouble.as_deref());
     let (kind, word) = if snapshot.stored.is_err() {
         ("bad", "State unavailable")
     } else if !snapshot.reasons.is_empty() {
@@ -85,10 +89,19 @@ pub(super) fn open(report: &Report) -> Markup {
     let both = |state| report.count(state) + report.leavers_in(state);
     let (held, quarantined) = (both(ActionState::Held), both(ActionState::Quarantined));
     let lines = [
-        (held, "held back by a limit, until an administrator approves or discards it"),
-        (quarantined, "rejected by Vaultwarden or its mail server, until an administrator corrects the cause and retries"),
+        (
+            held,
+            "held back by a limit, until an administrator approves or discards it",
+        ),
+        (
+            quarantined,
+            "rejected by Vaultwarden or its mail server, until an administrator corrects the cause and retries",
+        ),
         (report.failing.len() as u64, "failed and tried again by itself"),
-        (report.unregistered, "invited and not registered yet; reminders are mailed by themselves"),
+        (
+            report.unregistered,
+            "invited and not registered yet; reminders are mailed by themselves",
+        ),
     ];
     if lines.iter().all(|(count, _)| *count == 0) {
         return html! {};
@@ -105,12 +118,19 @@ pub(super) fn directories(look: &Look<'_>, snapshot: &Snapshot, report: &Report)
     let row = |directory: &DirectoryReport| {
         let DirectoryReport { name, state, .. } = directory;
         let is_elsewhere = snapshot.standing_by.contains(name);
-        let heard = snapshot.heard.iter().find(|(heard, _)| heard == name).map(|(_, at)| *at);
+        let heard = snapshot
+            .heard
+            .iter()
+            .find(|(heard, _)| heard == name)
+            .map(|(_, at)| *at);
         let stream = match state.stream.as_str() {
             "" | "none" => "–",
             stream => stream,
         };
-        let error = state.error.as_deref().filter(|_| !state.connected && !directory.retired);
+        let error = state
+            .error
+            .as_deref()
+            .filter(|_| !state.connected && !directory.retired);
         vec![
             html! { strong { (printable(name)) } },
             html! { (stream) },
@@ -139,7 +159,14 @@ pub(super) fn directories(look: &Look<'_>, snapshot: &Snapshot, report: &Report)
         ]
     };
     let rows: Vec<_> = report.directories.iter().map(row).collect();
-    let heads = ["Directory", "Stream", "Connection", "Last change", "Members", "Last heard"];
+    let heads = [
+        "Directory",
+        "Stream",
+        "Connection",
+        "Last change",
+        "Members",
+        "Last heard",
+    ];
     section("directories", "Directories", &table("Directories", &heads, &rows))
 }
 
@@ -205,6 +232,9 @@ mod tests {
 
     #[test]
     fn thousands_are_set_apart() {
-        assert_eq!([7, 999, 1000, 1_234_567].map(grouped), ["7", "999", "1\u{2009}000", "1\u{2009}234\u{2009}567"]);
+        assert_eq!(
+            [7, 999, 1000, 1_234_567].map(grouped),
+            ["7", "999", "1\u{2009}000", "1\u{2009}234\u{2009}567"]
+        );
     }
 }

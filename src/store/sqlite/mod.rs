@@ -40,9 +40,7 @@ use rusqlite::Transaction;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::interface::{
-    BaseStore, Decision, Duty, Judge, Lease, ListenerStore, QueueStore, Reply, Store,
-};
+use super::interface::{BaseStore, Decision, Duty, Judge, Lease, ListenerStore, QueueStore, Reply, Store};
 use super::{
     Claim, Claimed, Difference, DirectoryRow, DirectoryState, ManagedRow, Matched, Report, Scope, Unchecked,
 };

@@ -73,6 +73,7 @@ impl Browser {
             "--disable-background-networking",
             "--disable-component-update",
             "--disable-sync",
+            "--hide-scrollbars",
             "--window-size=1280,900",
             &format!("--user-data-dir={}", profile.path().display()),
         ];
@@ -98,11 +99,16 @@ impl Browser {
 
     /// One command of WebDriver. The error is its code.
     async fn call(&self, method: Method, path: &str, body: Value) -> Result<Value, String> {
-        let mut request = self.client.request(method.clone(), format!("{}{path}", self.session));
+        let mut request = self
+            .client
+            .request(method.clone(), format!("{}{path}", self.session));
         if method == Method::POST {
             request = request.json(&body);
         }
-        let answer = timeout(PATIENCE, request.send()).await.expect("the browser hangs").unwrap();
+        let answer = timeout(PATIENCE, request.send())
+            .await
+            .expect("the browser hangs")
+            .unwrap();
         let answer: Value = answer.json().await.unwrap();
         match answer["value"]["error"].as_str() {
             Some(error) => Err(format!("{error}: {}", answer["value"]["message"])),
@@ -127,7 +133,8 @@ impl Browser {
 
     /// The result of a script.
     pub async fn script(&self, script: &str) -> Value {
-        self.post("/execute/sync", json!({ "script": script, "args": [] })).await
+        self.post("/execute/sync", json!({ "script": script, "args": [] }))
+            .await
     }
 
     /// The text that the page shows.
@@ -138,7 +145,10 @@ impl Browser {
 
     /// Waits until the page shows a text.
     pub async fn shows(&self, text: &str) {
-        self.until(&format!("shows {text:?}"), async || self.text().await.contains(text)).await;
+        self.until(&format!("shows {text:?}"), async || {
+            self.text().await.contains(text)
+        })
+        .await;
     }
 
     /// Waits until something is so.
@@ -175,7 +185,14 @@ impl Browser {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let element = self.element(path).await;
-            match self.call(Method::POST, &format!("/element/{element}/{action}"), body.clone()).await {
+            match self
+                .call(
+                    Method::POST,
+                    &format!("/element/{element}/{action}"),
+                    body.clone(),
+                )
+                .await
+            {
                 Ok(_) => return,
                 Err(error) if Instant::now() > deadline => panic!("{path}: {error}"),
                 Err(_) => sleep(PAUSE).await,
@@ -216,26 +233,33 @@ impl Browser {
         let log = self.post("/se/log", json!({ "type": "browser" })).await;
         let entries = log.as_array().cloned().unwrap_or_default().into_iter();
         let bad = entries.filter(|entry| matches!(entry["level"].as_str(), Some("SEVERE" | "WARNING")));
-        bad.map(|entry| entry["message"].as_str().unwrap_or_default().to_owned()).collect()
+        bad.map(|entry| entry["message"].as_str().unwrap_or_default().to_owned())
+            .collect()
     }
 
-    /// A screen of this width, in this `prefers-color-scheme`.
-    pub async fn screen(&self, width: u32, scheme: &str) {
-        let metrics = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
+    /// A screen of this size, in this `prefers-color-scheme`.
+    pub async fn screen(&self, (width, height): (u32, u32), scheme: &str) {
+        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
         self.cdp("Emulation.setDeviceMetricsOverride", metrics).await;
         let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
         self.cdp("Emulation.setEmulatedMedia", media).await;
     }
 
-    /// Saves a picture of the whole page.
-    pub async fn picture(&self, file: &Path) {
-        let shot = self.cdp("Page.captureScreenshot", json!({ "captureBeyondViewport": true })).await;
+    /// Saves a picture of what the screen shows, made larger or smaller.
+    pub async fn picture(&self, file: &Path, scale: f64) {
+        let size = self.script("return [innerWidth, innerHeight]").await;
+        let clip = json!({ "x": 0, "y": 0, "width": size[0], "height": size[1], "scale": scale });
+        let shot = self.cdp("Page.captureScreenshot", json!({ "clip": clip })).await;
         let data = decoded(shot["data"].as_str().unwrap());
         fs::write(file, data).unwrap();
     }
 
     async fn cdp(&self, command: &str, parameters: Value) -> Value {
-        self.post("/goog/cdp/execute", json!({ "cmd": command, "params": parameters })).await
+        self.post(
+            "/goog/cdp/execute",
+            json!({ "cmd": command, "params": parameters }),
+        )
+        .await
     }
 }
 
@@ -243,7 +267,11 @@ impl Browser {
 pub fn client() -> Client {
     // An earlier test has done that.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder().no_proxy().redirect(Policy::none()).build().unwrap()
+    Client::builder()
+        .no_proxy()
+        .redirect(Policy::none())
+        .build()
+        .unwrap()
 }
 
 /// Base64 (RFC 4648).
