@@ -392,6 +392,80 @@ async fn whoever_guesses_has_to_wait_and_whoever_has_a_session_keeps_it() {
 }
 
 #[tokio::test]
+async fn behind_a_proxy_with_tls_the_cookie_is_secure_and_the_journal_names_both_addresses() {
+    let world = world(0, "[invite]\nhold = \"all\"").await;
+    world.people().add_person("ann").await;
+    world.tasks("held", 1).await;
+    let mut visitor = Visitor::of(&world).await;
+    let proxied = |path: &str| {
+        let asked = visitor.client.post(format!("{}{path}", visitor.url));
+        asked
+            .header(HOST, "usher")
+            .header(ORIGIN, "https://usher")
+            .header("X-Forwarded-Proto", "https")
+            .header("X-Forwarded-For", "203.0.113.9, 192.0.2.7")
+    };
+    let answer = proxied("sign-in").form(&[("token", TOKEN)]).send().await.unwrap();
+    let cookie = answer.headers()[SET_COOKIE].to_str().unwrap().to_owned();
+    assert!(
+        cookie.starts_with("__Host-ldap-usher=") && cookie.ends_with("; Secure"),
+        "{cookie}"
+    );
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    let page = visitor
+        .client
+        .get(&visitor.url)
+        .header("X-Forwarded-Proto", "https");
+    let page = page
+        .header(COOKIE, &cookie)
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    let (_, after) = page.split_once("name=\"csrf\" value=\"").unwrap();
+    let csrf = after.split('"').next().unwrap();
+    let (_, after) = page.split_once("name=\"row\" value=\"").unwrap();
+    let row = after.split('"').next().unwrap();
+    let order = [("order", "approve"), ("row", row), ("csrf", csrf)];
+    let answer = proxied("order")
+        .header(COOKIE, &cookie)
+        .form(&order)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), StatusCode::SEE_OTHER);
+    world.invites("ann").await;
+    let journal = String::from_utf8(world.ask(&["journal"]).await.stdout).unwrap();
+    let asked =
+        "asked on the status page, from 192.0.2.7 (by the proxy 127.0.0.1), to approve the invitation";
+    assert!(journal.contains(asked), "{journal}");
+    visitor.cookie = cookie;
+    assert!(
+        !visitor.body("").await.contains("ann@"),
+        "the cookie of TLS is good without TLS"
+    );
+}
+
+#[tokio::test]
+async fn another_token_is_taken_by_a_reload_and_ends_all_sessions() {
+    let world = world(0, "").await;
+    let mut visitor = Visitor::of(&world).await;
+    visitor.signs_in().await;
+    let config = world.service().config();
+    config.write(
+        "config.toml",
+        &world.config().replace(TOKEN, "another token of some length"),
+    );
+    world.service().signal("HUP").await;
+    world.says(&["secrets and log level were reloaded"], 1).await;
+    assert!(!visitor.body("").await.contains("Sign out"));
+    let answer = visitor.send("sign-in", visitor.own(), &[("token", TOKEN)]).await;
+    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
 async fn names_from_a_directory_are_shown_as_they_are_and_run_nothing() {
     let world = world(0, "").await;
     let browser = Browser::start().await;
@@ -596,7 +670,7 @@ async fn the_page_fits_every_screen_in_the_light_and_in_the_dark() {
         );
     }
     // The one in the guide and the README.
-    browser.screen((1180, 1640), "light").await;
+    browser.screen((1180, 1500), "light").await;
     browser.picture(&folder.join("status-page.png"), 0.8).await;
     browser.screen((1280, 1000), "light").await;
     browser.write("//input[@id='who']", "ann@example.org").await;
