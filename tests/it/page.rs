@@ -392,6 +392,40 @@ async fn whoever_guesses_has_to_wait_and_whoever_has_a_session_keeps_it() {
 }
 
 #[tokio::test]
+async fn all_that_are_shown_are_decided_on_together_and_nobody_who_came_later() {
+    let world = world(0, "[invite]\nhold = \"all\"").await;
+    for uid in ["ann", "bob"] {
+        world.people().add_person(uid).await;
+    }
+    world.tasks("held", 2).await;
+    let mut visitor = Visitor::of(&world).await;
+    visitor.signs_in().await;
+    let page = visitor.body("").await;
+    let (_, all) = page.split_once("Decide on all 2 that are shown").unwrap();
+    assert!(all.contains("Carrying them out means: 2 to be invited."), "{all}");
+    let rows = all
+        .split("</form>")
+        .next()
+        .unwrap()
+        .split("name=\"row\" value=\"")
+        .skip(1);
+    let rows: Vec<&str> = rows.map(|row| row.split('"').next().unwrap()).collect();
+    world.people().add_person("eve").await;
+    world.tasks("held", 3).await;
+    let mut fields = vec![("csrf", visitor.csrf.as_str()), ("order", "approve")];
+    fields.extend(rows.iter().map(|row| ("row", *row)));
+    for says in ["2 approved.", "Somebody else has decided on that already."] {
+        assert_eq!(
+            visitor.send("order", visitor.own(), &fields).await.status(),
+            StatusCode::SEE_OTHER
+        );
+        assert!(visitor.body("").await.contains(says), "{says}");
+    }
+    world.invited(["ann", "bob"]).await;
+    world.tasks("held", 1).await;
+}
+
+#[tokio::test]
 async fn behind_a_proxy_with_tls_the_cookie_is_secure_and_the_journal_names_both_addresses() {
     let world = world(0, "[invite]\nhold = \"all\"").await;
     world.people().add_person("ann").await;
@@ -670,7 +704,7 @@ async fn the_page_fits_every_screen_in_the_light_and_in_the_dark() {
         );
     }
     // The one in the guide and the README.
-    browser.screen((1180, 1500), "light").await;
+    browser.screen((1180, 1488), "light").await;
     browser.picture(&folder.join("status-page.png"), 0.8).await;
     browser.screen((1280, 1000), "light").await;
     browser.write("//input[@id='who']", "ann@example.org").await;
