@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use super::{Look, ago, badge, csrf, document, notice_of, section, table, table_as};
 use crate::clock::Timestamp;
 use crate::foreign::printable;
-use crate::model::{ActionKind, ActionState, Event, Request};
+use crate::model::{ActionKind, ActionState, Event, Hold, Request};
 use crate::page::Story;
 use crate::page::session::{Notice, Session};
 use crate::page::snapshot::Stored;
@@ -72,10 +72,15 @@ fn tasks(
         return html! {};
     }
     let row = |task: &TaskReport| {
+        // The store keeps no reason for those whom a listing found, because they may be very many.
+        let why = match task.reason.as_str() {
+            "" if orders.contains(&Request::Approve) => Hold::Listing.to_string(),
+            reason => printable(reason),
+        };
         let mut row = vec![
             person_link(&task.address, &task.dn, &task.entry.to_string()),
             html! { (task.kind.noun()) div .dn { (printable(&task.directory)) } },
-            html! { (printable(&task.reason)) @if task.attempts > 1 { span .dim { " (" (task.attempts) " attempts)" } } },
+            html! { (why) @if task.attempts > 1 { span .dim { " (" (task.attempts) " attempts)" } } },
             html! { (ago(Some(task.arrived), now)) },
         ];
         if !orders.is_empty() {
@@ -288,6 +293,7 @@ fn one(session: &Session, story: &Story, now: Timestamp) -> Markup {
     let Story {
         person,
         standing,
+        accounts,
         next,
     } = story;
     let id = person.member.id.to_string();
@@ -322,6 +328,9 @@ fn one(session: &Session, story: &Story, now: Timestamp) -> Markup {
                 dt { "Directory" } dd { (printable(&person.directory)) }
                 dt { "Identity" } dd .dn { (id) }
                 dt { "Standing" } dd { (printable(standing)) }
+                @if !accounts.is_empty() {
+                    dt { "Account" } dd { ul .plain { @for line in accounts { li { (printable(line)) } } } }
+                }
                 dt { "Next" } dd { ul .plain { @for line in next { li { (printable(line)) } } } }
             }
             form method="post" action="order" {
