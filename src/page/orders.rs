@@ -159,9 +159,9 @@ pub(super) async fn person(
     }
     match page.0.administration.find(who).await {
         Ok(people) if !people.is_empty() => {
-            let now = page.0.snapshots.get().await.now;
+            let snapshot = page.0.snapshots.get().await;
             let notice = page.0.sessions.told(id);
-            view::story(&page.look(&browser), now, &people, notice.as_ref())
+            view::story(&page.look(&browser), &snapshot, &people, notice.as_ref())
         }
         Ok(_) => {
             tell(&page, id, false, "This person is not known any more.".into());

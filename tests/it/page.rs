@@ -184,6 +184,11 @@ async fn a_person_who_is_signed_in_decides_by_mouse_and_keyboard_and_the_journal
     browser
         .shows("asked on the status page, from 127.0.0.1, to look the person up")
         .await;
+    // The story follows what happens, too.
+    browser.script("window.same = true").await;
+    world.people().delete("ann").await;
+    browser.shows("left: the entry is gone").await;
+    assert_eq!(browser.script("return window.same").await, true);
     assert_eq!(browser.complaints().await, [""; 0]);
     assert!(!world.vault.invited().contains(&"bob@example.org".to_owned()));
 

@@ -9,7 +9,7 @@ use crate::foreign::printable;
 use crate::model::{ActionKind, ActionState, Event, Hold, Request};
 use crate::page::Story;
 use crate::page::session::{Notice, Session};
-use crate::page::snapshot::Stored;
+use crate::page::snapshot::{Snapshot, Stored};
 use crate::page::view::state::grouped;
 use crate::store::{ActionReport, TaskReport, Unregistered};
 
@@ -274,17 +274,19 @@ pub(in crate::page) fn people(look: &Look<'_>, now: Timestamp, stories: &[Story]
 /// The story of a person, in each directory that has them.
 pub(in crate::page) fn story(
     look: &Look<'_>,
-    now: Timestamp,
+    snapshot: &Snapshot,
     stories: &[Story],
     notice: Option<&Notice>,
 ) -> Response {
-    let Some(session) = look.session else {
+    let (Some(session), Some(first)) = (look.session, stories.first()) else {
         return super::answer(&html! {});
     };
     let main = html! {
         (notice_of(notice))
         (search(session))
-        @for story in stories { (one(session, story, now)) }
+        div #live data-version=(snapshot.version) data-from={ "person?id=" (first.person.member.id) } {
+            @for story in stories { (one(session, story, snapshot.now)) }
+        }
     };
     document(look, "Person", &main)
 }
