@@ -708,6 +708,12 @@ async fn the_page_fits_every_screen_in_the_light_and_in_the_dark() {
             "{name} is {wide} wide"
         );
     }
+    browser.screen((390, 900), "light").await;
+    browser
+        .script("document.getElementById('events').scrollIntoView()")
+        .await;
+    browser.picture(&folder.join("page-phone-events.png"), 1.0).await;
+    browser.script("scrollTo(0, 0)").await;
     // The one in the guide and the README.
     browser.screen((1180, 1488), "light").await;
     browser.picture(&folder.join("status-page.png"), 0.8).await;

@@ -247,8 +247,8 @@ impl Browser {
 
     /// Saves a picture of what the screen shows, made larger or smaller.
     pub async fn picture(&self, file: &Path, scale: f64) {
-        let size = self.script("return [innerWidth, innerHeight]").await;
-        let clip = json!({ "x": 0, "y": 0, "width": size[0], "height": size[1], "scale": scale });
+        let size = self.script("return [innerWidth, innerHeight, scrollY]").await;
+        let clip = json!({ "x": 0, "y": size[2], "width": size[0], "height": size[1], "scale": scale });
         let shot = self.cdp("Page.captureScreenshot", json!({ "clip": clip })).await;
         let data = decoded(shot["data"].as_str().unwrap());
         fs::write(file, data).unwrap();
