@@ -19,8 +19,10 @@
 //!    several share. No rule is written in them.
 //! 4. [`worker`] claims the actions that are due, calls [`vaultwarden`], and settles each attempt with its outcome. The
 //!    listener hands work to it only through the store; a `Notify` merely wakes it early.
-//! 5. [`telemetry`] turns events into log lines and metrics, tracks health, and serves `/livez`, `/readyz` and `/metrics`.
+//! 5. [`telemetry`] turns events into log lines and metrics, tracks health, and serves `/livez`, `/readyz`, `/healthz` and
+//!    `/metrics`.
 //! 6. [`notify`] reads the journal at its own pace, and sends the events to a webhook and a command. Nothing waits for it.
+//! 7. [`page`] shows the store, the health and the journal in a browser, and takes orders of those who are signed in.
 //!
 //! A listing is a set. The store collects what the directory lists, and compares it with the members when the listing has
 //! ended. The number of new people decides whether they are invited or held, before the first of them is stored. Then the
@@ -69,13 +71,15 @@
 //! - A listener whose lease has passed to another instance commits nothing.
 //! - An attempt is settled by the worker that has claimed the action; what another one says of it later is ignored, unless it is
 //!   that the action was carried out.
+//! - Whoever is not signed in sees no person on the status page. An order is in the journal, with the address from which it came,
+//!   before it is carried out.
 //! - Waits within the process use monotonic time. Stored times are moved when the clock is set.
 //! - Memory does not grow with the directory, because members are in the store. The exceptions are one bit per member
 //!   during a listing, the members of groups that are followed, and the identities of one listing with `id_attribute`.
 //!
 //! # Who may import whom
 //!
-//! `cli -> app -> {listener, notify, worker} -> {config, telemetry} -> {directory, store, vaultwarden} -> {http_client, rules} ->
+//! `cli -> app -> {listener, notify, page, worker} -> {config, telemetry} -> {directory, store, vaultwarden} -> {http_client, rules} ->
 //! {model, tls}`.
 //! `directory`, `store` and `vaultwarden` never import each other. `rules` import only `model`, `clock` and `retry`, and do
 //! no input or output. All others may import `ber`, `clock`, `foreign`, `panics`, `retry`, `text` and `timing`, which import

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::decide::{Verb, decide};
 use super::explain::{Policies, parse_person};
-use super::next::{next, standing};
+use super::next::{accounts, in_care, next, standing};
 use super::person::look_person_up;
 use super::policies::{leave, limits, reminders};
 use crate::config::Config;
@@ -156,6 +156,7 @@ fn events(book: &Book) -> Vec<Event> {
     book.events.iter().map(|noted| noted.event.clone()).collect()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` calls it")]
 fn failed(error: StoreError) -> Refusal {
     error.to_string()
 }
@@ -192,6 +193,9 @@ impl Administration for OfService {
             let now = self.store.clock().now();
             let story = |person| Story {
                 standing: standing(&person),
+                accounts: accounts(&person)
+                    .map(|(address, account)| format!("{address} is {}", in_care(account)))
+                    .collect(),
                 next: next(&person, &policies, now),
                 person,
             };

@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::supervisor::Supervisor;
-use crate::store::Lease;
+use crate::store::{Lease, Store};
 
 /// An instance that has waited so long stands by. A lease that nobody holds is taken sooner.
 const SOON: Duration = Duration::from_secs(2);
@@ -99,6 +99,13 @@ async fn wait(
         stands_by(false);
     }
     lost
+}
+
+/// Leaves the duties of this instance to others.
+pub(super) async fn depart(store: &dyn Store) {
+    if let Err(error) = store.depart().await {
+        tracing::warn!(%error, "other instances take over after some seconds only");
+    }
 }
 
 /// Takes the lease for a command. Returns whether it is free.

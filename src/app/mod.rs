@@ -34,7 +34,7 @@ pub use find::people_in_group;
 pub use forget::{Forgotten, forget_directory, retired_directory};
 pub use healthcheck::{Health, healthcheck};
 pub use link::{Link, Links};
-pub use next::{due, next, standing};
+pub use next::{accounts, due, in_care, next, standing};
 pub use notify::{Answer, notify_test};
 pub use person::{Progress, invite_person, sync_person};
 pub use plan::{DryRun, Invited, Plan, PlanEntry, PlannedAction, plan, run_dry};

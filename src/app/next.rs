@@ -22,6 +22,33 @@ pub fn standing(person: &PersonReport) -> String {
     standing
 }
 
+/// Their accounts that are in our care.
+pub fn accounts(person: &PersonReport) -> impl Iterator<Item = (&EmailAddress, &ManagedAccount)> {
+    person
+        .invitations()
+        .filter_map(|invitation| Some((&invitation.address, invitation.account.as_ref()?)))
+}
+
+/// What is known of an account in our care.
+pub fn in_care(account: &ManagedAccount) -> String {
+    let how = match account.care {
+        Care::Invited => "invited",
+        Care::Adopted => "adopted",
+    };
+    let state = match account.state {
+        AccountState::Invited => "has not registered yet",
+        AccountState::Registered => "registered",
+        AccountState::Disabled => "disabled by this service",
+        AccountState::DisabledByOthers => "disabled by somebody else, which is respected",
+        AccountState::Deleted => "deleted by this service",
+        AccountState::DeletedByOthers => "deleted by somebody else",
+    };
+    let reminded = account.reminded.map_or_else(String::new, |at| {
+        format!("; reminders: {}, the last one at {at}", account.reminders)
+    });
+    format!("in our care since {} ({how}); {state}{reminded}", account.since)
+}
+
 /// What happens next, one sentence each.
 pub fn next(person: &PersonReport, policies: &Policies, now: Timestamp) -> Vec<String> {
     let mut next: Vec<String> = person

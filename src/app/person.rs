@@ -10,10 +10,10 @@ use anyhow::{Context, bail};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::duty::depart;
 use super::explain::parse_person;
 use super::find::with_address;
 use super::policies::{leave, limits};
-use super::run::depart;
 use super::wiring::{Components, policy};
 use crate::clock::Clock;
 use crate::config::{self, Config};

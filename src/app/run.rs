@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::listener::Listener;
 use crate::model::ActionState;
 use crate::page::Page;
-use crate::store::{Lease, Store};
+use crate::store::Lease;
 use crate::telemetry::http;
 use crate::telemetry::log::LogHandle;
 use crate::worker::Until;
@@ -277,16 +277,9 @@ pub async fn run(
             "stopped before these parts had finished; no data is lost"
         );
     }
-    depart(&*store).await;
+    duty::depart(&*store).await;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// Leaves the duties of this instance to others.
-pub(super) async fn depart(store: &dyn Store) {
-    if let Err(error) = store.depart().await {
-        tracing::warn!(%error, "other instances take over after some seconds only");
-    }
 }
 
 /// Lists every directory once, delivers everything that is due, and returns.
@@ -328,7 +321,7 @@ pub async fn sync(config: Config) -> anyhow::Result<SyncSummary> {
         summary = work => summary,
         () = signals.relay(&requests) => Err(anyhow!("{STOPPED}")),
     };
-    depart(&*components.store).await;
+    duty::depart(&*components.store).await;
     summary
 }
 

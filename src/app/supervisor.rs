@@ -206,6 +206,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_loop_that_fails_again_and_again_is_named_and_one_that_waits_for_the_state_is_not() {
+        let (supervisor, stop) = supervisor();
+        let observer = Observer::new([], Duration::ZERO);
+        let mut supervisor = supervisor.watched_by(observer.clone());
+        supervisor.spawn("failing", || async { anyhow::bail!("again") });
+        supervisor.spawn("waiting", || async { Err(StoreError::Undecided.into()) });
+        let watch = async {
+            sleep(Duration::from_secs(30)).await;
+            assert!(observer.failing_parts().is_empty());
+            sleep(Duration::from_secs(90)).await;
+            assert_eq!(observer.failing_parts(), ["failing"]);
+            stop.cancel();
+        };
+        let never = CancellationToken::new();
+        tokio::join!(supervisor.finish(Duration::ZERO, &never), watch);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_stable_run_resets_the_waits() {
         let (mut supervisor, stop) = supervisor();
         let (token, mut runs) = (stop.clone(), [1, 1, 3600, 1].into_iter());

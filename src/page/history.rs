@@ -4,14 +4,17 @@
 //! only new events are read. Nothing is kept for it besides the journal.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::clock::Timestamp;
 use crate::store::{AdminStore, Hour, StoreError};
 
 /// The number of events that one transaction counts.
 const PAGE: i64 = 5_000;
-/// The number of pages that are counted before the answer is given; the next one goes on.
-const PAGES: usize = 8;
+/// How long to count before the answer is given; the next one goes on.
+const PATIENCE: Duration = Duration::from_millis(60);
 /// The milliseconds of an hour and of the time that is shown.
 const HOUR: i64 = 3_600_000;
 const MONTH: i64 = 30 * 24 * HOUR;
@@ -44,18 +47,13 @@ impl History {
         }
         let oldest = now.0 - MONTH;
         self.hours.retain(|began, _| *began > oldest - HOUR);
-        for _ in 0..PAGES {
-            if self.upto == end {
-                break;
-            }
+        let began = Instant::now();
+        while self.upto < end && began.elapsed() < PATIENCE {
             let upto = end.min(self.upto.saturating_add(PAGE));
             self.add(&store.hours(self.upto, upto).await?);
             self.upto = upto;
         }
-        for _ in 0..PAGES {
-            if self.complete {
-                break;
-            }
+        while !self.complete && began.elapsed() < PATIENCE {
             let after = (self.from - PAGE).max(0);
             let page = store.hours(after, self.from).await?;
             let reached = page.first().is_some_and(|hour| hour.began.0 < oldest);

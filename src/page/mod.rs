@@ -66,6 +66,8 @@ pub struct Story {
     pub person: PersonReport,
     /// How they stand, in one line.
     pub standing: String,
+    /// Their accounts in our care, one sentence each.
+    pub accounts: Vec<String>,
     /// What happens next, one sentence each.
     pub next: Vec<String>,
 }

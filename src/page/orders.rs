@@ -40,6 +40,7 @@ impl<'a> Fields<'a> {
 }
 
 /// The identifier of the session whose form this is, or the answer to somebody who has none.
+#[expect(clippy::result_large_err, reason = "it is returned at once")]
 fn signed_in<'a>(browser: &'a Browser, fields: &Fields<'_>) -> Result<&'a str, Response> {
     let (Some(id), Some(session)) = (&browser.id, &browser.session) else {
         return Err(see("./"));
@@ -152,11 +153,15 @@ pub(super) async fn person(
     };
     let query = query.unwrap_or_default();
     let fields = Fields::of(query.as_bytes());
-    match page.0.administration.find(fields.one("id")).await {
+    let who = fields.one("id");
+    if !is_id(who) {
+        return see("./");
+    }
+    match page.0.administration.find(who).await {
         Ok(people) if !people.is_empty() => {
-            let now = page.0.snapshots.get().await.now;
+            let snapshot = page.0.snapshots.get().await;
             let notice = page.0.sessions.told(id);
-            view::story(&page.look(&browser), now, &people, notice.as_ref())
+            view::story(&page.look(&browser), &snapshot, &people, notice.as_ref())
         }
         Ok(_) => {
             tell(&page, id, false, "This person is not known any more.".into());
@@ -206,13 +211,16 @@ pub(super) async fn order(State(page): State<Page>, browser: Browser, body: Byte
         Err(text) => (false, text),
     };
     tell(&page, id, good, text);
-    // An identity is no more than a UUID.
     let back = fields.one("back");
-    let is_id = back.len() == 36 && back.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
-    if is_id {
+    if is_id(back) {
         return see(&format!("./person?id={back}"));
     }
     see("./")
+}
+
+/// Whether a text is the identity of an entry, as the page writes it.
+fn is_id(text: &str) -> bool {
+    text.len() == 36 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-')
 }
 
 fn within_limits(page: &Page, id: &str) -> Result<(), String> {

@@ -25,7 +25,7 @@
     if (fetching) return;
     fetching = true;
     try {
-      const answer = await fetch('live', { cache: 'no-store', credentials: 'same-origin' });
+      const answer = await fetch(live().dataset.from || 'live', { cache: 'no-store', credentials: 'same-origin' });
       if (!answer.ok) throw new Error(String(answer.status));
       const fresh = new DOMParser().parseFromString(await answer.text(), 'text/html').getElementById('live');
       const old = live();

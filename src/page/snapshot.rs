@@ -56,7 +56,14 @@ pub(super) struct Snapshots {
     store: Arc<dyn Store>,
     observer: Observer,
     clock: Clock,
-    last: Mutex<(History, Option<(Instant, Arc<Snapshot>)>)>,
+    last: Mutex<Last>,
+}
+
+/// What was read last.
+#[derive(Default)]
+struct Last {
+    history: History,
+    snapshot: Option<(Instant, Arc<Snapshot>)>,
 }
 
 impl Snapshots {
@@ -72,20 +79,19 @@ impl Snapshots {
     /// A snapshot of now.
     pub(super) async fn get(&self) -> Arc<Snapshot> {
         let mut last = self.last.lock().await;
-        let (history, kept) = &mut *last;
-        if let Some((at, snapshot)) = kept
+        if let Some((at, snapshot)) = &last.snapshot
             && at.elapsed() < FRESH
         {
             return snapshot.clone();
         }
-        let snapshot = Arc::new(self.read(history).await);
-        *kept = Some((Instant::now(), snapshot.clone()));
+        let snapshot = Arc::new(self.read(&mut last.history).await);
+        last.snapshot = Some((Instant::now(), snapshot.clone()));
         snapshot
     }
 
     /// Makes the next snapshot a new one: something was done.
     pub(super) async fn expire(&self) {
-        self.last.lock().await.1 = None;
+        self.last.lock().await.snapshot = None;
     }
 
     async fn read(&self, history: &mut History) -> Snapshot {

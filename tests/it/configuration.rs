@@ -758,6 +758,37 @@ tls_verify = false
 }
 
 #[tokio::test]
+async fn the_token_of_the_status_page_is_long_and_other_machines_need_tls_in_front() {
+    let dir = tempfile::tempdir().unwrap();
+    let shown = async |http: &str| {
+        let output = show(dir.path(), &format!("{}[http]\n{http}", good(""))).await;
+        let line = stderr(&output)
+            .lines()
+            .find(|line| line.contains("http."))
+            .map(str::to_owned);
+        (output.status.code(), line.unwrap_or_default(), stdout(&output))
+    };
+    let (code, line, _) = shown("admin_token = \"too short\"").await;
+    assert_eq!(code, Some(2));
+    assert!(
+        line.contains("http.admin_token: has fewer than 16 characters"),
+        "{line}"
+    );
+    let long = "admin_token = \"0123456789abcdef\"\n";
+    let (code, line, effective) = shown(long).await;
+    assert_eq!((code, line.as_str()), (Some(0), ""));
+    assert!(effective.contains("admin_token = \"(set)\"") && !effective.contains("0123456789abcdef"));
+    for (keys, warning) in [
+        (String::new(), "set `admin_token`"),
+        (long.to_owned(), "would send the token in clear text"),
+    ] {
+        let (code, line, _) = shown(&format!("listen = \"0.0.0.0:9464\"\n{keys}")).await;
+        assert_eq!(code, Some(0));
+        assert!(line.starts_with("warning: ") && line.contains(warning), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn a_connection_that_stays_on_this_machine_needs_no_warning() {
     let dir = tempfile::tempdir().unwrap();
     let toml = good("bind_dn = \"cn=x\"\nbind_password = \"a\"\n")

@@ -39,6 +39,15 @@ async fn one_of_two_instances_listens_and_the_other_one_is_ready_and_says_that_i
             && standby.contains("standby: another instance listens to directory main"),
         "{standby}"
     );
+    let (leader, standby) = (instances.get(0, "/").await, instances.get(1, "/").await);
+    assert!(
+        leader.contains(">Ready<") && leader.contains("usher-1"),
+        "{leader}"
+    );
+    assert!(
+        standby.contains(">Standby<") && standby.contains("Another instance listens to main"),
+        "{standby}"
+    );
     let metrics = [
         instances.get(0, "/metrics").await,
         instances.get(1, "/metrics").await,

@@ -61,6 +61,11 @@ async fn a_server_that_is_down_and_comes_back_costs_nobody_the_invitation() {
     world.people().add_person("ann").await;
     world.says(&[FAILS], 1).await;
     assert!(world.get("/readyz").await.contains("the state has been failing"));
+    let page = world.get("/").await;
+    assert!(
+        page.starts_with("HTTP/1.1 200") && page.contains("The stored state cannot be read"),
+        "{page}"
+    );
     postgres.restart().await;
     recovers(&world, "").await;
 }

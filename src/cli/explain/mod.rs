@@ -11,7 +11,7 @@ use super::palette::Palette;
 use crate::app::{self, Explained, InDirectory, InVaultwarden};
 use crate::clock::{Clock, Timestamp};
 use crate::foreign::printable;
-use crate::model::{AccountState, ActionState, Care, EmailAddress, JournalLine, ManagedAccount, Standing};
+use crate::model::{ActionState, JournalLine, Standing};
 use crate::store::PersonReport;
 use crate::vaultwarden::Account;
 
@@ -85,8 +85,8 @@ pub(super) fn present(explained: &Explained, now: Timestamp, palette: Palette) -
         let answer = in_vaultwarden(answer, palette);
         let _ = writeln!(text, "  {:<13}{address}: {answer}", "vaultwarden");
     }
-    for (address, account) in accounts(person) {
-        let _ = writeln!(text, "  {:<13}{address}: {}", "account", in_care(account));
+    for (address, account) in app::accounts(person) {
+        let _ = writeln!(text, "  {:<13}{address}: {}", "account", app::in_care(account));
     }
     let _ = writeln!(text, "\nnext");
     for line in app::next(person, policies, now) {
@@ -137,33 +137,6 @@ fn in_vaultwarden(answer: &InVaultwarden, palette: Palette) -> String {
     }
 }
 
-/// Their accounts that are in our care.
-fn accounts(person: &PersonReport) -> impl Iterator<Item = (&EmailAddress, &ManagedAccount)> {
-    person
-        .invitations()
-        .filter_map(|invitation| Some((&invitation.address, invitation.account.as_ref()?)))
-}
-
-/// What is known of an account in our care.
-fn in_care(account: &ManagedAccount) -> String {
-    let how = match account.care {
-        Care::Invited => "invited",
-        Care::Adopted => "adopted",
-    };
-    let state = match account.state {
-        AccountState::Invited => "has not registered yet",
-        AccountState::Registered => "registered",
-        AccountState::Disabled => "disabled by this service",
-        AccountState::DisabledByOthers => "disabled by somebody else, which is respected",
-        AccountState::Deleted => "deleted by this service",
-        AccountState::DeletedByOthers => "deleted by somebody else",
-    };
-    let reminded = account.reminded.map_or_else(String::new, |at| {
-        format!("; reminders: {}, the last one at {at}", account.reminders)
-    });
-    format!("in our care since {} ({how}); {state}{reminded}", account.since)
-}
-
 /// The JSON object of one person.
 fn json(person: &Explained, now: Timestamp) -> Value {
     let Explained {
@@ -201,7 +174,7 @@ fn json(person: &Explained, now: Timestamp) -> Value {
             "since": invitation.since.to_string(),
         })
     });
-    let accounts = accounts(person).map(|(address, account)| {
+    let accounts = app::accounts(person).map(|(address, account)| {
         json!({
             "address": address.to_string(),
             "care": account.care.as_str(),

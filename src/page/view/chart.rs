@@ -67,11 +67,10 @@ fn chart(id: &str, heading: &str, hours: &[Hour], name: &dyn Fn(&Hour) -> String
 }
 
 fn drawing(id: &str, label: &str, hours: &[Hour], name: &dyn Fn(&Hour) -> String) -> Markup {
-    let most = |of: fn(&Hour) -> u64| hours.iter().map(of).max().unwrap_or_default().max(1) as f64;
-    let (joined, left) = (most(|h| h.joined), most(|h| h.left));
-    let scale = (ABOVE / joined).min(BELOW / left);
-    let delay = |hour: &Hour| average(hour.delays_ms, hour.invited) as f64;
-    let slowest = hours.iter().map(delay).fold(1.0, f64::max);
+    let most = |of: fn(&Hour) -> u64| hours.iter().map(of).max().unwrap_or_default();
+    let (joined, left) = (most(|h| h.joined).max(1), most(|h| h.left).max(1));
+    let scale = (ABOVE / joined as f64).min(BELOW / left as f64);
+    let slowest = most(|hour| average(hour.delays_ms, hour.invited));
     let step = (WIDTH - 2.0 * LEFT) / hours.len() as f64;
     let x = |at: usize| LEFT + step * at as f64 + step * 0.15;
     let wide = step * 0.7;
@@ -92,13 +91,14 @@ fn drawing(id: &str, label: &str, hours: &[Hour], name: &dyn Fn(&Hour) -> String
                 @let up = (hour.joined as f64 * scale).min(ABOVE);
                 (bar("joined", at, BASE - up.max(if hour.joined > 0 { 1.5 } else { 0.0 }), up))
                 (bar("left", at, BASE, (hour.left as f64 * scale).min(BELOW)))
-                @let tall = delay(hour) / slowest * DELAY_HEIGHT;
+                @let delay = average(hour.delays_ms, hour.invited);
+                @let tall = delay as f64 / slowest.max(1) as f64 * DELAY_HEIGHT;
                 (bar("delay", at, DELAY_BASE - tall.max(if hour.invited > 0 { 1.5 } else { 0.0 }), tall))
             }
             line .axis x1="0" x2="360" y1=(BASE) y2=(BASE) {}
             line .axis x1="0" x2="360" y1=(DELAY_BASE) y2=(DELAY_BASE) {}
-            text x="0" y="10" { "people" }
-            text x="0" y=(DELAY_BASE - DELAY_HEIGHT - 6.0) { "delay" }
+            text x="0" y="10" { "people, up to " (most(|h| h.joined.max(h.left))) }
+            text x="0" y=(DELAY_BASE - DELAY_HEIGHT - 6.0) { "average delay, up to " (words(slowest)) }
             @for (place, at) in shown.into_iter().enumerate() {
                 @if let Some(hour) = hours.get(at) {
                     @let (x, anchor) = [(0.0, "start"), (WIDTH / 2.0, "middle"), (WIDTH, "end")][place];

@@ -162,10 +162,15 @@ fn section(id: &str, heading: &str, content: &Markup) -> Markup {
     }
 }
 
-/// A table. On a narrow screen each row becomes a card, so that its roles are said explicitly.
+/// A table. On a narrow screen each row becomes a card.
 fn table(caption: &str, heads: &[&str], rows: &[Vec<Markup>]) -> Markup {
+    table_as("", caption, heads, rows)
+}
+
+/// A table that looks like this. Its roles are said explicitly, because a table that becomes cards has none otherwise.
+fn table_as(class: &str, caption: &str, heads: &[&str], rows: &[Vec<Markup>]) -> Markup {
     html! {
-        table role="table" {
+        table class=(class) role="table" {
             caption .hidden { (caption) }
             thead role="rowgroup" {
                 tr role="row" { @for head in heads { th role="columnheader" scope="col" { (head) } } }

@@ -3,13 +3,13 @@
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::{Look, ago, badge, csrf, document, notice_of, section, table};
+use super::{Look, ago, badge, csrf, document, notice_of, section, table, table_as};
 use crate::clock::Timestamp;
 use crate::foreign::printable;
-use crate::model::{ActionKind, ActionState, Event, Request};
+use crate::model::{ActionKind, ActionState, Event, Hold, Request};
 use crate::page::Story;
 use crate::page::session::{Notice, Session};
-use crate::page::snapshot::Stored;
+use crate::page::snapshot::{Snapshot, Stored};
 use crate::page::view::state::grouped;
 use crate::store::{ActionReport, TaskReport, Unregistered};
 
@@ -72,10 +72,15 @@ fn tasks(
         return html! {};
     }
     let row = |task: &TaskReport| {
+        // The store keeps no reason for those whom a listing found, because they may be very many.
+        let why = match task.reason.as_str() {
+            "" if orders.contains(&Request::Approve) => Hold::Listing.to_string(),
+            reason => printable(reason),
+        };
         let mut row = vec![
             person_link(&task.address, &task.dn, &task.entry.to_string()),
-            html! { (task.kind.noun()) span .dim { " · " (printable(&task.directory)) } },
-            html! { (printable(&task.reason)) @if task.attempts > 1 { span .dim { " (" (task.attempts) " attempts)" } } },
+            html! { (task.kind.noun()) div .dn { (printable(&task.directory)) } },
+            html! { (why) @if task.attempts > 1 { span .dim { " (" (task.attempts) " attempts)" } } },
             html! { (ago(Some(task.arrived), now)) },
         ];
         if !orders.is_empty() {
@@ -229,7 +234,8 @@ pub(super) fn events(events: &[Event], now: Timestamp) -> Markup {
     let content = if rows.is_empty() {
         html! { p .dim { "Nothing has happened yet." } }
     } else {
-        table(
+        table_as(
+            "feed",
             "Last events",
             &["When", "Person", "What happened", "Learned from"],
             &rows,
@@ -268,17 +274,19 @@ pub(in crate::page) fn people(look: &Look<'_>, now: Timestamp, stories: &[Story]
 /// The story of a person, in each directory that has them.
 pub(in crate::page) fn story(
     look: &Look<'_>,
-    now: Timestamp,
+    snapshot: &Snapshot,
     stories: &[Story],
     notice: Option<&Notice>,
 ) -> Response {
-    let Some(session) = look.session else {
+    let (Some(session), Some(first)) = (look.session, stories.first()) else {
         return super::answer(&html! {});
     };
     let main = html! {
         (notice_of(notice))
         (search(session))
-        @for story in stories { (one(session, story, now)) }
+        div #live data-version=(snapshot.version) data-from={ "person?id=" (first.person.member.id) } {
+            @for story in stories { (one(session, story, snapshot.now)) }
+        }
     };
     document(look, "Person", &main)
 }
@@ -287,6 +295,7 @@ fn one(session: &Session, story: &Story, now: Timestamp) -> Markup {
     let Story {
         person,
         standing,
+        accounts,
         next,
     } = story;
     let id = person.member.id.to_string();
@@ -321,6 +330,9 @@ fn one(session: &Session, story: &Story, now: Timestamp) -> Markup {
                 dt { "Directory" } dd { (printable(&person.directory)) }
                 dt { "Identity" } dd .dn { (id) }
                 dt { "Standing" } dd { (printable(standing)) }
+                @if !accounts.is_empty() {
+                    dt { "Account" } dd { ul .plain { @for line in accounts { li { (printable(line)) } } } }
+                }
                 dt { "Next" } dd { ul .plain { @for line in next { li { (printable(line)) } } } }
             }
             form method="post" action="order" {
@@ -359,4 +371,34 @@ fn action_row(action: &ActionReport, now: Timestamp) -> Vec<Markup> {
         html! { (ago(Some(action.since), now)) },
         html! { (printable(action.reason.as_deref().unwrap_or_default())) },
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{EntryId, Source, What};
+
+    #[test]
+    fn a_hostile_name_is_text_and_draws_nothing() {
+        let event = Event {
+            at: Timestamp(0),
+            directory: "main".into(),
+            person: EntryId::from_slice(&[1; 16]),
+            dn: "cn=<script>hit()</script>\u{202e}\" onclick=\"hit()".into(),
+            address: None,
+            source: Source::Stream,
+            what: What::Left {
+                reason: Some("<img src=x onerror=hit()>".into()),
+            },
+        };
+        let page = events(&[event], Timestamp(0)).0;
+        assert!(
+            page.contains("&lt;script&gt;hit()&lt;/script&gt;\\u{202e}&quot; onclick="),
+            "{page}"
+        );
+        assert!(
+            !page.contains("<script") && !page.contains("<img") && !page.contains("\" onclick"),
+            "{page}"
+        );
+    }
 }

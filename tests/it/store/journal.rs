@@ -12,7 +12,9 @@ use super::{Book, at, dn, email, id, on_both};
 
 on_both! {
     old_events_are_removed_in_steps_and_newer_ones_stay,
-    the_events_of_a_person_are_in_order_and_a_repeated_sighting_adds_none;
+    the_events_of_a_person_are_in_order_and_a_repeated_sighting_adds_none,
+    the_last_events_come_newest_first,
+    hours_count_who_joined_left_and_was_invited_and_each_listing_once;
     properties: the_journal_returns_the_events_in_the_order_of_writing
 }
 
@@ -164,4 +166,103 @@ async fn the_events_of_a_person_are_in_order_and_a_repeated_sighting_adds_none()
     ];
     assert_eq!(kinds, expected);
     assert_eq!(people.len(), 1);
+}
+
+/// An event that nobody in particular caused.
+fn noted(book: &Book, at: Timestamp, source: Source, what: What) -> Noted {
+    Noted {
+        directory: book.directory,
+        event: Event {
+            at,
+            directory: "main".into(),
+            person: None,
+            dn: String::new(),
+            address: None,
+            source,
+            what,
+        },
+    }
+}
+
+async fn happens(book: &Book, at: Timestamp, source: Source, what: What) {
+    let noted = Some(noted(book, at, source, what));
+    book.store
+        .end_listing(book.directory, false, noted, at)
+        .await
+        .unwrap();
+}
+
+async fn the_last_events_come_newest_first() {
+    let book = Book::new().await;
+    for second in 1..=4 {
+        happens(&book, at(second), Source::Stream, What::Joined).await;
+    }
+    let latest = book.store.latest(3).await.unwrap();
+    let times: Vec<Timestamp> = latest.iter().map(|(_, event)| event.at).collect();
+    assert_eq!(times, [at(4), at(3), at(2)]);
+    assert_eq!(latest[0].0, book.store.journal_end().await.unwrap());
+}
+
+async fn hours_count_who_joined_left_and_was_invited_and_each_listing_once() {
+    let book = Book::new().await;
+    let hour = 3600;
+    let listed = || What::Listed {
+        joined: 600,
+        left: 4,
+        queued: 0,
+        held: 0,
+    };
+    let told = What::Left {
+        reason: Some("a NUL: \0".into()),
+    };
+    let events = [
+        (1, Source::Stream, What::Joined),
+        (2, Source::LookUp, What::Rejoined),
+        (3, Source::Listing, What::Joined),
+        (4, Source::Listing, listed()),
+        (5, Source::Stream, What::Left { reason: None }),
+        (6, Source::Audit, What::Left { reason: None }),
+        (7, Source::Vaultwarden, What::HadAccount),
+        (hour, Source::Vaultwarden, What::Invited { after_ms: 40 }),
+        (hour + 1, Source::Vaultwarden, What::Invited { after_ms: 100 }),
+        (3 * hour, Source::Administrator, What::Adopted),
+    ];
+    for (second, source, what) in events {
+        happens(&book, at(second), source, what).await;
+    }
+    let end = book.store.journal_end().await.unwrap();
+    let hours = book.store.hours(0, end).await.unwrap();
+    let numbers: Vec<_> = hours
+        .iter()
+        .map(|hour| {
+            (
+                hour.began,
+                hour.joined,
+                hour.left,
+                hour.invited,
+                hour.delays_ms,
+                hour.longest_ms,
+            )
+        })
+        .collect();
+    let began = |n: i64| at(n * hour);
+    let expected = [
+        (began(0), 602, 5, 0, 0, 0),
+        (began(1), 0, 0, 2, 140, 100),
+        (began(3), 0, 0, 0, 0, 0),
+    ];
+    assert_eq!(numbers, expected);
+    // Pages add up to the whole.
+    let mut joined = 0;
+    for upto in 1..=end {
+        let page = book.store.hours(upto - 1, upto).await.unwrap();
+        joined += page.iter().map(|hour| hour.joined).sum::<u64>();
+    }
+    assert_eq!(joined, 602);
+    // PostgreSQL has no such text, and counts the others nevertheless.
+    happens(&book, at(4 * hour), Source::Stream, told).await;
+    happens(&book, at(4 * hour), Source::Stream, What::Joined).await;
+    let end = book.store.journal_end().await.unwrap();
+    let hours = book.store.hours(0, end).await.unwrap();
+    assert_eq!(hours.last().unwrap().joined, 1);
 }

@@ -8,9 +8,10 @@ use ldap_usher::model::{ActionState, Listing, Outcome, Settlement};
 use ldap_usher::rules::Verdict;
 use ldap_usher::store::{ChangeBatch, Decisions, Which};
 
-use super::{Book, Committed, addresses, at, dn, email, entry, on_both, sighting, there};
+use super::{Book, Committed, addresses, at, dn, email, entry, id, on_both, sighting, there};
 
 on_both! {
+    the_report_names_those_who_are_held_first_come_first_shown,
     a_listing_that_finds_more_new_people_than_allowed_holds_them_all_and_single_changes_go_on,
     a_comparison_during_a_listing_over_its_limit_releases_nobody,
     people_of_a_listing_before_a_crash_are_not_counted_twice,
@@ -178,4 +179,24 @@ async fn an_entry_that_changes_its_address_again_and_again_invites_no_strangers(
         |task| task.dn == dn(1) && task.reason.contains("addresses_per_person")
             || task.reason.contains("held back before")
     ));
+}
+
+async fn the_report_names_those_who_are_held_first_come_first_shown() {
+    let book = Book::limited(1).await;
+    book.lists(&[(1, "ann"), (2, "bob"), (3, "eve")]).await;
+    let report = book.store.report().await.unwrap();
+    let held: Vec<_> = report
+        .held
+        .iter()
+        .map(|task| (task.address.as_str(), task.entry))
+        .collect();
+    let expected = [
+        ("ann@example.org", id(1)),
+        ("bob@example.org", id(2)),
+        ("eve@example.org", id(3)),
+    ];
+    assert_eq!(held, expected);
+    let rows: Vec<i64> = report.held.iter().map(|task| task.row).collect();
+    book.store.discard(rows, at(3)).await.unwrap();
+    assert!(book.store.report().await.unwrap().held.is_empty());
 }

@@ -73,6 +73,7 @@ impl Browser {
             "--disable-background-networking",
             "--disable-component-update",
             "--disable-sync",
+            "--hide-scrollbars",
             "--window-size=1280,900",
             &format!("--user-data-dir={}", profile.path().display()),
         ];
@@ -236,19 +237,19 @@ impl Browser {
             .collect()
     }
 
-    /// A screen of this width, in this `prefers-color-scheme`.
-    pub async fn screen(&self, width: u32, scheme: &str) {
-        let metrics = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
+    /// A screen of this size, in this `prefers-color-scheme`.
+    pub async fn screen(&self, (width, height): (u32, u32), scheme: &str) {
+        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
         self.cdp("Emulation.setDeviceMetricsOverride", metrics).await;
         let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
         self.cdp("Emulation.setEmulatedMedia", media).await;
     }
 
-    /// Saves a picture of the whole page.
-    pub async fn picture(&self, file: &Path) {
-        let shot = self
-            .cdp("Page.captureScreenshot", json!({ "captureBeyondViewport": true }))
-            .await;
+    /// Saves a picture of what the screen shows, made larger or smaller.
+    pub async fn picture(&self, file: &Path, scale: f64) {
+        let size = self.script("return [innerWidth, innerHeight, scrollY]").await;
+        let clip = json!({ "x": 0, "y": size[2], "width": size[0], "height": size[1], "scale": scale });
+        let shot = self.cdp("Page.captureScreenshot", json!({ "clip": clip })).await;
         let data = decoded(shot["data"].as_str().unwrap());
         fs::write(file, data).unwrap();
     }
