@@ -76,7 +76,7 @@ impl Debian {
     }
 
     fn chroot(&self, user: &str) -> Command {
-        let mut command = Command::new("chroot");
+        let mut command = Command::new("/usr/sbin/chroot");
         command.arg(format!("--userspec={user}")).arg(self.root.path());
         command
     }
