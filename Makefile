@@ -1,13 +1,14 @@
 # `make` shows what there is to do.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench fuzz torture lint build deb rpm packages packages-build packages-slapd packages-rpm
+.PHONY: help demo test bench fuzz torture lint build deb rpm audit sbom chart packages packages-build packages-slapd packages-rpm
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: packages-slapd ## watch invitations follow a throw-away slapd (installs slapd if it is missing)
-	cargo build --locked --bin ldap-usher --example demo
+demo: packages-slapd ## watch invitations follow a throw-away slapd (installs slapd and ldap-utils if they are missing)
+	@echo "Building the service and the demonstration: about three minutes the first time, on two cores."
+	@cargo build --locked --bin ldap-usher --example demo
 	@cargo run --locked --quiet --example demo
 
 test: packages ## run all tests against real servers (installs what they need)
@@ -42,6 +43,22 @@ deb: build ## build the Debian package, target/packages/*.deb
 
 rpm: build packages-rpm ## build the RPM package, target/packages/*.rpm
 	config/packaging/rpm target/release/ldap-usher target/packages
+
+audit: ## licences, duplicates and advisories of all dependencies (needs cargo-deny)
+	@cargo deny --version >/dev/null 2>&1 || { echo "cargo-deny is missing; run: cargo install --locked cargo-deny"; exit 1; }
+	cargo deny --locked check --config .config/deny.toml
+
+sbom: ## the list of all dependencies in the form of CycloneDX, target/packages/ldap-usher.cdx.json (needs cargo-cyclonedx)
+	@cargo cyclonedx --version >/dev/null 2>&1 || { echo "cargo-cyclonedx is missing; run: cargo install --locked cargo-cyclonedx"; exit 1; }
+	mkdir -p target/packages
+	cargo cyclonedx --format json --override-filename ldap-usher.cdx
+	mv ldap-usher.cdx.json target/packages/
+
+chart: ## lint the Helm chart and render each of its variants (needs helm)
+	@helm version --short >/dev/null 2>&1 || { echo "helm is missing; see https://helm.sh/docs/intro/install"; exit 1; }
+	helm lint --strict config/helm
+	for more in postgresql=true serviceMonitor.enabled=true,networkPolicy.enabled=true secrets.admin_token=x; do \
+	helm template usher config/helm --set $$more >/dev/null || exit 1; done
 
 packages:
 	@.ci/packages servers

@@ -257,3 +257,90 @@ async fn each_target_of_make_installs_what_it_needs_and_nothing_else() {
         assert!(makefile.lines().any(|line| line.starts_with(&rule)), "{rule}");
     }
 }
+
+/// The values of an `environment` of a Compose file, by the names that the program knows.
+fn environment(compose: &str) -> Vec<(String, String)> {
+    let lines = packaged(compose);
+    let lines = lines.lines().filter_map(|line| line.trim().split_once(": "));
+    let ours = lines.filter(|(name, _)| name.starts_with("LDAP_USHER__"));
+    ours.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+#[tokio::test]
+async fn the_variables_of_the_containers_are_a_configuration() {
+    for (compose, directory) in [
+        ("docker/lldap.yaml", "ldap://lldap:3890"),
+        ("docker/active-directory.yaml", "ad:example.org"),
+    ] {
+        let machine = Machine::new();
+        let folder = machine.dir.path().to_str().unwrap();
+        for secret in ["lldap_password", "ca.pem"] {
+            machine.write(secret, "secret\n");
+        }
+        let authority = rcgen::generate_simple_self_signed(["ca".to_owned()]).unwrap();
+        machine.write("ca.pem", &authority.cert.pem());
+        let variables = environment(compose);
+        assert!(variables.len() > 5, "{variables:?}");
+        let mut command = Command::new(program());
+        command
+            .args(["config", "show"])
+            .current_dir(machine.dir.path())
+            .env_clear();
+        // No file: the variables are the whole configuration.
+        fs::remove_file(machine.dir.path().join("config.toml")).unwrap();
+        for (name, value) in variables {
+            command.env(
+                name,
+                value
+                    .replace("/run/secrets", folder)
+                    .replace("/etc/ldap-usher", folder),
+            );
+        }
+        let output = command.output().await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{compose}: {said}");
+        let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            shown.contains(directory) && shown.contains("memberOf="),
+            "{shown}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_configuration_of_the_chart_is_one() {
+    let values = packaged("helm/values.yaml");
+    let lines = values.lines().skip_while(|line| *line != "config: |").skip(1);
+    let lines = lines.take_while(|line| line.is_empty() || line.starts_with("  "));
+    let toml: String = lines.map(|line| format!("{}\n", line.trim_start())).collect();
+    let machine = Machine::new();
+    let folder = machine.dir.path().to_str().unwrap();
+    let output = Config::new(&toml.replace("/run/secrets", folder))
+        .ask(&["config", "show"])
+        .await;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{toml}{said}");
+}
+
+#[test]
+fn one_version_of_rust_is_named_everywhere() {
+    let read = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let manifest = read("Cargo.toml");
+    let version = manifest
+        .lines()
+        .find_map(|line| line.strip_prefix("rust-version = \""));
+    let version = version.unwrap().trim_end_matches('"');
+    for (path, expected) in [
+        ("README.md", format!("{version} or later")),
+        ("config/guide/install.md", format!("{version} or later")),
+        ("config/docker/Dockerfile", format!("FROM rust:{version}-alpine")),
+        (".github/workflows/ci.yml", format!("rust-toolchain@{version}.0")),
+        (
+            ".github/workflows/release.yml",
+            format!("rust-toolchain@{version}.0"),
+        ),
+    ] {
+        assert!(read(path).contains(&expected), "{path} does not say {expected}");
+    }
+}
