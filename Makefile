@@ -1,7 +1,7 @@
 # `make` shows what there is to do.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench fuzz torture lint build deb rpm audit sbom chart packages packages-build packages-slapd packages-rpm
+.PHONY: help demo test bench fuzz torture lint build deb deb-kerberos rpm test-kerberos audit sbom chart packages packages-build packages-slapd packages-rpm packages-kerberos
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,11 @@ test: packages ## run all tests against real servers (installs what they need)
 	then set -x; cargo nextest run --locked; \
 	else set -x; cargo test --locked --lib --bins --tests; fi
 	cargo test --locked --doc
+
+test-kerberos: packages packages-kerberos ## run the tests of a build with Kerberos
+	@if cargo nextest --version >/dev/null 2>&1; \
+	then set -x; cargo nextest run --locked --features kerberos kerberos; \
+	else set -x; cargo test --locked --lib --tests --features kerberos kerberos; fi
 
 bench: packages ## measure speed against references in the same run (PEOPLE=1000000 for the large listing; ONLY=push,onboarding,listing,postgres,servers,groups,trace)
 	cargo build --locked --release --bin ldap-usher --example bench
@@ -41,6 +46,10 @@ build: packages-build ## build the release binary, target/release/ldap-usher
 deb: build ## build the Debian package, target/packages/*.deb
 	config/packaging/deb target/release/ldap-usher target/packages
 
+deb-kerberos: packages-kerberos ## build the Debian package with Kerberos, which needs its libraries
+	cargo build --locked --release --features kerberos
+	config/packaging/deb target/release/ldap-usher target/packages
+
 rpm: build packages-rpm ## build the RPM package, target/packages/*.rpm
 	config/packaging/rpm target/release/ldap-usher target/packages
 
@@ -63,5 +72,5 @@ chart: ## lint the Helm chart and render each of its variants (needs helm)
 packages:
 	@.ci/packages servers
 
-packages-build packages-slapd packages-rpm: packages-%:
+packages-build packages-slapd packages-rpm packages-kerberos: packages-%:
 	@.ci/packages $*

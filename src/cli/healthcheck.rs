@@ -28,7 +28,7 @@ pub(super) async fn healthcheck(
         let health = json!({ "healthy": health.healthy, "asked": health.asked, "detail": health.detail });
         super::print(&format!("{health}\n"))?;
     } else if health.healthy {
-        super::print(&format!("healthy: {}\n", health.detail.join("; ")))?;
+        super::print(&format!("{}\n", health.detail.join("; ")))?;
     } else {
         super::print_error(
             "unhealthy",

@@ -74,6 +74,8 @@ choices! {
     pub(super) Sasl, "mechanism";
     /// The operating system (over ldapi://) or the client certificate (over TLS) tells the server who the client is.
     External = "external",
+    /// A ticket of Kerberos (over TLS).
+    Gssapi = "gssapi",
 }
 
 choices! {

@@ -99,6 +99,8 @@ pub enum Bind {
     },
     /// SASL EXTERNAL (RFC 4422, appendix A): as the Unix user on ldapi://, or as the client certificate over TLS.
     External,
+    /// SASL GSSAPI (RFC 4752): as the owner of a Kerberos ticket, over TLS.
+    Kerberos,
 }
 
 impl Bind {
@@ -108,6 +110,7 @@ impl Bind {
             Self::Anonymous => "anonymous",
             Self::Simple { dn, .. } => dn,
             Self::External => "SASL EXTERNAL",
+            Self::Kerberos => "Kerberos",
         }
     }
 }

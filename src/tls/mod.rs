@@ -1,6 +1,8 @@
 //! TLS for LDAP and HTTP. The only folder that selects the crypto provider and builds root stores.
 
 mod certificate;
+#[cfg(feature = "kerberos")]
+mod channel_binding;
 pub mod expiry;
 mod explain;
 mod files;
@@ -16,6 +18,8 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 
 pub use certificate::{Presented, describe};
+#[cfg(feature = "kerberos")]
+pub use channel_binding::server_end_point;
 pub use expiry::Expiry;
 pub use explain::{Progress, broken_off, explain};
 pub use pin::Pin;

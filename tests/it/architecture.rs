@@ -22,13 +22,14 @@ const LAYERS: [&[&str]; 8] = [
 const PURE: [&str; 1] = ["rules/"];
 
 /// The one home of each outside crate (its paths begin with one of these).
-const HOMES: [(&str, &[&str]); 32] = [
+const HOMES: [(&str, &[&str]); 33] = [
     ("anyhow", &["cli/", "main.rs", "app/"]),
     ("axum", &["page/", "telemetry/"]),
     ("backoff", &["retry.rs"]),
     ("clap", &["cli/", "main.rs"]),
     ("clap_complete", &["cli/"]),
     ("clap_mangen", &["cli/"]),
+    ("cross_krb5", &["directory/"]),
     ("deadpool_postgres", &["store/"]),
     ("email_address", &["model/"]),
     ("hickory_resolver", &["directory/"]),

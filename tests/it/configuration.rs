@@ -979,3 +979,26 @@ async fn a_reader_that_has_seen_enough_is_no_error() {
     let output = child.wait_with_output().await.unwrap();
     assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
 }
+
+#[tokio::test]
+async fn kerberos_needs_tls_no_password_and_a_program_that_knows_it() {
+    let ask = async |keys: &str| {
+        let toml = format!(
+            "[vaultwarden]\nurl = \"https://vault.example.org\"\nadmin_token = \"t\"\n[[directory]]\nbase_dn = \"dc=example,dc=org\"\n\
+             sasl = \"gssapi\"\n{keys}"
+        );
+        let output = Config::new(&toml).ask(&["config", "show"]).await;
+        (output.status.code(), stderr(&output))
+    };
+    let (code, said) = ask("url = \"ldaps://dc1.example.org\"").await;
+    if cfg!(feature = "kerberos") {
+        assert_eq!((code, said), (Some(0), String::new()));
+    } else {
+        assert!(code == Some(2) && said.contains("ldap-usher-kerberos"), "{said}");
+    }
+    let (code, said) = ask("url = \"ldap://dc1.example.org\"").await;
+    assert!(code == Some(2) && said.contains("works over TLS"), "{said}");
+    let (code, said) =
+        ask("url = \"ldaps://dc1.example.org\"\nbind_dn = \"a=b\"\nbind_password = \"c\"").await;
+    assert!(code == Some(2) && said.contains("leave out `bind_dn`"), "{said}");
+}

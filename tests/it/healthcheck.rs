@@ -37,10 +37,7 @@ async fn a_service_with_endpoints_is_asked_there() {
     run.arg("run");
     let mut service = Service::start_by(run, config);
     service.wait_for_line("listing ended", PATIENCE).await;
-    assert_eq!(
-        healthcheck(service.config(), &[]).await,
-        (0, "healthy: healthy\n".into())
-    );
+    assert_eq!(healthcheck(service.config(), &[]).await, (0, "healthy\n".into()));
     let (code, text) = healthcheck(service.config(), &["--ready", "--json"]).await;
     let json: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((code, &json["healthy"]), (0, &true.into()));
@@ -83,10 +80,7 @@ async fn a_service_without_endpoints_is_healthy_if_it_uses_the_state() {
     // The system chooses the port, and nobody else knows it.
     let mut world = World::running(Slapd::builder()).await;
     let config = Config::new(&world.config());
-    assert_eq!(
-        healthcheck(&config, &[]).await,
-        (0, "healthy: the service runs\n".into())
-    );
+    assert_eq!(healthcheck(&config, &[]).await, (0, "the service runs\n".into()));
     let (code, text) = healthcheck(&config, &["--ready"]).await;
     assert_eq!(code, 1);
     assert!(text.contains("set `listen` in [http]"), "{text}");

@@ -40,6 +40,8 @@ mod http;
 mod id_attribute;
 mod instances;
 mod journal;
+#[cfg(feature = "kerberos")]
+mod kerberos;
 mod leave_commands;
 mod leavers;
 mod legacy;

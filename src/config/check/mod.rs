@@ -1,6 +1,7 @@
 //! Turns the schema into a checked [`Config`]. Each function records every problem that it finds; it returns `None` if
 //! there is no usable value.
 
+mod bind;
 mod controllers;
 mod directory;
 mod http;

@@ -24,11 +24,15 @@ use crate::directory::ldap::access::Access;
 use crate::directory::ldap::deadline::{STEP, deadline};
 use crate::directory::ldap::endpoint::Endpoint;
 use crate::directory::ldap::inspect::Disconnect;
+#[cfg(feature = "kerberos")]
+use crate::directory::ldap::kerberos;
 use crate::directory::ldap::relay;
 use crate::directory::ldap::replication;
 use crate::directory::ldap::session::Session;
 use crate::directory::ldap::traffic::Traffic;
 use crate::directory::ldap::{dns, root_dse};
+#[cfg(feature = "kerberos")]
+use crate::directory::settings::Bind;
 use crate::directory::settings::{DirectorySettings, Server};
 use crate::foreign;
 use crate::panics;
@@ -165,12 +169,19 @@ pub(crate) async fn authenticate(
                 deadline(&name, "negotiating StartTLS", start_tls(&name, &mut stream)).await??;
             }
             if settings.starttls || *tls {
-                let stream = deadline(
-                    &name,
-                    "negotiating TLS",
-                    wrap(&name, host, stream, &access.tls(), !tls),
-                )
-                .await??;
+                let config = access.tls();
+                let wrapped = wrap(&name, host, stream, &config, !tls);
+                #[cfg_attr(
+                    not(feature = "kerberos"),
+                    expect(unused_mut, reason = "only Kerberos uses it here")
+                )]
+                let mut stream = deadline(&name, "negotiating TLS", wrapped).await??;
+                #[cfg(feature = "kerberos")]
+                if let Bind::Kerberos = settings.bind {
+                    let binding = end_point(&stream);
+                    let bind = kerberos::bind(&name, host, &mut stream, binding);
+                    deadline(&name, "binding by Kerberos", bind).await??;
+                }
                 relayed(stream, ours, limit, traffic.clone())
             } else {
                 relayed(stream, ours, limit, traffic.clone())
@@ -204,6 +215,13 @@ pub(crate) async fn authenticate(
     let mut session = Session::new(reached, &settings.name, ldap, link, traffic);
     access.credentials.bind(&mut session).await?;
     Ok(session)
+}
+
+/// What identifies the connection for an authentication within it.
+#[cfg(feature = "kerberos")]
+fn end_point<S>(stream: &TlsStream<S>) -> Option<Vec<u8>> {
+    let certificates = stream.get_ref().1.peer_certificates()?;
+    tls::server_end_point(certificates.first()?)
 }
 
 /// The relay between a server and `ldap3`.

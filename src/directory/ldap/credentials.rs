@@ -107,6 +107,8 @@ impl Credentials {
             Bind::Anonymous => Ok(()),
             Bind::Simple { dn, password } => session.bind(&dn, password.expose_secret()).await,
             Bind::External => session.bind_external().await,
+            // The connection was bound when it was opened.
+            Bind::Kerberos => Ok(()),
         }
     }
 

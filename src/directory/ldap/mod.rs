@@ -21,6 +21,8 @@ pub(crate) mod endpoint;
 pub(crate) mod filter;
 pub(crate) mod identity;
 pub(crate) mod inspect;
+#[cfg(feature = "kerberos")]
+pub(crate) mod kerberos;
 pub(crate) mod paging;
 pub(crate) mod password_policy;
 pub(crate) mod references;

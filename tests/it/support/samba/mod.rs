@@ -50,6 +50,7 @@ pub struct Builder {
     people: usize,
     standard: bool,
     strong_auth: bool,
+    kerberos: bool,
     names: Vec<String>,
 }
 
@@ -70,6 +71,12 @@ impl Builder {
     /// Refuses passwords over connections without TLS, after a restart.
     pub fn strong_auth(mut self) -> Self {
         self.strong_auth = true;
+        self
+    }
+
+    /// With a key distribution centre.
+    pub fn kerberos(mut self) -> Self {
+        self.kerberos = true;
         self
     }
 
@@ -142,6 +149,18 @@ impl Samba {
     /// `ldaps://127.x.y.z:636`
     pub fn ldaps_url(&self) -> String {
         format!("ldaps://{}:636", self.address)
+    }
+
+    /// Exports the key of the reader into a keytab, and names the service to which they get tickets, which a controller that
+    /// runs all its services does by itself.
+    pub fn keytab(&self, path: &Path) {
+        let run = |words: &[&str], last: &Path| {
+            let mut command = Command::new("/usr/bin/samba-tool");
+            command.args(words).arg("-s").arg(self.file("smb.conf")).arg(last);
+            provision::run(&mut command).unwrap_or_else(|error| panic!("{error}"));
+        };
+        run(&["spn", "add", "ldap/dc1.lab.test"], Path::new("DC1$"));
+        run(&["domain", "exportkeytab", "--principal=reader@LAB.TEST"], path);
     }
 
     /// The CA that signed the server's certificate, in PEM.
@@ -259,7 +278,7 @@ log file = {dir}/log.%m
             fs::create_dir_all(dir.join(folder)).unwrap();
         }
         let conf = format!(
-            "{paths}server services = ldap
+            "{paths}server services = {services}
 dcerpc endpoint servers =
 interfaces = {address}/8
 bind interfaces only = yes
@@ -276,6 +295,11 @@ path = {dir}/state/sysvol
 path = {dir}/state/sysvol
 ",
             paths = Self::paths(dir),
+            services = if self.options.kerberos {
+                "ldap, kdc"
+            } else {
+                "ldap"
+            },
             address = self.address,
             strong = if self.options.strong_auth { "yes" } else { "no" },
             dir = dir.display(),
