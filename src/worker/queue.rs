@@ -19,9 +19,8 @@ use super::pace::Pace;
 use super::server_identity::{Schedule, check};
 use super::settlements::Settlements;
 use super::slots::Slots;
-use super::state::{PROBE, State, Tally, Worker};
+use super::state::{PROBE, RECLAIM, State, Tally, Worker};
 use crate::clock::{ClockJump, Timestamp};
-use crate::model::WorkerId;
 use crate::rules::{Breaker, FaultDetector};
 use crate::store::StoreError;
 
@@ -71,7 +70,7 @@ impl Worker {
         abort: &CancellationToken,
     ) -> Result<Tally, StoreError> {
         let mut state = State {
-            id: WorkerId((self.jitter)().to_bits().cast_signed()),
+            id: self.new_id(),
             slots: Slots::new(Context {
                 vaultwarden: self.vaultwarden.clone(),
                 observer: self.observer.clone(),
@@ -84,6 +83,7 @@ impl Worker {
             fault_detector: FaultDetector::default(),
             pace: Pace::new(self.settings.per_minute),
             probe_at: Instant::now() + PROBE,
+            reclaim_at: Instant::now() + RECLAIM,
             may_be_due: true,
             next_due: None,
             must_compare: false,
@@ -108,6 +108,10 @@ impl Worker {
             self.fill(&mut state);
             self.exchange(&mut state, false);
             let idle = state.is_idle();
+            if idle && Instant::now() >= state.reclaim_at {
+                self.reclaim(&mut state).await?;
+                continue;
+            }
             if idle && state.must_compare {
                 state.must_compare = false;
                 self.compare(&mut state).await?;
@@ -150,6 +154,8 @@ impl Worker {
                 () = self.wake.notified() => state.may_be_due = true,
                 Ok(()) = retried.changed() => {
                     state.breaker.half_open(Instant::now().into_std());
+                    // The store may have failed.
+                    state.reclaim_at = Instant::now();
                     state.may_be_due = true;
                 }
                 () = sleep_until(state.pace.next()), if state.pace.permits() == 0 => state.may_be_due = true,

@@ -14,12 +14,15 @@ use crate::clock::{Clock, Timestamp};
 use crate::model::{Disposition, WorkerId};
 use crate::retry::RetryNow;
 use crate::rules::{Breaker, FaultDetector, Limits};
-use crate::store::QueueStore;
+use crate::store::{QueueStore, StoreError};
 use crate::telemetry::Observer;
 use crate::vaultwarden::{Admin, VaultwardenError};
 
 /// How often to check whether Vaultwarden answers while nothing is due.
 pub(super) const PROBE: Duration = Duration::from_secs(60);
+
+/// How often to look for claims that only the store knows: a database that was killed may have lost how an attempt ended.
+pub(super) const RECLAIM: Duration = Duration::from_secs(60);
 
 /// Settings of the [`Worker`].
 #[derive(Debug, Clone)]
@@ -80,6 +83,8 @@ pub(super) struct State<'a> {
     pub(super) fault_detector: FaultDetector,
     pub(super) pace: Pace,
     pub(super) probe_at: Instant,
+    /// When to ask the store for claims that it has and this worker does not.
+    pub(super) reclaim_at: Instant,
     /// Whether to ask the store for due actions: there may be some that are not known here.
     pub(super) may_be_due: bool,
     /// When the next unclaimed action is due, by the latest answer of the store.
@@ -123,6 +128,21 @@ impl Worker {
             .slots
             .room(permitted, may_claim_ahead)
             .min(state.pace.permits())
+    }
+
+    /// Takes back what the store holds for this worker although it is idle. It goes on under another id, because every claim of an
+    /// earlier one is taken back.
+    pub(super) async fn reclaim(&self, state: &mut State<'_>) -> Result<(), StoreError> {
+        state.id = self.new_id();
+        self.store.take_over(state.id, self.clock.now()).await?;
+        state.reclaim_at = Instant::now() + RECLAIM;
+        state.may_be_due = true;
+        Ok(())
+    }
+
+    /// An id that no other worker has.
+    pub(super) fn new_id(&self) -> WorkerId {
+        WorkerId((self.jitter)().to_bits().cast_signed())
     }
 
     /// Updates the circuit breaker with the result of a call, and reports a change of the server's health.

@@ -87,6 +87,24 @@ async fn a_server_that_is_killed_loses_nothing_that_matters() {
     assert_eq!(world.vault.mailed().len(), 2);
 }
 
+/// As it is after a server was killed between the commit of a claim and that of its settlement.
+#[tokio::test]
+async fn an_action_whose_settlement_the_server_has_lost_is_looked_up_when_it_is_back() {
+    let mut postgres = Postgres::start().await;
+    let world = on(&postgres.url()).await;
+    world.witness("eve").await;
+    world
+        .status_until("an empty queue", |status| status["tasks"]["queued"] == 0)
+        .await;
+    let lost = "update ldap_usher.action set state = 'queued', outcome = null, owner = (select worker from ldap_usher.instance)";
+    postgres.sql(lost).await;
+    postgres.restart().await;
+    world
+        .status_until("an empty queue", |status| status["tasks"]["queued"] == 0)
+        .await;
+    assert_eq!(world.vault.mailed().len(), 1);
+}
+
 #[tokio::test]
 async fn a_network_that_is_cut_or_silent_is_waited_for() {
     for fault in [Fault::Cut, Fault::BlackHole] {

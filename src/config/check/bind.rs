@@ -50,7 +50,10 @@ pub(super) fn bind(
                 Sasl::External => "by the operating system or a client certificate",
                 Sasl::Gssapi => "by a ticket of Kerberos",
             };
-            let problem = format!("authenticates {by}; leave out `bind_dn` and the password");
+            let problem = format!(
+                "\"{}\" authenticates {by}; leave out `bind_dn` and the password",
+                mechanism.as_str()
+            );
             problems.error(&at.key("sasl"), problem);
             None
         }

@@ -30,7 +30,8 @@ pub(super) fn take_over(db: &Transaction<'_>, owner: i64, now: Timestamp) -> rus
         "update directory set brake_listed_at = min(brake_listed_at, ?1),
                               brake_changed_since = min(brake_changed_since, ?1),
                               leave_listed_at = min(leave_listed_at, ?1),
-                              leave_changed_since = min(leave_changed_since, ?1)",
+                              leave_changed_since = min(leave_changed_since, ?1)
+         where brake_listed_at > ?1 or brake_changed_since > ?1 or leave_listed_at > ?1 or leave_changed_since > ?1",
         [now.0],
     )?;
     Ok(())
