@@ -4,7 +4,7 @@
 .PHONY: help demo test bench fuzz torture lint build deb deb-kerberos rpm test-kerberos audit sbom chart packages packages-build packages-slapd packages-rpm packages-kerberos
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: packages-slapd ## watch invitations follow a throw-away slapd (installs slapd and ldap-utils if they are missing)
 	@echo "Building the service and the demonstration: about three minutes the first time, on two cores."

@@ -48,6 +48,30 @@ async fn build(script: &str, folder: &Path, version: &str) -> PathBuf {
     built.trim().into()
 }
 
+/// The same package under the name of the one with Kerberos, whose library the clean Debian does not have.
+async fn as_with_kerberos(package: &Path) -> PathBuf {
+    let folder = TempDir::new().unwrap();
+    let unpacked = folder.path().join("package");
+    run(Command::new("dpkg-deb").arg("-R").arg(package).arg(&unpacked)).await;
+    let control = unpacked.join("DEBIAN/control");
+    let text = fs::read_to_string(&control).unwrap();
+    let text = text
+        .replace(
+            "Package: ldap-usher\n",
+            "Package: ldap-usher-kerberos\nProvides: ldap-usher\n",
+        )
+        .replace(": ldap-usher-kerberos\n", ": ldap-usher\n")
+        .replace("Package: ldap-usher\n", "Package: ldap-usher-kerberos\n");
+    fs::write(&control, text).unwrap();
+    let sibling = package.with_file_name("sibling.deb");
+    run(Command::new("dpkg-deb")
+        .args(["-Zgzip", "-b"])
+        .arg(&unpacked)
+        .arg(&sibling))
+    .await;
+    sibling
+}
+
 /// A Debian in a folder, which has nothing but what every Debian has.
 struct Debian {
     root: TempDir,
@@ -215,6 +239,21 @@ async fn the_debian_package_is_installed_configured_run_upgraded_removed_and_pur
     stop(service).await;
     assert_eq!(vault.invitations(), 2);
     assert_eq!(vault.logins(), 1, "the session was in the state");
+
+    // The package with Kerberos takes its place, and purging what is left of it does no harm.
+    let sibling = as_with_kerberos(&second).await;
+    debian.install_package(&sibling).await;
+    debian.dpkg(&["--purge", "ldap-usher"]).await;
+    assert_eq!(fs::read_to_string(&config).unwrap(), edited);
+    assert!(
+        debian.path("/var/lib/ldap-usher/state.db").exists() && debian.path("/usr/bin/ldap-usher").exists()
+    );
+    debian.install_package(&second).await;
+    debian.dpkg(&["--purge", "ldap-usher-kerberos"]).await;
+    assert_eq!(fs::read_to_string(&config).unwrap(), edited);
+    assert!(
+        debian.path("/var/lib/ldap-usher/state.db").exists() && debian.path("/usr/bin/ldap-usher").exists()
+    );
 
     // Removed, it leaves what belongs to the administrator; purged, nothing.
     debian.dpkg(&["--remove", "ldap-usher"]).await;
