@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{ClientBuilder, Proxy};
 use secrecy::{ExposeSecret, SecretString};
@@ -55,6 +56,31 @@ pub(crate) fn builder(
             Err(_) => Err(SetupError::Proxy),
         },
     }
+}
+
+/// Parses lines of `Name: value`. Empty lines are ignored.
+///
+/// # Errors
+/// The number of the first line that is not a header. The line is not repeated, because it may hold a secret.
+pub(crate) fn read_headers(text: &SecretString) -> Result<HeaderMap, String> {
+    let lines = text.expose_secret().lines().enumerate();
+    let written = lines.filter(|(_, line)| !line.trim().is_empty());
+    let mut headers = HeaderMap::new();
+    for (i, line) in written {
+        let header = line.split_once(':').and_then(|(name, value)| {
+            let mut value = HeaderValue::from_str(value.trim()).ok()?;
+            value.set_sensitive(true);
+            Some((name.trim().parse::<HeaderName>().ok()?, value))
+        });
+        let Some((name, value)) = header else {
+            return Err(format!(
+                "line {} is not a header; write each as Name: value",
+                i + 1
+            ));
+        };
+        headers.append(name, value);
+    }
+    Ok(headers)
 }
 
 /// The status and the text of the answer of a service on this machine, of which at most 16 KiB are read.
@@ -165,6 +191,28 @@ mod tests {
         }
         for other in ["", "-1", "soon", "Fri, 31 Dec 9999 23:59:59 GMT"] {
             assert_eq!(retry_after(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn headers_are_lines_and_a_wrong_one_is_named_by_its_number_alone() {
+        let read = |text: &str| read_headers(&text.into());
+        let headers = read("X-A: b: c\n\n x-d : e \r\n").unwrap();
+        assert_eq!(
+            (headers.len(), &headers["x-a"], &headers["x-d"]),
+            (
+                2,
+                &HeaderValue::from_static("b: c"),
+                &HeaderValue::from_static("e")
+            )
+        );
+        assert!(headers.values().all(HeaderValue::is_sensitive));
+        for wrong in ["X-A: b\nhidden", "X-A: b\nhid den: x", "X-A: b\nhidden: \u{1}"] {
+            let problem = read(wrong).unwrap_err();
+            assert!(
+                problem.contains("line 2") && !problem.contains("hid"),
+                "{problem}"
+            );
         }
     }
 }

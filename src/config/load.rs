@@ -59,7 +59,7 @@ pub fn service(path: Option<&Path>) -> Result<Service, ConfigError> {
     let source = Source::find(path, &environment)?;
     let secrets = source.secrets(&environment);
     let service = source.examine(&environment, |file, problems| {
-        let state = check::state(file, source.public, &secrets, problems)?;
+        let state = check::state(file, &secrets, problems)?;
         let listen = file.http.listen;
         Some(Service { state, listen })
     });
@@ -84,12 +84,13 @@ pub fn place(path: Option<&Path>, text: &str) -> Result<Location, ConfigError> {
     // The credential is for the configured state, even if the named place is that of its default.
     let secrets = Secrets {
         credentials: None,
+        public: false,
         ..source.secrets(&environment)
     };
     let place = source.examine(&environment, |file, problems| {
         // The configured state does not matter.
         (file.state, file.state_file) = (text.to_owned(), None);
-        check::state(file, false, &secrets, problems)
+        check::state(file, &secrets, problems)
     });
     place.map(|(place, ..)| place)
 }
@@ -181,7 +182,7 @@ impl Source {
     fn load(self, environment: &Environment) -> Result<Loaded, ConfigError> {
         let secrets = self.secrets(environment);
         let (config, warnings, effective) = self.examine(environment, |file, problems| {
-            check::check(file, self.public, &secrets, problems)
+            check::check(file, &secrets, problems)
         })?;
         let mut loaded = Loaded {
             config: Config {
@@ -204,6 +205,7 @@ impl Source {
         Secrets {
             trimmed: matches!(self.kind, Kind::Legacy(_)),
             credentials: environment.folder("CREDENTIALS_DIRECTORY"),
+            public: self.public,
         }
     }
 

@@ -48,6 +48,14 @@ pub(super) struct Secrets {
     pub(super) trimmed: bool,
     /// The folder in which systemd keeps the credentials of this service.
     pub(super) credentials: Option<PathBuf>,
+    /// Whether all users of this machine can read the configuration file.
+    pub(super) public: bool,
+}
+
+/// A secret, and the key that says what it is or where.
+pub(super) struct Resolved {
+    pub(super) value: SecretString,
+    pub(super) at: KeyPath,
 }
 
 impl Secrets {
@@ -59,17 +67,22 @@ impl Secrets {
         names.map(|name| folder.join(name)).find(|file| file.is_file())
     }
 
-    /// Reads the secret from `key` itself or from the file that `key_file` names, and stores it under `key`.
+    /// Reads the secret from `key` itself, from the file that `key_file` names, or, if neither is set, from the first of these
+    /// systemd credentials that exists, and stores it under `key`.
     ///
-    /// `None` if neither key is set, or if there is a problem, which is recorded.
+    /// `None` if there is none, or if there is a problem, which is recorded.
     pub(super) fn resolve(
         &self,
         table: &KeyPath,
         key: &str,
-        inline: &mut Option<Secret>,
-        file: &mut Option<PathBuf>,
+        (inline, file): (&mut Option<Secret>, &mut Option<PathBuf>),
+        credentials: &[&str],
         problems: &mut Problems<'_>,
-    ) -> Option<SecretString> {
+    ) -> Option<Resolved> {
+        if inline.is_none() && file.is_none() {
+            *file = self.credential(credentials);
+        }
+        self.warn_if_public(inline.is_some(), &table.key(key), problems);
         let file_key = format!("{key}_file");
         let at = table.key(if file.is_some() { &file_key } else { key });
         if let Some(path) = file.take() {
@@ -94,7 +107,18 @@ impl Secrets {
         {
             problems.warning(&at, oddity);
         }
-        Some(value.clone())
+        let value = value.clone();
+        Some(Resolved { value, at })
+    }
+
+    /// Warns about a secret that `is_written` into a configuration file that all users of this machine can read.
+    pub(super) fn warn_if_public(&self, is_written: bool, at: &KeyPath, problems: &mut Problems<'_>) {
+        if is_written && self.public && !problems.is_variable(at) {
+            problems.warning(
+                at,
+                "everyone on this machine can read this file; chmod o-r it, or put the secret into a file of its own",
+            );
+        }
     }
 
     /// The content of a file without one newline at its end, which editors add.

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::answer::{Answer, Exchange};
-use super::settings::{read_headers, shown};
+use super::settings::shown;
 use super::{AccountChange, ClientSettings, VaultwardenError};
 use crate::http_client::{self, SetupError};
 use crate::model::EmailAddress;
@@ -77,9 +77,8 @@ impl Client {
             cause,
         };
         let mut headers = match &settings.headers {
-            Some(text) => {
-                read_headers(text).map_err(|problem| setup(format!("in its headers, {problem}")))?
-            }
+            Some(text) => http_client::read_headers(text)
+                .map_err(|problem| setup(format!("in its headers, {problem}")))?,
             None => HeaderMap::new(),
         };
         headers.entry(ACCEPT).or_insert(json);

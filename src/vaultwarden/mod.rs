@@ -39,7 +39,7 @@ pub use identity::{Identity, Recognition};
 pub use refusal::judge_reason;
 pub use server_info::{Configuration, ServerInfo, SignUps, SingleSignOn};
 pub use session::AuthMethod;
-pub use settings::{ClientSettings, check_headers};
+pub use settings::ClientSettings;
 pub use store::{InMemory, SessionStore};
 pub use totp::check_totp;
 

@@ -2,43 +2,12 @@
 
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::VaultwardenError;
 use crate::http_client::CONNECT_TIMEOUT;
 use crate::tls::TlsOptions;
-
-/// Checks that headers can be sent as they are written.
-///
-/// # Errors
-/// The number of the first line that is not a header. The line is not repeated, because it may hold a secret.
-pub fn check_headers(text: &SecretString) -> Result<(), String> {
-    read_headers(text).map(drop)
-}
-
-/// Parses lines of `Name: value`. Empty lines are ignored.
-pub(super) fn read_headers(text: &SecretString) -> Result<HeaderMap, String> {
-    let lines = text.expose_secret().lines().enumerate();
-    let written = lines.filter(|(_, line)| !line.trim().is_empty());
-    let mut headers = HeaderMap::new();
-    for (i, line) in written {
-        let header = line.split_once(':').and_then(|(name, value)| {
-            let mut value = HeaderValue::from_str(value.trim()).ok()?;
-            value.set_sensitive(true);
-            Some((name.trim().parse::<HeaderName>().ok()?, value))
-        });
-        let Some((name, value)) = header else {
-            return Err(format!(
-                "line {} is not a header; write each as Name: value",
-                i + 1
-            ));
-        };
-        headers.append(name, value);
-    }
-    Ok(headers)
-}
 
 /// How to reach one Vaultwarden.
 #[derive(Clone)]
@@ -104,31 +73,4 @@ pub(super) fn shown(url: &Url) -> String {
     let _ = url.set_username("");
     let _ = url.set_password(None);
     String::from(url).trim_end_matches('/').into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn headers_are_lines_and_a_wrong_one_is_named_by_its_number_alone() {
-        let read = |text: &str| read_headers(&text.into());
-        let headers = read("X-A: b: c\n\n x-d : e \r\n").unwrap();
-        assert_eq!(
-            (headers.len(), &headers["x-a"], &headers["x-d"]),
-            (
-                2,
-                &HeaderValue::from_static("b: c"),
-                &HeaderValue::from_static("e")
-            )
-        );
-        assert!(headers.values().all(HeaderValue::is_sensitive));
-        for wrong in ["X-A: b\nhidden", "X-A: b\nhid den: x", "X-A: b\nhidden: \u{1}"] {
-            let problem = read(wrong).unwrap_err();
-            assert!(
-                problem.contains("line 2") && !problem.contains("hid"),
-                "{problem}"
-            );
-        }
-    }
 }

@@ -2,8 +2,6 @@
 
 use std::net::IpAddr;
 
-use secrecy::SecretString;
-
 use super::super::choices::Sasl;
 use super::super::problem::{KeyPath, Problems};
 use super::super::schema::DirectoryTable;
@@ -27,11 +25,11 @@ pub(super) fn bind(
     } else {
         "bind_password"
     };
-    let password: Option<SecretString> = secrets.resolve(
+    let password = secrets.resolve(
         at,
         "bind_password",
-        &mut table.bind_password,
-        &mut table.bind_password_file,
+        (&mut table.bind_password, &mut table.bind_password_file),
+        &[],
         problems,
     );
     match (&table.bind_dn, has_password, table.sasl) {
@@ -60,7 +58,7 @@ pub(super) fn bind(
         (Some(dn), true, None) if dn.contains('=') || dn.contains('@') || dn.contains('\\') => {
             Some(Bind::Simple {
                 dn: dn.clone(),
-                password: password?,
+                password: password?.value,
             })
         }
         (Some(_), true, None) => {

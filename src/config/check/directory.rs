@@ -6,7 +6,7 @@ use super::super::problem::{KeyPath, Problems};
 use super::super::schema::{AUTO, DirectoryTable, Leave};
 use super::super::secret::Secrets;
 use super::bind::{bind, fits_servers};
-use super::{TlsKeys, controllers, element, leave, tls, warn_if_public};
+use super::{TlsKeys, controllers, element, leave, tls};
 use crate::directory::{Bind, DirectorySettings, Filter, Server, StreamKind};
 use crate::rules::membership::DISABLED_ATTRIBUTES;
 
@@ -15,7 +15,6 @@ pub(super) fn directories(
     tables: &mut [DirectoryTable],
     general: Leave,
     at: &KeyPath,
-    public: bool,
     secrets: &Secrets,
     problems: &mut Problems<'_>,
 ) -> Option<Vec<Directory>> {
@@ -40,7 +39,7 @@ pub(super) fn directories(
     let checked: Vec<_> = tables
         .iter_mut()
         .enumerate()
-        .map(|(i, table)| directory(table, general, &at.index(i), public, secrets, problems))
+        .map(|(i, table)| directory(table, general, &at.index(i), secrets, problems))
         .collect();
     checked.into_iter().collect()
 }
@@ -49,7 +48,6 @@ fn directory(
     table: &mut DirectoryTable,
     general: Leave,
     at: &KeyPath,
-    public: bool,
     secrets: &Secrets,
     problems: &mut Problems<'_>,
 ) -> Option<Directory> {
@@ -59,11 +57,6 @@ fn directory(
     table.url = table.url.iter().flat_map(|url| split_urls(url)).collect();
     let servers = servers(&table.url, &at.key("url"), problems);
     let servers = controllers::add_to_domains(table, servers, &at.key("controllers"), problems);
-    warn_if_public(
-        table.bind_password.is_some() && public,
-        &at.key("bind_password"),
-        problems,
-    );
     let bind = bind(table, at, secrets, problems);
     if let Some(servers) = &servers {
         fits_servers(

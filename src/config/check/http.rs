@@ -6,7 +6,6 @@ use super::super::Http;
 use super::super::problem::{KeyPath, Problems};
 use super::super::schema::HttpTable;
 use super::super::secret::Secrets;
-use super::warn_if_public;
 
 /// The shortest token, in characters: whoever has it may invite and delete people, and may try as often as they like.
 const SHORTEST: usize = 16;
@@ -14,36 +13,22 @@ const SHORTEST: usize = 16;
 pub(super) fn http(
     table: &mut HttpTable,
     at: &KeyPath,
-    public: bool,
     secrets: &Secrets,
     problems: &mut Problems<'_>,
 ) -> Http {
     hosts(&table.hosts, &at.key("hosts"), problems);
-    if table.admin_token.is_none() && table.admin_token_file.is_none() {
-        table.admin_token_file = secrets.credential(&["http_admin_token"]);
-    }
-    warn_if_public(
-        table.admin_token.is_some() && public,
-        &at.key("admin_token"),
-        problems,
-    );
-    let key = if table.admin_token_file.is_some() {
-        "admin_token_file"
-    } else {
-        "admin_token"
-    };
     let admin_token = secrets.resolve(
         at,
         "admin_token",
-        &mut table.admin_token,
-        &mut table.admin_token_file,
+        (&mut table.admin_token, &mut table.admin_token_file),
+        &["http_admin_token"],
         problems,
     );
     if let Some(token) = &admin_token
-        && token.expose_secret().chars().count() < SHORTEST
+        && token.value.expose_secret().chars().count() < SHORTEST
     {
         problems.error(
-            &at.key(key),
+            &token.at,
             format!(
                 "has fewer than {SHORTEST} characters, so that it could be guessed; make one with `openssl rand -hex 32`"
             ),
@@ -65,7 +50,7 @@ pub(super) fn http(
     Http {
         listen: table.listen,
         hosts: table.hosts.clone(),
-        admin_token,
+        admin_token: admin_token.map(|token| token.value),
     }
 }
 

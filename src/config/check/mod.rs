@@ -13,46 +13,35 @@ mod state;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use url::{Host, Url};
 
 use super::problem::{KeyPath, Problems};
 use super::schema::{File, Invite, VaultwardenTable};
-use super::secret::Secrets;
+use super::secret::{Resolved, Secrets};
 use super::{Config, Vaultwarden};
+use crate::http_client;
 use crate::tls::{ClientCertificate, Expiry, TlsError, TlsOptions};
-use crate::vaultwarden::{check_headers, check_totp};
+use crate::vaultwarden::check_totp;
 pub(super) use state::state;
 
-/// Checks the whole file and reads its secrets into it. `public` says whether all users of this machine can read it.
-pub(super) fn check(
-    file: &mut File,
-    public: bool,
-    secrets: &Secrets,
-    problems: &mut Problems<'_>,
-) -> Option<Config> {
+/// Checks the whole file and reads its secrets into it.
+pub(super) fn check(file: &mut File, secrets: &Secrets, problems: &mut Problems<'_>) -> Option<Config> {
     let root = KeyPath::root();
-    let state = state(file, public, secrets, problems);
-    let vaultwarden = vaultwarden(
-        &mut file.vaultwarden,
-        &root.key("vaultwarden"),
-        public,
-        secrets,
-        problems,
-    );
+    let state = state(file, secrets, problems);
+    let vaultwarden = vaultwarden(&mut file.vaultwarden, &root.key("vaultwarden"), secrets, problems);
     let (accept, protect) = (people::accept(file, problems), people::protect(file, problems));
     let leave = leave::leave(file, problems);
     let directories = directory::directories(
         &mut file.directory,
         leave,
         &root.key("directory"),
-        public,
         secrets,
         problems,
     );
     reminders(&file.invite, &root.key("invite"), problems);
-    let notify = notify::notify(&mut file.notify, &root.key("notify"), public, secrets, problems);
-    let http = http::http(&mut file.http, &root.key("http"), public, secrets, problems);
+    let notify = notify::notify(&mut file.notify, &root.key("notify"), secrets, problems);
+    let http = http::http(&mut file.http, &root.key("http"), secrets, problems);
     Some(Config {
         // `load` sets it from the environment.
         sessions: None,
@@ -96,48 +85,49 @@ fn element(at: &KeyPath, index: usize, texts: &[String]) -> KeyPath {
 fn vaultwarden(
     table: &mut VaultwardenTable,
     at: &KeyPath,
-    public: bool,
     secrets: &Secrets,
     problems: &mut Problems<'_>,
 ) -> Option<Vaultwarden> {
+    let url = vaultwarden_url(table.url.as_deref(), &at.key("url"), problems);
     if table.admin_token.is_none() && table.admin_token_file.is_none() {
         table.admin_token_file = secrets.credential(&["admin_token"]);
     }
-    let url = vaultwarden_url(table.url.as_deref(), &at.key("url"), problems);
     if table.admin_token.is_none() && table.admin_token_file.is_none() {
         problems.error(
             &at.key("admin_token"),
             "is missing; write Vaultwarden's ADMIN_TOKEN into a file and name it by `admin_token_file`",
         );
     }
-    warn_if_public(
-        table.admin_token.is_some() && public,
-        &at.key("admin_token"),
-        problems,
-    );
-    let key = if table.admin_token_file.is_some() {
-        "admin_token_file"
-    } else {
-        "admin_token"
-    };
-    let token = secrets.resolve(
-        at,
+    let mut secret =
+        |key, places, credentials: &[&str]| secrets.resolve(at, key, places, credentials, problems);
+    let token = secret(
         "admin_token",
-        &mut table.admin_token,
-        &mut table.admin_token_file,
-        problems,
+        (&mut table.admin_token, &mut table.admin_token_file),
+        &[],
     );
-    if token
-        .as_ref()
-        .is_some_and(|token| token.expose_secret().starts_with("$argon2"))
+    let totp_secret = secret(
+        "admin_totp_secret",
+        (&mut table.admin_totp_secret, &mut table.admin_totp_secret_file),
+        &["admin_totp_secret"],
+    );
+    let proxy = secret("proxy", (&mut table.proxy, &mut table.proxy_file), &[]);
+    // A reverse proxy in front of Vaultwarden may require them.
+    let headers = secret("headers", (&mut table.headers, &mut table.headers_file), &[]);
+    if let Some(token) = &token
+        && token.value.expose_secret().starts_with("$argon2")
     {
         problems.error(
-            &at.key(key),
+            &token.at,
             "is the hash that Vaultwarden keeps as its ADMIN_TOKEN; give the secret from which it was made, in plain text",
         );
     }
-    let totp_secret = totp_secret(table, at, public, secrets, problems);
-    let (proxy, headers) = proxy_and_headers(table, at, public, secrets, problems);
+    if let Some(secret) = &totp_secret
+        && let Err(problem) = check_totp(&secret.value)
+    {
+        problems.error(&secret.at, problem);
+    }
+    check_proxy(proxy.as_ref(), problems);
+    check_headers(headers.as_ref(), problems);
     let tls = tls(
         &TlsKeys {
             ca_file: &table.ca_file,
@@ -152,49 +142,31 @@ fn vaultwarden(
     );
     Some(Vaultwarden {
         url: url?,
-        admin_token: token?,
-        totp_secret,
+        admin_token: token?.value,
+        totp_secret: totp_secret.map(|secret| secret.value),
         tls,
-        proxy,
-        headers,
+        proxy: proxy.map(|proxy| proxy.value),
+        headers: headers.map(|headers| headers.value),
         accounts_interval: table.accounts_interval,
     })
 }
 
-/// The forward proxy, and the headers that a reverse proxy in front of Vaultwarden may require.
-fn proxy_and_headers(
-    table: &mut VaultwardenTable,
-    at: &KeyPath,
-    public: bool,
-    secrets: &Secrets,
-    problems: &mut Problems<'_>,
-) -> (Option<SecretString>, Option<SecretString>) {
-    for (key, inline) in [("proxy", &table.proxy), ("headers", &table.headers)] {
-        warn_if_public(inline.is_some() && public, &at.key(key), problems);
-    }
-    let proxy = secrets.resolve(at, "proxy", &mut table.proxy, &mut table.proxy_file, problems);
-    check_proxy(proxy.as_ref(), at, problems);
-    let headers = secrets.resolve(
-        at,
-        "headers",
-        &mut table.headers,
-        &mut table.headers_file,
-        problems,
-    );
-    if let Some(Err(problem)) = headers.as_ref().map(check_headers) {
-        problems.error(&at.key("headers"), problem);
-    }
-    (proxy, headers)
-}
-
-fn check_proxy(proxy: Option<&SecretString>, at: &KeyPath, problems: &mut Problems<'_>) {
-    if let Some(proxy) = proxy
-        && !Url::parse(proxy.expose_secret()).is_ok_and(|url| url.scheme() == "http" && url.has_host())
+fn check_proxy(proxy: Option<&Resolved>, problems: &mut Problems<'_>) {
+    if let Some(Resolved { value, at }) = proxy
+        && !Url::parse(value.expose_secret()).is_ok_and(|url| url.scheme() == "http" && url.has_host())
     {
         problems.error(
-            &at.key("proxy"),
+            at,
             "is not the URL of an HTTP proxy; write it as http://proxy.example.org:3128",
         );
+    }
+}
+
+fn check_headers(headers: Option<&Resolved>, problems: &mut Problems<'_>) {
+    if let Some(Resolved { value, at }) = headers
+        && let Err(problem) = http_client::read_headers(value)
+    {
+        problems.error(at, problem);
     }
 }
 
@@ -249,30 +221,6 @@ fn is_loopback(host: &Host<&str>) -> bool {
         Host::Ipv4(address) => address.is_loopback(),
         Host::Ipv6(address) => address.is_loopback(),
     }
-}
-
-/// The secret of Vaultwarden's one-time codes, if it asks for them.
-fn totp_secret(
-    table: &mut VaultwardenTable,
-    at: &KeyPath,
-    public: bool,
-    secrets: &Secrets,
-    problems: &mut Problems<'_>,
-) -> Option<SecretString> {
-    let (secret, file) = (&mut table.admin_totp_secret, &mut table.admin_totp_secret_file);
-    if secret.is_none() && file.is_none() {
-        *file = secrets.credential(&["admin_totp_secret"]);
-    }
-    warn_if_public(secret.is_some() && public, &at.key("admin_totp_secret"), problems);
-    let secret = secrets.resolve(at, "admin_totp_secret", secret, file, problems)?;
-    let key = match table.admin_totp_secret_file {
-        Some(_) => "admin_totp_secret_file",
-        None => "admin_totp_secret",
-    };
-    if let Err(problem) = check_totp(&secret) {
-        problems.error(&at.key(key), problem);
-    }
-    Some(secret)
 }
 
 /// The TLS keys that `[vaultwarden]` and `[[directory]]` have in common.
@@ -348,14 +296,4 @@ fn tls(keys: &TlsKeys<'_>, at: &KeyPath, problems: &mut Problems<'_>) -> TlsOpti
         );
     }
     options
-}
-
-/// Warns about a secret in a configuration file that all users of this machine can read.
-fn warn_if_public(public: bool, at: &KeyPath, problems: &mut Problems<'_>) {
-    if public && !problems.is_variable(at) {
-        problems.warning(
-            at,
-            "everyone on this machine can read this file; chmod o-r it, or put the secret into a file of its own",
-        );
-    }
 }

@@ -1,14 +1,14 @@
 //! Checks `[notify]`.
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use url::Url;
 
 use super::super::Notify;
 use super::super::choices::unknown;
 use super::super::problem::{KeyPath, Problems};
 use super::super::schema::NotifyTable;
-use super::super::secret::Secrets;
-use super::{TlsKeys, check_proxy, is_loopback, tls, warn_if_public};
+use super::super::secret::{Resolved, Secrets};
+use super::{TlsKeys, check_proxy, is_loopback, tls};
 use crate::model::What;
 
 /// The word in `events` that stands for all kinds.
@@ -17,7 +17,6 @@ const ALL: &str = "all";
 pub(super) fn notify(
     table: &mut NotifyTable,
     at: &KeyPath,
-    public: bool,
     secrets: &Secrets,
     problems: &mut Problems<'_>,
 ) -> Option<Notify> {
@@ -29,15 +28,14 @@ pub(super) fn notify(
         ("proxy", &mut table.proxy, &mut table.proxy_file),
     ];
     let [url, secret, ping_url, proxy] = keys.map(|(key, inline, file)| {
-        if inline.is_none() && file.is_none() {
-            *file = secrets.credential(&[&format!("notify_{key}")]);
-        }
-        warn_if_public(inline.is_some() && public, &at.key(key), problems);
-        secrets.resolve(at, key, inline, file, problems)
+        let credential = format!("notify_{key}");
+        secrets.resolve(at, key, (inline, file), &[&credential], problems)
     });
-    check_url(url.as_ref(), &at.key("url"), problems);
-    check_url(ping_url.as_ref(), &at.key("ping_url"), problems);
-    check_proxy(proxy.as_ref(), at, problems);
+    check_url(url.as_ref(), problems);
+    check_url(ping_url.as_ref(), problems);
+    check_proxy(proxy.as_ref(), problems);
+    let [url, secret, ping_url, proxy] =
+        [url, secret, ping_url, proxy].map(|resolved| resolved.map(|resolved| resolved.value));
     if secret.is_some() && url.is_none() {
         problems.warning(
             &at.key("secret"),
@@ -104,9 +102,9 @@ fn events(written: &[String], at: &KeyPath, problems: &mut Problems<'_>) -> Opti
 }
 
 /// Checks a URL. Problems do not repeat it, because it may hold a token.
-fn check_url(url: Option<&SecretString>, at: &KeyPath, problems: &mut Problems<'_>) {
-    let Some(url) = url else { return };
-    match Url::parse(url.expose_secret()) {
+fn check_url(url: Option<&Resolved>, problems: &mut Problems<'_>) {
+    let Some(Resolved { value, at }) = url else { return };
+    match Url::parse(value.expose_secret()) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => {
             if url.scheme() == "http" && !url.host().is_some_and(|host| is_loopback(&host)) {
                 problems.warning(

@@ -5,14 +5,13 @@ use secrecy::{ExposeSecret, SecretString};
 use super::super::problem::{KeyPath, Problems};
 use super::super::schema::{File, PostgresTable, STATE};
 use super::super::secret::Secrets;
-use super::{TlsKeys, tls, warn_if_public};
+use super::{TlsKeys, tls};
 use crate::store::Location;
 use crate::tls::TlsOptions;
 
 /// Where the state is. Checks no other key.
 pub(in crate::config) fn state(
     file: &mut File,
-    public: bool,
     secrets: &Secrets,
     problems: &mut Problems<'_>,
 ) -> Option<Location> {
@@ -39,11 +38,8 @@ pub(in crate::config) fn state(
     let tls = postgres(&file.postgres, &root.key("postgres"), problems);
     match text.expose_secret().trim().parse() {
         Ok(Location::Postgres(mut server)) => {
-            warn_if_public(
-                file.state_file.is_none() && server.has_password() && public,
-                &at,
-                problems,
-            );
+            let is_written = file.state_file.is_none() && server.has_password();
+            secrets.warn_if_public(is_written, &at, problems);
             if server.is_exposed() {
                 problems.warning(
                     &at,
