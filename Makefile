@@ -1,7 +1,7 @@
 # `make` shows what there is to do.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench fuzz torture lint build deb deb-kerberos rpm test-kerberos audit sbom chart packages packages-build packages-slapd packages-rpm packages-kerberos
+.PHONY: help demo test bench fuzz torture lint build deb deb-kerberos rpm test-features audit sbom chart packages packages-build packages-slapd packages-rpm packages-kerberos
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,10 +17,11 @@ test: packages ## run all tests against real servers (installs what they need)
 	else set -x; cargo test --locked --lib --bins --tests; fi
 	cargo test --locked --doc
 
-test-kerberos: packages packages-kerberos ## run the tests of a build with Kerberos
+test-features: packages packages-kerberos ## run the tests of a build with Kerberos and OpenTelemetry
 	@if cargo nextest --version >/dev/null 2>&1; \
-	then set -x; cargo nextest run --locked --features kerberos kerberos; \
-	else set -x; cargo test --locked --lib --tests --features kerberos kerberos; fi
+	then set -x; cargo nextest run --locked --features kerberos,otel kerberos traces opentelemetry; \
+	else set -x; for what in kerberos traces opentelemetry; do \
+	cargo test --locked --lib --tests --features kerberos,otel $$what || exit 1; done; fi
 
 bench: packages ## measure speed against references in the same run (PEOPLE=1000000 for the large listing; ONLY=push,onboarding,listing,postgres,servers,groups,trace)
 	cargo build --locked --release --bin ldap-usher --example bench

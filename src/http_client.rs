@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
-use reqwest::{ClientBuilder, Proxy};
+use reqwest::{ClientBuilder, Proxy, RequestBuilder, Response};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use crate::foreign;
 use crate::tls::{self, Progress, TlsError, TlsOptions};
+use crate::traces::{self, Span};
 
 /// The deadline of a TCP connection with its TLS handshake.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -56,6 +58,49 @@ pub(crate) fn builder(
             Err(_) => Err(SetupError::Proxy),
         },
     }
+}
+
+/// Sends a request and waits up to `deadline` for the beginning of its answer, in a span of its own. `route` is the path of the
+/// URL without what may name a person or be a secret. If the span is recorded, the server gets to know it by the header
+/// `traceparent` (<https://www.w3.org/TR/trace-context/>).
+pub(crate) async fn send(
+    request: RequestBuilder,
+    route: &str,
+    deadline: Duration,
+) -> Result<reqwest::Result<Response>, Elapsed> {
+    let (client, request) = request.build_split();
+    let mut request = match request {
+        Ok(request) => request,
+        Err(error) => return Ok(Err(error)),
+    };
+    let (method, url) = (request.method().to_string(), request.url());
+    let name = format!("{method} {route}");
+    let mut span = Span::request(name.trim_end().to_owned())
+        .with("http.request.method", method)
+        .with("server.address", url.host_str().unwrap_or_default().to_owned());
+    if let Some(port) = url.port_or_known_default() {
+        span = span.with("server.port", i64::from(port));
+    }
+    let sent = async move {
+        if let Some(parent) = traces::traceparent().and_then(|parent| parent.parse().ok()) {
+            request.headers_mut().insert("traceparent", parent);
+        }
+        let answer = timeout(deadline, client.execute(request)).await;
+        match &answer {
+            Ok(Ok(answer)) => {
+                let status = answer.status();
+                traces::attribute("http.response.status_code", i64::from(status.as_u16()));
+                if status.is_client_error() || status.is_server_error() {
+                    traces::failed(status.as_str().to_owned());
+                }
+            }
+            Ok(Err(error)) if error.is_connect() => traces::failed("unconnected"),
+            Ok(Err(_)) => traces::failed("lost"),
+            Err(_) => traces::failed("timeout"),
+        }
+        answer
+    };
+    span.run(sent).await
 }
 
 /// Parses lines of `Name: value`. Empty lines are ignored.

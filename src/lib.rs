@@ -20,7 +20,7 @@
 //! 4. [`worker`] claims the actions that are due, calls [`vaultwarden`], and settles each attempt with its outcome. The
 //!    listener hands work to it only through the store; a `Notify` merely wakes it early.
 //! 5. [`telemetry`] turns events into log lines and metrics, tracks health, and serves `/livez`, `/readyz`, `/healthz` and
-//!    `/metrics`.
+//!    `/metrics`. `traces` are the spans that all of them begin, for a collector of OpenTelemetry.
 //! 6. [`notify`] reads the journal at its own pace, and sends the events to a webhook and a command. Nothing waits for it.
 //! 7. [`page`] shows the store, the health and the journal in a browser, and takes orders of those who are signed in.
 //!
@@ -82,7 +82,7 @@
 //! `cli -> app -> {listener, notify, page, worker} -> {config, telemetry} -> {directory, store, vaultwarden} -> {http_client, rules} ->
 //! {model, tls}`.
 //! `directory`, `store` and `vaultwarden` never import each other. `rules` import only `model`, `clock` and `retry`, and do
-//! no input or output. All others may import `ber`, `clock`, `foreign`, `panics`, `retry`, `text` and `timing`, which import
+//! no input or output. All others may import `ber`, `clock`, `foreign`, `panics`, `retry`, `text`, `timing` and `traces`, which import
 //! nothing of this crate. Each outside crate has one home. No two files import each other, except a `mod.rs` and its children outside of
 //! `directory`. A test reads the sources and checks these rules.
 
@@ -106,5 +106,6 @@ pub mod telemetry;
 mod text;
 mod timing;
 pub mod tls;
+mod traces;
 pub mod vaultwarden;
 pub mod worker;

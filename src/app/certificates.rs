@@ -35,6 +35,12 @@ pub(super) fn peers(config: &Config) -> Vec<(String, TlsOptions)> {
     let mut peers: Vec<_> = directories.collect();
     peers.push(("vaultwarden".into(), config.vaultwarden.tls.clone()));
     peers.push(("notifications".into(), config.notify.tls.clone()));
+    peers.extend(
+        config
+            .traces
+            .iter()
+            .map(|traces| ("traces".into(), traces.tls.clone())),
+    );
     if let Location::Postgres(database) = &config.state {
         peers.push(("postgresql".into(), database.tls.clone()));
     }

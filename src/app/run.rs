@@ -13,6 +13,7 @@ use super::certificates;
 use super::duty;
 use super::housekeeping;
 use super::listening::Listening;
+use super::servers::traces_settings;
 use super::signals::{Requests, Signals};
 use super::supervisor::{RESTART, Supervisor};
 use super::systemd;
@@ -24,6 +25,7 @@ use crate::page::Page;
 use crate::store::Lease;
 use crate::telemetry::http;
 use crate::telemetry::log::LogHandle;
+use crate::telemetry::traces::Traces;
 use crate::worker::Until;
 
 /// How long work in progress may take after SIGTERM; less than the 90 s after which systemd sends SIGKILL.
@@ -66,6 +68,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let mut signals = Signals::install().context("the signal handlers cannot be installed")?;
     let requests = Requests::default();
+    let traces = Traces::start(traces_settings(&config).as_ref())?;
     let components = Components::open(&config).await?;
     let notifier = components.notifier(&config).await?;
     let mut supervisor = Supervisor::new(
@@ -233,6 +236,7 @@ pub async fn run(
     let apply = |renewed: &Config| -> anyhow::Result<()> {
         let renewal = notifier.renewal(&renewed.notify)?;
         servers.renew(renewed)?;
+        traces.renew(traces_settings(renewed).as_ref())?;
         renewal.apply();
         page.renew(renewed.http.admin_token.clone());
         administration.renew(renewed.clone());
@@ -278,6 +282,7 @@ pub async fn run(
         );
     }
     duty::depart(&*store).await;
+    traces.finish().await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -289,6 +294,7 @@ pub async fn run(
 pub async fn sync(config: Config) -> anyhow::Result<SyncSummary> {
     let mut signals = Signals::install().context("the signal handlers cannot be installed")?;
     let requests = Requests::default();
+    let traces = Traces::start(traces_settings(&config).as_ref())?;
     let components = Components::open(&config).await?;
     let notifier = components.notifier(&config).await?;
     let work = async {
@@ -322,6 +328,7 @@ pub async fn sync(config: Config) -> anyhow::Result<SyncSummary> {
         () = signals.relay(&requests) => Err(anyhow!("{STOPPED}")),
     };
     duty::depart(&*components.store).await;
+    traces.finish().await;
     summary
 }
 

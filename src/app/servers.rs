@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{self, Config, Directory};
 use crate::directory::{Bind, LdapDirectory};
+use crate::telemetry::traces::TracesSettings;
 use crate::vaultwarden::{self, Vaultwarden};
 
 /// The clients of all servers.
@@ -46,6 +47,12 @@ impl Servers {
             }));
         }
     }
+}
+
+/// Where traces go.
+pub(super) fn traces_settings(config: &Config) -> Option<TracesSettings> {
+    let config::Traces { url, headers, tls } = config.traces.clone()?;
+    Some(TracesSettings { url, headers, tls })
 }
 
 /// The settings of the client of Vaultwarden.

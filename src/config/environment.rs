@@ -53,6 +53,19 @@ impl Environment {
         Some(first.into())
     }
 
+    /// The URL of the collector in the variables of OpenTelemetry
+    /// (<https://opentelemetry.io/docs/specs/otel/protocol/exporter/#endpoint-urls-for-otlphttp>), if this program uses it.
+    pub(super) fn collector(&self) -> Option<String> {
+        if !cfg!(feature = "otel") {
+            return None;
+        }
+        let own = self.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").map(str::to_owned);
+        own.or_else(|| {
+            let base = self.get("OTEL_EXPORTER_OTLP_ENDPOINT")?;
+            Some(format!("{}/v1/traces", base.trim_end_matches('/')))
+        })
+    }
+
     /// Whether at least one variable sets a key.
     pub(super) fn has_keys(&self) -> bool {
         self.keys().next().is_some()

@@ -182,6 +182,7 @@ impl Source {
     fn load(self, environment: &Environment) -> Result<Loaded, ConfigError> {
         let secrets = self.secrets(environment);
         let (config, warnings, effective) = self.examine(environment, |file, problems| {
+            file.traces.url = file.traces.url.take().or_else(|| environment.collector());
             check::check(file, &secrets, problems)
         })?;
         let mut loaded = Loaded {

@@ -65,6 +65,8 @@ pub struct Config {
     pub notify: Notify,
     /// `[http]`: the status page, and the endpoints for health and metrics.
     pub http: Http,
+    /// `[traces]`: the collector of OpenTelemetry; `None` if no traces are recorded.
+    pub traces: Option<Traces>,
     /// `[log]`: level and format.
     pub log: Log,
     /// Whether `run` does one pass and exits, as `sync` does.
@@ -123,6 +125,9 @@ impl Config {
             if secret.is_some() && other.is_some() {
                 secret.clone_from(other);
             }
+        }
+        if let (Some(traces), Some(other)) = (&mut renewed.traces, &other.traces) {
+            traces.headers.clone_from(&other.headers);
         }
         for Directory { settings, .. } in &mut renewed.directories {
             let namesake = other.directory(&settings.name);
@@ -187,6 +192,17 @@ pub struct Notify {
     pub tls: TlsOptions,
     /// The URL of an HTTP proxy for both.
     pub proxy: Option<SecretString>,
+}
+
+/// The collector of OpenTelemetry to which traces are sent.
+#[derive(Debug, Clone)]
+pub struct Traces {
+    /// The `http` or `https` URL that takes traces, without credentials.
+    pub url: Url,
+    /// Headers for every request, one per line.
+    pub headers: Option<SecretString>,
+    /// TLS: which certificates are trusted.
+    pub tls: TlsOptions,
 }
 
 /// One directory.

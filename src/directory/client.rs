@@ -26,6 +26,7 @@ use crate::directory::streams::select;
 use crate::directory::{Changes, Directory, DirectoryError, Opened};
 use crate::foreign;
 use crate::model::{Cursor, Entry, EntryId};
+use crate::traces::Span;
 
 /// A directory that is reached by LDAP.
 #[derive(Debug)]
@@ -101,6 +102,16 @@ impl LdapDirectory {
     fn settings(&self) -> Arc<DirectorySettings> {
         let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner);
         settings.clone()
+    }
+
+    /// Performs a call in a span of its own.
+    async fn request<T>(
+        &self,
+        name: &'static str,
+        call: impl Future<Output = Result<T, DirectoryError>>,
+    ) -> Result<T, DirectoryError> {
+        let span = Span::request(name).with("ldap_usher.directory", self.settings().name.clone());
+        span.attempt(|error| error.disposition().as_str(), call).await
     }
 
     /// Connects to the server of the open stream, or else to the first server that is not behind.
@@ -284,15 +295,15 @@ fn falls_back(error: &DirectoryError, settings: &DirectorySettings) -> bool {
 
 impl Directory for LdapDirectory {
     fn open(&self, from: Option<Cursor>) -> BoxFuture<'_, Result<Opened, DirectoryError>> {
-        self.open_stream(from).boxed()
+        self.request("open stream", self.open_stream(from)).boxed()
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Changes, DirectoryError>> {
-        self.list_everyone().boxed()
+        self.request("list", self.list_everyone()).boxed()
     }
 
     fn lookup<'a>(&'a self, who: &'a [EntryId]) -> BoxFuture<'a, Result<Vec<Entry>, DirectoryError>> {
-        async move { self.look_up(who).await }.boxed()
+        self.request("look up", self.look_up(who)).boxed()
     }
 }
 

@@ -4,6 +4,7 @@ mod active_listing;
 mod audit;
 mod ended_listing;
 mod merge;
+mod spans;
 
 use std::collections::HashMap;
 use std::mem;
@@ -214,8 +215,10 @@ impl<'a> Ingest<'a> {
             limits,
             ..
         } = self.listener;
+        let (source, arrived) = (batch.source, batch.arrived);
         let events = store.apply(batch).await?;
         timing::reached(Step::Committed);
+        spans::changes(name, source, arrived, &events);
         observer.record(&events);
         let held = |by| {
             events
@@ -273,9 +276,15 @@ impl<'a> Ingest<'a> {
         purpose: Purpose,
     ) -> Result<(), StoreError> {
         self.record_end(listing, active, purpose).await?;
-        let Listener { name, observer, .. } = self.listener;
+        let Listener {
+            name,
+            observer,
+            clock,
+            ..
+        } = self.listener;
         let (seen, took) = (active.progress.seen(), active.progress.took());
         observer.listing_ended(name, purpose, listing, &active.outcome, seen, took);
+        spans::listing(name, purpose, listing, active, clock.now());
         Ok(())
     }
 

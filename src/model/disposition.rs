@@ -23,6 +23,20 @@ pub enum Disposition {
     Operator,
 }
 
+impl Disposition {
+    /// The name in metrics and traces.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Reject(_) => "rejected",
+            Self::Ambiguous => "unknown-outcome",
+            Self::RetryAfter(_) => "rate-limited",
+            Self::Operator => "misconfigured",
+            Self::Outage => "outage",
+            Self::Retry | Self::Relist => "failed",
+        }
+    }
+}
+
 /// Why a call will never succeed for one person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {

@@ -13,6 +13,7 @@ use crate::model::Event;
 use crate::retry::RetryNow;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Observer;
+use crate::traces::Span;
 
 /// How often the journal is asked for news.
 const POLL: Duration = Duration::from_secs(1);
@@ -186,7 +187,11 @@ impl Delivery {
             let Context { observer, clock, .. } = &self.context;
             observer.notifications_wait(self.receiver(), Some(clock.now().since(event.at)));
             let notification = Notification::of(&self.instance, *number, event);
-            self.receiver.deliver(&notification).await?;
+            let span = Span::new("notify")
+                .with("ldap_usher.receiver", self.receiver())
+                .with("ldap_usher.event", event.what.name());
+            span.attempt(|_| "failed", self.receiver.deliver(&notification))
+                .await?;
             observer.notified(self.receiver());
         }
         progress.cursor = *number;

@@ -107,13 +107,18 @@ impl Target {
                 NotifyError::Unreachable { to: to(), cause }
             }
         };
-        let answered = request.send().and_then(Answer::read).map_err(failed);
-        timeout(DEADLINE, answered).await.unwrap_or_else(|_| {
-            Err(NotifyError::Unreachable {
-                to: to(),
-                cause: format!("no answer within {}s", DEADLINE.as_secs()),
-            })
-        })
+        let silent = || NotifyError::Unreachable {
+            to: to(),
+            cause: format!("no answer within {}s", DEADLINE.as_secs()),
+        };
+        // The path may be a secret.
+        let answered = http_client::send(request, "", DEADLINE);
+        let answered = answered
+            .map_err(|_| silent())
+            .and_then(async |answer| Answer::read(answer.map_err(failed)?).await.map_err(failed));
+        timeout(DEADLINE, answered)
+            .await
+            .unwrap_or_else(|_| Err(silent()))
     }
 
     /// Whether an answer accepts the request.

@@ -27,7 +27,8 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    fn as_str(self) -> &'static str {
+    /// Its name in logs, metrics and traces.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::CatchUp => "catch-up",
             Self::Audit => "audit",

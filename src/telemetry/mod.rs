@@ -1,4 +1,4 @@
-//! Log, metrics, health, and the HTTP endpoints.
+//! Log, metrics, health, traces, and the HTTP endpoints.
 //!
 //! Other modules call methods of [`Observer`]. Only these methods write log lines about people and connections, update
 //! metrics, and change the health state. Only this module and the status page use
@@ -30,6 +30,7 @@ mod notifications;
 mod parts;
 mod people;
 mod progress;
+pub mod traces;
 
 pub use event::{GRACE, Observer, Purpose};
 pub use progress::ListingProgress;

@@ -5,7 +5,6 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, COOKIE, HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::time::timeout;
 use url::Url;
 
 use super::answer::{Answer, Exchange};
@@ -180,7 +179,7 @@ impl Client {
                 _ => self.timeout,
             },
         };
-        match timeout(deadline, request.send()).await {
+        match http_client::send(request, &self.route(call), deadline).await {
             Err(_) => Err(exchange.silent(deadline)),
             Ok(Err(error)) => Err(exchange.failed(&error)),
             Ok(Ok(response)) => Answer::receive(response, exchange).await,
@@ -192,6 +191,21 @@ impl Client {
         self.http
             .request(method, url)
             .header(CONTENT_TYPE, "application/json")
+    }
+
+    /// The path of a call, without whom it concerns.
+    fn route(&self, call: Call<'_>) -> String {
+        let whom: &[&str] = match call {
+            Call::ByMail(_) => &["{mail}"],
+            Call::ById(_) | Call::Change(..) => &["{id}"],
+            _ => &[],
+        };
+        let what = match call {
+            Call::Change(_, change) => change.path(),
+            _ => &[],
+        };
+        let base = self.base.path().trim_end_matches('/');
+        [&[base], call.path(), whom, what].concat().join("/")
     }
 
     fn endpoint(&self, call: Call<'_>) -> Url {

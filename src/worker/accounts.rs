@@ -19,6 +19,7 @@ use crate::model::{ActionState, Source};
 use crate::rules::{Book, DecisionContext, LeavePolicies, Limits, ReminderPolicy, differs, many_are_missing};
 use crate::store::{ACCOUNTS_TROUBLE, Decisions, QueueStore, RowSet, Scope, Step, StoreError};
 use crate::telemetry::Observer;
+use crate::traces::Span;
 use crate::vaultwarden::{Account, Admin, VaultwardenError};
 
 /// The number of accounts that are compared at a time.
@@ -111,6 +112,12 @@ impl Accounts {
     /// # Errors
     /// The store failed.
     pub async fn look(&self) -> Result<bool, StoreError> {
+        let span = Span::new("compare accounts");
+        span.attempt(|error| error.disposition().as_str(), self.compare())
+            .await
+    }
+
+    async fn compare(&self) -> Result<bool, StoreError> {
         // An invitation that is held is not needed if there is an account.
         let is_held = self.store.report().await?.count(ActionState::Held) > 0;
         if !is_held && self.store.managed(0, 1).await?.is_empty() {

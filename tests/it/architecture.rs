@@ -8,7 +8,9 @@ use std::path::Path;
 
 /// A module may import what stands in a lower layer than itself, and nothing else.
 const LAYERS: [&[&str]; 8] = [
-    &["ber", "clock", "foreign", "panics", "retry", "text", "timing"],
+    &[
+        "ber", "clock", "foreign", "panics", "retry", "text", "timing", "traces",
+    ],
     &["model", "tls"],
     &["http_client", "rules"],
     &["directory", "store", "vaultwarden"],
@@ -22,7 +24,7 @@ const LAYERS: [&[&str]; 8] = [
 const PURE: [&str; 1] = ["rules/"];
 
 /// The one home of each outside crate (its paths begin with one of these).
-const HOMES: [(&str, &[&str]); 33] = [
+const HOMES: [(&str, &[&str]); 37] = [
     ("anyhow", &["cli/", "main.rs", "app/"]),
     ("axum", &["page/", "telemetry/"]),
     ("backoff", &["retry.rs"]),
@@ -39,8 +41,15 @@ const HOMES: [(&str, &[&str]); 33] = [
     ("ldap3", &["directory/"]),
     ("libc", &["store/", "app/"]),
     ("maud", &["page/"]),
+    ("opentelemetry", &["traces.rs", "telemetry/traces/"]),
+    ("opentelemetry_http", &["telemetry/traces/"]),
+    ("opentelemetry_otlp", &["telemetry/traces/"]),
+    ("opentelemetry_sdk", &["telemetry/traces/"]),
     ("prometheus_client", &["telemetry/"]),
-    ("reqwest", &["http_client.rs", "notify/", "vaultwarden/"]),
+    (
+        "reqwest",
+        &["http_client.rs", "notify/", "telemetry/traces/", "vaultwarden/"],
+    ),
     ("ring", &["notify/", "page/", "tls/", "vaultwarden/"]),
     ("rustix", &["notify/", "store/"]),
     ("rustls_native_certs", &["tls/"]),

@@ -981,6 +981,37 @@ async fn a_reader_that_has_seen_enough_is_no_error() {
 }
 
 #[tokio::test]
+async fn traces_of_opentelemetry_need_a_program_that_was_built_for_them() {
+    let ask = async |keys: &str| {
+        let toml = format!(
+            "[vaultwarden]\nurl = \"https://vault.example.org\"\nadmin_token = \"t\"\n[[directory]]\nbase_dn = \"dc=example,dc=org\"\n\
+             url = \"ldaps://ldap.example.org\"\n[traces]\n{keys}"
+        );
+        let output = Config::new(&toml).ask(&["config", "show"]).await;
+        (output.status.code(), stderr(&output))
+    };
+    let (code, said) = ask("url = \"http://collector:4318/v1/traces\"\nheaders = \"X-Key: k\"").await;
+    if cfg!(feature = "otel") {
+        assert!(
+            code == Some(0) && said.contains("sends `headers` in clear text"),
+            "{said}"
+        );
+    } else {
+        assert!(
+            code == Some(2) && said.contains("without OpenTelemetry"),
+            "{said}"
+        );
+    }
+    let (code, said) = ask("headers = \"no header\"").await;
+    assert!(
+        code == Some(2) && said.contains("line 1 is not a header"),
+        "{said}"
+    );
+    let (code, said) = ask("url = \"http://user:key@collector\"").await;
+    assert!(code == Some(2) && !said.contains("key@"), "{said}");
+}
+
+#[tokio::test]
 async fn kerberos_needs_tls_no_password_and_a_program_that_knows_it() {
     let ask = async |keys: &str| {
         let toml = format!(

@@ -74,6 +74,8 @@ mod sites;
 mod slapd;
 mod store;
 mod tls;
+#[cfg(feature = "otel")]
+mod traces;
 mod unruly;
 mod vaultwarden;
 mod worker;

@@ -14,10 +14,12 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::servers::traces_settings;
 use super::wiring::policy;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::directory::diagnose;
+use crate::telemetry::traces;
 
 /// The result of one check. It is complete on its own and holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -86,6 +88,12 @@ pub async fn check(config: &Config, say: &mut dyn FnMut(Finding)) {
     }
     vaultwarden::check(config, sessions, (&known, store), say).await;
     notify::check(config, say).await;
+    if let Some(settings) = traces_settings(config) {
+        say(match traces::check(&settings).await {
+            Ok(detail) => Finding::new(Severity::Ok, "traces", detail, ""),
+            Err(error) => Finding::of_error(Severity::Fail, "traces", &error.to_string(), ""),
+        });
+    }
 }
 
 /// Checks each server of a directory.

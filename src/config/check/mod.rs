@@ -9,6 +9,7 @@ mod leave;
 mod notify;
 mod people;
 mod state;
+mod traces;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -42,6 +43,7 @@ pub(super) fn check(file: &mut File, secrets: &Secrets, problems: &mut Problems<
     reminders(&file.invite, &root.key("invite"), problems);
     let notify = notify::notify(&mut file.notify, &root.key("notify"), secrets, problems);
     let http = http::http(&mut file.http, &root.key("http"), secrets, problems);
+    let traces = traces::traces(&mut file.traces, &root.key("traces"), secrets, problems);
     Some(Config {
         // `load` sets it from the environment.
         sessions: None,
@@ -56,6 +58,7 @@ pub(super) fn check(file: &mut File, secrets: &Secrets, problems: &mut Problems<
         limits: file.limits.clone(),
         notify: notify?,
         http,
+        traces,
         log: file.log.clone(),
         once: false,
         warnings: Vec::new(),

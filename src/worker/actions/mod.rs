@@ -15,9 +15,10 @@ use futures::future::BoxFuture;
 
 use super::recheck::Recheck;
 use crate::clock::Clock;
-use crate::model::{Action, ActionKind, Disposition, Outcome, Settlement};
+use crate::model::{Action, ActionKind, Outcome, Settlement};
 use crate::store::QueueStore;
 use crate::telemetry::Observer;
+use crate::traces::{self, Span};
 use crate::vaultwarden::{Account, AccountChange, Admin, Changed, VaultwardenError};
 
 /// The result of an attempt.
@@ -76,11 +77,26 @@ fn handler(kind: ActionKind) -> &'static dyn Handler {
 /// Attempts an action, or looks up the outcome of an earlier attempt.
 pub(super) async fn carry_out(context: &Context, action: &Action) -> Result<Attempted, VaultwardenError> {
     let handler = handler(action.kind);
-    if action.in_doubt.is_some() {
-        handler.look_up(context, action).await
-    } else {
-        handler.attempt(context, action).await
-    }
+    let span = Span::new(action.kind.as_str())
+        .of(&(action.entry, action.arrived))
+        .with("ldap_usher.directory", action.directory.clone())
+        .with("ldap_usher.action", action.id)
+        .with("ldap_usher.attempt", i64::from(action.attempts) + 1)
+        .with("ldap_usher.in_doubt", action.in_doubt.is_some());
+    let attempt = async {
+        let attempted = if action.in_doubt.is_some() {
+            handler.look_up(context, action).await
+        } else {
+            handler.attempt(context, action).await
+        };
+        match &attempted {
+            Ok(Attempted::Done { outcome, .. }) => traces::attribute("ldap_usher.outcome", outcome.as_str()),
+            Ok(Attempted::Failed(_)) => traces::failed("failed"),
+            _ => {}
+        }
+        attempted
+    };
+    span.attempt(|error| error.disposition().as_str(), attempt).await
 }
 
 impl From<Outcome> for Attempted {
@@ -144,13 +160,8 @@ impl Context {
 
 /// The label for the result of a call in metrics.
 pub(super) fn result_label(result: Result<(), &VaultwardenError>) -> &'static str {
-    match result.map_err(VaultwardenError::disposition) {
+    match result {
         Ok(()) => "ok",
-        Err(Disposition::Reject(_)) => "rejected",
-        Err(Disposition::Ambiguous) => "unknown-outcome",
-        Err(Disposition::RetryAfter(_)) => "rate-limited",
-        Err(Disposition::Operator) => "misconfigured",
-        Err(Disposition::Outage) => "outage",
-        Err(Disposition::Retry | Disposition::Relist) => "failed",
+        Err(error) => error.disposition().as_str(),
     }
 }

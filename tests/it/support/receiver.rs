@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Response};
 use serde_json::Value;
@@ -38,6 +38,8 @@ pub struct Received {
     pub headers: HeaderMap,
     /// Its body.
     pub body: String,
+    /// Its body, if it is no text.
+    pub bytes: Bytes,
 }
 
 impl Received {
@@ -80,6 +82,11 @@ impl Receiver {
         };
         receiver.up();
         receiver
+    }
+
+    /// Its host and port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Its URL, with the token.
@@ -172,7 +179,8 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response<Body
         method: parts.method.to_string(),
         path: path.clone(),
         headers: parts.headers,
-        body: String::from_utf8(body.into()).unwrap(),
+        body: String::from_utf8_lossy(&body).into_owned(),
+        bytes: body,
     });
     let conduct = *shared.conduct.lock().unwrap();
     let (status, text) = match conduct {

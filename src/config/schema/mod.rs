@@ -4,7 +4,8 @@
 //! complete [`super::Config`]. `config/default.toml` explains each key; a test ensures that both have the same keys and
 //! defaults.
 
-use std::net::{Ipv4Addr, SocketAddr};
+mod reports;
+
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,13 +13,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::choices::{
-    DisabledAccounts, Format, HoldInvitations, LeaveAction, Level, OnAddressChange, OnDeleted, Sasl, Stream,
+    DisabledAccounts, HoldInvitations, LeaveAction, OnAddressChange, OnDeleted, Sasl, Stream,
 };
 use super::secret::Secret;
 use super::value::{
-    auto_duration, count, duration, grace, limit, listen, one_base, one_or_many, optional_count,
-    optional_grace, percent, size, tables, whole, without_password,
+    auto_duration, count, duration, grace, limit, one_base, one_or_many, optional_count, optional_grace,
+    percent, size, tables, whole, without_password,
 };
+
+pub use reports::Log;
+pub(super) use reports::{HttpTable, NotifyTable, TracesTable};
 
 /// The default of `state`.
 pub(super) const STATE: &str = "/var/lib/ldap-usher/state.db";
@@ -46,6 +50,7 @@ pub(super) struct File {
     pub(super) limits: Limits,
     pub(super) notify: NotifyTable,
     pub(super) http: HttpTable,
+    pub(super) traces: TracesTable,
     pub(super) log: Log,
 }
 
@@ -65,6 +70,7 @@ impl Default for File {
             limits: Limits::default(),
             notify: NotifyTable::default(),
             http: HttpTable::default(),
+            traces: TracesTable::default(),
             log: Log::default(),
         }
     }
@@ -343,108 +349,6 @@ impl Default for Limits {
             leavers_per_listing: Some(10),
             leavers_percent: Some(5),
             leavers_per_hour: Some(20),
-        }
-    }
-}
-
-/// `[notify]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, expecting = "a table")]
-pub(super) struct NotifyTable {
-    #[serde(deserialize_with = "one_or_many")]
-    pub(super) events: Vec<String>,
-    pub(super) url: Option<Secret>,
-    pub(super) url_file: Option<PathBuf>,
-    pub(super) secret: Option<Secret>,
-    pub(super) secret_file: Option<PathBuf>,
-    #[serde(deserialize_with = "one_or_many")]
-    pub(super) command: Vec<String>,
-    pub(super) ping_url: Option<Secret>,
-    pub(super) ping_url_file: Option<PathBuf>,
-    #[serde(with = "duration")]
-    pub(super) ping_interval: Duration,
-    pub(super) ca_file: Option<PathBuf>,
-    pub(super) tls_verify: bool,
-    #[serde(deserialize_with = "one_or_many")]
-    pub(super) tls_pin: Vec<String>,
-    pub(super) proxy: Option<Secret>,
-    pub(super) proxy_file: Option<PathBuf>,
-}
-
-impl Default for NotifyTable {
-    fn default() -> Self {
-        const EVENTS: [&str; 13] = [
-            "joined",
-            "rejoined",
-            "left",
-            "without-address",
-            "lost-address",
-            "changed-address",
-            "shares-address",
-            "invited",
-            "leaving",
-            "carried-out",
-            "account-changed",
-            "held",
-            "quarantined",
-        ];
-        Self {
-            events: EVENTS.map(str::to_owned).into(),
-            url: None,
-            url_file: None,
-            secret: None,
-            secret_file: None,
-            command: Vec::new(),
-            ping_url: None,
-            ping_url_file: None,
-            ping_interval: Duration::from_secs(60),
-            ca_file: None,
-            tls_verify: true,
-            tls_pin: Vec::new(),
-            proxy: None,
-            proxy_file: None,
-        }
-    }
-}
-
-/// `[http]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, expecting = "a table")]
-pub(super) struct HttpTable {
-    #[serde(with = "listen")]
-    pub(super) listen: Option<SocketAddr>,
-    #[serde(deserialize_with = "one_or_many")]
-    pub(super) hosts: Vec<String>,
-    pub(super) admin_token: Option<Secret>,
-    pub(super) admin_token_file: Option<PathBuf>,
-}
-
-impl Default for HttpTable {
-    fn default() -> Self {
-        Self {
-            listen: Some((Ipv4Addr::LOCALHOST, 9464).into()),
-            hosts: Vec::new(),
-            admin_token: None,
-            admin_token_file: None,
-        }
-    }
-}
-
-/// `[log]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, expecting = "a table")]
-pub struct Log {
-    /// The least severe level that is logged.
-    pub level: Level,
-    /// The format of log lines.
-    pub format: Format,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self {
-            level: Level::Info,
-            format: Format::Text,
         }
     }
 }
