@@ -14,10 +14,11 @@ use super::next::{accounts, in_care, next, standing};
 use super::person::look_person_up;
 use super::policies::{leave, limits, reminders};
 use crate::config::Config;
-use crate::model::{Event, Request, Source};
+use crate::directory::LdapDirectory;
+use crate::model::{EntryId, Event, Request, Source};
 use crate::page::{Administration, Story};
 use crate::rules::{Book, DecisionContext, ReminderPolicy};
-use crate::store::{Decisions, Scope, Step, Store, StoreError, Which};
+use crate::store::{Decisions, PersonQuery, PersonReport, Scope, Step, Store, StoreError, Which};
 use crate::telemetry::Observer;
 
 /// How long a directory may take to answer: less than a connection of the page may last.
@@ -29,14 +30,22 @@ type Refusal = String;
 /// The orders of the status page.
 pub(super) struct OfService {
     store: Arc<dyn Store>,
+    directories: Vec<Arc<LdapDirectory>>,
     observer: Observer,
     config: Mutex<Arc<Config>>,
 }
 
 impl OfService {
-    pub(super) fn new(store: Arc<dyn Store>, observer: Observer, config: Config) -> Self {
+    /// `directories` are those of `config`, in its order.
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        directories: Vec<Arc<LdapDirectory>>,
+        observer: Observer,
+        config: Config,
+    ) -> Self {
         Self {
             store,
+            directories,
             observer,
             config: Mutex::new(Arc::new(config)),
         }
@@ -107,30 +116,60 @@ impl OfService {
 
     /// Looks a person up.
     async fn sync(&self, who: &str, from: &str) -> Result<String, Refusal> {
+        let query = parse_person(who).map_err(|error| error.to_string())?;
+        let known = self.store.people(query.clone(), 0).await.map_err(failed)?;
+        self.note_search(&query, &known, from).await?;
         let config = self.config();
-        let looked_up = timeout(PATIENCE, look_person_up(&config, self.store.clone(), who)).await;
-        let found = looked_up
+        let whom = (who, &query, known.as_slice());
+        let looked_up = look_person_up(&config, self.directories.clone(), self.store.clone(), whom);
+        let looked_up = timeout(PATIENCE, looked_up).await;
+        self.store.wake().notify_one();
+        looked_up
             .map_err(|_| "The directory does not answer in time. Try again later.".to_owned())?
             .map_err(|error| format!("{error:#}"))?;
-        for (directory, id) in &found {
-            let number = self.store.directory(directory).await.map_err(failed)?;
+        Ok("The directory was asked. What follows from its answer is below.".into())
+    }
+
+    /// Writes into the journal that an administrator has a person looked up. For one who is not known, each configured
+    /// directory gets an event without a person.
+    async fn note_search(
+        &self,
+        query: &PersonQuery,
+        known: &[PersonReport],
+        from: &str,
+    ) -> Result<(), Refusal> {
+        let address = match query {
+            PersonQuery::Address(address) => Some(address.clone()),
+            _ => None,
+        };
+        let mut concerned: Vec<(String, Option<EntryId>)> = known
+            .iter()
+            .map(|person| (person.directory.clone(), Some(person.member.id)))
+            .collect();
+        if concerned.is_empty() {
+            let config = self.config();
+            let directories = config.directories.iter();
+            concerned.extend(directories.map(|directory| (directory.settings.name.clone(), None)));
+        }
+        for (name, id) in concerned {
+            let number = self.store.directory(&name).await.map_err(failed)?;
             let Some(directory) = number else { continue };
             let scope = Scope {
                 directory,
-                people: vec![*id],
+                people: id.into_iter().collect(),
                 ..Scope::default()
             };
-            let (id, now, from) = (*id, self.store.clock().now(), from.to_owned());
+            let (now, from, address) = (self.store.clock().now(), from.to_owned(), address.clone());
             let noted = self.store.decide(scope, move |book| {
-                if let Some(person) = book.person_by_id(directory, id) {
-                    book.request_for_person(person, Request::Sync, &from, now);
+                match id.and_then(|id| book.person_by_id(directory, id)) {
+                    Some(person) => book.request_for_person(person, Request::Sync, &from, now),
+                    None => book.request_search((directory, &name), address.clone(), &from, now),
                 }
                 Step::Done(events(book))
             });
             self.observer.record(&noted.await.map_err(failed)?);
         }
-        self.store.wake().notify_one();
-        Ok("The directory was asked. What follows from its answer is below.".into())
+        Ok(())
     }
 
     /// Writes into the journal that an administrator asks for this, before it is done.

@@ -22,7 +22,8 @@ pub async fn people_in_group(config: &Config, group: &str) -> anyhow::Result<Has
             groups: vec![group.to_owned()],
             ..directory.settings.clone()
         };
-        let listed = each_entry(settings, |entry| {
+        let ldap = LdapDirectory::new(settings).with_context(|| format!("directory {name}"))?;
+        let listed = each_entry(&ldap, |entry| {
             people.insert((name.clone(), entry.id));
         });
         match listed.await {
@@ -48,6 +49,7 @@ pub async fn people_in_group(config: &Config, group: &str) -> anyhow::Result<Has
 /// # Errors
 /// The directory failed.
 pub(super) async fn with_address(
+    ldap: &LdapDirectory,
     directory: &config::Directory,
     address: &EmailAddress,
 ) -> Result<Vec<Entry>, DirectoryError> {
@@ -56,21 +58,14 @@ pub(super) async fn with_address(
         [address.to_string(), format!("smtp:{address}")].map(|value| Filter::equal(attribute, value))
     };
     let has_address = Filter::any(directory.mail_attributes.iter().flat_map(values));
-    let settings = DirectorySettings {
-        filter: directory.settings.filter.and(has_address),
-        ..directory.settings.clone()
-    };
     let mut found = Vec::new();
-    each_entry(settings, |entry| found.push(entry)).await?;
+    each_entry(&ldap.narrowed_by(&has_address), |entry| found.push(entry)).await?;
     Ok(found)
 }
 
-/// Lists everyone whom the settings select. Returns how the listing ended.
-async fn each_entry(
-    settings: DirectorySettings,
-    mut on: impl FnMut(Entry),
-) -> Result<Listing, DirectoryError> {
-    let mut changes = LdapDirectory::new(settings)?.list().await?;
+/// Lists everyone. Returns how the listing ended.
+async fn each_entry(ldap: &LdapDirectory, mut on: impl FnMut(Entry)) -> Result<Listing, DirectoryError> {
+    let mut changes = ldap.list().await?;
     while let Some(change) = changes.try_next().await? {
         match change {
             Change::Upsert(entry) | Change::Together { entry, .. } => on(entry),

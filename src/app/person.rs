@@ -48,6 +48,8 @@ type Say<'a> = dyn FnMut(Progress<'_>) + Send + 'a;
 /// The state, and the components that carry out what is owed if no service does.
 struct Desk<'a> {
     config: &'a Config,
+    /// The directories of the configuration, in its order.
+    directories: Vec<Arc<LdapDirectory>>,
     clock: Clock,
     store: Arc<dyn Store>,
     components: Option<Components>,
@@ -65,25 +67,25 @@ pub async fn sync_person(config: &Config, who: &str, say: &mut Say<'_>) -> anyho
     done
 }
 
-/// Looks a person up in their directory and decides on what is found. The service, whose state this is, carries out what is
-/// owed. Returns who that is.
+/// Looks a person up, of whom this is `known`, in these `directories` of the service, and decides on what is found. The
+/// service, whose state this is, carries out what is owed.
 ///
 /// # Errors
 /// As [`sync_person`].
 pub(super) async fn look_person_up(
     config: &Config,
+    directories: Vec<Arc<LdapDirectory>>,
     store: Arc<dyn Store>,
-    who: &str,
-) -> anyhow::Result<Vec<(String, EntryId)>> {
-    let query = parse_person(who)?;
+    (who, query, known): (&str, &PersonQuery, &[PersonReport]),
+) -> anyhow::Result<()> {
     let desk = Desk {
         config,
+        directories,
         clock: store.clock(),
         store,
         components: None,
     };
-    let known = desk.store.people(query.clone(), 0).await?;
-    desk.look_up(who, &query, &known, &mut |_| {}).await
+    desk.look_up(who, query, known, &mut |_| {}).await.map(drop)
 }
 
 async fn look_up_and_carry_out(
@@ -155,8 +157,16 @@ impl<'a> Desk<'a> {
         let clock = Clock::system();
         if config.state.exists() && store::is_served(&config.state).await? {
             let store = store::open_shared(&config.state).await?;
+            let directories = config.directories.iter().map(|directory| {
+                let settings = &directory.settings;
+                let ldap = LdapDirectory::new(settings.clone());
+                Ok(Arc::new(
+                    ldap.with_context(|| format!("directory {}", settings.name))?,
+                ))
+            });
             return Ok(Self {
                 config,
+                directories: directories.collect::<anyhow::Result<_>>()?,
                 clock,
                 store,
                 components: None,
@@ -174,10 +184,17 @@ impl<'a> Desk<'a> {
         components.worker.settings.per_minute = None;
         Ok(Self {
             config,
+            directories: components.servers.directories.clone(),
             clock,
             store: components.store.clone(),
             components: Some(components),
         })
+    }
+
+    /// The configured directories with their clients.
+    fn directories(&self) -> impl Iterator<Item = (&config::Directory, &LdapDirectory)> {
+        let clients = self.directories.iter().map(Arc::as_ref);
+        self.config.directories.iter().zip(clients)
     }
 
     /// Looks a person up, of whom this is `known`, and decides on what is found. Returns who that is.
@@ -190,7 +207,9 @@ impl<'a> Desk<'a> {
     ) -> anyhow::Result<Vec<(String, EntryId)>> {
         let mut seen = Vec::new();
         for person in known.iter().filter(|person| person.configured) {
-            if let Some(directory) = self.config.directory(&person.directory) {
+            let mut directories = self.directories();
+            let named = directories.find(|(directory, _)| directory.settings.name == person.directory);
+            if let Some(directory) = named {
                 self.see_known(directory, person, say).await?;
                 seen.push((person.directory.clone(), person.member.id));
             }
@@ -221,7 +240,7 @@ impl<'a> Desk<'a> {
     /// Looks a known person up.
     async fn see_known(
         &self,
-        directory: &config::Directory,
+        (directory, ldap): (&config::Directory, &LdapDirectory),
         person: &PersonReport,
         say: &mut Say<'_>,
     ) -> anyhow::Result<()> {
@@ -229,8 +248,7 @@ impl<'a> Desk<'a> {
         let number = self.number(name).await?;
         let id = person.member.id;
         let failed = || format!("directory {name}");
-        let ldap = LdapDirectory::new(directory.settings.clone()).with_context(failed)?;
-        match look_up(&ldap, &*self.store, number, id)
+        match look_up(ldap, &*self.store, number, id)
             .await
             .with_context(failed)?
         {
@@ -252,14 +270,11 @@ impl<'a> Desk<'a> {
         seen: &mut Vec<(String, EntryId)>,
         say: &mut Say<'_>,
     ) -> anyhow::Result<()> {
-        for directory in &self.config.directories {
+        for (directory, ldap) in self.directories() {
             let name = &directory.settings.name;
             let found = match query {
-                PersonQuery::Address(address) => with_address(directory, address).await,
-                PersonQuery::Id(id) => match LdapDirectory::new(directory.settings.clone()) {
-                    Ok(ldap) => ldap.lookup(&[*id]).await,
-                    Err(error) => Err(error),
-                },
+                PersonQuery::Address(address) => with_address(ldap, directory, address).await,
+                PersonQuery::Id(id) => ldap.lookup(&[*id]).await,
                 PersonQuery::Dn(..) | PersonQuery::After(..) => Ok(Vec::new()),
             };
             for entry in found.with_context(|| format!("directory {name}"))? {

@@ -13,7 +13,7 @@ use super::certificates;
 use super::duty;
 use super::housekeeping;
 use super::listening::Listening;
-use super::servers::traces_settings;
+use super::servers::{Renewed, traces_settings};
 use super::signals::{Requests, Signals};
 use super::supervisor::{RESTART, Supervisor};
 use super::systemd;
@@ -30,6 +30,9 @@ use crate::worker::Until;
 
 /// How long work in progress may take after SIGTERM; less than the 90 s after which systemd sends SIGKILL.
 const STOP_GRACE: Duration = Duration::from_secs(60);
+
+/// How long the orders of the status page may take after that.
+const ORDERS_GRACE: Duration = Duration::from_secs(5);
 
 const STOPPED: &str = "stopped before all work was done; the next run continues";
 
@@ -96,6 +99,7 @@ pub async fn run(
     };
     let administration = Arc::new(OfService::new(
         components.store.clone(),
+        components.servers.directories.clone(),
         components.observer.clone(),
         config.clone(),
     ));
@@ -233,11 +237,13 @@ pub async fn run(
         let (worker, stop, abort) = (worker.clone(), stop.clone(), abort.clone());
         async move { Ok(worker.run(Until::Stopped, &stop, &abort).await.map(drop)?) }
     });
-    let apply = |renewed: &Config| -> anyhow::Result<()> {
-        let renewal = notifier.renewal(&renewed.notify)?;
-        servers.renew(renewed)?;
-        traces.renew(traces_settings(renewed).as_ref())?;
-        renewal.apply();
+    let apply = |renewed: &Config, what: Renewed| -> anyhow::Result<()> {
+        // Whatever may fail comes before the first change.
+        let receivers = notifier.renewal(&renewed.notify)?;
+        let collector = traces.renewal(traces_settings(renewed).as_ref())?;
+        servers.renew(renewed, what)?;
+        receivers.apply();
+        collector.apply();
         page.renew(renewed.http.admin_token.clone());
         administration.renew(renewed.clone());
         log.set_level(renewed.log.level.as_str())?;
@@ -251,18 +257,23 @@ pub async fn run(
                 () = requests.reload.notified() => {
                     let _reloading = systemd::Reloading::begin();
                     let renewed = reload().map(|other| current.renewed_by(&other));
-                    match renewed.and_then(|renewed| apply(&renewed).map(|()| renewed)) {
-                        Ok(renewed) => {
+                    match renewed.and_then(|(renewed, kept)| {
+                        apply(&renewed, Renewed::Secrets).map(|()| (renewed, kept))
+                    }) {
+                        Ok((renewed, kept)) => {
                             current = renewed;
                             tracing::info!(
                                 level = current.log.level.as_str(),
                                 "secrets and log level were reloaded; other keys take effect after a restart"
                             );
+                            for key in kept {
+                                tracing::warn!(key, "this secret is another one now, which takes effect after a restart");
+                            }
                         }
                         Err(error) => tracing::error!("the old configuration stays in use: {error:#}"),
                     }
                 }
-                () = files_changed.notified() => match apply(&current) {
+                () = files_changed.notified() => match apply(&current, Renewed::Certificates) {
                     Ok(()) => tracing::info!("the certificates were read again"),
                     Err(error) => tracing::warn!("the certificates stay in use as they were: {error:#}"),
                 },
@@ -281,6 +292,7 @@ pub async fn run(
             "stopped before these parts had finished; no data is lost"
         );
     }
+    page.finish(ORDERS_GRACE).await;
     duty::depart(&*store).await;
     traces.finish().await;
     tracing::info!("stopped");

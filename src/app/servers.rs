@@ -7,6 +7,15 @@ use crate::directory::{Bind, LdapDirectory};
 use crate::telemetry::traces::TracesSettings;
 use crate::vaultwarden::{self, Vaultwarden};
 
+/// What is read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Renewed {
+    /// Everything that SIGHUP reads.
+    Secrets,
+    /// The files of certificates alone. A directory has perhaps read a newer password by itself.
+    Certificates,
+}
+
 /// The clients of all servers.
 pub(super) struct Servers {
     pub(super) vaultwarden: Arc<Vaultwarden>,
@@ -15,17 +24,21 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    /// Uses the secrets of `config`. Its other keys must be those from which the clients were created.
+    /// Uses the secrets of `config`, and the certificates in the files that it names. Its other keys must be those from which the
+    /// clients were created.
     ///
     /// # Errors
-    /// A secret or a TLS file cannot be used. All clients keep their old secrets.
-    pub(super) fn renew(&self, config: &Config) -> anyhow::Result<()> {
+    /// A secret or a file cannot be used. All clients stay as they are.
+    pub(super) fn renew(&self, config: &Config, what: Renewed) -> anyhow::Result<()> {
         let directories = self.directories.iter().zip(&config.directories);
         let renewals = directories.map(|(directory, of)| directory.renewal(of.settings.clone()));
         let renewals: Vec<_> = renewals.collect::<Result<_, _>>()?;
         self.vaultwarden.renew(&vaultwarden_settings(config))?;
         for renewal in renewals {
-            renewal.apply();
+            match what {
+                Renewed::Secrets => renewal.apply(),
+                Renewed::Certificates => renewal.apply_tls(),
+            }
         }
         Ok(())
     }

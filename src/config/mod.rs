@@ -103,31 +103,39 @@ impl Config {
         dns
     }
 
-    /// This configuration with the secrets and the log level of `other`. A directory keeps its password if `other` has
-    /// no directory of that name, or one that binds in another way.
+    /// This configuration with the secrets and the log level of `other`, and the keys of secrets that differ and stay as they
+    /// are. A directory keeps its password if `other` has no directory of that name, or one that binds in another way.
     #[must_use]
-    pub fn renewed_by(&self, other: &Self) -> Self {
-        let mut renewed = self.clone();
+    pub fn renewed_by(&self, other: &Self) -> (Self, Vec<&'static str>) {
+        let (mut renewed, mut kept) = (self.clone(), Vec::new());
         renewed.log.level = other.log.level;
         renewed.vaultwarden.admin_token = other.vaultwarden.admin_token.clone();
         renewed.vaultwarden.totp_secret = other.vaultwarden.totp_secret.clone();
         renewed.vaultwarden.proxy = other.vaultwarden.proxy.clone();
         renewed.vaultwarden.headers = other.vaultwarden.headers.clone();
+        renewed.http.admin_token = other.http.admin_token.clone();
+        // The connections of the state are made with the password that was there when they were first.
+        if renewed.state != other.state {
+            kept.push("state");
+        }
         let (notify, others) = (&mut renewed.notify, &other.notify);
-        for (secret, other) in [
-            (&mut notify.url, &others.url),
-            (&mut notify.secret, &others.secret),
-            (&mut notify.ping_url, &others.ping_url),
-            (&mut notify.proxy, &others.proxy),
-            (&mut renewed.http.admin_token, &other.http.admin_token),
+        for (key, secret, other) in [
+            ("notify.url", &mut notify.url, &others.url),
+            ("notify.secret", &mut notify.secret, &others.secret),
+            ("notify.ping_url", &mut notify.ping_url, &others.ping_url),
+            ("notify.proxy", &mut notify.proxy, &others.proxy),
         ] {
             // What has a secret is added or removed by a restart only.
-            if secret.is_some() && other.is_some() {
+            if secret.is_some() == other.is_some() {
                 secret.clone_from(other);
+            } else {
+                kept.push(key);
             }
         }
-        if let (Some(traces), Some(other)) = (&mut renewed.traces, &other.traces) {
-            traces.headers.clone_from(&other.headers);
+        match (&mut renewed.traces, &other.traces) {
+            (Some(traces), Some(other)) => traces.headers.clone_from(&other.headers),
+            (None, None) => {}
+            _ => kept.push("traces.url"),
         }
         for Directory { settings, .. } in &mut renewed.directories {
             let namesake = other.directory(&settings.name);
@@ -139,7 +147,7 @@ impl Config {
                 *password = renewed.clone();
             }
         }
-        renewed
+        (renewed, kept)
     }
 }
 

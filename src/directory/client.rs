@@ -23,7 +23,7 @@ use crate::directory::people::{listing, lookup};
 use crate::directory::settings::{DirectorySettings, StreamKind};
 use crate::directory::streams;
 use crate::directory::streams::select;
-use crate::directory::{Changes, Directory, DirectoryError, Opened};
+use crate::directory::{Changes, Directory, DirectoryError, Filter, Opened};
 use crate::foreign;
 use crate::model::{Cursor, Entry, EntryId};
 use crate::traces::Span;
@@ -73,6 +73,19 @@ impl LdapDirectory {
             renamed: Mutex::default(),
             warnings: Arc::default(),
             schema: Mutex::default(),
+        }
+    }
+
+    /// The same directory with fewer people: those who match `filter`, too. It shares what this one knows of servers and
+    /// credentials.
+    #[must_use]
+    pub fn narrowed_by(&self, filter: &Filter) -> Self {
+        let mut settings = (*self.settings()).clone();
+        settings.filter = settings.filter.and(filter.clone());
+        Self {
+            reached: Mutex::new(lock(&self.reached).clone()),
+            groups: Mutex::new(lock(&self.groups).clone()),
+            ..Self::with_access(settings, self.access.clone())
         }
     }
 
@@ -274,14 +287,25 @@ pub struct Renewal<'a> {
 }
 
 impl Renewal<'_> {
-    /// Uses the settings for every connection from here on. Tries again what failed with the former ones.
+    /// Uses the settings for every connection from here on. Tries again what failed with the former ones, a password that was
+    /// refused included.
     pub fn apply(self) {
+        self.directory
+            .access
+            .credentials
+            .renew(self.settings.bind.clone());
+        self.apply_tls();
+    }
+
+    /// As [`Renewal::apply`], without the account: a password that was read again since the settings were made stays in use, and
+    /// one that was refused is not tried again.
+    pub fn apply_tls(self) {
         let Self {
             directory,
             settings,
             tls,
         } = self;
-        directory.access.renew(settings.bind.clone(), tls);
+        directory.access.renew_tls(tls);
         lock(&directory.unfit).clear();
         *directory.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
     }

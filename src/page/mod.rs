@@ -18,6 +18,7 @@ mod snapshot;
 mod view;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
@@ -28,7 +29,9 @@ use axum::routing::{get, post};
 use futures::future::BoxFuture;
 use secrecy::SecretString;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::model::Request;
 use crate::store::{PersonReport, Store};
@@ -80,6 +83,8 @@ struct Inner {
     snapshots: Snapshots,
     sessions: Sessions,
     administration: Arc<dyn Administration>,
+    /// The orders that are being carried out.
+    orders: TaskTracker,
     public: Public,
     assets: Assets,
     /// One permit for each stream of events that may be open.
@@ -101,6 +106,7 @@ impl Page {
             snapshots: Snapshots::new(store, observer),
             sessions: Sessions::new(token),
             administration,
+            orders: TaskTracker::new(),
             public,
             assets: Assets::new(),
             streams: Arc::new(Semaphore::new(events::MAX_STREAMS)),
@@ -128,6 +134,31 @@ impl Page {
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .layer(middleware::map_response(protect))
             .with_state(self.clone())
+    }
+
+    /// Carries an order out, to its end even if the connection on which it came ends before.
+    async fn carry_out(
+        &self,
+        request: Request,
+        rows: Vec<i64>,
+        who: &str,
+        from: &str,
+    ) -> Result<String, String> {
+        let (page, who, from) = (self.clone(), who.to_owned(), from.to_owned());
+        let order = self.0.orders.spawn(async move {
+            let done = page.0.administration.order(request, rows, &who, &from).await;
+            page.0.snapshots.expire().await;
+            done
+        });
+        order
+            .await
+            .unwrap_or_else(|_| Err("The order failed; the log of the service says why.".into()))
+    }
+
+    /// Waits for the orders that are being carried out, for `patience` at most.
+    pub async fn finish(&self, patience: Duration) {
+        self.0.orders.close();
+        let _ = timeout(patience, self.0.orders.wait()).await;
     }
 
     fn look<'a>(&'a self, browser: &'a Browser) -> Look<'a> {

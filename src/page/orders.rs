@@ -195,15 +195,7 @@ pub(super) async fn order(State(page): State<Page>, browser: Browser, body: Byte
     };
     let who = fields.one("who").trim();
     let done = match within_limits(&page, id) {
-        Ok(()) => {
-            let done = page
-                .0
-                .administration
-                .order(request, rows, who, &browser.from)
-                .await;
-            page.0.snapshots.expire().await;
-            done
-        }
+        Ok(()) => page.carry_out(request, rows, who, &browser.from).await,
         Err(why) => Err(why),
     };
     let (good, text) = match done {

@@ -1,11 +1,11 @@
 //! Tasks that are tried again or dropped: released, discarded, or lost by the worker that had claimed them.
 
-use super::book::Book;
+use super::book::{Book, Noted};
 use super::context::DecisionContext;
 use super::task::Task;
 use crate::clock::Timestamp;
 use crate::model::{
-    AccountState, ActionKind, ActionState, Compared, EmailAddress, Release, Request, Source, What,
+    AccountState, ActionKind, ActionState, Compared, EmailAddress, Event, Release, Request, Source, What,
 };
 
 impl Book {
@@ -112,6 +112,30 @@ impl Book {
         };
         let address = self.people()[person].member.address.clone();
         self.record(person, address, (now, Source::Administrator), what);
+    }
+
+    /// Records that an administrator has somebody searched in a directory who is not known there.
+    pub fn request_search(
+        &mut self,
+        (directory, name): (i64, &str),
+        address: Option<EmailAddress>,
+        from: &str,
+        now: Timestamp,
+    ) {
+        let event = Event {
+            at: now,
+            directory: name.to_owned(),
+            person: None,
+            dn: String::new(),
+            address,
+            source: Source::Administrator,
+            what: What::Requested {
+                request: Request::Sync,
+                action: ActionKind::Invite,
+                from: from.to_owned(),
+            },
+        };
+        self.events.push(Noted { directory, event });
     }
 
     /// Takes a task back from a worker that is gone. It is due at once, and may have been sent.

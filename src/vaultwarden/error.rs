@@ -89,7 +89,7 @@ pub enum VaultwardenError {
     },
     /// Vaultwarden does not accept the token or the one-time code; it does not say which.
     #[error(
-        "{url} refuses the admin token or the one-time code; check `admin_token`, `admin_totp_secret`, and that the clocks of both machines agree within 30 seconds"
+        "{url} refuses the admin token or the one-time code; check `admin_token`, `admin_totp_secret`, and that the clocks of both machines agree within 30 seconds; if somebody else has just logged in with the same code, the next one is accepted"
     )]
     WrongTokenOrCode {
         /// Vaultwarden's URL.

@@ -229,7 +229,10 @@ impl AdminSession {
             Ok(cookie) => {
                 note.cookie = Some(cookie.pair.expose_secret().into());
                 note.expires = cookie.lifetime.map_or(i64::MAX, |lifetime| (now + lifetime).0);
+                note.code_refused = false;
             }
+            // The next code may be accepted: Vaultwarden refuses one with which a person, or another program, has logged in.
+            Err(VaultwardenError::WrongTokenOrCode { .. }) if !note.code_refused => note.code_refused = true,
             Err(VaultwardenError::RateLimited { .. }) => {
                 note.logins_whole_at = LoginBudget::exhausted(note.limits(), now).whole_at.0;
             }
@@ -397,6 +400,9 @@ impl AdminSession {
                     error @ (VaultwardenError::CodeRequired { .. }
                     | VaultwardenError::WrongTokenOrCode { .. }),
                 )) => error.clone(),
+                _ if self.totp.is_some() => VaultwardenError::WrongTokenOrCode {
+                    url: self.client.url().into(),
+                },
                 _ => self.wrong_token(),
             },
             Refused::Spent(wait) => VaultwardenError::LoginsSpent {

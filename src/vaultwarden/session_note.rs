@@ -33,6 +33,9 @@ pub(super) struct Note {
     /// The last step whose one-time code was sent: Vaultwarden accepts each only once.
     #[serde(default)]
     pub(super) totp_step: i64,
+    /// Whether the last login was refused, and had a one-time code, which somebody else may have used before.
+    #[serde(default)]
+    pub(super) code_refused: bool,
     /// When Vaultwarden refused the token, if that was the end of the last login; in milliseconds since 1970.
     #[serde(default)]
     pub(super) refused: i64,
@@ -77,6 +80,7 @@ impl Note {
                     .map_or(LoginBudget::UNTOUCHED.whole_at.0, |note| note.logins_whole_at),
                 login: None,
                 totp_step: other.as_ref().map_or(0, |note| note.totp_step),
+                code_refused: false,
                 refused: 0,
                 server_limits: other.map(|note| note.server_limits).unwrap_or_default(),
             },

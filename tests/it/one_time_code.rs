@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use ldap_usher::clock::Clock;
 use tokio::time::Instant;
 
+use crate::support::browser::client;
 use crate::support::slapd::Slapd;
-use crate::support::stand_in::Setup;
+use crate::support::stand_in::{Setup, one_time_code};
 use crate::support::world::World;
 
 /// "12345678901234567890", and the same in base32.
@@ -63,6 +65,33 @@ async fn a_code_of_another_secret_is_refused_with_what_to_check() {
     assert!(
         text.contains("refuses the admin token or the one-time code") && text.contains("the clocks"),
         "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_code_with_which_somebody_else_has_logged_in_delays_nobody_for_long() {
+    let world = world(Duration::from_secs(600)).await;
+    let world = world.vaultwarden_keys(&format!("admin_totp_secret = {:?}", SECRET.1));
+    // Early in a step, so that the program sends the same code.
+    let into_step = Clock::system().now().0 % 30_000;
+    if into_step > 15_000 {
+        tokio::time::sleep(Duration::from_millis((30_000 - into_step).cast_unsigned())).await;
+    }
+    let code = one_time_code(SECRET.0, Clock::system().now().0 / 30_000);
+    let form = [("token", "sesame"), ("totp", &code)];
+    let url = format!("{}/admin", world.vault.url());
+    let login = client().post(url).form(&form).send().await.unwrap();
+    assert_eq!(login.status(), 200);
+    let check = async || String::from_utf8(world.ask(&["check"]).await.stdout).unwrap();
+    let said = check().await;
+    assert!(
+        said.contains("somebody else has just logged in with the same code"),
+        "{said}"
+    );
+    let said = check().await;
+    assert!(
+        said.contains("the admin API answers to the admin token"),
+        "{said}"
     );
 }
 

@@ -233,6 +233,94 @@ async fn somebody_who_is_not_in_the_state_yet_is_looked_up_and_invited() {
     assert!(page.contains("no one is known by nobody@example.org"), "{page}");
     let page = order("<b>").await;
     assert!(page.contains("&lt;b&gt;") && !page.contains("<b>"), "{page}");
+    // Each order is in the journal, also one that found nobody.
+    let journal = String::from_utf8(world.ask(&["journal", "--json"]).await.stdout).unwrap();
+    for who in ["ann", "nobody"] {
+        let asked = journal
+            .lines()
+            .filter(|line| line.contains("\"requested\"") && line.contains(&format!("{who}@example.org")));
+        assert_eq!(asked.count(), 1, "{journal}");
+    }
+}
+
+#[tokio::test]
+async fn a_look_up_uses_what_the_service_knows_of_the_directory_and_its_password() {
+    let slapd = Slapd::builder().tls().people(1);
+    let mut world = World::with(slapd).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (password, authority) = (folder.path().join("password"), folder.path().join("ca.pem"));
+    std::fs::write(&password, world.server.reader_pw()).unwrap();
+    std::fs::copy(world.server.ca_file(), &authority).unwrap();
+    world.directory = format!(
+        "[[directory]]\nurl = \"{}\"\nbind_dn = \"{}\"\nbind_password_file = {password:?}\nbase_dn = \"{}\"\nca_file = {authority:?}\n",
+        world.server.ldaps_url(),
+        world.server.reader_dn(),
+        world.server.people_base(),
+    );
+    world.http = format!("admin_token = \"{TOKEN}\"");
+    world.start().await;
+    let mut visitor = Visitor::of(&world).await;
+    visitor.signs_in().await;
+
+    // Another password, of which nobody tells the service.
+    let reader = world.server.reader_dn();
+    world.people().set_password(reader, "another-one").await;
+    std::fs::write(&password, "another-one").unwrap();
+    let refused = |world: &World| world.server.log().matches("tag=97 err=49").count();
+    for _ in 0..3 {
+        let csrf = visitor.csrf.clone();
+        let fields = [
+            ("csrf", csrf.as_str()),
+            ("order", "sync"),
+            ("who", "person1@example.org"),
+        ];
+        visitor.send("order", visitor.own(), &fields).await;
+        let page = visitor.body("").await;
+        assert!(page.contains("The directory was asked."), "{page}");
+    }
+    assert_eq!(
+        refused(&world),
+        1,
+        "the password that the service has read again is used"
+    );
+
+    // Nor does a certificate bring the old one back.
+    std::fs::copy(world.server.ca_file(), folder.path().join("other.pem")).unwrap();
+    std::fs::rename(folder.path().join("other.pem"), &authority).unwrap();
+    world.says(&["the certificates were read again"], 1).await;
+    world.server.restart().await;
+    world.says(&["connected to the directory"], 2).await;
+    assert_eq!(refused(&world), 1);
+}
+
+#[tokio::test]
+async fn an_order_is_carried_out_even_if_its_connection_ends() {
+    let world = world(1, "").await;
+    let mut visitor = Visitor::of(&world).await;
+    visitor.signs_in().await;
+    let looked_up = |world: &World| world.server.log().matches("(entryUUID=").count();
+    let before = looked_up(&world);
+    world.server.pause();
+    let csrf = visitor.csrf.clone();
+    let fields = [
+        ("csrf", csrf.as_str()),
+        ("order", "sync"),
+        ("who", "person1@example.org"),
+    ];
+    let answered = timeout(
+        Duration::from_millis(500),
+        visitor.send("order", visitor.own(), &fields),
+    )
+    .await;
+    assert!(answered.is_err(), "the directory does not answer");
+    world.server.resume();
+    for _ in 0..100 {
+        if looked_up(&world) > before {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("nobody was looked up:\n{}", world.server.log());
 }
 
 #[tokio::test]
@@ -501,6 +589,15 @@ async fn another_token_is_taken_by_a_reload_and_ends_all_sessions() {
     world.says(&["secrets and log level were reloaded"], 1).await;
     assert!(!visitor.body("").await.contains("Sign out"));
     let answer = visitor.send("sign-in", visitor.own(), &[("token", TOKEN)]).await;
+    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+
+    // Without a token nobody signs in any more.
+    let without = world.config().replace(&format!("admin_token = \"{TOKEN}\""), "");
+    config.write("config.toml", &without);
+    world.service().signal("HUP").await;
+    world.says(&["secrets and log level were reloaded"], 2).await;
+    let token = [("token", "another token of some length")];
+    let answer = visitor.send("sign-in", visitor.own(), &token).await;
     assert_eq!(answer.status(), StatusCode::FORBIDDEN);
 }
 

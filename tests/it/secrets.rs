@@ -171,3 +171,18 @@ async fn the_end_of_a_line_in_a_variable_is_no_part_of_the_password() {
     assert!(output.status.success(), "{output:?}");
     assert_eq!(world.vault.invited(), ["person1@example.org"]);
 }
+
+#[tokio::test]
+async fn a_reload_names_the_secrets_that_it_does_not_take() {
+    let notify = "[notify]\nurl = \"http://127.0.0.1:1/hook\"\nsecret = \"first\"\n";
+    let mut world = World::with(Slapd::builder()).await.tables(notify);
+    world.start().await;
+    let config = world.service().config();
+    config.write("config.toml", &world.config().replace("secret = \"first\"\n", ""));
+    world.service().signal("HUP").await;
+    let line = world.says(&["takes effect after a restart", "key="], 1).await;
+    assert!(
+        line.contains("notify.secret") && !line.contains("first"),
+        "{line}"
+    );
+}

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::directory::DirectoryError;
 use crate::directory::ldap::credentials::Credentials;
 use crate::directory::ldap::replication::Watermarks;
-use crate::directory::settings::{Bind, DirectorySettings};
+use crate::directory::settings::DirectorySettings;
 
 /// What the connections of one directory share.
 #[derive(Debug)]
@@ -38,9 +38,8 @@ impl Access {
         lock(&self.tls).clone()
     }
 
-    /// Uses these for every connection from here on. A password that was refused is tried again.
-    pub(crate) fn renew(&self, bind: Bind, tls: Arc<rustls::ClientConfig>) {
-        self.credentials.renew(bind);
+    /// Uses this TLS configuration for every connection from here on.
+    pub(crate) fn renew_tls(&self, tls: Arc<rustls::ClientConfig>) {
         *lock(&self.tls) = tls;
     }
 

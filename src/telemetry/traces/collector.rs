@@ -3,8 +3,9 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use reqwest::Body;
+pub(super) use reqwest::Client;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Body, Client};
 use url::Url;
 
 use super::TracesSettings;
@@ -77,11 +78,14 @@ impl Collector {
         self.url.as_str()
     }
 
-    /// Uses other settings, except for the URL.
-    pub(super) fn renew(&self, settings: &TracesSettings) -> Result<(), TracesError> {
-        let client = client(settings)?;
+    /// A client with other settings, except for the URL.
+    pub(super) fn renewal(&self, settings: &TracesSettings) -> Result<(&Self, Client), TracesError> {
+        Ok((self, client(settings)?))
+    }
+
+    /// Uses this client from now on.
+    pub(super) fn use_client(&self, client: Client) {
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
-        Ok(())
     }
 
     /// Sends spans, an `ExportTraceServiceRequest` in protobuf. Returns the status of an answer that takes them.

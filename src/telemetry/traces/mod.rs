@@ -11,9 +11,9 @@ use secrecy::SecretString;
 use url::Url;
 
 pub use collector::TracesError;
+use collector::{Client, Collector};
 
 use crate::tls::TlsOptions;
-use collector::Collector;
 
 /// Where traces go.
 #[derive(Debug, Clone)]
@@ -50,15 +50,14 @@ impl Traces {
         })
     }
 
-    /// Uses other headers, and reads the TLS files again. Needs [`Traces::start`] to have had settings.
+    /// Other headers, and the TLS files as they are now. Nothing changes before [`Renewal::apply`].
     ///
     /// # Errors
-    /// A file of the TLS options cannot be used; nothing changes.
-    pub fn renew(&self, settings: Option<&TracesSettings>) -> Result<(), TracesError> {
-        match (&self.collector, settings) {
-            (Some(collector), Some(settings)) => collector.renew(settings),
-            _ => Ok(()),
-        }
+    /// A file of the TLS options cannot be used.
+    pub fn renewal(&self, settings: Option<&TracesSettings>) -> Result<Renewal<'_>, TracesError> {
+        let renewed = self.collector.as_deref().zip(settings);
+        let renewed = renewed.map(|(collector, settings)| collector.renewal(settings));
+        Ok(Renewal(renewed.transpose()?))
     }
 
     /// Sends what has not been sent, for three seconds at most.
@@ -66,6 +65,19 @@ impl Traces {
         #[cfg(feature = "otel")]
         if let Some(exporter) = self.exporter {
             exporter.finish().await;
+        }
+    }
+}
+
+/// What [`Traces::renewal`] has checked.
+#[must_use = "nothing changes before it is applied"]
+pub struct Renewal<'a>(Option<(&'a Collector, Client)>);
+
+impl Renewal<'_> {
+    /// Uses it from now on.
+    pub fn apply(self) {
+        if let Some((collector, client)) = self.0 {
+            collector.use_client(client);
         }
     }
 }

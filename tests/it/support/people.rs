@@ -97,6 +97,13 @@ impl People {
         self.replace(uid, "mail", HashSet::new()).await;
     }
 
+    /// Sets the password of any entry.
+    pub async fn set_password(&self, dn: &str, password: &str) {
+        let change = vec![Mod::Replace("userPassword", HashSet::from([password]))];
+        let outcome = self.connect().await.modify(dn, change).await;
+        outcome.unwrap().success().unwrap();
+    }
+
     /// Replaces an attribute that invitations do not depend on.
     pub async fn set_description(&self, uid: &str, text: &str) {
         self.replace(uid, "description", HashSet::from([text])).await;

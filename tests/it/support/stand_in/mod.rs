@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 
+pub use server::one_time_code;
 use server::{Shared, answer};
 use world::{Account, Injected, World};
 

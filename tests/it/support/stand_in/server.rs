@@ -18,6 +18,10 @@ use super::changes;
 use super::world::{Account, World};
 use super::{Call, Fault, Moment, On, Setup, toil};
 
+/// The login form of the open pull request, which does not say what was wrong.
+const CODE_FORM: &str =
+    "<form><input name=\"token\"><input name=\"totp\"></form> Invalid credentials, please try again.";
+
 /// The state that all connections share.
 pub(super) struct Shared {
     pub(super) setup: Setup,
@@ -89,7 +93,7 @@ impl Incoming {
 }
 
 /// The code of a step (RFC 6238).
-fn one_time_code(secret: &[u8], step: i64) -> String {
+pub fn one_time_code(secret: &[u8], step: i64) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret);
     let hash = hmac::sign(&key, &step.to_be_bytes());
     let hash = hash.as_ref();
@@ -220,7 +224,9 @@ impl Shared {
             };
         }
         if self.setup.open || request.field("token").as_deref().map(str::trim) != Some(expected.trim()) {
-            return if old {
+            return if self.setup.totp.is_some() {
+                page(401, CODE_FORM)
+            } else if old {
                 redirect(&admin_url)
             } else {
                 page(401, "Error: Invalid admin token, please try again.")
@@ -233,10 +239,7 @@ impl Shared {
             let step = (now - 1..=now + 1).find(|step| code.as_ref() == Some(&one_time_code(secret, *step)));
             match step.filter(|step| *step > world.totp_step) {
                 Some(step) => world.totp_step = step,
-                None => {
-                    let form = "<form><input name=\"token\"><input name=\"totp\"></form> Invalid credentials, please try again.";
-                    return page(401, form);
-                }
+                None => return page(401, CODE_FORM),
             }
         }
         let jwt = world.open_session(self.setup.session);
