@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::listener::Listener;
 use crate::model::ActionState;
 use crate::page::Page;
-use crate::store::Lease;
+use crate::store::{Lease, Location};
 use crate::telemetry::http;
 use crate::telemetry::log::LogHandle;
 use crate::worker::Until;
@@ -232,6 +232,10 @@ pub async fn run(
     });
     let apply = |renewed: &Config| -> anyhow::Result<()> {
         let renewal = notifier.renewal(&renewed.notify)?;
+        if let Location::Postgres(database) = &renewed.state {
+            // Each connection reads them; here it is only found out whether it can.
+            database.tls.client_config()?;
+        }
         servers.renew(renewed)?;
         renewal.apply();
         page.renew(renewed.http.admin_token.clone());

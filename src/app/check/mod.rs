@@ -14,6 +14,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::certificates::{NOTIFICATIONS, POSTGRESQL, peers};
 use super::wiring::policy;
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -86,6 +87,13 @@ pub async fn check(config: &Config, say: &mut dyn FnMut(Finding)) {
     }
     vaultwarden::check(config, sessions, (&known, store), say).await;
     notify::check(config, say).await;
+    // The others are judged among the steps.
+    for (peer, tls) in peers(config) {
+        let presented = tls.seen.get();
+        if let Some(certificate) = presented.filter(|_| peer == NOTIFICATIONS || peer == POSTGRESQL) {
+            certificates::judge(&mut Steps::new(peer, say), &certificate);
+        }
+    }
 }
 
 /// Checks each server of a directory.
