@@ -14,7 +14,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::store::Location;
 use crate::telemetry::Observer;
-use crate::tls::{TlsOptions, expiry};
+use crate::tls::{TlsOptions, seen};
 
 /// How often to look.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -22,6 +22,13 @@ const INTERVAL: Duration = Duration::from_secs(5);
 pub(super) const WARNED: i64 = 14;
 /// How often.
 const AGAIN: Duration = Duration::from_secs(24 * 3600);
+
+/// The name of the servers of `[notify]` together.
+pub(super) const NOTIFICATIONS: &str = "notifications";
+/// The name of the server of the state.
+pub(super) const POSTGRESQL: &str = "postgresql";
+/// The name of the collector of traces.
+pub(super) const TRACES: &str = "traces";
 
 /// What makes a file another one. A link is followed, because certbot and Kubernetes replace links.
 type Stamp = Option<(u64, u64, i64, i64, u64)>;
@@ -34,15 +41,11 @@ pub(super) fn peers(config: &Config) -> Vec<(String, TlsOptions)> {
     });
     let mut peers: Vec<_> = directories.collect();
     peers.push(("vaultwarden".into(), config.vaultwarden.tls.clone()));
-    peers.push(("notifications".into(), config.notify.tls.clone()));
-    peers.extend(
-        config
-            .traces
-            .iter()
-            .map(|traces| ("traces".into(), traces.tls.clone())),
-    );
+    peers.push((NOTIFICATIONS.into(), config.notify.tls.clone()));
+    let traces = config.traces.iter();
+    peers.extend(traces.map(|traces| (TRACES.into(), traces.tls.clone())));
     if let Location::Postgres(database) = &config.state {
-        peers.push(("postgresql".into(), database.tls.clone()));
+        peers.push((POSTGRESQL.into(), database.tls.clone()));
     }
     peers
 }
@@ -94,9 +97,10 @@ pub(super) async fn watch(
 /// The certificates that servers have presented, and those that are presented to them.
 fn all(peers: &[(String, TlsOptions)]) -> impl Iterator<Item = (String, i64)> {
     peers.iter().flat_map(|(peer, tls)| {
-        let theirs = tls.expiry.get().map(|expires| (peer.clone(), expires));
+        let theirs = tls.seen.get().and_then(|presented| presented.expires);
+        let theirs = theirs.map(|expires| (peer.clone(), expires));
         let ours = tls.client.as_ref().and_then(|client| {
-            let expires = expiry::of_file(&client.cert_file)?;
+            let expires = seen::expiry_of_file(&client.cert_file)?;
             Some((format!("client certificate for {peer}"), expires))
         });
         theirs.into_iter().chain(ours)

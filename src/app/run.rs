@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::listener::Listener;
 use crate::model::ActionState;
 use crate::page::Page;
-use crate::store::Lease;
+use crate::store::{Lease, Location};
 use crate::telemetry::http;
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::traces::Traces;
@@ -241,6 +241,10 @@ pub async fn run(
         // Whatever may fail comes before the first change.
         let receivers = notifier.renewal(&renewed.notify)?;
         let collector = traces.renewal(traces_settings(renewed).as_ref())?;
+        if let Location::Postgres(database) = &renewed.state {
+            // Each connection reads them; here it is only found out whether it can.
+            database.tls.client_config()?;
+        }
         servers.renew(renewed, what)?;
         receivers.apply();
         collector.apply();

@@ -31,12 +31,20 @@ pub struct Presented {
 
 /// Describes a certificate in DER.
 pub fn describe(der: Option<&[u8]>) -> Presented {
-    let (text, expires) = match der.map(|der| (Certificate::read(der), der)) {
-        Some((Ok(certificate), der)) => (format!("{certificate}, {}", Pin::of(der)), certificate.expires),
-        Some((Err(malformed), _)) => (format!("a certificate that {malformed}"), None),
-        None => ("no certificate".into(), None),
+    let text = match der {
+        Some(der) => format!("{}, {}", shown(der), Pin::of(der)),
+        None => "no certificate".into(),
     };
+    let expires = der.and_then(|der| Certificate::read(der).ok()?.expires);
     Presented { text, expires }
+}
+
+/// The same without the pin.
+pub(super) fn shown(der: &[u8]) -> String {
+    match Certificate::read(der) {
+        Ok(certificate) => certificate.to_string(),
+        Err(malformed) => format!("a certificate that {malformed}"),
+    }
 }
 
 /// The parts of a certificate that help to see whether it is the right one.
@@ -245,8 +253,9 @@ fn alternative_names(contents: &[u8]) -> Result<Vec<String>, Malformed> {
     Ok(names)
 }
 
+/// Without what separates cause and remedy in messages, so that no certificate names a remedy of its own.
 fn printable(bytes: &[u8]) -> String {
-    foreign::shown_bytes(bytes)
+    foreign::shown_bytes(bytes).replace("; ", ", ")
 }
 
 #[cfg(test)]

@@ -81,11 +81,6 @@ pub fn broken_off(progress: Progress) -> String {
 
 fn certificate(why: &Certificate) -> String {
     match why {
-        Certificate::UnknownIssuer => {
-            "the server's certificate is not signed by a trusted CA (UnknownIssuer); name the CA that signed it in \
-             `ca_file`, or the certificate itself if it is self-signed"
-                .into()
-        }
         Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
             let cause = why.to_string().replace("; ", ", ");
             format!(
@@ -117,16 +112,11 @@ fn certificate(why: &Certificate) -> String {
         Certificate::InvalidPurpose | Certificate::InvalidPurposeContext { .. } => {
             "the server's certificate is not for servers; issue one with the extended key usage serverAuth".into()
         }
-        Certificate::Other(other) => match (other.0.downcast_ref::<Refused>(), other.0.downcast_ref()) {
-            (Some(refused), _) => refused.to_string(),
-            (None, Some(webpki::Error::CaUsedAsEndEntity)) => {
-                "the server presents the certificate of an authority (CA:TRUE) as its own; issue one with CA:FALSE for it, \
-                 or name this same certificate in `ca_file`"
-                    .into()
-            }
-            (None, Some(why)) => not_accepted(why),
-            (None, None) => not_accepted(why),
-        },
+        Certificate::Other(other) => {
+            let refused = other.0.downcast_ref::<Refused>().map(Refused::to_string);
+            let invalid = other.0.downcast_ref::<webpki::Error>();
+            refused.unwrap_or_else(|| invalid.map_or_else(|| not_accepted(why), |why| not_accepted(why)))
+        }
         why => not_accepted(why),
     }
 }

@@ -3,10 +3,10 @@
 mod certificate;
 #[cfg(feature = "kerberos")]
 mod channel_binding;
-pub mod expiry;
 mod explain;
 mod files;
 mod pin;
+pub mod seen;
 mod verifier;
 
 use std::path::{Path, PathBuf};
@@ -20,9 +20,9 @@ use rustls::{ClientConfig, RootCertStore};
 pub use certificate::{Presented, describe};
 #[cfg(feature = "kerberos")]
 pub use channel_binding::server_end_point;
-pub use expiry::Expiry;
 pub use explain::{Progress, broken_off, explain};
 pub use pin::Pin;
+pub use seen::Seen;
 use verifier::{Authorities, Trust, Verifier};
 
 /// How a TLS connection to one server is authenticated, in both directions.
@@ -39,8 +39,8 @@ pub struct TlsOptions {
     /// The certificates of which the server must present one. They replace all other verification but that of the proof that
     /// the server has the key.
     pub pins: Vec<Pin>,
-    /// When the certificate expires that the server presented last.
-    pub expiry: Expiry,
+    /// The certificate that the server presented last.
+    pub seen: Seen,
 }
 
 /// A client certificate in PEM. Intermediate certificates may follow it in the file.
@@ -61,7 +61,7 @@ impl Default for TlsOptions {
             server_name: None,
             client: None,
             pins: Vec::new(),
-            expiry: Expiry::default(),
+            seen: Seen::default(),
         }
     }
 }
@@ -154,7 +154,7 @@ impl TlsOptions {
         };
         let builder = builder
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Verifier::new(provider, trust, self.expiry.clone())));
+            .with_custom_certificate_verifier(Arc::new(Verifier::new(provider, trust, self.seen.clone())));
         let mut config = match &self.client {
             None => builder.with_no_client_auth(),
             Some(client) => {

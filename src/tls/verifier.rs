@@ -11,7 +11,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
 
 use super::certificate::{self, Certificate};
-use super::{Expiry, Pin};
+use super::{Pin, Seen};
 
 /// Why a certificate is refused: the cause and, after a semicolon, the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +23,7 @@ pub(super) struct Refused(String);
 pub(super) struct Verifier {
     provider: Arc<CryptoProvider>,
     trust: Trust,
-    expiry: Expiry,
+    seen: Seen,
 }
 
 /// Which certificates are trusted. The signature is always verified.
@@ -50,11 +50,11 @@ pub(super) struct Authorities {
 }
 
 impl Verifier {
-    pub(super) fn new(provider: Arc<CryptoProvider>, trust: Trust, expiry: Expiry) -> Self {
+    pub(super) fn new(provider: Arc<CryptoProvider>, trust: Trust, seen: Seen) -> Self {
         Self {
             provider,
             trust,
-            expiry,
+            seen,
         }
     }
 
@@ -76,7 +76,13 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.expiry.saw(end_entity);
+        self.seen.saw(end_entity);
+        let pin_it = || {
+            format!(
+                "if its administrator confirms that this is the right one, write `tls_pin = \"{}\"`",
+                Pin::of(end_entity)
+            )
+        };
         let trust = match &self.trust {
             Trust::Anyone => return Ok(ServerCertVerified::assertion()),
             Trust::Pinned(pins) if pins.iter().any(|pin| pin.matches(end_entity)) => {
@@ -84,10 +90,9 @@ impl ServerCertVerifier for Verifier {
             }
             Trust::Pinned(_) => {
                 return Err(Refused(format!(
-                    "the server presents another certificate than the one in `tls_pin`: {}; if its administrator confirms that \
-                     this is the right one, write `tls_pin = \"{}\"`",
-                    certificate::describe(Some(end_entity)).text,
-                    Pin::of(end_entity),
+                    "the server presents another certificate than the one in `tls_pin`: {}; {}",
+                    certificate::shown(end_entity),
+                    pin_it(),
                 ))
                 .into());
             }
@@ -107,6 +112,16 @@ impl ServerCertVerifier for Verifier {
         }
         let presented = || std::iter::once(end_entity).chain(intermediates);
         let refused = match &why {
+            CertificateError::UnknownIssuer => Some(Refused(format!(
+                "the server's certificate is not signed by a trusted CA (UnknownIssuer); name the CA that signed it in \
+                 `ca_file`, or, {} instead",
+                pin_it()
+            ))),
+            why if is_ca(why) => Some(Refused(format!(
+                "the server presents the certificate of an authority (CA:TRUE) as its own; issue one with CA:FALSE for it, \
+                 name this same certificate in `ca_file`, or, {} instead",
+                pin_it()
+            ))),
             CertificateError::UnsupportedSignatureAlgorithmContext {
                 signature_algorithm_id: id,
                 ..

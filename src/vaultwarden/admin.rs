@@ -12,7 +12,7 @@ use super::session::{AdminSession, AuthMethod};
 use super::totp::Totp;
 use super::{
     Account, AccountChange, Admin, Changed, ClientSettings, Configuration, Identity, Invitation, Recognition,
-    Reply, ServerInfo, SessionStore, VaultwardenError, account, decode, diagnose, identity, refusal,
+    Reply, ServerInfo, SessionStore, VaultwardenError, account, decode, identity, refusal,
 };
 use crate::clock::Clock;
 use crate::foreign;
@@ -93,7 +93,16 @@ impl Vaultwarden {
     /// # Errors
     /// There is no answer, or it is not Vaultwarden's.
     pub async fn server_info(&self) -> Result<Option<ServerInfo>, VaultwardenError> {
-        diagnose::server_info(self.session().client()).await
+        let mut answer = self
+            .session()
+            .client()
+            .send(Call::Config, None)
+            .await?
+            .checked()?;
+        match answer.status {
+            200 => Ok(decode::server_info(&answer.body().await?)),
+            _ => Ok(None),
+        }
     }
 
     /// Vaultwarden's own configuration. `None` before 1.19, and if a proxy blocks the path.

@@ -223,11 +223,6 @@ impl Answer {
         }
     }
 
-    /// Data that the HTTP library attached to the answer, such as the certificate.
-    pub(super) fn extension<T: Clone + Send + Sync + 'static>(&self) -> Option<&T> {
-        self.response.extensions().get()
-    }
-
     fn is_page(&self) -> bool {
         self.header(&CONTENT_TYPE)
             .is_some_and(|kind| kind.starts_with("text/html"))

@@ -91,9 +91,7 @@ impl Client {
             .connect_timeout(settings.connect_timeout)
             // Vaultwarden closes an idle connection after five seconds. An invitation sent at that moment would have an
             // unknown outcome.
-            .pool_idle_timeout(Duration::from_secs(4))
-            // `check` shows the certificate.
-            .tls_info(true);
+            .pool_idle_timeout(Duration::from_secs(4));
         let http = builder.build().map_err(|error| setup(error.to_string()))?;
         Ok(Self {
             http,

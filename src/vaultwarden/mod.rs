@@ -3,7 +3,7 @@
 //! Supports every version from 1.19 on. [`Vaultwarden`] is the client. It sends each call with the session that it has
 //! and logs in only when an answer requires it. `account` is what it reads and changes. `refusal` and `smtp` interpret a
 //! refused call, `budget` tracks the login rate limit, and `decode` decodes answers; these five are pure. `identity`
-//! detects another server, and `diagnose` collects information for people.
+//! detects another server.
 
 mod account;
 mod admin;
@@ -11,7 +11,6 @@ mod answer;
 mod budget;
 mod client;
 mod decode;
-mod diagnose;
 mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -33,7 +32,6 @@ use crate::model::EmailAddress;
 
 pub use account::{Account, AccountChange, Changed, Invitation};
 pub use admin::Vaultwarden;
-pub use diagnose::presented;
 pub use error::VaultwardenError;
 pub use identity::{Identity, Recognition};
 pub use refusal::judge_reason;

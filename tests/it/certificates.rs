@@ -9,9 +9,13 @@ use ldap_usher::tls::{Pin, describe};
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use tokio::time::{sleep, timeout};
 
+use crate::support::front::{Front, SelfSigned};
+use crate::support::postgres::Postgres;
+use crate::support::receiver::Receiver;
 use crate::support::slapd::Slapd;
-use crate::support::world::World;
+use crate::support::world::{PATIENCE, PAUSE, World};
 use crate::tls::CERTIFICATE;
 
 const DAY: i64 = 24 * 3600;
@@ -112,6 +116,73 @@ async fn a_certificate_file_that_changes_is_used_without_a_restart() {
     std::os::unix::fs::symlink("new.pem", &file).unwrap();
     world.says(&["the certificates were read again"], 1).await;
     world.invites("person1").await;
+}
+
+#[tokio::test]
+async fn a_ca_file_that_changes_is_used_for_vaultwarden_and_the_webhook_without_a_restart() {
+    let ours = SelfSigned::new("ours");
+    let receiver = Receiver::start();
+    let mut world = World::with(Slapd::builder().people(1)).await;
+    let vault = Front::of(&world.vault.url(), ours.acceptor()).await;
+    world.url = Some(vault.url());
+    let hook = Front::of(&receiver.url(), ours.acceptor()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    fs::write(&file, CERTIFICATE).unwrap();
+    world.vaultwarden = format!("ca_file = {file:?}");
+    world.tables = format!("[notify]\nurl = {:?}\nca_file = {file:?}", hook.url());
+    world.start_only();
+    world.says(&["Vaultwarden fails", "UnknownIssuer"], 1).await;
+    world.says(&["could not be delivered", "UnknownIssuer"], 1).await;
+    assert_eq!((world.vault.calls().len(), receiver.received().len()), (0, 0));
+
+    fs::write(&file, &ours.certificate).unwrap();
+    world.says(&["the certificates were read again"], 1).await;
+    world.invites("person1").await;
+    receiver.got(2).await;
+
+    // From now on another authority alone is trusted, also at servers that were trusted before.
+    fs::write(&file, CERTIFICATE).unwrap();
+    world.says(&["the certificates were read again"], 2).await;
+    world.people().add_person("ann").await;
+    world.says(&["Vaultwarden fails", "UnknownIssuer"], 2).await;
+    world.says(&["could not be delivered", "UnknownIssuer"], 2).await;
+}
+
+#[tokio::test]
+async fn files_of_certificates_for_postgresql_that_change_are_used_for_the_next_connection() {
+    let ours = SelfSigned::new("ours");
+    let mut postgres = Postgres::builder().tls().start().await;
+    postgres.present(&ours.certificate, &ours.key()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    fs::write(&file, &ours.certificate).unwrap();
+    let mut world = World::with(Slapd::builder()).await;
+    world.state = Some(format!("{}?sslmode=verify-full", postgres.url()).into());
+    world.tables = format!("[postgres]\nca_file = {file:?}");
+    world.start().await;
+
+    // The server gets another certificate, and the service its authority a little later.
+    let renewed = SelfSigned::new("renewed");
+    postgres.present(&renewed.certificate, &renewed.key()).await;
+    world.says(&["the state fails"], 1).await;
+    let refused = async {
+        while !postgres.log().contains("could not accept SSL connection") {
+            sleep(PAUSE).await;
+        }
+    };
+    timeout(PATIENCE, refused).await.unwrap();
+    world.people().add_person("ann").await;
+    fs::write(&file, &renewed.certificate).unwrap();
+    world.says(&["the state works again"], 1).await;
+    world.invites("ann").await;
+    // A file that is being written does no harm.
+    fs::write(&file, &renewed.certificate[..100]).unwrap();
+    world
+        .says(&["the certificates stay in use as they were"], 1)
+        .await;
+    postgres.disconnect_all().await;
+    world.witness("bob").await;
 }
 
 #[tokio::test]

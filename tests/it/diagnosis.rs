@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::support::front::Front;
 use crate::support::service::{Config, Service};
 use crate::support::slapd::{Builder, Slapd};
 use crate::support::stand_in::{Fault, On, Setup, StandIn};
-use crate::{tls, vaultwarden};
+use crate::tls;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -406,10 +407,9 @@ async fn check_names_what_is_wrong_with_vaultwarden() {
 #[tokio::test]
 async fn check_shows_the_certificate_of_vaultwarden_and_why_it_was_refused() {
     let world = World::with(Slapd::builder().people(1)).await;
-    let mut tasks = tokio::task::JoinSet::new();
-    let port = vaultwarden::behind_tls(&world.stand_in, &mut tasks).await;
+    let front = Front::of(&world.stand_in.url(), tls::acceptor()).await;
     let secured = |host: &str| {
-        let url = format!("https://{host}:{port}");
+        let url = format!("https://{host}:{}", front.port());
         world.toml().replace(&world.stand_in.url(), &url)
     };
     let rows = fails(

@@ -60,6 +60,7 @@ mod page;
 mod password;
 mod peculiarities;
 mod persistent_search;
+mod pins;
 mod plan;
 mod poll;
 mod postgres;

@@ -218,7 +218,7 @@ async fn a_certificate_of_an_unknown_authority_is_refused_and_one_of_the_named_a
     world.start_only();
     let said = world.says(&["cannot be opened"], 1).await;
     assert!(
-        said.contains("TLS failed") && said.contains("`ca_file` in [postgres]"),
+        said.contains("TLS as set in [postgres] failed") && said.contains("`ca_file`"),
         "{said}"
     );
 

@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use crate::support::front;
 use crate::support::slapd::Slapd;
 use crate::support::world::World;
 
@@ -38,15 +39,10 @@ atYXsI2xw46baHh6TW7pnb6jpFQMbJlgNvItjCvA74h4u9bKQ9R3fH6y
 /// What a server needs that shows [`CERTIFICATE`].
 pub fn acceptor() -> TlsAcceptor {
     let certificate = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap();
-    let key = PrivateKeyDer::from_pem_slice(KEY.as_bytes()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .unwrap();
-    TlsAcceptor::from(Arc::new(config))
+    front::acceptor(
+        certificate,
+        PrivateKeyDer::from_pem_slice(KEY.as_bytes()).unwrap(),
+    )
 }
 
 pub fn file(bytes: &[u8]) -> NamedTempFile {
@@ -309,17 +305,6 @@ fn authority(from: i32, until: i32) -> (CertificateDer<'static>, PrivateKeyDer<'
     )
 }
 
-fn server_with((certificate, key): (CertificateDer<'static>, PrivateKeyDer<'static>)) -> TlsAcceptor {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .unwrap();
-    TlsAcceptor::from(Arc::new(config))
-}
-
 /// What a person reads of a handshake with this server.
 async fn shaken(acceptor: &TlsAcceptor, options: &TlsOptions, name: &'static str) -> Result<(), String> {
     let (near, far) = tokio::io::duplex(16 * 1024);
@@ -336,7 +321,7 @@ async fn shaken(acceptor: &TlsAcceptor, options: &TlsOptions, name: &'static str
 async fn an_authority_that_is_its_own_server_is_trusted_where_it_is_named_to_the_byte() {
     let own = authority(2020, 2120);
     let (named, other) = (file(&own.0), file(&authority(2020, 2120).0));
-    let server = server_with(own);
+    let server = front::acceptor(own.0, own.1);
     shaken(&server, &trusting(named.path()), "localhost")
         .await
         .unwrap();
@@ -371,9 +356,13 @@ async fn an_authority_that_is_its_own_server_is_trusted_where_it_is_named_to_the
     ] {
         let own = authority(from, until);
         let named = file(&own.0);
-        let error = shaken(&server_with(own), &trusting(named.path()), "localhost")
-            .await
-            .unwrap_err();
+        let error = shaken(
+            &front::acceptor(own.0, own.1),
+            &trusting(named.path()),
+            "localhost",
+        )
+        .await
+        .unwrap_err();
         assert!(error.starts_with(words), "{error}");
     }
 }

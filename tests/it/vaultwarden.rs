@@ -14,9 +14,8 @@ use ldap_usher::vaultwarden::{
     Vaultwarden, VaultwardenError as Error,
 };
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
 
+use crate::support::front::Front;
 use crate::support::stand_in::{Fault, Moment, On, Setup, StandIn};
 use crate::tls;
 
@@ -1108,30 +1107,12 @@ async fn credentials_in_the_url_are_not_shown() {
 
 // -- TLS ----------------------------------------------------------------------------------------------------------
 
-/// Terminates TLS in front of a stand-in; the port.
-pub async fn behind_tls(stand_in: &StandIn, tasks: &mut JoinSet<()>) -> u16 {
-    let backend = stand_in.url().replace("http://", "");
-    let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tasks.spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            if let Ok(mut stream) = tls::acceptor().accept(stream).await {
-                let mut backend = TcpStream::connect(&backend).await.unwrap();
-                // Ends with an error when the client goes away without saying goodbye.
-                let _ = tokio::io::copy_bidirectional(&mut stream, &mut backend).await;
-            }
-        }
-    });
-    port
-}
-
 #[tokio::test]
 async fn a_vaultwarden_whose_ca_is_named_is_trusted_and_any_other_is_the_operators_matter() {
     let stand_in = StandIn::start();
-    let mut tasks = JoinSet::new();
-    let port = behind_tls(&stand_in, &mut tasks).await;
+    let front = Front::of(&stand_in.url(), tls::acceptor()).await;
     let ca = tls::file(tls::CERTIFICATE.as_bytes());
-    let mut settings = settings(&format!("https://localhost:{port}"));
+    let mut settings = settings(&format!("https://localhost:{}", front.port()));
     settings.tls = TlsOptions {
         ca_file: Some(ca.path().into()),
         verify: true,

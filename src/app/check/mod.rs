@@ -14,6 +14,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::certificates::{NOTIFICATIONS, POSTGRESQL, TRACES, peers};
 use super::servers::traces_settings;
 use super::wiring::policy;
 use crate::clock::Clock;
@@ -93,6 +94,15 @@ pub async fn check(config: &Config, say: &mut dyn FnMut(Finding)) {
             Ok(detail) => Finding::new(Severity::Ok, "traces", detail, ""),
             Err(error) => Finding::of_error(Severity::Fail, "traces", &error.to_string(), ""),
         });
+    }
+    // The others are judged among the steps.
+    for (peer, tls) in peers(config) {
+        let presented = tls.seen.get();
+        if let Some(certificate) =
+            presented.filter(|_| [NOTIFICATIONS, POSTGRESQL, TRACES].contains(&peer.as_str()))
+        {
+            certificates::judge(&mut Steps::new(peer, say), &certificate);
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::rules::ReminderPolicy;
 use crate::store::Store;
 use crate::vaultwarden::{
     Admin, AuthMethod, ClientSettings, Configuration, Identity, Recognition, ServerInfo, SignUps,
-    SingleSignOn, Vaultwarden, VaultwardenError, presented,
+    SingleSignOn, Vaultwarden, VaultwardenError,
 };
 use crate::worker::server_identity;
 
@@ -95,21 +95,16 @@ const REACH: &str = "check `url`, that Vaultwarden runs, and the proxies and fir
 
 /// Checks that Vaultwarden answers and that its certificate is trusted.
 async fn check_connection(steps: &mut Steps<'_>, settings: &ClientSettings, vaultwarden: &Vaultwarden) {
-    let presented = match presented(settings).await {
-        Ok(Some(certificate)) => {
-            certificates::judge(steps, &certificate);
-            true
-        }
-        Ok(None) => {
-            steps.say(Severity::Ok, "TLS", "not used", "");
-            false
-        }
-        // The next call fails for the same reason and reports it.
-        Err(_) => false,
-    };
     let alive = vaultwarden.alive().await;
+    // It was seen even if it was refused.
+    let presented = settings.tls.seen.get();
+    match &presented {
+        Some(certificate) => certificates::judge(steps, certificate),
+        None if settings.url.scheme() != "https" => steps.say(Severity::Ok, "TLS", "not used", ""),
+        None => {}
+    }
     let refused = matches!(alive, Err(VaultwardenError::Untrusted { .. }));
-    if presented && !refused {
+    if presented.is_some() && !refused {
         steps.say(
             Severity::Ok,
             "TLS",

@@ -122,8 +122,17 @@ pub(super) fn fits_servers(
         Server::Domain { .. } => true,
         Server::Tcp { tls, .. } => *tls || table.starttls,
     };
+    let unprotected = servers.iter().find(|server| !protects(server));
+    if !table.tls_pin.is_empty()
+        && let Some(other) = unprotected
+    {
+        problems.error(
+            &at.key("tls_pin"),
+            format!("is never compared with {other}, which is reached without TLS; use ldaps://, or `starttls = true`"),
+        );
+    }
     if table.sasl == Some(Sasl::Gssapi)
-        && let Some(other) = servers.iter().find(|server| !protects(server))
+        && let Some(other) = unprotected
     {
         problems.error(
             &at.key("sasl"),

@@ -22,7 +22,7 @@ use super::schema::{File, Invite, VaultwardenTable};
 use super::secret::{Resolved, Secrets};
 use super::{Config, Vaultwarden};
 use crate::http_client;
-use crate::tls::{ClientCertificate, Expiry, TlsError, TlsOptions};
+use crate::tls::{ClientCertificate, Seen, TlsError, TlsOptions};
 use crate::vaultwarden::check_totp;
 pub(super) use state::state;
 
@@ -143,6 +143,7 @@ fn vaultwarden(
         at,
         problems,
     );
+    pins_need_tls(&table.tls_pin, url.as_ref().map(Url::as_str), at, problems);
     Some(Vaultwarden {
         url: url?,
         admin_token: token?.value,
@@ -278,7 +279,7 @@ fn tls(keys: &TlsKeys<'_>, at: &KeyPath, problems: &mut Problems<'_>) -> TlsOpti
         server_name: keys.tls_server_name.clone(),
         client,
         pins,
-        expiry: Expiry::default(),
+        seen: Seen::default(),
     };
     let asks_for_files = options.ca_file.is_some() || options.client.is_some();
     if (asks_for_files || options.server_name.is_some())
@@ -299,4 +300,21 @@ fn tls(keys: &TlsKeys<'_>, at: &KeyPath, problems: &mut Problems<'_>) -> TlsOpti
         );
     }
     options
+}
+
+/// Refuses pins that protect none of these URLs, because none of them is requested over TLS.
+fn pins_need_tls<'a>(
+    pins: &[String],
+    urls: impl IntoIterator<Item = &'a str>,
+    at: &KeyPath,
+    problems: &mut Problems<'_>,
+) {
+    let mut urls = urls.into_iter().peekable();
+    let is_exposed = urls.peek().is_some() && urls.all(|url| url.starts_with("http:"));
+    if !pins.is_empty() && is_exposed {
+        problems.error(
+            &at.key("tls_pin"),
+            "is never compared, because the URL is requested without TLS; use https://",
+        );
+    }
 }

@@ -8,7 +8,7 @@ use super::super::choices::unknown;
 use super::super::problem::{KeyPath, Problems};
 use super::super::schema::NotifyTable;
 use super::super::secret::{Resolved, Secrets};
-use super::{TlsKeys, check_proxy, is_loopback, tls};
+use super::{TlsKeys, check_proxy, is_loopback, pins_need_tls, tls};
 use crate::model::What;
 
 /// The word in `events` that stands for all kinds.
@@ -64,6 +64,9 @@ pub(super) fn notify(
         at,
         problems,
     );
+    let urls = [&url, &ping_url].into_iter().flatten();
+    let urls = urls.map(|url| url.expose_secret().trim());
+    pins_need_tls(&table.tls_pin, urls, at, problems);
     Some(Notify {
         events: events?,
         url,

@@ -46,6 +46,12 @@ pub(in crate::config) fn state(
                     "the state, and the password for it, cross the network in clear text; leave `sslmode=disable` out",
                 );
             }
+            if !tls.pins.is_empty() && !server.is_encrypted() {
+                problems.error(
+                    &root.key("postgres").key("tls_pin"),
+                    "is never compared, because the connection is not encrypted; end the URL of the state with `?sslmode=verify-full`",
+                );
+            }
             server.tls = tls;
             if let Some(name) = &file.postgres.instance {
                 server.instance.clone_from(name);

@@ -6,7 +6,7 @@ use super::super::Traces;
 use super::super::problem::{KeyPath, Problems};
 use super::super::schema::TracesTable;
 use super::super::secret::Secrets;
-use super::{TlsKeys, check_headers, is_loopback, tls};
+use super::{TlsKeys, check_headers, is_loopback, pins_need_tls, tls};
 
 /// The collector; `None` if there is none.
 pub(super) fn traces(
@@ -35,7 +35,7 @@ pub(super) fn traces(
         at,
         problems,
     );
-    let at = at.key("url");
+    let (table_at, at) = (at, at.key("url"));
     let url = table.url.as_deref()?;
     if !cfg!(feature = "otel") {
         problems.error(
@@ -57,6 +57,7 @@ pub(super) fn traces(
     if url.scheme() == "http" && headers.is_some() && !url.host().is_some_and(|host| is_loopback(&host)) {
         problems.warning(&at, "sends `headers` in clear text to another host; use https://");
     }
+    pins_need_tls(&table.tls_pin, [url.as_str()], &table_at, problems);
     Some(Traces {
         url,
         headers: headers.map(|headers| headers.value),

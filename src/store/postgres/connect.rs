@@ -1,5 +1,6 @@
 //! Connections to the database: a pool that opens them as they are needed.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};
@@ -56,7 +57,7 @@ pub(super) fn config(settings: &Settings) -> tokio_postgres::Config {
 /// A file of the TLS settings cannot be used.
 pub(super) fn tls(settings: &Settings) -> Result<FreshTls, TlsError> {
     Ok(FreshTls {
-        last: MakeRustlsConnect::new(settings.tls.client_config()?),
+        last: Arc::new(Mutex::new(MakeRustlsConnect::new(settings.tls.client_config()?))),
         options: settings.tls.clone(),
     })
 }
@@ -66,7 +67,8 @@ pub(super) fn tls(settings: &Settings) -> Result<FreshTls, TlsError> {
 #[derive(Clone)]
 pub(super) struct FreshTls {
     options: TlsOptions,
-    last: MakeRustlsConnect,
+    /// Shared, because the pool clones this for each connection.
+    last: Arc<Mutex<MakeRustlsConnect>>,
 }
 
 impl<S> MakeTlsConnect<S> for FreshTls
@@ -78,12 +80,13 @@ where
     type Error = <MakeRustlsConnect as MakeTlsConnect<S>>::Error;
 
     fn make_tls_connect(&mut self, domain: &str) -> Result<Self::TlsConnect, Self::Error> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if self.options.files().next().is_some() {
             match self.options.client_config() {
-                Ok(config) => self.last = MakeRustlsConnect::new(config),
+                Ok(config) => *last = MakeRustlsConnect::new(config),
                 Err(error) => tracing::debug!(%error, "the TLS files as they were read last stay in use"),
             }
         }
-        self.last.make_tls_connect(domain)
+        last.make_tls_connect(domain)
     }
 }

@@ -140,10 +140,7 @@ fn of_database(error: &tokio_postgres::Error) -> String {
     let mut source = error.source();
     while let Some(cause) = source {
         if let Some(tls) = rustls_error(cause) {
-            return format!(
-                "TLS failed: {}; check `ca_file` in [postgres] and the server's certificate",
-                tls::explain(tls)
-            );
+            return format!("TLS as set in [postgres] failed: {}", tls::explain(tls));
         }
         source = cause.source();
     }

@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod dns;
 pub mod ds389;
 pub mod file_system;
+pub mod front;
 pub mod instances;
 pub mod journal;
 pub mod ldap;

@@ -41,6 +41,8 @@ pub struct World<D = Slapd> {
     pub server: D,
     /// The stand-in for Vaultwarden.
     pub vault: StandIn,
+    /// Its URL, if that is not its own.
+    pub url: Option<String>,
     /// `admin_token`.
     pub token: String,
     /// Further keys of `[vaultwarden]`.
@@ -91,6 +93,7 @@ impl<D> World<D> {
             server,
             service: None,
             vault: StandIn::start(),
+            url: None,
             token: "sesame".into(),
             vaultwarden: String::new(),
             http: String::new(),
@@ -141,7 +144,7 @@ listen = "127.0.0.1:0"
 {directory}
 {tables}"#,
             state = self.state_file().display(),
-            url = self.vault.url(),
+            url = self.url.clone().unwrap_or_else(|| self.vault.url()),
             token = self.token,
             vaultwarden = self.vaultwarden,
             http = self.http,

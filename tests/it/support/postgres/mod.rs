@@ -169,6 +169,14 @@ impl Postgres {
         self.set_password().await;
     }
 
+    /// Starts it again with this certificate and its key, in PEM; needs [`Builder::tls`].
+    pub async fn present(&mut self, certificate: &str, key: &str) {
+        // The files keep the owner and the mode that the server wants.
+        fs::write(self.file("server.pem"), certificate).unwrap();
+        fs::write(self.file("server.key"), key).unwrap();
+        self.restart().await;
+    }
+
     /// Freezes all its processes (SIGSTOP): connections stay open and nothing answers.
     pub fn pause(&self) {
         let parent = self.daemon.pid();
