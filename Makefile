@@ -17,7 +17,8 @@ test: packages ## run all tests against real servers (installs what they need)
 	else set -x; cargo test --locked --lib --bins --tests; fi
 	cargo test --locked --doc
 
-test-features: packages packages-kerberos ## run the tests of a build with Kerberos and OpenTelemetry
+test-features: packages packages-kerberos ## lint and test a build with Kerberos and OpenTelemetry
+	cargo clippy --locked --all-targets --features kerberos,otel -- -D warnings
 	@if cargo nextest --version >/dev/null 2>&1; \
 	then set -x; cargo nextest run --locked --features kerberos,otel kerberos traces opentelemetry; \
 	else set -x; for what in kerberos traces opentelemetry; do \

@@ -131,6 +131,7 @@ impl Debian {
             .args(command.split(' '))
             .env_clear()
             .env("STATE_DIRECTORY", "/var/lib/ldap-usher")
+            .env("CREDENTIALS_DIRECTORY", "/run/credentials/ldap-usher.service")
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .spawn()
@@ -254,6 +255,12 @@ async fn the_debian_package_is_installed_configured_run_upgraded_removed_and_pur
     assert!(
         debian.path("/var/lib/ldap-usher/state.db").exists() && debian.path("/usr/bin/ldap-usher").exists()
     );
+
+    // Variables can be the whole configuration: the file stays deleted.
+    fs::remove_file(&config).unwrap();
+    debian.install_package(&second).await;
+    assert!(!config.exists());
+    fs::write(&config, &edited).unwrap();
 
     // Removed, it leaves what belongs to the administrator; purged, nothing.
     debian.dpkg(&["--remove", "ldap-usher"]).await;

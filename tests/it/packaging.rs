@@ -44,7 +44,6 @@ impl Machine {
         }
         let folder = machine.dir.path().to_str().unwrap();
         let config = packaged("examples/systemd.toml")
-            .replace("/run/credentials/ldap-usher.service", folder)
             .replace("/var/lib/ldap-usher", folder)
             .replace("ldaps://ldap.example.org", "ldaps://127.0.0.1:1");
         machine.write("config.toml", &(config + "\n[http]\nlisten = \"off\"\n"));
@@ -66,6 +65,7 @@ impl Machine {
             .args(words.map(|word| word.replace("/etc/ldap-usher", folder)))
             .current_dir("/")
             .env_clear()
+            .env("CREDENTIALS_DIRECTORY", folder)
             .env("NOTIFY_SOCKET", self.dir.path().join("notify"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
