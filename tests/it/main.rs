@@ -38,6 +38,7 @@ mod healthcheck;
 mod hostile;
 mod http;
 mod id_attribute;
+mod image;
 mod instances;
 mod journal;
 #[cfg(feature = "kerberos")]

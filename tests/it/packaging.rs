@@ -334,7 +334,10 @@ fn one_version_of_rust_is_named_everywhere() {
     for (path, expected) in [
         ("README.md", format!("{version} or later")),
         ("config/guide/install.md", format!("{version} or later")),
-        ("config/docker/Dockerfile", format!("FROM rust:{version}-alpine")),
+        (
+            "config/docker/Dockerfile",
+            format!("/rust:{version}-alpine AS build"),
+        ),
         (".github/workflows/ci.yml", format!("rust-toolchain@{version}.0")),
         (
             ".github/workflows/release.yml",
