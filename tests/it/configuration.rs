@@ -119,7 +119,7 @@ format = "jsno"
 "#).await, @r#"
         error: the configuration cannot be used
         config.toml:2: state: names no file
-        config.toml:3: colour: unknown key; the top level has accept, directory, http, invite, journal_days, leave, limits, log, notify, postgres, protect, state, state_file, vaultwarden
+        config.toml:3: colour: unknown key; the top level has accept, directory, http, invite, journal_days, leave, limits, log, notify, postgres, protect, state, state_file, traces, vaultwarden
         config.toml:5: vaultwarden.url: ends in /admin; leave that out, it is added automatically
         config.toml:6: vaultwarden.admin_token_file: is the hash that Vaultwarden keeps as its ADMIN_TOKEN; give the secret from which it was made, in plain text
         config.toml:7: vaultwarden.ca_file: the CA file no-such-file cannot be read: No such file or directory (os error 2); check the path and its permissions
@@ -648,6 +648,10 @@ async fn the_effective_configuration_is_shown_without_secrets_and_is_one_itself(
         listen = "127.0.0.1:9464"
         hosts = []
 
+        [traces]
+        tls_verify = true
+        tls_pin = []
+
         [log]
         level = "info"
         format = "text"
@@ -829,7 +833,11 @@ async fn the_examples_have_no_problems() {
         let mut show = command(Path::new("config.toml"));
         show.args(["config", "show"]).current_dir(dir.path());
         // What systemd passes to a service, for the example that uses it.
-        let output = show.env("CREDENTIALS_DIRECTORY", dir.path()).output().await.unwrap();
+        let output = show
+            .env("CREDENTIALS_DIRECTORY", dir.path())
+            .output()
+            .await
+            .unwrap();
         assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
         count += 1;
     }

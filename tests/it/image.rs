@@ -51,7 +51,7 @@ async fn any_user_of_the_group_0_can_write_the_state_in_the_image_and_its_health
 
     // What the first stage does after the compiler, in a folder.
     let (_, leaves) = compiler
-        .split_once("cargo build --release --locked \\\n")
+        .split_once("cargo build --release --locked --features \"$FEATURES\" \\\n")
         .unwrap();
     let leaves = leaves.trim_start().trim_start_matches("&& ");
     fs::create_dir_all(buildah.path("target/release")).unwrap();

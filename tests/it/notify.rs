@@ -211,8 +211,9 @@ async fn a_receiver_that_hangs_delays_neither_invitations_nor_the_other_receiver
     receiver.conduct(Conduct::Hang);
     let (dir, command) = script("cat >> $1/events; echo >> $1/events");
     let mut world = telling(&(webhook(&receiver) + &command)).await;
-    for uid in ["ann", "bob"] {
+    for (count, uid) in (1..).zip(["ann", "bob"]) {
         world.witness(uid).await;
+        world.tasks("done", count).await;
     }
     let events = written(&dir.path().join("events"), 4).await;
     let kinds: Vec<_> = events

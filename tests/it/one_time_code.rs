@@ -6,6 +6,7 @@ use ldap_usher::clock::Clock;
 use tokio::time::Instant;
 
 use crate::support::browser::client;
+use crate::support::service::Config;
 use crate::support::slapd::Slapd;
 use crate::support::stand_in::{Setup, one_time_code};
 use crate::support::world::World;
@@ -82,7 +83,9 @@ async fn a_code_with_which_somebody_else_has_logged_in_delays_nobody_for_long() 
     let url = format!("{}/admin", world.vault.url());
     let login = client().post(url).form(&form).send().await.unwrap();
     assert_eq!(login.status(), 200);
-    let check = async || String::from_utf8(world.ask(&["check"]).await.stdout).unwrap();
+    // Both use one file for their sessions.
+    let config = Config::new(&world.config());
+    let check = async || String::from_utf8(config.ask(&["check"]).await.stdout).unwrap();
     let said = check().await;
     assert!(
         said.contains("somebody else has just logged in with the same code"),
