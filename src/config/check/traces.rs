@@ -57,7 +57,7 @@ pub(super) fn traces(
     if url.scheme() == "http" && headers.is_some() && !url.host().is_some_and(|host| is_loopback(&host)) {
         problems.warning(&at, "sends `headers` in clear text to another host; use https://");
     }
-    pins_need_tls(&table.tls_pin, [url.as_str()], &table_at, problems);
+    pins_need_tls(&table.tls_pin, [url.as_str()], table_at, problems);
     Some(Traces {
         url,
         headers: headers.map(|headers| headers.value),
