@@ -78,16 +78,17 @@ struct Debian {
 }
 
 impl Debian {
-    async fn install() -> Self {
+    /// With what ours needs, because no repository has ours, and with these packages.
+    async fn install(more: &[&str]) -> Self {
         let root = TempDir::new().unwrap();
         let release = fs::read_to_string("/etc/os-release").unwrap();
         let release = release
             .lines()
             .find_map(|line| line.strip_prefix("VERSION_CODENAME="));
-        // The packages that ours needs, because no repository has ours.
+        let packages = [&["adduser", "ca-certificates"], more].concat().join(",");
         let mut debootstrap = Command::new("debootstrap");
         debootstrap
-            .args(["--variant=minbase", "--include=adduser,ca-certificates"])
+            .args(["--variant=minbase", &format!("--include={packages}")])
             .arg(release.expect("this test needs Debian"))
             .arg(root.path());
         run(&mut debootstrap).await;
@@ -163,11 +164,30 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
 }
 
+#[cfg(feature = "kerberos")]
+#[tokio::test]
+async fn the_debian_package_with_kerberos_names_its_library_and_runs_with_it() {
+    let packages = TempDir::new().unwrap();
+    let (debian, package) = tokio::join!(
+        Debian::install(&["libgssapi-krb5-2"]),
+        build("deb", packages.path(), "0.1.0"),
+    );
+    let control = run(Command::new("dpkg-deb").arg("--field").arg(&package)).await;
+    assert!(control.contains("Package: ldap-usher-kerberos\n"), "{control}");
+    assert!(control.contains("libgssapi-krb5-2"), "{control}");
+    debian.install_package(&package).await;
+    let config = "[vaultwarden]\nurl = \"https://vault.example.org\"\nadmin_token = \"t\"\n\
+                  [[directory]]\nurl = \"ldaps://127.0.0.1:1\"\nbase_dn = \"dc=example,dc=org\"\nsasl = \"gssapi\"\n";
+    fs::write(debian.path("/etc/ldap-usher/config.toml"), config).unwrap();
+    let shown = run(debian.chroot("root").args(["ldap-usher", "config", "show"])).await;
+    assert!(shown.contains("sasl = \"gssapi\""), "{shown}");
+}
+
 #[tokio::test]
 async fn the_debian_package_is_installed_configured_run_upgraded_removed_and_purged_in_a_clean_debian() {
     let packages = TempDir::new().unwrap();
     let (debian, first, second) = tokio::join!(
-        Debian::install(),
+        Debian::install(&[]),
         build("deb", packages.path(), "0.1.0"),
         build("deb", packages.path(), "0.1.1"),
     );
