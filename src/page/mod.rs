@@ -24,7 +24,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use futures::future::BoxFuture;
 use secrecy::SecretString;
 use tokio::sync::Semaphore;
@@ -120,10 +120,10 @@ impl Page {
             .route("/live", get(live))
             .route("/events", get(events::events))
             .route("/person", get(orders::person))
-            .route("/search", post(orders::search))
-            .route("/sign-in", post(orders::sign_in))
-            .route("/sign-out", post(orders::sign_out))
-            .route("/order", post(orders::order))
+            .route("/search", get(home).post(orders::search))
+            .route("/sign-in", get(home).post(orders::sign_in))
+            .route("/sign-out", get(home).post(orders::sign_out))
+            .route("/order", get(home).post(orders::order))
             .route("/assets/{name}", get(assets::asset))
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .layer(middleware::map_response(protect))
@@ -151,6 +151,12 @@ async fn front(State(page): State<Page>, browser: Browser) -> Response {
 async fn live(State(page): State<Page>, browser: Browser) -> Response {
     let snapshot = page.0.snapshots.get().await;
     view::live(&page.look(&browser), &snapshot)
+}
+
+/// What takes forms has no page of its own. A browser asks for one if it reloads what a form answered, as it does without the
+/// script.
+async fn home() -> Response {
+    see("./")
 }
 
 /// Adds what every answer says to the browser.
