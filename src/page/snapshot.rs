@@ -107,7 +107,7 @@ impl Snapshots {
         });
         Snapshot {
             now,
-            version: version(&stored, &reasons, &standing_by),
+            version: version(&stored, &self.observer.causes(), &standing_by),
             reasons,
             standing_by,
             heard: heard.collect(),
@@ -129,10 +129,10 @@ impl Snapshots {
     }
 }
 
-/// The digest of what is shown. What a reason says of its duration changes every second, and does not count.
-fn version(stored: &Result<Stored, String>, reasons: &[String], standing_by: &[String]) -> String {
+/// The digest of what is shown. `causes` are the reasons without their durations, which change every second.
+fn version(stored: &Result<Stored, String>, causes: &[String], standing_by: &[String]) -> String {
     let mut hasher = DefaultHasher::new();
-    (reasons.len(), standing_by).hash(&mut hasher);
+    (causes, standing_by).hash(&mut hasher);
     match stored {
         Ok(stored) => {
             let mut report = stored.report.clone();

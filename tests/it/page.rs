@@ -119,6 +119,27 @@ async fn a_person_who_is_added_appears_at_once_and_nothing_is_said_to_the_consol
 }
 
 #[tokio::test]
+async fn what_the_page_shows_stays_fresh_while_nothing_happens_and_it_says_when_nobody_answers() {
+    let mut world = world(1, "").await;
+    world.tasks("done", 1).await;
+    let browser = Browser::start().await;
+    browser.open(&url(&world).await).await;
+    browser.shows("Live").await;
+    browser
+        .until("was read again without a change", async || {
+            let again = "const live = document.getElementById('live');
+                         const again = window.seen && window.seen !== live && window.seen.dataset.version === live.dataset.version;
+                         window.seen = live;
+                         return again";
+            browser.script(again).await == true
+        })
+        .await;
+    assert_eq!(browser.complaints().await, [""; 0]);
+    world.stop().await;
+    browser.shows("Not connected").await;
+}
+
+#[tokio::test]
 async fn a_person_who_is_signed_in_decides_by_mouse_and_keyboard_and_the_journal_says_from_where() {
     let world = world(0, "[invite]\nhold = \"all\"").await;
     world.vault.fail(On::Invite, Some("eve@example.org"), 1, REFUSAL);
