@@ -79,6 +79,7 @@ pub struct Page(Arc<Inner>);
 struct Inner {
     snapshots: Snapshots,
     sessions: Sessions,
+    observer: Observer,
     administration: Arc<dyn Administration>,
     public: Public,
     assets: Assets,
@@ -98,7 +99,8 @@ impl Page {
         stop: CancellationToken,
     ) -> Self {
         Self(Arc::new(Inner {
-            snapshots: Snapshots::new(store, observer),
+            snapshots: Snapshots::new(store, observer.clone()),
+            observer,
             sessions: Sessions::new(token),
             administration,
             public,
