@@ -43,6 +43,9 @@ use view::Look;
 /// The largest body of a request, in bytes: a form with a hundred actions.
 const MAX_BODY: usize = 16 << 10;
 
+/// The largest number of events and of actions of one person that the page shows: the last ones.
+pub const MAX_EVENTS: u32 = 500;
+
 /// Carries out what somebody asks for on the page. The answer is a sentence for them, whether it was done or not.
 pub trait Administration: Send + Sync {
     /// Does it. `rows` are the numbers of the actions or of the invitation that it concerns, `who` names a person, `from` is
@@ -62,7 +65,7 @@ pub trait Administration: Send + Sync {
 /// What is known of a person.
 #[derive(Debug)]
 pub struct Story {
-    /// Their membership, actions and events.
+    /// Their membership, actions and events. One event more than [`MAX_EVENTS`] says that there are more.
     pub person: PersonReport,
     /// How they stand, in one line.
     pub standing: String,

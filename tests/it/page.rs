@@ -414,6 +414,46 @@ async fn whoever_guesses_keeps_nobody_out_and_gets_few_lines_of_the_log() {
 }
 
 #[tokio::test]
+async fn of_a_very_long_story_the_page_shows_the_end_and_the_command_all() {
+    let mut world = world(1, "").await;
+    world.tasks("done", 1).await;
+    world.stop().await;
+    let db = rusqlite::Connection::open(world.state_file()).unwrap();
+    db.execute(
+        "with recursive n(n) as (select 1 union all select n + 1 from n where n < 600)
+         insert into journal (at, directory, entry_id, dn, source, event)
+         select at, directory, entry_id, dn, source, json_object('event', 'left', 'reason', 'number ' || n)
+         from (select * from journal where entry_id is not null order by id limit 1), n",
+        (),
+    )
+    .unwrap();
+    db.execute(
+        "with recursive n(n) as (select 1 union all select n + 1 from n where n < 600)
+         insert into action (kind, address, member, state, due, arrived, since)
+         select 'invite', 'former' || n || '@example.org', id, 'cancelled', 0, 0, 0 from member, n",
+        (),
+    )
+    .unwrap();
+    drop(db);
+    world.start_only();
+    world.connected(1).await;
+    let mut visitor = Visitor::of(&world).await;
+    visitor.signs_in().await;
+    let id = world.people().entry_uuid("person1").await;
+    let story = visitor.body(&format!("person?id={id}")).await;
+    let cut = format!("The last 500 are shown; <code>ldap-usher explain {id}</code> shows all.");
+    assert_eq!(story.matches(&cut).count(), 2, "{story}");
+    assert_eq!(story.matches("former").count(), 500);
+    let shown = |n: u32| story.contains(&format!("left: number {n}<"));
+    assert!(shown(600) && shown(102) && !shown(50));
+    assert_eq!(story.matches("left: number ").count(), 500);
+    let told = world.ask(&["explain", &id.to_string()]).await;
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert_eq!(told.matches("left: number ").count(), 600, "{told}");
+    assert_eq!(told.matches("former").count(), 600, "{told}");
+}
+
+#[tokio::test]
 async fn all_that_are_shown_are_decided_on_together_and_nobody_who_came_later() {
     let world = world(0, "[invite]\nhold = \"all\"").await;
     for uid in ["ann", "bob"] {
