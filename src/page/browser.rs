@@ -23,9 +23,7 @@ pub(super) struct Browser {
     pub(super) id: Option<String>,
     /// Its session.
     pub(super) session: Option<Session>,
-    /// The client, or the one for which a proxy on this machine says that it asks.
-    pub(super) address: IpAddr,
-    /// The same in words, for the journal.
+    /// Where it is, in words, for the journal and the log: the client, and the proxy that says that it asks for that one.
     pub(super) from: String,
     /// Whether the page itself, and no other site, made the browser send this.
     pub(super) is_own: bool,
@@ -51,7 +49,6 @@ impl FromRequestParts<Page> for Browser {
         Ok(Self {
             id: session.is_some().then(|| id.map(str::to_owned)).flatten(),
             session,
-            address: forwarded.unwrap_or(peer),
             from: match forwarded {
                 Some(client) => format!("{client} (by the proxy {peer})"),
                 None => peer.to_string(),

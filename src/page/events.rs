@@ -21,7 +21,8 @@ const LASTS: Duration = Duration::from_secs(25);
 /// How soon it does.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// Sends the version of what the page shows, at once and whenever it changes.
+/// Sends the version of what the page shows, at once and whenever it changes. The page takes the beginning of a stream as a
+/// reason to read everything again, the times that merely pass included.
 ///
 /// # Guarantees
 /// A stream ends before the deadline of its connection and when the service stops, and at most [`MAX_STREAMS`] are open. The

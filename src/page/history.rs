@@ -40,10 +40,11 @@ impl History {
             // All events were removed, and their numbers begin again.
             *self = Self::default();
         }
-        if self.upto == 0 {
-            (self.from, self.upto) = (end, end);
+        if self.upto == 0 && !self.complete {
+            // Read before anything is noted: if it fails, the next reading begins anew.
             let oldest = store.journal(0, Timestamp(i64::MIN), 1).await?;
             self.first = oldest.first().map_or(end, |(number, _)| *number);
+            (self.from, self.upto) = (end, end);
         }
         let oldest = now.0 - MONTH;
         self.hours.retain(|began, _| *began > oldest - HOUR);
@@ -59,7 +60,7 @@ impl History {
             let reached = page.first().is_some_and(|hour| hour.began.0 < oldest);
             self.add(&page);
             self.from = after;
-            self.complete = after < self.first || reached;
+            self.complete = after == 0 || after < self.first || reached;
         }
         Ok(())
     }
@@ -162,6 +163,19 @@ mod tests {
         assert_eq!((day[23].left, day[23].invited, day[23].delays_ms), (1, 1, 40));
         let month = history.periods(NOW, 30, 24);
         assert_eq!(month.iter().map(|day| day.joined).sum::<u64>(), 8);
+    }
+
+    #[tokio::test]
+    async fn an_empty_journal_is_counted_at_once_and_what_comes_later_is_counted_too() {
+        let store = in_memory().await.unwrap();
+        let mut history = History::default();
+        history.read(&*store, NOW).await.unwrap();
+        assert!(history.is_complete());
+        for _ in 0..3 {
+            happens(&store, NOW, Source::Stream, What::Joined).await;
+        }
+        history.read(&*store, NOW).await.unwrap();
+        assert_eq!(history.periods(NOW, 1, 1)[0].joined, 3);
     }
 
     #[tokio::test]

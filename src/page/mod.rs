@@ -25,7 +25,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use futures::future::BoxFuture;
 use secrecy::SecretString;
 use tokio::sync::Semaphore;
@@ -46,6 +46,9 @@ use view::Look;
 /// The largest body of a request, in bytes: a form with a hundred actions.
 const MAX_BODY: usize = 16 << 10;
 
+/// The largest number of events and of actions of one person that the page shows: the last ones.
+pub const MAX_EVENTS: u32 = 500;
+
 /// Carries out what somebody asks for on the page. The answer is a sentence for them, whether it was done or not.
 pub trait Administration: Send + Sync {
     /// Does it. `rows` are the numbers of the actions or of the invitation that it concerns, `who` names a person, `from` is
@@ -65,7 +68,7 @@ pub trait Administration: Send + Sync {
 /// What is known of a person.
 #[derive(Debug)]
 pub struct Story {
-    /// Their membership, actions and events.
+    /// Their membership, actions and events. One event more than [`MAX_EVENTS`] says that there are more.
     pub person: PersonReport,
     /// How they stand, in one line.
     pub standing: String,
@@ -82,6 +85,7 @@ pub struct Page(Arc<Inner>);
 struct Inner {
     snapshots: Snapshots,
     sessions: Sessions,
+    observer: Observer,
     administration: Arc<dyn Administration>,
     /// The orders that are being carried out.
     orders: TaskTracker,
@@ -103,7 +107,8 @@ impl Page {
         stop: CancellationToken,
     ) -> Self {
         Self(Arc::new(Inner {
-            snapshots: Snapshots::new(store, observer),
+            snapshots: Snapshots::new(store, observer.clone()),
+            observer,
             sessions: Sessions::new(token),
             administration,
             orders: TaskTracker::new(),
@@ -126,10 +131,10 @@ impl Page {
             .route("/live", get(live))
             .route("/events", get(events::events))
             .route("/person", get(orders::person))
-            .route("/search", post(orders::search))
-            .route("/sign-in", post(orders::sign_in))
-            .route("/sign-out", post(orders::sign_out))
-            .route("/order", post(orders::order))
+            .route("/search", get(home).post(orders::search))
+            .route("/sign-in", get(home).post(orders::sign_in))
+            .route("/sign-out", get(home).post(orders::sign_out))
+            .route("/order", get(home).post(orders::order))
             .route("/assets/{name}", get(assets::asset))
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .layer(middleware::map_response(protect))
@@ -182,6 +187,12 @@ async fn front(State(page): State<Page>, browser: Browser) -> Response {
 async fn live(State(page): State<Page>, browser: Browser) -> Response {
     let snapshot = page.0.snapshots.get().await;
     view::live(&page.look(&browser), &snapshot)
+}
+
+/// What takes forms has no page of its own. A browser asks for one if it reloads what a form answered, as it does without the
+/// script.
+async fn home() -> Response {
+    see("./")
 }
 
 /// Adds what every answer says to the browser.

@@ -58,42 +58,30 @@ fn foreign() -> Response {
 }
 
 pub(super) async fn sign_in(State(page): State<Page>, browser: Browser, body: Bytes) -> Response {
+    const MANY: &str = "this is not the token, as many before it; open the page again and enter the right one, which is \
+                        always taken\n";
     if !browser.is_own {
         return foreign();
     }
     let fields = Fields::of(&body);
-    let opened = page
-        .0
-        .sessions
-        .sign_in(fields.one("token"), browser.address, Instant::now());
-    match opened {
+    match page.0.sessions.sign_in(fields.one("token"), Instant::now()) {
         Ok(id) => {
             tracing::info!(from = browser.from, "somebody signed in on the status page");
             let cookie = [(header::SET_COOKIE, browser.set_cookie(Some(&id)))];
             (cookie, see("./")).into_response()
         }
         Err(refused) => {
-            tracing::warn!(
-                from = browser.from,
-                "somebody could not sign in on the status page"
-            );
-            let (status, why) = match refused {
-                Refused::Wrong => (StatusCode::FORBIDDEN, "This is not the token."),
-                Refused::TooMany => (
-                    StatusCode::TOO_MANY_REQUESTS,
-                    "There were too many wrong tokens. Try again in a minute.",
-                ),
-            };
+            page.0.observer.sign_in_refused(&browser.from);
+            if refused == Refused::TooMany {
+                return (StatusCode::TOO_MANY_REQUESTS, MANY).into_response();
+            }
             let snapshot = page.0.snapshots.get().await;
             let notice = Notice {
                 good: false,
-                text: why.into(),
+                text: "This is not the token.".into(),
             };
-            (
-                status,
-                view::front(&page.look(&browser), &snapshot, Some(&notice)),
-            )
-                .into_response()
+            let front = view::front(&page.look(&browser), &snapshot, Some(&notice));
+            (StatusCode::FORBIDDEN, front).into_response()
         }
     }
 }

@@ -58,12 +58,17 @@
   };
   const listen = () => {
     const source = new EventSource('events');
+    // A stream ends now and then, and the browser opens the next one. Each brings what merely passes, too, such as when a
+    // directory was last heard. A refused one is closed for good.
+    let ended = false;
     source.addEventListener('version', (event) => {
-      if (event.data === live().dataset.version) say('Live'); else refresh();
+      if (!ended && event.data === live().dataset.version) say('Live'); else refresh();
+      ended = false;
     });
-    // A stream ends now and then, and the browser opens the next one. A refused one is closed for good.
     source.addEventListener('error', () => {
       if (source.readyState === EventSource.CLOSED) poll();
+      else if (ended) say('Not connected');
+      ended = true;
     });
     addEventListener('pagehide', () => source.close());
   };

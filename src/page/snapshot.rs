@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::history::History;
 use crate::clock::{Clock, Timestamp};
@@ -15,6 +15,8 @@ use crate::telemetry::Observer;
 
 /// How old a snapshot may be that somebody gets. However many look, the store is read this often at most.
 const FRESH: Duration = Duration::from_millis(500);
+/// How long the store may take: whoever looks learns soon that it is silent.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// The number of events and of people who have not registered that are shown.
 const SHOWN: u32 = 50;
 
@@ -96,8 +98,10 @@ impl Snapshots {
 
     async fn read(&self, history: &mut History) -> Snapshot {
         let now = self.clock.now();
-        let stored = self.read_store(history, now).await;
-        let stored = stored.map_err(|error| error.to_string());
+        let stored = match timeout(PATIENCE, self.read_store(history, now)).await {
+            Ok(stored) => stored.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("it does not answer within {} s", PATIENCE.as_secs())),
+        };
         let reasons = self.observer.ready().err().unwrap_or_default();
         let standing_by = self.observer.standing_by();
         let heard = self.observer.silence().into_iter();
@@ -107,7 +111,7 @@ impl Snapshots {
         });
         Snapshot {
             now,
-            version: version(&stored, &reasons, &standing_by),
+            version: version(&stored, &self.observer.causes(), &standing_by),
             reasons,
             standing_by,
             heard: heard.collect(),
@@ -129,10 +133,10 @@ impl Snapshots {
     }
 }
 
-/// The digest of what is shown. What a reason says of its duration changes every second, and does not count.
-fn version(stored: &Result<Stored, String>, reasons: &[String], standing_by: &[String]) -> String {
+/// The digest of what is shown. `causes` are the reasons without their durations, which change every second.
+fn version(stored: &Result<Stored, String>, causes: &[String], standing_by: &[String]) -> String {
     let mut hasher = DefaultHasher::new();
-    (reasons.len(), standing_by).hash(&mut hasher);
+    (causes, standing_by).hash(&mut hasher);
     match stored {
         Ok(stored) => {
             let mut report = stored.report.clone();

@@ -224,8 +224,8 @@ pub trait AdminStore: BaseStore {
     /// The actions in a state, in the order of their arrival.
     fn in_state<'a>(&'a self, state: ActionState, which: Which<'a>) -> Reply<'a, Vec<TaskReport>>;
 
-    /// The people of people, in the order of their rows, with the events after number `since`.
-    fn people(&self, query: PersonQuery, since: i64) -> Reply<'_, Vec<PersonReport>>;
+    /// These people, in the order of their rows, each with the last `events` events; `0` stands for all of them.
+    fn people(&self, query: PersonQuery, events: u32) -> Reply<'_, Vec<PersonReport>>;
 
     /// Up to `limit` events after number `after` that happened at `from` or later, oldest first, each with its number.
     fn journal(&self, after: i64, from: Timestamp, limit: u32) -> Reply<'_, Vec<(i64, Event)>>;

@@ -227,6 +227,18 @@ impl Health {
     /// One sentence for each directory that was never up to date, unless another instance listens to it, for each directory and
     /// Vaultwarden that have been failing for longer than the grace period, and for a store that is failing.
     pub(super) fn ready(&self, now: Instant) -> Result<(), Vec<String>> {
+        let reasons = self.reasons(now, |failure| {
+            format!("has been failing for {}", failure.describe(now))
+        });
+        if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+    }
+
+    /// The reasons why the service is not ready, without how long each has lasted.
+    pub(super) fn causes(&self, now: Instant) -> Vec<String> {
+        self.reasons(now, |failure| failure.error.clone())
+    }
+
+    fn reasons(&self, now: Instant, told: impl Fn(&Failure) -> String) -> Vec<String> {
         let long = |failure: &&Failure| now.duration_since(failure.since) > self.grace;
         let mut reasons = Vec::new();
         for (name, health) in self.directories.iter().filter(|(_, health)| !health.is_elsewhere) {
@@ -238,25 +250,16 @@ impl Health {
                     .unwrap_or_default();
                 reasons.push(format!("directory {name} has not been listed yet{error}"));
             } else if let Some(failure) = health.failure.as_ref().filter(long) {
-                reasons.push(format!(
-                    "directory {name} has been failing for {}",
-                    failure.describe(now)
-                ));
+                reasons.push(format!("directory {name} {}", told(failure)));
             }
         }
         if let Some(failure) = self.vaultwarden.as_ref().filter(long) {
-            reasons.push(format!(
-                "Vaultwarden has been failing for {}",
-                failure.describe(now)
-            ));
+            reasons.push(format!("Vaultwarden {}", told(failure)));
         }
         if let Some(StoreFailure { failure, .. }) = &self.store {
-            reasons.push(format!(
-                "the state has been failing for {}",
-                failure.describe(now)
-            ));
+            reasons.push(format!("the state {}", told(failure)));
         }
-        if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+        reasons
     }
 
     fn directory(&mut self, name: &str) -> &mut DirectoryHealth {
@@ -325,6 +328,10 @@ mod tests {
         assert_eq!(
             health.ready(now + GRACE + Duration::from_secs(1)).unwrap_err(),
             ["directory main has been failing for 5m 1s: no route to host"]
+        );
+        assert_eq!(
+            health.causes(now + GRACE * 3),
+            ["directory main no route to host"]
         );
         health.caught_up("main");
         assert_eq!(health.ready(now + GRACE * 2), Ok(()));

@@ -21,6 +21,7 @@ pub(super) struct LogLimiter(BTreeMap<(String, &'static str), Lines>);
 struct Lines {
     level: Level,
     began: Instant,
+    most: u64,
     count: u64,
 }
 
@@ -36,14 +37,27 @@ pub(super) struct Suppressed {
 impl LogLimiter {
     /// Counts a line of this kind. Returns whether to log it.
     pub(super) fn admits(&mut self, directory: &str, kind: &'static str, level: Level, now: Instant) -> bool {
+        self.admits_up_to(MAX_LINES, directory, kind, level, now)
+    }
+
+    /// The same with another largest number of lines. `directory` is empty for what concerns none.
+    pub(super) fn admits_up_to(
+        &mut self,
+        most: u64,
+        directory: &str,
+        kind: &'static str,
+        level: Level,
+        now: Instant,
+    ) -> bool {
         let new = || Lines {
             level,
             began: now,
+            most,
             count: 0,
         };
         let lines = self.0.entry((directory.to_owned(), kind)).or_insert_with(new);
         lines.count += 1;
-        lines.count <= MAX_LINES
+        lines.count <= lines.most
     }
 
     /// Removes the counts that began at least a minute ago, and returns the numbers to log.
@@ -58,7 +72,7 @@ impl LogLimiter {
     fn suppressed(&mut self) -> Vec<Suppressed> {
         let counts = mem::take(&mut self.0).into_iter();
         let suppressed = counts.filter_map(|((directory, kind), lines)| {
-            let count = lines.count.checked_sub(MAX_LINES).filter(|&count| count > 0)?;
+            let count = lines.count.checked_sub(lines.most).filter(|&count| count > 0)?;
             Some(Suppressed {
                 directory,
                 kind,
@@ -87,6 +101,7 @@ impl Suppressed {
             level,
             count,
         } = self;
+        let directory = Some(directory.as_str()).filter(|name| !name.is_empty());
         macro_rules! line {
             ($log:ident) => {
                 $log!(
@@ -128,5 +143,10 @@ mod tests {
         assert_eq!(limiter.expired(began + WINDOW), [left]);
         assert!(limiter.admits("main", "left", Level::INFO, began + WINDOW));
         assert_eq!(limiter.expired(began + 2 * WINDOW), []);
+        let began = began + 2 * WINDOW;
+        let few = (0..9).filter(|_| limiter.admits_up_to(5, "", "sign-in", Level::WARN, began));
+        assert_eq!(few.count(), 5);
+        let rest = limiter.expired(began + WINDOW);
+        assert_eq!((rest.len(), rest[0].count), (1, 4));
     }
 }

@@ -27,6 +27,7 @@ pub mod log;
 mod log_limit;
 mod metrics;
 mod notifications;
+mod page;
 mod parts;
 mod people;
 mod progress;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_SECURITY_POLICY, COOKIE, HOST, LOCATION, ORIGIN, RETRY_AFTER, SET_COOKIE};
+use reqwest::header::{CONTENT_SECURITY_POLICY, COOKIE, HOST, LOCATION, ORIGIN, SET_COOKIE};
 use reqwest::{Client, Response, StatusCode};
 use tokio::time::timeout;
 
@@ -116,6 +116,27 @@ async fn a_person_who_is_added_appears_at_once_and_nothing_is_said_to_the_consol
         "the page was loaded again"
     );
     assert_eq!(browser.complaints().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn what_the_page_shows_stays_fresh_while_nothing_happens_and_it_says_when_nobody_answers() {
+    let mut world = world(1, "").await;
+    world.tasks("done", 1).await;
+    let browser = Browser::start().await;
+    browser.open(&url(&world).await).await;
+    browser.shows("Live").await;
+    browser
+        .until("was read again without a change", async || {
+            let again = "const live = document.getElementById('live');
+                         const again = window.seen && window.seen !== live && window.seen.dataset.version === live.dataset.version;
+                         window.seen = live;
+                         return again";
+            browser.script(again).await == true
+        })
+        .await;
+    assert_eq!(browser.complaints().await, [""; 0]);
+    world.stop().await;
+    browser.shows("Not connected").await;
 }
 
 #[tokio::test]
@@ -353,10 +374,12 @@ async fn nothing_about_people_is_reachable_and_nothing_is_done_without_signing_i
             );
         }
     }
+    // A browser without JavaScript reloads what a form answered.
     for path in ["order", "search", "sign-in", "sign-out"] {
+        let answer = visitor.get(path).await;
         assert_eq!(
-            visitor.get(path).await.status(),
-            StatusCode::METHOD_NOT_ALLOWED,
+            (answer.status(), &answer.headers()[LOCATION]),
+            (StatusCode::SEE_OTHER, &"./".parse().unwrap()),
             "{path}"
         );
     }
@@ -455,33 +478,67 @@ async fn every_answer_forbids_what_a_browser_should_not_do_and_only_named_files_
 }
 
 #[tokio::test]
-async fn whoever_guesses_has_to_wait_and_whoever_has_a_session_keeps_it() {
+async fn whoever_guesses_keeps_nobody_out_and_gets_few_lines_of_the_log() {
     let world = world(0, "").await;
-    let mut visitor = Visitor::of(&world).await;
-    visitor.signs_in().await;
+    let visitor = Visitor::of(&world).await;
     let tries = async |token: &str| {
         let answer = visitor.send("sign-in", visitor.own(), &[("token", token)]).await;
-        (
-            answer.status().as_u16(),
-            answer.headers().contains_key(SET_COOKIE),
-        )
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let is_page = answer.text().await.unwrap().contains("This is not the token.");
+        (status, headers.contains_key(SET_COOKIE), is_page)
     };
     for _ in 0..5 {
-        assert_eq!(tries("a wrong token").await, (403, false));
+        assert_eq!(tries("a wrong token").await, (403, false, true));
     }
-    assert_eq!(tries(TOKEN).await, (429, false));
-    assert!(visitor.body("").await.contains("Sign out"));
-    world
-        .says(
-            &[
-                "somebody could not sign in on the status page",
-                "from=\"127.0.0.1\"",
-            ],
-            6,
-        )
-        .await;
-    let answer = visitor.get("").await;
-    assert!(!answer.headers().contains_key(RETRY_AFTER));
+    let mut last = (403, false, true);
+    for _ in 0..50 {
+        last = tries("a wrong token").await;
+    }
+    assert_eq!(last, (429, false, false));
+    assert_eq!(tries(TOKEN).await, (303, true, false));
+    world.says(&["somebody signed in", "from=\"127.0.0.1\""], 1).await;
+    let lines = world.lines(&["somebody could not sign in", "from=\"127.0.0.1\""]);
+    assert_eq!(lines.len(), 5, "{lines:?}");
+}
+
+#[tokio::test]
+async fn of_a_very_long_story_the_page_shows_the_end_and_the_command_all() {
+    let mut world = world(1, "").await;
+    world.tasks("done", 1).await;
+    world.stop().await;
+    let db = rusqlite::Connection::open(world.state_file()).unwrap();
+    db.execute(
+        "with recursive n(n) as (select 1 union all select n + 1 from n where n < 600)
+         insert into journal (at, directory, entry_id, dn, source, event)
+         select at, directory, entry_id, dn, source, json_object('event', 'left', 'reason', 'number ' || n)
+         from (select * from journal where entry_id is not null order by id limit 1), n",
+        (),
+    )
+    .unwrap();
+    db.execute(
+        "with recursive n(n) as (select 1 union all select n + 1 from n where n < 600)
+         insert into action (kind, address, member, state, due, arrived, since)
+         select 'invite', 'former' || n || '@example.org', id, 'cancelled', 0, 0, 0 from member, n",
+        (),
+    )
+    .unwrap();
+    drop(db);
+    world.start_only();
+    world.connected(1).await;
+    let mut visitor = Visitor::of(&world).await;
+    visitor.signs_in().await;
+    let id = world.people().entry_uuid("person1").await;
+    let story = visitor.body(&format!("person?id={id}")).await;
+    let cut = format!("The last 500 are shown; <code>ldap-usher explain {id}</code> shows all.");
+    assert_eq!(story.matches(&cut).count(), 2, "{story}");
+    assert_eq!(story.matches("former").count(), 500);
+    let shown = |n: u32| story.contains(&format!("left: number {n}<"));
+    assert!(shown(600) && shown(102) && !shown(50));
+    assert_eq!(story.matches("left: number ").count(), 500);
+    let told = world.ask(&["explain", &id.to_string()]).await;
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert_eq!(told.matches("left: number ").count(), 600, "{told}");
+    assert_eq!(told.matches("former").count(), 600, "{told}");
 }
 
 #[tokio::test]

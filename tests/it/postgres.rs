@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::support::postgres::{PgBouncer, Postgres};
 use crate::support::proxy::{Fault, Proxy};
@@ -118,6 +118,29 @@ async fn a_network_that_is_cut_or_silent_is_waited_for() {
         world.invites("ann").await;
         world.invited_once(&["ann"]).await;
     }
+}
+
+#[tokio::test]
+async fn the_status_page_says_within_seconds_that_the_database_is_silent() {
+    let postgres = Postgres::start().await;
+    let (world, way) = through_proxy(&postgres).await;
+    let page = async || timeout(Duration::from_secs(12), world.get("/")).await.unwrap();
+    assert!(page().await.contains("Ready"));
+    way.set(Fault::BlackHole);
+    // What was read half a second ago is shown again.
+    sleep(Duration::from_secs(1)).await;
+    let told = page().await;
+    assert!(
+        told.contains("State unavailable") && told.contains("it does not answer within 3 s"),
+        "{told}"
+    );
+    way.set(Fault::None);
+    let works = async {
+        while page().await.contains("State unavailable") {
+            sleep(Duration::from_millis(200)).await;
+        }
+    };
+    timeout(PATIENCE * 4, works).await.unwrap();
 }
 
 #[tokio::test]

@@ -7,10 +7,10 @@ use super::{Look, ago, badge, csrf, document, notice_of, section, table, table_a
 use crate::clock::Timestamp;
 use crate::foreign::printable;
 use crate::model::{ActionKind, ActionState, Event, Hold, Request};
-use crate::page::Story;
 use crate::page::session::{Notice, Session};
 use crate::page::snapshot::{Snapshot, Stored};
 use crate::page::view::state::grouped;
+use crate::page::{MAX_EVENTS, Story};
 use crate::store::{ActionReport, TaskReport, Unregistered};
 
 /// The fields for a search, and for a look-up in the directory.
@@ -308,6 +308,7 @@ fn one(session: &Session, story: &Story, now: Timestamp) -> Markup {
         .events
         .iter()
         .rev()
+        .take(MAX_EVENTS as usize)
         .map(|event| {
             vec![
                 html! { time datetime=(event.at) { (event.at) } },
@@ -317,8 +318,8 @@ fn one(session: &Session, story: &Story, now: Timestamp) -> Markup {
             ]
         })
         .collect();
-    let actions: Vec<_> = person
-        .actions
+    let skipped = person.actions.len().saturating_sub(MAX_EVENTS as usize);
+    let actions: Vec<_> = person.actions[skipped..]
         .iter()
         .map(|action| action_row(action, now))
         .collect();
@@ -343,7 +344,10 @@ fn one(session: &Session, story: &Story, now: Timestamp) -> Markup {
             }
         }
         @if !actions.is_empty() {
-            (section("actions", "What is and was owed", &table("Actions", &["What", "State", "Since", "Why"], &actions)))
+            (section("actions", "What is and was owed", &html! {
+                (cut(person.actions.len(), actions.len(), &id))
+                (table("Actions", &["What", "State", "Since", "Why"], &actions))
+            }))
         }
         (section("story", "What happened", &html! {
             @if events.is_empty() {
@@ -351,9 +355,19 @@ fn one(session: &Session, story: &Story, now: Timestamp) -> Markup {
                     "The journal has no events of this person: they are too old, or were only counted in a listing of many people."
                 }
             } @else {
+                (cut(person.events.len(), events.len(), &id))
                 (table("What happened", &["When", "Address", "What happened", "Learned from"], &events))
             }
         }))
+    }
+}
+
+/// Says that not all is shown, and what shows it.
+fn cut(all: usize, shown: usize, id: &str) -> Markup {
+    html! {
+        @if all > shown {
+            p .dim { "The last " (shown) " are shown; " code { "ldap-usher explain " (id) } " shows all." }
+        }
     }
 }
 

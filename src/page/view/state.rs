@@ -163,7 +163,7 @@ pub(super) fn directories(look: &Look<'_>, snapshot: &Snapshot, report: &Report)
         "Directory",
         "Stream",
         "Connection",
-        "Last change",
+        "Progress saved",
         "Members",
         "Last heard",
     ];

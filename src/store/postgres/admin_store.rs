@@ -76,9 +76,9 @@ impl AdminStore for Postgres {
         })
     }
 
-    fn people(&self, query: PersonQuery, since: i64) -> Reply<'_, Vec<PersonReport>> {
+    fn people(&self, query: PersonQuery, events: u32) -> Reply<'_, Vec<PersonReport>> {
         self.read("reading the history of people", move |db| async move {
-            people::people(&db, &query, since).await
+            people::people(&db, &query, events).await
         })
     }
 

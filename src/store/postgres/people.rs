@@ -8,7 +8,7 @@ use crate::model::{EmailAddress, Event, Member};
 use crate::store::rows::{self, ACTION_REPORT, EVENT, MEMBER};
 use crate::store::{ActionReport, MAX_PEOPLE, PersonQuery, PersonReport};
 
-pub(super) async fn people(db: &Db, query: &PersonQuery, since: i64) -> Result<Vec<PersonReport>, Failure> {
+pub(super) async fn people(db: &Db, query: &PersonQuery, count: u32) -> Result<Vec<PersonReport>, Failure> {
     let found = match query {
         PersonQuery::After(after, limit) => {
             let sql = "select id from ldap_usher.member where id > $1 order by id limit $2";
@@ -19,7 +19,7 @@ pub(super) async fn people(db: &Db, query: &PersonQuery, since: i64) -> Result<V
             let id = id.as_bytes().as_slice();
             db.query(sql, values![id, i64::from(MAX_PEOPLE)]).await?
         }
-        PersonQuery::Dn(dn, same) => return of(db, &by_dn(db, |other| same(dn, other)).await?, since).await,
+        PersonQuery::Dn(dn, same) => return of(db, &by_dn(db, |other| same(dn, other)).await?, count).await,
         PersonQuery::Address(address) => {
             let sql = "select id from (
                            select m.id from ldap_usher.member m where m.address = $1
@@ -33,7 +33,7 @@ pub(super) async fn people(db: &Db, query: &PersonQuery, since: i64) -> Result<V
         }
     };
     let ids: Result<Vec<i64>, Failure> = found.iter().map(|row| Ok(row.try_get(0)?)).collect();
-    of(db, &ids?, since).await
+    of(db, &ids?, count).await
 }
 
 /// The rows of people with a DN. Compares every DN, because servers write the same DN in different ways.
@@ -56,8 +56,8 @@ async fn by_dn(db: &Db, is_same: impl Fn(&str) -> bool) -> Result<Vec<i64>, Fail
     }
 }
 
-/// The people in these rows, in this order, with the events after number `since`.
-async fn of(db: &Db, ids: &[i64], since: i64) -> Result<Vec<PersonReport>, Failure> {
+/// The people in these rows, in this order, each with so many of the last events, or with all.
+async fn of(db: &Db, ids: &[i64], count: u32) -> Result<Vec<PersonReport>, Failure> {
     let sql = format!(
         "select d.name, d.retired, {MEMBER}
          from ldap_usher.member m join ldap_usher.directory d on d.id = m.directory
@@ -76,7 +76,7 @@ async fn of(db: &Db, ids: &[i64], since: i64) -> Result<Vec<PersonReport>, Failu
         });
     }
     let mut actions = actions(db, ids).await?;
-    let mut events = events(db, ids, since).await?;
+    let mut events = events(db, ids, count).await?;
     for report in &mut reports {
         let Member { row, address, .. } = &report.member;
         report.actions = actions.remove(row).unwrap_or_default();
@@ -100,15 +100,17 @@ async fn actions(db: &Db, ids: &[i64]) -> Result<HashMap<i64, Vec<ActionReport>>
     Ok(found)
 }
 
-async fn events(db: &Db, ids: &[i64], since: i64) -> Result<HashMap<i64, Vec<Event>>, Failure> {
+async fn events(db: &Db, ids: &[i64], count: u32) -> Result<HashMap<i64, Vec<Event>>, Failure> {
     let sql = format!(
         "select {EVENT}, m.id from ldap_usher.member m
-         join ldap_usher.journal j on (j.directory, j.entry_id) = (m.directory, m.entry_id)
+         cross join lateral (
+             select * from ldap_usher.journal
+             where (directory, entry_id) = (m.directory, m.entry_id) order by id desc limit nullif($2::bigint, 0)) j
          join ldap_usher.directory d on d.id = j.directory
-         where m.id = any($1) and j.id > $2 order by j.id"
+         where m.id = any($1) order by j.id"
     );
     let mut found: HashMap<i64, Vec<Event>> = HashMap::new();
-    for row in db.query(&sql, values![ids, since]).await? {
+    for row in db.query(&sql, values![ids, i64::from(count)]).await? {
         let event = rows::event(&row)?;
         found.entry(row.try_get(8)?).or_default().push(event);
     }

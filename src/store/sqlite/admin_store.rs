@@ -78,9 +78,9 @@ impl AdminStore for Sqlite {
         self.read("reading actions", move |db| report::in_state(db, state, &which))
     }
 
-    fn people(&self, query: PersonQuery, since: i64) -> Reply<'_, Vec<PersonReport>> {
+    fn people(&self, query: PersonQuery, events: u32) -> Reply<'_, Vec<PersonReport>> {
         self.read("reading the history of people", move |db| {
-            people::people(db, &query, since)
+            people::people(db, &query, events)
         })
     }
 

@@ -9,7 +9,7 @@ use crate::store::{MAX_PEOPLE, PersonQuery, PersonReport};
 pub(super) fn people(
     db: &Transaction<'_>,
     query: &PersonQuery,
-    since: i64,
+    events: u32,
 ) -> rusqlite::Result<Vec<PersonReport>> {
     let people = "select m.id from member m";
     let ids = |sql: &str, parameters: &[&dyn rusqlite::ToSql]| -> rusqlite::Result<Vec<i64>> {
@@ -37,7 +37,7 @@ pub(super) fn people(
             &[&address.as_str(), &MAX_PEOPLE],
         )?,
     };
-    rows.into_iter().map(|row| person(db, row, since)).collect()
+    rows.into_iter().map(|row| person(db, row, events)).collect()
 }
 
 /// The rows of people with a DN. Compares every DN, because servers write the same DN in different ways.
@@ -54,8 +54,8 @@ fn by_dn(db: &Transaction<'_>, is_same: impl Fn(&str) -> bool) -> rusqlite::Resu
     Ok(found)
 }
 
-/// One person, with the events after number `since`.
-fn person(db: &Transaction<'_>, row: i64, since: i64) -> rusqlite::Result<PersonReport> {
+/// One person, with so many of the last events, or with all.
+fn person(db: &Transaction<'_>, row: i64, count: u32) -> rusqlite::Result<PersonReport> {
     let (directory_id, directory, configured, member): (i64, String, bool, Member) = db
         .prepare_cached(&format!(
             "select d.id, d.name, d.retired = 0, {MEMBER} from member m cross join directory d on d.id = m.directory
@@ -75,7 +75,7 @@ fn person(db: &Transaction<'_>, row: i64, since: i64) -> rusqlite::Result<Person
         None => None,
     };
     Ok(PersonReport {
-        events: events(db, directory_id, member.id, since)?,
+        events: events(db, directory_id, member.id, count)?,
         directory,
         configured,
         member,
@@ -98,13 +98,17 @@ fn events(
     db: &Transaction<'_>,
     directory: i64,
     id: EntryId,
-    since: i64,
+    count: u32,
 ) -> rusqlite::Result<Vec<crate::model::Event>> {
+    // A negative limit is none.
+    let limit = if count == 0 { -1 } else { i64::from(count) };
     db.prepare_cached(&format!(
-        "select {EVENT} from journal j cross join directory d on d.id = j.directory
-         where j.entry_id = ?2 and j.directory = ?1 and j.id > ?3 order by j.id"
+        "select {EVENT} from
+             (select * from journal where entry_id = ?2 and directory = ?1 order by id desc limit ?3) j
+             cross join directory d on d.id = j.directory
+         order by j.id"
     ))?
-    .query_map((directory, id.as_bytes().as_slice(), since), |row| {
+    .query_map((directory, id.as_bytes().as_slice(), limit), |row| {
         rows::event(row)
     })?
     .collect()

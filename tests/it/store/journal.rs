@@ -13,6 +13,7 @@ use super::{Book, at, dn, email, id, on_both};
 on_both! {
     old_events_are_removed_in_steps_and_newer_ones_stay,
     the_events_of_a_person_are_in_order_and_a_repeated_sighting_adds_none,
+    only_the_last_events_of_each_person_are_read_if_more_are_not_wanted,
     the_last_events_come_newest_first,
     hours_count_who_joined_left_and_was_invited_and_each_listing_once;
     properties: the_journal_returns_the_events_in_the_order_of_writing
@@ -166,6 +167,22 @@ async fn the_events_of_a_person_are_in_order_and_a_repeated_sighting_adds_none()
     ];
     assert_eq!(kinds, expected);
     assert_eq!(people.len(), 1);
+}
+
+async fn only_the_last_events_of_each_person_are_read_if_more_are_not_wanted() {
+    let book = Book::new().await;
+    for n in 1..=2 {
+        book.joins(n, "ann").await;
+        book.leaves(n).await;
+    }
+    let ann = PersonQuery::Address(email("ann"));
+    let all = book.store.people(ann.clone(), 0).await.unwrap();
+    let last = book.store.people(ann, 2).await.unwrap();
+    assert_eq!((all.len(), last.len()), (2, 2));
+    for (all, last) in all.iter().zip(&last) {
+        assert!(all.events.len() > 2, "{all:?}");
+        assert_eq!(last.events, all.events[all.events.len() - 2..]);
+    }
 }
 
 /// An event that nobody in particular caused.
