@@ -16,7 +16,7 @@ use super::policies::{leave, limits, reminders};
 use crate::config::Config;
 use crate::directory::LdapDirectory;
 use crate::model::{EntryId, Event, Request, Source};
-use crate::page::{Administration, Story};
+use crate::page::{Administration, MAX_EVENTS, Story};
 use crate::rules::{Book, DecisionContext, ReminderPolicy};
 use crate::store::{Decisions, PersonQuery, PersonReport, Scope, Step, Store, StoreError, Which};
 use crate::telemetry::Observer;
@@ -117,7 +117,7 @@ impl OfService {
     /// Looks a person up.
     async fn sync(&self, who: &str, from: &str) -> Result<String, Refusal> {
         let query = parse_person(who).map_err(|error| error.to_string())?;
-        let known = self.store.people(query.clone(), 0).await.map_err(failed)?;
+        let known = self.store.people(query.clone(), 1).await.map_err(failed)?;
         self.note_search(&query, &known, from).await?;
         let config = self.config();
         let whom = (who, &query, known.as_slice());
@@ -223,7 +223,7 @@ impl Administration for OfService {
     fn find<'a>(&'a self, who: &'a str) -> BoxFuture<'a, Result<Vec<Story>, String>> {
         async move {
             let query = parse_person(who).map_err(|error| error.to_string())?;
-            let people = self.store.people(query, 0).await.map_err(failed)?;
+            let people = self.store.people(query, MAX_EVENTS + 1).await.map_err(failed)?;
             let config = self.config();
             let policies = Policies {
                 leave: Arc::new(leave(&config)),
