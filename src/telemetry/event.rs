@@ -93,9 +93,11 @@ impl Observer {
             .collect()
     }
 
-    /// This instance begins or ceases to listen to the directory.
+    /// This instance begins or ceases to listen to the directory. It has no session with it either way.
     pub fn listens(&self, directory: &str, does: bool) {
         self.metrics.listens(directory, does);
+        self.metrics.connected(directory, false);
+        self.health().forget_signs_of_life(directory);
     }
 
     /// The certificate of `peer` expires then, in seconds since 1970.
@@ -133,9 +135,7 @@ impl Observer {
     pub fn scrape(&self, report: Option<&Report>) -> String {
         // The lock also keeps two scrapes from mixing their numbers.
         let health = self.health();
-        for (directory, silence) in health.silence(Instant::now()) {
-            self.metrics.silence(directory, silence);
-        }
+        self.metrics.silence(health.silence(Instant::now()));
         for (receiver, age) in health.notification_ages(Instant::now()) {
             self.metrics.notification_lag(receiver, age);
         }

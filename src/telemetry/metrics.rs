@@ -295,11 +295,14 @@ impl Metrics {
         self.invite_delay.observe(delay.as_secs_f64());
     }
 
-    /// Sets the time since the last message from a directory.
-    pub(super) fn silence(&self, directory: &str, silence: Duration) {
-        self.silence
-            .get_or_create(&by_directory(directory))
-            .set(silence.as_secs_f64());
+    /// Sets the time since the last message from each directory with a session.
+    pub(super) fn silence<'a>(&self, silence: impl Iterator<Item = (&'a str, Duration)>) {
+        self.silence.clear();
+        for (directory, silence) in silence {
+            self.silence
+                .get_or_create(&by_directory(directory))
+                .set(silence.as_secs_f64());
+        }
     }
 
     /// An attempt to deliver a notification ended.

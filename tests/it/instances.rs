@@ -151,6 +151,13 @@ async fn an_instance_that_is_cut_off_from_the_database_is_replaced_and_stands_by
     instances.says(0, "this one stands by", 1).await;
     assert_eq!(instances.listens().await, Some(1));
     assert_eq!(instances.vault.invitations(), 1);
+    // Otherwise nobody would notice if the other one lost the directory.
+    let metrics = instances.get(0, "/metrics").await;
+    assert!(
+        metrics.contains("ldap_usher_connected{directory=\"main\"} 0")
+            && !metrics.contains("last_sign_of_life_age_seconds{"),
+        "{metrics}"
+    );
 }
 
 #[tokio::test]
