@@ -52,8 +52,7 @@ impl Observer {
         let metrics = Metrics::new();
         let directories: Vec<String> = directories.into_iter().collect();
         for name in &directories {
-            metrics.connected(name, false);
-            metrics.listens(name, false);
+            metrics.directory(name);
         }
         Self {
             metrics: Arc::new(metrics),

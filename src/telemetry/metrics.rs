@@ -11,7 +11,21 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::model::{ActionKind, Change};
 use crate::store::Report;
+
+/// The kinds of changes that an audit may find.
+const REPAIRS: [&str; 6] = [
+    "joined",
+    "rejoined",
+    "without-address",
+    "address-changed",
+    "moved",
+    "left",
+];
+
+/// The other kinds of events of people, beside the names of actions.
+const EVENTS: [&str; 3] = ["duplicate-address", "adopted", "registered"];
 
 /// Histogram bounds in seconds, from 1 ms to 1 h; most of them in the range of live changes.
 const DELAYS: [f64; 16] = [
@@ -246,6 +260,31 @@ impl Metrics {
         self.instance.get_or_create(&labels).set(1);
     }
 
+    /// Creates the series of a directory, each at zero: Prometheus takes no notice of the first value of a counter, however large
+    /// it is.
+    pub(super) fn directory(&self, name: &str) {
+        self.connected(name, false);
+        self.listens(name, false);
+        for kind in Change::KINDS {
+            self.changes.get_or_create(&by_kind(name, kind)).inc_by(0);
+        }
+        for kind in REPAIRS {
+            self.audit_repairs.get_or_create(&by_kind(name, kind)).inc_by(0);
+        }
+        let actions = ActionKind::ALL.into_iter().filter(|kind| !kind.is_invite());
+        let events = REPAIRS.into_iter().chain(EVENTS);
+        for kind in events.chain(actions.map(ActionKind::as_str)) {
+            self.people.get_or_create(&by_kind(name, kind)).inc_by(0);
+        }
+        for purpose in ["catch-up", "audit"] {
+            for result in ["complete", "changes", "partial"] {
+                self.listings
+                    .get_or_create(&by_result(name, purpose, result))
+                    .inc_by(0);
+            }
+        }
+    }
+
     /// A directory sent a change of this kind.
     pub(super) fn change(&self, directory: &str, kind: &'static str) {
         self.changes.get_or_create(&by_kind(directory, kind)).inc();
@@ -263,12 +302,9 @@ impl Metrics {
 
     /// A listing ended.
     pub(super) fn listing(&self, directory: &str, purpose: &'static str, result: &'static str) {
-        let labels = ByResult {
-            directory: directory.to_owned(),
-            purpose,
-            result,
-        };
-        self.listings.get_or_create(&labels).inc();
+        self.listings
+            .get_or_create(&by_result(directory, purpose, result))
+            .inc();
     }
 
     /// Sets whether a session with a directory is open.
@@ -388,6 +424,14 @@ fn by_kind(directory: &str, kind: &'static str) -> ByKind {
     ByKind {
         directory: directory.to_owned(),
         kind,
+    }
+}
+
+fn by_result(directory: &str, purpose: &'static str, result: &'static str) -> ByResult {
+    ByResult {
+        directory: directory.to_owned(),
+        purpose,
+        result,
     }
 }
 
