@@ -378,7 +378,8 @@ impl Metrics {
         self.listed.clear();
         self.unregistered.clear();
         let Some(report) = report else { return };
-        for directory in &report.directories {
+        // The gauges of a directory that is not configured any more would stay as they are for ever.
+        for directory in report.directories.iter().filter(|directory| !directory.retired) {
             self.members
                 .get_or_create(&by_directory(&directory.name))
                 .set(gauge(directory.members));
