@@ -232,7 +232,7 @@ impl Metrics {
         );
         registry.register(
             "invite_delay_seconds",
-            "From the arrival of a change to Vaultwarden's answer to the invitation",
+            "From the arrival of a change, or the release of a held invitation, to Vaultwarden's answer to the invitation",
             self.invite_delay.clone(),
         );
         registry.register(
@@ -326,7 +326,7 @@ impl Metrics {
         self.calls.get_or_create(&ByCall { call, result }).inc();
     }
 
-    /// Vaultwarden accepted an invitation, this long after the change arrived.
+    /// Vaultwarden accepted an invitation, this long after its change arrived or after it was released.
     pub(super) fn invite_delay(&self, delay: Duration) {
         self.invite_delay.observe(delay.as_secs_f64());
     }
