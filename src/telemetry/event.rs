@@ -99,9 +99,9 @@ impl Observer {
         self.health().forget_signs_of_life(directory);
     }
 
-    /// The certificate of `peer` expires then, in seconds since 1970.
-    pub fn certificate(&self, peer: &str, expires: i64) {
-        self.metrics.certificate(peer, expires);
+    /// The certificates of these peers expire then, in seconds since 1970. Nothing is known of any other peer.
+    pub fn certificates<'a>(&self, expiries: impl IntoIterator<Item = (&'a str, i64)>) {
+        self.metrics.certificates(expiries);
     }
 
     /// How long no session with the directory could be opened; `None` if one is open.

@@ -242,7 +242,7 @@ impl Metrics {
         );
         registry.register(
             "certificate_expiry_timestamp_seconds",
-            "When a certificate expires: that which a server presented last, or a client certificate",
+            "When a certificate expires: that of a server, accepted within a day and not pinned, or a client certificate",
             self.certificates.clone(),
         );
         registry.register(
@@ -347,12 +347,15 @@ impl Metrics {
         self.notifications.get_or_create(&labels).inc();
     }
 
-    /// Sets when a certificate expires, in seconds since 1970.
-    pub(super) fn certificate(&self, peer: &str, expires: i64) {
-        let labels = ByPeer {
-            peer: peer.to_owned(),
-        };
-        self.certificates.get_or_create(&labels).set(expires);
+    /// Sets when the known certificates expire, in seconds since 1970.
+    pub(super) fn certificates<'a>(&self, expiries: impl IntoIterator<Item = (&'a str, i64)>) {
+        self.certificates.clear();
+        for (peer, expires) in expiries {
+            let labels = ByPeer {
+                peer: peer.to_owned(),
+            };
+            self.certificates.get_or_create(&labels).set(expires);
+        }
     }
 
     /// Sets the age of the oldest event that a receiver has not got.
