@@ -19,5 +19,9 @@ fn main() -> io::Result<Exit> {
         .enable_all()
         .event_interval(EVENT_INTERVAL)
         .build()?;
-    Ok(runtime.block_on(cli::main(args)))
+    let exit = runtime.block_on(cli::main(args));
+    // A call of the system that waits for a silent server, such as a look-up of its address or of a Kerberos ticket, has no end to
+    // wait for.
+    runtime.shutdown_background();
+    Ok(exit)
 }

@@ -71,8 +71,9 @@ pub(super) async fn watch(
             known.extend(others.iter().map(|file| ((*file).to_owned(), stamp(file))));
             changed.notify_one();
         }
-        for (peer, expires) in all(peers) {
-            observer.certificate(&peer, expires);
+        let expiries: Vec<_> = all(peers).collect();
+        observer.certificates(expiries.iter().map(|(peer, expires)| (peer.as_str(), *expires)));
+        for (peer, expires) in expiries {
             let days = days_left(expires, clock.now());
             let is_known = warned
                 .get(&peer)
@@ -94,10 +95,10 @@ pub(super) async fn watch(
     }
 }
 
-/// The certificates that servers have presented, and those that are presented to them.
+/// The certificates of servers that were accepted lately, and those that are presented to them.
 fn all(peers: &[(String, TlsOptions)]) -> impl Iterator<Item = (String, i64)> {
     peers.iter().flat_map(|(peer, tls)| {
-        let theirs = tls.seen.get().and_then(|presented| presented.expires);
+        let theirs = tls.seen.expires();
         let theirs = theirs.map(|expires| (peer.clone(), expires));
         let ours = tls.client.as_ref().and_then(|client| {
             let expires = seen::expiry_of_file(&client.cert_file)?;

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use crate::config::Service;
 use crate::http_client;
 use crate::store::{self, Location};
@@ -24,7 +26,17 @@ pub async fn healthcheck(service: &Service, ready: bool, deadline: Duration) -> 
     // The system chose port 0, and nobody else knows which one it took.
     match service.listen.filter(|listen| listen.port() != 0) {
         Some(address) => ask(local(address), if ready { "readyz" } else { "healthz" }, deadline).await,
-        None => by_state(&service.state, ready).await,
+        None => {
+            let asked = by_state(&service.state, ready);
+            timeout(deadline, asked).await.unwrap_or_else(|_| Health {
+                healthy: false,
+                asked: format!("the state {}", service.state),
+                detail: vec![format!(
+                    "no answer within {}; does its disk or its database work?",
+                    humantime::format_duration(deadline)
+                )],
+            })
+        }
     }
 }
 

@@ -34,6 +34,17 @@ pub enum Change {
 }
 
 impl Change {
+    /// All that [`Change::kind`] returns.
+    pub const KINDS: [&'static str; 7] = [
+        "listing-begin",
+        "upsert",
+        "present",
+        "gone",
+        "listing-end",
+        "checkpoint",
+        "alive",
+    ];
+
     /// The name of this change in logs and in the metric `ldap_usher_changes_total`.
     pub fn kind(&self) -> &'static str {
         match self {

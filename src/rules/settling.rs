@@ -34,12 +34,18 @@ impl Book {
         let stamp = (now, Source::Vaultwarden);
         let task = self.task_mut(index);
         let (action, arrived) = (task.kind, task.arrived);
+        // While an invitation is held, it is not late. Other actions count from the change, with the grace of a leaver.
+        let waits_since = if action.is_invite() {
+            arrived.max(task.since)
+        } else {
+            arrived
+        };
         let context = DecisionContext::single(Source::Vaultwarden, arrived, now, limits, leave);
         match settlement {
             Settlement::Done { outcome, account } => {
                 if task.owner == Some(by.0) || task.in_doubt.is_some() {
                     complete(task, *outcome, now);
-                    let what = done(action, *outcome, now.since(arrived));
+                    let what = done(action, *outcome, now.since(waits_since));
                     self.record_for(index, stamp, what);
                     self.update_account(index, *outcome, account.as_ref(), now);
                     self.correct(index, *outcome, &context);
@@ -213,7 +219,7 @@ pub(super) fn complete(task: &mut Task, outcome: Outcome, now: Timestamp) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{EmailAddress, EntryId, Member};
+    use crate::model::{EmailAddress, EntryId, Member, Release};
 
     const NOW: Timestamp = Timestamp(9_000);
     const STALE: WorkerId = WorkerId(1);
@@ -273,6 +279,40 @@ mod tests {
                 fault: None,
             },
         ]
+    }
+
+    #[test]
+    fn what_an_administrator_released_counts_its_delay_from_then_and_a_leaver_from_the_change() {
+        for (kind, outcome, expected) in [
+            (
+                ActionKind::Invite,
+                Outcome::Invited,
+                What::Invited { after_ms: 2_000 },
+            ),
+            (
+                ActionKind::Disable,
+                Outcome::CarriedOut,
+                What::CarriedOut {
+                    action: ActionKind::Disable,
+                    after_ms: 8_999,
+                },
+            ),
+        ] {
+            let mut book = book(None, |task| {
+                task.kind = kind;
+                task.state = ActionState::Held;
+            });
+            let released = Timestamp(7_000);
+            let address = book.requeue(7, ActionState::Held, Release::Approved, released);
+            assert!(address.is_some());
+            assert_eq!(book.tasks()[0].arrived, Timestamp(1));
+            book.task_mut(0).owner = Some(CURRENT.0);
+            assert!(settle(&mut book, CURRENT, &done(outcome)));
+            assert!(
+                book.events.iter().any(|noted| noted.event.what == expected),
+                "{kind:?}"
+            );
+        }
     }
 
     #[test]

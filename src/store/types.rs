@@ -266,7 +266,7 @@ pub struct Hour {
     pub left: u64,
     /// The number of people who were invited.
     pub invited: u64,
-    /// How long their invitations took after the changes had arrived, in total and in milliseconds.
+    /// How long their invitations took ([`crate::model::What::Invited`]), in total and in milliseconds.
     pub delays_ms: u64,
     /// The longest of these times.
     pub longest_ms: u64,

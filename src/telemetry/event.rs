@@ -52,8 +52,7 @@ impl Observer {
         let metrics = Metrics::new();
         let directories: Vec<String> = directories.into_iter().collect();
         for name in &directories {
-            metrics.connected(name, false);
-            metrics.listens(name, false);
+            metrics.directory(name);
         }
         Self {
             metrics: Arc::new(metrics),
@@ -93,14 +92,16 @@ impl Observer {
             .collect()
     }
 
-    /// This instance begins or ceases to listen to the directory.
+    /// This instance begins or ceases to listen to the directory. It has no session with it either way.
     pub fn listens(&self, directory: &str, does: bool) {
         self.metrics.listens(directory, does);
+        self.metrics.connected(directory, false);
+        self.health().forget_signs_of_life(directory);
     }
 
-    /// The certificate of `peer` expires then, in seconds since 1970.
-    pub fn certificate(&self, peer: &str, expires: i64) {
-        self.metrics.certificate(peer, expires);
+    /// The certificates of these peers expire then, in seconds since 1970. Nothing is known of any other peer.
+    pub fn certificates<'a>(&self, expiries: impl IntoIterator<Item = (&'a str, i64)>) {
+        self.metrics.certificates(expiries);
     }
 
     /// How long no session with the directory could be opened; `None` if one is open.
@@ -133,9 +134,7 @@ impl Observer {
     pub fn scrape(&self, report: Option<&Report>) -> String {
         // The lock also keeps two scrapes from mixing their numbers.
         let health = self.health();
-        for (directory, silence) in health.silence(Instant::now()) {
-            self.metrics.silence(directory, silence);
-        }
+        self.metrics.silence(health.silence(Instant::now()));
         for (receiver, age) in health.notification_ages(Instant::now()) {
             self.metrics.notification_lag(receiver, age);
         }

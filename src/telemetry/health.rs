@@ -102,6 +102,11 @@ impl Health {
         self.directory(directory).last_sign = Some(now);
     }
 
+    /// No session with the directory is open, and none is awaited: its silence means nothing.
+    pub(super) fn forget_signs_of_life(&mut self, directory: &str) {
+        self.directory(directory).last_sign = None;
+    }
+
     /// A session with the directory is open, and uses this kind of stream.
     pub(super) fn connected(&mut self, directory: &str, stream: &str) {
         let health = self.directory(directory);
@@ -415,6 +420,8 @@ mod tests {
         health.sign_of_life("main", now);
         let later: Vec<_> = health.silence(now + GRACE).collect();
         assert_eq!(later, [("main", GRACE)]);
+        health.forget_signs_of_life("main");
+        assert_eq!(health.silence(now + GRACE).count(), 0);
     }
 
     #[test]

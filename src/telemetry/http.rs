@@ -36,6 +36,9 @@ const CONNECTION_DEADLINE: Duration = Duration::from_secs(30);
 /// How long open requests may take after the service was asked to stop.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
+/// How long a scrape waits for the state. Prometheus waits for ten seconds, and shall get the other metrics.
+const REPORT_DEADLINE: Duration = Duration::from_secs(3);
+
 /// The largest head of a request, in bytes.
 const MAX_HEAD: usize = 16 << 10;
 
@@ -244,13 +247,18 @@ fn without(text: &str, word: &str) -> String {
 }
 
 async fn metrics(State(endpoints): State<Endpoints>, headers: HeaderMap) -> impl IntoResponse {
-    let report = match endpoints.store.report().await {
-        Ok(report) => Some(report),
-        Err(error) => {
-            tracing::warn!(%error, "the state cannot be read: the metrics of members and tasks are left out");
-            None
-        }
-    };
+    let report = timeout(REPORT_DEADLINE, endpoints.store.report()).await;
+    let silent = |_| format!("no answer within {}", humantime::format_duration(REPORT_DEADLINE));
+    let report = report
+        .map_err(silent)
+        .and_then(|report| report.map_err(|error| error.to_string()))
+        .inspect_err(|error| {
+            tracing::warn!(
+                error,
+                "the state cannot be read: the metrics of members and tasks are left out"
+            );
+        })
+        .ok();
     let accept = headers
         .get(header::ACCEPT)
         .and_then(|accept| accept.to_str().ok());

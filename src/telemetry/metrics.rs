@@ -11,7 +11,21 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::model::{ActionKind, Change};
 use crate::store::Report;
+
+/// The kinds of changes that an audit may find.
+const REPAIRS: [&str; 6] = [
+    "joined",
+    "rejoined",
+    "without-address",
+    "address-changed",
+    "moved",
+    "left",
+];
+
+/// The other kinds of events of people, beside the names of actions.
+const EVENTS: [&str; 3] = ["duplicate-address", "adopted", "registered"];
 
 /// Histogram bounds in seconds, from 1 ms to 1 h; most of them in the range of live changes.
 const DELAYS: [f64; 16] = [
@@ -218,7 +232,7 @@ impl Metrics {
         );
         registry.register(
             "invite_delay_seconds",
-            "From the arrival of a change to Vaultwarden's answer to the invitation",
+            "From the arrival of a change, or the release of a held invitation, to Vaultwarden's answer to the invitation",
             self.invite_delay.clone(),
         );
         registry.register(
@@ -228,7 +242,7 @@ impl Metrics {
         );
         registry.register(
             "certificate_expiry_timestamp_seconds",
-            "When a certificate expires: that which a server presented last, or a client certificate",
+            "When a certificate expires: that of a server, accepted within a day and not pinned, or a client certificate",
             self.certificates.clone(),
         );
         registry.register(
@@ -244,6 +258,31 @@ impl Metrics {
             name: name.to_owned(),
         };
         self.instance.get_or_create(&labels).set(1);
+    }
+
+    /// Creates the series of a directory, each at zero: Prometheus takes no notice of the first value of a counter, however large
+    /// it is.
+    pub(super) fn directory(&self, name: &str) {
+        self.connected(name, false);
+        self.listens(name, false);
+        for kind in Change::KINDS {
+            self.changes.get_or_create(&by_kind(name, kind)).inc_by(0);
+        }
+        for kind in REPAIRS {
+            self.audit_repairs.get_or_create(&by_kind(name, kind)).inc_by(0);
+        }
+        let actions = ActionKind::ALL.into_iter().filter(|kind| !kind.is_invite());
+        let events = REPAIRS.into_iter().chain(EVENTS);
+        for kind in events.chain(actions.map(ActionKind::as_str)) {
+            self.people.get_or_create(&by_kind(name, kind)).inc_by(0);
+        }
+        for purpose in ["catch-up", "audit"] {
+            for result in ["complete", "changes", "partial"] {
+                self.listings
+                    .get_or_create(&by_result(name, purpose, result))
+                    .inc_by(0);
+            }
+        }
     }
 
     /// A directory sent a change of this kind.
@@ -263,12 +302,9 @@ impl Metrics {
 
     /// A listing ended.
     pub(super) fn listing(&self, directory: &str, purpose: &'static str, result: &'static str) {
-        let labels = ByResult {
-            directory: directory.to_owned(),
-            purpose,
-            result,
-        };
-        self.listings.get_or_create(&labels).inc();
+        self.listings
+            .get_or_create(&by_result(directory, purpose, result))
+            .inc();
     }
 
     /// Sets whether a session with a directory is open.
@@ -290,16 +326,19 @@ impl Metrics {
         self.calls.get_or_create(&ByCall { call, result }).inc();
     }
 
-    /// Vaultwarden accepted an invitation, this long after the change arrived.
+    /// Vaultwarden accepted an invitation, this long after its change arrived or after it was released.
     pub(super) fn invite_delay(&self, delay: Duration) {
         self.invite_delay.observe(delay.as_secs_f64());
     }
 
-    /// Sets the time since the last message from a directory.
-    pub(super) fn silence(&self, directory: &str, silence: Duration) {
-        self.silence
-            .get_or_create(&by_directory(directory))
-            .set(silence.as_secs_f64());
+    /// Sets the time since the last message from each directory with a session.
+    pub(super) fn silence<'a>(&self, silence: impl Iterator<Item = (&'a str, Duration)>) {
+        self.silence.clear();
+        for (directory, silence) in silence {
+            self.silence
+                .get_or_create(&by_directory(directory))
+                .set(silence.as_secs_f64());
+        }
     }
 
     /// An attempt to deliver a notification ended.
@@ -308,12 +347,15 @@ impl Metrics {
         self.notifications.get_or_create(&labels).inc();
     }
 
-    /// Sets when a certificate expires, in seconds since 1970.
-    pub(super) fn certificate(&self, peer: &str, expires: i64) {
-        let labels = ByPeer {
-            peer: peer.to_owned(),
-        };
-        self.certificates.get_or_create(&labels).set(expires);
+    /// Sets when the known certificates expire, in seconds since 1970.
+    pub(super) fn certificates<'a>(&self, expiries: impl IntoIterator<Item = (&'a str, i64)>) {
+        self.certificates.clear();
+        for (peer, expires) in expiries {
+            let labels = ByPeer {
+                peer: peer.to_owned(),
+            };
+            self.certificates.get_or_create(&labels).set(expires);
+        }
     }
 
     /// Sets the age of the oldest event that a receiver has not got.
@@ -339,7 +381,8 @@ impl Metrics {
         self.listed.clear();
         self.unregistered.clear();
         let Some(report) = report else { return };
-        for directory in &report.directories {
+        // The gauges of a directory that is not configured any more would stay as they are for ever.
+        for directory in report.directories.iter().filter(|directory| !directory.retired) {
             self.members
                 .get_or_create(&by_directory(&directory.name))
                 .set(gauge(directory.members));
@@ -385,6 +428,14 @@ fn by_kind(directory: &str, kind: &'static str) -> ByKind {
     ByKind {
         directory: directory.to_owned(),
         kind,
+    }
+}
+
+fn by_result(directory: &str, purpose: &'static str, result: &'static str) -> ByResult {
+    ByResult {
+        directory: directory.to_owned(),
+        purpose,
+        result,
     }
 }
 

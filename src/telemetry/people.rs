@@ -250,3 +250,61 @@ fn repaired(what: &What) -> Option<&'static str> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Change, EmailAddress};
+
+    /// The names and labels of all counters.
+    fn series(observer: &Observer) -> Vec<String> {
+        let scrape = observer.scrape(None);
+        let lines = scrape.lines().filter(|line| line.contains("_total{"));
+        let mut series: Vec<_> = lines
+            .map(|line| line.rsplit_once(' ').unwrap().0.to_owned())
+            .collect();
+        series.sort();
+        series
+    }
+
+    #[test]
+    fn every_series_of_a_directory_is_there_before_anything_is_counted() {
+        let observer = Observer::new(["main".to_owned()], Duration::ZERO);
+        let before = series(&observer);
+        let reason = String::new;
+        let address = EmailAddress::parse(b"ann@example.org").unwrap();
+        let mut all = vec![
+            What::Joined,
+            What::Rejoined,
+            What::WithoutAddress { reason: reason() },
+            What::LostAddress { reason: reason() },
+            What::ChangedAddress {
+                from: address.to_string(),
+                invite: true,
+            },
+            What::Moved { from: reason() },
+            What::Left { reason: None },
+            What::SharesAddress { with: reason() },
+            What::Adopted,
+            What::Registered,
+        ];
+        let actions = ActionKind::ALL.into_iter().filter(|action| !action.is_invite());
+        all.extend(actions.map(|action| What::CarriedOut { action, after_ms: 0 }));
+        for what in all {
+            assert!(counted(&what).is_some(), "{what:?}");
+            observer.record(&[Event {
+                at: Timestamp(0),
+                directory: "main".into(),
+                person: None,
+                dn: "uid=ann".into(),
+                address: Some(address.clone()),
+                source: Source::Audit,
+                what,
+            }]);
+        }
+        for kind in Change::KINDS {
+            observer.change("main", kind);
+        }
+        assert_eq!(series(&observer), before);
+    }
+}

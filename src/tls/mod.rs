@@ -39,7 +39,7 @@ pub struct TlsOptions {
     /// The certificates of which the server must present one. They replace all other verification but that of the proof that
     /// the server has the key.
     pub pins: Vec<Pin>,
-    /// The certificate that the server presented last.
+    /// What the server has presented.
     pub seen: Seen,
 }
 

@@ -58,8 +58,13 @@ impl Verifier {
         }
     }
 
-    /// Replaces the error of a signature check by the shortcoming of the certificate, if it has one.
-    fn with_shortcoming<T>(certificate: &CertificateDer<'_>, outcome: Result<T, Error>) -> Result<T, Error> {
+    /// Ends the verification with the outcome of the check of the server's signature. An error is replaced by the shortcoming of
+    /// the certificate, if it has one.
+    fn conclude<T>(&self, certificate: &CertificateDer<'_>, outcome: Result<T, Error>) -> Result<T, Error> {
+        // Others are accepted whether they have expired or not.
+        if outcome.is_ok() && matches!(self.trust, Trust::Authorities(_)) {
+            self.seen.accepted(certificate);
+        }
         outcome.map_err(|error| match shortcoming([certificate]) {
             Some(refused) => refused.into(),
             None => error,
@@ -144,7 +149,7 @@ impl ServerCertVerifier for Verifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        Self::with_shortcoming(
+        self.conclude(
             cert,
             rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms),
         )
@@ -157,7 +162,7 @@ impl ServerCertVerifier for Verifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        Self::with_shortcoming(
+        self.conclude(
             cert,
             rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms),
         )

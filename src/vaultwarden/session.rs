@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::answer::{Answer, Cookie};
 use super::budget::{LoginBudget, LoginLimits};
@@ -203,9 +203,8 @@ impl AdminSession {
         state: &mut State,
         credentials: &Credentials,
     ) -> Result<Session, VaultwardenError> {
-        self.await_code().await;
         let refused = credentials.cookie.as_ref().map(ExposeSecret::expose_secret);
-        let claimed = self.shared.claim_login(refused).await;
+        let claimed = self.shared.claim_login(refused, self.totp.is_some()).await;
         let note = match claimed.map_err(|refused| self.not_allowed(&refused, state.last.as_ref()))? {
             Claimed::Login(note) => note,
             Claimed::Session(note) => {
@@ -255,16 +254,6 @@ impl AdminSession {
         });
         state.last = Some(outcome.clone());
         outcome
-    }
-
-    /// Waits until a code can be sent that was not sent before, by any process. A wait before the login is claimed keeps nobody
-    /// else waiting.
-    async fn await_code(&self) {
-        if self.totp.is_some()
-            && let Some(wait) = totp::wait(self.shared.read().await.totp_step, self.clock.now())
-        {
-            sleep(wait).await;
-        }
     }
 
     /// The code of the moment, which is stored as used before it is sent.

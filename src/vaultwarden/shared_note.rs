@@ -6,8 +6,8 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio::time::{Instant, sleep};
 
-use super::SessionStore;
 use super::session_note::{LOGIN, Login, Note};
+use super::{SessionStore, totp};
 use crate::clock::{Clock, Timestamp};
 
 /// How often a process looks whether the login of another one has ended.
@@ -76,7 +76,7 @@ impl SharedNote {
 
     /// Claims the next login, before it is made: a crash in between does not lose count of it, and no other process logs in
     /// at the same time. If another process logs in now, waits for that. If one has logged in since the session `refused`
-    /// was opened, returns that session.
+    /// was opened, returns that session. A login `with_code` is claimed when a code can be sent that no process has sent before.
     ///
     /// Waits for a process that does not say how its login ended for [`LOGIN`], measured here: the clocks of two processes
     /// differ.
@@ -86,7 +86,11 @@ impl SharedNote {
     ///
     /// # Cancellation
     /// Other processes wait for a login that was claimed and not made. This one does not.
-    pub(super) async fn claim_login(&self, refused: Option<&str>) -> Result<Claimed, Refused> {
+    pub(super) async fn claim_login(
+        &self,
+        refused: Option<&str>,
+        with_code: bool,
+    ) -> Result<Claimed, Refused> {
         let mut tries = 0;
         let mut awaited: Option<(Login, Instant)> = None;
         loop {
@@ -109,6 +113,11 @@ impl SharedNote {
             // A new process tries a token that an earlier one was refused: it may be right by now.
             if note.is_refused(now) && (awaited.is_some() || note.refused >= self.began.0) {
                 return Err(Refused::WrongToken);
+            }
+            // This keeps nobody else waiting.
+            if let Some(wait) = totp::wait(note.totp_step, now).filter(|_| with_code) {
+                sleep(wait).await;
+                continue;
             }
             note.begin_login(self.process, now).map_err(Refused::Spent)?;
             tries += 1;

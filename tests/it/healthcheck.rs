@@ -1,6 +1,10 @@
 //! `healthcheck`: what containers and scripts ask of a running service.
 
+use std::time::Duration;
+
 use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use crate::support::service::{Config, Service};
 use crate::support::slapd::{Slapd, free_port};
@@ -88,6 +92,26 @@ async fn a_service_without_endpoints_is_healthy_if_it_uses_the_state() {
     let (code, text) = healthcheck(&config, &[]).await;
     assert_eq!(code, 1);
     assert!(text.contains("no service uses it"), "{text}");
+}
+
+#[tokio::test]
+async fn a_database_that_gives_no_answer_is_not_waited_for() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let vault = StandIn::start();
+    let config = Config::new(&format!(
+        "state = \"postgres://usher:secret@{}/usher\"\n[vaultwarden]\nurl = \"{}\"\nadmin_token = \"sesame\"\n\
+         [http]\nlisten = \"off\"\n[[directory]]\nurl = \"ldap://127.0.0.1:1\"\nbase_dn = \"dc=example,dc=org\"\n",
+        silent.local_addr().unwrap(),
+        vault.url(),
+    ));
+    let began = Instant::now();
+    let (code, text) = healthcheck(&config, &["--timeout", "300ms"]).await;
+    assert_eq!(code, 1);
+    assert!(
+        text.contains("no answer within 300ms") && !text.contains("secret"),
+        "{text}"
+    );
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

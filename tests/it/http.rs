@@ -214,6 +214,21 @@ async fn metrics_are_openmetrics_text_and_count_what_happened() {
 }
 
 #[tokio::test]
+async fn an_instance_that_ceases_to_listen_has_no_session_and_nothing_is_silent() {
+    let endpoints = Endpoints::start(GRACE).await;
+    let silence = "ldap_usher_last_sign_of_life_age_seconds{";
+    endpoints.observer.listens("main", true);
+    endpoints
+        .observer
+        .connected("main", "ldap://a", "syncrepl", "", false);
+    let (.., metrics) = endpoints.get("/metrics").await;
+    assert!(metrics.contains("connected{directory=\"main\"} 1") && metrics.contains(silence));
+    endpoints.observer.listens("main", false);
+    let (.., metrics) = endpoints.get("/metrics").await;
+    assert!(metrics.contains("connected{directory=\"main\"} 0") && !metrics.contains(silence));
+}
+
+#[tokio::test]
 async fn a_port_in_use_is_one_error_that_says_what_to_do() {
     let endpoints = Endpoints::start(GRACE).await;
     let error = bind(endpoints.address).await.unwrap_err().to_string();

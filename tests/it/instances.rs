@@ -143,6 +143,10 @@ async fn an_instance_that_is_cut_off_from_the_database_is_replaced_and_stands_by
     let instances = Instances::running(2).await;
     instances.ways[0].set(Network::BlackHole);
     let began = Instant::now();
+    // Prometheus gets the other metrics in time.
+    let metrics = instances.get(0, "/metrics").await;
+    assert!(metrics.contains("\nldap_usher_state_up 0\n"), "{metrics}");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     instances.listened_to_by(1).await;
     assert!(began.elapsed() < TAKE_OVER, "{:?}", began.elapsed());
     instances.people().add_person("ann").await;
@@ -151,6 +155,13 @@ async fn an_instance_that_is_cut_off_from_the_database_is_replaced_and_stands_by
     instances.says(0, "this one stands by", 1).await;
     assert_eq!(instances.listens().await, Some(1));
     assert_eq!(instances.vault.invitations(), 1);
+    // Otherwise nobody would notice if the other one lost the directory.
+    let metrics = instances.get(0, "/metrics").await;
+    assert!(
+        metrics.contains("ldap_usher_connected{directory=\"main\"} 0")
+            && !metrics.contains("last_sign_of_life_age_seconds{"),
+        "{metrics}"
+    );
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ async fn explain_tells_what_happened_how_it_stands_and_what_comes_next() {
     for part in [
         "uid=ann,",
         "became a member",
-        "ms after the change arrived",
+        "invited after ",
         "standing     a member",
         "directory    matches the filter, with the address ann@example.org",
         "vaultwarden  ann@example.org: invited, has not registered yet",

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::process::Command;
+use tokio::time::Instant;
 
 use crate::support::dns::{Dns, Zone};
 use crate::support::samba::Samba;
@@ -120,4 +122,26 @@ async fn without_a_ticket_the_message_says_where_one_comes_from() {
         text.contains("the bind as Kerberos was refused") && text.contains("KRB5_CLIENT_KTNAME"),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn a_key_distribution_centre_that_is_silent_does_not_delay_the_stop() {
+    let domain = Domain::new().await;
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let datagrams = UdpSocket::bind(address).await.unwrap();
+    let file = domain.folder.path().join("krb5.conf");
+    let right = fs::read_to_string(&file).unwrap();
+    let wrong = right.replace(
+        &format!("kdc = {}\n", domain.samba.address()),
+        &format!("kdc = {address}\n"),
+    );
+    assert_ne!(right, wrong);
+    fs::write(&file, wrong).unwrap();
+    let mut service = domain.start(&domain.folder.path().join("keytab"));
+    datagrams.readable().await.unwrap();
+    let began = Instant::now();
+    service.term().await;
+    assert!(service.wait().await.success());
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
 }

@@ -117,6 +117,13 @@ async fn a_directory_that_is_renamed_in_the_configuration_is_recognised_and_one_
         (&status["members"], &status["directories"][0]["configured"]),
         (&0.into(), &false.into())
     );
+    // No alert counts the time since its last listing.
+    let metrics = world.metrics().await;
+    assert!(
+        metrics.contains("ldap_usher_members{directory=\"other\"}")
+            && !metrics.contains("directory=\"staff\""),
+        "{metrics}"
+    );
     let output = world.ask(&["status"]).await;
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(

@@ -71,6 +71,31 @@ async fn processes_whose_clocks_differ_by_seconds_log_in_once() {
 }
 
 #[tokio::test]
+async fn a_one_time_code_that_one_process_has_sent_is_not_sent_by_another() {
+    let secret = "12345678901234567890";
+    let stand_in = StandIn::with(Setup {
+        totp: Some(secret.into()),
+        ..Setup::default()
+    });
+    // Vaultwarden may have got the code, although the login was given up.
+    stand_in.fail(On::Login, None, 1, Fault::Delay(Duration::from_secs(60)));
+    let settings = ClientSettings {
+        totp_secret: Some("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ".into()),
+        timeout: Duration::from_secs(2),
+        ..settings(&stand_in.url())
+    };
+    let store = Arc::new(InMemory::default());
+    let client = || Vaultwarden::new(&settings, store.clone(), Clock::system()).unwrap();
+    let (first, second, ann) = (client(), client(), ann());
+    let step = || Clock::system().now().0 / 30_000;
+    let began = step();
+    let answers = tokio::join!(first.account(&ann), second.account(&ann));
+    assert!(answers.0.is_err() != answers.1.is_err(), "{answers:?}");
+    assert_eq!(stand_in.logins(), 1);
+    assert!(step() > began, "the code was sent twice");
+}
+
+#[tokio::test]
 async fn a_wrong_token_is_tried_once_by_all() {
     let stand_in = StandIn::with(Setup {
         token: Some("another".into()),

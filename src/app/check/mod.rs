@@ -97,7 +97,7 @@ pub async fn check(config: &Config, say: &mut dyn FnMut(Finding)) {
     }
     // The others are judged among the steps.
     for (peer, tls) in peers(config) {
-        let presented = tls.seen.get();
+        let presented = tls.seen.presented();
         if let Some(certificate) =
             presented.filter(|_| [NOTIFICATIONS, POSTGRESQL, TRACES].contains(&peer.as_str()))
         {

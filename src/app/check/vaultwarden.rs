@@ -97,7 +97,7 @@ const REACH: &str = "check `url`, that Vaultwarden runs, and the proxies and fir
 async fn check_connection(steps: &mut Steps<'_>, settings: &ClientSettings, vaultwarden: &Vaultwarden) {
     let alive = vaultwarden.alive().await;
     // It was seen even if it was refused.
-    let presented = settings.tls.seen.get();
+    let presented = settings.tls.seen.presented();
     match &presented {
         Some(certificate) => certificates::judge(steps, certificate),
         None if settings.url.scheme() != "https" => steps.say(Severity::Ok, "TLS", "not used", ""),

@@ -179,7 +179,7 @@ pub enum What {
     },
     /// Vaultwarden created the invitation.
     Invited {
-        /// The time since the change arrived, in milliseconds.
+        /// The time since the change arrived, or since the invitation was released, in milliseconds.
         after_ms: u64,
     },
     /// The address already had an account.

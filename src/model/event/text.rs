@@ -95,7 +95,7 @@ impl fmt::Display for What {
                     action.participle()
                 )
             }
-            Self::Invited { after_ms } => write!(f, "invited, {after_ms} ms after the change arrived"),
+            Self::Invited { after_ms } => write!(f, "invited after {after_ms} ms"),
             Self::HadAccount => f.write_str("already has an account"),
             Self::CarriedOut {
                 action: ActionKind::Resend,
