@@ -57,7 +57,7 @@ rpm: build packages-rpm ## build the RPM package, target/packages/*.rpm
 
 audit: ## licences, duplicates and advisories of all dependencies (needs cargo-deny)
 	@cargo deny --version >/dev/null 2>&1 || { echo "cargo-deny is missing; run: cargo install --locked cargo-deny"; exit 1; }
-	cargo deny --locked check --config .config/deny.toml
+	cargo deny --locked --all-features --config .config/deny.toml check
 
 sbom: ## the list of all dependencies in the form of CycloneDX, target/packages/ldap-usher.cdx.json (needs cargo-cyclonedx)
 	@cargo cyclonedx --version >/dev/null 2>&1 || { echo "cargo-cyclonedx is missing; run: cargo install --locked cargo-cyclonedx"; exit 1; }

@@ -12,7 +12,7 @@ use url::form_urlencoded;
 use super::Page;
 use super::browser::Browser;
 use super::see;
-use super::session::{Notice, Refused, same};
+use super::session::{Notice, same};
 use super::view;
 use crate::model::Request;
 
@@ -58,32 +58,23 @@ fn foreign() -> Response {
 }
 
 pub(super) async fn sign_in(State(page): State<Page>, browser: Browser, body: Bytes) -> Response {
-    const MANY: &str = "this is not the token, as many before it; open the page again and enter the right one, which is \
-                        always taken\n";
     if !browser.is_own {
         return foreign();
     }
     let fields = Fields::of(&body);
-    match page.0.sessions.sign_in(fields.one("token"), Instant::now()) {
-        Ok(id) => {
-            tracing::info!(from = browser.from, "somebody signed in on the status page");
-            let cookie = [(header::SET_COOKIE, browser.set_cookie(Some(&id)))];
-            (cookie, see("./")).into_response()
-        }
-        Err(refused) => {
-            page.0.observer.sign_in_refused(&browser.from);
-            if refused == Refused::TooMany {
-                return (StatusCode::TOO_MANY_REQUESTS, MANY).into_response();
-            }
-            let snapshot = page.0.snapshots.get().await;
-            let notice = Notice {
-                good: false,
-                text: "This is not the token.".into(),
-            };
-            let front = view::front(&page.look(&browser), &snapshot, Some(&notice));
-            (StatusCode::FORBIDDEN, front).into_response()
-        }
-    }
+    let Some(id) = page.0.sessions.sign_in(fields.one("token")).await else {
+        page.0.observer.sign_in_refused(&browser.from);
+        let snapshot = page.0.snapshots.get().await;
+        let notice = Notice {
+            good: false,
+            text: "This is not the token.".into(),
+        };
+        let front = view::front(&page.look(&browser), &snapshot, Some(&notice));
+        return (StatusCode::FORBIDDEN, front).into_response();
+    };
+    tracing::info!(from = browser.from, "somebody signed in on the status page");
+    let cookie = [(header::SET_COOKIE, browser.set_cookie(Some(&id)))];
+    (cookie, see("./")).into_response()
 }
 
 pub(super) async fn sign_out(State(page): State<Page>, browser: Browser, body: Bytes) -> Response {

@@ -6,18 +6,14 @@ use std::time::Duration;
 
 use ring::{digest, hmac};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 /// How long a session lasts, whether it is used or not.
 const LASTS: Duration = Duration::from_secs(8 * 3600);
 /// The largest number of sessions; one more ends the oldest.
 const MAX_SESSIONS: usize = 32;
-/// How many wrong tokens are answered with a whole page, and how fast more are. It limits the work that guessing makes, and not
-/// the right token: nobody can keep others out by guessing, and the length of the token makes guessing hopeless.
-const WRONG: Allowance = Allowance {
-    most: 10.0,
-    per_second: 0.5,
-};
+/// The wait after a wrong token.
+const AFTER_WRONG: Duration = Duration::from_millis(200);
 /// How many orders one session may give, and how fast it may give more.
 const ORDERS: Allowance = Allowance {
     most: 30.0,
@@ -38,26 +34,18 @@ pub(super) struct Notice {
     pub(super) text: String,
 }
 
-/// Why somebody is not signed in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refused {
-    /// The token is wrong, or there is none to sign in with.
-    Wrong,
-    /// It is wrong, as too many others were lately.
-    TooMany,
-}
-
 /// The sessions, and the token that opens one.
 pub(super) struct Sessions {
     token: Mutex<Option<SecretString>>,
     inner: Mutex<Inner>,
+    /// When the next token may be tried.
+    next_try: tokio::sync::Mutex<Instant>,
 }
 
 #[derive(Default)]
 struct Inner {
     /// By the digest of the identifier, so that a look-up tells nothing of those that exist.
     open: HashMap<Vec<u8>, Open>,
-    wrong: Option<Bucket>,
 }
 
 struct Open {
@@ -72,6 +60,7 @@ impl Sessions {
         Self {
             token: Mutex::new(token),
             inner: Mutex::default(),
+            next_try: tokio::sync::Mutex::new(Instant::now()),
         }
     }
 
@@ -94,19 +83,27 @@ impl Sessions {
         }
     }
 
-    /// Opens a session. Returns its identifier.
-    pub(super) fn sign_in(&self, given: &str, now: Instant) -> Result<String, Refused> {
-        let token = self.token();
-        let right = token.as_ref().is_some_and(|token| is_same(token, given));
-        let mut inner = self.inner();
-        if !right {
-            let wrong = inner.wrong.get_or_insert_with(|| Bucket::full(WRONG, now));
-            return Err(if wrong.take(WRONG, now) {
-                Refused::Wrong
-            } else {
-                Refused::TooMany
-            });
+    /// Opens a session, if this is the token. Returns its identifier.
+    ///
+    /// Tries take turns, and after a wrong one the next has to wait: guessing is slow, whoever guesses and from wherever, and
+    /// keeps nobody out for long.
+    pub(super) async fn sign_in(&self, given: &str) -> Option<String> {
+        let mut next = self.next_try.lock().await;
+        sleep_until(*next).await;
+        let opened = self.open(given, Instant::now());
+        if opened.is_none() {
+            *next = Instant::now() + AFTER_WRONG;
         }
+        opened
+    }
+
+    fn open(&self, given: &str, now: Instant) -> Option<String> {
+        // Held until the session is open: another token ends those of this one.
+        let token = self.token();
+        if !token.as_ref().is_some_and(|token| is_same(token, given)) {
+            return None;
+        }
+        let mut inner = self.inner();
         inner.open.retain(|_, open| open.lasts(now));
         if inner.open.len() >= MAX_SESSIONS
             && let Some(oldest) = inner
@@ -125,7 +122,7 @@ impl Sessions {
             notice: None,
         };
         inner.open.insert(key(&id), open);
-        Ok(id)
+        Some(id)
     }
 
     /// The session with this identifier, if it is open.
@@ -234,6 +231,11 @@ pub(super) fn same(one: &str, other: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tokio::task::JoinSet;
+    use tokio::time::timeout;
+
     use super::*;
 
     fn sessions() -> (Sessions, Instant) {
@@ -246,8 +248,8 @@ mod tests {
     #[test]
     fn the_right_token_opens_a_session_that_ends_after_hours_and_by_signing_out() {
         let (sessions, now) = sessions();
-        assert_eq!(sessions.sign_in("a token of some", now), Err(Refused::Wrong));
-        let id = sessions.sign_in("a token of some length", now).unwrap();
+        assert_eq!(sessions.open("a token of some", now), None);
+        let id = sessions.open("a token of some length", now).unwrap();
         assert!(sessions.get(&id, now).is_some());
         assert!(sessions.get("another", now).is_none());
         assert!(sessions.get(&id, now + LASTS).is_none());
@@ -255,29 +257,40 @@ mod tests {
         assert!(sessions.get(&id, now).is_none());
     }
 
-    #[test]
-    fn many_wrong_tokens_get_short_answers_and_never_keep_the_right_one_out() {
+    #[tokio::test(start_paused = true)]
+    async fn guessing_is_slow_and_keeps_the_right_token_waiting_for_moments_only() {
         let (sessions, now) = sessions();
-        let wrong = |at| sessions.sign_in("wrong", at).unwrap_err();
-        for _ in 0..10 {
-            assert_eq!(wrong(now), Refused::Wrong);
+        let (sessions, mut guesses) = (Arc::new(sessions), JoinSet::new());
+        for _ in 0..50 {
+            let sessions = sessions.clone();
+            guesses.spawn(async move { sessions.sign_in("wrong").await });
         }
-        for _ in 0..1000 {
-            assert_eq!(wrong(now), Refused::TooMany);
+        // Whoever gives up before the answer has not tried.
+        for _ in 0..50 {
+            let gone = timeout(
+                Duration::from_millis(1),
+                sessions.sign_in("a token of some length"),
+            );
+            assert!(gone.await.is_err());
         }
-        assert!(sessions.sign_in("a token of some length", now).is_ok());
-        assert_eq!(wrong(now + Duration::from_secs(2)), Refused::Wrong);
+        assert!(sessions.sign_in("a token of some length").await.is_some());
+        let waited = now.elapsed();
+        assert!(
+            waited >= 49 * AFTER_WRONG && waited <= 51 * AFTER_WRONG,
+            "{waited:?}"
+        );
+        assert!(guesses.join_all().await.iter().all(Option::is_none));
     }
 
     #[test]
     fn another_token_ends_all_sessions_and_the_same_one_none() {
         let (sessions, now) = sessions();
-        let id = sessions.sign_in("a token of some length", now).unwrap();
+        let id = sessions.open("a token of some length", now).unwrap();
         sessions.renew(Some("a token of some length".into()));
         assert!(sessions.get(&id, now).is_some());
         sessions.renew(Some("another token of some length".into()));
         assert!(sessions.get(&id, now).is_none());
-        assert!(Sessions::new(None).sign_in("", now).is_err());
+        assert!(Sessions::new(None).open("", now).is_none());
     }
 
     #[test]
@@ -286,7 +299,7 @@ mod tests {
         let ids: Vec<String> = (0..=MAX_SESSIONS)
             .map(|n| {
                 let at = now + Duration::from_secs(n as u64);
-                sessions.sign_in("a token of some length", at).unwrap()
+                sessions.open("a token of some length", at).unwrap()
             })
             .collect();
         assert!(sessions.get(&ids[0], now).is_none() && sessions.get(&ids[1], now).is_some());
