@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use opentelemetry::trace::{FutureExt, SpanBuilder, SpanKind, Status, TraceContextExt, TraceId};
@@ -17,8 +18,23 @@ thread_local! {
     static NEXT: Cell<Option<TraceId>> = const { Cell::new(None) };
 }
 
-/// A span that has not begun.
-pub(crate) struct Span {
+/// Whether anything is recorded. A span of which nobody gets to know costs one look at this.
+static RECORDING: AtomicBool = AtomicBool::new(false);
+
+/// Says that spans are recorded from now on.
+#[cfg(feature = "otel")]
+pub(crate) fn record() {
+    RECORDING.store(true, Ordering::Relaxed);
+}
+
+fn is_recording() -> bool {
+    RECORDING.load(Ordering::Relaxed)
+}
+
+/// A span that has not begun; `None` if nothing is recorded.
+pub(crate) struct Span(Option<Plan>);
+
+struct Plan {
     builder: SpanBuilder,
     trace: Option<TraceId>,
 }
@@ -26,23 +42,27 @@ pub(crate) struct Span {
 impl Span {
     /// A span for a step of this program. Its parent is the span in which it begins.
     pub(crate) fn new(name: impl Into<Cow<'static, str>>) -> Self {
-        Self {
+        Self(is_recording().then(|| Plan {
             builder: SpanBuilder::from_name(name),
             trace: None,
-        }
+        }))
     }
 
     /// A span for a request to a server.
     pub(crate) fn request(name: impl Into<Cow<'static, str>>) -> Self {
-        let Self { builder, trace } = Self::new(name);
-        let builder = builder.with_kind(SpanKind::Client);
-        Self { builder, trace }
+        let mut span = Self::new(name);
+        if let Some(plan) = &mut span.0 {
+            plan.builder.span_kind = Some(SpanKind::Client);
+        }
+        span
     }
 
     /// Adds an attribute.
     pub(crate) fn with(mut self, key: &'static str, value: impl Into<Value>) -> Self {
-        let attributes = self.builder.attributes.get_or_insert_default();
-        attributes.push(KeyValue::new(key, value));
+        if let Some(plan) = &mut self.0 {
+            let attributes = plan.builder.attributes.get_or_insert_default();
+            attributes.push(KeyValue::new(key, value));
+        }
         self
     }
 
@@ -54,18 +74,23 @@ impl Span {
     /// Puts the span into the trace of `journey`, without a parent. All spans of a journey are in one trace, also those of
     /// other processes.
     pub(crate) fn of(mut self, journey: &impl Hash) -> Self {
-        let half = |which: u8| {
-            let mut hasher = DefaultHasher::new();
-            (which, journey).hash(&mut hasher);
-            u128::from(hasher.finish())
-        };
-        self.trace = Some(TraceId::from(half(0) << 64 | half(1)));
+        if let Some(plan) = &mut self.0 {
+            let half = |which: u8| {
+                let mut hasher = DefaultHasher::new();
+                (which, journey).hash(&mut hasher);
+                u128::from(hasher.finish())
+            };
+            plan.trace = Some(TraceId::from(half(0) << 64 | half(1)));
+        }
         self
     }
 
     /// Runs `work` in the span. Spans that begin meanwhile in the same task are its children.
     pub(crate) async fn run<F: Future>(self, work: F) -> F::Output {
-        work.with_context(self.begin()).await
+        match self.0 {
+            Some(plan) => work.with_context(plan.begin()).await,
+            None => work.await,
+        }
     }
 
     /// As [`Span::run`]. If `work` fails, the span is marked as failed, with the one of few words that `kind` has for the error.
@@ -79,12 +104,15 @@ impl Span {
     }
 
     /// Records a step that began at `began`, in milliseconds since 1970, and ends now.
-    pub(crate) fn ended(mut self, began: i64) {
+    pub(crate) fn ended(self, began: i64) {
+        let Some(mut plan) = self.0 else { return };
         let since_1970 = Duration::from_millis(u64::try_from(began).unwrap_or(0));
-        self.builder.start_time = Some(UNIX_EPOCH + since_1970);
-        drop(self.begin());
+        plan.builder.start_time = Some(UNIX_EPOCH + since_1970);
+        drop(plan.begin());
     }
+}
 
+impl Plan {
     /// Begins the span, which ends with the last copy of its context.
     fn begin(self) -> Context {
         let parent = match self.trace {
@@ -102,18 +130,25 @@ impl Span {
 
 /// Adds an attribute to the span in which this is called.
 pub(crate) fn attribute(key: &'static str, value: impl Into<Value>) {
-    Context::current().span().set_attribute(KeyValue::new(key, value));
+    if is_recording() {
+        Context::current().span().set_attribute(KeyValue::new(key, value));
+    }
 }
 
 /// Marks the span in which this is called as failed. `kind` is one of few words.
 pub(crate) fn failed(kind: impl Into<Value>) {
-    attribute("error.type", kind);
-    Context::current().span().set_status(Status::error(""));
+    if is_recording() {
+        attribute("error.type", kind);
+        Context::current().span().set_status(Status::error(""));
+    }
 }
 
 /// The value of the header `traceparent` for requests that are made in the present span (W3C Trace Context); `None` if it is
 /// not recorded.
 pub(crate) fn traceparent() -> Option<String> {
+    if !is_recording() {
+        return None;
+    }
     let context = Context::current();
     let span = context.span();
     let id = span.span_context();

@@ -50,6 +50,7 @@ impl Exporter {
             .with_batch_exporter(exporter)
             .build();
         global::set_tracer_provider(provider.clone());
+        traces::record();
         info!(url, "sending traces");
         Ok(Self(provider))
     }
