@@ -227,7 +227,7 @@ fn is_loopback(host: &Host<&str>) -> bool {
     }
 }
 
-/// The TLS keys that `[vaultwarden]` and `[[directory]]` have in common.
+/// The TLS keys that tables have in common.
 struct TlsKeys<'a> {
     ca_file: &'a Option<PathBuf>,
     tls_verify: bool,
@@ -235,6 +235,20 @@ struct TlsKeys<'a> {
     tls_server_name: &'a Option<String>,
     client_cert_file: &'a Option<PathBuf>,
     client_key_file: &'a Option<PathBuf>,
+}
+
+impl<'a> TlsKeys<'a> {
+    /// Those of a table that has no other name of the server and no client certificate.
+    fn of_server(ca_file: &'a Option<PathBuf>, tls_verify: bool, tls_pin: &'a [String]) -> Self {
+        Self {
+            ca_file,
+            tls_verify,
+            tls_pin,
+            tls_server_name: &None,
+            client_cert_file: &None,
+            client_key_file: &None,
+        }
+    }
 }
 
 fn tls(keys: &TlsKeys<'_>, at: &KeyPath, problems: &mut Problems<'_>) -> TlsOptions {

@@ -24,14 +24,7 @@ pub(super) fn traces(
     );
     check_headers(headers.as_ref(), problems);
     let tls = tls(
-        &TlsKeys {
-            ca_file: &table.ca_file,
-            tls_verify: table.tls_verify,
-            tls_pin: &table.tls_pin,
-            tls_server_name: &None,
-            client_cert_file: &None,
-            client_key_file: &None,
-        },
+        &TlsKeys::of_server(&table.ca_file, table.tls_verify, &table.tls_pin),
         at,
         problems,
     );

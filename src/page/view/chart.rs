@@ -42,7 +42,7 @@ fn chart(id: &str, heading: &str, hours: &[Hour], name: &dyn Fn(&Hour) -> String
         "nobody was invited".to_owned()
     } else {
         format!(
-            "{invited} invited, on average {} after the change, at most {}",
+            "{invited} invited, on average {} later, at most {}",
             words(delay),
             words(longest)
         )
